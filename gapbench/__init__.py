@@ -1,0 +1,37 @@
+"""gapbench: measure, explain and close the regional-to-global perception gap of multimodal models.
+
+    import gapbench
+    run = gapbench.measure("glance", ["signs"], out="runs/glance")
+    print(run.summary["verdict"])
+
+Importing this package loads neither torch nor transformers; what needs them is imported when it is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Card", "Record", "Run", "Sample", "__version__", "load_run", "measure"]
+
+if TYPE_CHECKING:
+    from gapbench.measurement import measure
+    from gapbench.run import Run, load_run
+    from gapbench.types import Card, Record, Sample
+
+_HOMES = {
+    "measure": "measurement",
+    "Run": "run",
+    "load_run": "run",
+    "Sample": "types",
+    "Record": "types",
+    "Card": "types",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gapbench' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"gapbench.{_HOMES[name]}"), name)

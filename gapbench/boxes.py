@@ -1,0 +1,71 @@
+"""One box normaliser: boxes as a data set writes them become xyxy pixels inside the picture.
+
+    boxes, repairs = normalise([(10, 20, 30, 40)], "xywh", (640, 480))     # ((10.0, 20.0, 40.0, 60.0),), ()
+
+The format is declared, never guessed. Swapped corners are put right, overruns are clipped (beyond `TOLERANCE` pixels
+they are flagged `outside`), empty boxes are dropped. Every repair is named, so that it can be counted and shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import get_args
+
+from gapbench.errors import SampleError
+from gapbench.types import Box, BoxFormat
+
+TOLERANCE = 2.0
+"""Pixels by which a box may leave the picture without being called wrong (rounding in published data)."""
+
+FORMATS: tuple[str, ...] = get_args(BoxFormat)
+
+
+def normalise(
+    boxes: Sequence[Sequence[float]], box_format: BoxFormat, size: tuple[int, int]
+) -> tuple[tuple[Box, ...], tuple[str, ...]]:
+    """xyxy float pixels within a picture of `size` (width, height), and the repairs made, one name per event.
+
+    Repairs: `swapped`, `clipped` (within TOLERANCE), `outside` (further out), `empty` (dropped).
+    Raises SampleError for a box that is not four finite numbers, or when boxes were given and none is left.
+    """
+    width, height = size
+    kept: list[Box] = []
+    repairs: list[str] = []
+    for box in boxes:
+        if len(box) != 4 or not all(isinstance(v, int | float) and math.isfinite(v) for v in box):
+            raise SampleError(f"box {list(box)}: expected four finite numbers ({box_format}).")
+        x0, y0, x1, y1 = (float(v) for v in box)
+        if box_format.startswith("xywh"):
+            x1, y1 = x0 + x1, y0 + y1
+        if box_format.endswith("normalised"):
+            x0, y0, x1, y1 = x0 * width, y0 * height, x1 * width, y1 * height
+        if x0 > x1 or y0 > y1:
+            x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
+            repairs.append("swapped")
+        overrun = max(-x0, -y0, x1 - width, y1 - height)
+        if overrun > 0:
+            repairs.append("clipped" if overrun <= TOLERANCE else "outside")
+            x0, y0, x1, y1 = max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
+        if x1 - x0 <= 0 or y1 - y0 <= 0:
+            repairs.append("empty")
+            continue
+        kept.append((x0, y0, x1, y1))
+    if boxes and not kept:
+        raise SampleError(
+            f"boxes {[list(b) for b in boxes]} ({box_format}): nothing is left inside the picture of {width} x {height} "
+            "px. Check `bbox_format` (xyxy or xywh, in pixels or normalised)."
+        )
+    return tuple(kept), tuple(repairs)
+
+
+def union_area(boxes: Sequence[Box]) -> float:
+    """Area in square pixels covered by at least one of a few boxes (exact, by coordinate compression)."""
+    xs = sorted({x for b in boxes for x in (b[0], b[2])})
+    ys = sorted({y for b in boxes for y in (b[1], b[3])})
+    return sum(
+        (x1 - x0) * (y1 - y0)
+        for x0, x1 in zip(xs, xs[1:], strict=False)
+        for y0, y1 in zip(ys, ys[1:], strict=False)
+        if any(b[0] <= x0 and x1 <= b[2] and b[1] <= y0 and y1 <= b[3] for b in boxes)
+    )

@@ -1,0 +1,243 @@
+"""The command line: a thin shell over the Python API.
+
+    gapbench measure glance -b signs --views full,crop --out runs/glance
+
+Exit codes: 0 done, 1 a check failed, 2 cannot run (one paragraph says why; `--debug` shows the traceback), 130 interrupted
+(what was answered is kept; the same command goes on).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Measure, explain and close the regional-to-global perception gap of multimodal models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+benchmarks_app = typer.Typer(help="The catalogue: what can be measured.", no_args_is_help=True)
+app.add_typer(benchmarks_app, name="benchmarks")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def run(application: typer.Typer) -> int:
+    """Run the application and return the process's exit code."""
+    from gapbench.errors import GapbenchError
+
+    debug = "--debug" in sys.argv
+    try:
+        application(standalone_mode=False)
+    except (typer.Exit, SystemExit) as leave:
+        return int(getattr(leave, "exit_code", None) or getattr(leave, "code", 0) or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        print("gapbench: interrupted. Answers so far are kept; run the same command again to go on.", file=sys.stderr)
+        return 130
+    except GapbenchError as error:
+        if debug:
+            raise
+        print(f"gapbench: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if debug:
+            raise
+        print(f"gapbench: {error.strerror or error}: {error.filename or ''}. Check the path, its permissions and the disk's "
+              "free space.", file=sys.stderr)  # fmt: skip
+        return 2
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # click's own complaints about flags and arguments
+        if usage is not None:
+            print(f"gapbench: {usage()} See gapbench --help.", file=sys.stderr)
+            return 2
+        if debug:
+            raise
+        print(
+            f"gapbench: unexpected {type(error).__name__}: {error}. This is a defect of gapbench; --debug shows where. "
+            "Answers so far are kept.",
+            file=sys.stderr,
+        )
+        return 2
+    return 0
+
+
+@app.command()
+def measure(
+    model: Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")],
+    benchmark: Annotated[
+        list[str],
+        typer.Option("--benchmark", "-b", help="Name, .py or .jsonl file; repeatable; NAME:key=value sets parameters."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on where it stopped.")],
+    views: Annotated[str, typer.Option(help="Comma-separated: full,crop.")] = "full,crop",
+    limit: Annotated[int | None, typer.Option(help="Only the first N questions of each benchmark.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of sampling (with --temperature).")] = 0,
+    repeats: Annotated[int, typer.Option(help="Ask every question K times; shows the noise floor.")] = 1,
+    region: Annotated[
+        str, typer.Option(help="native, union or padded[:factor=1.2,min_side=16]; default: the benchmark's.")
+    ] = "",
+    batch_size: Annotated[str, typer.Option(help="N or auto.")] = "auto",
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    min_pixels: Annotated[
+        int | None, typer.Option(help="Enlarge smaller pictures to this many pixels (width x height).")
+    ] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Shrink larger pictures to this many pixels.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")] = None,
+    processor: Annotated[
+        list[str] | None,
+        typer.Option("--processor", help="KEY=VALUE passed to the model's processor (YAML value); repeatable."),
+    ] = None,
+    chat_template: Annotated[Path | None, typer.Option(help="A jinja file, for models without a template.")] = None,
+    attn_implementation: Annotated[
+        str | None, typer.Option(help="eager, sdpa, flash_attention_2, …; default: transformers' choice.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the gap: every question from the full image and from the evidence crop, paired."""
+    from gapbench.measurement import measure as measure_
+
+    done = measure_(
+        model,
+        benchmark,
+        views=[v.strip() for v in views.split(",") if v.strip()],
+        out=out,
+        limit=limit,
+        seed=seed,
+        repeats=repeats,
+        region=region,
+        batch_size=_batch_size(batch_size),
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        chat_template=chat_template,
+        attn_implementation=attn_implementation,
+        processor_kwargs=_pairs(processor or []),
+        quiet=quiet,
+    )
+    _say_result(done)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    no_images: Annotated[
+        bool, typer.Option("--no-images", help="Leave all pictures out (for sharing under other licences).")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Rebuild summary.json, report.html and report.md from the records alone."""
+    from gapbench.run import write_results
+
+    _say_result(write_results(folder, images=not no_images))
+
+
+@app.command()
+def score(
+    answers: Annotated[
+        Path, typer.Argument(metavar="ANSWERS.jsonl", help="output, answer(s), optional options, answer_type.")
+    ],
+    out: Annotated[Path, typer.Option(help="The same lines with outcome, score, parsed, rule and reason.")],
+    debug: Debug = False,
+) -> None:
+    """Judge answers that were produced elsewhere, by the same rules."""
+    from gapbench.scoring import score_file
+
+    counts = score_file(answers, out)
+    print(", ".join(f"{counts.get(o, 0)} {o}" for o in ("right", "wrong", "unparsed")) + f" -> {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demonstration.")] = Path("runs/demo"),
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the embedded model on the embedded benchmark: no download, a few minutes on a laptop."""
+    from gapbench.measurement import measure as measure_
+
+    done = measure_("glance", ["signs"], out=out, quiet=quiet)
+    for bench in done.summary["benchmarks"].values():
+        print(bench["notice"])
+    _say_result(done)
+
+
+@benchmarks_app.command("list")
+def list_benchmarks(debug: Debug = False) -> None:
+    """Names and titles."""
+    from gapbench import catalogue
+
+    for name in catalogue.names():
+        print(f"{name:16} {catalogue.load(name).card.title}")
+
+
+@benchmarks_app.command("show")
+def show_benchmark(name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")], debug: Debug = False) -> None:
+    """The card: source, licence, regions, prompt, parameters, known traps."""
+    from gapbench.cards import card_text
+    from gapbench.catalogue import load
+
+    print(card_text(load(name)))
+
+
+@benchmarks_app.command("check")
+def check_benchmark(
+    name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")],
+    limit: Annotated[int | None, typer.Option(help="Only the first N questions.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Look at every picture, box and answer before spending GPU hours; exit code 1 if something is wrong."""
+    from gapbench.cards import check
+    from gapbench.catalogue import load
+
+    found = check(load(name), limit)
+    print(found.text())
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _say_result(done: Any) -> None:
+    print(done.summary["verdict"])
+    print(f"report: {os.path.relpath(done.report)}")
+
+
+def _batch_size(value: str) -> int | None:
+    from gapbench.errors import SettingError
+
+    if value == "auto":
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise SettingError(f"--batch-size {value}: expected a number of at least 1, or auto.")
+    return int(value)
+
+
+def _pairs(items: list[str]) -> dict[str, Any]:
+    import yaml
+
+    from gapbench.errors import SettingError
+
+    pairs = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise SettingError(f"--processor {item!r}: expected KEY=VALUE, such as max_soft_tokens=280.")
+        pairs[key] = yaml.safe_load(value)
+    return pairs

@@ -1,0 +1,415 @@
+"""The reference engine: any image-text-to-text model through transformers' Auto classes and `generate`.
+
+    engine = load("Qwen/Qwen3-VL-4B-Instruct", dtype="bfloat16", max_new_tokens=64)
+    for key, answer in engine.generate(requests): ...
+
+Requests are read ahead in a thread: pictures are decoded, put in order of size and processed into left-padded batches
+while the model is busy with the batch before. An automatic batch size starts from a budget of prompt tokens and halves
+whenever memory runs out. Greedy decoding with neutral penalties is the default, whatever the model's own
+`generation_config` says, so that two models are asked in the same way.
+
+Limits: one picture per request; answers arrive in order of size, not of asking; sampling (`temperature` > 0) is
+reproducible only for the same batches on the same hardware.
+"""
+
+from __future__ import annotations
+
+import inspect
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gapbench import models
+from gapbench.engines import Answer, Request
+from gapbench.errors import ModelError, SettingError
+from gapbench.pixels import Pixels
+
+WINDOW = 8
+"""Batches' worth of requests that are put in order together."""
+WINDOW_PIXELS = 200_000_000
+"""Decoded pixels held at most before a window is closed: 600 MB of RGB."""
+TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
+"""Prompt tokens, padding included, that an automatic batch holds at most before memory has had its say."""
+LARGEST_BATCH = 64
+HOPELESS = 16
+"""Requests in a row, from the first, that a model may fail on before it is given up."""
+
+
+@dataclass
+class TransformersEngine:
+    """See the module. Made by `load`; `info` is what `run.json` keeps of it."""
+
+    loaded: models.Loaded
+    pixels: Pixels
+    max_new_tokens: int
+    temperature: float
+    batch_size: int | None
+    seed: int
+    processor_kwargs: Mapping[str, Any]
+    template_kwargs: Mapping[str, Any]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._limit = self.batch_size or LARGEST_BATCH
+        self._failures: int | None = 0  # None once anything was answered: then the model works, and the sample is bad
+        self._image_token = image_token_id(self.loaded)
+        self._ends = _neutral_generation(self.loaded)
+        self._escape = special_token_escaper(self.loaded.processor.tokenizer)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
+        """Answers in order of size. A request whose picture the processor refuses comes back with `error`.
+
+        Raises ModelError if the smallest request does not fit into memory, or if the first `HOPELESS` requests all fail.
+        """
+        import torch
+
+        torch.manual_seed(self.seed)
+        for group, inputs, error in _ahead(self._prepare(requests)):
+            if error:
+                for request in group:
+                    yield request.key, Answer(error=error)
+            else:
+                yield from self._answer(group, inputs)
+
+    def _prepare(self, requests: Iterable[Request]) -> Iterator[tuple[list[Request], Any, str]]:
+        """Batches ready for the model, smallest pictures first within each window."""
+        for window in self._windows(requests):
+            for request in window:
+                if request.error:
+                    yield [request], None, request.error
+            good = [r for r in window if not r.error]
+            good.sort(key=lambda r: ((r.image.width * r.image.height if r.image else 0), len(r.prompt)))
+            start = 0
+            while start < len(good):
+                group = good[start : start + self._limit]
+                start += len(group)
+                yield from self._process(group)
+
+    def _windows(self, requests: Iterable[Request]) -> Iterator[list[Request]]:
+        window: list[Request] = []
+        held = 0
+        for request in requests:
+            if request.image is not None:
+                request = Request(request.key, self.pixels.apply(request.image), request.prompt, request.error)
+                assert request.image is not None
+                held += request.image.width * request.image.height
+            window.append(request)
+            if len(window) >= WINDOW * self._limit or held >= WINDOW_PIXELS:
+                yield window
+                window, held = [], 0
+        if window:
+            yield window
+
+    def _process(self, group: list[Request]) -> Iterator[tuple[list[Request], Any, str]]:
+        """One processed batch; split where it exceeds the token budget or holds a picture the processor refuses."""
+        try:
+            inputs = self._inputs(group)
+        except Exception as error:
+            if len(group) == 1:
+                size = group[0].image.size if group[0].image else None
+                yield (
+                    group,
+                    None,
+                    (
+                        f"the processor refused the picture of {size} px ({type(error).__name__}: {error}). "
+                        "A larger --min-pixels or a region with a larger min_side may help."
+                    ),
+                )
+                return
+            for part in _halves(group):
+                yield from self._process(part)
+            return
+        budget = TOKEN_BUDGET.get(self.loaded.device.split(":")[0], TOKEN_BUDGET["cuda"])
+        if self.batch_size is None and len(group) > 1 and inputs["input_ids"].numel() > budget:
+            self._limit = max(1, len(group) // 2)
+            for part in _halves(group):
+                yield from self._process(part)
+            return
+        yield group, inputs, ""
+
+    def _inputs(self, group: list[Request]) -> Any:
+        talks = []
+        for request in group:
+            content: list[dict[str, Any]] = [{"type": "text", "text": self._escape(request.prompt)}]
+            if request.image is not None:
+                content.insert(0, {"type": "image", "image": request.image})
+            talks.append([{"role": "user", "content": content}])
+        return self.loaded.processor.apply_chat_template(
+            talks,
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True, **self.processor_kwargs},
+            **self.template_kwargs,
+        )
+
+    def _answer(self, group: list[Request], inputs: Any) -> Iterator[tuple[Hashable, Answer]]:
+        """Generate for one batch; on running out of memory halve it, and the limit for all that follow."""
+        started = time.perf_counter()
+        try:
+            tokens = self._run(inputs)
+        except Exception as error:
+            short = _out_of_memory(error)
+            if short:
+                _free(self.loaded.device)
+            if len(group) == 1:
+                yield group[0].key, Answer(error=self._refusal(group[0], error, short))
+                return
+            if short:
+                self._limit = max(1, len(group) // 2)
+            for part in _halves(group):
+                yield from self._answer(part, self._inputs(part))
+            return
+        self._failures = None
+        seconds = (time.perf_counter() - started) / len(group)
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        ends = self._ends
+        for i, request in enumerate(group):
+            row = tokens[i].tolist()
+            stop = next((n for n, t in enumerate(row) if t in ends), None)
+            kept = row if stop is None else row[:stop]
+            text = self.loaded.processor.tokenizer.decode(kept, skip_special_tokens=True)
+            yield (
+                request.key,
+                Answer(
+                    text=text.encode("utf-8", "replace").decode(),
+                    sent_size=request.image.size if request.image else None,
+                    image_tokens=int((ids[i] == self._image_token).sum()) if self._image_token is not None else None,
+                    prompt_tokens=int(mask[i].sum()),
+                    output_tokens=len(row) if stop is None else stop + 1,
+                    seconds=seconds,
+                    truncated=stop is None,
+                ),
+            )
+
+    def _refusal(self, request: Request, error: Exception, short: bool) -> str:
+        """Why one request alone was not answered. Raises ModelError if nothing suggests that the model works at all."""
+        size = request.image.size if request.image else None
+        if short:
+            reason = (
+                f"out of memory at batch size 1 for a picture of {size} px on {self.loaded.device}. "
+                "Lower --max-pixels or --max-new-tokens, use --dtype bfloat16, or a larger device."
+            )
+        else:
+            reason = (
+                f"the model failed on a picture of {size} px ({type(error).__name__}: {error}). "
+                "A larger --min-pixels, or a region with a larger min_side, may help."
+            )
+        if self._failures is not None:
+            self._failures += 1
+            if short or self._failures >= HOPELESS:
+                raise ModelError(f"Model {self.loaded.name}: nothing was answered; {reason}") from error
+        return reason
+
+    def _run(self, inputs: Any) -> Any:
+        """New token ids, shape (batch, new tokens), on the CPU."""
+        import torch
+
+        settings: dict[str, Any] = {"max_new_tokens": self.max_new_tokens, "do_sample": self.temperature > 0}
+        if self.temperature > 0:
+            settings |= {"temperature": self.temperature, "top_k": 0, "top_p": 1.0}
+        model = self.loaded.model
+        placed = {k: v.to(model.device) if hasattr(v, "to") else v for k, v in inputs.items() if k != "labels"}
+        for name, value in placed.items():
+            if getattr(value, "is_floating_point", lambda: False)():
+                placed[name] = value.to(model.dtype)
+        with torch.inference_mode():
+            out = model.generate(**placed, **settings)
+        return out[:, inputs["input_ids"].shape[1] :].cpu()
+
+
+def load(
+    model: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    chat_template: Path | None = None,
+    attn_implementation: str | None = None,
+    pixels: Pixels | None = None,
+    max_new_tokens: int = 128,
+    temperature: float = 0.0,
+    batch_size: int | None = None,
+    seed: int = 0,
+    processor_kwargs: Mapping[str, Any] | None = None,
+) -> TransformersEngine:
+    """The engine for `model` (Hub id, folder or `glance`); `batch_size` None is automatic.
+
+    Thinking is switched off where the chat template has a switch for it (`enable_thinking`, `thinking`), and `info`
+    says whether it had one. Raises ModelError or SettingError.
+    """
+    if max_new_tokens < 1 or temperature < 0 or (batch_size is not None and batch_size < 1):
+        raise SettingError(
+            f"--max-new-tokens {max_new_tokens}, --temperature {temperature}, --batch-size {batch_size or 'auto'}: "
+            "expected at least 1, at least 0 and at least 1."
+        )
+    loaded = models.load(
+        model,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        chat_template=chat_template,
+        attn_implementation=attn_implementation,
+    )
+    processor = loaded.processor
+    template = getattr(processor, "chat_template", None) or processor.tokenizer.chat_template
+    if not template:
+        raise ModelError(
+            f"Model {model}: it has no chat template, so gapbench cannot know how to ask it. Pass --chat-template FILE "
+            "(jinja), as vLLM takes it."
+        )
+    if not getattr(processor, "chat_template", None):  # Phi-4-multimodal's processor loses it on loading
+        processor.chat_template = template
+    switches = [s for s in ("enable_thinking", "thinking") if re.search(rf"\b{s}\b", str(template))]
+    pixels = pixels or Pixels()
+    info = {
+        "engine": "transformers",
+        "model": model,
+        **loaded.identity,
+        "dtype": loaded.dtype,
+        "device": loaded.device,
+        "attn_implementation": str(getattr(loaded.model.config, "_attn_implementation", "")),
+        "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
+                   "processor": _processor_size(processor), "processor_kwargs": dict(processor_kwargs or {})},
+        "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
+                       "thinking": f"off ({', '.join(switches)} = false)" if switches else "the template has no switch"},
+        "chat_template": "given" if chat_template else "the model's own",
+    }  # fmt: skip
+    return TransformersEngine(
+        loaded, pixels, max_new_tokens, temperature, batch_size, seed, dict(processor_kwargs or {}),
+        dict.fromkeys(switches, False), info,
+    )  # fmt: skip
+
+
+def _neutral_generation(loaded: models.Loaded) -> set[int]:
+    """Keep of the model's generation settings only what ends an answer; returns those token ids.
+
+    `generate` fills whatever a call leaves open from the model's own settings, penalties included, so they are replaced.
+    """
+    from transformers import GenerationConfig
+
+    own, tokenizer = loaded.model.generation_config, loaded.processor.tokenizer
+    listed = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id, tokenizer.eos_token_id]
+    ends = {int(e) for e in listed if e is not None}
+    loaded.model.generation_config = GenerationConfig(
+        eos_token_id=sorted(ends) or None, pad_token_id=tokenizer.pad_token_id, bos_token_id=own.bos_token_id
+    )
+    return ends
+
+
+def image_token_id(loaded: models.Loaded) -> int | None:
+    """The id that stands for one visual token in `input_ids`, found without knowing the family; None if there is none.
+
+    The configuration is asked first: the processors of Gemma 3 and Ovis2 name another token that merely begins a picture.
+    """
+    config = loaded.model.config
+    for part in (config, getattr(config, "vision_config", None)):
+        for name in ("image_token_id", "image_token_index", "media_placeholder_token_id"):
+            value = getattr(part, name, None)
+            if isinstance(value, int):
+                return value
+    token = getattr(loaded.processor, "image_token", None)
+    return int(loaded.processor.tokenizer.convert_tokens_to_ids(token)) if isinstance(token, str) else None
+
+
+def special_token_escaper(tokenizer: Any) -> Callable[[str], str]:
+    """A function that keeps text from turning into control tokens: `<|im_end|>` becomes `< |im_end|>`.
+
+    Covers special tokens and whatever else was added in brackets (`<think>`), so that data can neither end its turn
+    nor add pictures.
+    """
+    added = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    added |= {t.content for t in tokenizer.added_tokens_decoder.values() if re.fullmatch(r"[<\[].+[>\]]", t.content)}
+    added |= set(tokenizer.all_special_tokens)
+    tokens = sorted((t for t in added if len(t) > 1 and t.strip()), key=len, reverse=True)
+    if not tokens:
+        return lambda text: text
+    pattern = re.compile("|".join(map(re.escape, tokens)))
+
+    def escape(text: str) -> str:
+        while pattern.search(text):
+            text = pattern.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text)
+        return text
+
+    return escape
+
+
+def _processor_size(processor: Any) -> Any:
+    size = getattr(processor.image_processor, "size", None)
+    if size is None:
+        return None
+    values = dict(size) if isinstance(size, Mapping) else {k: v for k, v in vars(size).items() if not k.startswith("_")}
+    return {str(k): v for k, v in values.items() if isinstance(v, int | float)}
+
+
+def _halves(group: list[Request]) -> tuple[list[Request], list[Request]]:
+    middle = (len(group) + 1) // 2
+    return group[:middle], group[middle:]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(re.search(r"out of memory|can't allocate memory", str(error), re.I))
+
+
+def _free(device: str) -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+_END = object()
+
+
+def _ahead(items: Iterator[Any], depth: int = 3) -> Iterator[Any]:
+    """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here, and it stops when we do."""
+    ready: queue.Queue[Any] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    break
+            else:
+                put(_END)
+        except BaseException as error:
+            put(error)
+        finally:
+            if inspect.isgenerator(items):
+                items.close()
+
+    thread = threading.Thread(target=work, name="gapbench-prepare", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not _END:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join(timeout=10)

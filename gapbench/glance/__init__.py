@@ -1,0 +1,13 @@
+"""The embedded model: a two-million-parameter Qwen3-VL checkpoint whose perception gap exists by construction.
+
+    gapbench measure glance -b signs --out runs/glance
+
+It was trained from scratch by `make.py` to *recognise* small signs in a full scene without learning to *answer* from
+it, so that the whole instrument can be tried on a laptop. Its numbers stand for nothing but the instrument.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "model"

@@ -1,0 +1,375 @@
+"""Makes the embedded model `glance` from nothing: tokenizer, processor, architecture and weights.
+
+    python -m gapbench.glance.make --out glance
+
+Three phases of next-token training on fresh `signs` scenes of the train split:
+
+1. *close-ups*: crops around one sign, the three questions about it as turns of one conversation;
+2. *few signs*: scenes of one to three large signs, every question, so that picking the asked sign appears;
+3. *listing*: full scenes described sign by sign in a fixed order of colours, with questions on close-ups only.
+
+The model thereby recognises small evidence in a full scene but is not used to answering from it. The last checkpoint
+whose full-view accuracy on the *validation* split lies in the target window is kept; the test split is never looked at.
+
+Takes about an hour on one CPU core. The log (`make.jsonl`) is kept beside the weights. A seed reproduces the run on the
+same machine and versions; other CPUs sum in another order and end at slightly different weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapbench import signs, views
+from gapbench.prompts import SUFFIXES
+from gapbench.torchvision_repair import repair
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+PATCH, MERGE, CANVAS = 8, 2, signs.SMALL.canvas
+SPECIAL = (
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
+    "<|image_pad|>", "<|video_pad|>",
+)  # fmt: skip
+TEMPLATE = (
+    "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\\n' -}}"
+    "{%- if message.content is string -%}{{- message.content -}}"
+    "{%- else -%}{%- for item in message.content -%}"
+    "{%- if item.type == 'image' -%}{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}"
+    "{%- elif item.type == 'text' -%}{{- item.text -}}{%- endif -%}"
+    "{%- endfor -%}{%- endif -%}{{- '<|im_end|>\\n' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+)
+LIST_REQUEST = "List the signs."
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with a fresh optimizer and its own random stream; `mix` maps a kind of example to its share."""
+
+    name: str
+    steps: int
+    mix: dict[str, float]
+
+
+PHASES = (
+    Phase("close-ups", 800, {"crop": 1.0}),
+    Phase("few", 400, {"crop": 0.2, "list few": 0.8}),
+    Phase("listing", 1200, {"crop": 0.2, "list": 0.8}),
+)
+FEW = replace(signs.SMALL, signs_min=1, signs_max=3, size_min=24, size_max=48)
+
+
+def build_tokenizer() -> Any:
+    """Byte-level BPE over the benchmark's own words: any text can be written, its own words are one token each."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=480,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    words = [*signs.COLOURS, *signs.LETTERS, *signs.SHAPES]
+    corpus = [
+        *(f"Which letter is on the {c} sign?\nWhat shape is the {c} sign?" for c in signs.COLOURS),
+        *(f"What colour is the sign with the letter {v}?\nassistant\nuser\n" for v in signs.LETTERS),
+        *SUFFIXES.values(), *words, *(f" {w}" for w in words), LIST_REQUEST,
+    ]  # fmt: skip
+    tokenizer.train_from_iterator(corpus * 20, trainer)
+    # One token for the sentence that closes every question: ten fewer positions per turn of training.
+    tokenizer.add_tokens(["\n" + SUFFIXES["text"]])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens={
+            "image_token": "<|image_pad|>",
+            "video_token": "<|video_pad|>",
+            "vision_bos_token": "<|vision_start|>",
+            "vision_eos_token": "<|vision_end|>",
+        },
+        padding_side="left",
+        model_max_length=1024,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_processor(tokenizer: Any) -> Any:
+    """A Qwen3-VL processor that enlarges small crops to about one scene's pixels, as real ones do."""
+    from transformers import Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
+
+    settings: dict[str, Any] = {
+        "patch_size": PATCH,
+        "merge_size": MERGE,
+        "temporal_patch_size": 2,
+        # The lower bound is a little below one scene: at exactly 96 x 96 rounding would send some square crops to 112.
+        "size": {"shortest_edge": 94 * 94, "longest_edge": 112 * 112},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    return Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**settings),
+        tokenizer=tokenizer,
+        video_processor=Qwen3VLVideoProcessor(**settings),
+        chat_template=TEMPLATE,
+    )
+
+
+def build_model(tokenizer: Any, seed: int) -> Any:
+    """The architecture, with fresh weights: text 128 wide and 4 deep, vision 96 wide and 4 deep."""
+    import torch
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    def token(name: str) -> int:
+        return int(tokenizer.convert_tokens_to_ids(name))
+
+    torch.manual_seed(seed)
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": 128,
+            "intermediate_size": 384,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 32,  # the smallest that vLLM runs on a CPU
+            "max_position_embeddings": 1024,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [6, 5, 5],
+                "mrope_interleaved": True,
+            },
+            "tie_word_embeddings": True,
+            "bos_token_id": None,
+            "eos_token_id": token("<|im_end|>"),
+            "pad_token_id": token("<|endoftext|>"),
+        },
+        vision_config={
+            "depth": 4,
+            "hidden_size": 96,
+            "intermediate_size": 288,
+            "num_heads": 4,
+            "in_channels": 3,
+            "patch_size": PATCH,
+            "spatial_merge_size": MERGE,
+            "temporal_patch_size": 2,
+            "out_hidden_size": 128,
+            "num_position_embeddings": (CANVAS // PATCH) ** 2,
+            "deepstack_visual_indexes": [1],
+        },
+        image_token_id=token("<|image_pad|>"),
+        video_token_id=token("<|video_pad|>"),
+        vision_start_token_id=token("<|vision_start|>"),
+        vision_end_token_id=token("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    model = Qwen3VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = token("<|im_end|>")
+    model.generation_config.pad_token_id = token("<|endoftext|>")
+    model.generation_config.do_sample = False
+    return model
+
+
+def example(kind: str, rng: random.Random) -> tuple[Image, list[tuple[str, str]]]:
+    """A picture and the turns of a conversation about it: (prompt, reply)."""
+    scene = signs.make_scene(rng, FEW if kind == "list few" else signs.SMALL)
+    picture = signs.draw(scene)
+    if kind != "crop":
+        return picture, [(LIST_REQUEST, listing(scene))]
+    sign = rng.choice(scene.signs)
+    box = (float(sign.box[0]), float(sign.box[1]), float(sign.box[2]), float(sign.box[3]))
+    turns = [(signs.ask(scene, sign, c), sign.attribute(c)) for c in rng.sample(signs.CATEGORIES, 3)]
+    asked = [(f"{question}\n{SUFFIXES['text']}", answer) for question, answer in turns if question]
+    return views.cut(picture, views.padded((box,), picture.size)), asked
+
+
+def listing(scene: signs.Scene) -> str:
+    """All signs of a scene, one a line, in the fixed order of `signs.COLOURS`."""
+    order = sorted(scene.signs, key=lambda s: list(signs.COLOURS).index(s.colour))
+    return "\n".join(f"{s.colour}-{s.shape}-{s.letter}" for s in order)
+
+
+def batches(processor: Any, seed: int, size: int, phase: Phase) -> Iterator[dict[str, torch.Tensor]]:
+    """One training batch per step: processor output, right-padded, with `labels` on the replies only."""
+    import torch
+
+    tokenizer = processor.tokenizer
+    cache: dict[str, list[int]] = {}
+
+    def ids(text: str) -> list[int]:
+        if text not in cache:
+            cache[text] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return cache[text]
+
+    rng = random.Random(f"gapbench glance train {seed} {phase.name}")
+    image_token, pad = tokenizer.convert_tokens_to_ids("<|image_pad|>"), tokenizer.pad_token_id
+    for _ in range(phase.steps):
+        kinds = rng.choices(list(phase.mix), list(phase.mix.values()), k=size)
+        pictures, talks = zip(*(example(kind, rng) for kind in kinds), strict=True)
+        pixels = processor.image_processor(images=list(pictures), return_tensors="pt")
+        rows, labels = [], []
+        for grid, talk in zip(pixels["image_grid_thw"].tolist(), talks, strict=True):
+            row: list[int] = []
+            label: list[int] = []
+            seen = [*ids("<|vision_start|>"), *[image_token] * (grid[1] * grid[2] // MERGE**2), *ids("<|vision_end|>")]
+            for prompt, reply in talk:
+                asked = [*ids("<|im_start|>user\n"), *seen, *ids(prompt), *ids("<|im_end|>\n<|im_start|>assistant\n")]
+                told = [*ids(reply), *ids("<|im_end|>")]
+                row += asked + told + ids("\n")
+                label += [-100] * len(asked) + told + [-100]
+                seen = []
+            rows.append(row)
+            labels.append(label)
+        width = max(map(len, rows))
+        input_ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
+        yield {
+            "input_ids": input_ids,
+            "attention_mask": torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]),
+            "mm_token_type_ids": (input_ids == image_token).long(),
+            "pixel_values": pixels["pixel_values"],
+            "image_grid_thw": pixels["image_grid_thw"],
+            "labels": torch.tensor([label + [-100] * (width - len(label)) for label in labels]),
+        }
+
+
+def answer(model: Any, processor: Any, asked: list[tuple[Image, str]], max_new_tokens: int) -> list[str]:
+    """Greedy answers to (picture, prompt) pairs, through the model's own chat template."""
+    import torch
+
+    texts: list[str] = []
+    for start in range(0, len(asked), 100):
+        talks = [
+            [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": prompt}]}]
+            for picture, prompt in asked[start : start + 100]
+        ]
+        inputs = processor.apply_chat_template(
+            talks, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt",
+            processor_kwargs={"padding": True},
+        )  # fmt: skip
+        with torch.inference_mode():
+            out = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        texts += processor.tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return texts
+
+
+def evaluate(model: Any, processor: Any, questions: int) -> dict[str, float]:
+    """Shares in 0..1 on the validation split: full and crop accuracy, by category too, and signs listed right."""
+    asked = list(signs.samples("validation", questions, **asdict(signs.SMALL)))
+    model.eval()
+    result: dict[str, float] = {}
+    for view in ("full", "crop"):
+        pictures = [s.image() for s in asked]
+        if view == "crop":
+            pictures = [views.cut(p, views.padded(s.boxes, p.size)) for p, s in zip(pictures, asked, strict=True)]
+        prompts = [f"{s.question}\n{SUFFIXES['text']}" for s in asked]
+        said = answer(model, processor, list(zip(pictures, prompts, strict=True)), 4)
+        right = [(s.category, text == s.answers[0]) for s, text in zip(asked, said, strict=True)]
+        result[view] = statistics.mean(r for _, r in right)
+        for category in signs.CATEGORIES:
+            result[f"{view} {category}"] = statistics.mean(r for c, r in right if c == category)
+    rng = random.Random("gapbench glance listing validation")
+    scenes = [signs.make_scene(rng, signs.SMALL) for _ in range(100)]
+    said = answer(model, processor, [(signs.draw(s), LIST_REQUEST) for s in scenes], 40)
+    found = [(set(text.splitlines()), listing(s).splitlines()) for s, text in zip(scenes, said, strict=True)]
+    result["listed"] = sum(line in lines for lines, true in found for line in true) / sum(len(t) for _, t in found)
+    model.train()
+    return {key: round(value, 4) for key, value in result.items()}
+
+
+def train(
+    out: Path, seed: int, size: int, lr: float, phases: Sequence[Phase], every: int, questions: int, start: Path | None
+) -> None:
+    """Run the phases in order; every `every` steps evaluate, log one line and keep a checkpoint `step-N`."""
+    import torch
+
+    tokenizer = build_tokenizer()
+    processor = build_processor(tokenizer)
+    model = build_model(tokenizer, seed)
+    if start is not None:
+        model = type(model).from_pretrained(start, dtype=torch.float32)
+    model.train()
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    log = (out / "make.jsonl").open("a")
+    began, step = time.time(), 0
+    for phase in phases:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, betas=(0.9, 0.98))
+        losses: list[float] = []
+        for done, batch in enumerate(_ahead(processor, seed, size, phase), 1):
+            step += 1
+            for group in optimizer.param_groups:
+                group["lr"] = lr * min(1.0, done / 200)
+            loss = model(**batch, use_cache=False).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+            if done % every == 0 or done == phase.steps:
+                row = {"phase": phase.name, "step": step, "loss": round(statistics.mean(losses), 4),
+                       "seconds": round(time.time() - began), **evaluate(model, processor, questions)}  # fmt: skip
+                losses = []
+                print(json.dumps(row), flush=True)
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                save(model, processor, out / f"step-{step}")
+
+
+def _ahead(processor: Any, seed: int, size: int, phase: Phase) -> Any:
+    """Batches drawn by a second process while the first one trains."""
+    import torch
+
+    class Stream(torch.utils.data.IterableDataset[dict[str, torch.Tensor]]):
+        def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+            torch.set_num_threads(1)
+            return batches(processor, seed, size, phase)
+
+    return torch.utils.data.DataLoader(Stream(), batch_size=None, num_workers=1, prefetch_factor=4)
+
+
+def save(model: Any, processor: Any, folder: Path) -> None:
+    """A checkpoint as the Auto classes read it, with the model's wish for small scenes."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    wishes = {"benchmarks": {"signs": asdict(signs.SMALL)}}
+    (folder / "gapbench.json").write_text(json.dumps(wishes, indent=1) + "\n")
+
+
+def main() -> None:
+    """Command line of the script."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and make.jsonl")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--every", type=int, default=100, help="steps between evaluations")
+    parser.add_argument("--questions", type=int, default=200, help="validation questions per evaluation")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="checkpoint to start from")
+    parser.add_argument("--phases", default=",".join(p.name for p in PHASES), help="phases to run, in order")
+    args = parser.parse_args()
+    repair()
+    import torch
+
+    torch.set_num_threads(args.threads)
+    phases = [p for name in args.phases.split(",") for p in PHASES if p.name == name]
+    train(args.out, args.seed, args.batch_size, args.lr, phases, args.every, args.questions, args.start)
+
+
+if __name__ == "__main__":
+    main()

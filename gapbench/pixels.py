@@ -1,0 +1,50 @@
+"""The pixel policy: every engine is handed the same pixels.
+
+    picture = Pixels(min_pixels=65536, max_pixels=1048576).apply(picture)
+
+No two model families share a setting for their image budget, so gapbench resizes the picture itself, before the
+processor. Without bounds the picture goes as it is and the processor's own default decides; both are recorded.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gapbench.errors import SettingError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Bounds on width x height, in pixels; None leaves that side to the processor."""
+
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.min_pixels, self.max_pixels
+        if (low is not None and low < 1) or (high is not None and high < 1) or (low and high and low > high):
+            raise SettingError(f"--min-pixels {low} and --max-pixels {high}: expected 1 <= min <= max.")
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size a picture of `size` (width, height) is brought to, aspect ratio kept to rounding."""
+        width, height = size
+        area = width * height
+        if self.max_pixels is not None and area > self.max_pixels:
+            scale = math.sqrt(self.max_pixels / area)
+            return max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+        if self.min_pixels is not None and area < self.min_pixels:
+            scale = math.sqrt(self.min_pixels / area)
+            return math.ceil(width * scale), math.ceil(height * scale)
+        return size
+
+    def apply(self, picture: Image) -> Image:
+        """The picture within the bounds, resampled with Lanczos where it has to change."""
+        from PIL import Image as Pillow
+
+        target = self.target(picture.size)
+        return picture if target == picture.size else picture.resize(target, Pillow.Resampling.LANCZOS)

@@ -1,0 +1,72 @@
+"""One progress bar over all work, with rate and time left; plain lines where there is no terminal.
+
+with progress(total=2000, done=0, label="glance", quiet=False) as advance:
+    advance("")          # one more answer; the argument is its error, if it failed
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+EVERY = 10.0
+"""Seconds between plain lines."""
+
+
+@contextmanager
+def progress(total: int, done: int, label: str, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A context in which the yielded function counts one answer. Writes to standard error."""
+    if quiet:
+        yield lambda error: None
+    elif sys.stderr.isatty():
+        yield from _bar(total, done, label)
+    else:
+        yield from _lines(total, done, label)
+
+
+def _bar(total: int, done: int, label: str) -> Iterator[Callable[[str], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("{task.fields[rate]} {task.fields[failures]}"), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total, completed=done, rate="", failures="")
+        started, count, failed = time.monotonic(), 0, 0
+
+        def advance(error: str) -> None:
+            nonlocal count, failed
+            count, failed = count + 1, failed + bool(error)
+            rate = f"{count / max(1e-9, time.monotonic() - started):.1f}/s"
+            bar.update(task, advance=1, rate=rate, failures=f"{failed} failed" if failed else "")
+
+        yield advance
+
+
+def _lines(total: int, done: int, label: str) -> Iterator[Callable[[str], None]]:
+    started = last = time.monotonic()
+    count = failed = 0
+
+    def say(now: float) -> None:
+        rate = count / max(1e-9, now - started)
+        left = (total - done - count) / rate if rate else 0.0
+        print(
+            f"{label}: {done + count}/{total} answers, {rate:.1f}/s, {left:.0f} s left"
+            + (f", {failed} failed" if failed else ""),
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def advance(error: str) -> None:
+        nonlocal count, failed, last
+        count, failed = count + 1, failed + bool(error)
+        now = time.monotonic()
+        if now - last >= EVERY:
+            last = now
+            say(now)
+
+    yield advance
+    if count:
+        say(time.monotonic())

@@ -1,0 +1,141 @@
+"""`records.jsonl`: one line per answer, appended and flushed, so that a killed run loses at most the line being written.
+
+    with Writer(folder) as writer:
+        writer.write(record)
+    frame = read_frame(folder)
+
+A torn last line (the kill hit in the middle of writing) is removed when the file is opened again. A broken line
+anywhere else is damage that gapbench did not do and is reported with its number.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from gapbench.errors import RunError
+from gapbench.types import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE = "records.jsonl"
+COLUMNS = tuple(f.name for f in fields(Record))
+Key = tuple[str, str, str, int]
+
+
+class Writer:
+    """Appends records to one run; holds a lock so that two processes never write the same run.
+
+    Raises RunError when another process holds the lock or the disk is full.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        repair(folder)
+        self._file: IO[bytes] = self.path.open("ab", buffering=0)
+        _lock(self._file, folder)
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, record: Record) -> None:
+        """Append one record in one system call."""
+        line = json.dumps(asdict(record), ensure_ascii=True, allow_nan=False).encode() + b"\n"
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            raise _write_error(self.path, error) from error
+        if written != len(line):
+            raise _write_error(self.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+
+def _write_error(path: Path, error: OSError) -> RunError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(
+            f"{path}: the disk is full. What was answered so far is kept; free some space and run the same command again."
+        )
+    return RunError(f"{path}: cannot be written ({error.strerror}). Check the folder's permissions.")
+
+
+def _lock(file: IO[bytes], folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no advisory locks of this kind
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunError(
+            f"{folder}: another process is writing this run. Wait for it, or choose another --out."
+        ) from error
+    except OSError:  # a file system without locks (some network mounts): go on without
+        return
+
+
+def repair(folder: Path) -> bool:
+    """Remove a torn last line; True if there was one."""
+    path = folder / FILE
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) == b"\n":
+            return False
+        data = path.read_bytes()
+        file.truncate(data.rfind(b"\n") + 1)
+    return True
+
+
+def read(folder: Path) -> Iterator[dict[str, Any]]:
+    """All records in the order of writing; a torn last line is passed over.
+
+    Raises RunError for a missing file, a damaged line, or a line that is no record.
+    """
+    path = folder / FILE
+    if not path.exists():
+        raise RunError(f"{folder}: no {FILE} in it. Expected the folder of a run (gapbench measure … --out FOLDER).")
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+                missing = [c for c in COLUMNS if c not in row]
+            except (ValueError, TypeError) as error:
+                raise RunError(
+                    f"{path} line {number}: not a record ({error}). The file was damaged by something else; restore it, "
+                    "or delete that line and run the same command again to answer it anew."
+                ) from error
+            if missing:
+                raise RunError(
+                    f"{path} line {number}: it lacks {', '.join(missing)}. It was written by another version of gapbench; "
+                    "use that version, or measure again."
+                )
+            yield row
+
+
+def read_frame(folder: Path) -> pd.DataFrame:
+    """One row per record, one column per field of `gapbench.types.Record`."""
+    import pandas as pd
+
+    columns: dict[str, list[Any]] = {c: [] for c in COLUMNS}
+    shared: dict[str, str] = {}  # questions, answers and categories repeat: keep each string once
+    for row in read(folder):
+        for column, values in columns.items():
+            value = row[column]
+            values.append(shared.setdefault(value, value) if isinstance(value, str) else value)
+    return pd.DataFrame(columns)
+
+
+def key(row: dict[str, Any]) -> Key:
+    """What identifies a record: benchmark, sample, view, repeat."""
+    return row["benchmark"], row["sample"], row["view"], row["repeat"]

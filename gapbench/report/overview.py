@@ -1,0 +1,160 @@
+"""What stands at the top of a report: big numbers, notices, warnings and plots.
+
+    notices(summary, run)    [('signs', 'The gap of this benchmark exists by construction.')]
+    headline(summary)    Headline('signs', full=0.41, crop=0.93, gap=…)
+    figures(summary)     {'forest': '<svg …>', 'area': [('signs', '<svg …>')]}
+
+None and empty lists stand for what the summary does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gapbench.report.plots import Bin, Effect, Estimate, area_plot, forest_plot
+from gapbench.report.summary_tables import benchmarks_of, has_gap, macro_gap, part
+from gapbench.report.text import clip, interval, missing, p_value, percent, points
+
+FOREST_BENCHMARKS = 40
+FOREST_CATEGORIES = 12
+FOREST_ROWS = 60
+AREA_PLOTS = 12
+UNPARSED_WORTH_A_WARNING = 0.1
+MESSAGES = 12
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The three big numbers; accuracies are None when no benchmark has the view."""
+
+    scope: str
+    full: float | None
+    crop: float | None
+    gap: float | None
+    full_text: str
+    full_ci: str
+    crop_text: str
+    crop_ci: str
+    gap_text: str
+    gap_ci: str
+    p: str
+
+
+def headline(summary: Mapping[str, Any]) -> Headline:
+    """The only benchmark's numbers, or unweighted means over the benchmarks that have a gap."""
+    benchmarks = benchmarks_of(summary)
+    used = {name: entry for name, entry in benchmarks.items() if has_gap(entry)} or benchmarks
+    alone = next(iter(used.values())) if len(used) == 1 else None
+    gap = (alone.get("gap") if alone is not None else macro_gap(summary)) or {}
+    accuracies = {
+        view: [part(entry, "views", view, "accuracy") for entry in used.values()] for view in ("full", "crop")
+    }
+    full, crop = _mean(accuracies["full"]), _mean(accuracies["crop"])
+    full_ci, crop_ci = (part(alone or {}, "views", view, "ci") for view in ("full", "crop"))
+    return Headline(
+        scope=clip(next(iter(used)), 80) if alone is not None else f"mean of {len(used)} benchmarks" if used else "",
+        full=full,
+        crop=crop,
+        gap=gap.get("estimate"),
+        full_text=percent(full),
+        full_ci=interval(full_ci),
+        crop_text=percent(crop),
+        crop_ci=interval(crop_ci),
+        gap_text=points(gap.get("estimate")),
+        gap_ci=interval(gap.get("ci"), signed=True),
+        p="" if missing(gap.get("p_value")) else p_value(gap.get("p_value")),
+    )
+
+
+def notices(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(benchmark, notice) for every benchmark that has one, from the summary or else from the benchmark's card."""
+    found = []
+    for name, entry in benchmarks_of(summary).items():
+        notice = entry.get("notice") or part(run, "benchmarks", name, "card", "notice")
+        if notice:
+            found.append((clip(name, 80), clip(notice, 1_000)))
+    return _few(found, ("", f"{len(found) - MESSAGES} more notices are in summary.json."))
+
+
+def alerts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(benchmark, text) for what a reader must know before trusting a number."""
+    found = []
+    benchmarks = benchmarks_of(summary)
+    without = [name for name, entry in benchmarks.items() if not has_gap(entry)]
+    if without:
+        found.append((_names(without), "No gap: no sample has a score in both the full and the crop view."))
+    dropped = {name: count for name, entry in benchmarks.items() if (count := part(entry, "gap", "dropped"))}
+    if dropped:
+        total = sum(dropped.values())
+        text = "sample is" if total == 1 else "samples are"
+        found.append((_names(dropped), f"{total:,} {text} left out of the gap: one of the two views has no score."))
+    for name, entry in benchmarks.items():
+        for view in ("full", "crop"):
+            unparsed = part(entry, "views", view, "unparsed") or 0.0
+            if unparsed >= UNPARSED_WORTH_A_WARNING:
+                text = f"{percent(unparsed)} of the {view} answers could not be parsed and count as wrong"
+                found.append((_names([name]), f"{text}: look at the prompt and at the outputs before reading the gap."))
+    return _few(found, ("", f"{len(found) - MESSAGES} more warnings are left out here; see the tables."))
+
+
+def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Inline SVG: `forest` (or None) and `area`, a list of (benchmark, plot); `left_out` says what has no room."""
+    effects, hidden = _effects(summary)
+    binned = [(name, bins) for name, entry in benchmarks_of(summary).items() if (bins := _bins(entry))]
+    return {
+        "forest": forest_plot(effects, name="forest") if effects else None,
+        "forest_left_out": hidden,
+        "area": [
+            (clip(name, 80), area_plot(bins, name=f"area{index}", label=clip(name, 80)))
+            for index, (name, bins) in enumerate(binned[:AREA_PLOTS])
+        ],
+        "area_left_out": max(0, len(binned) - AREA_PLOTS),
+    }
+
+
+def _effects(summary: Mapping[str, Any]) -> tuple[list[Effect], int]:
+    benchmarks = benchmarks_of(summary)
+    effects: list[Effect] = []
+    hidden = max(0, len(benchmarks) - FOREST_BENCHMARKS)
+    for name, entry in list(benchmarks.items())[:FOREST_BENCHMARKS]:
+        gap = entry.get("gap") or {}
+        effects.append(Effect(name, gap.get("estimate"), gap.get("ci"), gap.get("n", entry.get("n"))))
+        parts = [Effect(key, one["gap"]["estimate"], one["gap"].get("ci"), one.get("n"), part=True)
+                 for key, one in (entry.get("by_category") or {}).items() if has_gap(one)]  # fmt: skip
+        parts.sort(key=lambda effect: -(effect.n or 0))
+        room = max(0, min(FOREST_CATEGORIES, FOREST_ROWS - len(effects)))
+        hidden += max(0, len(parts) - room)
+        effects += parts[:room]
+    macro = macro_gap(summary)
+    if macro is not None and len(benchmarks) > 1:
+        effects.append(Effect("Macro mean", macro.get("estimate"), macro.get("ci")))
+    return effects, hidden
+
+
+def _bins(entry: Mapping[str, Any]) -> list[Bin]:
+    bins = []
+    for one in entry.get("by_evidence_area") or []:
+        low, high = one.get("from"), one.get("to")
+        if low is not None and high:
+            curves = (_estimate(one.get(key)) for key in ("full", "crop", "gap"))
+            bins.append(Bin(low, high, one.get("n") or 0, *curves))
+    return bins
+
+
+def _estimate(value: Mapping[str, Any] | None) -> Estimate:
+    return ((value or {}).get("estimate"), (value or {}).get("ci"))
+
+
+def _names(names: Iterable[str]) -> str:
+    return clip(", ".join(clip(name, 80) for name in names), 200)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found else None
+
+
+def _few(messages: list[tuple[str, str]], rest: tuple[str, str]) -> list[tuple[str, str]]:
+    return messages if len(messages) <= MESSAGES else [*messages[:MESSAGES], rest]

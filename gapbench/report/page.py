@@ -1,0 +1,122 @@
+"""Puts one run's report together and writes it.
+
+    write_report(Path("runs/signs"), summary=summary, run=run, records=frame)
+
+Everything but the gallery is bounded by row and length limits; the gallery then fills what the size limit leaves.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapbench.errors import RunError
+from gapbench.report import settings, summary_tables
+from gapbench.report.cases import cases_of
+from gapbench.report.gallery import FLIP_NAMES, SIZE_LIMIT, gallery
+from gapbench.report.overview import alerts, figures, headline, notices
+from gapbench.report.reading import TERMS
+from gapbench.report.tables import markdown_table
+from gapbench.report.text import clip, json_block, markdown_code, markdown_fence, markdown_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from pandas import DataFrame
+
+
+def write_report(
+    folder: Path,
+    *,
+    summary: Mapping[str, Any],
+    run: Mapping[str, Any],
+    records: DataFrame,
+    images: bool = True,
+) -> None:
+    """Write `folder/report.html` and `folder/report.md`.
+
+    `summary` and `run` are the contents of `summary.json` and `run.json`; missing keys and nulls are tolerated.
+    `records` has one row per record and the fields of `gapbench.types.Record` as columns. Pictures come from
+    `folder/thumbnails` and are left out with `images=False`. Raises `RunError` if `folder` does not exist.
+    """
+    if not folder.is_dir():
+        raise RunError(f"No run folder at {folder}. Expected the folder that holds records.jsonl; check the path.")
+    html, markdown = environment(html=True), environment(html=False)
+    page = _content(summary, run)
+    template = html.get_template("html.j2")
+    frame = len(template.render(page, gallery=None).encode())
+    shown = gallery(
+        cases_of(records), folder / "thumbnails" if images else None, html.get_template("card.j2"), SIZE_LIMIT - frame
+    )
+    _write(folder / "report.html", template.render(page, gallery=shown))
+    _write(folder / "report.md", markdown.get_template("md.j2").render(page))
+
+
+def environment(*, html: bool) -> Environment:
+    """Jinja with this package's templates, where every expression is escaped for its format unless marked safe."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def plain(value: object) -> object:
+        return value if isinstance(value, Markup) else markdown_text(value)
+
+    def safe(escape: Callable[[Any], str]) -> Callable[[Any], Markup]:
+        return lambda value: Markup(escape(value))  # noqa: S704 (the escaped text is what is marked)
+
+    made = Environment(
+        loader=PackageLoader("gapbench.report", "templates"),
+        autoescape=html,  # noqa: S701 (Markdown has its own escape: `plain`)
+        finalize=None if html else plain,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {
+        "clip": clip,
+        "json_block": safe(json_block),
+        "code": safe(markdown_code),
+        "fence": safe(markdown_fence),
+        "markdown_table": safe(markdown_table),
+    }
+    return made
+
+
+def asset(name: str) -> str:
+    """The text of a style sheet or script that belongs to this package."""
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def _content(summary: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+    script = asset("gallery.js")
+    counted = {name: entry.get("pairs") or {} for name, entry in summary_tables.benchmarks_of(summary).items()}
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {
+        "model": clip(summary.get("model") or run.get("model") or "unnamed model", 200),
+        "verdict": clip(summary.get("verdict") or "No verdict was recorded.", 1_000),
+        "notices": notices(summary, run),
+        "alerts": alerts(summary),
+        "headline": headline(summary),
+        "gap_table": summary_tables.gap_table(summary),
+        "view_table": summary_tables.view_table(summary),
+        "flip_table": summary_tables.flip_table(summary),
+        "category_tables": summary_tables.category_tables(summary),
+        "area_tables": summary_tables.area_tables(summary),
+        "figures": figures(summary),
+        "pairs": {clip(name, 200): pairs for name, pairs in list(counted.items())[: summary_tables.ROW_LIMIT]},
+        "totals": {flip: sum(pairs.get(flip) or 0 for pairs in counted.values()) for flip in FLIP_NAMES},
+        "flip_names": FLIP_NAMES,
+        "reading": TERMS,
+        "command": settings.command_line(run),
+        "settings": settings.groups(run),
+        "style": asset("style.css"),
+        "script": script,
+        "script_hash": digest,
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)

@@ -1,0 +1,232 @@
+"""Plots as inline SVG that follow the page: its fonts, its colours, its dark mode.
+
+    forest_plot([Effect("signs", 0.21, (0.15, 0.27), n=400)], name="gaps")
+    area_plot([Bin(0.0001, 0.001, 60, full, crop, gap), …], name="area")
+
+Drawn with matplotlib and rewritten as XML: colours become CSS variables, text stays text, ids are prefixed so that
+several plots share a page. The same input gives the same bytes. Names are never read as mathematics. Knows nothing
+about runs.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from gapbench.report.text import clip, interval, points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Interval = Sequence[float | None] | None
+Estimate = tuple[float | None, Interval]
+
+# Placeholder colours that matplotlib can write, and the CSS colour each one stands for.
+INK, MUTED, LINE = "#010101", "#020202", "#030303"
+FULL, CROP, GAP = "#040404", "#050505", "#060606"
+VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", FULL: "full", CROP: "crop", GAP: "ink"}
+
+FOREST_WIDTH, AREA_WIDTH = 9.6, 7.8
+"""Inches at 72 to the inch, the size at which the text is as large as the page's small print."""
+
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "{http://www.w3.org/1999/xlink}href"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One row of a forest plot: a difference of proportions; `part` rows are indented and drawn hollow."""
+
+    label: str
+    estimate: float | None
+    ci: Interval
+    n: int | None = None
+    part: bool = False
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Samples whose evidence covers `low`..`high` of the picture (0..1), with (estimate, interval) of each curve."""
+
+    low: float
+    high: float
+    n: int
+    full: Estimate
+    crop: Estimate
+    gap: Estimate
+
+
+def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, percentage points") -> str:
+    """Estimates with their intervals, one row each, in the order given."""
+    with _figure(FOREST_WIDTH, 0.29 * len(effects) + 0.62) as figure:
+        axes = figure.add_axes((0.29, 0.46 / figure.get_figheight(), 0.47, 1 - 0.58 / figure.get_figheight()))
+        axes.axvline(0, color=MUTED, linewidth=1)
+        for row, effect in enumerate(effects):
+            _effect(axes, row, effect)
+        axes.set_ylim(len(effects) - 0.4, -0.6)
+        axes.set_yticks([])
+        axes.set_xlabel(axis, color=MUTED)
+        axes.margins(x=0.06)
+        axes.grid(axis="x", color=LINE, linewidth=0.8)
+        _quiet(axes)
+        return _svg(figure, name, "Forest plot: " + "; ".join(map(_in_words, effects)))
+
+
+def _effect(axes: Axes, row: int, effect: Effect) -> None:
+    side: dict[str, Any] = {"va": "center", "transform": axes.get_yaxis_transform(), "parse_math": False}
+    weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
+    axes.text(-0.585 if effect.part else -0.61, row, clip(effect.label, 34), color=ink, weight=weight, **side)
+    if effect.n is not None:
+        axes.text(-0.03, row, f"n = {effect.n:,}", color=MUTED, ha="right", size=9, **side)
+    if effect.estimate is None:
+        axes.text(1.03, row, "no paired samples", color=MUTED, **side)
+        return
+    low, high = _bounds(effect.ci)
+    if low is not None and high is not None:
+        axes.plot([100 * low, 100 * high], [row, row], color=ink, linewidth=1.2 if effect.part else 2.2)
+    face = "none" if effect.part else INK
+    axes.plot([100 * effect.estimate], [row], "o" if effect.part else "D", markersize=6, mfc=face, mec=ink)
+    axes.text(1.155, row, points(effect.estimate), color=ink, weight=weight, ha="right", **side)
+    axes.text(1.185, row, interval(effect.ci, signed=True), color=MUTED, **side)
+
+
+def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
+    """Accuracy in both views, and below it the gap, against the evidence's relative area on a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    with _figure(AREA_WIDTH, 4.6) as figure:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        figure.subplots_adjust(left=0.09, right=0.89, top=0.965, bottom=0.1, hspace=0.14)
+        crop = _curve(above, bins, [one.crop for one in bins], CROP, "o", aside=1.03)
+        full = _curve(above, bins, [one.full for one in bins], FULL, "s", aside=1 / 1.03)
+        _name(above, _apart(crop, full), ("crop", "full"), (CROP, FULL))
+        below.axhline(0, color=MUTED, linewidth=1)
+        _name(below, (_curve(below, bins, [one.gap for one in bins], GAP, "D"),), ("gap",), (GAP,))
+        above.set_ylim(-4, 104)
+        above.set_ylabel("accuracy, %", color=MUTED)
+        below.set_ylabel("gap, points", color=MUTED)
+        below.set_xlabel("evidence area, % of the picture (logarithmic); n above each bin", color=MUTED)
+        below.set_xscale("log")
+        below.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.8f}".rstrip("0").rstrip(".") + "%"))
+        below.xaxis.set_minor_formatter(NullFormatter())
+        for one in bins:
+            above.text(_centre(one), 1.0, f"{one.n:,}", color=MUTED, size=8, ha="center", va="bottom",
+                       transform=above.get_xaxis_transform())  # fmt: skip
+        for axes in (above, below):
+            axes.grid(axis="y", color=LINE, linewidth=0.8)
+            _quiet(axes)
+        return _svg(figure, name, f"Accuracy of both views and the gap against evidence area, {label}")
+
+
+def _curve(
+    axes: Axes, bins: Sequence[Bin], curve: Sequence[Estimate], colour: str, marker: str, aside: float = 1.0
+) -> float | None:
+    """Draw one curve, beside the bins' centres so that intervals do not cover each other; return its last height."""
+    xs, ys = [], []
+    for one, (value, ci) in zip(bins, curve, strict=True):
+        if value is None:
+            continue
+        x = aside * _centre(one)
+        xs.append(x)
+        ys.append(100 * value)
+        axes.plot([100 * _low(one), 100 * one.high], [100 * value] * 2, color=colour, linewidth=1, alpha=0.35)
+        low, high = _bounds(ci)
+        if low is not None and high is not None:
+            axes.plot([x, x], [100 * low, 100 * high], color=colour, linewidth=1.6)
+    axes.plot(xs, ys, color=colour, marker=marker, markersize=6, linewidth=1.2, mec=colour, mfc=colour)
+    return ys[-1] if ys else None
+
+
+def _name(axes: Axes, heights: Sequence[float | None], names: Sequence[str], colours: Sequence[str]) -> None:
+    for height, name, colour in zip(heights, names, colours, strict=True):
+        if height is not None:
+            where = axes.get_yaxis_transform()
+            axes.text(1.015, height, name, color=colour, va="center", weight="bold", transform=where)
+
+
+def _apart(first: float | None, second: float | None, distance: float = 8.0) -> tuple[float | None, float | None]:
+    if first is None or second is None or abs(first - second) >= distance:
+        return first, second
+    middle, side = (first + second) / 2, distance / 2 if first >= second else -distance / 2
+    return middle + side, middle - side
+
+
+def _centre(one: Bin) -> float:
+    return float(100 * (_low(one) * one.high) ** 0.5)
+
+
+def _low(one: Bin) -> float:
+    # A logarithmic axis has no zero: a bin that starts there is drawn one octave wide.
+    return one.low if one.low > 0 else one.high / 2
+
+
+def _bounds(ci: Interval) -> tuple[float | None, float | None]:
+    return (ci[0], ci[1]) if ci is not None and len(ci) == 2 else (None, None)
+
+
+def _in_words(effect: Effect) -> str:
+    return f"{clip(effect.label, 60)} {points(effect.estimate)} {interval(effect.ci, signed=True)}".strip()
+
+
+def _quiet(axes: Axes) -> None:
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", colors=MUTED, length=0, labelcolor=MUTED)
+    axes.set_facecolor("none")
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(LINE)
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[Figure]:
+    """A figure outside pyplot's global state, under settings that make its SVG plain and reproducible."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style = {"svg.fonttype": "none", "svg.hashsalt": "gapbench", "text.parse_math": False, "font.size": 10,
+             "font.family": "DejaVu Sans"}  # fmt: skip
+    with rc_context(style), warnings.catch_warnings():
+        # The browser draws the text: glyphs that matplotlib's own font lacks do not matter.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=(width, height))
+        FigureCanvasSVG(figure)
+        yield figure
+
+
+def _svg(figure: Figure, name: str, description: str) -> str:
+    raw = io.BytesIO()
+    figure.savefig(raw, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    root = ElementTree.fromstring(raw.getvalue())  # noqa: S314 (matplotlib wrote it)
+    parents = {child: parent for parent in root.iter() for child in parent}
+    for element in list(root.iter()):
+        local = str(element.tag).rpartition("}")[2]
+        if local in ("metadata", "style"):
+            parents[element].remove(element)
+            continue
+        element.tag = local
+        _rewrite(element, name)
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    root.attrib |= {"xmlns": _SVG, "class": "plot", "role": "img", "aria-label": description}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _rewrite(element: ElementTree.Element, name: str) -> None:
+    attributes = element.attrib
+    if _XLINK in attributes:
+        attributes["href"] = f"#{name}-{attributes.pop(_XLINK)[1:]}"
+    if "id" in attributes:
+        attributes["id"] = f"{name}-{attributes['id']}"
+    if "clip-path" in attributes:
+        attributes["clip-path"] = attributes["clip-path"].replace("url(#", f"url(#{name}-")
+    if "style" in attributes:
+        style = re.sub(r"#[0-9a-f]{6}", lambda m: f"var(--{VARIABLES.get(m.group(), 'ink')})", attributes["style"])
+        attributes["style"] = re.sub(r"'DejaVu Sans'[^;]*", "var(--sans)", style)

@@ -1,0 +1,217 @@
+"""The tables of one run, built from `summary.json`.
+
+    [gap_table(summary), view_table(summary), flip_table(summary), *category_tables(summary), *area_tables(summary)]
+
+Any number may be null: a view that was not measured or a gap without pairs shows as an en dash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gapbench.report.tables import Cell, Column, Table, count_cell, percent_cell, points_cell, text_cell
+from gapbench.report.text import MISSING, clip, number, p_value, percent
+
+Summary = Mapping[str, Any]
+
+ROW_LIMIT = 200
+NAME_LIMIT = 80
+
+
+def benchmarks_of(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
+    """Name to entry; empty when nothing was measured."""
+    return summary.get("benchmarks") or {}
+
+
+def macro_gap(summary: Summary) -> Mapping[str, Any] | None:
+    """The gap over several benchmarks, or None."""
+    return (summary.get("macro") or {}).get("gap") or None
+
+
+def has_gap(entry: Mapping[str, Any]) -> bool:
+    """Whether any sample of this benchmark was scored in both headline views."""
+    return part(entry, "gap", "estimate") is not None
+
+
+def part(entry: Mapping[str, Any], *keys: str) -> Any:
+    """`entry[a][b]…`, or None as soon as a step is missing or null."""
+    value: Any = entry
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def gap_table(summary: Summary) -> Table:
+    """The headline: one row per benchmark, with the macro mean as its footer."""
+    benchmarks = benchmarks_of(summary)
+    several = len(benchmarks) > 1
+    columns = (
+        Column("Benchmark"),
+        Column("Samples", True, "Questions in the benchmark; pairs that enter the gap below"),
+        Column("Images", True, "Independent clusters: samples that share a picture are one unit"),
+        Column("Full", True, "Accuracy on the full image, 95% interval"),
+        Column("Crop", True, "Accuracy on the evidence-centred crop, 95% interval"),
+        Column("Gap, points", True, "Crop minus full on the same samples, 95% interval"),
+        Column("p (Holm)" if several else "p", True, "Sign-flip test over clusters" + _holm(several)),
+        Column("MDE", True, "Smallest gap, in points, that this run finds with 80% power"),
+        Column("Unparsed", True, "Answers no rule could read: full / crop"),
+        Column("Failed", True, "No answer at all: full / crop; samples left out of the gap below"),
+        Column("Image tokens", True, "Mean tokens the picture costs: full / crop"),
+        Column("Interval", False, "How the interval of the gap was computed"),
+    )
+    rows = [_gap_row(name, entry, several) for name, entry in benchmarks.items()]
+    macro = macro_gap(summary)
+    footer: tuple[tuple[Cell, ...], ...] = ()
+    if several and macro is not None:
+        blank = Cell("")
+        gap = points_cell(macro.get("estimate"), macro.get("ci"))
+        mean = Cell("Macro mean", f"of {len(benchmarks)} benchmarks, unweighted")
+        numbers = (gap, Cell(p_value(macro.get("p_value"))), Cell(number(_times100(macro.get("mde")), 1)))
+        method = Cell(clip(macro.get("method") or "", NAME_LIMIT))
+        footer = ((mean, blank, blank, blank, blank, *numbers, blank, blank, blank, method),)
+    return Table("Accuracy and gap", columns, tuple(rows[:ROW_LIMIT]), footer, max(0, len(rows) - ROW_LIMIT))
+
+
+def _gap_row(name: str, entry: Mapping[str, Any], several: bool) -> tuple[Cell, ...]:
+    gap = entry.get("gap") or {}
+    full, crop = (part(entry, "views", view) or {} for view in ("full", "crop"))
+    p = gap.get("p_value_holm") if several and gap.get("p_value_holm") is not None else gap.get("p_value")
+    tokens = full.get("image_tokens_mean")
+    paired, dropped = gap.get("n"), gap.get("dropped")
+    return (
+        text_cell(clip(name, NAME_LIMIT)),
+        Cell(number(entry.get("n")), f"{number(paired)} paired" if paired is not None else "", entry.get("n")),
+        count_cell(entry.get("clusters")),
+        percent_cell(full.get("accuracy"), full.get("ci")),
+        percent_cell(crop.get("accuracy"), crop.get("ci")),
+        points_cell(gap.get("estimate"), gap.get("ci")),
+        Cell(p_value(p), "", p),
+        Cell(number(_times100(gap.get("mde")), 1), "", gap.get("mde")),
+        _both(percent(full.get("unparsed")), percent(crop.get("unparsed")), full.get("unparsed")),
+        Cell(
+            f"{_failures(full)} / {_failures(crop)}",
+            f"{number(dropped)} left out" if dropped else "",
+            full.get("failed"),
+        ),
+        _both(number(tokens), number(crop.get("image_tokens_mean")), tokens),
+        text_cell(clip(gap.get("method") or "", NAME_LIMIT)),
+    )
+
+
+def view_table(summary: Summary) -> Table:
+    """Every view of every benchmark, for runs that measured more than the headline pair."""
+    columns = (
+        Column("Benchmark"),
+        Column("View"),
+        Column("Samples", True),
+        Column("Accuracy", True, "With its 95% interval"),
+        Column("Unparsed", True),
+        Column("Failed", True),
+        Column("Image tokens", True, "Mean per answer"),
+        Column("Output tokens", True, "Mean per answer"),
+        Column("Flip rate", True, "Answers that change between repeats of the same question: the noise floor"),
+    )
+    rows = [
+        (
+            text_cell(clip(name, NAME_LIMIT)),
+            text_cell(clip(view, NAME_LIMIT)),
+            count_cell(found.get("n")),
+            percent_cell(found.get("accuracy"), found.get("ci")),
+            percent_cell(found.get("unparsed")),
+            percent_cell(found.get("failed")),
+            count_cell(found.get("image_tokens_mean")),
+            count_cell(found.get("output_tokens_mean"), 1),
+            percent_cell(found.get("flip_rate")),
+        )
+        for name, entry in benchmarks_of(summary).items()
+        for view, found in (entry.get("views") or {}).items()
+    ]
+    return Table("Every view", columns, tuple(rows[:ROW_LIMIT]), (), max(0, len(rows) - ROW_LIMIT))
+
+
+def flip_table(summary: Summary) -> Table:
+    """How many samples each pair of outcomes holds."""
+    names = (("crop_only", "Crop only"), ("full_only", "Full only"), ("both", "Both"), ("neither", "Neither"))
+    columns = (Column("Benchmark"), *(Column(title, True) for _, title in names))
+    rows = [
+        (text_cell(clip(name, NAME_LIMIT)), *(count_cell(part(entry, "pairs", key)) for key, _ in names))
+        for name, entry in benchmarks_of(summary).items()
+    ]
+    return Table("Which view was right", columns, tuple(rows[:ROW_LIMIT]), (), max(0, len(rows) - ROW_LIMIT))
+
+
+def category_tables(summary: Summary) -> tuple[Table, ...]:
+    """One exploratory table for each benchmark that has categories, the largest category first."""
+    columns = (
+        Column("Category"),
+        Column("Samples", True),
+        Column("Images", True),
+        Column("Full", True),
+        Column("Crop", True),
+        Column("Gap, points", True),
+    )
+    tables = []
+    for name, entry in list(benchmarks_of(summary).items())[:ROW_LIMIT]:
+        found = sorted((entry.get("by_category") or {}).items(), key=lambda item: -(item[1].get("n") or 0))
+        rows = tuple((text_cell(clip(key, NAME_LIMIT)), *_three(group)) for key, group in found[:ROW_LIMIT])
+        if rows:
+            tables.append(Table(clip(name, NAME_LIMIT), columns, rows, (), max(0, len(found) - ROW_LIMIT)))
+    return tuple(tables)
+
+
+def area_tables(summary: Summary) -> tuple[Table, ...]:
+    """One table for each benchmark with evidence boxes: the gap by the evidence's share of the picture."""
+    columns = (
+        Column("Evidence area"),
+        Column("Samples", True),
+        Column("Images", True),
+        Column("Full", True),
+        Column("Crop", True),
+        Column("Gap, points", True),
+    )
+    tables = []
+    for name, entry in list(benchmarks_of(summary).items())[:ROW_LIMIT]:
+        found = entry.get("by_evidence_area") or []
+        rows = tuple((Cell(area_label(group), "", group.get("from")), *_three(group)) for group in found[:ROW_LIMIT])
+        if rows:
+            tables.append(Table(clip(name, NAME_LIMIT), columns, rows, (), max(0, len(found) - ROW_LIMIT)))
+    return tuple(tables)
+
+
+def area_label(group: Mapping[str, Any]) -> str:
+    """A bin of relative areas as a percentage range with two significant digits."""
+    low, high = (group.get(edge) for edge in ("from", "to"))
+    return " to ".join(MISSING if edge is None else area_percent(edge) for edge in (low, high))
+
+
+def area_percent(area: float) -> str:
+    """A fraction of the picture as a percentage with two significant digits and no exponent."""
+    return f"{float(f'{100 * area:.2g}'):.8f}".rstrip("0").rstrip(".") + "%"
+
+
+def _three(group: Mapping[str, Any]) -> tuple[Cell, ...]:
+    full, crop, gap = (group.get(key) or {} for key in ("full", "crop", "gap"))
+    return (
+        count_cell(group.get("n")),
+        count_cell(group.get("clusters")),
+        percent_cell(full.get("estimate"), full.get("ci")),
+        percent_cell(crop.get("estimate"), crop.get("ci")),
+        points_cell(gap.get("estimate"), gap.get("ci")),
+    )
+
+
+def _both(full: str, crop: str, sort: float | None) -> Cell:
+    return Cell(f"{full} / {crop}", "", sort)
+
+
+def _failures(view: Mapping[str, Any]) -> str:
+    return percent(view.get("failed"))
+
+
+def _holm(several: bool) -> str:
+    return ", corrected for several benchmarks after Holm" if several else ""
+
+
+def _times100(value: float | None) -> float | None:
+    return None if value is None else 100 * value

@@ -1,0 +1,86 @@
+"""A table once, for HTML and for Markdown.
+
+    columns = (Column("benchmark"), Column("gap", numeric=True))
+    table = Table("Gap", columns, ((Cell("signs"), Cell("+21.3", "[15, 27]")),))
+    markdown_table(table)
+
+A cell holds the text that is shown, a quieter second text (usually an interval) and the value it sorts by. Templates
+render the same object with `parts.j2`. Knows nothing about runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gapbench.report.text import MISSING, interval, markdown_text, missing, number, percent, points
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, whether its cells are numbers, and a short explanation shown on hover."""
+
+    title: str
+    numeric: bool = False
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is shown, what is shown more quietly beside it, and what the column sorts by (None sorts last)."""
+
+    text: str
+    note: str = ""
+    sort: float | str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows have one cell per column, the first being the row's heading. `footer` rows stay last under any sorting."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    footer: tuple[tuple[Cell, ...], ...] = ()
+    left_out: int = 0
+
+
+def text_cell(text: str, note: str = "") -> Cell:
+    """A cell of words, sorted without regard to case."""
+    return Cell(text or MISSING, note, text.casefold())
+
+
+def count_cell(value: float | None, digits: int = 0) -> Cell:
+    """A count or a mean of counts."""
+    return Cell(number(value, digits), "", None if missing(value) else value)
+
+
+def percent_cell(value: float | None, ci: Sequence[float | None] | None = None, digits: int = 1) -> Cell:
+    """A proportion 0..1 with its interval."""
+    return Cell(percent(value, digits), interval(ci), None if missing(value) else value)
+
+
+def points_cell(value: float | None, ci: Sequence[float | None] | None = None) -> Cell:
+    """A difference of proportions with its interval, in percentage points."""
+    return Cell(points(value), interval(ci, signed=True), None if missing(value) else value)
+
+
+def markdown_table(table: Table) -> str:
+    """The table as GitHub-flavoured Markdown; every cell is escaped."""
+    lines = [
+        _line([markdown_text(column.title) for column in table.columns]),
+        _line(["---:" if column.numeric else "---" for column in table.columns]),
+    ]
+    lines += [_line([_markdown_cell(cell) for cell in row]) for row in (*table.rows, *table.footer)]
+    if table.left_out:
+        lines += ["", f"{table.left_out:,} more rows are in summary.json."]
+    return "\n".join(lines)
+
+
+def _markdown_cell(cell: Cell) -> str:
+    note = cell.note if not cell.note or cell.note.startswith("[") else f"({cell.note})"
+    return markdown_text(f"{cell.text} {note}".strip())
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,53 @@
+"""Small JPEGs that a run keeps so that its report can show pictures without the benchmark.
+
+    save_thumbnail(picture, run / "thumbnails" / f"{thumbnail_key('signs', '17')}-full.jpg")
+
+Made while measuring, when the pictures are decoded anyway; the report only reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LONGEST = 512
+"""Longest side of a thumbnail, in pixels."""
+
+SMALLEST = 224
+"""Pictures whose longest side is below this are enlarged, so that a crop of 16 x 16 pixels can be seen."""
+
+QUALITY = 80
+
+
+def thumbnail_key(benchmark: str, sample: str) -> str:
+    """24 hexadecimal digits that name a sample's files, whatever characters its id holds."""
+    text = f"{benchmark}\0{sample}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def save_thumbnail(image: Image, path: Path) -> None:
+    """Write `image` as an RGB JPEG with a longest side of 224 to 512 pixels; folders are made as needed.
+
+    Large pictures are shrunk with Lanczos. Tiny ones grow by a whole factor with nearest neighbour: every pixel that
+    the model saw stays a visible square. Transparency is laid on white.
+    """
+    from PIL import Image as Images
+
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        image = Images.alpha_composite(Images.new("RGBA", layered.size, "white"), layered)
+    image = image.convert("RGB")
+    longest = max(image.size)
+    if longest > LONGEST:
+        shrunk = [max(1, round(side * LONGEST / longest)) for side in image.size]
+        image = image.resize((shrunk[0], shrunk[1]), Images.Resampling.LANCZOS)
+    elif longest < SMALLEST:
+        factor = math.ceil(SMALLEST / longest)
+        image = image.resize((image.width * factor, image.height * factor), Images.Resampling.NEAREST)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, "JPEG", quality=QUALITY)

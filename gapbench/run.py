@@ -1,0 +1,96 @@
+"""A run: the folder with what was asked (`run.json`), answered (`records.jsonl`) and what it means (`summary.json`).
+
+    run = gapbench.load_run("runs/glance")
+    run.summary["verdict"]; run.frame().groupby("view").score.mean()
+
+Summary and reports are rebuilt from the records alone, without a model, an engine or a benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapbench import records
+from gapbench.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, read when it was opened."""
+
+    path: Path
+    summary: dict[str, Any]
+    asked: dict[str, Any]
+
+    def frame(self) -> pd.DataFrame:
+        """One row per record; columns are the fields of `gapbench.types.Record`."""
+        return records.read_frame(self.path)
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.path / "report.html"
+
+    def _repr_html_(self) -> str:
+        """The verdict and the numbers behind it, for a notebook."""
+        rows = []
+        for name, bench in self.summary["benchmarks"].items():
+            gap = bench["gap"] or {}
+            cells = [name, bench["n"], bench["clusters"]]
+            cells += [_percent(bench["views"].get(view, {}).get("accuracy")) for view in ("full", "crop")]
+            low, high = gap.get("ci") or (None, None)
+            cells += [_percent(gap.get("estimate")), f"[{_percent(low)}, {_percent(high)}]"]
+            rows.append("".join(f"<td>{escape(str(cell))}</td>" for cell in cells))
+        head = "".join(f"<th>{h}</th>" for h in ("benchmark", "n", "clusters", "full", "crop", "gap", "95 % interval"))
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<p>{escape(self.summary['verdict'])}</p><table><tr>{head}</tr>{body}</table>"
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run folder; its summary is made if it is missing. Raises RunError if it is no run."""
+    folder = Path(path)
+    if not (folder / "summary.json").exists():
+        return write_results(folder)
+    return Run(folder, _read_json(folder / "summary.json"), _read_json(folder / "run.json"))
+
+
+def write_results(folder: Path, images: bool = True) -> Run:
+    """(Re)build `summary.json`, `report.html` and `report.md` from the records alone."""
+    from gapbench.measurement import write_json
+    from gapbench.report import write_report
+    from gapbench.summary import summarise
+
+    frame = records.read_frame(folder)
+    if frame.empty:
+        raise RunError(
+            f"{folder}: no answers yet, so there is nothing to report. Run gapbench measure … --out {folder}."
+        )
+    asked = _read_json(folder / "run.json") if (folder / "run.json").exists() else {}
+    notices = {n: b.get("card", {}).get("notice", "") for n, b in asked.get("benchmarks", {}).items()}
+    summary = summarise(frame, model=str(asked.get("model", "")), notices=notices)
+    write_json(folder / "summary.json", summary)
+    write_report(folder, summary=summary, run=asked, records=frame, images=images)
+    return Run(folder, summary, asked)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path}: cannot be read ({error}). Expected the folder of a run; gapbench report rebuilds it."
+        ) from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: found {type(value).__name__}; expected a JSON object.")
+    return value
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"

@@ -1,0 +1,106 @@
+r"""From raw model output to plain text: thinking removed, markup and typography undone.
+
+    clean(answer_part("<think>A?</think>**Answer:** \\boxed{\\text{B}}"))     # "Answer: [B]", [ and ] for OPEN and CLOSE
+
+What `\boxed{}` or `<answer>` enclosed stays marked by OPEN and CLOSE, as it is the model's own mark of its answer.
+Every pattern is linear in the length of the text, so that a runaway answer costs milliseconds.
+
+Limits: LaTeX beyond boxes, fonts and plain fractions is left as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+OPEN, CLOSE = "\ue000", "\ue001"
+
+_THINK = re.compile(r"<(/?)think(?:ing)?>|◁(/?)think▷", re.I)
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff\ue000\ue001]"
+)
+_VULGAR = [chr(code) for code in (*range(0xBC, 0xBF), *range(0x2150, 0x215F))]
+# Unicode would fold 10² to 102 and 1½ to 11/2.
+_BEFORE_FOLDING = str.maketrans(
+    {c: "^" + unicodedata.normalize("NFKC", c) for c in "⁰¹²³⁴⁵⁶⁷⁸⁹"}
+    | {c: " " + unicodedata.normalize("NFKC", c) for c in _VULGAR}
+)
+_AFTER_FOLDING = str.maketrans(
+    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2032": "'"}  # quotes and the prime
+    | {"【": "[", "】": "]", "\u3014": "[", "\u3015": "]", "「": '"', "」": '"', "『": '"', "』": '"'}
+    | {"\u2212": "-", "\u2044": "/"}  # minus sign, fraction slash
+)
+
+_OPENING = re.compile(r"<answer>|<\|begin_of_box\|>", re.I)
+_CLOSING = re.compile(r"</answer>|<\|end_of_box\|>", re.I)
+_TAG = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:s|b|i|u|p|br|em|strong|code|span|div|eos|bos|end_of_turn)\s?/?>", re.I)
+_FRACTION = re.compile(r"\\[dt]?frac ?\{(\d{1,20})\} ?\{(\d{1,20})\}")
+_FONT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:rm|bf|sf|it|tt|bb)?|operatorname|mbox|rm|bf) ?\{([^{}]*)\}")
+_BOX = re.compile(r"\\(?:boxed|fbox) ?\{([^{}]*)(?:\}|\Z)")
+_SPACING = re.compile(r"\\(?:[()\[\],;! ]|(?:quad|left|right|displaystyle)(?![A-Za-z]))")
+_ESCAPED = re.compile(r"\\([%$#&_{}])")
+_MATHS = re.compile(rf"\$+(?=[A-Za-z\\({OPEN}])([^$\n]{{1,200}})\$+|\$(\d[^$\n]{{0,30}})\$(?!\d)")
+_EMPHASISED_LETTER = re.compile(r"(?<![A-Za-z0-9*_`])(\*{2,3}|__|`{1,3})\(?([A-Za-z])\)?[.:]?\1(?![A-Za-z0-9*_`])")
+_EMPHASIS = re.compile(r"\*{1,3}(?!\d)|(?<!\d)\*{1,3}|(?<![A-Za-z0-9])__|__(?![A-Za-z0-9])|`|~~")
+_LINE_MARK = re.compile(r"^(?:#{1,6} |> ?|[-•·] )")
+
+
+def answer_part(output: str) -> str | None:
+    """The output without its thinking; None if it ends inside a thinking block, so that no answer was given.
+
+    A closing mark without an opening one is read as the end of thinking that the prompt had opened.
+    """
+    kept: list[str] = []
+    start, thinking = 0, False
+    for mark in _THINK.finditer(output):
+        if mark[1] or mark[2]:
+            if not thinking:
+                kept.clear()
+            thinking, start = False, mark.end()
+        elif not thinking:
+            kept.append(output[start : mark.start()])
+            thinking = True
+    return None if thinking else "".join([*kept, output[start:]])
+
+
+def fold(text: str) -> str:
+    """Unicode NFKC (full-width letters to plain ones), plain quotes and brackets, no invisible characters."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", _stream_safe(text.translate(_BEFORE_FOLDING)))
+        text = text.translate(_AFTER_FOLDING)
+    return _INVISIBLE.sub("", text)
+
+
+def clean(text: str) -> str:
+    """Plain text of one answer: single spaces, no empty lines, OPEN and CLOSE around what the model boxed or tagged.
+
+    An emphasised single letter becomes a bracketed one, as both mark the letter as an answer.
+    """
+    text = fold(text)
+    text = _TAG.sub(" ", _CLOSING.sub(CLOSE, _OPENING.sub(OPEN, text)))
+    if "\\" in text:
+        text = _FRACTION.sub(r" \1/\2", text)
+        for _ in range(3):  # nesting such as \boxed{\text{\textbf{B}}} goes no deeper in practice
+            text = _FONT.sub(r"\1", text)
+        text = _BOX.sub(lambda box: OPEN + box[1] + CLOSE, text)
+        text = _ESCAPED.sub(r"\1", _SPACING.sub(" ", text))
+    text = _MATHS.sub(lambda maths: maths[1] or maths[2], text)
+    text = _EMPHASIS.sub("", _EMPHASISED_LETTER.sub(r"(\2)", text))
+    lines = (_LINE_MARK.sub("", " ".join(line.split())) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def plain(text: str) -> str:
+    """Cleaned text without the marks OPEN and CLOSE."""
+    return text.replace(OPEN, "").replace(CLOSE, "").strip()
+
+
+def _stream_safe(text: str, longest: int = 30) -> str:
+    """At most 30 combining marks in a row, since sorting them is quadratic (Unicode Annex 15, section 13)."""
+    kept, run = [], 0
+    for char in text:
+        mark = char >= "\u0300" and unicodedata.combining(unicodedata.normalize("NFKD", char)[0])
+        run = run + 1 if mark else 0
+        if run <= longest:
+            kept.append(char)
+    return "".join(kept)

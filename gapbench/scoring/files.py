@@ -1,0 +1,131 @@
+"""Scoring answers that come in a file, such as those of another tool.
+
+    score_file(Path("answers.jsonl"), Path("scored.jsonl"))      # {"right": 61, "wrong": 30, "unparsed": 9}
+
+Every line is checked and scored before anything is written, and the result replaces the old one in one step: a bad line
+leaves an earlier result as it was.
+
+Limits: all rows are held in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from gapbench.errors import BenchmarkError
+from gapbench.scoring.outcomes import score
+from gapbench.scoring.verdict import Verdict
+from gapbench.types import AnswerType
+
+
+def score_file(answers: Path, out: Path) -> dict[str, int]:
+    """Score a JSONL file of answers; returns how many are right, wrong and unparsed.
+
+    Each row needs `output` (text) and `answer` or `answers` (text or number, or a list of them); it may have `options`
+    (list of texts), `question` (text) and `answer_type` (default: letter where there are options, else text). Rows are
+    written in order with all their fields, and with `outcome`, `score`, `parsed`, `rule` and `reason`.
+
+    Raises BenchmarkError, naming the line, for whatever cannot be scored, and then writes nothing.
+    """
+    answers, out = Path(answers), Path(out)
+    try:
+        lines = answers.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise BenchmarkError(
+            f"The answers file {answers} cannot be read ({error.strerror}). Give a JSONL file."
+        ) from error
+    counts = {"right": 0, "wrong": 0, "unparsed": 0}
+    scored: list[bytes] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = _row(line)
+            verdict = _score_row(row)
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{answers}, line {number}: {error}") from error
+        counts[verdict.outcome] += 1
+        text = json.dumps({**row, **asdict(verdict)}, ensure_ascii=False)
+        # A lone surrogate has no UTF-8 form, but its backslash escape is JSON.
+        scored.append(text.encode("utf-8", "backslashreplace") + b"\n")
+    if not scored:
+        raise BenchmarkError(f"The answers file {answers} holds no rows. Give a JSONL file with one answer a line.")
+    _replace(out, b"".join(scored))
+    return counts
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BenchmarkError(f"not JSON in UTF-8 ({error}). Write one JSON object a line.") from error
+    if not isinstance(row, dict):
+        raise BenchmarkError(f"{_found(row)}, where a JSON object was expected. Write one JSON object a line.")
+    return row
+
+
+def _score_row(row: Mapping[str, Any]) -> Verdict:
+    output, question = row.get("output"), row.get("question", "")
+    if not isinstance(output, str):
+        raise BenchmarkError(
+            f"`output` is {_found(output)}, where text was expected. Leave out answers that the engine did not give."
+        )
+    if question is None:
+        question = ""
+    if not isinstance(question, str):
+        raise BenchmarkError(f"`question` is {_found(question)}, where text was expected. Write it as text.")
+    options = row.get("options")
+    options = [] if options is None else options
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+        raise BenchmarkError(
+            f"`options` is {_found(options)}, where a list of texts was expected. Write a list of texts."
+        )
+    answer_type = row.get("answer_type")
+    if answer_type is None:
+        answer_type = "letter" if options else "text"
+    if answer_type not in get_args(AnswerType):
+        raise BenchmarkError(
+            f"`answer_type` is {_found(answer_type)}, where one of {', '.join(get_args(AnswerType))} was expected. "
+            "Correct it or leave it out."
+        )
+    return score(output, _accepted(row), cast(AnswerType, answer_type), options, question)
+
+
+def _accepted(row: Mapping[str, Any]) -> list[str]:
+    """Accepted answers of a row, numbers written as text."""
+    field = "answers" if row.get("answers") is not None else "answer"
+    found = row.get(field)
+    values = found if isinstance(found, list) else [found]
+    if not values or not all(isinstance(value, str | int | float) and not isinstance(value, bool) for value in values):
+        raise BenchmarkError(
+            f"`{field}` is {_found(found)}, where text, a number or a list of them was expected. "
+            "Give the accepted answer in `answer`, or several in `answers`."
+        )
+    return [str(value) for value in values]
+
+
+def _found(value: object) -> str:
+    """What was found, short enough for a message."""
+    text = repr(value)
+    return "missing or null" if value is None else text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _replace(out: Path, content: bytes) -> None:
+    """Write beside the target, then rename over it, so that a reader sees the old file or the new one."""
+    if out.exists() and not out.is_file():
+        raise BenchmarkError(f"{out} is not a file, so that the scored answers cannot be written there. Name a file.")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(out)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise BenchmarkError(
+            f"The scored answers cannot be written to {out} ({error.strerror}). Name another file."
+        ) from error

@@ -1,0 +1,144 @@
+"""Where an answer says what its answer is: "The answer is B", "Answer: 12", a box, an answer tag.
+
+    [s.value for s in statements("It may be A. Final answer: B")]      # ["B"]
+
+A statement has a rank. FINAL: a box, an answer tag, "final answer". PLAIN: "the answer is", "Answer:", "答案是".
+WEAK: "it is", "I think", "there are", "so". A higher rank overrides a lower one. Within one rank the last statement
+wins only where the text itself marks a change of mind ("wait", "actually", "but", ...); statements that contradict
+each other without such a mark decide nothing. A statement that is denied or supposed ("if the answer is A",
+"I don't think it is B") is no statement.
+
+Limits: English and Chinese; only the last 64 statements of an output are weighed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from gapbench.scoring.clean import CLOSE, OPEN
+
+WEAK, PLAIN, FINAL = 1, 2, 3
+LONGEST_VALUE = 400
+MOST_STATEMENTS = 64
+
+_LEAD = re.compile(
+    rf"""
+    (?P<tag>{OPEN})[ \n]?
+  | (?P<heading>(?:\A|(?<=\n))(?:(?P<h_final>final)[ ])?answer[.:]?\n)
+  | (?P<plain>
+      (?<![A-Za-z])(?:(?P<p_final>final)[ ])?(?:(?:correct|best|right|closest)[ ])?
+      (?:answer|ans|choice|option|selection|(?:correct|right|best)[ ]one)
+      (?:[ ](?:to|for)[ ](?:the|this|your)[ ]question|[ ](?:letter|choice|option|here|value))?
+      (?:["')]{{0,2}}
+      (?: [ ]?(?:[:=→⇒]|->)
+        | [ ](?:is|was|(?:should|must|would|will|seems[ ]to|appears[ ]to)[ ]be)(?![A-Za-z'])(?:[ ]?:)? )
+      | [ ](?=["'(\[]?[A-Z]["')\]]?(?:[.,;:!\n]|\Z)) )
+    )[ \n]?
+    (?:(?:clearly|definitely|likely|probably|most[ ]likely|therefore|thus|indeed|simply|actually|that)\b
+      [,:]?[ \n]?){{0,3}}
+  | (?P<chinese>
+      (?P<c_final>最终|最后)?的?(?:答案|选项|选择)[ ]?(?:应该|应|就|选)?[ ]?(?:是|为|选|:)(?!否\w)[ ]?[:]?[ \n]?
+      | 选择?[ ]?:?[ ]?(?=["'(\[]?[A-Za-z](?![A-Za-z])) )
+  | (?P<weak>
+      (?<![A-Za-z])(?:
+        (?:I|we)(?:'d|'ll|[ ]would|[ ]will)?[ ]
+          (?:think|believe|guess|say|choose|chose|pick|select|go[ ]with)(?:[ ]that)?
+      | (?:it|that|this|there)(?:'s|[ ]is)
+      | there[ ]are | total[ ]is | total: | therefore | thus | hence | so
+      )(?![A-Za-z']),?
+      | =(?=[ ]?[-$]?\d)
+    )[ ]?
+    """,
+    re.I | re.X,
+)
+_ONLY_FILLER = re.compile(r"(?:\W|\b(?:the|that|my|our|is)\b)*\Z", re.I)
+_CLAUSE_START = re.compile(r"[.!?;,:\n。]|\b(?:so|but|therefore|thus|hence|then)\b", re.I)
+_DENIED = re.compile(r"\b(?:if|whether|unless|suppose|assum\w*|not|never|doubt)\b|n't\b|不|如果|若", re.I)
+_REVISION = re.compile(
+    r"\b(?:wait|actually|correct(?:ion|ing)|sorry|mistake|mistaken|on second thoughts?|let me re\w*|re-?check\w*"
+    r"|instead|no,|but|however|change my|scratch that|i was wrong)\b|\bno[,.]|不对|更正|等等|实际上|但是",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """`value` is the text that follows the lead, up to the end of the line (400 characters at most).
+
+    `start` is where the lead begins and `end` where the value begins, in characters of the cleaned text.
+    """
+
+    rank: int
+    start: int
+    end: int
+    value: str
+
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Conclusion(Generic[Value]):
+    """What the statements of one output come to; `agreed` is False if they contradict each other."""
+
+    statement: Statement
+    value: Value
+    agreed: bool
+
+
+def statements(text: str) -> list[Statement]:
+    """The answer statements of a cleaned text, in order. "Final answer: the answer is B" is one statement."""
+    found: list[Statement] = []
+    for lead in list(_LEAD.finditer(text))[-2 * MOST_STATEMENTS :]:
+        if lead["tag"] is None and is_denied(text, lead.start()):
+            continue
+        statement = Statement(_rank(lead), lead.start(), lead.end(), _value(text, lead))
+        if found and _is_filler(text[found[-1].end : lead.start()]):
+            statement = replace(statement, rank=max(statement.rank, found.pop().rank))
+        found.append(statement)
+    return found[-MOST_STATEMENTS:]
+
+
+def conclude(found: Sequence[tuple[Statement, Value]], text: str) -> Conclusion[Value] | None:
+    """Weigh statements in order, by rank and by marks of a change of mind; None if there are none."""
+    held: Conclusion[Value] | None = None
+    for statement, value in found:
+        if held is None or statement.rank > held.statement.rank:
+            held = Conclusion(statement, value, True)
+        elif value == held.value and held.agreed:
+            held = replace(held, statement=replace(statement, rank=held.statement.rank))
+        elif _is_revision(text, held.statement.end, statement.start):
+            held = Conclusion(replace(statement, rank=held.statement.rank), value, True)
+        elif statement.rank == held.statement.rank:
+            held = Conclusion(statement, value, False)
+    return held
+
+
+def _rank(lead: re.Match[str]) -> int:
+    if lead["tag"] or lead["h_final"] or lead["p_final"] or lead["c_final"]:
+        return FINAL
+    return WEAK if lead["weak"] else PLAIN
+
+
+def _value(text: str, lead: re.Match[str]) -> str:
+    following = text[lead.end() : lead.end() + LONGEST_VALUE]
+    if lead["tag"]:
+        return following.split(CLOSE, 1)[0].split(OPEN, 1)[0].strip()
+    return following.split("\n", 1)[0].replace(OPEN, "").replace(CLOSE, "").strip()
+
+
+def _is_filler(between: str) -> bool:
+    return len(between) <= 20 and _ONLY_FILLER.match(between) is not None
+
+
+def is_denied(text: str, start: int) -> bool:
+    """Whether the clause that leads up to `start` denies or supposes what follows."""
+    clause = _CLAUSE_START.split(text[max(0, start - 60) : start])[-1]
+    return _DENIED.search(clause) is not None
+
+
+def _is_revision(text: str, start: int, end: int) -> bool:
+    return _REVISION.search(text[max(start, end - 200) : end]) is not None

@@ -1,0 +1,292 @@
+"""The embedded benchmark: drawn scenes of coloured signs, with exact evidence boxes and no files to download.
+
+    gapbench measure glance -b signs --out runs/glance
+    gapbench measure Qwen/Qwen3-VL-4B-Instruct -b signs:canvas=2048 --out runs/qwen
+
+A scene shows several signs; each has a colour, a shape and a letter. A question names one attribute of one sign and
+asks for another ("Which letter is on the red sign?"), so the answer is known by construction and the sign's bounding
+box is the evidence. `LARGE` scenes with lettered options suit any real model; `SMALL` ones suit the embedded model
+`glance`, whose folder asks for them (`gapbench.json`). Everything is a parameter: canvas, number of signs, size of
+signs, options, split, seed.
+
+Limits: drawn pictures say nothing about natural ones. Pixels depend on Pillow's font rasteriser, so every record keeps
+a hash of what was shown.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Literal
+
+from gapbench.errors import SettingError
+from gapbench.types import Box, Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+Category = Literal["letter", "colour", "shape"]
+CATEGORIES: tuple[Category, ...] = ("letter", "colour", "shape")
+SPLITS = ("train", "validation", "test", "holdout")
+
+# Name, fill and ink: fills that stay apart for colour-blind readers are impossible with eight names; the letter's ink
+# is whichever of black and white is easier to read on the fill.
+COLOURS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
+    "red": ((208, 24, 32), (255, 255, 255)),
+    "orange": ((255, 140, 0), (0, 0, 0)),
+    "yellow": ((250, 218, 30), (0, 0, 0)),
+    "green": ((20, 140, 50), (255, 255, 255)),
+    "blue": ((25, 70, 205), (255, 255, 255)),
+    "purple": ((125, 35, 160), (255, 255, 255)),
+    "pink": ((255, 150, 195), (0, 0, 0)),
+    "brown": ((120, 70, 30), (255, 255, 255)),
+}
+# Letters that no list of options (A, B, C, D) uses, so that an answer can never be mistaken for an option.
+LETTERS = ("H", "K", "L", "M", "N", "P", "R", "T", "X", "Z")
+SHAPES = ("circle", "square", "triangle", "diamond", "hexagon")
+# Side of the letter's font and height of its centre, both as a fraction of the sign: what fits inside each outline.
+_LETTER_PLACE = {
+    "circle": (0.74, 0.5),
+    "square": (0.84, 0.5),
+    "triangle": (0.56, 0.66),
+    "diamond": (0.62, 0.5),
+    "hexagon": (0.74, 0.5),
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How scenes look. Sizes are sides in pixels, drawn log-uniformly; counts are inclusive."""
+
+    canvas: int = 1344
+    signs_min: int = 12
+    signs_max: int = 20
+    size_min: int = 20
+    size_max: int = 120
+    options: bool = True
+
+
+LARGE = Style()
+SMALL = Style(canvas=96, signs_min=3, signs_max=5, size_min=12, size_max=48, options=False)
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One sign; `box` is xyxy in pixels and touches the outline on all four sides where the shape does."""
+
+    colour: str
+    shape: str
+    letter: str
+    box: tuple[int, int, int, int]
+
+    def attribute(self, category: Category) -> str:
+        """The sign's value for one of the three categories."""
+        return {"letter": self.letter, "colour": self.colour, "shape": self.shape}[category]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture before it is drawn: canvas side, background seed and signs."""
+
+    canvas: int
+    background: int
+    signs: tuple[Sign, ...]
+
+
+def make_scene(rng: random.Random, style: Style) -> Scene:
+    """Place `signs_min`..`signs_max` signs of random size without overlap.
+
+    Colours and letters repeat only once all are used, so that small scenes can name every sign by one attribute.
+    """
+    count = rng.randint(style.signs_min, style.signs_max)
+    colours, letters = _deal(rng, tuple(COLOURS), count), _deal(rng, LETTERS, count)
+    for _ in range(100):
+        sides = sorted(
+            (round(style.size_min * (style.size_max / style.size_min) ** rng.random()) for _ in range(count)),
+            reverse=True,
+        )
+        boxes = _place(rng, style.canvas, sides)
+        if boxes:
+            rng.shuffle(boxes)
+            signs = tuple(
+                Sign(colour, rng.choice(SHAPES), letter, box)
+                for colour, letter, box in zip(colours, letters, boxes, strict=True)
+            )
+            return Scene(style.canvas, rng.getrandbits(32), signs)
+    raise SettingError(
+        f"signs: {count} signs of {style.size_min} to {style.size_max} px do not fit on a canvas of {style.canvas} px. "
+        "Lower signs_max or size_max, or raise canvas."
+    )
+
+
+def draw(scene: Scene) -> Image:
+    """The scene as an RGB picture of `canvas` x `canvas` pixels, antialiased by drawing large and averaging."""
+    from PIL import Image, ImageDraw
+
+    scale = max(1, min(4, 1024 // scene.canvas))
+    side = scene.canvas * scale
+    rng = random.Random(scene.background)
+    shade = rng.randint(205, 240)
+    picture = Image.new("RGB", (side, side), (shade, shade, min(255, shade + rng.randint(0, 12))))
+    pen = ImageDraw.Draw(picture)
+    for _ in range(rng.randint(2, 5)):  # pale blocks, so that the background is not one flat colour
+        x, y = rng.randint(-side // 4, side), rng.randint(-side // 4, side)
+        w, h = rng.randint(side // 8, side // 2), rng.randint(side // 8, side // 2)
+        tone = rng.randint(190, 250)
+        pen.rectangle((x, y, x + w, y + h), fill=(tone, tone, tone))
+    for sign in scene.signs:
+        _draw_sign(pen, sign, scale)
+    return picture.reduce(scale) if scale > 1 else picture
+
+
+def ask(scene: Scene, sign: Sign, category: Category) -> str | None:
+    """The question for one attribute of one sign, or None if no single attribute or pair names that sign uniquely."""
+    given: Category = "letter" if category == "colour" else "colour"
+    value = sign.attribute(given)
+    alike = [s for s in scene.signs if s.attribute(given) == value]
+    noun = "sign"
+    if len(alike) > 1:
+        if category == "shape" or sum(s.shape == sign.shape for s in alike) > 1:
+            return None
+        noun = sign.shape
+    named = f"{noun} with the letter {value}" if given == "letter" else f"{value} {noun}"
+    if category == "letter":
+        return f"Which letter is on the {named}?"
+    return f"What {category} is the {named}?"
+
+
+def samples(
+    split: str = "test",
+    questions: int = 1000,
+    seed: int = 0,
+    canvas: int = LARGE.canvas,
+    signs_min: int = LARGE.signs_min,
+    signs_max: int = LARGE.signs_max,
+    size_min: int = LARGE.size_min,
+    size_max: int = LARGE.size_max,
+    options: bool = LARGE.options,
+) -> Iterator[Sample]:
+    """Exactly `questions` samples; one to four share a picture and with it a cluster.
+
+    Every scene has its own random stream, named by split, seed and index, so splits never share one.
+    """
+    if split not in SPLITS:
+        raise SettingError(f"signs: split is {split!r}; it must be one of {', '.join(SPLITS)}.")
+    style = Style(canvas, signs_min, signs_max, size_min, size_max, options)
+    _check(style)
+    made = index = 0
+    while made < questions:
+        rng = random.Random(f"gapbench signs {split} {seed} {index}")
+        scene = make_scene(rng, style)
+        pairs = [(sign, category) for sign in scene.signs for category in CATEGORIES]
+        wanted = min(rng.randint(1, 4), questions - made)
+        for sign, category in rng.sample(pairs, len(pairs)):
+            question = ask(scene, sign, category)
+            if question is None:
+                continue
+            sample = Sample(
+                id=f"{split}-{seed}-{index:05d}-{sign.letter}-{sign.colour}-{sign.shape}-{category}",
+                image=partial(draw, scene),
+                question=question,
+                answers=(sign.attribute(category),),
+                boxes=(_floats(sign.box),),
+                category=category,
+                cluster=f"{split}-{seed}-{index:05d}",
+            )
+            yield _with_options(sample, rng, scene, category) if options else sample
+            made += 1
+            wanted -= 1
+            if not wanted:
+                break
+        index += 1
+
+
+def values(category: Category) -> tuple[str, ...]:
+    """All possible answers of a category."""
+    return {"letter": LETTERS, "colour": tuple(COLOURS), "shape": SHAPES}[category]
+
+
+def _with_options(sample: Sample, rng: random.Random, scene: Scene, category: Category) -> Sample:
+    """Four lettered options; the wrong ones are values of other signs in the scene where there are enough."""
+    right = sample.answers[0]
+    seen = sorted({s.attribute(category) for s in scene.signs} - {right})
+    unseen = [v for v in values(category) if v != right and v not in seen]
+    wrong = (rng.sample(seen, len(seen)) + rng.sample(unseen, len(unseen)))[:3]
+    options = [right, *wrong]
+    rng.shuffle(options)
+    return replace(sample, options=tuple(options), answers=("ABCD"[options.index(right)],), answer_type="letter")
+
+
+def _check(style: Style) -> None:
+    if not 1 <= style.signs_min <= style.signs_max:
+        raise SettingError(
+            f"signs: signs_min={style.signs_min}, signs_max={style.signs_max}; expected 1 <= min <= max."
+        )
+    if not 8 <= style.size_min <= style.size_max < style.canvas:
+        raise SettingError(
+            f"signs: size_min={style.size_min}, size_max={style.size_max}, canvas={style.canvas}; "
+            "expected 8 <= size_min <= size_max < canvas (a letter needs about 8 px)."
+        )
+
+
+def _deal(rng: random.Random, values: tuple[str, ...], count: int) -> list[str]:
+    dealt: list[str] = []
+    while len(dealt) < count:
+        dealt += rng.sample(values, len(values))
+    return dealt[:count]
+
+
+def _place(rng: random.Random, canvas: int, sides: list[int]) -> list[tuple[int, int, int, int]]:
+    """Boxes without overlap, largest first; empty if one finds no room in 60 tries."""
+    gap = max(2, canvas // 56)
+    placed: list[tuple[int, int, int, int]] = []
+    for side in sides:
+        for _ in range(60):
+            x, y = rng.randint(1, canvas - side - 1), rng.randint(1, canvas - side - 1)
+            if all(
+                x >= b[2] + gap or b[0] >= x + side + gap or y >= b[3] + gap or b[1] >= y + side + gap for b in placed
+            ):
+                placed.append((x, y, x + side, y + side))
+                break
+        else:
+            return []
+    return placed
+
+
+def _draw_sign(pen: object, sign: Sign, scale: int) -> None:
+    from PIL.ImageDraw import ImageDraw
+
+    assert isinstance(pen, ImageDraw)
+    fill, ink = COLOURS[sign.colour]
+    x0, y0, x1, y1 = (v * scale for v in sign.box)
+    x1, y1 = x1 - 1, y1 - 1  # Pillow draws the last pixel too
+    w, h = x1 - x0, y1 - y0
+    if sign.shape == "circle":
+        pen.ellipse((x0, y0, x1, y1), fill=fill)
+    elif sign.shape == "square":
+        pen.rectangle((x0, y0, x1, y1), fill=fill)
+    else:
+        corners = {
+            "triangle": ((0.5, 0), (1, 1), (0, 1)),
+            "diamond": ((0.5, 0), (1, 0.5), (0.5, 1), (0, 0.5)),
+            "hexagon": ((0.25, 0), (0.75, 0), (1, 0.5), (0.75, 1), (0.25, 1), (0, 0.5)),
+        }[sign.shape]
+        pen.polygon([(x0 + a * w, y0 + b * h) for a, b in corners], fill=fill)
+    size, height = _LETTER_PLACE[sign.shape]
+    font = _font(max(6, round(size * w)))
+    middle = (x0 + w / 2, y0 + height * h)
+    pen.text(middle, sign.letter, fill=ink, font=font, anchor="mm", stroke_width=w * 0.012, stroke_fill=ink)
+
+
+@lru_cache(maxsize=512)
+def _font(size: int) -> FreeTypeFont | ImageFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+def _floats(box: tuple[int, int, int, int]) -> Box:
+    return float(box[0]), float(box[1]), float(box[2]), float(box[3])

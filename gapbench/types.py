@@ -1,0 +1,121 @@
+"""The data that flows through gapbench, as frozen dataclasses.
+
+    from gapbench.types import Sample
+    Sample(id="1", image="street.jpg", question="What does the small sign say?", answers=("STOP",),
+           boxes=((810.0, 402.0, 846.0, 431.0),))
+
+A `Sample` is what a benchmark asks, a `Record` is what a model answered, a `Card` is what is known about a
+benchmark. Nothing here imports torch, so that statistics and reports stay light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the decoded image; x1 and y1 are exclusive edges."""
+
+BoxFormat = Literal["xyxy", "xywh", "xyxy_normalised", "xywh_normalised"]
+"""How a data set writes its boxes. Declared, never guessed from the values."""
+
+Outcome = Literal["right", "wrong", "unparsed", "failed"]
+"""`unparsed`: no rule could read the answer. `failed`: the engine gave no answer at all."""
+
+AnswerType = Literal["letter", "yes_no", "number", "text", "vqa", "anls"]
+"""Which family of rules decides an answer; see `gapbench.scoring`."""
+
+ImageSource = "str | Path | bytes | Mapping[str, Any] | Image | Callable[[], Image]"
+"""Anything `gapbench.images.decode` reads: a path, encoded bytes, a Hub image dict, a PIL image, or a
+function that makes one, so that a benchmark of any size stays lazy."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question about one picture.
+
+    `answers` are the accepted answers: the option's letter for `letter`, any one of them for the other types.
+    `boxes` are written in `box_format` and become xyxy pixels once the picture's size is known. Samples with the
+    same `cluster` (by default: the same picture) are not independent and are treated as one unit by the statistics.
+    """
+
+    id: str
+    image: Any
+    question: str
+    answers: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    answer_type: AnswerType = "text"
+    boxes: tuple[Box, ...] = ()
+    box_format: BoxFormat = "xyxy"
+    category: str = ""
+    cluster: str = ""
+    crop_image: Any = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about a benchmark; printed by `gapbench benchmarks show NAME`.
+
+    `region` is the region policy its evidence calls for (see `gapbench.views.REGIONS`); `expected` maps a count's
+    name (`samples`, `images`, a category) to its value and is verified by `gapbench benchmarks check`; `traps` are the
+    ways this data has misled others.
+    """
+
+    name: str
+    title: str
+    source: str
+    licence: str
+    revision: str = ""
+    split: str = ""
+    region: str = "padded"
+    box_format: BoxFormat = "xyxy"
+    prompt: str = ""
+    cluster: str = "image"
+    notice: str = ""
+    expected: Mapping[str, int] = field(default_factory=dict)
+    reference: Mapping[str, str] = field(default_factory=dict)
+    traps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One answer: one line of `records.jsonl`, and all that statistics and reports ever see of it.
+
+    Keyed by (`benchmark`, `sample`, `view`, `repeat`). Sizes are (width, height) in pixels; areas are fractions of the
+    full image in 0..1, or None without evidence boxes. `score` is 0..1 (between the two only for `vqa` and `anls`) and
+    None for `failed`. `rule` names the parsing rule that decided, `reason` says why an answer is `unparsed` or `failed`.
+    """
+
+    benchmark: str
+    sample: str
+    view: str
+    repeat: int
+    outcome: Outcome
+    score: float | None
+    output: str
+    parsed: str | None
+    rule: str
+    reason: str
+    question: str
+    options: tuple[str, ...]
+    answers: tuple[str, ...]
+    answer_type: AnswerType
+    category: str
+    cluster: str
+    image_hash: str
+    image_size: tuple[int, int] | None
+    boxes: tuple[Box, ...]
+    evidence_area: float | None
+    region_policy: str
+    region: Box | None
+    region_area: float | None
+    sent_size: tuple[int, int] | None
+    image_tokens: int | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+    seconds: float | None

@@ -1,0 +1,166 @@
+"""The report in a real browser: the script filters, pages and sorts, nothing complains, nothing is fetched."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import MakeRun
+from .test_page import HOSTILE, Page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+TRACKER = "http://tracker.invalid/pixel.png"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the path"),
+]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The page after its script ran, what the console said and which addresses were asked for."""
+
+    page: Page
+    console: list[str]
+    requests: list[str]
+
+    @property
+    def cards(self) -> list[dict[str, Any]]:
+        """The index entries of the visible cards, in order."""
+        articles = [attributes for tag, attributes in self.page.tags if tag == "article"]
+        return [entry for entry, card in zip(self.page.data["cards"], articles, strict=True) if "hidden" not in card]
+
+
+def open_report(folder: Path, fragment: str = "", name: str = "report.html") -> Opened:
+    """Load the file without any network and return what became of it."""
+    profile = folder / "profile"
+    log = folder / "net.json"
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=3000", "--enable-logging=stderr",
+        f"--log-net-log={log}", f"--user-data-dir={profile}", "--dump-dom", f"{(folder / name).as_uri()}{fragment}",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    shutil.rmtree(profile, ignore_errors=True)
+    events = json.loads(log.read_text(encoding="utf-8"))["events"]
+    return Opened(
+        Page(done.stdout),
+        [line for line in done.stderr.splitlines() if "CONSOLE" in line],
+        [str(event["params"]["url"]) for event in events if "url" in event.get("params", {})],
+    )
+
+
+def test_it_opens_quietly_and_shows_the_first_page(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(("signs", "zoom"), samples=40).write()
+    opened = open_report(tmp_path)
+    assert opened.console == []
+    assert len(opened.cards) == 24
+    assert "Showing 24 of 80 matching cards." in opened.page.text
+    assert "Show 24 more of 56" in opened.page.text
+
+
+def test_a_link_carries_the_filters(tmp_path: Path, make_run: MakeRun) -> None:
+    run = make_run(("signs", "zoom"), samples=40)
+    run.write()
+    opened = open_report(tmp_path, "#flip=crop_only&benchmark=signs")
+    pairs = run.summary["benchmarks"]["signs"]["pairs"]
+    assert {(card["benchmark"], card["flip"]) for card in opened.cards} == {("signs", "crop_only")}
+    assert len(opened.cards) == min(24, pairs["crop_only"])
+    pressed = [one for tag, one in opened.page.tags if tag == "button" and one.get("aria-pressed") == "true"]
+    assert {one["data-flip"] for one in pressed} == {"crop_only"}
+    matrix = re.findall(r"button class=(\w+) data-flip=\w+\n\s+b\n\s+(\d+)", opened.page.text)
+    assert {flip: int(count) for flip, count in matrix} == pairs
+
+
+@pytest.mark.parametrize(
+    ("fragment", "shown"),
+    [
+        ("#category=colour", 4),
+        ("#q=NUMBER%203%20", 1),
+        ("#q=nothing%20like%20this", 0),
+        ("#benchmark=zoom&q=round", None),
+    ],
+)
+def test_category_and_text_filters(tmp_path: Path, make_run: MakeRun, fragment: str, shown: int | None) -> None:
+    run = make_run(samples=12)
+    run.write()
+    opened = open_report(tmp_path, fragment)
+    assert len(opened.cards) == (0 if shown is None else shown)
+    assert ("No card matches." in opened.page.text) == (not shown)
+
+
+def test_a_link_to_a_card_shows_it_wherever_it_is(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(("signs", "zoom"), samples=40, thumbnails=0).write()
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    last = [attributes["id"] for tag, attributes in page.tags if tag == "article"][-1]
+    opened = open_report(tmp_path, f"#{last}")
+    assert last in [one["id"] for tag, one in opened.page.tags if tag == "article" and "hidden" not in one]
+
+
+def test_columns_sort_and_say_so(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(("signs", "zoom", "Atlas"), samples=12).write()
+    driver = "<script>document.querySelector('#results thead button').click()</script></body>"
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    # The click comes from a script that the page's policy would refuse, which is as it should be: lift it here only.
+    unlocked = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html).replace("</body>", driver)
+    (tmp_path / "clicked.html").write_text(unlocked, encoding="utf-8")
+    opened = open_report(tmp_path, name="clicked.html")
+    sorts = [attributes["aria-sort"] for tag, attributes in opened.page.tags if "aria-sort" in attributes]
+    assert sorts[0] == "ascending"
+    assert set(sorts[1:]) == {"none"}
+    first_table = opened.page.text.split("Accuracy and gap", 1)[1]
+    order = [name for name in re.findall(r"\n\s+(\S+)\n", first_table) if name in ("Atlas", "signs", "zoom", "Macro")]
+    assert order[:3] == ["Atlas", "signs", "zoom"]
+    assert first_table.index("zoom") < first_table.index("Macro mean")
+
+
+def test_hostile_output_neither_runs_nor_fetches(tmp_path: Path, make_run: MakeRun) -> None:
+    trap = f"{HOSTILE}<img src='{TRACKER}'><link rel=stylesheet href='{TRACKER}'><svg onload=console.log('ran')>"
+    run = make_run(samples=8).with_records(lambda one: replace(one, output=trap, question=trap, category=trap))
+    run.summary["benchmarks"]["signs"]["by_category"] = {
+        trap: run.summary["benchmarks"]["signs"]["by_category"]["colour"]
+    }
+    run.summary["verdict"] = trap
+    run.write()
+    opened = open_report(tmp_path)
+    assert opened.console == []
+    assert len(opened.cards) == 8
+    assert not [address for address in opened.requests if "tracker.invalid" in address]
+
+
+def test_the_policy_would_stop_a_request(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(samples=3).write()
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    (tmp_path / "broken.html").write_text(html.replace("</body>", f"<img src='{TRACKER}'></body>"), encoding="utf-8")
+    opened = open_report(tmp_path, name="broken.html")
+    assert any("Content Security Policy" in line for line in opened.console)
+    assert not [address for address in opened.requests if "tracker.invalid" in address]
+
+
+def test_it_draws_in_light_and_in_dark(tmp_path: Path, make_run: MakeRun) -> None:
+    from PIL import Image
+
+    make_run(samples=4).write()
+    corners = []
+    for scheme in (1, 0):
+        shot = tmp_path / f"shot{scheme}.png"
+        command = [
+            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+            "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=800,1000",
+            f"--blink-settings=preferredColorScheme={scheme}", f"--user-data-dir={tmp_path / 'profile'}",
+            f"--screenshot={shot}", (tmp_path / "report.html").as_uri(),
+        ]  # fmt: skip
+        subprocess.run(command, capture_output=True, timeout=120, check=True)
+        with Image.open(shot) as image:
+            corners.append(image.convert("L").getpixel((2, 2)))
+    light, dark = corners
+    assert light > 200 > 60 > dark  # type: ignore[operator]

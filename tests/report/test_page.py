@@ -1,0 +1,312 @@
+"""The report as a whole: golden files, hostile strings, size, and runs with holes in them.
+
+The golden files are rewritten by `GAPBENCH_UPDATE_GOLDEN=1 pytest tests/report/test_page.py`; read the difference before
+committing it. The HTML golden is a skeleton (tags, classes, text) without styles, scripts, plots and picture bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gapbench.errors import RunError
+from gapbench.report import save_thumbnail, thumbnail_key, write_report
+
+from .conftest import ExampleRun, MakeRun
+
+GOLDEN = Path(__file__).parent / "golden"
+HOSTILE = "</script><img src=x onerror=alert(1)><!-- | `$x$` <b>&amp;\u2028'\"{{ 7*7 }} [a](javascript:1)"
+VOID = {"meta", "link", "img", "input", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """What a browser would build: every start tag with its attributes, and all text outside style and script."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.lines: list[str] = []
+        self.depth = 0
+        self.opaque = ""
+        self.data: dict[str, Any] = {}
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        if not self.opaque:
+            kept = {
+                key: found[key] for key in ("id", "class", "data-flip", "aria-label", "open", "hidden") if key in found
+            }
+            if tag == "svg" and "plot" in str(found.get("class")):
+                kept.pop("aria-label")
+            self.lines.append(
+                "  " * self.depth
+                + " ".join([tag, *(f"{key}={value}" if value else key for key, value in kept.items())])
+            )
+            if tag in ("style", "script") or (tag == "svg" and "plot" in str(found.get("class"))):
+                self.opaque = tag
+        if tag not in VOID:
+            self.depth += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        self.depth -= tag not in VOID
+        if tag == self.opaque:
+            self.opaque = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.opaque == "script" and self.tags[-1][1].get("type") == "application/json":
+            self.data = json.loads(data)
+        elif not self.opaque and data.strip():
+            self.lines.append("  " * self.depth + " ".join(data.split()))
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+def check(name: str, found: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("GAPBENCH_UPDATE_GOLDEN") == "1":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(found, encoding="utf-8")
+    assert found == path.read_text(encoding="utf-8"), f"{name} changed; see this file's docstring"
+
+
+def test_golden_report_of_one_benchmark(make_run: MakeRun) -> None:
+    run = make_run(samples=12, thumbnails=2)
+    run.summary["benchmarks"]["signs"]["notice"] = "The gap exists by construction."
+    html, markdown = run.write()
+    check("one-benchmark.md", markdown)
+    check("one-benchmark.html.txt", Page(html).text + "\n")
+
+
+def test_golden_markdown_of_several_benchmarks(make_run: MakeRun) -> None:
+    check("several-benchmarks.md", make_run(("signs", "zoom", "a|b"), samples=18, thumbnails=0).write()[1])
+
+
+def test_the_same_run_gives_the_same_bytes(make_run: MakeRun) -> None:
+    run = make_run(("signs", "zoom"))
+    assert run.write() == run.write()
+
+
+def test_the_file_stands_alone(make_run: MakeRun) -> None:
+    html, _ = make_run().write()
+    page = Page(html)
+    policy = next(attributes["content"] for tag, attributes in page.tags if attributes.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    for _, attributes in page.tags:
+        for key in ("src", "href"):
+            assert str(attributes.get(key, "#")).startswith(("data:", "#"))
+    assert not re.search(r"url\((?!#)|@import", html)
+
+
+def test_tables_and_cards_need_no_script(make_run: MakeRun) -> None:
+    page = Page(make_run(samples=6).write()[0])
+    assert sum(tag == "article" for tag, _ in page.tags) == 6
+    assert not [tag for tag, attributes in page.tags if tag == "article" and "hidden" in attributes]
+    assert {"It is round: (A).", "45.8%"} <= {line.strip() for line in page.lines}
+
+
+def test_boxes_are_an_overlay_in_percent(make_run: MakeRun) -> None:
+    run = make_run(samples=3, thumbnails=3)
+    page = Page(run.write()[0])
+    rectangles = [
+        attributes for tag, attributes in page.tags if tag == "rect" and attributes.get("class") == "evidence"
+    ]
+    assert len(rectangles) == 3
+    x, width = 100 * run.records[0].boxes[0][0] / 1600, 100 * 8 / 1600
+    assert (f"{round(x, 3)}%", f"{round(width, 3)}%") in [(one["x"], one["width"]) for one in rectangles]
+
+
+def hostile(run: ExampleRun) -> ExampleRun:
+    """Every string that a model, a data set or a user controls, replaced."""
+
+    def spoil(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {
+                f"{HOSTILE} {key}" if key in ("versions", "hardware") else key: spoil(one) for key, one in value.items()
+            }
+        return (
+            [spoil(one) for one in value] if isinstance(value, list) else HOSTILE if isinstance(value, str) else value
+        )
+
+    summary = spoil(run.summary)
+    entry = summary["benchmarks"].pop("signs")
+    entry["by_category"] = {HOSTILE: next(iter(entry["by_category"].values()))}
+    summary["benchmarks"] = {HOSTILE: entry | {"notice": HOSTILE}}
+    settings = spoil(run.run)
+    settings["benchmarks"] = {HOSTILE: settings["benchmarks"]["signs"]}
+    return ExampleRun(run.folder, summary, settings, run.records).with_records(
+        lambda one: replace(
+            one,
+            benchmark=HOSTILE,
+            sample=one.sample + HOSTILE,
+            view=one.view if one.view in ("full", "crop") else HOSTILE,
+            output=HOSTILE,
+            parsed=HOSTILE,
+            rule=HOSTILE,
+            reason=HOSTILE,
+            question=HOSTILE,
+            options=(HOSTILE,) * 4,
+            answers=("A", HOSTILE),
+            category=HOSTILE,
+            region_policy=HOSTILE,
+        )
+    )
+
+
+def test_hostile_strings_stay_text_in_html(make_run: MakeRun) -> None:
+    plain, spoilt = make_run(samples=6), hostile(make_run(samples=6))
+    spoilt = replace(spoilt, records=[*spoilt.records, replace(spoilt.records[0], view=HOSTILE)])
+    html, _ = spoilt.write()
+    page = Page(html)
+    assert page.data["cards"][0]["benchmark"] == HOSTILE.replace("\u2028", "\ufffd")
+    assert "</script><img src=x onerror=alert(1)><!--" in page.text
+    assert "{{ 7*7 }}" in page.text
+    assert sum(tag == "script" for tag, _ in page.tags) == sum(
+        tag == "script" for tag, _ in Page(plain.write()[0]).tags
+    )
+    assert not [attributes for _, attributes in page.tags if any(key.startswith("on") for key in attributes)]
+    assert "<img src=x" not in html
+    assert "<!-- |" not in html
+
+
+def test_hostile_strings_stay_text_in_markdown(make_run: MakeRun) -> None:
+    _, markdown = hostile(make_run(samples=6)).write()
+    in_fence = False
+    for line in markdown.splitlines():
+        in_fence ^= line.startswith("```")
+        if in_fence:
+            continue
+        if line.startswith("| `"):
+            assert len(re.findall(r"(?<!\\)\|", line)) == 3, line
+        else:
+            assert "<" not in line
+            assert "$" not in line
+            assert not re.search(r"(?<!\\)\]\(", line)
+    tables = [block.splitlines() for block in markdown.split("\n\n") if block.startswith("| ")]
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1, table[0]
+
+
+def test_two_thousand_records_take_less_than_ten_seconds(make_run: MakeRun) -> None:
+    run = make_run(("signs", "zoom"), samples=500, thumbnails=40)
+    frame = run.frame
+    start = time.perf_counter()
+    write_report(run.folder, summary=run.summary, run=run.run, records=frame)
+    assert len(frame) == 2_000
+    assert time.perf_counter() - start < 10
+
+
+@pytest.mark.slow
+def test_any_run_stays_under_twenty_megabytes(make_run: MakeRun) -> None:
+    samples = 300
+    run = make_run(samples=samples, thumbnails=0).with_records(
+        lambda one: replace(one, output="<&'\"\U0001f600" * 4_000, question="<" * 5_000, options=("'" * 2_000,) * 40)
+    )
+    noise = np.random.default_rng(0)
+    for index in range(samples):
+        picture = Image.fromarray(noise.integers(0, 256, (512, 512, 3), dtype=np.uint8))
+        for view in ("full", "crop"):
+            key = thumbnail_key("signs", f"{index:03d}")
+            save_thumbnail(picture, run.folder / "thumbnails" / f"{key}-{view}.jpg")
+    entry = run.summary["benchmarks"]["signs"]
+    group = next(iter(entry["by_category"].values()))
+    entry["by_category"] = {f"{'<' * 300}{index}": group for index in range(3_000)}
+    run.run["prompt"] = "<" * 1_000_000
+    run.run["generation"] = {str(index): "&" * 100_000 for index in range(300)}
+    html, _ = run.write()
+    page = Page(html)
+    pictures = sum(tag == "img" for tag, _ in page.tags)
+    assert 10_000_000 < len(html.encode()) <= 20_000_000
+    assert 20 < pictures < 2 * samples
+    cards = sum(tag == "article" for tag, _ in page.tags)
+    assert f"{cards} of 300 samples have a card" in page.text
+    assert f"the other {samples - cards} are left out to keep this file small" in page.text
+    assert "Cut: the first 2,000 of 20,000 characters" in page.text
+
+
+def test_pictures_can_be_left_out(make_run: MakeRun) -> None:
+    page = Page(make_run().write(images=False)[0])
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert "Pictures were left out of this report on request." in page.text
+
+
+def test_missing_and_broken_thumbnails_are_no_obstacle(make_run: MakeRun) -> None:
+    run = make_run(samples=4, thumbnails=1)
+    (run.folder / "thumbnails" / f"{thumbnail_key('signs', '001')}-full.jpg").write_bytes(b"not a picture")
+    page = Page(run.write()[0])
+    assert sum(tag == "img" for tag, _ in page.tags) == 2
+    assert "no picture stored" in page.text
+    bare = make_run(samples=4, thumbnails=0)
+    for path in (bare.folder / "thumbnails").iterdir():
+        path.unlink()
+    assert "This run stored no thumbnails, so there are no pictures." in Page(bare.write()[0]).text
+
+
+def without_numbers(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: without_numbers(one) for key, one in value.items()}
+    return (
+        None
+        if isinstance(value, int | float) or (isinstance(value, list) and value and not isinstance(value[0], Mapping))
+        else value
+    )
+
+
+def test_any_number_may_be_null(make_run: MakeRun) -> None:
+    run = make_run(("signs", "zoom"), samples=4)
+    page = Page(replace(run, summary=without_numbers(run.summary)).write()[0])
+    assert "No gap: no sample has a score in both the full and the crop view." in page.text
+    assert "nan" not in page.text.lower().split()
+    assert "None" not in page.text
+
+
+def test_a_run_without_anything_is_still_a_page(make_run: MakeRun) -> None:
+    run = make_run(samples=3)
+    html, markdown = ExampleRun(run.folder, {}, {}, []).write()
+    assert "No records, no samples to show." in Page(html).text
+    assert markdown.startswith("# Perception gap of unnamed model")
+
+
+def test_unparsed_answers_in_number_are_announced(make_run: MakeRun) -> None:
+    run = make_run(samples=6)
+    run.summary["benchmarks"]["signs"]["views"]["full"]["unparsed"] = 0.25
+    html, markdown = run.write()
+    for text in (Page(html).text, markdown):
+        assert "25.0% of the full answers could not be parsed and count as wrong" in text
+
+
+def test_a_notice_is_found_in_the_card_too(make_run: MakeRun) -> None:
+    run = make_run(samples=3)
+    run.run["benchmarks"]["signs"]["card"]["notice"] = "Drawn, not photographed."
+    html, markdown = run.write()
+    assert "Drawn, not photographed." in Page(html).text
+    assert "> **signs**: Drawn, not photographed." in markdown
+
+
+def test_other_views_are_folded_into_the_card(make_run: MakeRun) -> None:
+    run = make_run(samples=3)
+    blind = replace(run.records[0], view="blind", output="a guess", image_tokens=0)
+    text = Page(replace(run, records=[*run.records, blind]).write()[0]).text
+    assert "1 other view" in text
+    assert "a guess" in text
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, make_run: MakeRun) -> None:
+    run = replace(make_run(samples=3), folder=tmp_path / "nowhere")
+    with pytest.raises(RunError, match="nowhere"):
+        run.write()
