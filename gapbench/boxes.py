@@ -4,19 +4,26 @@
 
 The format is declared, never guessed. Swapped corners are put right, overruns are clipped (beyond `TOLERANCE` pixels
 they are flagged `outside`), empty boxes are dropped. Every repair is named, so that it can be counted and shown.
+
+Limits: a wrong format whose boxes happen to lie inside the picture cannot be told from a right one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import get_args
+from itertools import pairwise
+from numbers import Real
+from typing import Any, get_args
 
 from gapbench.errors import SampleError
 from gapbench.types import Box, BoxFormat
 
 TOLERANCE = 2.0
 """Pixels by which a box may leave the picture without being called wrong (rounding in published data)."""
+
+NOISE = 1e-6
+"""Pixels of overrun that are floating-point noise (0.7 + 0.3 of a width): clipped, but no repair worth a name."""
 
 FORMATS: tuple[str, ...] = get_args(BoxFormat)
 
@@ -27,15 +34,16 @@ def normalise(
     """xyxy float pixels within a picture of `size` (width, height), and the repairs made, one name per event.
 
     Repairs: `swapped`, `clipped` (within TOLERANCE), `outside` (further out), `empty` (dropped).
-    Raises SampleError for a box that is not four finite numbers, or when boxes were given and none is left.
+    Raises SampleError for a format that does not exist, for a box that is not four finite numbers, or when boxes were
+    given and none is left.
     """
+    if box_format not in FORMATS:
+        raise SampleError(f"box_format is {box_format!r}; expected one of {', '.join(FORMATS)}.")
     width, height = size
     kept: list[Box] = []
     repairs: list[str] = []
     for box in boxes:
-        if len(box) != 4 or not all(isinstance(v, int | float) and math.isfinite(v) for v in box):
-            raise SampleError(f"box {list(box)}: expected four finite numbers ({box_format}).")
-        x0, y0, x1, y1 = (float(v) for v in box)
+        x0, y0, x1, y1 = four_numbers(box)
         if box_format.startswith("xywh"):
             x1, y1 = x0 + x1, y0 + y1
         if box_format.endswith("normalised"):
@@ -44,19 +52,31 @@ def normalise(
             x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
             repairs.append("swapped")
         overrun = max(-x0, -y0, x1 - width, y1 - height)
-        if overrun > 0:
+        if overrun > NOISE:
             repairs.append("clipped" if overrun <= TOLERANCE else "outside")
-            x0, y0, x1, y1 = max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
-        if x1 - x0 <= 0 or y1 - y0 <= 0:
+        x0, y0, x1, y1 = max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
+        if x0 >= x1 or y0 >= y1:
             repairs.append("empty")
-            continue
-        kept.append((x0, y0, x1, y1))
+        else:
+            kept.append((x0, y0, x1, y1))
     if boxes and not kept:
         raise SampleError(
-            f"boxes {[list(b) for b in boxes]} ({box_format}): nothing is left inside the picture of {width} x {height} "
-            "px. Check `bbox_format` (xyxy or xywh, in pixels or normalised)."
+            f"boxes {[list(b) for b in boxes]} ({box_format}): nothing is left inside the picture of {width} x "
+            f"{height} px. Check the box format (xyxy or xywh, in pixels or normalised)."
         )
     return tuple(kept), tuple(repairs)
+
+
+def four_numbers(box: Any) -> Box:
+    """A box as four floats, whatever its format. Raises SampleError for anything but four finite numbers."""
+    try:
+        if len(box) == 4 and all(not isinstance(v, bool) and isinstance(v, Real) for v in box):
+            numbers = float(box[0]), float(box[1]), float(box[2]), float(box[3])
+            if all(map(math.isfinite, numbers)):
+                return numbers
+    except (TypeError, OverflowError):  # no sequence, or an integer beyond what a float can hold
+        pass
+    raise SampleError(f"box {box!r}: expected four finite numbers.")
 
 
 def union_area(boxes: Sequence[Box]) -> float:
@@ -65,7 +85,7 @@ def union_area(boxes: Sequence[Box]) -> float:
     ys = sorted({y for b in boxes for y in (b[1], b[3])})
     return sum(
         (x1 - x0) * (y1 - y0)
-        for x0, x1 in zip(xs, xs[1:], strict=False)
-        for y0, y1 in zip(ys, ys[1:], strict=False)
+        for x0, x1 in pairwise(xs)
+        for y0, y1 in pairwise(ys)
         if any(b[0] <= x0 and x1 <= b[2] and b[1] <= y0 and y1 <= b[3] for b in boxes)
     )

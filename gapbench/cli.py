@@ -2,8 +2,8 @@
 
     gapbench measure glance -b signs --views full,crop --out runs/glance
 
-Exit codes: 0 done, 1 a check failed, 2 cannot run (one paragraph says why; `--debug` shows the traceback), 130 interrupted
-(what was answered is kept; the same command goes on).
+Exit codes: 0 done, 1 a check failed, 2 cannot run (one paragraph says why; `--debug` shows the traceback),
+130 interrupted (what was answered is kept; the same command goes on).
 """
 
 from __future__ import annotations
@@ -49,8 +49,11 @@ def run(application: typer.Typer) -> int:
     except OSError as error:
         if debug:
             raise
-        print(f"gapbench: {error.strerror or error}: {error.filename or ''}. Check the path, its permissions and the disk's "
-              "free space.", file=sys.stderr)  # fmt: skip
+        print(
+            f"gapbench: {error.strerror or error}: {error.filename or ''}. Check the path, its permissions and the "
+            "disk's free space.",
+            file=sys.stderr,
+        )
         return 2
     except Exception as error:
         usage = getattr(error, "format_message", None)  # click's own complaints about flags and arguments

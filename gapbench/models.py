@@ -77,7 +77,7 @@ def identity(source: str, revision: str | None, model: Any = None) -> dict[str, 
 
 
 def benchmark_defaults(name: str) -> dict[str, dict[str, Any]]:
-    """A local model's own wishes for benchmark parameters (`gapbench.json`), such as small `signs` scenes for `glance`."""
+    """A local model's own wishes for benchmark parameters (`gapbench.json`), such as small scenes for `glance`."""
     path = Path(resolve(name)) / "gapbench.json"
     if not path.is_file():
         return {}
@@ -129,7 +129,7 @@ def load(
         raise ModelError(_load_error(name, error)) from error
     if not hasattr(processor, "tokenizer") or getattr(processor, "image_processor", None) is None:
         raise ModelError(
-            f"Model {name}: its processor ({type(processor).__name__}) reads no pictures. gapbench needs a multimodal model."
+            f"Model {name}: its processor ({type(processor).__name__}) reads no pictures. Name a multimodal model."
         )
     if chat_template is not None:
         processor.chat_template = chat_template.read_text(encoding="utf-8")
@@ -155,7 +155,7 @@ def _auto_class(transformers: Any, source: str, options: Mapping[str, Any]) -> A
             return found
     raise ModelError(
         f"model type {config.model_type!r} is not an image-text-to-text model known to transformers "
-        f"{transformers.__version__}. Upgrade transformers, or pass --trust-remote-code if the model brings its own code."
+        f"{transformers.__version__}. Upgrade transformers, or pass --trust-remote-code if it brings its own code."
     )
 
 
@@ -182,7 +182,7 @@ def _load_error(name: str, error: Exception) -> str:
     if isinstance(error, ModelError):
         return f"Model {name}: {error}"
     if "safetensors" in str(error) and "pytorch_model" in str(error):
-        return f"Model {name}: it has no safetensors weights, and pickled weights are not loaded. Convert them first. ({text})"
+        return f"Model {name}: it has no safetensors weights, and pickles are not loaded. Convert them first. ({text})"
     if "trust_remote_code" in str(error):
         return (
             f"Model {name}: it brings its own code, which is not run unasked. Read it, then pass --trust-remote-code."
@@ -190,7 +190,9 @@ def _load_error(name: str, error: Exception) -> str:
     offline = ("couldn't connect", "offline", "ConnectionError", "LocalEntryNotFound", "Connection error", "resolve")
     if any(word.lower() in (str(error) + type(error).__name__).lower() for word in offline):
         return (
-            f"Model {name}: not in the local cache, and the Hugging Face Hub could not be reached. Check the name, the network "
-            f"and HF_HUB_OFFLINE; or give a local folder, or `glance`. ({text})"
+            f"Model {name}: not in the local cache, and the Hugging Face Hub could not be reached. Check the name, the "
+            f"network and HF_HUB_OFFLINE; or give a local folder, or `glance`. ({text})"
         )
-    return f"Model {name}: cannot be loaded ({type(error).__name__}: {text}). Check the name, --revision, and your access to it."
+    return (
+        f"Model {name}: cannot be loaded ({type(error).__name__}: {text}). Check its name, --revision and your access."
+    )

@@ -1,7 +1,9 @@
 """One progress bar over all work, with rate and time left; plain lines where there is no terminal.
 
-with progress(total=2000, done=0, label="glance", quiet=False) as advance:
-    advance("")          # one more answer; the argument is its error, if it failed
+    with progress(total=2000, done=0, label="glance", quiet=False) as advance:
+        advance("")          # one more answer; the argument is its error, if it failed
+
+Limits: the rate is the mean since the start of this process; answers of an earlier session count as done, not as fast.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 EVERY = 10.0
 """Seconds between plain lines."""
@@ -51,9 +54,9 @@ def _lines(total: int, done: int, label: str) -> Iterator[Callable[[str], None]]
 
     def say(now: float) -> None:
         rate = count / max(1e-9, now - started)
-        left = (total - done - count) / rate if rate else 0.0
+        left = timedelta(seconds=round((total - done - count) / rate))
         print(
-            f"{label}: {done + count}/{total} answers, {rate:.1f}/s, {left:.0f} s left"
+            f"{label}: {done + count}/{total} answers, {rate:.1f}/s, {left} left"
             + (f", {failed} failed" if failed else ""),
             file=sys.stderr,
             flush=True,
@@ -67,6 +70,8 @@ def _lines(total: int, done: int, label: str) -> Iterator[Callable[[str], None]]
             last = now
             say(now)
 
-    yield advance
-    if count:
-        say(time.monotonic())
+    try:
+        yield advance
+    finally:  # an interrupted run says how far it came, too
+        if count:
+            say(time.monotonic())

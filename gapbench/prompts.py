@@ -4,6 +4,8 @@
 
 The same text goes with every view of a sample. The neutral wording follows what LLaVA made the field's habit
 ("Answer with the option's letter from the given choices directly."); a benchmark's card may bring its own template.
+
+Limits: 26 options, one per letter.
 """
 
 from __future__ import annotations
@@ -25,7 +27,18 @@ NEUTRAL = "{question}{options}\n{suffix}"
 
 
 def prompt(sample: Sample, template: str = "") -> str:
-    """The prompt of a sample; `template` may use {question}, {options} (each on a line of its own) and {suffix}."""
+    """The prompt of a sample; `template` may use {question}, {options} (each on a line of its own) and {suffix}.
+
+    Raises BenchmarkError for an unknown answer type, more options than letters, or a template that cannot be filled.
+    """
+    if sample.answer_type not in SUFFIXES:
+        raise BenchmarkError(
+            f"sample {sample.id!r}: answer_type is {sample.answer_type!r}; expected one of {', '.join(SUFFIXES)}."
+        )
+    if len(sample.options) > len(string.ascii_uppercase):
+        raise BenchmarkError(
+            f"sample {sample.id!r}: it has {len(sample.options)} options; expected at most 26, A to Z."
+        )
     options = "".join(
         f"\n({letter}) {text}" for letter, text in zip(string.ascii_uppercase, sample.options, strict=False)
     )
@@ -33,7 +46,7 @@ def prompt(sample: Sample, template: str = "") -> str:
         return (template or NEUTRAL).format(
             question=sample.question, options=options, suffix=SUFFIXES[sample.answer_type]
         )
-    except (KeyError, IndexError, ValueError) as error:
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
         raise BenchmarkError(
             f"The prompt template {template!r} cannot be filled ({error!r}). It may use {{question}}, {{options}} and "
             "{suffix}; write a literal brace twice."

@@ -1,4 +1,4 @@
-"""`records.jsonl`: one line per answer, appended and flushed, so that a killed run loses at most the line being written.
+"""`records.jsonl`: one line per answer, appended at once, so that a killed run loses at most the line being written.
 
     with Writer(folder) as writer:
         writer.write(record)
@@ -6,6 +6,8 @@
 
 A torn last line (the kill hit in the middle of writing) is removed when the file is opened again. A broken line
 anywhere else is damage that gapbench did not do and is reported with its number.
+
+Limits: lines outlive a kill of the process; a power cut may take the last few.
 """
 
 from __future__ import annotations
@@ -32,14 +34,21 @@ Key = tuple[str, str, str, int]
 class Writer:
     """Appends records to one run; holds a lock so that two processes never write the same run.
 
-    Raises RunError when another process holds the lock or the disk is full.
+    Raises RunError when another process holds the lock, the folder cannot be written, or the disk is full.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
-        repair(folder)
-        self._file: IO[bytes] = self.path.open("ab", buffering=0)
-        _lock(self._file, folder)
+        try:
+            self._file: IO[bytes] = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise _write_error(self.path, error) from error
+        try:
+            _lock(self._file, folder)
+            repair(folder)  # under the lock: what looks torn may be a line that another process is writing
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Writer:
         return self
@@ -48,22 +57,22 @@ class Writer:
         self._file.close()
 
     def write(self, record: Record) -> None:
-        """Append one record in one system call."""
+        """Append one record, in one system call as far as the disk lets it."""
         line = json.dumps(asdict(record), ensure_ascii=True, allow_nan=False).encode() + b"\n"
         try:
-            written = self._file.write(line)
+            while line:  # a disk that fills up takes a part first and says so at the next call
+                line = line[self._file.write(line) :]
         except OSError as error:
             raise _write_error(self.path, error) from error
-        if written != len(line):
-            raise _write_error(self.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 def _write_error(path: Path, error: OSError) -> RunError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return RunError(
-            f"{path}: the disk is full. What was answered so far is kept; free some space and run the same command again."
+            f"{path}: the disk is full or a quota is reached ({error.strerror}). What was answered so far is kept; "
+            "free some space and run the same command again."
         )
-    return RunError(f"{path}: cannot be written ({error.strerror}). Check the folder's permissions.")
+    return RunError(f"{path}: cannot be written ({error.strerror}). Check the folder and its permissions.")
 
 
 def _lock(file: IO[bytes], folder: Path) -> None:
@@ -84,15 +93,11 @@ def _lock(file: IO[bytes], folder: Path) -> None:
 def repair(folder: Path) -> bool:
     """Remove a torn last line; True if there was one."""
     path = folder / FILE
-    if not path.exists() or path.stat().st_size == 0:
-        return False
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) == b"\n":
-            return False
-        data = path.read_bytes()
-        file.truncate(data.rfind(b"\n") + 1)
-    return True
+    data = path.read_bytes() if path.exists() else b""
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+    return whole < len(data)
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:
@@ -109,22 +114,27 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
                 return
             try:
                 row = json.loads(line)
-                missing = [c for c in COLUMNS if c not in row]
-            except (ValueError, TypeError) as error:
+                if not isinstance(row, dict):
+                    raise ValueError(f"found {type(row).__name__}, expected an object")
+            except ValueError as error:
                 raise RunError(
-                    f"{path} line {number}: not a record ({error}). The file was damaged by something else; restore it, "
-                    "or delete that line and run the same command again to answer it anew."
+                    f"{path} line {number}: not a record ({error}). The file was damaged by something else; restore "
+                    "it, or delete that line and run the same command again to answer it anew."
                 ) from error
+            missing = [c for c in COLUMNS if c not in row]
             if missing:
                 raise RunError(
-                    f"{path} line {number}: it lacks {', '.join(missing)}. It was written by another version of gapbench; "
-                    "use that version, or measure again."
+                    f"{path} line {number}: it lacks {', '.join(missing)}. It was written by another version of "
+                    "gapbench; use that version, or measure again."
                 )
             yield row
 
 
 def read_frame(folder: Path) -> pd.DataFrame:
-    """One row per record, one column per field of `gapbench.types.Record`."""
+    """One row per record, one column per field of `gapbench.types.Record`.
+
+    Lone surrogates, which no table or report can hold, become question marks; `read` gives them as they were written.
+    """
     import pandas as pd
 
     columns: dict[str, list[Any]] = {c: [] for c in COLUMNS}
@@ -132,7 +142,9 @@ def read_frame(folder: Path) -> pd.DataFrame:
     for row in read(folder):
         for column, values in columns.items():
             value = row[column]
-            values.append(shared.setdefault(value, value) if isinstance(value, str) else value)
+            if isinstance(value, str) and value not in shared:
+                shared[value] = value.encode("utf-8", "replace").decode()
+            values.append(shared[value] if isinstance(value, str) else value)
     return pd.DataFrame(columns)
 
 

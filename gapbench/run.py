@@ -63,7 +63,7 @@ def load_run(path: str | Path) -> Run:
 
 def write_results(folder: Path, images: bool = True) -> Run:
     """(Re)build `summary.json`, `report.html` and `report.md` from the records alone."""
-    from gapbench.measurement import write_json
+    from gapbench.files import write_json
     from gapbench.report import write_report
     from gapbench.summary import summarise
 
@@ -72,6 +72,8 @@ def write_results(folder: Path, images: bool = True) -> Run:
         raise RunError(
             f"{folder}: no answers yet, so there is nothing to report. Run gapbench measure … --out {folder}."
         )
+    # Answers come in any order; sorted, sums and tables are the same however often a run was interrupted.
+    frame = frame.sort_values(["benchmark", "sample", "view", "repeat"], ignore_index=True)
     asked = _read_json(folder / "run.json") if (folder / "run.json").exists() else {}
     notices = {n: b.get("card", {}).get("notice", "") for n, b in asked.get("benchmarks", {}).items()}
     summary = summarise(frame, model=str(asked.get("model", "")), notices=notices)

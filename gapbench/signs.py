@@ -10,7 +10,7 @@ box is the evidence. `LARGE` scenes with lettered options suit any real model; `
 signs, options, split, seed.
 
 Limits: drawn pictures say nothing about natural ones. Pixels depend on Pillow's font rasteriser, so every record keeps
-a hash of what was shown.
+a hash of what was shown. Eight fills cannot all stay apart for colour-blind readers.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 from gapbench.errors import SettingError
-from gapbench.types import Box, Sample
+from gapbench.types import Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 Category = Literal["letter", "colour", "shape"]
 CATEGORIES: tuple[Category, ...] = ("letter", "colour", "shape")
 SPLITS = ("train", "validation", "test", "holdout")
 
-# Name, fill and ink: fills that stay apart for colour-blind readers are impossible with eight names; the letter's ink
-# is whichever of black and white is easier to read on the fill.
-COLOURS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
+Colour = tuple[int, int, int]
+# Name, fill and ink; the letter's ink is whichever of black and white is easier to read on the fill.
+COLOURS: dict[str, tuple[Colour, Colour]] = {
     "red": ((208, 24, 32), (255, 255, 255)),
     "orange": ((255, 140, 0), (0, 0, 0)),
     "yellow": ((250, 218, 30), (0, 0, 0)),
@@ -69,13 +70,16 @@ class Style:
     options: bool = True
 
 
+BARREN = 20
+"""Scenes by which `samples` lets questions lag behind before it gives up, where it would else go on for ever."""
+
 LARGE = Style()
 SMALL = Style(canvas=96, signs_min=3, signs_max=5, size_min=12, size_max=48, options=False)
 
 
 @dataclass(frozen=True)
 class Sign:
-    """One sign; `box` is xyxy in pixels and touches the outline on all four sides where the shape does."""
+    """One sign; `box` is xyxy in whole pixels, the square that the shape is inscribed in."""
 
     colour: str
     shape: str
@@ -171,36 +175,47 @@ def samples(
 ) -> Iterator[Sample]:
     """Exactly `questions` samples; one to four share a picture and with it a cluster.
 
-    Every scene has its own random stream, named by split, seed and index, so splits never share one.
+    Every scene has its own random stream, named by split, seed and index, so splits never share one. The defaults are
+    those of `LARGE`. Raises SettingError for values that no scene can be drawn or asked about with.
     """
     if split not in SPLITS:
         raise SettingError(f"signs: split is {split!r}; it must be one of {', '.join(SPLITS)}.")
+    if questions < 1:
+        raise SettingError(f"signs: questions={questions}; expected at least 1.")
     style = Style(canvas, signs_min, signs_max, size_min, size_max, options)
     _check(style)
     made = index = 0
     while made < questions:
+        if index - made > BARREN:
+            raise SettingError(
+                f"signs: {signs_min} to {signs_max} signs leave hardly any sign that one can ask for by name. "
+                "Lower signs_min and signs_max."
+            )
         rng = random.Random(f"gapbench signs {split} {seed} {index}")
         scene = make_scene(rng, style)
+        picture = partial(draw, scene)
         pairs = [(sign, category) for sign in scene.signs for category in CATEGORIES]
         wanted = min(rng.randint(1, 4), questions - made)
+        asked = 0
         for sign, category in rng.sample(pairs, len(pairs)):
             question = ask(scene, sign, category)
             if question is None:
                 continue
+            x0, y0, x1, y1 = sign.box
             sample = Sample(
-                id=f"{split}-{seed}-{index:05d}-{sign.letter}-{sign.colour}-{sign.shape}-{category}",
-                image=partial(draw, scene),
+                id=f"{split}-{seed}-{index:05d}-{asked}",
+                image=picture,
                 question=question,
                 answers=(sign.attribute(category),),
-                boxes=(_floats(sign.box),),
+                boxes=((float(x0), float(y0), float(x1), float(y1)),),
                 category=category,
                 cluster=f"{split}-{seed}-{index:05d}",
             )
             yield _with_options(sample, rng, scene, category) if options else sample
-            made += 1
-            wanted -= 1
-            if not wanted:
+            asked += 1
+            if asked == wanted:
                 break
+        made += asked
         index += 1
 
 
@@ -225,10 +240,10 @@ def _check(style: Style) -> None:
         raise SettingError(
             f"signs: signs_min={style.signs_min}, signs_max={style.signs_max}; expected 1 <= min <= max."
         )
-    if not 8 <= style.size_min <= style.size_max < style.canvas:
+    if not 8 <= style.size_min <= style.size_max <= style.canvas - 2:
         raise SettingError(
             f"signs: size_min={style.size_min}, size_max={style.size_max}, canvas={style.canvas}; "
-            "expected 8 <= size_min <= size_max < canvas (a letter needs about 8 px)."
+            "expected 8 <= size_min <= size_max <= canvas - 2 (a letter needs about 8 px)."
         )
 
 
@@ -256,10 +271,7 @@ def _place(rng: random.Random, canvas: int, sides: list[int]) -> list[tuple[int,
     return placed
 
 
-def _draw_sign(pen: object, sign: Sign, scale: int) -> None:
-    from PIL.ImageDraw import ImageDraw
-
-    assert isinstance(pen, ImageDraw)
+def _draw_sign(pen: ImageDraw, sign: Sign, scale: int) -> None:
     fill, ink = COLOURS[sign.colour]
     x0, y0, x1, y1 = (v * scale for v in sign.box)
     x1, y1 = x1 - 1, y1 - 1  # Pillow draws the last pixel too
@@ -286,7 +298,3 @@ def _font(size: int) -> FreeTypeFont | ImageFont:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
-
-
-def _floats(box: tuple[int, int, int, int]) -> Box:
-    return float(box[0]), float(box[1]), float(box[2]), float(box[3])

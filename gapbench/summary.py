@@ -1,7 +1,7 @@
 """What a run means: all its records in, one JSON-ready dictionary out.
 
-    from gapbench.summary import summarise
-    summary = summarise(pandas.read_json("runs/glance/records.jsonl", lines=True, dtype=False), model="glance")
+    from gapbench import records, summary
+    summary.summarise(records.read_frame(Path("runs/glance")), model="glance")
 
 Every key is described in `reports/SUMMARY_SCHEMA.md`. Numbers are rounded nowhere but in the verdict, a
 quantity that is undefined is None, and the same records give the same summary in whatever order they come.
@@ -12,7 +12,7 @@ uses only samples answered in both `full` and `crop`. Samples that share a decla
 are one cluster.
 
 Limits: category rows are exploratory. Many are looked at and none is corrected for that; they use fewer flips, and
-beyond 100 categories fewer resamples, to bound the time. Two views are compared in the gap, `full` and `crop`; others are only listed.
+beyond 100 categories fewer resamples, to bound the time. The gap compares `full` and `crop`; other views are listed.
 """
 
 from __future__ import annotations
@@ -138,9 +138,8 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
         )
     if not len(frame):
         return frame.reindex(columns=[*KEY, "outcome", "score"])
-    frame = frame.reset_index(drop=True).assign(
-        score=pd.to_numeric(frame["score"]), **{c: frame[c].astype("category") for c in KEY[:3]}
-    )
+    frame = frame.reset_index(drop=True)
+    frame = frame.assign(score=pd.to_numeric(frame["score"]), **{c: frame[c].astype("category") for c in KEY[:3]})
     twice = frame.duplicated(KEY)
     if twice.any():
         first = ", ".join(f"{c} {frame.loc[twice, c].iloc[0]}" for c in KEY)
@@ -237,7 +236,7 @@ def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.Da
         "unparsed": _mean(answered["outcome"] == "unparsed"),
         "failed": _mean(records["outcome"] == "failed"),
     }
-    for column in ("image_tokens", "output_tokens", "seconds"):
+    for column in ("image_tokens", "output_tokens"):
         row[f"{column}_mean"] = _mean(answered[column]) if column in answered else None
     if "sent_size" in answered:
         sizes = answered["sent_size"].dropna()

@@ -10,13 +10,12 @@ benchmark. Nothing here imports torch, so that statistics and reports stay light
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the decoded image; x1 and y1 are exclusive edges."""
@@ -30,15 +29,13 @@ Outcome = Literal["right", "wrong", "unparsed", "failed"]
 AnswerType = Literal["letter", "yes_no", "number", "text", "vqa", "anls"]
 """Which family of rules decides an answer; see `gapbench.scoring`."""
 
-ImageSource = "str | Path | bytes | Mapping[str, Any] | Image | Callable[[], Image]"
-"""Anything `gapbench.images.decode` reads: a path, encoded bytes, a Hub image dict, a PIL image, or a
-function that makes one, so that a benchmark of any size stays lazy."""
-
 
 @dataclass(frozen=True)
 class Sample:
     """One question about one picture.
 
+    `image` is anything `gapbench.images.decode` reads: a path, encoded bytes, a Hub image dict, a PIL image, or a
+    function that makes one, so that a benchmark of any size stays lazy; `crop_image` likewise, for a crop it ships.
     `answers` are the accepted answers: the option's letter for `letter`, any one of them for the other types.
     `boxes` are written in `box_format` and become xyxy pixels once the picture's size is known. Samples with the
     same `cluster` (by default: the same picture) are not independent and are treated as one unit by the statistics.
@@ -88,7 +85,7 @@ class Record:
 
     Keyed by (`benchmark`, `sample`, `view`, `repeat`). Sizes are (width, height) in pixels; areas are fractions of the
     full image in 0..1, or None without evidence boxes. `score` is 0..1 (between the two only for `vqa` and `anls`) and
-    None for `failed`. `rule` names the parsing rule that decided, `reason` says why an answer is `unparsed` or `failed`.
+    None for `failed`. `rule` names the parsing rule that decided, `reason` why an answer is `unparsed` or `failed`.
     """
 
     benchmark: str

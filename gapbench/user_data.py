@@ -6,37 +6,40 @@
     gapbench measure MODEL -b mine.jsonl --out runs/mine
 
 Needs `image` (a path relative to the file), `question` and `answer` or `answers`; takes `id` (default: the line's
-number), `options`, `answer_type`, `bbox` or `bboxes` with `bbox_format`, `crop_image`, `category` and `group` (samples of
-one group are one cluster; default: those that share a picture).
+number), `options`, `answer_type` (default: letter with options, else text), `bbox` or `bboxes` with `bbox_format`,
+`crop_image`, `category` and `group` (samples of one group are one cluster; default: those that share a picture).
+
+Limits: UTF-8 only; other columns are ignored, unless one looks like a misspelt name from above.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import os
 import string
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, cast, get_args
 
-from gapbench.boxes import FORMATS
-from gapbench.errors import BenchmarkError
-from gapbench.types import AnswerType, Box, Card, Sample
-
-if TYPE_CHECKING:
-    from gapbench.catalogue import Benchmark
+from gapbench.boxes import FORMATS, four_numbers
+from gapbench.catalogue import Benchmark, is_text
+from gapbench.errors import BenchmarkError, GapbenchError
+from gapbench.images import URL
+from gapbench.scoring import score
+from gapbench.types import AnswerType, Box, BoxFormat, Card, Sample
 
 ANSWER_TYPES: tuple[str, ...] = get_args(AnswerType)
-COLUMNS = frozenset(
-    "id image question answer answers options answer_type bbox bboxes bbox_format crop_image category group".split()
-)
+COLUMNS = (
+    "id", "image", "question", "answer", "answers", "options", "answer_type",
+    "bbox", "bboxes", "bbox_format", "crop_image", "category", "group",
+)  # fmt: skip
 
 
 def load(path: Path) -> Benchmark:
     """The benchmark in a JSONL file; its name is the file's stem. Raises BenchmarkError when the file is missing."""
-    from gapbench.catalogue import Benchmark
-
     if not path.is_file():
         raise BenchmarkError(f"Benchmark file {path}: not found.")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
@@ -48,87 +51,136 @@ def load(path: Path) -> Benchmark:
 
 def read(path: Path) -> Iterator[Sample]:
     """The file's samples in order. Raises BenchmarkError naming the line, what was found and what was expected."""
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield _sample(path, number, line)
+    lines: dict[str, int] = {}
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                sample = _sample(path, number, _row(line))
+            except GapbenchError as error:
+                raise BenchmarkError(f"{path.name} line {number}: {error}") from error
+            first = lines.setdefault(sample.id, number)
+            if first != number:
+                raise BenchmarkError(f"{path.name} line {number}: id {sample.id!r} is that of line {first}, too.")
+            yield sample
 
 
-def _sample(path: Path, number: int, line: str) -> Sample:
-    where = f"{path.name} line {number}"
+def _row(line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise BenchmarkError(f"{where}: not JSON ({error}). Expected one object a line.") from error
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(f"not UTF-8 ({error.reason} at byte {error.start}). Save the file as UTF-8.") from error
+    except (ValueError, RecursionError) as error:
+        raise BenchmarkError(f"not JSON ({error}). Expected one object a line.") from error
     if not isinstance(row, dict):
-        raise BenchmarkError(f"{where}: found {type(row).__name__}; expected a JSON object.")
+        raise BenchmarkError(f"found {type(row).__name__}; expected a JSON object.")
+    for column in row.keys() - set(COLUMNS):
+        near = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.85)
+        if near and near[0] not in row:
+            raise BenchmarkError(f"column {column!r} is unknown. Did you mean {near[0]!r}?")
+    return row
+
+
+def _sample(path: Path, number: int, row: dict[str, Any]) -> Sample:
     for column in ("image", "question"):
-        if not isinstance(row.get(column), str) or not row[column].strip():
-            raise BenchmarkError(
-                f"{where}: column {column!r} is {'missing' if column not in row else repr(row[column])}; expected text. "
-                f"Found columns: {', '.join(map(str, row))}."
-            )
-    options = tuple(map(str, _list(row.get("options"), where, "options")))
-    answers = row.get("answers", [row["answer"]] if "answer" in row else None)
-    if answers is None or answers in ([], [None], [""]):
-        raise BenchmarkError(f"{where}: column 'answer' (or 'answers') is missing or empty.")
-    answers = tuple(map(str, _list(answers, where, "answers")))
-    kind = row.get("answer_type") or ("letter" if options else "text")
-    if kind not in ANSWER_TYPES:
-        raise BenchmarkError(f"{where}: answer_type is {kind!r}; expected one of {', '.join(ANSWER_TYPES)}.")
-    if kind == "letter":
-        answers = tuple(_letter(answer, options, where) for answer in answers)
-    box_format = str(row.get("bbox_format", "xyxy")).replace("normalized", "normalised")
-    boxes = _boxes(row, where)
-    if boxes and "bbox_format" not in row:
-        raise BenchmarkError(f"{where}: it has boxes but no 'bbox_format'. Say which of {', '.join(FORMATS)} they are.")
-    if box_format not in FORMATS:
-        raise BenchmarkError(f"{where}: bbox_format is {box_format!r}; expected one of {', '.join(FORMATS)}.")
-    image = path.parent / row["image"]
-    return Sample(
-        id=str(row.get("id", number)),
-        image=image,
+        if _text(row, column) is None:
+            raise BenchmarkError(f"column {column!r} is missing; expected text. Found columns: {', '.join(row)}.")
+    options = _texts(row.get("options"), "options")
+    kind = _text(row, "answer_type") or ("letter" if options else "text")
+    answers = _answers(row, kind, options)
+    boxes = _boxes(row)
+    sample = Sample(
+        id=_text(row, "id") or str(number),
+        image=_path(path, row["image"]),
         question=row["question"],
         answers=answers,
         options=options,
-        answer_type=kind,
+        answer_type=cast("AnswerType", kind),
         boxes=boxes,
-        box_format=box_format,
-        category=str(row.get("category") or ""),
-        cluster=str(row.get("group") or row["image"]),
-        crop_image=path.parent / row["crop_image"] if row.get("crop_image") else None,
+        box_format=_box_format(row, boxes),
+        category=_text(row, "category") or "",
+        cluster=_text(row, "group") or os.path.normpath(row["image"]),
+        crop_image=_path(path, row["crop_image"]) if _text(row, "crop_image") else None,
     )
+    score("", answers, sample.answer_type, options, sample.question)  # an answer its type cannot hold is refused now
+    return sample
 
 
-def _letter(answer: str, options: tuple[str, ...], where: str) -> str:
+def _answers(row: dict[str, Any], kind: str, options: tuple[str, ...]) -> tuple[str, ...]:
+    if kind not in ANSWER_TYPES:
+        raise BenchmarkError(f"answer_type is {kind!r}; expected one of {', '.join(ANSWER_TYPES)}.")
+    given = row.get("answers")
+    if given is None and row.get("answer") is not None:
+        given = [row["answer"]]
+    if not given:
+        raise BenchmarkError(
+            f"column 'answer' (or 'answers') is missing or empty; expected text. Found columns: {', '.join(row)}."
+        )
+    answers = _texts(given, "answers")
+    if kind != "letter":
+        return answers
+    if not 0 < len(options) <= len(string.ascii_uppercase):
+        raise BenchmarkError(f"answer_type letter with {len(options)} options; expected a list of 1 to 26 `options`.")
+    return tuple(_letter(answer, options) for answer in answers)
+
+
+def _letter(answer: str, options: tuple[str, ...]) -> str:
     """The option's letter, whether the file gives the letter or the option's text."""
     letters = string.ascii_uppercase[: len(options)]
-    by_text = [letter for letter, text in zip(letters, options, strict=False) if text.strip() == answer.strip()]
+    by_text = [letter for letter, text in zip(letters, options, strict=True) if text.strip() == answer.strip()]
     by_letter = [letter for letter in letters if letter == answer.strip().strip("().").upper()]
     found = set(by_text + by_letter)
     if len(found) != 1:
         raise BenchmarkError(
-            f"{where}: answer {answer!r} {'names several' if found else 'is none'} of the options {list(options)}. "
+            f"answer {answer!r} {'names several' if found else 'is none'} of the options {list(options)}. "
             "Give the option's letter or its exact text."
         )
     return found.pop()
 
 
-def _boxes(row: dict[str, Any], where: str) -> tuple[Box, ...]:
-    boxes = row.get("bboxes")
-    if boxes is None:
-        boxes = [] if row.get("bbox") is None else [row["bbox"]]
-    result: list[Box] = []
-    for box in _list(boxes, where, "bboxes"):
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
-            raise BenchmarkError(f"{where}: box {box!r}; expected four numbers.")
-        result.append((float(box[0]), float(box[1]), float(box[2]), float(box[3])))
-    return tuple(result)
+def _boxes(row: dict[str, Any]) -> tuple[Box, ...]:
+    if row.get("bbox") and row.get("bboxes"):
+        raise BenchmarkError("it has both 'bbox' and 'bboxes'. Give all boxes in 'bboxes'.")
+    boxes = row.get("bboxes") or ([row["bbox"]] if row.get("bbox") else [])
+    if not isinstance(boxes, list):
+        raise BenchmarkError(f"column 'bboxes' is {boxes!r}; expected a list of boxes.")
+    return tuple(four_numbers(box) for box in boxes)
 
 
-def _list(value: Any, where: str, column: str) -> list[Any]:
+def _box_format(row: dict[str, Any], boxes: tuple[Box, ...]) -> BoxFormat:
+    given = _text(row, "bbox_format")
+    if given is None and boxes:
+        raise BenchmarkError(f"it has boxes but no 'bbox_format'. Say which of {', '.join(FORMATS)} they are.")
+    spelt = (given or "xyxy").strip().lower().replace("normalized", "normalised")
+    if spelt not in FORMATS:
+        raise BenchmarkError(f"bbox_format is {given!r}; expected one of {', '.join(FORMATS)}.")
+    return cast("BoxFormat", spelt)
+
+
+def _path(path: Path, given: str) -> Path:
+    if URL.match(given):
+        raise BenchmarkError(f"image {given[:200]}: URLs are not fetched. Download the file and give its path.")
+    return path.parent / given
+
+
+def _text(row: dict[str, Any], column: str) -> str | None:
+    """A column's text, a number written out; None where it is missing, null or blank."""
+    value = row.get(column)
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise BenchmarkError(f"column {column!r} is {str(value)[:200]!r} ({type(value).__name__}); expected text.")
+    text = "" if value is None else str(value)
+    if not is_text(text):
+        raise BenchmarkError(f"column {column!r} is {text[:200]!r}, which holds half a surrogate pair; expected text.")
+    return text if text.strip() else None
+
+
+def _texts(value: Any, column: str) -> tuple[str, ...]:
     if value is None:
-        return []
+        return ()
     if not isinstance(value, list):
-        raise BenchmarkError(f"{where}: column {column!r} is {value!r}; expected a list.")
-    return value
+        raise BenchmarkError(f"column {column!r} is {value!r}; expected a list.")
+    texts = [_text({column: v}, column) for v in value]
+    if None in texts:
+        raise BenchmarkError(f"column {column!r} is {value!r}; expected no empty entries.")
+    return tuple(t for t in texts if t is not None)

@@ -47,7 +47,7 @@ def union(boxes: Sequence[Box], size: Size) -> Box:
 
 
 def padded(boxes: Sequence[Box], size: Size, factor: float = 1.2, min_side: int = 16) -> Box:
-    """The union grown `factor`-fold about its centre to at least `min_side` pixels a side.
+    """The union grown `factor`-fold (>= 1) about its centre to at least `min_side` whole pixels a side.
 
     A region that would leave the picture is moved back inside, and cut only where it is larger than the picture, so
     that evidence at a border gets as much context as evidence in the middle.
@@ -85,19 +85,22 @@ def parse_policy(policy: str) -> tuple[str, dict[str, float]]:
         except ValueError:
             values[key] = math.nan
         if key not in allowed[name] or not 0 < values[key] < math.inf:
+            takes = f"{' and '.join(allowed[name])}, as positive numbers" if allowed[name] else "no parameters"
             raise SettingError(
-                f"Region policy {policy!r}: {item!r} is not understood. `{name}` takes "
-                f"{' and '.join(allowed[name]) or 'no parameters'}, as positive numbers (padded:factor=1.5,min_side=224)."
+                f"Region policy {policy!r}: {item!r} is not understood. `{name}` takes {takes} "
+                "(such as padded:factor=1.5,min_side=224)."
             )
     if values.get("factor", 1.0) < 1.0:
         raise SettingError(f"Region policy {policy!r}: factor must be at least 1, or the evidence itself would be cut.")
+    if not values.get("min_side", 1.0).is_integer():
+        raise SettingError(f"Region policy {policy!r}: min_side must be a whole number of pixels.")
     return name, values
 
 
 def find_region(policy: str, boxes: Sequence[Box], size: Size, native: Image | None = None) -> Region:
     """The region of a sample with evidence `boxes` (xyxy pixels) in a picture of `size`.
 
-    Raises SampleError where the sample has no evidence for this policy.
+    Raises SettingError for a policy that does not exist, SampleError where the sample has no evidence for it.
     """
     name, values = parse_policy(policy)
     if name == "native":

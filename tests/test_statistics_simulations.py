@@ -60,21 +60,24 @@ def test_row_level_mcnemar_is_right_once_questions_are_independent() -> None:
 def test_the_t_interval_of_200_pictures_covers_the_true_gap(crop_only: float, full_only: float) -> None:
     differences = simulate(3, 5_000, 200, 4, crop_only, full_only)
     covered, method = coverage(differences, np.repeat(np.arange(200), 4), crop_only - full_only)
-    assert method == "cluster-t" and 0.93 <= covered <= 0.97
+    assert method == "cluster-t"
+    assert 0.93 <= covered <= 0.97
 
 
 @pytest.mark.parametrize(("crop_only", "full_only"), [(0.15, 0.15), (0.25, 0.05), (0.45, 0.02)])
 def test_the_bootstrap_interval_of_60_pictures_covers_the_true_gap(crop_only: float, full_only: float) -> None:
     differences = simulate(4, 2_000, 60, 4, crop_only, full_only)
     covered, method = coverage(differences, np.repeat(np.arange(60), 4), crop_only - full_only)
-    assert method == "cluster-bootstrap" and 0.93 <= covered <= 0.97
+    assert method == "cluster-bootstrap"
+    assert 0.93 <= covered <= 0.97
 
 
 def test_the_bootstrap_interval_of_60_pictures_of_uneven_size_covers_the_true_gap() -> None:
     keep = np.concatenate([np.arange(4) < 1 + i % 4 for i in range(60)])
     differences = simulate(5, 1_500, 60, 4, 0.3, 0.1)[:, keep]
     covered, method = coverage(differences, np.repeat(np.arange(60), 4)[keep], 0.2)
-    assert method == "cluster-bootstrap" and 0.93 <= covered <= 0.97
+    assert method == "cluster-bootstrap"
+    assert 0.93 <= covered <= 0.97
 
 
 def test_the_expanded_bootstrap_covers_where_plain_percentiles_do_not() -> None:
@@ -88,7 +91,8 @@ def test_the_expanded_bootstrap_covers_where_plain_percentiles_do_not() -> None:
         means = rng.multinomial(20, shares, size=1_000) @ [-1, 0, 1] / 20
         low, high = np.quantile(means, [0.025, 0.975])
         plain += low <= 0.43 <= high
-    assert method == "cluster-bootstrap" and covered >= 0.94
+    assert method == "cluster-bootstrap"
+    assert covered >= 0.94
     assert plain / len(differences) < 0.93
 
 

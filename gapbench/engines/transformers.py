@@ -14,18 +14,17 @@ reproducible only for the same batches on the same hardware.
 
 from __future__ import annotations
 
-import inspect
-import queue
 import re
-import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gapbench import models
 from gapbench.engines import Answer, Request
+from gapbench.engines.ahead import ahead
+from gapbench.engines.tokens import image_token_id, neutral_generation, special_token_escaper
 from gapbench.errors import ModelError, SettingError
 from gapbench.pixels import Pixels
 
@@ -58,18 +57,18 @@ class TransformersEngine:
         self._limit = self.batch_size or LARGEST_BATCH
         self._failures: int | None = 0  # None once anything was answered: then the model works, and the sample is bad
         self._image_token = image_token_id(self.loaded)
-        self._ends = _neutral_generation(self.loaded)
+        self._ends = neutral_generation(self.loaded)
         self._escape = special_token_escaper(self.loaded.processor.tokenizer)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
         """Answers in order of size. A request whose picture the processor refuses comes back with `error`.
 
-        Raises ModelError if the smallest request does not fit into memory, or if the first `HOPELESS` requests all fail.
+        Raises ModelError if the smallest request does not fit into memory, or if the first `HOPELESS` all fail.
         """
         import torch
 
         torch.manual_seed(self.seed)
-        for group, inputs, error in _ahead(self._prepare(requests)):
+        for group, inputs, error in ahead(self._prepare(requests)):
             if error:
                 for request in group:
                     yield request.key, Answer(error=error)
@@ -280,66 +279,13 @@ def load(
         "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
                    "processor": _processor_size(processor), "processor_kwargs": dict(processor_kwargs or {})},
         "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
-                       "thinking": f"off ({', '.join(switches)} = false)" if switches else "the template has no switch"},
+                       "thinking": f"off ({', '.join(switches)})" if switches else "the template has no switch"},
         "chat_template": "given" if chat_template else "the model's own",
     }  # fmt: skip
     return TransformersEngine(
         loaded, pixels, max_new_tokens, temperature, batch_size, seed, dict(processor_kwargs or {}),
         dict.fromkeys(switches, False), info,
     )  # fmt: skip
-
-
-def _neutral_generation(loaded: models.Loaded) -> set[int]:
-    """Keep of the model's generation settings only what ends an answer; returns those token ids.
-
-    `generate` fills whatever a call leaves open from the model's own settings, penalties included, so they are replaced.
-    """
-    from transformers import GenerationConfig
-
-    own, tokenizer = loaded.model.generation_config, loaded.processor.tokenizer
-    listed = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id, tokenizer.eos_token_id]
-    ends = {int(e) for e in listed if e is not None}
-    loaded.model.generation_config = GenerationConfig(
-        eos_token_id=sorted(ends) or None, pad_token_id=tokenizer.pad_token_id, bos_token_id=own.bos_token_id
-    )
-    return ends
-
-
-def image_token_id(loaded: models.Loaded) -> int | None:
-    """The id that stands for one visual token in `input_ids`, found without knowing the family; None if there is none.
-
-    The configuration is asked first: the processors of Gemma 3 and Ovis2 name another token that merely begins a picture.
-    """
-    config = loaded.model.config
-    for part in (config, getattr(config, "vision_config", None)):
-        for name in ("image_token_id", "image_token_index", "media_placeholder_token_id"):
-            value = getattr(part, name, None)
-            if isinstance(value, int):
-                return value
-    token = getattr(loaded.processor, "image_token", None)
-    return int(loaded.processor.tokenizer.convert_tokens_to_ids(token)) if isinstance(token, str) else None
-
-
-def special_token_escaper(tokenizer: Any) -> Callable[[str], str]:
-    """A function that keeps text from turning into control tokens: `<|im_end|>` becomes `< |im_end|>`.
-
-    Covers special tokens and whatever else was added in brackets (`<think>`), so that data can neither end its turn
-    nor add pictures.
-    """
-    added = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-    added |= {t.content for t in tokenizer.added_tokens_decoder.values() if re.fullmatch(r"[<\[].+[>\]]", t.content)}
-    added |= set(tokenizer.all_special_tokens)
-    tokens = sorted((t for t in added if len(t) > 1 and t.strip()), key=len, reverse=True)
-    if not tokens:
-        return lambda text: text
-    pattern = re.compile("|".join(map(re.escape, tokens)))
-
-    def escape(text: str) -> str:
-        while pattern.search(text):
-            text = pattern.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text)
-        return text
-
-    return escape
 
 
 def _processor_size(processor: Any) -> Any:
@@ -371,45 +317,3 @@ def _free(device: str) -> None:
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
-
-
-_END = object()
-
-
-def _ahead(items: Iterator[Any], depth: int = 3) -> Iterator[Any]:
-    """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here, and it stops when we do."""
-    ready: queue.Queue[Any] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(item: Any) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not put(item):
-                    break
-            else:
-                put(_END)
-        except BaseException as error:
-            put(error)
-        finally:
-            if inspect.isgenerator(items):
-                items.close()
-
-    thread = threading.Thread(target=work, name="gapbench-prepare", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not _END:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join(timeout=10)

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from gapbench import signs, views
 from gapbench.prompts import SUFFIXES
 from gapbench.torchvision_repair import repair
+from gapbench.types import Box
 
 if TYPE_CHECKING:
     import torch
@@ -54,17 +55,20 @@ LIST_REQUEST = "List the signs."
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training with a fresh optimizer and its own random stream; `mix` maps a kind of example to its share."""
+    """One stretch of training with a fresh optimizer and random stream; `mix` maps a kind of example to its share."""
 
     name: str
     steps: int
     mix: dict[str, float]
+    decay: bool = False
 
 
 PHASES = (
     Phase("close-ups", 800, {"crop": 1.0}),
     Phase("few", 400, {"crop": 0.2, "list few": 0.8}),
     Phase("listing", 1200, {"crop": 0.2, "list": 0.8}),
+    Phase("zoom", 6000, {"crop": 0.2, "zoom": 0.3, "list": 0.5}),
+    Phase("finish", 1000, {"crop": 0.2, "list": 0.8}, decay=True),
 )
 FEW = replace(signs.SMALL, signs_min=1, signs_max=3, size_min=24, size_max=48)
 
@@ -94,8 +98,8 @@ def build_tokenizer() -> Any:
     tokenizer.add_tokens(["\n" + SUFFIXES["text"]])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
+        eos_token=SPECIAL[2],
+        pad_token=SPECIAL[0],
         extra_special_tokens={
             "image_token": "<|image_pad|>",
             "video_token": "<|video_pad|>",
@@ -189,6 +193,9 @@ def example(kind: str, rng: random.Random) -> tuple[Image, list[tuple[str, str]]
     """A picture and the turns of a conversation about it: (prompt, reply)."""
     scene = signs.make_scene(rng, FEW if kind == "list few" else signs.SMALL)
     picture = signs.draw(scene)
+    if kind == "zoom":
+        box, inside = window(rng, scene)
+        return views.cut(picture, box), [(LIST_REQUEST, listing(replace(scene, signs=inside)))]
     if kind != "crop":
         return picture, [(LIST_REQUEST, listing(scene))]
     sign = rng.choice(scene.signs)
@@ -196,6 +203,26 @@ def example(kind: str, rng: random.Random) -> tuple[Image, list[tuple[str, str]]
     turns = [(signs.ask(scene, sign, c), sign.attribute(c)) for c in rng.sample(signs.CATEGORIES, 3)]
     asked = [(f"{question}\n{SUFFIXES['text']}", answer) for question, answer in turns if question]
     return views.cut(picture, views.padded((box,), picture.size)), asked
+
+
+def window(rng: random.Random, scene: signs.Scene) -> tuple[Box, tuple[signs.Sign, ...]]:
+    """A square part of a scene that cuts no sign, and the signs inside: letters at every size from crop to scene."""
+    while True:
+        sign = rng.choice(scene.signs)
+        x0, y0, x1, y1 = sign.box
+        low = (x1 - x0) * 1.2
+        side = min(scene.canvas, round(low * (scene.canvas / low) ** rng.random()))
+        left = rng.randint(max(0, x1 - side), min(x0, scene.canvas - side))
+        top = rng.randint(max(0, y1 - side), min(y0, scene.canvas - side))
+        box = (float(left), float(top), float(left + side), float(top + side))
+        shared = [
+            max(0, min(s.box[2], box[2]) - max(s.box[0], box[0]))
+            * max(0, min(s.box[3], box[3]) - max(s.box[1], box[1]))
+            for s in scene.signs
+        ]
+        whole = [share == (s.box[2] - s.box[0]) ** 2 for share, s in zip(shared, scene.signs, strict=True)]
+        if all(w or share == 0 for w, share in zip(whole, shared, strict=True)):
+            return box, tuple(s for s, w in zip(scene.signs, whole, strict=True) if w)
 
 
 def listing(scene: signs.Scene) -> str:
@@ -312,8 +339,9 @@ def train(
         losses: list[float] = []
         for done, batch in enumerate(_ahead(processor, seed, size, phase), 1):
             step += 1
+            left = (phase.steps - done) / phase.steps if phase.decay else 1.0
             for group in optimizer.param_groups:
-                group["lr"] = lr * min(1.0, done / 200)
+                group["lr"] = lr * min(1.0, done / 100) * max(0.02, left)
             loss = model(**batch, use_cache=False).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -43,29 +43,41 @@ class Headline:
 
 
 def headline(summary: Mapping[str, Any]) -> Headline:
-    """The only benchmark's numbers, or unweighted means over the benchmarks that have a gap."""
+    """The only benchmark's numbers, or unweighted means over the benchmarks that have a gap.
+
+    Accuracies are those of the paired samples where the summary has them, so that their difference is the gap; an
+    interval is shown only where it belongs to the very number above it.
+    """
     benchmarks = benchmarks_of(summary)
     used = {name: entry for name, entry in benchmarks.items() if has_gap(entry)} or benchmarks
-    alone = next(iter(used.values())) if len(used) == 1 else None
-    gap = (alone.get("gap") if alone is not None else macro_gap(summary)) or {}
-    accuracies = {
-        view: [part(entry, "views", view, "accuracy") for entry in used.values()] for view in ("full", "crop")
-    }
-    full, crop = _mean(accuracies["full"]), _mean(accuracies["crop"])
-    full_ci, crop_ci = (part(alone or {}, "views", view, "ci") for view in ("full", "crop"))
+    alone = next(iter(used.values())) if len(used) == 1 else {}
+    gap = (alone.get("gap") if alone else macro_gap(summary)) or {}
+    full, crop = (_mean([_paired_accuracy(entry, view) for entry in used.values()]) for view in ("full", "crop"))
     return Headline(
-        scope=clip(next(iter(used)), 80) if alone is not None else f"mean of {len(used)} benchmarks" if used else "",
+        scope=clip(next(iter(used)), 80) if alone else f"mean of {len(used)} benchmarks" if used else "",
         full=full,
         crop=crop,
         gap=gap.get("estimate"),
         full_text=percent(full),
-        full_ci=interval(full_ci),
+        full_ci=_interval_of(alone, "full", full),
         crop_text=percent(crop),
-        crop_ci=interval(crop_ci),
+        crop_ci=_interval_of(alone, "crop", crop),
         gap_text=points(gap.get("estimate")),
         gap_ci=interval(gap.get("ci"), signed=True),
         p="" if missing(gap.get("p_value")) else p_value(gap.get("p_value")),
     )
+
+
+def _paired_accuracy(entry: Mapping[str, Any], view: str) -> float | None:
+    paired: float | None = part(entry, "gap", view)
+    accuracy: float | None = part(entry, "views", view, "accuracy")
+    return accuracy if paired is None else paired
+
+
+def _interval_of(entry: Mapping[str, Any], view: str, shown: float | None) -> str:
+    accuracy = part(entry, "views", view, "accuracy")
+    same = accuracy is not None and shown is not None and abs(accuracy - shown) < 1e-9
+    return interval(part(entry, "views", view, "ci")) if same else ""
 
 
 def notices(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -90,6 +102,13 @@ def alerts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         total = sum(dropped.values())
         text = "sample is" if total == 1 else "samples are"
         found.append((_names(dropped), f"{total:,} {text} left out of the gap: one of the two views has no score."))
+    unpaired = {name: count for name, entry in benchmarks.items() if (count := part(entry, "gap", "unpaired"))}
+    if unpaired:
+        total = sum(unpaired.values())
+        text = "sample was" if total == 1 else "samples were"
+        found.append(
+            (_names(unpaired), f"{total:,} {text} asked in one of the two views only and cannot enter the gap.")
+        )
     for name, entry in benchmarks.items():
         for view in ("full", "crop"):
             unparsed = part(entry, "views", view, "unparsed") or 0.0

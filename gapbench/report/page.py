@@ -95,7 +95,7 @@ def _content(summary: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, An
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return {
         "model": clip(summary.get("model") or run.get("model") or "unnamed model", 200),
-        "verdict": clip(summary.get("verdict") or "No verdict was recorded.", 1_000),
+        "verdict": _sentence(summary),
         "notices": notices(summary, run),
         "alerts": alerts(summary),
         "headline": headline(summary),
@@ -115,6 +115,13 @@ def _content(summary: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, An
         "script": script,
         "script_hash": digest,
     }
+
+
+def _sentence(summary: Mapping[str, Any]) -> str:
+    verdict = clip(summary.get("verdict") or "No verdict was recorded.", 1_000)
+    # A model's name keeps its case even at the head of the page.
+    model = clip(summary.get("model"), 1_000)
+    return verdict if model and verdict.startswith(model) else verdict[:1].upper() + verdict[1:]
 
 
 def _write(path: Path, text: str) -> None:

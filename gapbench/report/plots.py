@@ -80,7 +80,7 @@ def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, perce
 
 
 def _effect(axes: Axes, row: int, effect: Effect) -> None:
-    side: dict[str, Any] = {"va": "center", "transform": axes.get_yaxis_transform(), "parse_math": False}
+    side: dict[str, Any] = {"va": "center", "transform": axes.get_yaxis_transform()}
     weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
     axes.text(-0.585 if effect.part else -0.61, row, clip(effect.label, 34), color=ink, weight=weight, **side)
     if effect.n is not None:

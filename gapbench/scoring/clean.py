@@ -1,18 +1,21 @@
 r"""From raw model output to plain text: thinking removed, markup and typography undone.
 
-    clean(answer_part("<think>A?</think>**Answer:** \\boxed{\\text{B}}"))     # "Answer: [B]", [ and ] for OPEN and CLOSE
+    clean(answer_part("<think>A?</think>**Answer:** \\boxed{\\text{B}}"))    # "Answer: [B]", [ ] being OPEN, CLOSE
 
 What `\boxed{}` or `<answer>` enclosed stays marked by OPEN and CLOSE, as it is the model's own mark of its answer.
 Every pattern is linear in the length of the text, so that a runaway answer costs milliseconds.
 
-Limits: LaTeX beyond boxes, fonts and plain fractions is left as it is.
+Limits: LaTeX beyond boxes, fonts and plain fractions is left as it is. A text beyond ASCII of more than 20,000
+characters keeps its full-width letters, since some characters unfold to eighteen.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Literal
 
+LONGEST_FOLDED = 20_000
 OPEN, CLOSE = "\ue000", "\ue001"
 
 _THINK = re.compile(r"<(/?)think(?:ing)?>|◁(/?)think▷", re.I)
@@ -33,16 +36,16 @@ _AFTER_FOLDING = str.maketrans(
 
 _OPENING = re.compile(r"<answer>|<\|begin_of_box\|>", re.I)
 _CLOSING = re.compile(r"</answer>|<\|end_of_box\|>", re.I)
-_TAG = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:s|b|i|u|p|br|em|strong|code|span|div|eos|bos|end_of_turn)\s?/?>", re.I)
+_TAG = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:s|b|i|u|p|br|em|strong|code|span|div|eos|bos|end_of_turn)\s?/?>")
 _FRACTION = re.compile(r"\\[dt]?frac ?\{(\d{1,20})\} ?\{(\d{1,20})\}")
 _FONT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:rm|bf|sf|it|tt|bb)?|operatorname|mbox|rm|bf) ?\{([^{}]*)\}")
 _BOX = re.compile(r"\\(?:boxed|fbox) ?\{([^{}]*)(?:\}|\Z)")
 _SPACING = re.compile(r"\\(?:[()\[\],;! ]|(?:quad|left|right|displaystyle)(?![A-Za-z]))")
 _ESCAPED = re.compile(r"\\([%$#&_{}])")
-_MATHS = re.compile(rf"\$+(?=[A-Za-z\\({OPEN}])([^$\n]{{1,200}})\$+|\$(\d[^$\n]{{0,30}})\$(?!\d)")
+_MATHS = re.compile(rf"\${{1,2}}(?=[A-Za-z\\({OPEN}])([^$\n]{{1,200}})\${{1,2}}|\$(\d[^$\n]{{0,30}})\$(?!\d)")
 _EMPHASISED_LETTER = re.compile(r"(?<![A-Za-z0-9*_`])(\*{2,3}|__|`{1,3})\(?([A-Za-z])\)?[.:]?\1(?![A-Za-z0-9*_`])")
 _EMPHASIS = re.compile(r"\*{1,3}(?!\d)|(?<!\d)\*{1,3}|(?<![A-Za-z0-9])__|__(?![A-Za-z0-9])|`|~~")
-_LINE_MARK = re.compile(r"^(?:#{1,6} |> ?|[-•·] )")
+_LINE_MARK = re.compile(r"^(?:#{1,6} |> ?(?=[A-Za-z*(])|[-•·] )")
 
 
 def answer_part(output: str) -> str | None:
@@ -66,7 +69,8 @@ def answer_part(output: str) -> str | None:
 def fold(text: str) -> str:
     """Unicode NFKC (full-width letters to plain ones), plain quotes and brackets, no invisible characters."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", _stream_safe(text.translate(_BEFORE_FOLDING)))
+        form: Literal["NFKC", "NFC"] = "NFKC" if len(text) <= LONGEST_FOLDED else "NFC"
+        text = unicodedata.normalize(form, _stream_safe(text.translate(_BEFORE_FOLDING)))
         text = text.translate(_AFTER_FOLDING)
     return _INVISIBLE.sub("", text)
 
@@ -77,17 +81,18 @@ def clean(text: str) -> str:
     An emphasised single letter becomes a bracketed one, as both mark the letter as an answer.
     """
     text = fold(text)
+    bare = text.strip()  # an answer may be a mark-up character, such as an asterisk
     text = _TAG.sub(" ", _CLOSING.sub(CLOSE, _OPENING.sub(OPEN, text)))
+    text = _MATHS.sub(lambda maths: maths[1] or maths[2], text)
     if "\\" in text:
         text = _FRACTION.sub(r" \1/\2", text)
         for _ in range(3):  # nesting such as \boxed{\text{\textbf{B}}} goes no deeper in practice
             text = _FONT.sub(r"\1", text)
         text = _BOX.sub(lambda box: OPEN + box[1] + CLOSE, text)
         text = _ESCAPED.sub(r"\1", _SPACING.sub(" ", text))
-    text = _MATHS.sub(lambda maths: maths[1] or maths[2], text)
     text = _EMPHASIS.sub("", _EMPHASISED_LETTER.sub(r"(\2)", text))
     lines = (_LINE_MARK.sub("", " ".join(line.split())) for line in text.splitlines())
-    return "\n".join(line for line in lines if line)
+    return "\n".join(line for line in lines if line) or bare
 
 
 def plain(text: str) -> str:
@@ -97,10 +102,12 @@ def plain(text: str) -> str:
 
 def _stream_safe(text: str, longest: int = 30) -> str:
     """At most 30 combining marks in a row, since sorting them is quadratic (Unicode Annex 15, section 13)."""
+    marks = {char for char in set(text) if unicodedata.combining(unicodedata.normalize("NFKD", char)[0])}
+    if not marks:
+        return text
     kept, run = [], 0
     for char in text:
-        mark = char >= "\u0300" and unicodedata.combining(unicodedata.normalize("NFKD", char)[0])
-        run = run + 1 if mark else 0
+        run = run + 1 if char in marks else 0
         if run <= longest:
             kept.append(char)
     return "".join(kept)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -125,7 +126,8 @@ def _replace(out: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(out)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise BenchmarkError(
             f"The scored answers cannot be written to {out} ({error.strerror}). Name another file."
         ) from error

@@ -3,23 +3,21 @@
     score_letter("The answer is (B) because A is wrong.", ["B"], ("red", "blue")).parsed       # "B"
 
 Explicit, in order of weight: an answer statement that begins with a letter ("Answer: **D**", a boxed D, "B is
-correct"); else, all together, lines that are or begin with a delimited letter ("B", "b)", "B: red"), bracketed letters and
-"option C". A capital within prose is never a letter ("A dog", "I think so"). Text that is exactly one option's text is
-that option. Letters that contradict each other, or lie outside the options, are unparsed.
+correct"); else a line that is nothing but a letter; else, all together, lines that begin with a delimited letter ("b)",
+"B: red"), bracketed letters and "option C". A capital within prose is never a letter ("A dog", "I think so"). Text that
+is exactly one option's text is that option. Letters that contradict each other, or lie outside the options, are
+unparsed.
 
-Limits: 26 options; without options, and with none lettered in the question, the letters A to K are allowed. A letter in
-brackets that denotes something else, such as a mark in the picture, is taken for an answer.
+Limits: a letter in brackets that denotes something else, such as a mark in the picture, is taken for an answer.
 """
 
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from gapbench.errors import BenchmarkError
-from gapbench.scoring.clean import clean, fold, plain
+from gapbench.scoring.clean import plain
+from gapbench.scoring.options import Choices, accepted_letters, choices_of
 from gapbench.scoring.statements import MOST_STATEMENTS, PLAIN, WEAK, Statement, conclude, is_denied, statements
 from gapbench.scoring.text import extents, normal
 from gapbench.scoring.verdict import Verdict, decided, unparsed
@@ -30,17 +28,18 @@ _HEAD = re.compile(
 )
 _DELIMITED = re.compile(
     r"""\s*(?:\Z|[.,;:!)\]}\u2014\u2013\n]|[^\x00-\x7f])|[ ][-(]"""
-    r"""|[ ](?i:because|since|as|for|given|based|due|where|which|with|is)\b"""
+    r"""|[ ](?i:because|since|as|for|given|based|due|where|which|with|is|and|while|not|it)\b"""
 )
 _GLUED = re.compile(r"[A-Za-z0-9_À-ɏ]|[-.'][A-Za-z0-9]|[ ]?\?|,?[ ]if\b")
 _ANOTHER = re.compile(
     r"""["')\]]{0,2}[ ]?(?:,?[ ]?(?:/|&|\+|\bor\b|\band\b|或|和|、)|,)[ ]?"""
-    r"""(?:option[ ])?["'(\[]{0,2}(?P<letter>[A-Za-z])"""
+    r"""(?:(?:option|maybe|perhaps|possibly)[ ]){0,2}["'(\[]{0,2}(?P<letter>[A-Za-z])"""
     r"""(?=["')\].,;:!?/、]|\Z|[ ](?:and|or|are|is|both|could|may|might|seems?)\b|[^\x00-\x7f])"""
     r"""(?![ ](?:is|are|was)[ ](?:wrong|incorrect|not|false|excluded))"""
 )
 _LINE = re.compile(
-    r"""["'(\[]{0,2}(?:(?:[A-Z]|[a-z])(?=["')\]]{0,2}(?:\Z|[.):](?:[ ]|\Z)|[):]\w))|[A-HJ-Z](?=,[ ]|[ ](?:because|since)\b|[ ][-\u2013\u2014][ ]))"""
+    r"""["'(\[]{0,2}(?:(?:[A-Z]|[a-z])(?=["')\]]{0,2}(?:\Z|[.):。、]{1,3}(?:[ ]|\Z)|[):、]\w))"""
+    r"""|[A-HJ-Z](?=,[ ]|[ ](?:because|since)\b|[ ][-\u2013\u2014][ ]))"""
 )
 _MENTION = re.compile(
     r"""(?<![A-Za-z0-9_)\]])[(\[](?P<bracketed>[A-Za-z])[)\]](?![A-Za-z0-9])"""
@@ -65,21 +64,6 @@ _CORRECT = re.compile(
     r"(?:correct(?! for)|answer|(?:best|right)(?= answer| option| choice| one|[.,;!]|\Z)))"
     r"|(?:选项)?是?(?:正确|对的))"
 )
-_LABEL = re.compile(r"[(\[]?([A-Za-z])[)\]]?(?:[.):] ?|(?<=[)\]]) ?)")
-_LABELLED = re.compile(r"(?:(?<=\s)|\A)\(?([A-Z])[.):]\s")
-
-
-@dataclass(frozen=True)
-class _Choices:
-    """The letters that may be given, and the normalised text of each option (empty if unknown)."""
-
-    letters: str
-    texts: tuple[str, ...]
-
-    def named(self, text: str) -> frozenset[str]:
-        """Letters of the options whose text is exactly this one."""
-        wanted = normal(text)
-        return frozenset(c for c, option in zip(self.letters, self.texts, strict=False) if option == wanted != "")
 
 
 def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Verdict:
@@ -87,28 +71,28 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
 
     Raises BenchmarkError for an accepted answer that is no option, and for more than 26 options.
     """
-    choices = _choices(answers, options, question)
-    accepted = frozenset().union(*(_gold(answer, choices) for answer in answers))
+    choices = choices_of(answers, options, question)
+    accepted = frozenset().union(*(accepted_letters(answer, choices) for answer in answers))
     whole = plain(text)
     if not whole:
         return unparsed("empty", "the output is empty")
-    same = choices.named(whole)
-    if len(same) == 1 and len(whole.strip(" .:()[]\"'")) > 1:
+    if same := choices.only(whole):
         return decided(accepted, min(same), "option-text")
 
     found = sorted((*statements(text), *_called_correct(text)), key=lambda statement: statement.start)
     read = {statement: _read(statement, choices) for statement in found}
     conclusion = conclude([(statement, letters) for statement, (letters, _) in read.items() if letters], text)
     if conclusion is None:
-        bare = _bare(whole, choices)
-        return _one_letter(bare | _mentions(whole), accepted, choices, "letter-bare" if bare else "letter-mention")
+        alone, leading = _bare(whole, choices)
+        rule = "letter-bare" if alone or leading else "letter-mention"
+        return _one_letter(alone or leading | _mentions(whole), accepted, choices, rule)
     if not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
     stated = next(rule for letters, rule in read.values() if letters == conclusion.value)
     return _one_letter(conclusion.value, accepted, choices, stated)
 
 
-def _one_letter(found: frozenset[str], accepted: frozenset[str], choices: _Choices, rule: str) -> Verdict:
+def _one_letter(found: frozenset[str], accepted: frozenset[str], choices: Choices, rule: str) -> Verdict:
     if not found:
         return unparsed("no-letter", "no explicit option letter, and not the exact text of one option")
     if len(found) > 1:
@@ -120,20 +104,16 @@ def _one_letter(found: frozenset[str], accepted: frozenset[str], choices: _Choic
     return decided(accepted, letter, rule)
 
 
-def _read(statement: Statement, choices: _Choices) -> tuple[frozenset[str], str]:
+def _read(statement: Statement, choices: Choices) -> tuple[frozenset[str], str]:
     """The letters a statement's value begins with, or the letter of the option whose text it is."""
     # "B because it is green" states no option's text, "It is green." does
     for extent in extents(statement.value) if statement.rank > WEAK or statement.start == 0 else ():
-        same = choices.named(extent)
-        if len(same) == 1 and len(extent.strip(" .:()[]\"'")) > 1:
+        if same := choices.only(extent):
             return same, "option-text"
-    letters = _head(statement.value, strict=statement.rank == WEAK, choices=choices)
-    if letters and not letters & set(choices.letters):  # options whose text is itself a letter
-        letters = choices.named(extents(statement.value)[-1]) or letters
-    return letters, "letter-statement"
+    return _head(statement.value, strict=statement.rank == WEAK, choices=choices), "letter-statement"
 
 
-def _head(value: str, strict: bool, choices: _Choices) -> frozenset[str]:
+def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
     """All letters of the list ("B", "B or C") that the value begins with; none if it begins with prose.
 
     `strict` asks for a delimiter after the letter, as do A and I, which are words, and lower-case letters.
@@ -171,70 +151,34 @@ def _called_correct(text: str) -> list[Statement]:
     ]
 
 
-def _bare(text: str, choices: _Choices) -> frozenset[str]:
-    """Letters that stand alone on a line, or begin one and are set off by a delimiter."""
-    found: set[str] = set()
+def _bare(text: str, choices: Choices) -> tuple[frozenset[str], frozenset[str]]:
+    """Letters that are alone on a line, and letters that begin one and are set off by a delimiter or their own text."""
+    alone: set[str] = set()
+    leading: set[str] = set()
     for line in text.split("\n"):
         lead = _LINE.match(line)
         if lead is None:
+            index = choices.letters.find(line[:1]) if line[1:2] == " " else -1
+            if 0 <= index < len(choices.texts) and normal(line[2:]) == choices.texts[index] != "":
+                leading.add(line[0])
             continue
         rest = line[lead.end() :]
-        if not _REJECTED_AFTER.match(rest) or choices.named(rest):
-            found |= {lead[0][-1].upper()} | _listed(line, lead.end())
-    return frozenset(found)
+        letters = {lead[0][-1].upper()} | _listed(line, lead.end())
+        if not rest.strip("\"')].:。 "):
+            alone |= letters
+        elif not _REJECTED_AFTER.match(rest) or choices.named(rest):
+            leading |= letters
+    return frozenset(alone), frozenset(leading)
 
 
 def _mentions(text: str) -> frozenset[str]:
     """Bracketed letters and "option C" anywhere, except those that are being ruled out."""
-    return frozenset(
-        (match["bracketed"] or match["named"]).upper()
-        for match in _MENTION.finditer(text)
-        if not _REJECTED_BEFORE.search(text[max(0, match.start() - 40) : match.start()])
-        and not _REJECTED_AFTER.match(text, match.end())
-    )
-
-
-def _choices(answers: Sequence[str], options: Sequence[str], question: str) -> _Choices:
-    texts = list(options) or _lettered_in(question)
-    if len(texts) > len(string.ascii_uppercase):
-        raise BenchmarkError(
-            f"A question with {len(texts)} options was found; answer_type letter allows 26. Use answer_type text."
-        )
-    letters = string.ascii_uppercase[: len(texts)]
-    if not texts:
-        highest = max(
-            [answer.strip("() .").upper() for answer in answers if len(answer.strip("() .")) == 1], default="K"
-        )
-        letters = string.ascii_uppercase[: max(11, string.ascii_uppercase.find(highest) + 1)]
-    labels = [_LABEL.match(fold(text).strip()) for text in texts]
-    if texts and all(label and label[1].upper() == letter for label, letter in zip(labels, letters, strict=True)):
-        texts = [fold(text).strip()[label.end() :] for text, label in zip(texts, labels, strict=True) if label]
-    return _Choices(letters, tuple(normal(clean(text)) for text in texts))
-
-
-def _lettered_in(question: str) -> list[str]:
-    """Texts of options that the question itself letters in order, as ZoomBench does; empty if there are none."""
-    labels: list[re.Match[str]] = []
-    question = fold(question)
-    for label in _LABELLED.finditer(question):
-        if len(labels) < 26 and label[1] == string.ascii_uppercase[len(labels)]:
-            labels.append(label)
-    ends = [label.start() for label in labels[1:]] + [len(question)]
-    texts = [question[label.end() : end].strip().split("\n")[0] for label, end in zip(labels, ends, strict=False)]
-    return texts if len(texts) > 1 else []
-
-
-def _gold(answer: str, choices: _Choices) -> frozenset[str]:
-    """The letters an accepted answer stands for: its own, or those of the options with its text."""
-    text = clean(answer)
-    letter = text.strip(" ().:[]").upper()
-    if len(letter) == 1 and letter in choices.letters:
-        return frozenset(letter)
-    label = _LABEL.match(text)
-    found = choices.named(plain(text)) or (choices.named(text[label.end() :]) & {label[1].upper()} if label else None)
-    if not found:
-        raise BenchmarkError(
-            f"The accepted answer {answer!r} is no option of its question: expected a letter from "
-            f"{choices.letters[0]} to {choices.letters[-1]}, or the text of an option. Correct the answer or the options."
-        )
-    return found
+    found: set[str] = set()
+    for match in _MENTION.finditer(text):
+        letter = (match["bracketed"] or match["named"]).upper()
+        if letter not in found and not (
+            _REJECTED_BEFORE.search(text[max(0, match.start() - 40) : match.start()])
+            or _REJECTED_AFTER.match(text, match.end())
+        ):
+            found.add(letter)
+    return frozenset(found)

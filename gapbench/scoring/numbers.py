@@ -4,7 +4,8 @@
 
 Integers must be equal; where either side has a fractional part, a relative tolerance of 1e-6 applies. Units and the per
 cent sign are read over, on both sides: "12.5 %" equals "12.5"; "3k" is 3000. An output with several different
-numbers is read only where an answer statement gives one; bounds ("at least 3"), denied numbers ("not 3") and ordinals are no answer.
+numbers is read only where an answer statement gives one; bounds ("at least 3"), denied numbers ("not 3") and ordinals
+are no answer.
 
 Limits: commas separate thousands (12,5 is two numbers); units are not compared; "no cars" is not read as 0.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from gapbench.errors import BenchmarkError
@@ -78,15 +79,22 @@ def equal(a: Decimal, b: Decimal) -> bool:
 def numbers(text: str) -> frozenset[Decimal]:
     """The different numbers that a cleaned text gives in digits or words."""
     found = set()
-    for match in _DIGITS.finditer(text):
+    for match in _asserted(_DIGITS, text):
         value = _digits_value(match)
-        if value is not None and not _NO_VALUE.search(text[max(0, match.start() - 20) : match.start()]):
+        if value is not None:
             found.add(value)
-    rest = _DIGITS.sub("|", text)
-    for match in _WORDS.finditer(rest):
-        if not _NO_VALUE.search(rest[max(0, match.start() - 20) : match.start()]):
-            found.update(_words_values(match[0].lower()))
+    for match in _asserted(_WORDS, _DIGITS.sub("|", text)):
+        found.update(_words_values(match[0].lower()))
     return frozenset(found)
+
+
+def _asserted(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """The first occurrence of each match that is neither denied nor a bound."""
+    seen: set[str] = set()
+    for match in pattern.finditer(text):
+        if match[0] not in seen and not _NO_VALUE.search(text[max(0, match.start() - 20) : match.start()]):
+            seen.add(match[0])
+            yield match
 
 
 def _first_with_numbers(value: str) -> frozenset[Decimal]:

@@ -40,7 +40,7 @@ def score(
             f"The answer type {answer_type!r} is unknown; expected one of {', '.join(get_args(AnswerType))}. "
             "Correct it."
         )
-    if not answers or (answer_type != "anls" and not any(answer.strip() for answer in answers)):
+    if not answers or not any(answer.strip() for answer in answers):
         raise BenchmarkError(
             "A question without an accepted answer cannot be scored. Give at least one that is not empty."
         )

@@ -3,7 +3,8 @@
     vqa_accuracy("stop", ["stop"] * 2 + ["halt"] * 8)          # 0.6
     anls("STOP SIGN", ["stop sing"])                           # 0.78
 
-Both compare what the output states ("The answer is stop."), else the whole output. The outcome is right from
+Both compare what the output states ("The answer is stop."; the best of its line, sentence and clause), else the whole
+output. The outcome is right from
 a score of 0.5: two of ten people for VQA accuracy, and every answer that ANLS does not set to 0.
 
 Limits: VQA normalisation is made for short English answers; ANLS takes time proportional to the product of both
@@ -26,14 +27,8 @@ ANLS_THRESHOLD = 0.5
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _DIGIT_COMMA = re.compile(r"\d,\d")
 _STRAY_PERIOD = re.compile(r"(?<!\d)\.|\.(?!\d)")
-_NUMBER_WORDS = dict(
-    zip(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"],
-        map(str, range(11)),
-        strict=True,
-    )
-)
-_NUMBER_WORDS["none"] = "0"
+_DIGIT_WORDS = "zero one two three four five six seven eight nine ten"
+_NUMBER_WORDS = {word: str(value) for value, word in enumerate(_DIGIT_WORDS.split())} | {"none": "0"}
 _ARTICLES = frozenset({"a", "an", "the"})
 _CONTRACTED = {
     "n't": "ai are ca could did does do had has have is might must need ought sha should was were wo would",
@@ -105,7 +100,8 @@ def anls(said: str, answers: Sequence[str]) -> float:
     1 - NL where the normalised distance NL = distance / longer length is below 0.5, else 0; letter case and repeated
     spaces are read over. Source: Biten et al., "Scene Text Visual Question Answering", ICCV 2019, equation 1.
     """
-    return max(_similarity(_spaced(said), _spaced(answer)) for answer in answers)
+    said = _spaced(said)
+    return max(_similarity(said, _spaced(answer)) for answer in answers)
 
 
 def levenshtein(a: str, b: str) -> int:
@@ -149,8 +145,7 @@ def _soft(text: str, score: Callable[[str], float], rule: str) -> Verdict:
     if conclusion is not None and not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
     candidates = extents(conclusion.statement.value) if conclusion else [plain(text)]
-    best = max((candidate.strip() for candidate in candidates), key=score)
-    value = score(best)
+    value, best = max(((score(said), said) for said in map(str.strip, candidates)), key=lambda pair: pair[0])
     return Verdict(
         "right" if value >= RIGHT_FROM else "wrong", value, best, f"{rule}-statement" if conclusion else rule, ""
     )

@@ -30,11 +30,11 @@ _LEAD = re.compile(
   | (?P<heading>(?:\A|(?<=\n))(?:(?P<h_final>final)[ ])?answer[.:]?\n)
   | (?P<plain>
       (?<![A-Za-z])(?:(?P<p_final>final)[ ])?(?:(?:correct|best|right|closest)[ ])?
-      (?:answer|ans|choice|option|selection|(?:correct|right|best)[ ]one)
+      (?:answer|ans|choice|option|selection|correct(?=[ ]?:)|(?:correct|right|best)[ ]one)
       (?:[ ](?:to|for)[ ](?:the|this|your)[ ]question|[ ](?:letter|choice|option|here|value))?
       (?:["')]{{0,2}}
-      (?: [ ]?(?:[:=→⇒]|->)
-        | [ ](?:is|was|(?:should|must|would|will|seems[ ]to|appears[ ]to)[ ]be)(?![A-Za-z'])(?:[ ]?:)? )
+      (?: [ ]?(?:[:=→⇒]|->|[-\u2013\u2014](?=[ ]))
+        | [ ](?:is|was|has[ ]to[ ]be|(?:should|must|would|will|seems[ ]to|appears[ ]to)[ ]be)(?![A-Za-z'])(?:[ ]?:)? )
       | [ ](?=["'(\[]?[A-Z]["')\]]?(?:[.,;:!\n]|\Z)) )
     )[ \n]?
     (?:(?:clearly|definitely|likely|probably|most[ ]likely|therefore|thus|indeed|simply|actually|that)\b
@@ -44,8 +44,8 @@ _LEAD = re.compile(
       | 选择?[ ]?:?[ ]?(?=["'(\[]?[A-Za-z](?![A-Za-z])) )
   | (?P<weak>
       (?<![A-Za-z])(?:
-        (?:I|we)(?:'d|'ll|[ ]would|[ ]will)?[ ]
-          (?:think|believe|guess|say|choose|chose|pick|select|go[ ]with)(?:[ ]that)?
+        (?:I|we)(?:'d|'ll|[ ]would|[ ]will)?[ ](?:think|believe|guess|say|chose|go[ ]with)(?:[ ]that)?
+      | choose | pick | select
       | (?:it|that|this|there)(?:'s|[ ]is)
       | there[ ]are | total[ ]is | total: | therefore | thus | hence | so
       )(?![A-Za-z']),?

@@ -22,95 +22,23 @@ from gapbench.scoring.verdict import Verdict, decided, unparsed
 
 MOST_OTHER_WORDS = 3
 
-_UNITS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = dict(
-    zip(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], range(20, 100, 10), strict=True)
-)
-SMALL_NUMBERS = {word: value for value, word in enumerate(_UNITS)} | _TENS
+_UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen"""
+_TENS_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_TENS = {word: 10 * tens for tens, word in enumerate(_TENS_WORDS.split(), start=2)}
+SMALL_NUMBERS = {word: value for value, word in enumerate(_UNITS.split())} | _TENS
 """Number words below a hundred that are one word."""
 
 _ACRONYM = re.compile(r"(?<!\w)(?:[^\W\d_]\.){2,20}")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _TOKEN = re.compile(r"(?<!\w)-?\d+(?:[.:/]\d+){1,8}(?!\w)|(?<!\w)-\d+(?!\w)|\w+")
 _ARTICLES = frozenset({"a", "an", "the"})
-_FUNCTION_WORDS = frozenset(
-    [
-        "in",
-        "on",
-        "at",
-        "of",
-        "to",
-        "with",
-        "by",
-        "for",
-        "from",
-        "as",
-        "it",
-        "its",
-        "is",
-        "are",
-        "was",
-        "were",
-        "there",
-        "this",
-        "that",
-        "which",
-        "color",
-        "colour",
-        "colored",
-        "coloured",
-        "letter",
-        "word",
-        "number",
-        "sign",
-        "text",
-        "image",
-        "picture",
-    ]
-)
-_DENIALS = frozenset(
-    [
-        "not",
-        "no",
-        "never",
-        "neither",
-        "nor",
-        "without",
-        "cannot",
-        "cant",
-        "isnt",
-        "arent",
-        "wasnt",
-        "werent",
-        "dont",
-        "doesnt",
-        "except",
-        "unlike",
-        "instead",
-        "rather",
-    ]
-)
+_FUNCTION_WORDS = """in on at of to with by for from as it its is are was were there this that which color colour
+    colored coloured letter word number sign text image picture"""
+_DENIAL_WORDS = """not no never neither nor without cannot cant isnt arent wasnt werent dont doesnt except unlike
+    instead rather"""
+_EMPTY_WORDS = _ARTICLES | frozenset(_FUNCTION_WORDS.split())
+_DENIALS = frozenset(_DENIAL_WORDS.split())
 _ALTERNATIVES = frozenset({"or", "and", "either", "but", "maybe", "perhaps", "possibly"})
 _COPULA = re.compile(
     r"\b(?:it|that|there|this|he|she|they|what|who)'(?:s|re)\b"
@@ -158,7 +86,7 @@ def stated(text: str) -> Conclusion[str] | None:
 
 def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Verdict:
     """Score a cleaned text against any one of `answers`; `options` is the closed set of possible answers, if any."""
-    accepted = {normal(answer) for answer in answers}
+    accepted = {normal(answer) for answer in answers if answer.strip()}
     claim = stated(text)
     if claim is not None and not claim.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
@@ -166,8 +94,11 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     for candidate in extents(body) if claim else [body]:
         if normal(candidate) in accepted:
             return Verdict("right", 1.0, candidate.strip(), "text-statement" if claim else "text-exact", "")
-    if options:
-        return _closed_set(extents(body)[-1] if claim else body, accepted, options)
+    named = _named(extents(body)[-1] if claim else body, options)
+    if len(named) > 1:
+        return unparsed("alternatives", f"several possible answers are named: {', '.join(sorted(named))}")
+    if named:
+        return decided(accepted, named.pop(), "text-option")
 
     predicate = extents(body)[-1] if claim else _predicate(body)
     rule = "text-statement" if claim else "text-exact"
@@ -184,14 +115,14 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
         return unparsed("alternatives", "the accepted answer is one of several that are offered")
     if predicate is None:
         return Verdict("wrong", 0.0, body, rule, "")
-    others = tokens - _ARTICLES - _FUNCTION_WORDS - set(words(question)) - set(" ".join(contained).split())
+    others = tokens - _EMPTY_WORDS - set(words(question)) - set(" ".join(contained).split())
     if len(others) > MOST_OTHER_WORDS:
         return unparsed("mentioned", "the accepted answer appears among too many other words")
     return Verdict("right", 1.0, predicate.strip(), "text-contained", "")
 
 
-def _closed_set(body: str, accepted: set[str], options: Sequence[str]) -> Verdict:
-    """The one member of a closed set that is named as whole words, longer members first, denied ones left out."""
+def _named(body: str, options: Sequence[str]) -> set[str]:
+    """Members of a closed set that are named as whole words, longer ones first, denied ones left out."""
     left = f" {normal(body)} "
     named = set()
     for option in sorted({normal(option) for option in options}, key=lambda o: (-len(o), o)):
@@ -199,11 +130,7 @@ def _closed_set(body: str, accepted: set[str], options: Sequence[str]) -> Verdic
         if any(not piece.split()[-1:] or piece.split()[-1] not in _DENIALS for piece in pieces[:-1]):
             named.add(option)
         left = " \0 ".join(pieces)
-    if len(named) > 1:
-        return unparsed("alternatives", f"several possible answers are named: {', '.join(sorted(named))}")
-    if named:
-        return decided(accepted, named.pop(), "text-option")
-    return Verdict("wrong", 0.0, body, "text-exact", "")
+    return named
 
 
 def _predicate(body: str) -> str | None:

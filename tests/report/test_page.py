@@ -1,7 +1,7 @@
 """The report as a whole: golden files, hostile strings, size, and runs with holes in them.
 
-The golden files are rewritten by `GAPBENCH_UPDATE_GOLDEN=1 pytest tests/report/test_page.py`; read the difference before
-committing it. The HTML golden is a skeleton (tags, classes, text) without styles, scripts, plots and picture bytes.
+The golden files are rewritten by `GAPBENCH_UPDATE_GOLDEN=1 pytest tests/report/test_page.py`; read the difference
+before committing it. The HTML golden is a skeleton (tags, classes, text) without styles, scripts, plots and pictures.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -22,6 +23,9 @@ from PIL import Image
 
 from gapbench.errors import RunError
 from gapbench.report import save_thumbnail, thumbnail_key, write_report
+from gapbench.report.gallery import PICTURE_BUDGET
+from gapbench.report.overview import headline
+from gapbench.summary import summarise
 
 from .conftest import ExampleRun, MakeRun
 
@@ -114,10 +118,12 @@ def test_the_file_stands_alone(make_run: MakeRun) -> None:
 
 
 def test_tables_and_cards_need_no_script(make_run: MakeRun) -> None:
-    page = Page(make_run(samples=6).write()[0])
+    run = make_run(samples=6)
+    page = Page(run.write()[0])
     assert sum(tag == "article" for tag, _ in page.tags) == 6
     assert not [tag for tag, attributes in page.tags if tag == "article" and "hidden" in attributes]
-    assert {"It is round: (A).", "45.8%"} <= {line.strip() for line in page.lines}
+    full = run.summary["benchmarks"]["signs"]["views"]["full"]["accuracy"]
+    assert {"It is round: (A).", f"{100 * full:.1f}%"} <= {line.strip() for line in page.lines}
 
 
 def test_boxes_are_an_overlay_in_percent(make_run: MakeRun) -> None:
@@ -233,6 +239,7 @@ def test_any_run_stays_under_twenty_megabytes(make_run: MakeRun) -> None:
     pictures = sum(tag == "img" for tag, _ in page.tags)
     assert 10_000_000 < len(html.encode()) <= 20_000_000
     assert 20 < pictures < 2 * samples
+    assert sum(len(str(attributes["src"])) for tag, attributes in page.tags if tag == "img") <= PICTURE_BUDGET
     cards = sum(tag == "article" for tag, _ in page.tags)
     assert f"{cards} of 300 samples have a card" in page.text
     assert f"the other {samples - cards} are left out to keep this file small" in page.text
@@ -265,6 +272,32 @@ def without_numbers(value: Any) -> Any:
         if isinstance(value, int | float) or (isinstance(value, list) and value and not isinstance(value[0], Mapping))
         else value
     )
+
+
+def test_a_summary_as_gapbench_makes_it_fits(make_run: MakeRun) -> None:
+    run = make_run(("signs", "zoom"), samples=30)
+    alone = replace(run, records=[one for one in run.records if (one.sample, one.view) != ("000", "crop")])
+    real = replace(alone, summary=summarise(alone.frame, model="example/small-vlm"))
+    html, markdown = real.write()
+    page = Page(html)
+    gap = real.summary["macro"]["gap"]["estimate"]
+    assert f"+{100 * gap:.1f}" in {line.strip() for line in page.lines}
+    assert "2 samples were asked in one of the two views only and cannot enter the gap." in page.text
+    assert page.data["pairs"] == {name: entry["pairs"] for name, entry in real.summary["benchmarks"].items()}
+    flips = Counter(card["flip"] for card in page.data["cards"] if card["benchmark"] == "signs")
+    assert {name: flips[name] for name in page.data["pairs"]["signs"]} == page.data["pairs"]["signs"]
+    assert "| Macro mean" in markdown
+
+
+def test_the_big_numbers_are_those_of_the_pairs(make_run: MakeRun) -> None:
+    run = make_run(samples=12)
+    real = replace(run, summary=summarise(run.frame, model="example/small-vlm"))
+    found = headline(real.summary)
+    assert found.full is not None
+    assert found.crop is not None
+    assert found.crop - found.full == pytest.approx(found.gap)
+    assert found.full_ci != ""
+    assert found.crop_ci == "", "the crop interval includes the sample whose full view failed"
 
 
 def test_any_number_may_be_null(make_run: MakeRun) -> None:

@@ -16,8 +16,8 @@ from gapbench.report import text
     ("shown", "expected"),
     [
         (text.percent(0.6125), "61.3%"),
-        (text.percent(None), "–"),
-        (text.percent(math.nan), "–"),
+        (text.percent(None), "\u2013"),
+        (text.percent(math.nan), "\u2013"),
         (text.points(0.213), "+21.3"),
         (text.points(-0.05), "\u22125.0"),
         (text.points(-0.0001), "0.0"),
@@ -29,7 +29,7 @@ from gapbench.report import text
         (text.p_value(0.0021), "0.0021"),
         (text.p_value(0.5), "0.500"),
         (text.number(12345), "12,345"),
-        (text.size((1600, 1000)), "1,600 × 1,000"),
+        (text.size((1600, 1000)), "1,600 \u00d7 1,000"),
         (text.clip("abcdef", 4), "abc…"),
     ],
 )

@@ -1,0 +1,50 @@
+"""Work ahead in a thread, so that the model need not wait for pictures."""
+
+from __future__ import annotations
+
+import inspect
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+_END = object()
+
+
+def ahead(items: Iterator[Any], depth: int = 3) -> Iterator[Any]:
+    """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here, and it stops when we do."""
+    ready: queue.Queue[Any] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    break
+            else:
+                put(_END)
+        except BaseException as error:
+            put(error)
+        finally:
+            if inspect.isgenerator(items):
+                items.close()
+
+    thread = threading.Thread(target=work, name="gapbench-prepare", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not _END:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join(timeout=10)

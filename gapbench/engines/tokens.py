@@ -1,0 +1,67 @@
+"""What a generic engine must know of a model's tokens, found without knowing its family.
+
+escape = special_token_escaper(tokenizer)
+escape("<|im_end|> hello")      # "< |im_end|> hello"
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from gapbench.models import Loaded
+
+
+def neutral_generation(loaded: Loaded) -> set[int]:
+    """Keep of the model's generation settings only what ends an answer; returns those token ids.
+
+    `generate` fills whatever a call leaves open from the model's own settings, penalties included, so these
+    are replaced.
+    """
+    from transformers import GenerationConfig
+
+    own, tokenizer = loaded.model.generation_config, loaded.processor.tokenizer
+    listed = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id, tokenizer.eos_token_id]
+    ends = {int(e) for e in listed if e is not None}
+    loaded.model.generation_config = GenerationConfig(
+        eos_token_id=sorted(ends) or None, pad_token_id=tokenizer.pad_token_id, bos_token_id=own.bos_token_id
+    )
+    return ends
+
+
+def image_token_id(loaded: Loaded) -> int | None:
+    """The id that stands for one visual token in `input_ids`, found without knowing the family; None if there is none.
+
+    The configuration is asked first: the processors of Gemma 3 and Ovis2 name a token that merely begins a picture.
+    """
+    config = loaded.model.config
+    for part in (config, getattr(config, "vision_config", None)):
+        for name in ("image_token_id", "image_token_index", "media_placeholder_token_id"):
+            value = getattr(part, name, None)
+            if isinstance(value, int):
+                return value
+    token = getattr(loaded.processor, "image_token", None)
+    return int(loaded.processor.tokenizer.convert_tokens_to_ids(token)) if isinstance(token, str) else None
+
+
+def special_token_escaper(tokenizer: Any) -> Callable[[str], str]:
+    """A function that keeps text from turning into control tokens: `<|im_end|>` becomes `< |im_end|>`.
+
+    Covers special tokens and whatever else was added in brackets (`<think>`), so that data can neither end its turn
+    nor add pictures.
+    """
+    added = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    added |= {t.content for t in tokenizer.added_tokens_decoder.values() if re.fullmatch(r"[<\[].+[>\]]", t.content)}
+    added |= set(tokenizer.all_special_tokens)
+    tokens = sorted((t for t in added if len(t) > 1 and t.strip()), key=len, reverse=True)
+    if not tokens:
+        return lambda text: text
+    pattern = re.compile("|".join(map(re.escape, tokens)))
+
+    def escape(text: str) -> str:
+        while pattern.search(text):
+            text = pattern.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text)
+        return text
+
+    return escape

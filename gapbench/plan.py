@@ -1,0 +1,162 @@
+"""`run.json`: what was asked, and the refusal to mix it with anything else.
+
+    continue_or_start(folder, make_plan(engine, benchmarks, samples, ...), samples, command)
+
+All that decides what an answer means is compared with what the run was started with; the first difference is named.
+What may differ is `MAY_DIFFER`: more samples or repeats, another device, a later session.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from gapbench import catalogue, records
+from gapbench.catalogue import Benchmark
+from gapbench.engines import Engine
+from gapbench.errors import RunError
+from gapbench.files import write_json
+from gapbench.prompts import prompt
+from gapbench.types import Sample
+
+RUN_SCHEMA = 1
+MAY_DIFFER = frozenset({"sessions", "seconds", "repairs", "device", "limit", "repeats"})
+"""Entries of `run.json` that a continued run may change: they do not decide what a single answer means."""
+
+
+def make_plan(
+    engine: Engine,
+    chosen: Sequence[Benchmark],
+    asked: Mapping[str, list[Sample]],
+    wanted: Sequence[str],
+    region: str,
+    limit: int | None,
+    repeats: int,
+    seed: int,
+) -> dict[str, Any]:
+    """What `run.json` keeps: all that decides what an answer means."""
+    return {
+        "schema_version": RUN_SCHEMA,
+        **engine.info,
+        "views": list(wanted),
+        "benchmarks": {
+            b.name: {
+                "parameters": dict(b.parameters),
+                "samples": len(asked[b.name]),
+                "fingerprint": catalogue.fingerprint(asked[b.name]),
+                "region": region or b.card.region,
+                "prompt": prompt(asked[b.name][0], b.card.prompt),
+                "card": _json_ready(asdict(b.card)),
+            }
+            for b in chosen
+        },
+        "seeds": {"sampling": seed, "statistics": 0},
+        "limit": limit,
+        "repeats": repeats,
+    }
+
+
+def continue_or_start(
+    folder: Path, plan: dict[str, Any], asked: Mapping[str, list[Sample]], command: str
+) -> dict[str, Any]:
+    """Write `run.json` and return it; if there is one already, refuse to mix runs that differ, naming the setting."""
+    path = folder / "run.json"
+    session = {"command": command, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+               "versions": versions(), "hardware": hardware()}  # fmt: skip
+    old: dict[str, Any] = {}
+    if path.exists():
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunError(f"{path}: not JSON ({error}). Restore it, or choose another --out.") from error
+        _refuse_difference(folder, old, plan, asked)
+    elif (folder / records.FILE).exists() and (folder / records.FILE).stat().st_size:
+        raise RunError(f"{folder}: records.jsonl without run.json, so what was asked is unknown. Choose another --out.")
+    sessions = [*old.get("sessions", []), session]
+    whole = {**plan, **{k: old[k] for k in ("repairs",) if k in old}, "command": sessions[0]["command"],
+             "versions": session["versions"], "hardware": session["hardware"], "sessions": sessions}  # fmt: skip
+    write_json(path, whole)
+    return whole
+
+
+def _refuse_difference(
+    folder: Path, old: dict[str, Any], new: dict[str, Any], asked: Mapping[str, list[Sample]]
+) -> None:
+    def refuse(what: str, before: Any, now: Any) -> RunError:
+        return RunError(
+            f"{folder}: this run was started with {what} {_short(before)}, and now it is {_short(now)}. Answers of "
+            "both must not be mixed. Choose another --out, or ask as before."
+        )
+
+    for name in old.get("benchmarks", {}):
+        if name not in new["benchmarks"]:
+            raise refuse("benchmarks", sorted(old["benchmarks"]), sorted(new["benchmarks"]))
+    for name, now in new["benchmarks"].items():
+        before = old.get("benchmarks", {}).get(name)
+        if before is None:
+            raise refuse("benchmarks", sorted(old.get("benchmarks", {})), sorted(new["benchmarks"]))
+        if now["samples"] < before["samples"]:
+            raise refuse(f"--limit: {name} samples", before["samples"], now["samples"])
+        for what in ("parameters", "region"):
+            if before.get(what) != now[what]:
+                raise refuse(f"{name} {what}", before.get(what), now[what])
+        if catalogue.fingerprint(asked[name][: before["samples"]]) != before["fingerprint"]:
+            raise refuse(
+                f"{name}: {_changed_question(folder, asked[name])} (fingerprint)",
+                before["fingerprint"],
+                catalogue.fingerprint(asked[name][: before["samples"]]),
+            )
+    own = {"command", "versions", "hardware", "benchmarks"} | MAY_DIFFER
+    for what in sorted((set(old) | set(new)) - own):
+        if old.get(what) != json.loads(json.dumps(new.get(what))):
+            raise refuse(what, old.get(what), new.get(what))
+
+
+def _changed_question(folder: Path, asked: Sequence[Sample]) -> str:
+    """Names the first sample whose recorded question, options or answers are no longer what is asked."""
+    now = {s.id: (s.question, list(s.options), list(s.answers)) for s in asked}
+    for row in records.read(folder):
+        if row["sample"] in now and now[row["sample"]] != (row["question"], row["options"], row["answers"]):
+            return f"sample {row['sample']!r} changed"
+    return "a question, answer, box or picture changed"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides numbers: Python and the packages that touch pixels, tokens or statistics."""
+    from gapbench import __version__
+
+    found = {"gapbench": __version__, "python": platform.python_version()}
+    for name in ("torch", "torchvision", "transformers", "tokenizers", "pillow", "numpy", "scipy", "pandas"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, and accelerators by name; no host or user names."""
+    import torch
+
+    found: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count(),
+                             "threads": torch.get_num_threads()}  # fmt: skip
+    if torch.cuda.is_available():
+        found["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def _json_ready(value: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in json.loads(json.dumps(value)).items() if v not in ("", [], {})}
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return repr(text if len(text) <= 160 else text[:157] + "...")

@@ -1,0 +1,46 @@
+"""A small benchmark of one's own, written as a user would: pictures in a folder and a JSONL beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+WORDS = ("red", "green", "blue", "yellow")
+INK = {"red": (200, 20, 20), "green": (20, 140, 40), "blue": (20, 60, 200), "yellow": (240, 220, 30)}
+
+
+def write_benchmark(folder: Path, questions: int = 12, per_picture: int = 2) -> Path:
+    """`mine.jsonl` with yes/no and lettered questions about coloured patches; two questions share a picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for i in range(questions):
+        number = i // per_picture
+        name = f"scene {number}.png"
+        x, y = 10 + 7 * (number % 9), 60 - 5 * (number % 9)
+        box = (x, y, x + 24, y + 18)
+        colour = WORDS[number % 4]
+        if i % per_picture == 0:
+            noise = np.random.default_rng(number).integers(150, 256, (100, 140, 3), dtype=np.uint8)
+            picture = Image.fromarray(noise)
+            ImageDraw.Draw(picture).rectangle((x, y, x + 23, y + 17), fill=INK[colour])
+            picture.save(folder / name)
+        row = {"id": f"q{i}", "image": name, "bbox": list(box), "bbox_format": "xyxy", "category": "patch"}
+        if i % per_picture:
+            row |= {"question": f"Is the small patch {colour}?", "answer": "yes", "answer_type": "yes_no"}
+        else:
+            row |= {"question": "Which colour is the small patch?", "options": list(WORDS), "answer": colour}
+        rows.append(row)
+    path = folder / "mine.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    return path
+
+
+def edit(path: Path, line: int, **changes: Any) -> None:
+    """Change columns of one line (from 0) of a JSONL; a column set to None is removed."""
+    rows = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    rows[line] = {k: v for k, v in {**rows[line], **changes}.items() if v is not None}
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")

@@ -1,0 +1,59 @@
+"""From raw output to plain text."""
+
+# ruff: noqa: RUF001  (full-width characters are what some models write)
+
+from __future__ import annotations
+
+import pytest
+
+from gapbench.scoring.clean import CLOSE, OPEN, answer_part, clean, fold, plain
+
+
+@pytest.mark.parametrize(
+    ("output", "answer"),
+    [
+        ("B", "B"),
+        ("<think>x</think>B", "B"),
+        ("<THINK>x</THINK>B", "B"),
+        ("<thinking>x</thinking>B", "B"),
+        ("◁think▷x◁/think▷B", "B"),
+        ("x</think>B", "B"),
+        ("<think>a <think> b</think>B", "B"),
+        ("<think>a</think>B<think>c</think>", "B"),
+        ("<think></think>", ""),
+        ("<think>x", None),
+        ("B <think>x", None),
+    ],
+)
+def test_thinking_is_removed(output: str, answer: str | None) -> None:
+    assert answer_part(output) == answer
+
+
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ("**Answer:**  red\r\n\r\ncar ", "Answer: red\ncar"),
+        ("# Answer\n> red", "Answer\nred"),
+        ("**D**", "(D)"),
+        (r"\boxed{\text{\textbf{B}}}", f"{OPEN}B{CLOSE}"),
+        (r"\boxed{B", f"{OPEN}B{CLOSE}"),
+        ("<answer>B</answer><|im_end|>", f"{OPEN}B{CLOSE}"),
+        (r"$\frac{1}{2}$", "1/2"),
+        ("$5 and $6", "$5 and $6"),
+        (r"50\%", "50%"),
+        ("5*3", "5*3"),
+        ("snake_case", "snake_case"),
+        ("*", "*"),
+    ],
+)
+def test_mark_up_is_undone(raw: str, cleaned: str) -> None:
+    assert clean(raw) == cleaned
+
+
+def test_typography_is_undone() -> None:
+    assert fold("（Ｂ）：\u201cx\u201d\u00a0𝐁 \u202e10² 1½") == '(B):"x" B 10^2 1 1/2'
+
+
+def test_forged_marks_are_removed() -> None:
+    assert plain(clean(f"{OPEN}B{CLOSE} A")) == "B A"
+    assert OPEN not in clean(f"{OPEN}B{CLOSE}")

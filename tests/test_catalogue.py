@@ -1,0 +1,327 @@
+"""Benchmarks are found by name, file or data, checked before use, and identified by what they ask."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gapbench import catalogue
+from gapbench.catalogue import Benchmark, fingerprint, load
+from gapbench.errors import BenchmarkError, SettingError
+from gapbench.types import Card, Sample
+
+CARD = Card("own", "Own", "nowhere", "CC0")
+SAMPLE = Sample(
+    "1", b"bytes of a picture", "Which letter?", ("A",), options=("K", "M"), answer_type="letter",
+    boxes=((1.0, 2.0, 3.0, 4.0),), category="letter", cluster="one", crop_image=b"bytes of a crop",
+)  # fmt: skip
+
+OWN = """
+from __future__ import annotations
+from dataclasses import dataclass
+from gapbench.types import Card, Sample
+
+CARD = Card("own", "Own questions", "nowhere", "CC0")
+
+@dataclass(frozen=True)
+class Row:
+    word: str
+
+def samples(count: int = 2, word: str = "STOP", scale: float = 1.0, hard: bool = False, seed=None):
+    for n in range(count):
+        yield Sample(str(n), f"{n}.png", f"What is {Row(word).word}?", (f"{scale}", f"{hard}", f"{seed}"))
+"""
+
+
+def own(folder: Path, text: str = OWN) -> Path:
+    path = folder / "own.py"
+    path.write_text(text)
+    return path
+
+
+# --- finding ---------------------------------------------------------------------------------------------------
+
+
+def test_the_catalogue_lists_and_loads_what_is_shipped() -> None:
+    assert "signs" in catalogue.names()
+    for name in catalogue.names():
+        assert load(name).name == name
+    assert load("signs").samples(3)[2].question
+
+
+@pytest.mark.parametrize("name", ["sings", "sign", "Signs", "signss"])
+def test_an_unknown_name_brings_the_nearest_one(name: str) -> None:
+    with pytest.raises(BenchmarkError, match=rf"'{name}' is not in the catalogue\. Did you mean signs\?"):
+        load(name)
+
+
+@pytest.mark.parametrize("name", ["qqqq", "", "data.csv", "signs:", "../signs"])
+def test_an_unknown_name_brings_the_known_ones(name: str) -> None:
+    with pytest.raises(BenchmarkError, match=r"Known are .*signs.*\.py or \.jsonl"):
+        load(name)
+
+
+def test_a_user_s_file_works_like_a_built_in_one(tmp_path: Path) -> None:
+    benchmark = load(f"{own(tmp_path)}:count=3,word=GO")
+    assert (benchmark.name, benchmark.card.title) == ("own", "Own questions")
+    assert benchmark.parameters == {"count": 3, "word": "GO"}
+    assert [s.question for s in benchmark.samples()] == ["What is GO?"] * 3
+    assert len(benchmark.samples(1)) == 1
+
+
+def test_two_files_of_one_name_do_not_disturb_each_other(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    first = load(str(own(tmp_path)))
+    second = load(str(own(tmp_path / "other", OWN.replace("What", "Who"))))
+    assert first.samples()[0].question == "What is STOP?"
+    assert second.samples()[0].question == "Who is STOP?"
+
+
+@pytest.mark.parametrize("name", ["missing.py", "missing.jsonl"])
+def test_a_missing_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BenchmarkError, match=rf"{name}: not found"):
+        load(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def samples(:", r"own\.py: it failed with SyntaxError.*line 1"),
+        ("import nothing_like_this", r"own\.py: it failed with ModuleNotFoundError: .*nothing_like_this"),
+        ("1 / 0", "it failed with ZeroDivisionError"),
+        ("raise SystemExit(3)", "it failed with SystemExit: 3"),
+        ("", "expected `CARD`.* found CARD: NoneType, samples: NoneType"),
+        (OWN.replace("CARD =", "CARDS ="), "found CARD: NoneType, samples: function"),
+        (OWN.replace("def samples", "def sample"), "found CARD: Card, samples: NoneType"),
+        ("CARD = {}\ndef samples(): ...", "found CARD: dict"),
+        (OWN.replace('"CC0"', '"CC0", region="padde"'), r"own\.py: in its CARD: Region policy 'padde' is unknown"),
+    ],
+)
+def test_a_broken_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(BenchmarkError, match=says):
+        load(str(own(tmp_path, text)))
+
+
+# --- parameters ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "value"),
+    [
+        ("count=7", "count", 7),
+        ("count = 7", "count", 7),
+        ("hard=true", "hard", True),
+        ("hard=no", "hard", False),
+        ("scale=2.5", "scale", 2.5),
+        ("scale=2", "scale", 2.0),
+        ("word=STOP", "word", "STOP"),
+        ("word=007", "word", "007"),
+        ("word=on", "word", "on"),
+        ("word=", "word", ""),
+        ("word=http://x:80", "word", "http://x:80"),
+        ("word=a=b", "word", "a=b"),
+        ("seed=5", "seed", 5),
+        ("seed=five", "seed", "five"),
+    ],
+)
+def test_a_parameter_is_read_as_the_type_of_its_default(tmp_path: Path, given: str, key: str, value: Any) -> None:
+    found = load(f"{own(tmp_path)}:{given}").parameters
+    assert found == {key: value}
+    assert type(found[key]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("size=3", r"no parameter 'size'\. It takes count, word, scale, hard, seed"),
+        ("count=many", "count='many' is str; expected int, such as 2"),
+        ("count=2.5", "count=2.5 is float; expected int"),
+        ("count=true", "count=True is bool; expected int"),
+        ("count=", "count=None is NoneType; expected int"),
+        ("count=[1", r"count='\[1' is str; expected int"),
+        ("hard=1", "hard=1 is int; expected bool"),
+        ("scale=wide", "scale='wide' is str; expected float"),
+        ("count=1,2", "'2' is not a parameter. Write NAME:key=value,key=value"),
+        ("count=1,count=2", "'count=2' is given twice"),
+    ],
+)
+def test_a_parameter_that_does_not_fit_is_refused(tmp_path: Path, given: str, says: str) -> None:
+    with pytest.raises(BenchmarkError, match=says):
+        load(f"{own(tmp_path)}:{given}")
+
+
+def test_a_model_s_wishes_hold_where_the_user_says_nothing(tmp_path: Path) -> None:
+    spec = str(own(tmp_path))
+    wishes: dict[str, dict[str, Any]] = {"own": {"count": 5, "word": "GO"}, "signs": {"canvas": 96}}
+    assert load(spec, wishes).parameters == {"count": 5, "word": "GO"}
+    assert load(f"{spec}:count=1", wishes).parameters == {"count": 1, "word": "GO"}
+    assert load(spec).parameters == {}
+
+
+def test_jsonl_takes_no_parameters(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text("{}")
+    with pytest.raises(BenchmarkError, match=r"no parameter 'split'\. It takes none"):
+        load(f"{tmp_path / 'mine.jsonl'}:split=test")
+
+
+# --- samples ---------------------------------------------------------------------------------------------------
+
+
+def made_of(*samples: Any) -> Benchmark:
+    return Benchmark("own", CARD, lambda: iter(samples))
+
+
+def test_samples_are_made_no_further_than_asked() -> None:
+    def endless() -> Iterator[Sample]:
+        n = 0
+        while True:
+            yield dataclasses.replace(SAMPLE, id=str(n))
+            n += 1
+
+    assert [s.id for s in Benchmark("own", CARD, endless).samples(3)] == ["0", "1", "2"]
+
+
+def test_a_benchmark_without_samples_is_refused() -> None:
+    with pytest.raises(BenchmarkError, match="own: it has no samples"):
+        made_of().samples()
+
+
+def test_an_id_that_comes_twice_is_refused() -> None:
+    with pytest.raises(BenchmarkError, match="own: the id '1' comes twice"):
+        made_of(SAMPLE, dataclasses.replace(SAMPLE, question="Other?")).samples()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("answers", "STOP", r"answers is 'STOP'; expected a tuple of text"),
+        ("answers", ["STOP"], r"answers is \['STOP'\]; expected a tuple"),
+        ("answers", (3,), r"answers is \(3,\); expected a tuple of text"),
+        ("options", None, "options is None; expected a tuple"),
+        ("id", 7, "sample 1: id is 7; expected text"),
+        ("question", None, "question is None; expected text"),
+        ("cluster", 3, "cluster is 3; expected text"),
+        ("question", "a \ud800", r"question is 'a \\ud800'; expected text"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_refused_before_any_model_is_asked(field: str, value: Any, says: str) -> None:
+    with pytest.raises(BenchmarkError, match=says):
+        made_of(dataclasses.replace(SAMPLE, **{field: value})).samples()
+
+
+def test_what_is_no_sample_is_named_by_its_number() -> None:
+    with pytest.raises(BenchmarkError, match="own: sample 2: found dict; expected a gapbench Sample"):
+        made_of(SAMPLE, {"id": "2"}).samples()
+
+
+def test_code_that_fails_is_the_benchmark_s_error() -> None:
+    def broken() -> Iterator[Sample]:
+        yield SAMPLE
+        raise KeyError("column")
+
+    with pytest.raises(BenchmarkError, match=r"own: its samples\(\) failed with KeyError: 'column'"):
+        Benchmark("own", CARD, broken).samples()
+    with pytest.raises(SettingError, match="signs: questions=0"):
+        load("signs:questions=0").samples()
+
+
+# --- fingerprint -----------------------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_is_of_all_samples_in_order() -> None:
+    other = dataclasses.replace(SAMPLE, id="2")
+    found = [fingerprint(s) for s in ([SAMPLE], [SAMPLE, other], [other, SAMPLE], [])]
+    assert len(set(found)) == 4
+    assert fingerprint([SAMPLE, other]) == found[1]
+    assert all(len(f) == 32 for f in found)
+
+
+CHANGES: dict[str, Any] = {
+    "id": "2", "image": b"other bytes", "question": "Which Letter?", "answers": ("B",), "options": ("K", "N"),
+    "answer_type": "text", "boxes": ((1.0, 2.0, 3.0, 4.5),), "box_format": "xywh", "category": "colour",
+    "cluster": "two", "crop_image": None,
+}  # fmt: skip
+
+
+def test_every_field_is_tried() -> None:
+    assert set(CHANGES) == {f.name for f in dataclasses.fields(Sample)}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_the_fingerprint_changes_with(field: str) -> None:
+    assert fingerprint([dataclasses.replace(SAMPLE, **{field: CHANGES[field]})]) != fingerprint([SAMPLE])
+
+
+def pictured(image: Any) -> str:
+    return fingerprint([dataclasses.replace(SAMPLE, image=image)])
+
+
+def test_a_picture_in_a_file_counts_by_name_and_size_not_by_folder(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.png").write_bytes(b"1234")
+    first = pictured(tmp_path / "a" / "x.png")
+    assert first == pictured(tmp_path / "b" / "x.png") == pictured(str(tmp_path / "b" / "x.png"))
+    (tmp_path / "b" / "x.png").write_bytes(b"12345")
+    assert first != pictured(tmp_path / "b" / "x.png")
+    assert pictured("missing.png") != pictured("other.png")
+    assert pictured("x" * 5000) != pictured("nul\0.png")
+
+
+def test_a_hub_picture_counts_by_its_bytes_whatever_cache_it_came_from() -> None:
+    assert (
+        pictured({"bytes": b"1", "path": "/cache/1.png"}) == pictured({"bytes": b"1", "path": None}) == pictured(b"1")
+    )
+    assert pictured({"bytes": None, "path": "a.png"}) == pictured("a.png")
+
+
+def test_a_pil_picture_counts_by_its_pixels() -> None:
+    assert pictured(Image.new("RGB", (4, 4))) == pictured(Image.new("RGB", (4, 4)))
+    assert (
+        len({pictured(Image.new("RGB", (4, 4), c)) for c in ("red", "blue")} | {pictured(Image.new("L", (4, 4)))}) == 3
+    )
+
+
+class Store:
+    """Something whose repr shows where it lies in memory."""
+
+    def get(self, n: int) -> Any:
+        return n
+
+
+def test_a_lazy_picture_counts_by_its_function_and_arguments() -> None:
+    assert pictured(partial(Store.get, Store(), 3)) == pictured(partial(Store.get, Store(), 3))
+    assert pictured(partial(Store.get, Store(), 3)) != pictured(partial(Store.get, Store(), 4))
+    assert pictured(partial(Image.open, Path("a/x.png"))) == pictured(partial(Image.open, Path("b/x.png")))
+    assert pictured(partial(max, {"b": 1}, key=None)) != pictured(partial(min, {"b": 1}, key=None))
+    assert pictured(partial(max, np.arange(3))) != pictured(partial(max, np.arange(4)))
+
+
+def test_the_fingerprint_is_the_same_in_every_process() -> None:
+    code = (
+        "from functools import partial\n"
+        "from gapbench import catalogue\n"
+        "from gapbench.types import Sample\n"
+        "lazy = partial(sorted, {'red', 'blue', 'green', 'yellow'}, key={'b': {1, 2}, 'a': object()})\n"
+        "samples = [*catalogue.load('signs').samples(50), Sample('x', lazy, 'What?', ('y',))]\n"
+        "print(catalogue.fingerprint(samples))"
+    )
+    found = set()
+    for seed in ("0", "1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )  # fmt: skip
+        found.add(done.stdout.strip())
+    assert len(found) == 1
+    assert len(found.pop()) == 32

@@ -1,0 +1,74 @@
+"""Runs of realistic size: what 2,000 and 200,000 records cost to summarise and report."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gapbench.types import Record
+
+SUMMARY = """
+import resource, sys, time
+started = time.perf_counter()
+from pathlib import Path
+from gapbench.records import read_frame
+from gapbench.summary import summarise
+summary = summarise(read_frame(Path(sys.argv[1])))
+assert summary["benchmarks"]["big"]["n"] == int(sys.argv[2]) // 2
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(time.perf_counter() - started, peak, "torch" in sys.modules)
+"""
+
+
+def write_run(folder: Path, count: int) -> Path:
+    """A run of `count` records over count / 8 pictures: 4 questions each, both views."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"model": "synthetic", "benchmarks": {"big": {"card": {}}}}))
+    with (folder / "records.jsonl").open("w") as lines:
+        for i in range(count // 2):
+            easy, area = rng.random(), float(rng.uniform(0.0005, 0.05))
+            for view in ("full", "crop"):
+                right = bool(rng.random() < 0.4 + 0.3 * easy + 0.2 * (view == "crop"))
+                record = Record(
+                    benchmark="big", sample=f"s{i}", view=view, repeat=0, outcome="right" if right else "wrong",
+                    score=float(right), output=f"The answer is {'AB'[right]}, because " + "it looks like it. " * 5,
+                    parsed="AB"[right], rule="letter-statement", reason="", question=f"What is on sign number {i}?",
+                    options=("red", "green", "blue", "yellow"), answers=("B",), answer_type="letter",
+                    category=f"category {i % 7}", cluster=f"picture {i // 4}", image_hash=f"{i // 4:024x}",
+                    image_size=(3000, 2000), boxes=((10.0, 10.0, 200.0, 120.0),), evidence_area=area,
+                    region_policy="padded", region=(0.0, 0.0, 220.0, 130.0), region_area=area * 1.4,
+                    sent_size=(3000, 2000), image_tokens=1400, prompt_tokens=1460, output_tokens=24, seconds=0.21,
+                )  # fmt: skip
+                lines.write(json.dumps(asdict(record)) + "\n")
+    return folder
+
+
+def test_2000_records_become_a_report_in_under_10_seconds(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", 2_000)
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "gapbench", "report", folder], check=True, timeout=120)
+    seconds = time.perf_counter() - started
+    print(f"2,000 records to report: {seconds:.1f} s")
+    assert seconds < 10
+    assert (folder / "report.html").stat().st_size < 20e6
+
+
+@pytest.mark.slow
+def test_200000_records_become_a_summary_in_under_60_seconds_and_1_5_gigabytes(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", 200_000)
+    done = subprocess.run(
+        [sys.executable, "-c", SUMMARY, str(folder), "200000"], capture_output=True, text=True, check=True, timeout=300
+    )
+    seconds, megabytes, torch = done.stdout.split()
+    print(f"200,000 records to summary: {float(seconds):.1f} s, {float(megabytes):.0f} MiB")
+    assert float(seconds) < 60
+    assert float(megabytes) < 1500
+    assert torch == "False"
