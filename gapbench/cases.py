@@ -47,7 +47,7 @@ def prepare(sample: Sample, policy: str) -> Case:
     try:
         native = images.decode(sample.crop_image)[0] if sample.crop_image is not None else None
         evidence, repairs = boxes.normalise(sample.boxes, sample.box_format, image.size)
-        case = replace(case, boxes=evidence, repairs=repairs)
+        case = replace(case, boxes=evidence, repairs=(*repairs, *images.notes(image)))
         return replace(case, region=views.find_region(policy, evidence, image.size, native))
     except SampleError as error:
         return replace(case, region_error=str(error))

@@ -25,6 +25,9 @@ app = typer.Typer(
 benchmarks_app = typer.Typer(help="The catalogue: what can be measured.", no_args_is_help=True)
 app.add_typer(benchmarks_app, name="benchmarks")
 
+INTERRUPTED = 130
+"""The exit code shells use for Ctrl-C."""
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -35,12 +38,10 @@ def run(application: typer.Typer) -> int:
 
     debug = "--debug" in sys.argv
     try:
-        application(standalone_mode=False)
-    except (typer.Exit, SystemExit) as leave:
-        return int(getattr(leave, "exit_code", None) or getattr(leave, "code", 0) or 0)
+        # typer.Exit comes back as its code; Ctrl-C as 130 from one release of typer and as Abort from another.
+        code = int(application(standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
-        print("gapbench: interrupted. Answers so far are kept; run the same command again to go on.", file=sys.stderr)
-        return 130
+        code = INTERRUPTED
     except GapbenchError as error:
         if debug:
             raise
@@ -68,7 +69,9 @@ def run(application: typer.Typer) -> int:
             file=sys.stderr,
         )
         return 2
-    return 0
+    if code == INTERRUPTED:
+        print("gapbench: interrupted. Answers so far are kept; run the same command again to go on.", file=sys.stderr)
+    return code
 
 
 @app.command()

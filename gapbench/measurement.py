@@ -24,12 +24,13 @@ from gapbench import catalogue, records, views
 from gapbench.cases import Case, judge, prepare, show
 from gapbench.catalogue import Benchmark
 from gapbench.engines import Engine, Request
-from gapbench.errors import SettingError
+from gapbench.errors import BenchmarkError, SettingError
 from gapbench.files import write_json
 from gapbench.plan import continue_or_start, make_plan
 from gapbench.progress import progress
 from gapbench.prompts import prompt
 from gapbench.run import Run, write_results
+from gapbench.scoring import score
 from gapbench.types import Sample
 
 THUMBNAILS = 600
@@ -83,6 +84,7 @@ def measure(
             f"-b: the benchmark {duplicate[0]!r} is asked for twice. Measure the second into another run."
         )
     asked = {b.name: b.samples(limit) for b in chosen}
+    _check_samples(chosen, asked)
     folder = Path(out)
     done = _done(folder)
     engine = transformers.load(
@@ -122,6 +124,17 @@ def _check_settings(specs: list[str], chosen: Sequence[str], limit: int | None, 
         raise SettingError(f"--repeats {repeats}: expected at least 1.")
     if region:
         views.parse_policy(region)
+
+
+def _check_samples(chosen: Sequence[Benchmark], asked: Mapping[str, list[Sample]]) -> None:
+    """Every prompt can be written and every answer judged, before a model is loaded."""
+    for benchmark in chosen:
+        for sample in asked[benchmark.name]:
+            try:
+                prompt(sample, benchmark.card.prompt)
+                score("", sample.answers, sample.answer_type, sample.options, sample.question)
+            except BenchmarkError as error:
+                raise BenchmarkError(f"{benchmark.name}: sample {sample.id!r}: {error}") from error
 
 
 def _done(folder: Path) -> dict[records.Key, dict[str, Any]]:

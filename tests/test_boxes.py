@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapbench.boxes import FORMATS, TOLERANCE, normalise, union_area
@@ -38,6 +38,7 @@ def written(box: Box, box_format: str, size: tuple[int, int]) -> list[float]:
     return [v / s for v, s in zip(numbers, size * 2, strict=True)] if "normalised" in box_format else numbers
 
 
+@settings(deadline=None)
 @given(inside(), st.sampled_from(FORMATS))
 def test_all_formats_say_the_same_box_and_need_no_repair(case: tuple[Box, tuple[int, int]], fmt: BoxFormat) -> None:
     box, size = case
@@ -46,6 +47,7 @@ def test_all_formats_say_the_same_box_and_need_no_repair(case: tuple[Box, tuple[
     assert repairs == ()
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4), min_size=1, max_size=5),
     st.sampled_from(FORMATS),
@@ -65,6 +67,7 @@ def test_what_is_kept_lies_inside_with_area_and_is_not_repaired_again(
     assert normalise(kept, "xyxy", size) == (kept, ())
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=6), st.sampled_from(FORMATS))
 def test_any_numbers_give_boxes_or_a_sample_error(box: list[float], fmt: BoxFormat) -> None:
     try:
@@ -149,6 +152,7 @@ BOXES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(BOXES)
 def test_the_union_s_area_is_the_number_of_pixels_covered(boxes: list[Box]) -> None:
     raster = np.zeros((20, 20), bool)

@@ -81,7 +81,7 @@ def test_hostile_text_stays_one_line_and_comes_back(tmp_path: Path, text: str) -
     assert (tmp_path / FILE).read_bytes().count(b"\n") == 2
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(text=st.text(st.characters(codec=None)))
 def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("run")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -33,6 +33,7 @@ FACTOR = st.floats(1, 10)
 MIN_SIDE = st.integers(1, 5000)
 
 
+@settings(deadline=None)
 @given(evidence())
 def test_the_union_is_the_smallest_whole_pixel_box_around_all_evidence(case: tuple[list[Box], tuple[int, int]]) -> None:
     boxes, size = case
@@ -44,6 +45,7 @@ def test_the_union_is_the_smallest_whole_pixel_box_around_all_evidence(case: tup
     assert y1 - 1 < max(b[3] for b in boxes) <= y1 <= size[1]
 
 
+@settings(deadline=None)
 @given(evidence(), FACTOR, MIN_SIDE)
 def test_padded_holds_the_union_inside_the_picture(
     case: tuple[list[Box], tuple[int, int]], factor: float, min_side: int
@@ -55,6 +57,7 @@ def test_padded_holds_the_union_inside_the_picture(
     assert 0 <= outer[1] <= inner[1] < inner[3] <= outer[3] <= size[1]
 
 
+@settings(deadline=None)
 @given(evidence(), FACTOR, MIN_SIDE)
 def test_padded_has_the_size_asked_for_wherever_the_picture_allows(
     case: tuple[list[Box], tuple[int, int]], factor: float, min_side: int
@@ -67,6 +70,7 @@ def test_padded_has_the_size_asked_for_wherever_the_picture_allows(
         assert abs(outer[axis + 2] - outer[axis] - wanted) <= 0.5
 
 
+@settings(deadline=None)
 @given(evidence(), FACTOR, MIN_SIDE)
 def test_padded_is_centred_unless_the_border_is_in_the_way(
     case: tuple[list[Box], tuple[int, int]], factor: float, min_side: int
@@ -133,6 +137,7 @@ def test_native_shows_the_crop_that_was_shipped() -> None:
 # --- views -----------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(0, 90), st.integers(0, 90), st.integers(1, 60), st.integers(1, 60))
 def test_the_crop_of_a_coloured_rectangle_is_that_colour_only(x: int, y: int, w: int, h: int) -> None:
     picture = Image.new("RGB", (150, 150), "white")

@@ -99,7 +99,7 @@ def _effect(axes: Axes, row: int, effect: Effect) -> None:
 
 def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
     """Accuracy in both views, and below it the gap, against the evidence's relative area on a logarithmic axis."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     with _figure(AREA_WIDTH, 4.6) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -114,6 +114,7 @@ def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
         below.set_ylabel("gap, points", color=MUTED)
         below.set_xlabel("evidence area, % of the picture (logarithmic); n above each bin", color=MUTED)
         below.set_xscale("log")
+        below.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         below.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.8f}".rstrip("0").rstrip(".") + "%"))
         below.xaxis.set_minor_formatter(NullFormatter())
         for one in bins:
