@@ -268,7 +268,7 @@ def test_a_benchmark_named_twice_is_refused(measure: Measure, mine: Path) -> Non
 
 def test_an_empty_benchmark_and_ids_that_come_twice_are_refused(measure: Measure, mine: Path) -> None:
     edit(mine, 1, id="q0")
-    with pytest.raises(BenchmarkError, match="'q0' comes twice"):
+    with pytest.raises(BenchmarkError, match="line 2: id 'q0'"):
         measure()
     mine.write_text("")
     with pytest.raises(BenchmarkError, match="no samples"):
