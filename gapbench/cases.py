@@ -10,6 +10,7 @@ Whatever is wrong with one sample becomes text in its record; nothing here ends 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gapbench import boxes, images, views
@@ -37,10 +38,16 @@ class Case:
     region_error: str = ""
 
 
-def prepare(sample: Sample, policy: str) -> Case:
-    """Decode the picture, normalise the boxes and find the region; whatever fails is kept as text."""
+def prepare(sample: Sample, policy: str, before: Case | None = None) -> Case:
+    """Decode the picture, normalise the boxes and find the region; whatever fails is kept as text.
+
+    `before` is the case made just before: a picture that several questions in a row share is decoded once.
+    """
     try:
-        image, digest = images.decode(sample.image)
+        if before is not None and before.image is not None and _same_source(before.sample.image, sample.image):
+            image, digest = before.image, before.image_hash
+        else:
+            image, digest = images.decode(sample.image)
     except SampleError as error:
         return Case(sample, policy, error=str(error))
     case = Case(sample, policy, image, digest)
@@ -51,6 +58,10 @@ def prepare(sample: Sample, policy: str) -> Case:
         return replace(case, region=views.find_region(policy, evidence, image.size, native))
     except SampleError as error:
         return replace(case, region_error=str(error))
+
+
+def _same_source(one: object, other: object) -> bool:
+    return one is other or (isinstance(one, str | Path) and isinstance(other, str | Path) and Path(one) == Path(other))
 
 
 def show(case: Case, view: str) -> tuple[Image | None, str]:

@@ -9,6 +9,7 @@ Exit codes: 0 done, 1 a check failed, 2 cannot run (one paragraph says why; `--d
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -138,6 +139,7 @@ def measure(
         attn_implementation=attn_implementation,
         processor_kwargs=_pairs(processor or []),
         quiet=quiet,
+        command=_command(),
     )
     _say_result(done)
 
@@ -180,7 +182,7 @@ def demo(
     """Measure the embedded model on the embedded benchmark: no download, a few minutes on a laptop."""
     from gapbench.measurement import measure as measure_
 
-    done = measure_("glance", ["signs"], out=out, quiet=quiet)
+    done = measure_("glance", ["signs"], out=out, quiet=quiet, command=_command())
     for bench in done.summary["benchmarks"].values():
         print(bench["notice"])
     _say_result(done)
@@ -223,6 +225,11 @@ def check_benchmark(
 def _say_result(done: Any) -> None:
     print(done.summary["verdict"])
     print(f"report: {os.path.relpath(done.report)}")
+
+
+def _command() -> str:
+    """What was typed, without the path of this installation."""
+    return shlex.join(["gapbench", *sys.argv[1:]])
 
 
 def _batch_size(value: str) -> int | None:

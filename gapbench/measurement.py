@@ -13,8 +13,6 @@ Limits: one engine per process; answers to repeats of a greedy run differ only b
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +31,7 @@ from gapbench.run import Run, write_results
 from gapbench.scoring import score
 from gapbench.types import Sample
 
-THUMBNAILS = 600
+THUMBNAILS = 400
 """Samples per benchmark whose pictures are kept, small, for the report's gallery."""
 
 
@@ -103,7 +101,12 @@ def measure(
         processor_kwargs=processor_kwargs,
     )
     plan = make_plan(engine, chosen, asked, views, region, limit, repeats, seed)
-    plan = continue_or_start(folder, plan, asked, command or shlex.join(sys.argv))
+    plan = continue_or_start(
+        folder,
+        plan,
+        asked,
+        command or f"gapbench.measure({model!r}, {specs!r}, views={list(views)!r}, out={str(out)!r}, …)",
+    )
     _ask(engine, folder, plan, _todo(chosen, asked, views, repeats, done), asked, len(done), quiet)
     return write_results(folder)
 
@@ -185,8 +188,9 @@ def _ask(
     (folder / "thumbnails").mkdir(exist_ok=True)
 
     def requests() -> Iterator[Request]:
+        case: Case | None = None
         for benchmark, sample, missing in todo:
-            case = prepare(sample, plan["benchmarks"][benchmark.name]["region"])
+            case = prepare(sample, plan["benchmarks"][benchmark.name]["region"], case)
             repairs.update(f"{benchmark.name}: {r}" for r in case.repairs)
             if (benchmark.name, sample.id) in gallery:
                 _keep_thumbnails(folder / "thumbnails", gallery[benchmark.name, sample.id], case)
