@@ -15,7 +15,7 @@ CARD = Card(
     box_format="xyxy",
     cluster="scene (one to four questions share one)",
     notice=(
-        "The scenes of `signs` are drawn. The gap of the embedded model `glance` on them exists by construction: "
+        "The scenes of signs are drawn. The gap of the embedded model glance on them exists by construction: "
         "it was trained to recognise small signs without answering from full scenes. It shows that the instrument "
         "works and stands for nothing else."
     ),
