@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gapbench import boxes, images, views
-from gapbench.catalogue import Benchmark
+from gapbench.benchmark import Benchmark
 from gapbench.errors import BenchmarkError, GapbenchError, SampleError
 from gapbench.prompts import prompt
 from gapbench.scoring import score

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from gapbench import catalogue, records, views
+from gapbench.benchmark import Benchmark
 from gapbench.cases import Case, judge, prepare, show
-from gapbench.catalogue import Benchmark
 from gapbench.engines import Engine, Request
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.files import write_json
@@ -82,7 +82,7 @@ def measure(
             f"-b: the benchmark {duplicate[0]!r} is asked for twice. Measure the second into another run."
         )
     asked = {b.name: b.samples(limit) for b in chosen}
-    _check_samples(chosen, asked)
+    _check_samples(chosen, asked, views, region)
     folder = Path(out)
     done = _done(folder)
     engine = transformers.load(
@@ -129,15 +129,27 @@ def _check_settings(specs: list[str], chosen: Sequence[str], limit: int | None, 
         views.parse_policy(region)
 
 
-def _check_samples(chosen: Sequence[Benchmark], asked: Mapping[str, list[Sample]]) -> None:
-    """Every prompt can be written and every answer judged, before a model is loaded."""
+def _check_samples(
+    chosen: Sequence[Benchmark], asked: Mapping[str, list[Sample]], wanted: Sequence[str], region: str
+) -> None:
+    """Every prompt can be written, every answer judged and some evidence shown, before a model is loaded."""
     for benchmark in chosen:
-        for sample in asked[benchmark.name]:
+        samples = asked[benchmark.name]
+        for sample in samples:
             try:
                 prompt(sample, benchmark.card.prompt)
                 score("", sample.answers, sample.answer_type, sample.options, sample.question)
             except BenchmarkError as error:
                 raise BenchmarkError(f"{benchmark.name}: sample {sample.id!r}: {error}") from error
+        policy, _ = views.parse_policy(region or benchmark.card.region)
+        shown = [s.crop_image is not None if policy == "native" else bool(s.boxes) for s in samples]
+        needing = sorted(views.NEEDS_REGION.intersection(wanted))
+        if needing and not any(shown):
+            raise BenchmarkError(
+                f"{benchmark.name}: none of its {len(samples)} samples has "
+                f"{'a crop of its own' if policy == 'native' else 'an evidence box'}, so view {needing[0]!r} with region "
+                f"policy {policy!r} cannot be shown. Measure --views full, or give boxes (`bbox` or `bboxes`)."
+            )
 
 
 def _done(folder: Path) -> dict[records.Key, dict[str, Any]]:

@@ -18,8 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from gapbench import catalogue, records
-from gapbench.catalogue import Benchmark
+from gapbench import records
+from gapbench.benchmark import Benchmark, fingerprint
 from gapbench.engines import Engine
 from gapbench.errors import RunError
 from gapbench.files import write_json
@@ -50,7 +50,7 @@ def make_plan(
             b.name: {
                 "parameters": dict(b.parameters),
                 "samples": len(asked[b.name]),
-                "fingerprint": catalogue.fingerprint(asked[b.name]),
+                "fingerprint": fingerprint(asked[b.name]),
                 "region": region or b.card.region,
                 "prompt": prompt(asked[b.name][0], b.card.prompt),
                 "card": _json_ready(asdict(b.card)),
@@ -107,11 +107,11 @@ def _refuse_difference(
         for what in ("parameters", "region"):
             if before.get(what) != now[what]:
                 raise refuse(f"{name} {what}", before.get(what), now[what])
-        if catalogue.fingerprint(asked[name][: before["samples"]]) != before["fingerprint"]:
+        if fingerprint(asked[name][: before["samples"]]) != before["fingerprint"]:
             raise refuse(
                 f"{name}: {_changed_question(folder, asked[name])} (fingerprint)",
                 before["fingerprint"],
-                catalogue.fingerprint(asked[name][: before["samples"]]),
+                fingerprint(asked[name][: before["samples"]]),
             )
     own = {"command", "versions", "hardware", "benchmarks"} | MAY_DIFFER
     for what in sorted((set(old) | set(new)) - own):

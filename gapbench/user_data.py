@@ -24,8 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from gapbench.benchmark import Benchmark, is_text
 from gapbench.boxes import FORMATS, four_numbers
-from gapbench.catalogue import Benchmark, is_text
 from gapbench.errors import BenchmarkError, GapbenchError
 from gapbench.images import URL
 from gapbench.scoring import score

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from gapbench.benchmark import Benchmark
 from gapbench.cards import Findings, card_text, check
-from gapbench.catalogue import Benchmark, load
+from gapbench.catalogue import load
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card, Sample
 

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from gapbench import catalogue
-from gapbench.catalogue import Benchmark, fingerprint, load
+from gapbench.benchmark import Benchmark, fingerprint
+from gapbench.catalogue import load
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.types import Card, Sample
 
@@ -311,10 +312,11 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
     code = (
         "from functools import partial\n"
         "from gapbench import catalogue\n"
+        "from gapbench.benchmark import fingerprint\n"
         "from gapbench.types import Sample\n"
         "lazy = partial(sorted, {'red', 'blue', 'green', 'yellow'}, key={'b': {1, 2}, 'a': object()})\n"
         "samples = [*catalogue.load('signs').samples(50), Sample('x', lazy, 'What?', ('y',))]\n"
-        "print(catalogue.fingerprint(samples))"
+        "print(fingerprint(samples))"
     )
     found = set()
     for seed in ("0", "1", "2"):

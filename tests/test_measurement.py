@@ -238,6 +238,17 @@ def test_one_bad_sample_is_recorded_as_failed_and_ends_nothing(measure: Measure,
     assert bench["views"]["full"]["failed"] == pytest.approx(6 / 12)
 
 
+def test_a_benchmark_without_any_evidence_is_refused_for_the_crop(measure: Measure, mine: Path, tmp_path: Path) -> None:
+    for line in range(12):
+        edit(mine, line, bbox=None, bbox_format=None)
+    with pytest.raises(BenchmarkError, match=r"none of its 12 samples has an evidence box.*--views full"):
+        measure()
+    with pytest.raises(BenchmarkError, match="a crop of its own"):
+        measure(region="native")
+    assert not (tmp_path / "run").exists()
+    assert measure(views=("full",)).summary["benchmarks"]["mine"]["gap"] is None
+
+
 def test_repairs_of_boxes_are_counted(measure: Measure, mine: Path) -> None:
     edit(mine, 0, bbox=[34, 78, 10, 60])
     edit(mine, 2, bbox=[100, 60, 141, 80])
@@ -294,6 +305,15 @@ def test_sampling_with_a_seed_is_reproducible(measure: Measure, tmp_path: Path) 
         for seed, name in ((1, "a"), (1, "b"), (2, "c"))
     ]
     assert outputs[0] == outputs[1] != outputs[2]
+
+
+def test_signs_at_real_size_asks_any_model_with_lettered_options(measure: Measure) -> None:
+    run = measure(benchmarks=["signs"], limit=3, max_new_tokens=2)
+    frame = run.frame()
+    assert set(frame["answer_type"]) == {"letter"}
+    assert {tuple(size) for size in frame["image_size"]} == {(1344, 1344)}
+    assert (frame["evidence_area"] < 0.01).all()
+    assert run.asked["benchmarks"]["signs"]["parameters"] == {}
 
 
 def test_several_benchmarks_share_one_run(measure: Measure, mine: Path, tmp_path: Path) -> None:

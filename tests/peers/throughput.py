@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gapbench import catalogue, measurement, models
+from gapbench.benchmark import Benchmark
 from gapbench.cases import prepare, show
 from gapbench.engines import Request, transformers
 from gapbench.prompts import prompt
@@ -34,7 +35,7 @@ def bare(engine: transformers.TransformersEngine, batches: list[Any]) -> float:
     return time.perf_counter() - started
 
 
-def whole(engine: transformers.TransformersEngine, benchmark: catalogue.Benchmark, limit: int) -> float:
+def whole(engine: transformers.TransformersEngine, benchmark: Benchmark, limit: int) -> float:
     """Seconds for everything `measure` does between loading the model and writing the report."""
     asked = {benchmark.name: benchmark.samples(limit)}
     with tempfile.TemporaryDirectory() as folder:
