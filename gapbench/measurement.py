@@ -148,7 +148,7 @@ def _check_samples(
             raise BenchmarkError(
                 f"{benchmark.name}: none of its {len(samples)} samples has "
                 f"{'a crop of its own' if policy == 'native' else 'an evidence box'}, so view {needing[0]!r} with region "
-                f"policy {policy!r} cannot be shown. Measure --views full, or give boxes (`bbox` or `bboxes`)."
+                f"policy {policy!r} cannot be shown. Measure --views full, or give boxes (`bbox`, `bboxes`)."
             )
 
 
