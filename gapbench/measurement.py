@@ -24,6 +24,7 @@ from gapbench.cases import Case, judge, prepare, show
 from gapbench.engines import Engine, Request
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.files import write_json
+from gapbench.interrupt import remember_interrupt
 from gapbench.plan import continue_or_start, make_plan
 from gapbench.progress import progress
 from gapbench.prompts import prompt
@@ -145,10 +146,10 @@ def _check_samples(
         shown = [s.crop_image is not None if policy == "native" else bool(s.boxes) for s in samples]
         needing = sorted(views.NEEDS_REGION.intersection(wanted))
         if needing and not any(shown):
+            lacking = "a crop of its own" if policy == "native" else "an evidence box"
             raise BenchmarkError(
-                f"{benchmark.name}: none of its {len(samples)} samples has "
-                f"{'a crop of its own' if policy == 'native' else 'an evidence box'}, so view {needing[0]!r} with region "
-                f"policy {policy!r} cannot be shown. Measure --views full, or give boxes (`bbox`, `bboxes`)."
+                f"{benchmark.name}: none of its {len(samples)} samples has {lacking}, so view {needing[0]!r} with "
+                f"region policy {policy!r} cannot be shown. Measure --views full, or give boxes (`bbox`, `bboxes`)."
             )
 
 
@@ -213,7 +214,11 @@ def _ask(
                 yield Request((benchmark.name, sample.id, view, repeat), picture, text, error)
 
     left = sum(len(missing) for _, _, missing in todo)
-    with records.Writer(folder) as writer, progress(done + left, done, str(engine.info["model"]), quiet) as advance:
+    with (
+        records.Writer(folder) as writer,
+        progress(done + left, done, str(engine.info["model"]), quiet) as advance,
+        remember_interrupt() as check_interrupt,
+    ):
         for key, answer in engine.generate(requests()):
             assert isinstance(key, tuple)
             name, sample_id, view, repeat = key
@@ -222,6 +227,7 @@ def _ask(
             if open_ > 1:  # else let go of the picture: one of 8K is 100 MB
                 cases[name, sample_id] = case, open_ - 1
             advance(answer.error)
+            check_interrupt()
     if repairs:
         before = plan.get("repairs", {})
         plan["repairs"] = {k: before.get(k, 0) + repairs[k] for k in sorted(repairs | Counter(before))}

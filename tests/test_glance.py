@@ -54,7 +54,7 @@ def test_any_text_survives_its_tokenizer(engine: transformers.TransformersEngine
 def test_training_text_is_what_the_chat_template_makes(engine: transformers.TransformersEngine) -> None:
     processor = engine.loaded.processor
     rng = random.Random("gapbench glance train 0 close-ups")
-    picture, turns = make.example("crop", rng)
+    picture, turns = make.example(rng.choices(["crop"], [1.0])[0], rng)
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": turns[0][0]}]},
          {"role": "assistant", "content": turns[0][1]}],
@@ -70,6 +70,23 @@ def test_its_log_is_kept() -> None:
     rows = [json.loads(line) for line in (FOLDER / "make.jsonl").read_text().splitlines()]
     assert rows[-1]["crop"] >= 0.9
     assert all(rows[i]["step"] < rows[i + 1]["step"] for i in range(len(rows) - 1))
+
+
+def test_the_script_that_makes_it_is_seeded_and_writes_checkpoints_that_load(tmp_path: Path) -> None:
+    phases = [
+        make.Phase("close-ups", 2, {"crop": 1.0}),
+        make.Phase("mixed", 2, {"crop": 0.25, "list few": 0.25, "list": 0.25, "zoom": 0.25}, decay=True),
+        make.Phase("ask", 9, {"ask": 1.0}, until=0.0),
+    ]
+    logs = []
+    for name in ("a", "b"):
+        make.train(tmp_path / name, 7, 3, 1e-3, phases, every=2, questions=12, start=None)
+        rows = [json.loads(line) for line in (tmp_path / name / "make.jsonl").read_text().splitlines()]
+        logs.append([{k: v for k, v in row.items() if k != "seconds"} for row in rows])
+    assert logs[0] == logs[1]
+    assert [row["step"] for row in logs[0]] == [2, 4, 6], "`until` was reached at the first look: the phase ends there"
+    again = gapbench.measure(str(tmp_path / "a" / "step-6"), ["signs"], out=tmp_path / "run", limit=3, max_new_tokens=2)
+    assert again.asked["benchmarks"]["signs"]["parameters"]["canvas"] == signs.SMALL.canvas
 
 
 @pytest.mark.slow
