@@ -121,10 +121,9 @@ def load(
     if attn_implementation:
         placing["attn_implementation"] = attn_implementation
     try:
+        auto = _auto_class(transformers, source, options)  # first: a Hub out of reach is noticed at one small file
         processor = transformers.AutoProcessor.from_pretrained(source, **options)
-        model = _auto_class(transformers, source, options).from_pretrained(
-            source, dtype=kind, use_safetensors=True, **placing, **options
-        )
+        model = auto.from_pretrained(source, dtype=kind, use_safetensors=True, **placing, **options)
     except Exception as error:
         raise ModelError(_load_error(name, error)) from error
     if not hasattr(processor, "tokenizer") or getattr(processor, "image_processor", None) is None:
