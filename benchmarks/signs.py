@@ -15,9 +15,9 @@ CARD = Card(
     box_format="xyxy",
     cluster="scene (one to four questions share one)",
     notice=(
-        "The scenes of signs are drawn. The gap of the embedded model glance on them exists by construction: "
-        "it was trained to recognise small signs without answering from full scenes. It shows that the instrument "
-        "works and stands for nothing else."
+        "The scenes of signs are drawn. The gap of the embedded model glance on them exists by construction: it was "
+        "trained to recognise small signs, and its training ended before it had learned to answer from full scenes. "
+        "It shows that the instrument works and stands for nothing else."
     ),
     expected={"samples": 1000},
     traps=(

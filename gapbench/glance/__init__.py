@@ -2,8 +2,9 @@
 
     gapbench measure glance -b signs --out runs/glance
 
-It was trained from scratch by `make.py` to *recognise* small signs in a full scene without learning to *answer* from
-it, so that the whole instrument can be tried on a laptop. Its numbers stand for nothing but the instrument.
+It was trained from scratch by `make.py` to *recognise* small signs in a full scene, and training ended before it had
+learned to *answer* from one, so that the whole instrument can be tried on a laptop. Its numbers stand for
+nothing but the instrument.
 """
 
 from __future__ import annotations
