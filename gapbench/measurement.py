@@ -153,14 +153,9 @@ def _check_samples(
             )
 
 
-def _done(folder: Path) -> dict[records.Key, dict[str, Any]]:
-    """The records a run already has, by key."""
-    if not (folder / records.FILE).exists():
-        return {}
-    found: dict[records.Key, dict[str, Any]] = {}
-    for row in records.read(folder):
-        found[records.key(row)] = row
-    return found
+def _done(folder: Path) -> set[records.Key]:
+    """The keys of the records a run already has."""
+    return {records.key(row) for row in records.read(folder)} if (folder / records.FILE).exists() else set()
 
 
 def _todo(
@@ -168,7 +163,7 @@ def _todo(
     asked: Mapping[str, list[Sample]],
     wanted: Sequence[str],
     repeats: int,
-    done: Mapping[records.Key, Any],
+    done: set[records.Key],
 ) -> list[tuple[Benchmark, Sample, list[tuple[str, int]]]]:
     """Samples that still lack answers, each with its missing (view, repeat) pairs."""
     todo = []
