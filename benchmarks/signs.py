@@ -17,11 +17,13 @@ CARD = Card(
     notice=(
         "The scenes of signs are drawn. The gap of the embedded model glance on them exists by construction: it was "
         "trained to recognise small signs, and its training ended before it had learned to answer from full scenes. "
-        "It shows that the instrument works and stands for nothing else."
+        "It is asked for letters and shapes only: for colours it is at chance in full scenes, and what is at chance "
+        "cannot be taught by self-distillation. It shows that the instrument works and stands for nothing else."
     ),
     expected={"samples": 1000},
     traps=(
-        "Default scenes are 1344 px with lettered options, for real models; `glance` asks for 96 px scenes without.",
+        "Default scenes are 1344 px with lettered options, for real models; `glance` asks for 96 px scenes without, "
+        "and for letters and shapes only.",
         "Scenes are drawn with Pillow's built-in font: another Pillow may draw slightly other pixels.",
     ),
 )

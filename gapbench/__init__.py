@@ -3,6 +3,8 @@
     import gapbench
     run = gapbench.measure("glance", ["signs"], out="runs/glance")
     print(run.summary["verdict"])
+    done = gapbench.distill("glance", "signs", recipe="demo", eval=["signs"], out="runs/distill")
+    print(done.comparison.summary["verdict"])
 
 Importing this package loads neither torch nor transformers; what needs them is imported when it is called.
 """
@@ -12,15 +14,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Card", "Record", "Run", "Sample", "__version__", "load_run", "measure"]
+__all__ = [
+    "Card", "Comparison", "Distilled", "Record", "Run", "Sample", "__version__", "compare", "distill", "load_run",
+    "measure",
+]  # fmt: skip
 
 if TYPE_CHECKING:
+    from gapbench.comparison import Comparison, compare
+    from gapbench.distillation.pipeline import Distilled, distill
     from gapbench.measurement import measure
     from gapbench.run import Run, load_run
     from gapbench.types import Card, Record, Sample
 
 _HOMES = {
     "measure": "measurement",
+    "distill": "distillation.pipeline",
+    "Distilled": "distillation.pipeline",
+    "compare": "comparison",
+    "Comparison": "comparison",
     "Run": "run",
     "load_run": "run",
     "Sample": "types",

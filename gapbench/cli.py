@@ -145,6 +145,72 @@ def measure(
 
 
 @app.command()
+def distill(
+    model: Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")],
+    data: Annotated[str, typer.Option(help="Training questions with evidence boxes: name, .py or .jsonl file.")],
+    recipe: Annotated[str, typer.Option(help="Name (vision-opd, lora-1gpu, demo) or a .yaml file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the training, its runs and the comparison.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe, as in its YAML.")
+    ] = None,
+    eval_: Annotated[
+        list[str] | None, typer.Option("--eval", help="Benchmark measured before and after; repeatable.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N training questions.")] = None,
+    eval_limit: Annotated[int | None, typer.Option(help="Only the first N questions of each --eval.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps; default: the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of order and sampling; default: the recipe's.")] = None,
+    lora: Annotated[bool, typer.Option("--lora", help="Train adapters; they are merged into model/.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Close the gap: train the model on its own evidence crops (Vision-OPD), measure before and after, compare."""
+    from gapbench.distillation.pipeline import distill as distill_
+
+    flags = {"steps": steps, "seed": seed, "lora": lora or None}
+    done = distill_(
+        model,
+        data,
+        recipe,
+        out,
+        eval=eval_ or [],
+        overrides=[*(settings or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)],
+        limit=limit,
+        eval_limit=eval_limit,
+        resume=resume,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        quiet=quiet,
+        command=_command(),
+    )
+    if int(os.environ.get("RANK", "0")) == 0:
+        _say_distilled(done)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="BEFORE AFTER [MORE]...", help="Folders of finished runs.")],
+    out: Annotated[Path, typer.Option(help="Folder for comparison.html, .md and .json.")],
+    no_images: Annotated[
+        bool, typer.Option("--no-images", help="Leave all pictures out (for sharing under other licences).")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Compare runs on the questions they share: before and after a training, or different models."""
+    from gapbench.comparison import compare as compare_
+    from gapbench.errors import SettingError
+
+    if len(runs) < 2:
+        raise SettingError(f"compare: found {len(runs)} run; expected at least two, BEFORE and AFTER.")
+    _say_result(compare_(runs[0], runs[1], *runs[2:], out=out, images=not no_images))
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     no_images: Annotated[
@@ -179,13 +245,14 @@ def demo(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure the embedded model on the embedded benchmark: no download, a few minutes on a laptop."""
-    from gapbench.measurement import measure as measure_
+    """Measure the embedded model, close its gap, measure again: no download, a few minutes on a laptop."""
+    from gapbench import catalogue
+    from gapbench.distillation.pipeline import distill as distill_
 
-    done = measure_("glance", ["signs"], out=out, quiet=quiet, command=_command())
-    for bench in done.summary["benchmarks"].values():
-        print(bench["notice"])
-    _say_result(done)
+    print(catalogue.load("signs").card.notice)
+    done = distill_("glance", "signs:questions=8000", "demo", out, eval=["signs"],
+                    resume=(out / "train.jsonl").exists(), quiet=quiet, command=_command())  # fmt: skip
+    _say_distilled(done)
 
 
 @benchmarks_app.command("list")
@@ -220,6 +287,13 @@ def check_benchmark(
     print(found.text())
     if found.problems:
         raise typer.Exit(1)
+
+
+def _say_distilled(done: Any) -> None:
+    print(f"model: {os.path.relpath(done.model_path)}")
+    if done.comparison is not None:
+        _say_result(done.comparison)
+    print(f"To share it: hf upload YOUR_NAME/YOUR_MODEL {os.path.relpath(done.model_path)}")
 
 
 def _say_result(done: Any) -> None:

@@ -64,7 +64,8 @@ def measure(
     """Measure `model` (Hub id, folder or `glance`) on `benchmarks` (names, .py or .jsonl files) and return the run.
 
     `limit` takes the first questions of each benchmark; `repeats` asks each of them so many times; `region` overrides
-    every benchmark's own region policy; pixel bounds are width x height. `batch_size` None is automatic.
+    every benchmark's own region policy; pixel bounds are width x height. Beside benchmarks with evidence, one without
+    any is measured in the full view alone. `batch_size` None is automatic.
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy. What was answered before an
     error stays in `out` and is not asked again.
@@ -83,7 +84,7 @@ def measure(
             f"-b: the benchmark {duplicate[0]!r} is asked for twice. Measure the second into another run."
         )
     asked = {b.name: b.samples(limit) for b in chosen}
-    _check_samples(chosen, asked, views, region)
+    shown = _views_of(chosen, asked, views, region)
     folder = Path(out)
     done = _done(folder)
     engine = transformers.load(
@@ -108,7 +109,7 @@ def measure(
         asked,
         command or f"gapbench.measure({model!r}, {specs!r}, views={list(views)!r}, out={str(out)!r}, …)",
     )
-    _ask(engine, folder, plan, _todo(chosen, asked, views, repeats, done), asked, len(done), quiet)
+    _ask(engine, folder, plan, _todo(chosen, asked, shown, repeats, done), asked, len(done), quiet)
     return write_results(folder)
 
 
@@ -130,10 +131,16 @@ def _check_settings(specs: list[str], chosen: Sequence[str], limit: int | None, 
         views.parse_policy(region)
 
 
-def _check_samples(
+def _views_of(
     chosen: Sequence[Benchmark], asked: Mapping[str, list[Sample]], wanted: Sequence[str], region: str
-) -> None:
-    """Every prompt can be written, every answer judged and some evidence shown, before a model is loaded."""
+) -> dict[str, list[str]]:
+    """The views of each benchmark: one without any evidence, beside others that have it, is asked in `full` alone.
+
+    Every prompt must be writable and every answer judgeable before a model is loaded. Raises BenchmarkError, also if
+    evidence is needed and no benchmark has any.
+    """
+    shown: dict[str, list[str]] = {}
+    lacking: dict[str, str] = {}
     for benchmark in chosen:
         samples = asked[benchmark.name]
         for sample in samples:
@@ -143,14 +150,20 @@ def _check_samples(
             except BenchmarkError as error:
                 raise BenchmarkError(f"{benchmark.name}: sample {sample.id!r}: {error}") from error
         policy, _ = views.parse_policy(region or benchmark.card.region)
-        shown = [s.crop_image is not None if policy == "native" else bool(s.boxes) for s in samples]
+        native = policy == "native"
+        shown[benchmark.name] = list(wanted)
         needing = sorted(views.NEEDS_REGION.intersection(wanted))
-        if needing and not any(shown):
-            lacking = "a crop of its own" if policy == "native" else "an evidence box"
-            raise BenchmarkError(
-                f"{benchmark.name}: none of its {len(samples)} samples has {lacking}, so view {needing[0]!r} with "
-                f"region policy {policy!r} cannot be shown. Measure --views full, or give boxes (`bbox`, `bboxes`)."
+        if needing and not any(s.crop_image is not None if native else bool(s.boxes) for s in samples):
+            lacking[benchmark.name] = (
+                f"{benchmark.name}: none of its {len(samples)} samples has "
+                f"{'a crop of its own' if native else 'an evidence box'}, so view {needing[0]!r} with region policy "
+                f"{policy!r} cannot be shown. Measure --views full, or give boxes (`bbox`, `bboxes`)."
             )
+            shown[benchmark.name] = [v for v in wanted if v not in views.NEEDS_REGION]
+    for name, message in lacking.items():
+        if len(lacking) == len(chosen) or not shown[name]:
+            raise BenchmarkError(message)
+    return shown
 
 
 def _done(folder: Path) -> set[records.Key]:
@@ -161,7 +174,7 @@ def _done(folder: Path) -> set[records.Key]:
 def _todo(
     chosen: Sequence[Benchmark],
     asked: Mapping[str, list[Sample]],
-    wanted: Sequence[str],
+    shown: Mapping[str, Sequence[str]],
     repeats: int,
     done: set[records.Key],
 ) -> list[tuple[Benchmark, Sample, list[tuple[str, int]]]]:
@@ -172,7 +185,7 @@ def _todo(
             missing = [
                 (view, repeat)
                 for repeat in range(repeats)
-                for view in wanted
+                for view in shown[benchmark.name]
                 if (benchmark.name, sample.id, view, repeat) not in done
             ]
             if missing:

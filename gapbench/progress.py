@@ -19,14 +19,14 @@ EVERY = 10.0
 
 
 @contextmanager
-def progress(total: int, done: int, label: str, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A context in which the yielded function counts one answer. Writes to standard error."""
+def progress(total: int, done: int, label: str, quiet: bool, unit: str = "answers") -> Iterator[Callable[[str], None]]:
+    """A context in which the yielded function counts one `unit`. Writes to standard error."""
     if quiet:
         yield lambda error: None
     elif sys.stderr.isatty():
         yield from _bar(total, done, label)
     else:
-        yield from _lines(total, done, label)
+        yield from _lines(total, done, label, unit)
 
 
 def _bar(total: int, done: int, label: str) -> Iterator[Callable[[str], None]]:
@@ -48,7 +48,7 @@ def _bar(total: int, done: int, label: str) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
-def _lines(total: int, done: int, label: str) -> Iterator[Callable[[str], None]]:
+def _lines(total: int, done: int, label: str, unit: str) -> Iterator[Callable[[str], None]]:
     started = last = time.monotonic()
     count = failed = 0
 
@@ -56,7 +56,7 @@ def _lines(total: int, done: int, label: str) -> Iterator[Callable[[str], None]]
         rate = count / max(1e-9, now - started)
         left = timedelta(seconds=round((total - done - count) / rate))
         print(
-            f"{label}: {done + count}/{total} answers, {rate:.1f}/s, {left} left"
+            f"{label}: {done + count}/{total} {unit}, {rate:.1f}/s, {left} left"
             + (f", {failed} failed" if failed else ""),
             file=sys.stderr,
             flush=True,

@@ -16,6 +16,7 @@ a hash of what was shown. Eight fills cannot all stay apart for colour-blind rea
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -172,11 +173,13 @@ def samples(
     size_min: int = LARGE.size_min,
     size_max: int = LARGE.size_max,
     options: bool = LARGE.options,
+    categories: str = ",".join(CATEGORIES),
 ) -> Iterator[Sample]:
     """Exactly `questions` samples; one to four share a picture and with it a cluster.
 
     Every scene has its own random stream, named by split, seed and index, so splits never share one. The defaults are
-    those of `LARGE`. Raises SettingError for values that no scene can be drawn or asked about with.
+    those of `LARGE`; `categories` are what is asked for, with commas or plus signs between them. Raises SettingError
+    for values that no scene can be drawn or asked about with.
     """
     if split not in SPLITS:
         raise SettingError(f"signs: split is {split!r}; it must be one of {', '.join(SPLITS)}.")
@@ -184,6 +187,9 @@ def samples(
         raise SettingError(f"signs: questions={questions}; expected at least 1.")
     style = Style(canvas, signs_min, signs_max, size_min, size_max, options)
     _check(style)
+    named = set(filter(None, re.split(r"[,+\s]+", categories)))
+    if not named or named - set(CATEGORIES):
+        raise SettingError(f"signs: categories={categories!r}; expected some of {', '.join(CATEGORIES)}.")
     made = index = 0
     while made < questions:
         if index - made > BARREN:
@@ -194,7 +200,7 @@ def samples(
         rng = random.Random(f"gapbench signs {split} {seed} {index}")
         scene = make_scene(rng, style)
         picture = partial(draw, scene)
-        pairs = [(sign, category) for sign in scene.signs for category in CATEGORIES]
+        pairs = [(sign, category) for sign in scene.signs for category in CATEGORIES if category in named]
         wanted = min(rng.randint(1, 4), questions - made)
         asked = 0
         for sign, category in rng.sample(pairs, len(pairs)):

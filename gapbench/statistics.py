@@ -220,6 +220,63 @@ def macro_mean(estimates: Sequence[Estimate], *, bounds: Bounds = (-1.0, 1.0), l
     return Estimate(mean, ci, p_value, _mde(se, df), n, clusters, se, "macro-t")
 
 
+def ratio_of_means(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    bounds: Bounds = (-1.0, 1.0),
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 10_000,
+) -> Estimate:
+    """Mean of `numerators` over mean of `denominators` (both shape (n,), paired), as in gap after over gap before.
+
+    Fieller's interval by MOVER (Fieller 1954; Donner and Zou 2012, "Closed-form confidence intervals for functions
+    of the normal mean and standard deviation"): the two intervals of `mean_interval` are recovered into variances
+    and joined with the cluster-robust correlation. With `cluster-t` on both sides this is Fieller's interval. The
+    estimate and `ci` are None unless the denominator's interval lies above zero; otherwise the interval is bounded.
+
+    Coverage of nominal 95 % (`tests/test_comparison.py`): 94 to 96 % at 60 to 300 pictures and 94 to 98 % at 20, also
+    where the denominator is so small that only one run in four to two in three gives an interval at all. Where after a
+    training hardly a question is left with a gap, plain Fieller and the cluster bootstrap collapse onto what was seen
+    (10 to 80 %); this one stays conservative.
+    """
+    above, below = (
+        mean_interval(values, clusters, bounds=bounds, level=level, seed=seed, resamples=resamples)
+        for values in (numerators, denominators)
+    )
+    empty = Estimate(None, None, None, None, above.n, above.clusters, None, "undefined")
+    if above.estimate is None or above.ci is None or not below.estimate or below.ci is None or below.ci[0] <= 0:
+        return empty
+    sums = []
+    for values, mean in ((numerators, above.estimate), (denominators, below.estimate)):
+        _, total, sizes = _cluster_sums(values, clusters, bounds)
+        sums.append(total - mean * sizes)
+    scale = float(np.sqrt((sums[0] @ sums[0]) * (sums[1] @ sums[1])))
+    together = float(np.clip(sums[0] @ sums[1] / scale, -1, 1)) if scale > 1e-12 else 0.0
+
+    def limit(x: float, y: float, side: int) -> float:
+        """Root of (x - r y)**2 = x_margin**2 + r**2 y_margin**2 - 2 r together x_margin y_margin on one side."""
+        assert above.ci is not None
+        assert below.ci is not None
+        end = above.ci[side]
+        if abs(end) < 1e-12:
+            return 0.0
+        # Which of the denominator's margins matters depends on the sign of this limit, which is the sign of `end`.
+        far = y - below.ci[0] if (end >= 0) == (side == 1) else below.ci[1] - y
+        near = abs(x - end)
+        a, b, c = y**2 - far**2, x * y - together * near * far, x**2 - near**2
+        root = float(np.sqrt(max(b * b - a * c, 0.0)))
+        if side == 0:
+            return (b - root) / a if b <= 0 else c / (b + root)
+        return (b + root) / a if b >= 0 else c / (b - root)
+
+    x, y = above.estimate, below.estimate
+    method = "fieller" if {above.method, below.method} == {"cluster-t"} else "mover"
+    return replace(empty, estimate=x / y, ci=(limit(x, y, 0), limit(x, y, 1)), method=method)
+
+
 def flip_rate(right: ArrayLike, samples: ArrayLike) -> float | None:
     """How often two repeats of one question disagree on right or wrong: the noise floor, 0..1.
 

@@ -5,7 +5,8 @@
 
 A *region policy* turns evidence boxes into one region: `native` (the crop the benchmark ships), `union` (the smallest
 box around all evidence) or `padded` (the union grown about its centre). `padded:factor=2,min_side=224` sets its
-parameters. The views `full` and `crop` make the headline gap.
+parameters. The views `full` and `crop` make the headline gap; `boxed` is the full picture with a red frame around the
+region.
 
 Limits: one region per sample; boxes must already be xyxy pixels inside the picture (`gapbench.boxes`).
 """
@@ -135,5 +136,17 @@ def crop(image: Image, region: Region | None) -> Image:
     return cut(image, region.box)
 
 
-VIEWS: dict[str, Callable[[Image, Region | None], Image]] = {"full": full, "crop": crop}
-NEEDS_REGION = frozenset({"crop"})
+def boxed(image: Image, region: Region | None) -> Image:
+    """The whole picture with a red frame of 5 px around the region, as ZwZ and Vision-OPD mark evidence."""
+    from PIL import ImageDraw
+
+    if region is None or region.box is None:
+        raise SampleError("view `boxed`: no region with a box was given.")
+    x0, y0, x1, y1 = region.box
+    framed = image.copy()
+    ImageDraw.Draw(framed).rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=(255, 0, 0), width=5)
+    return framed
+
+
+VIEWS: dict[str, Callable[[Image, Region | None], Image]] = {"full": full, "crop": crop, "boxed": boxed}
+NEEDS_REGION = frozenset({"crop", "boxed"})

@@ -24,7 +24,8 @@ from typing import Any
 from gapbench import models
 from gapbench.engines import Answer, Request
 from gapbench.engines.ahead import ahead
-from gapbench.engines.tokens import image_token_id, neutral_generation, special_token_escaper
+from gapbench.engines.chat import Chat, make_chat, place
+from gapbench.engines.tokens import image_token_id, neutral_generation
 from gapbench.errors import ModelError, SettingError
 from gapbench.pixels import Pixels
 
@@ -44,13 +45,12 @@ class TransformersEngine:
     """See the module. Made by `load`; `info` is what `run.json` keeps of it."""
 
     loaded: models.Loaded
+    chat: Chat
     pixels: Pixels
     max_new_tokens: int
     temperature: float
     batch_size: int | None
     seed: int
-    processor_kwargs: Mapping[str, Any]
-    template_kwargs: Mapping[str, Any]
     info: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,7 +58,6 @@ class TransformersEngine:
         self._failures: int | None = 0  # None once anything was answered: then the model works, and the sample is bad
         self._image_token = image_token_id(self.loaded)
         self._ends = neutral_generation(self.loaded)
-        self._escape = special_token_escaper(self.loaded.processor.tokenizer)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
         """Answers in order of size. A request whose picture the processor refuses comes back with `error`.
@@ -132,21 +131,7 @@ class TransformersEngine:
         yield group, inputs, ""
 
     def _inputs(self, group: list[Request]) -> Any:
-        talks = []
-        for request in group:
-            content: list[dict[str, Any]] = [{"type": "text", "text": self._escape(request.prompt)}]
-            if request.image is not None:
-                content.insert(0, {"type": "image", "image": request.image})
-            talks.append([{"role": "user", "content": content}])
-        return self.loaded.processor.apply_chat_template(
-            talks,
-            tokenize=True,
-            add_generation_prompt=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True, **self.processor_kwargs},
-            **self.template_kwargs,
-        )
+        return self.chat.batch([(request.image, request.prompt) for request in group])
 
     def _answer(self, group: list[Request], inputs: Any) -> Iterator[tuple[Hashable, Answer]]:
         """Generate for one batch; on running out of memory halve it, and the limit for all that follow."""
@@ -214,12 +199,8 @@ class TransformersEngine:
         if self.temperature > 0:
             settings |= {"temperature": self.temperature, "top_k": 0, "top_p": 1.0}
         model = self.loaded.model
-        placed = {k: v.to(model.device) if hasattr(v, "to") else v for k, v in inputs.items() if k != "labels"}
-        for name, value in placed.items():
-            if getattr(value, "is_floating_point", lambda: False)():
-                placed[name] = value.to(model.dtype)
         with torch.inference_mode():
-            out = model.generate(**placed, **settings)
+            out = model.generate(**place(inputs, model), **settings)
         return out[:, inputs["input_ids"].shape[1] :].cpu()
 
 
@@ -258,17 +239,9 @@ def load(
         chat_template=chat_template,
         attn_implementation=attn_implementation,
     )
-    processor = loaded.processor
-    template = getattr(processor, "chat_template", None) or processor.tokenizer.chat_template
-    if not template:
-        raise ModelError(
-            f"Model {model}: it has no chat template, so gapbench cannot know how to ask it. Pass --chat-template FILE "
-            "(jinja), as vLLM takes it."
-        )
-    if not getattr(processor, "chat_template", None):  # Phi-4-multimodal's processor loses it on loading
-        processor.chat_template = template
-    switches = [s for s in ("enable_thinking", "thinking") if re.search(rf"\b{s}\b", str(template))]
+    chat = make_chat(loaded, processor_kwargs)
     pixels = pixels or Pixels()
+    thinking = f"off ({', '.join(chat.switches)})" if chat.switches else "the template has no switch"
     info = {
         "engine": "transformers",
         "model": model,
@@ -277,15 +250,12 @@ def load(
         "device": loaded.device,
         "attn_implementation": str(getattr(loaded.model.config, "_attn_implementation", "")),
         "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
-                   "processor": _processor_size(processor), "processor_kwargs": dict(processor_kwargs or {})},
+                   "processor": _processor_size(loaded.processor), "processor_kwargs": dict(processor_kwargs or {})},
         "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
-                       "thinking": f"off ({', '.join(switches)})" if switches else "the template has no switch"},
+                       "thinking": thinking},
         "chat_template": "given" if chat_template else "the model's own",
     }  # fmt: skip
-    return TransformersEngine(
-        loaded, pixels, max_new_tokens, temperature, batch_size, seed, dict(processor_kwargs or {}),
-        dict.fromkeys(switches, False), info,
-    )  # fmt: skip
+    return TransformersEngine(loaded, chat, pixels, max_new_tokens, temperature, batch_size, seed, info)
 
 
 def _processor_size(processor: Any) -> Any:

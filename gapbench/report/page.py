@@ -50,8 +50,8 @@ def write_report(
     shown = gallery(
         cases_of(records), folder / "thumbnails" if images else None, html.get_template("card.j2"), SIZE_LIMIT - frame
     )
-    _write(folder / "report.html", template.render(page, gallery=shown))
-    _write(folder / "report.md", markdown.get_template("md.j2").render(page))
+    write(folder / "report.html", template.render(page, gallery=shown))
+    write(folder / "report.md", markdown.get_template("md.j2").render(page))
 
 
 def environment(*, html: bool) -> Environment:
@@ -124,6 +124,7 @@ def _sentence(summary: Mapping[str, Any]) -> str:
     return verdict if model and verdict.startswith(model) else verdict[:1].upper() + verdict[1:]
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a page with the same bytes on every system."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)

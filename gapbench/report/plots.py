@@ -65,7 +65,7 @@ class Bin:
 
 def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, percentage points") -> str:
     """Estimates with their intervals, one row each, in the order given."""
-    with _figure(FOREST_WIDTH, 0.29 * len(effects) + 0.62) as figure:
+    with drawing(FOREST_WIDTH, 0.29 * len(effects) + 0.62) as figure:
         axes = figure.add_axes((0.29, 0.46 / figure.get_figheight(), 0.47, 1 - 0.58 / figure.get_figheight()))
         axes.axvline(0, color=MUTED, linewidth=1)
         for row, effect in enumerate(effects):
@@ -75,8 +75,8 @@ def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, perce
         axes.set_xlabel(axis, color=MUTED)
         axes.margins(x=0.06)
         axes.grid(axis="x", color=LINE, linewidth=0.8)
-        _quiet(axes)
-        return _svg(figure, name, "Forest plot: " + "; ".join(map(_in_words, effects)))
+        quiet(axes)
+        return to_svg(figure, name, "Forest plot: " + "; ".join(map(_in_words, effects)))
 
 
 def _effect(axes: Axes, row: int, effect: Effect) -> None:
@@ -101,7 +101,7 @@ def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
     """Accuracy in both views, and below it the gap, against the evidence's relative area on a logarithmic axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    with _figure(AREA_WIDTH, 4.6) as figure:
+    with drawing(AREA_WIDTH, 4.6) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         figure.subplots_adjust(left=0.09, right=0.89, top=0.965, bottom=0.1, hspace=0.14)
         crop = _curve(above, bins, [one.crop for one in bins], CROP, "o", aside=1.03)
@@ -122,8 +122,8 @@ def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
                        transform=above.get_xaxis_transform())  # fmt: skip
         for axes in (above, below):
             axes.grid(axis="y", color=LINE, linewidth=0.8)
-            _quiet(axes)
-        return _svg(figure, name, f"Accuracy of both views and the gap against evidence area, {label}")
+            quiet(axes)
+        return to_svg(figure, name, f"Accuracy of both views and the gap against evidence area, {label}")
 
 
 def _curve(
@@ -176,7 +176,8 @@ def _in_words(effect: Effect) -> str:
     return f"{clip(effect.label, 60)} {points(effect.estimate)} {interval(effect.ci, signed=True)}".strip()
 
 
-def _quiet(axes: Axes) -> None:
+def quiet(axes: Axes) -> None:
+    """Only the bottom line stays, and the labels in the colour of small print."""
     axes.set_axisbelow(True)
     axes.tick_params(which="both", colors=MUTED, length=0, labelcolor=MUTED)
     axes.set_facecolor("none")
@@ -186,7 +187,7 @@ def _quiet(axes: Axes) -> None:
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[Figure]:
+def drawing(width: float, height: float) -> Iterator[Figure]:
     """A figure outside pyplot's global state, under settings that make its SVG plain and reproducible."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -202,7 +203,8 @@ def _figure(width: float, height: float) -> Iterator[Figure]:
         yield figure
 
 
-def _svg(figure: Figure, name: str, description: str) -> str:
+def to_svg(figure: Figure, name: str, description: str) -> str:
+    """The figure as an SVG element of the page; `name` prefixes its ids, `description` is read aloud."""
     raw = io.BytesIO()
     figure.savefig(raw, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(raw.getvalue())  # noqa: S314 (matplotlib wrote it)

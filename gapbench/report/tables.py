@@ -36,13 +36,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows have one cell per column, the first being the row's heading. `footer` rows stay last under any sorting."""
+    """Rows have one cell per column, the first being the row's heading. `footer` rows stay last under any sorting.
+
+    `left_out` rows are not shown; `source` names the file that has them.
+    """
 
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     footer: tuple[tuple[Cell, ...], ...] = ()
     left_out: int = 0
+    source: str = "summary.json"
 
 
 def text_cell(text: str, note: str = "") -> Cell:
@@ -73,7 +77,7 @@ def markdown_table(table: Table) -> str:
     ]
     lines += [_line([_markdown_cell(cell) for cell in row]) for row in (*table.rows, *table.footer)]
     if table.left_out:
-        lines += ["", f"{table.left_out:,} more rows are in summary.json."]
+        lines += ["", f"{table.left_out:,} more rows are in {table.source}."]
     return "\n".join(lines)
 
 

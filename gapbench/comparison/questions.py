@@ -1,0 +1,132 @@
+"""The questions two runs share, and the refusal to compare different ones.
+
+    shared = share(before.records, after.records, ("before", "after"))["signs"]
+    shared.table[["before_full", "after_full"]].mean()
+
+A question is used when every view concerned was answered in both runs; a view is concerned when both runs answered it.
+So all numbers of one benchmark stand on the same questions, and the gap's change is the crop's minus the full one's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from gapbench.errors import RunError
+from gapbench.statistics import merge_clusters
+
+VIEWS = ("full", "crop")
+SIDES = ("before", "after")
+ASKED = ("question", "options", "answers", "answer_type", "image_hash", "boxes")
+"""What makes a question the same question."""
+MAY_BE_UNKNOWN = ("image_hash", "boxes")
+"""A record whose picture could not be decoded lacks these, which makes it no other question."""
+KNOWN = (*ASKED, "category", "cluster", "evidence_area")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The questions of one benchmark that two runs share.
+
+    `table` has one row per question, sorted by id: the mean scores `before_full`, `after_full`, `before_crop`,
+    `after_crop` of the `views` concerned, `cluster` (int), `category` (str) and `evidence_area` (float or NaN).
+    `dropped` questions were asked in both runs but not answered in every view concerned; `only` counts those asked in
+    one run alone, in the order of the runs.
+    """
+
+    table: pd.DataFrame
+    views: tuple[str, ...]
+    dropped: int
+    only: tuple[int, int]
+
+
+def share(before: pd.DataFrame, after: pd.DataFrame, labels: tuple[str, str]) -> dict[str, Shared]:
+    """What two runs share, by benchmark; benchmarks without a question to compare are left out.
+
+    Raises RunError when a sample of the same id is another question, and when nothing is shared.
+    """
+    names = sorted(set(before["benchmark"]) & set(after["benchmark"]))
+    found = {
+        name: _share(name, before[before["benchmark"] == name], after[after["benchmark"] == name], labels)
+        for name in names
+    }
+    kept = {name: shared for name, shared in found.items() if len(shared.table)}
+    if not kept:
+        asked = [", ".join(sorted(set(frame["benchmark"]))) for frame in (before, after)]
+        raise RunError(
+            f"the runs {labels[0]} and {labels[1]} share no answered question: {labels[0]} measured {asked[0]}, "
+            f"{labels[1]} measured {asked[1]}. Measure both models on the same benchmarks, with the same parameters."
+        )
+    return kept
+
+
+def _share(name: str, before: pd.DataFrame, after: pd.DataFrame, labels: tuple[str, str]) -> Shared:
+    known = [_known(frame) for frame in (before, after)]
+    both = sorted(known[0].keys() & known[1].keys())
+    for sample in both:
+        _refuse_difference(name, sample, known[0][sample], known[1][sample], labels)
+    scores = [_scores(frame) for frame in (before, after)]
+    views = tuple(view for view in VIEWS if all(view in side for side in scores))
+    table = _joined(scores, views, both)
+    if not len(table) and "full" in views:  # no question has all four answers: the full image can still be compared
+        views = ("full",)
+        table = _joined(scores, views, both)
+    used = list(table.index)
+    keys = [[known[side][sample].get("cluster", "") for sample in used] for side in (0, 1)]
+    first = {sample: {**known[1][sample], **known[0][sample]} for sample in used}
+    pictures = [first[sample].get("image_hash", "") for sample in used]
+    table = table.assign(
+        cluster=merge_clusters(*keys, pictures),
+        category=[str(first[sample].get("category", "")) for sample in used],
+        evidence_area=[float(first[sample].get("evidence_area", "nan")) for sample in used],
+    )
+    only = (len(known[0]) - len(both), len(known[1]) - len(both))
+    return Shared(table, views, len(both) - len(table), only)
+
+
+def _joined(scores: Sequence[pd.DataFrame], views: Sequence[str], both: Sequence[str]) -> pd.DataFrame:
+    columns = {f"{side}_{view}": found[view] for side, found in zip(SIDES, scores, strict=True) for view in views}
+    return pd.DataFrame(columns, index=list(both)).dropna() if columns else pd.DataFrame()
+
+
+def _scores(records: pd.DataFrame) -> pd.DataFrame:
+    """Mean score over answered repeats: one row per sample, one column per view."""
+    answered = records[records["outcome"] != "failed"]
+    means = answered.assign(score=pd.to_numeric(answered["score"])).groupby(["sample", "view"])["score"].mean()
+    return means.unstack("view")
+
+
+def _known(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """What is known of each sample: of every field the first value that is there."""
+    columns = [column for column in KNOWN if column in records]
+    found: dict[str, dict[str, Any]] = {}
+    for sample, *values in zip(records["sample"], *(records[column] for column in columns), strict=True):
+        entry = found.setdefault(str(sample), {})
+        for column, value in zip(columns, values, strict=True):
+            empty = value is None or value != value or (hasattr(value, "__len__") and not len(value))
+            if not empty and column not in entry:
+                entry[column] = value
+    return found
+
+
+def _refuse_difference(
+    benchmark: str, sample: str, before: Mapping[str, Any], after: Mapping[str, Any], labels: tuple[str, str]
+) -> None:
+    for field in ASKED:
+        one, other = before.get(field), after.get(field)
+        unknown = field in MAY_BE_UNKNOWN and (one is None or other is None)
+        if one != other and not unknown:
+            raise RunError(
+                f"{benchmark}: sample {sample!r} is not the same question in both runs: {field} is "
+                f"{_short(one)} in {labels[0]} and {_short(other)} in {labels[1]}. Only answers to "
+                "the same questions can be compared; measure both models on the same version of the benchmark, with "
+                "the same parameters."
+            )
+
+
+def _short(value: Any) -> str:
+    text = "empty" if value is None else repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,57 @@
+"""The steps of a training as `gapbench distill` logs them: `train.jsonl`, one JSON object a line.
+
+    ranges(read_steps(Path("runs/x/train.jsonl")))["metrics"]["loss"]    {"first": 0.31, "last": 0.02, …}
+
+Any metric may be missing or null in any line. A step that was logged twice, as after a resume, counts with its last
+line; a torn last line is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+LOG = "train.jsonl"
+METRICS = (
+    "loss", "divergence", "ema_distance", "logp_gap", "entropy", "mean_length", "truncated", "tokens_per_second",
+    "probe_confidence", "lr", "grad_norm",
+)  # fmt: skip
+
+
+def log_of(after: Path, out: Path) -> Path | None:
+    """The log beside the run `after`, or else in `out`, or None."""
+    found = (folder / LOG for folder in (Path(os.path.abspath(after)).parent, out))
+    return next((path for path in found if path.is_file()), None)
+
+
+def read_steps(path: Path) -> list[dict[str, float | None]]:
+    """One entry per step, in order: `step` and every metric, None where it is missing or no finite number."""
+    steps: dict[float, dict[str, float | None]] = {}
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        step = _number(row.get("step")) if isinstance(row, dict) else None
+        if step is not None:
+            steps[step] = {"step": step, **{name: _number(row.get(name)) for name in METRICS}}
+    return [steps[step] for step in sorted(steps)]
+
+
+def ranges(steps: Sequence[dict[str, float | None]]) -> dict[str, Any]:
+    """`steps` (their number) and, for each metric that was logged, `first`, `last`, `lowest` and `highest`."""
+    metrics = {}
+    for name in METRICS:
+        values = [value for step in steps if (value := step[name]) is not None]
+        if values:
+            metrics[name] = {"first": values[0], "last": values[-1], "lowest": min(values), "highest": max(values)}
+    return {"steps": len(steps), "metrics": metrics}
+
+
+def _number(value: Any) -> float | None:
+    found = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if found else None

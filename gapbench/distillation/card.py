@@ -1,0 +1,56 @@
+"""The model card of a trained model: what it was made from, how, and what was measured before and after.
+
+write_card(folder / "model", asked, recipe, comparison_summary)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gapbench.distillation import recipe as recipes
+
+
+def write_card(
+    folder: Path, asked: Mapping[str, Any], recipe: recipes.Recipe, summary: Mapping[str, Any] | None
+) -> None:
+    """Write `README.md` into the model folder. `asked` is the content of `distill.json`."""
+    base = str(asked["model"])
+    head = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text", "tags: [gapbench, vision-opd]"]
+    head += [f"base_model: {base}"] if "revision" in asked else []  # a local folder means nothing to others
+    teacher = f"teacher `{recipe.teacher}`" + (f" ({recipe.ema_rate:g} per step)" if recipe.teacher == "ema" else "")
+    text = [
+        *head, "---", "", f"# {_plain(base)}, distilled from its own evidence crops", "",
+        "Trained with gapbench by on-policy self-distillation (Vision-OPD): the student sees the full image, the "
+        "teacher the evidence crop, and no reference answer is used.", "",
+        f"- data: `{_plain(str(asked['data']['name']))}`, {asked['data']['samples']} questions with evidence",
+        f"- {recipe.steps} steps of {recipe.prompts_per_step} prompts x {recipe.rollouts_per_prompt} rollouts, "
+        f"learning rate {recipe.learning_rate:g}, {recipe.divergence}, {teacher}, anchor share "
+        f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",
+        f"- command: `{_plain(str(asked.get('command', '')))}`", "",
+    ]  # fmt: skip
+    if summary is not None:
+        text += ["## Measured before and after", "", _plain(str(summary["verdict"])), "", *_table(summary), ""]
+    text += ["## Recipe", "", "```yaml", recipes.dump(recipe).rstrip(), "```", ""]
+    folder.joinpath("README.md").write_text("\n".join(text), encoding="utf-8")
+
+
+def _table(summary: Mapping[str, Any]) -> list[str]:
+    rows = ["| benchmark | view | before | after | change [95 %] |", "|---|---|---|---|---|"]
+    for name, bench in summary["benchmarks"].items():
+        for view in ("full", "crop", "gap"):
+            cells = [(bench.get(side) or {}).get(view) for side in ("before", "after", "delta")]
+            if all(cells) and all(cell["estimate"] is not None for cell in cells if cell):
+                before, after, delta = (cell or {} for cell in cells)
+                interval = f" [{100 * delta['ci'][0]:+.1f}, {100 * delta['ci'][1]:+.1f}]" if delta["ci"] else ""
+                rows.append(
+                    f"| {_plain(name)} | {view} | {100 * before['estimate']:.1f} | {100 * after['estimate']:.1f} | "
+                    f"{100 * delta['estimate']:+.1f}{interval} |"
+                )
+    return rows
+
+
+def _plain(text: str) -> str:
+    """Text from outside that can neither end a line nor a cell, nor open HTML."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

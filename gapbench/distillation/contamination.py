@@ -1,0 +1,59 @@
+"""Training pictures that also occur in an evaluation, found by the content of the decoded picture.
+
+    find_shared(pairs, [("signs", samples)])         # {training id: "also in signs (sample id)"}
+
+Limits: equal pixels only. A resized or lossily re-encoded copy is another picture to a hash. A question that stands in
+for an unusable one is not looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from gapbench import images
+from gapbench.distillation.pairs import Pairs
+from gapbench.errors import SampleError
+from gapbench.progress import progress
+from gapbench.types import Sample
+
+
+def find_shared(pairs: Pairs, tested: Sequence[tuple[str, Sequence[Sample]]], quiet: bool = True) -> dict[str, str]:
+    """The training questions whose picture is also one of the evaluation's.
+
+    All that the run would ask are looked at, and all that it asks instead once those found are left out.
+    """
+    seen: dict[str, str] = {}
+    for name, samples in tested:
+        for sample, digest in _hashes(samples, f"pictures of {name}", quiet):
+            seen.setdefault(digest, f"also in {name} (sample {sample.id})")
+    shared: dict[str, str] = {}
+    looked: set[str] = set()
+    while fresh := [s for s in _asked(pairs, shared) if s.id not in looked]:
+        looked |= {s.id for s in fresh}
+        shared |= {s.id: seen[h] for s, h in _hashes(fresh, "training pictures", quiet) if h in seen}
+    return shared
+
+
+def _asked(pairs: Pairs, shared: dict[str, str]) -> list[Sample]:
+    """What the run asks when the shared ones are left out."""
+    if len(shared) == len(pairs.samples):
+        return []
+    return (pairs.without(frozenset(shared)) if shared else pairs).used()
+
+
+def _hashes(samples: Sequence[Sample], label: str, quiet: bool) -> Iterator[tuple[Sample, str]]:
+    """(sample, hash) for every picture that can be decoded; one shared by several samples is decoded once."""
+    known: dict[int, str] = {}
+    with progress(len(samples), 0, f"comparing {label}", quiet, "pictures") as advance:
+        for sample in samples:
+            advance("")
+            source = id(sample.image)
+            if source not in known:
+                try:
+                    picture = images.decode(sample.image)[0]
+                    known[source] = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
+                except SampleError:
+                    known[source] = ""
+            if known[source]:
+                yield sample, known[source]

@@ -1,0 +1,147 @@
+"""What each side sees of one question: the student's picture, the teacher's picture, and the text both are asked.
+
+    pairs = Pairs(catalogue.load("signs:split=train"), recipe)
+    pairs.step(0)                    # the prompts of the first step
+
+Views and regions are those of `gapbench.measure`. The order of the questions, and which of them are anchors, depend on
+the seed and the step alone, so a run can be resumed, or spread over processes, without changing either.
+
+Limits: all samples are held in memory, so their pictures should be paths or functions; the pictures of one step are
+decoded together.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from gapbench.benchmark import Benchmark
+from gapbench.cases import prepare, show
+from gapbench.distillation.recipe import Recipe
+from gapbench.errors import BenchmarkError
+from gapbench.pixels import Pixels
+from gapbench.prompts import prompt
+from gapbench.types import Sample
+from gapbench.views import NEEDS_REGION, parse_policy
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+TRIES = 100
+"""Questions in a row that may be unusable before the data is given up."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prompt of one step; `anchor` says that the student is shown the teacher's picture."""
+
+    key: str
+    student: Image
+    teacher: Image
+    text: str
+    anchor: bool
+
+
+@dataclass
+class Pairs:
+    """The training questions of a benchmark under a recipe; `skipped` maps unusable samples to the reason.
+
+    Raises BenchmarkError if no sample has the evidence that the views need. Answers are never read.
+    """
+
+    benchmark: Benchmark
+    recipe: Recipe
+    limit: int | None = None
+    samples: list[Sample] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.region = self.recipe.region or self.benchmark.card.region
+        found = self.samples or self.benchmark.samples(self.limit)
+        views = {self.recipe.student_view, self.recipe.teacher_view}
+        native = parse_policy(self.region)[0] == "native"
+        usable = [s for s in found if (s.crop_image is not None if native else bool(s.boxes))]
+        self.samples = usable if views & NEEDS_REGION else found
+        if not self.samples:
+            lacking = "a crop of its own" if native else "an evidence box"
+            raise BenchmarkError(
+                f"{self.benchmark.name}: none of its {len(found)} samples has {lacking}, so the views "
+                f"{' and '.join(sorted(views))} cannot be shown with region {self.region!r}. Training data needs "
+                "evidence: give boxes (`bbox` or `bboxes`)."
+            )
+        self.without_evidence = len(found) - len(self.samples)
+        self._order = lru_cache(maxsize=2)(self._shuffled)
+
+    def without(self, dropped: frozenset[str]) -> Pairs:
+        """The same questions without those of these ids."""
+        kept = [s for s in self.samples if s.id not in dropped]
+        if not kept:
+            raise BenchmarkError(f"{self.benchmark.name}: all {len(dropped)} samples were dropped; nothing is left.")
+        return Pairs(self.benchmark, self.recipe, self.limit, kept)
+
+    def used(self) -> list[Sample]:
+        """The samples that the whole run asks, in order of their first use."""
+        total = min(self.recipe.steps * self.recipe.prompts_per_step, len(self.samples))
+        return [self.samples[self._index(position)] for position in range(total)]
+
+    def step(self, step: int, process: int = 0, processes: int = 1) -> list[Pair]:
+        """This process's share of the prompts of a step (0-based): every `processes`-th of them."""
+        size = self.recipe.prompts_per_step
+        rng = random.Random(f"gapbench distill anchors {self.recipe.seed} {step}")
+        anchors = set(rng.sample(range(size), round(self.recipe.anchor_share * size)))
+        return [self._pair(step * size + place, place in anchors) for place in range(process, size, processes)]
+
+    def steps(self, first: int, process: int, processes: int) -> Iterator[list[Pair]]:
+        """The shares of all steps from `first` on."""
+        for step in range(first, self.recipe.steps):
+            yield self.step(step, process, processes)
+
+    def probe(self, count: int) -> list[Pair]:
+        """A fixed set of `count` questions for watching the teacher, those that are asked last."""
+        total = len(self.samples)
+        return [self._pair(position, True) for position in range(total - min(count, total), total)]
+
+    def _index(self, position: int) -> int:
+        epoch, place = divmod(position, len(self.samples))
+        return self._order(epoch)[place]
+
+    def _shuffled(self, epoch: int) -> Sequence[int]:
+        order = list(range(len(self.samples)))
+        random.Random(f"gapbench distill order {self.recipe.seed} {epoch}").shuffle(order)
+        return order
+
+    def _pair(self, position: int, anchor: bool) -> Pair:
+        """The prompt at a position of the endless order; an unusable sample gives its place to the next one."""
+        index = self._index(position)
+        tries = min(TRIES, len(self.samples))
+        for offset in range(tries):
+            sample = self.samples[(index + offset) % len(self.samples)]
+            made = self._make(sample, anchor) if sample.id not in self.skipped else self.skipped[sample.id]
+            if isinstance(made, Pair):
+                return made
+            self.skipped[sample.id] = made
+        raise BenchmarkError(
+            f"{self.benchmark.name}: {tries} samples in a row cannot be shown; the last one: {made} Check the data "
+            f"with `gapbench benchmarks check`."
+        )
+
+    def _make(self, sample: Sample, anchor: bool) -> Pair | str:
+        from PIL import Image as Pillow
+
+        recipe = self.recipe
+        case = prepare(sample, self.region)
+        teacher, error = show(case, recipe.teacher_view)
+        student, other = (teacher, error) if anchor else show(case, recipe.student_view)
+        if teacher is None or student is None:
+            return error or other
+        pixels = Pixels(recipe.min_pixels, recipe.max_pixels)
+        if recipe.teacher_enlarge > 1 and recipe.teacher_view == "crop":
+            size = (round(teacher.width * recipe.teacher_enlarge), round(teacher.height * recipe.teacher_enlarge))
+            teacher = teacher.resize(size, Pillow.Resampling.LANCZOS)
+        teacher = pixels.apply(teacher)
+        text = prompt(sample, self.benchmark.card.prompt)
+        text = f"{text}\n{recipe.hint}" if recipe.hint else text
+        return Pair(sample.id, teacher if anchor else pixels.apply(student), teacher, text, anchor)

@@ -1,0 +1,74 @@
+"""From (picture, prompt) to what a model reads: one left-padded batch through its own chat template and processor.
+
+    chat = make_chat(loaded)
+    inputs = place(chat.batch([(picture, "Which letter?")]), loaded.model)
+
+Shared by the reference engine and by training, so that a model is trained on the very prompts it is measured with.
+Thinking is switched off where the template has a switch for it; text from data cannot become a control token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gapbench.engines.tokens import special_token_escaper
+from gapbench.errors import ModelError
+from gapbench.models import Loaded
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Chat:
+    """How one model is asked. `switches` are the template variables that turn thinking off."""
+
+    processor: Any
+    processor_kwargs: Mapping[str, Any]
+    switches: tuple[str, ...]
+    escape: Callable[[str], str]
+
+    def batch(self, asked: Sequence[tuple[Image | None, str]]) -> Any:
+        """The processor's output for (picture or None, prompt) pairs, one row each, padded on the left."""
+        talks = []
+        for picture, prompt in asked:
+            content: list[dict[str, Any]] = [{"type": "text", "text": self.escape(prompt)}]
+            if picture is not None:
+                content.insert(0, {"type": "image", "image": picture})
+            talks.append([{"role": "user", "content": content}])
+        return self.processor.apply_chat_template(
+            talks,
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True, **self.processor_kwargs},
+            **dict.fromkeys(self.switches, False),
+        )
+
+
+def make_chat(loaded: Loaded, processor_kwargs: Mapping[str, Any] | None = None) -> Chat:
+    """How `loaded` is asked. Raises ModelError if it has no chat template."""
+    processor = loaded.processor
+    template = getattr(processor, "chat_template", None) or processor.tokenizer.chat_template
+    if not template:
+        raise ModelError(
+            f"Model {loaded.name}: it has no chat template, so gapbench cannot know how to ask it. Pass "
+            "--chat-template FILE (jinja), as vLLM takes it."
+        )
+    if not getattr(processor, "chat_template", None):  # Phi-4-multimodal's processor loses it on loading
+        processor.chat_template = template
+    switches = tuple(s for s in ("enable_thinking", "thinking") if re.search(rf"\b{s}\b", str(template)))
+    return Chat(processor, dict(processor_kwargs or {}), switches, special_token_escaper(processor.tokenizer))
+
+
+def place(inputs: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    """A batch on the model's device, pictures in its dtype; labels that some processors add are left out."""
+    placed = {k: v.to(model.device) if hasattr(v, "to") else v for k, v in inputs.items() if k != "labels"}
+    for name, value in placed.items():
+        if getattr(value, "is_floating_point", lambda: False)():
+            placed[name] = value.to(model.dtype)
+    return placed

@@ -1,0 +1,92 @@
+"""Puts the report of a comparison together: `comparison.html` to look at, `comparison.md` to paste.
+
+    write_comparison(Path("runs/x"), summary=summary, runs=runs, steps=steps)
+
+Reads `comparison.json`, the records and the thumbnails of the compared runs. The page has no script at all: everything
+is there and can be folded. It stays under the size limit of the other reports, whatever the runs hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapbench.report import comparison_details as details
+from gapbench.report import comparison_tables as tables
+from gapbench.report.comparison_cases import changed_cases, rendered
+from gapbench.report.comparison_plots import change_plot, curves
+from gapbench.report.comparison_words import hero, sections, terms
+from gapbench.report.overview import MESSAGES
+from gapbench.report.page import asset, environment, write
+from gapbench.report.settings import command_line
+from gapbench.report.summary_tables import benchmarks_of
+from gapbench.report.text import clip
+
+if TYPE_CHECKING:
+    from gapbench.comparison.runs import LoadedRun
+
+LISTED = 12
+"""Fixed and broken questions named in the Markdown, each."""
+
+
+def write_comparison(
+    folder: Path,
+    *,
+    summary: Mapping[str, Any],
+    runs: Sequence[LoadedRun],
+    steps: Sequence[Mapping[str, float | None]] = (),
+    images: bool = True,
+) -> None:
+    """Write `folder/comparison.html` and `folder/comparison.md`.
+
+    `summary` is the content of `comparison.json`, `runs` are the runs in its order, `steps` the training's log as
+    `gapbench.comparison.training.read_steps` gives it. Pictures come from the runs' own `thumbnails` folders and are
+    left out with `images=False`.
+    """
+    html, markdown = environment(html=True), environment(html=False)
+    cases = changed_cases(summary, runs[0], runs[1])
+    page = _content(summary, runs, steps)
+    cards = rendered(summary, cases, runs[:2] if images else (), html.get_template("change.j2"), page["sides"])
+    write(folder / "comparison.html", html.get_template("comparison.html.j2").render(page, cards=cards, images=images))
+    listed = details.listed_cases(summary, cases, page["sides"], LISTED)
+    write(folder / "comparison.md", markdown.get_template("comparison.md.j2").render(page, listed=listed))
+
+
+def _content(
+    summary: Mapping[str, Any], runs: Sequence[LoadedRun], steps: Sequence[Mapping[str, float | None]]
+) -> dict[str, Any]:
+    sides = tuple(clip(run.label, 60) for run in runs[:2])
+    train = summary.get("train")
+    differing, same = details.setting_tables(runs)
+    alerts = [(clip(one["benchmark"], 80), clip(one["text"], 600)) for one in summary["alerts"]]
+    more = [("", f"{len(alerts) - MESSAGES} more warnings are in comparison.json.")] if len(alerts) > MESSAGES else []
+    benchmarks = benchmarks_of(summary)
+    found = {
+        "title": f"{sides[1]} against {sides[0]}",
+        "trained": summary["kind"] == "training",
+        "model": clip(runs[1].model, 200),
+        "sides": sides,
+        "verdict": clip(summary["verdict"], 2_000),
+        "notices": [(clip(n, 80), clip(e["notice"], 1_000)) for n, e in benchmarks.items() if e["notice"]][:MESSAGES],
+        "alerts": [*alerts[:MESSAGES], *more],
+        "hero": hero(summary),
+        "headline_table": tables.headline_table(summary),
+        "change_plot": change_plot(summary, name="change"),
+        "holdout_table": tables.holdout_table(summary),
+        "transition_table": tables.transition_table(summary),
+        "category_tables": details.category_tables(summary),
+        "area_tables": details.area_tables(summary),
+        "runs_table": tables.runs_table(summary) if summary["more"] else None,
+        "more": [(clip(one["label"], 60), clip(one["verdict"], 2_000)) for one in summary["more"]],
+        "train": train,
+        "train_table": details.train_table(train) if train else None,
+        "curves": curves(steps),
+        "identity_table": details.identity_table(summary),
+        "differing_table": differing,
+        "same_table": same,
+        "commands": [(clip(run.label, 60), command_line(run.asked)) for run in runs],
+        "reading": terms(sides, trained=summary["kind"] == "training"),
+        "style": asset("style.css") + asset("comparison.css"),
+    }
+    return {**found, "sections": sections(found)}
