@@ -71,7 +71,11 @@ def run(application: typer.Typer) -> int:
         )
         return 2
     if code == INTERRUPTED:
-        print("gapbench: interrupted. Answers so far are kept; run the same command again to go on.", file=sys.stderr)
+        print(
+            "gapbench: interrupted. Answers and checkpoints so far are kept; run the same command again to go on "
+            "(distill: with --resume).",
+            file=sys.stderr,
+        )
     return code
 
 

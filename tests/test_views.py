@@ -152,6 +152,27 @@ def test_full_is_the_picture_itself() -> None:
     assert VIEWS["full"](picture, None) is picture
 
 
+@settings(deadline=None)
+@given(st.integers(0, 90), st.integers(0, 90), st.integers(1, 60), st.integers(1, 60))
+def test_boxed_is_the_whole_picture_with_a_red_frame_around_the_region(x: int, y: int, w: int, h: int) -> None:
+    picture = Image.new("RGB", (150, 150), "white")
+    shown = np.asarray(VIEWS["boxed"](picture, find_region("union", [(x, y, x + w, y + h)], picture.size)))
+    red = (shown != 255).any(-1)
+    assert (shown[red] == (255, 0, 0)).all()
+    assert red.any() or (x, y, x + w, y + h) == (0, 0, 150, 150)
+    outside, inside = np.ones((150, 150), dtype=bool), np.zeros((150, 150), dtype=bool)
+    outside[max(0, y - 5) : y + h + 5, max(0, x - 5) : x + w + 5] = False
+    inside[y : y + h, x : x + w] = True
+    assert not red[outside | inside].any(), "the frame hides nothing of the region, and 5 px further all is as it was"
+    assert (np.asarray(picture) == 255).all(), "the picture itself is left as it is"
+
+
+def test_boxed_needs_a_box_and_not_only_a_crop() -> None:
+    shipped = find_region("native", [], (10, 10), Image.new("RGB", (3, 3)))
+    with pytest.raises(SampleError, match="boxed"):
+        VIEWS["boxed"](Image.new("RGB", (10, 10)), shipped)
+
+
 def test_a_view_that_needs_a_region_says_so() -> None:
     for name, view in VIEWS.items():
         if name in NEEDS_REGION:

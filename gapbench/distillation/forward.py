@@ -118,27 +118,39 @@ def _read_each(model: Any, inputs: dict[str, Any], ids: Tensor, mask: Tensor, re
 
 def _read_once(model: Any, inputs: dict[str, Any], ids: Tensor, mask: Tensor, answers: int, reading: Reading) -> Tensor:
     """The prompt once, then all its answers on copies of its cache; shape (answers, length, width)."""
-    first, out = _states(model, inputs, 1, reading, use_cache=True)
-    first = first[:, -1:].repeat_interleave(answers, 0)
+    first, cache = read_prompt(model, inputs, answers, reading)
     if ids.shape[1] == 1:
         return first
+    seen = torch.cat([inputs["attention_mask"].repeat_interleave(answers, 0), mask[:, :-1]], 1)
+    return torch.cat([first, read_on(model, cache, seen, ids[:, :-1], reading)], 1)
+
+
+def read_prompt(model: Any, inputs: dict[str, Any], answers: int, reading: Reading) -> tuple[Tensor, Any]:
+    """Each prompt read once, for `answers` answers: the states that predict their first tokens, shape (all answers, 1,
+    width), and a cache with a row for each of them."""
+    first, out = _states(model, inputs, 1, reading, use_cache=True)
+    first = first[:, -1:].repeat_interleave(answers, 0)
     cache = out.past_key_values
     # As a beam search reorders it: all kinds of caches can do that, but not all can `batch_repeat_interleave`.
     cache.reorder_cache(torch.arange(len(first) // answers, device=first.device).repeat_interleave(answers))
     for layer in cache.layers:  # a recurrent state is overwritten in place, unless it counts as new
         if hasattr(layer, "recurrent_states"):
             layer.is_recurrent_states_initialized = dict.fromkeys(layer.recurrent_states, False)
-    more: dict[str, Any] = {
-        "input_ids": ids[:, :-1],
-        "attention_mask": torch.cat([inputs["attention_mask"].repeat_interleave(answers, 0), mask[:, :-1]], 1),
-        "past_key_values": cache,
-    }
+    return first, cache
+
+
+def read_on(model: Any, cache: Any, seen: Tensor, ids: Tensor, reading: Reading) -> Tensor:
+    """States after each of `ids` (answers, length), which go on from a cache; shape (answers, length, width).
+
+    `seen` is the attention mask from the prompt's start to the end of `ids`.
+    """
+    more: dict[str, Any] = {"input_ids": ids, "attention_mask": seen, "past_key_values": cache}
     deltas = next((m.rope_deltas for m in model.modules() if getattr(m, "rope_deltas", None) is not None), None)
     if deltas is not None:  # three-dimensional positions: the models expect to be told, as generation tells them
-        place_ = more["attention_mask"].cumsum(1)[:, -(ids.shape[1] - 1) :] - 1
-        more["position_ids"] = (place_ + deltas.view(-1, 1).repeat_interleave(answers, 0))[None].expand(3, -1, -1)
-    rest, _ = _states(model, more, ids.shape[1] - 1, reading, use_cache=True)
-    return torch.cat([first, rest], 1)
+        place_ = seen.cumsum(1)[:, -ids.shape[1] :] - 1
+        shift = deltas.view(-1, 1).repeat_interleave(len(ids) // deltas.numel(), 0)
+        more["position_ids"] = (place_ + shift)[None].expand(3, -1, -1)
+    return _states(model, more, ids.shape[1], reading, use_cache=True)[0]
 
 
 def _states(model: Any, inputs: dict[str, Any], keep: int, reading: Reading, use_cache: bool) -> tuple[Tensor, Any]:

@@ -19,7 +19,7 @@ def warnings(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Warnings that the lines so far give cause for, by kind."""
     found: dict[str, str] = {}
     early, late = _ends(lines, "divergence")
-    if early is not None and late is not None and late > 1.5 * early:
+    if early is not None and late is not None and late > early + 0.5 * abs(early):
         found["divergence"] = (
             f"teacher and student drift apart: divergence {early:.3g} at the start, {late:.3g} over the last {WINDOW} "
             "steps. Lower learning_rate, or raise anchor_share."

@@ -28,7 +28,7 @@ from torch.distributed.tensor import DTensor
 from gapbench.distillation import checkpoints
 from gapbench.distillation.batches import Micro, pack
 from gapbench.distillation.divergence import Totals, chunked_divergence, sequence_weights
-from gapbench.distillation.forward import head, hidden_states, process
+from gapbench.distillation.forward import Reading, head, hidden_states, process
 from gapbench.distillation.pairs import Pair, Pairs
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, random_key, sample
@@ -42,7 +42,8 @@ LOG = "train.jsonl"
 
 @dataclass(frozen=True)
 class Setup:
-    """What does not change while training. `expand_rollouts`: generation may repeat prompts by itself."""
+    """What does not change while training. `expand_rollouts`: `generate` may repeat prompts by itself; `sampling`: the
+    reading with which rollouts share a prompt, or None."""
 
     recipe: Recipe
     pairs: Pairs
@@ -52,6 +53,7 @@ class Setup:
     optimizer: Any
     folder: Path
     expand_rollouts: bool = True
+    sampling: Reading | None = None
 
 
 def train(setup: Setup, first: int = 0, probe: Sequence[Sequence[int]] = (),
@@ -142,7 +144,15 @@ def roll_out(setup: Setup, pairs: Sequence[Pair], step: int) -> list[list[Rollou
     synced = setup.accelerator.distributed_type == "FSDP"
     with setup.teacher.weights() if teaching else contextlib.nullcontext():
         made: list[list[Rollout]] = role.inside(
-            sample, role.chat, prompts, sampling, role.ends, role.suppressed, setup.expand_rollouts, synced
+            sample,
+            role.chat,
+            prompts,
+            sampling,
+            role.ends,
+            role.suppressed,
+            setup.expand_rollouts,
+            synced,
+            None if synced else setup.sampling,
         )
     return made
 

@@ -31,7 +31,6 @@ from gapbench.distillation.resume import continue_or_refuse, refuse_other_drops
 from gapbench.errors import BenchmarkError
 from gapbench.files import write_json, write_text
 from gapbench.plan import hardware, versions
-from gapbench.types import Sample
 
 if TYPE_CHECKING:
     from gapbench.comparison import Comparison
@@ -100,7 +99,7 @@ def distill(
     asked |= {**session, "command": asked["sessions"][0]["command"]}
 
     if accelerator.is_main_process:
-        shared = _shared(pairs, [(b.name, b.samples(eval_limit)) for b in tested], quiet)
+        shared = _shared(pairs, tested, eval_limit, quiet)
         asked["contamination"] = {"policy": settings.contamination, "shared": shared}
         refuse_other_drops(folder, earlier, asked)
         write_text(folder / "recipe.yaml", recipes.dump(settings))
@@ -154,19 +153,14 @@ def _training_data(data: str, wishes: Mapping[str, Mapping[str, Any]]) -> Benchm
     return plain
 
 
-def _shared(pairs: Pairs, tested: Sequence[tuple[str, Sequence[Sample]]], quiet: bool) -> dict[str, str]:
-    """All questions to drop: without the first ones found others are asked, and these are looked at, too."""
-    shared: dict[str, str] = {}
-    while tested and (found := find_shared(pairs, tested, quiet)):
-        shared |= found
-        if pairs.recipe.contamination == "keep":
-            break
-        if len(found) == len(pairs.samples):
-            raise BenchmarkError(
-                f"{pairs.benchmark.name}: every training question shows a picture that is also in --eval "
-                f"({_first(shared, 1)}). Train on other data, or set contamination=keep and say so."
-            )
-        pairs = pairs.without(frozenset(found))
+def _shared(pairs: Pairs, tested: Sequence[Benchmark], limit: int | None, quiet: bool) -> dict[str, str]:
+    """The training questions that show a picture of the evaluation."""
+    shared = find_shared(pairs, [(b.name, b.samples(limit)) for b in tested], quiet) if tested else {}
+    if len(shared) == len(pairs.samples) and pairs.recipe.contamination == "drop":
+        raise BenchmarkError(
+            f"{pairs.benchmark.name}: every training question shows a picture that is also in --eval "
+            f"({_first(shared, 1)}). Train on other data, or set contamination=keep and say so."
+        )
     return shared
 
 

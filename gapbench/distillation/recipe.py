@@ -217,6 +217,11 @@ def _check_pairs(recipe: Recipe, where: str) -> None:
             f"{where}: teacher={recipe.teacher!r} with teacher_model={recipe.teacher_model!r}. Another model teaches "
             "only where both `teacher: model` and `teacher_model: NAME` are set."
         )
+    if recipe.rollouts_from == "teacher" and recipe.teacher == "model":
+        raise SettingError(
+            f"{where}: rollouts_from='teacher' with teacher='model'. Answers are sampled from the model that is "
+            "trained; off-policy answers can only come from a teacher of its own weights."
+        )
     if recipe.min_pixels and recipe.max_pixels and recipe.min_pixels > recipe.max_pixels:
         raise SettingError(f"{where}: min_pixels={recipe.min_pixels} is more than max_pixels={recipe.max_pixels}.")
     if recipe.micro_batch_tokens <= recipe.max_new_tokens:

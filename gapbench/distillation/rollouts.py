@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from gapbench.distillation.forward import Reading, head, read_on, read_prompt
 from gapbench.engines.chat import Chat, place
 from gapbench.errors import ModelError
 
@@ -74,23 +75,30 @@ def sample(
     suppressed: Sequence[int],
     expand: bool = True,
     synced: bool = False,
+    shared: Reading | None = None,
 ) -> list[list[Rollout]]:
     """Answers to each prompt, as many as it has keys (the same number for all).
 
     `suppressed` tokens (placeholders of pictures) are never drawn. `expand`: a prompt is processed once for all its
     rollouts; else as often as it has rollouts. `synced`: keep all processes generating until the last one is done.
+    `shared`: read a prompt once for all its rollouts, as this reading does; else transformers' `generate` answers.
     Raises ModelError if one prompt alone does not fit into memory, or with `synced` a batch.
     """
     answers: list[list[Rollout]] = [[] for _ in prompts]
+    once = expand or shared is not None
     order = sorted(range(len(prompts)), key=lambda i: _area(prompts[i]))
     waiting = _parts(order, _room(chat, prompts, sampling)) if order else []
     while _anyone(bool(waiting), model, synced):
         # Processes that are done keep the others company with a prompt of theirs: sharded weights need all of them.
         group = waiting.pop(0) if waiting else order[:1]
         asked = [prompts[i] for i in group]
-        inputs = chat.batch([(p.picture, p.text) for p in asked for _ in range(1 if expand else len(p.keys))])
+        inputs = chat.batch([(p.picture, p.text) for p in asked for _ in range(1 if once else len(p.keys))])
+        draw = _Draw(torch.tensor([k for p in asked for k in p.keys], device=model.device), sampling, suppressed)
         try:
-            found = _draw(model, inputs, asked, sampling, ends, suppressed, expand, synced)
+            if shared is not None:
+                rows = _decode(model, place(inputs, model), draw, len(asked[0].keys), ends, shared)
+            else:
+                rows = _generate(model, place(inputs, model), draw, len(asked[0].keys) if expand else 1, ends, synced)
         except torch.OutOfMemoryError as error:
             if len(group) == 1 or synced:
                 raise ModelError(
@@ -101,8 +109,14 @@ def sample(
             torch.cuda.empty_cache()
             waiting[:0] = _parts(group, (len(group) + 1) // 2)
             continue
-        for i, rollouts in zip(group, found, strict=True):
-            answers[i] = rollouts
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        made = [
+            _rollout(row, logps, ends) for row, logps in zip(rows, torch.stack(draw.logps, 1).tolist(), strict=True)
+        ]
+        for place_, i in enumerate(group):
+            n = len(prompts[i].keys)
+            tokens = int(lengths[place_ if once else place_ * n])
+            answers[i] = [replace(r, prompt_tokens=tokens) for r in made[place_ * n : (place_ + 1) * n]]
     return answers
 
 
@@ -133,47 +147,54 @@ def _anyone(waiting: bool, model: Any, synced: bool) -> bool:
     return bool(flag)
 
 
-def _draw(
-    model: Any,
-    inputs: Any,
-    asked: Sequence[Prompt],
-    sampling: Sampling,
-    ends: Sequence[int],
-    suppressed: Sequence[int],
-    expand: bool,
-    synced: bool,
-) -> list[list[Rollout]]:
+def _generate(
+    model: Any, inputs: dict[str, Any], draw: _Draw, repeat: int, ends: Sequence[int], synced: bool
+) -> list[list[int]]:
+    """New token ids of each answer, by transformers' `generate`."""
     from transformers import GenerationConfig, LogitsProcessorList
 
-    n = len(asked[0].keys)
-    keys = torch.tensor([key for p in asked for key in p.keys], device=model.device)
-    draw = _Draw(keys, sampling, suppressed)
     settings = GenerationConfig(
-        max_new_tokens=sampling.max_new_tokens,
+        max_new_tokens=draw.sampling.max_new_tokens,
         do_sample=True,  # transformers repeats a prompt only when it believes that it samples
         top_k=0,
-        num_return_sequences=n if expand else 1,
+        num_return_sequences=repeat,
         eos_token_id=list(ends) or None,
         pad_token_id=model.generation_config.pad_token_id,
     )
     with torch.no_grad():
         out = model.generate(
-            **place(inputs, model),
-            generation_config=settings,
-            logits_processor=LogitsProcessorList([draw]),
-            synced_gpus=synced,
+            **inputs, generation_config=settings, logits_processor=LogitsProcessorList([draw]), synced_gpus=synced
         )
-    length = inputs["input_ids"].shape[1]
-    rows = out[:, length:].tolist()
-    logps = torch.stack(draw.logps, 1).tolist()
-    prompt_tokens = inputs["attention_mask"].sum(1).tolist()
-    made = []
-    for i, (row, logp) in enumerate(zip(rows, logps, strict=True)):
-        stop = next((t + 1 for t, token in enumerate(row) if token in ends), None)
-        kept = len(row) if stop is None else stop
-        tokens = prompt_tokens[i // n if expand else i]
-        made.append(Rollout(tuple(row[:kept]), tuple(logp[:kept]), stop is None, int(tokens)))
-    return [made[i * n : (i + 1) * n] for i in range(len(asked))]
+    rows: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
+    return rows
+
+
+def _decode(
+    model: Any, inputs: dict[str, Any], draw: _Draw, answers: int, ends: Sequence[int], reading: Reading
+) -> list[list[int]]:
+    """The same with every prompt, and its picture, read once for all its answers."""
+    logits = head(model, reading)
+    stops = torch.tensor(list(ends), dtype=torch.long, device=model.device)
+    with torch.no_grad():
+        states, cache = read_prompt(model, inputs, answers, reading)
+        seen = inputs["attention_mask"].repeat_interleave(answers, 0)
+        chosen = draw.choose(logits(states[:, -1]))
+        columns, ended = [chosen], torch.isin(chosen, stops)
+        while len(columns) < draw.sampling.max_new_tokens and not bool(ended.all()):
+            seen = torch.cat([seen, torch.ones_like(seen[:, :1])], 1)
+            states = read_on(model, cache, seen, chosen[:, None], reading)
+            chosen = draw.choose(logits(states[:, -1]))
+            columns.append(chosen)
+            ended |= torch.isin(chosen, stops)
+    rows: list[list[int]] = torch.stack(columns, 1).tolist()
+    return rows
+
+
+def _rollout(row: Sequence[int], logps: Sequence[float], ends: Sequence[int]) -> Rollout:
+    """An answer up to and with its ending token."""
+    stop = next((t + 1 for t, token in enumerate(row) if token in ends), None)
+    kept = len(row) if stop is None else stop
+    return Rollout(tuple(row[:kept]), tuple(logps[:kept]), stop is None, 0)
 
 
 class _Draw:
@@ -184,15 +205,20 @@ class _Draw:
         self.logps: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        chosen = self.choose(scores)[:, None]
+        return torch.full_like(scores, -torch.inf, dtype=torch.float32).scatter_(1, chosen, 0.0)
+
+    def choose(self, scores: Tensor) -> Tensor:
+        """The next token of each row, (rows,), from raw logits (rows, vocabulary)."""
         scores = scores.float()
         logits = scores.clone()
         logits[:, [s for s in self.suppressed if s < logits.shape[1]]] = -torch.inf
         if self.sampling.temperature > 0:
             logits = _nucleus(logits / self.sampling.temperature, self.sampling.top_p)
             logits = logits + gumbel(self.keys, len(self.logps), logits.shape[1])
-        chosen = logits.argmax(-1, keepdim=True)
-        self.logps.append(torch.log_softmax(scores, -1).gather(1, chosen)[:, 0].cpu())
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
+        chosen = logits.argmax(-1)
+        self.logps.append(torch.log_softmax(scores, -1).gather(1, chosen[:, None])[:, 0].cpu())
+        return chosen
 
 
 def _nucleus(logits: Tensor, top_p: float) -> Tensor:

@@ -36,12 +36,14 @@ through the prompt differs by 0.85 and more."""
 
 @dataclass(frozen=True)
 class Finding:
-    """What the check found: the reading to use, whether sampling may repeat prompts by itself, and how well it agrees
-    (the largest difference in log-probability, nats)."""
+    """What the check found: the reading to train with, whether `generate` may repeat prompts by itself, and how well it
+    agrees (the largest difference in log-probability, nats). `sampling` is the reading that rollouts may share a prompt
+    with, or None."""
 
     reading: Reading
     expand_rollouts: bool
     difference: float
+    sampling: Reading | None = None
     refused: tuple[str, ...] = ()
 
 
@@ -82,7 +84,10 @@ def find_reading(role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe, p
             continue
         best, difference = reading, off
         break
-    return Finding(best, _rollouts_expand(role, asked, recipe, best, tolerance), difference, tuple(refused))
+    shared = replace(best, share_prompt=True, expand=True)
+    sampling = shared if recipe.share_prompt and _rollouts_agree(role, asked, recipe, best, tolerance, shared) else None
+    expand = _rollouts_agree(role, asked, recipe, best, tolerance, None)
+    return Finding(best, expand, difference, sampling, tuple(refused))
 
 
 def _readings(recipe: Recipe) -> list[Reading]:
@@ -153,15 +158,17 @@ def _apart(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
     return float(torch.tensor(each).max())  # NaN if any is
 
 
-def _rollouts_expand(
-    role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe, reading: Reading, tolerance: float
-) -> bool:
-    """Whether generation may repeat prompts by itself: two sampled answers each must agree with teacher forcing."""
-    if recipe.rollouts_per_prompt == 1:
+def _rollouts_agree(
+    role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe, reading: Reading, tolerance: float,
+    shared: Reading | None,
+) -> bool:  # fmt: skip
+    """Whether sampling may share a prompt, or repeat it by itself: two answers each must agree with teacher forcing."""
+    if recipe.rollouts_per_prompt == 1 and shared is None:
         return True
     prompts = [Prompt(p, t, (random_key("check", i, 0), random_key("check", i, 1))) for i, (p, t) in enumerate(asked)]
+    sampling = Sampling(TOKENS, recipe.temperature)
     try:
-        made = role.inside(sample, role.chat, prompts, Sampling(TOKENS, recipe.temperature), role.ends, role.suppressed)
+        made = role.inside(sample, role.chat, prompts, sampling, role.ends, role.suppressed, True, False, shared)
     except Exception:
         return False
     groups = [[r.ids for r in rollouts] for rollouts in made]

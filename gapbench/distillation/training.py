@@ -98,7 +98,9 @@ def run(
     precision = {"bf16": "bfloat16", "fp16": "float16"}.get(accelerator.mixed_precision, "float32")
     student, other, found = _checked(student, other, pairs, recipe, precision, say)
     teacher = Teacher(recipe, student, other)
-    setup = loop.Setup(recipe, pairs, accelerator, student, teacher, optimizer, folder, found.expand_rollouts)
+    setup = loop.Setup(
+        recipe, pairs, accelerator, student, teacher, optimizer, folder, found.expand_rollouts, found.sampling
+    )
     first, probe = 0, []
     if start:
         state = checkpoints.restore(start, accelerator, teacher)
@@ -122,6 +124,7 @@ def run(
             "device": str(accelerator.device),
             "parameters_trained": sum(p.numel() for p in teacher.params),
             "selfcheck": {**asdict(found.reading), "expand_rollouts": found.expand_rollouts,
+                          "share_rollouts": found.sampling is not None,
                           "difference": found.difference, "refused": list(found.refused)},
         }
     }  # fmt: skip
@@ -197,7 +200,7 @@ def _write_model(
     draft: Path, whole: Any, recipe: Recipe, state: Mapping[str, Tensor], source: str, generation: Any,
     options: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    from transformers import AutoConfig, AutoProcessor
+    from transformers import AutoConfig, AutoProcessor, GenerationConfig
 
     if recipe.lora:
         whole.save_pretrained(draft.parent / "adapter")
@@ -211,8 +214,9 @@ def _write_model(
     tied = getattr(whole, "all_tied_weights_keys", {})  # converted copies would be saved a second time
     state = {name: t.to("cpu", dtype if t.is_floating_point() else t.dtype)
              for name, t in state.items() if name not in tied}  # fmt: skip
-    whole.generation_config = generation
+    whole.generation_config = GenerationConfig()  # a published one that contradicts itself would not be saved
     whole.save_pretrained(draft, state_dict=state, safe_serialization=True)
+    generation.to_json_file(draft / "generation_config.json")
     published.save_pretrained(draft)  # save_pretrained wrote the dtype of training, for all parts of the model
     AutoProcessor.from_pretrained(source, **options).save_pretrained(draft)
     wishes = Path(source) / "gapbench.json"

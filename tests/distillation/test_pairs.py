@@ -1,0 +1,292 @@
+"""What each side sees: by seed and step alone, from evidence, without ever reading an answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from distillation.small import benchmark, recipe, scene
+from gapbench.benchmark import Benchmark
+from gapbench.distillation.pairs import Pair, Pairs
+from gapbench.errors import BenchmarkError, SampleError
+from gapbench.prompts import prompt
+from gapbench.types import Card, Sample
+from gapbench.views import find_region
+
+SCENES = [scene(i) for i in range(10)]
+
+
+def pairs(samples: list[Sample] | None = None, **changes: Any) -> Pairs:
+    found = SCENES if samples is None else samples
+    return Pairs(benchmark(found), recipe(**{"prompts_per_step": 4, "steps": 5, **changes}))
+
+
+def keys(of: Pairs, steps: range | None = None) -> list[str]:
+    return [p.key for step in steps or range(of.recipe.steps) for p in of.step(step)]
+
+
+def same(one: list[Pair], other: list[Pair]) -> bool:
+    """The same questions, pictures and texts."""
+    if len(one) != len(other):
+        return False
+    return all(
+        (a.key, a.text, a.anchor) == (b.key, b.text, b.anchor)
+        and (a.student.tobytes(), a.teacher.tobytes()) == (b.student.tobytes(), b.teacher.tobytes())
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+# --- the order -----------------------------------------------------------------------------------------------------
+
+
+def test_a_step_is_the_same_whenever_it_is_asked_for() -> None:
+    whole, late = pairs(anchor_share=0.5), pairs(anchor_share=0.5)
+    steps = list(whole.steps(0, 0, 1))
+    assert len(steps) == 5
+    assert same(late.step(3), steps[3])
+    assert all(same(a, b) for a, b in zip(late.steps(2, 0, 1), steps[2:], strict=True))
+
+
+def test_the_seed_decides_the_order() -> None:
+    assert keys(pairs(seed=1)) == keys(pairs(seed=1))
+    assert keys(pairs(seed=1)) != keys(pairs(seed=2))
+
+
+def test_more_steps_change_no_earlier_one() -> None:
+    assert keys(pairs(steps=9), range(5)) == keys(pairs(steps=5))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 30), st.floats(0, 1), st.integers(1, 6))
+def test_the_shares_of_the_processes_make_up_the_step(size: int, step: int, share: float, processes: int) -> None:
+    whole = pairs(prompts_per_step=size, steps=40, anchor_share=share)
+    parts = [whole.step(step, process, processes) for process in range(processes)]
+    dealt: list[Pair | None] = [None] * size
+    for process, part in enumerate(parts):
+        dealt[process::processes] = part
+    assert same([p for p in dealt if p is not None], whole.step(step))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 10), st.integers(1, 10))
+def test_every_epoch_asks_every_question_once(count: int, size: int) -> None:
+    asked = keys(pairs(SCENES[:count], prompts_per_step=size, steps=3 * count))
+    for epoch in range(3 * size):
+        assert sorted(asked[epoch * count : (epoch + 1) * count]) == sorted(f"q{i}" for i in range(count))
+
+
+def test_epochs_are_shuffled_anew() -> None:
+    asked = keys(pairs(steps=10))
+    assert len({tuple(asked[i : i + 10]) for i in range(0, 40, 10)}) == 4
+
+
+@pytest.mark.parametrize(("steps", "used"), [(1, 4), (2, 8), (3, 10), (9, 10)])
+def test_used_are_the_questions_that_the_run_asks(steps: int, used: int) -> None:
+    of = pairs(steps=steps)
+    assert [s.id for s in of.used()] == list(dict.fromkeys(keys(of)))
+    assert len(of.used()) == used
+
+
+# --- views ---------------------------------------------------------------------------------------------------------
+
+
+def pixels(picture: Image.Image) -> Any:
+    return np.asarray(picture)
+
+
+def by_key(of: Pairs) -> dict[str, tuple[Pair, Sample]]:
+    samples = {s.id: s for s in of.samples}
+    return {p.key: (p, samples[p.key]) for step in range(of.recipe.steps) for p in of.step(step)}
+
+
+def region(sample: Sample, policy: str = "padded:factor=1.1") -> Image.Image:
+    box = find_region(policy, sample.boxes, sample.image.size).box
+    assert box is not None
+    crop: Image.Image = sample.image.crop(box)
+    return crop
+
+
+def test_the_student_sees_the_picture_and_the_teacher_its_enlarged_evidence() -> None:
+    found = by_key(pairs())
+    assert len(found) == 10
+    for pair, sample in found.values():
+        assert (pixels(pair.student) == pixels(sample.image)).all()
+        crop = region(sample)
+        assert pair.teacher.size == (2 * crop.width, 2 * crop.height)
+        expected = crop.resize(pair.teacher.size, Image.Resampling.LANCZOS)
+        assert (pixels(pair.teacher) == pixels(expected)).all()
+        assert not pair.anchor
+
+
+@pytest.mark.parametrize(("factor", "size"), [(1.0, (25, 31)), (1.5, (38, 46)), (3.0, (75, 93))])
+def test_the_teachers_crop_is_enlarged_in_width_and_height(factor: float, size: tuple[int, int]) -> None:
+    sample = replace(SCENES[0], boxes=((10, 10, 35, 41),))
+    found = pairs([sample], region="union", teacher_enlarge=factor).step(0)[0]
+    assert found.teacher.size == size
+
+
+def test_only_a_crop_is_enlarged() -> None:
+    pair, sample = by_key(pairs(teacher_view="full"))["q3"]
+    assert pair.teacher.size == sample.image.size
+
+
+def test_bounds_on_pixels_hold_on_both_sides_after_enlarging() -> None:
+    for pair, _ in by_key(pairs(min_pixels=4000, max_pixels=6000)).values():
+        for picture in (pair.student, pair.teacher):
+            assert 4000 <= picture.width * picture.height <= 6000
+
+
+def test_the_released_student_sees_a_frame_around_the_region() -> None:
+    for pair, sample in by_key(pairs(student_view="boxed")).values():
+        changed = (pixels(pair.student) != pixels(sample.image)).any(-1)
+        assert changed.any()
+        assert (pixels(pair.student)[changed] == (255, 0, 0)).all()
+        assert pair.teacher.size < pair.student.size or pair.teacher.size != pair.student.size
+
+
+def test_the_region_is_the_recipes_or_else_the_benchmarks() -> None:
+    assert pairs(region="").region == "padded"
+    assert pairs(region="union").region == "union"
+    assert Pairs(benchmark(SCENES, region="union"), recipe(region="")).region == "union"
+
+
+def test_a_crop_that_the_benchmark_ships_is_shown_where_asked_for() -> None:
+    shipped = Image.new("RGB", (9, 7), "red")
+    samples = [replace(SCENES[0], crop_image=shipped, boxes=()), SCENES[1]]
+    of = pairs(samples, region="native", teacher_enlarge=1.0)
+    assert [s.id for s in of.samples] == ["q0"]
+    assert (pixels(of.step(0)[0].teacher) == pixels(shipped)).all()
+
+
+# --- anchors -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.1, 1), (0.25, 2), (0.5, 4), (1.0, 8)])
+def test_the_share_of_anchors_is_exact_in_every_step(share: float, count: int) -> None:
+    of = pairs(anchor_share=share, prompts_per_step=8)
+    for step in range(5):
+        assert sum(p.anchor for p in of.step(step)) == count
+
+
+def test_an_anchor_shows_the_student_what_the_teacher_sees() -> None:
+    for pair, sample in by_key(pairs(anchor_share=0.5, steps=9)).values():
+        shown = pair.teacher if pair.anchor else sample.image
+        assert (pixels(pair.student) == pixels(shown)).all()
+
+
+def test_anchors_take_turns() -> None:
+    of = pairs(anchor_share=0.25, prompts_per_step=8, steps=20)
+    places = Counter(place for step in range(20) for place, p in enumerate(of.step(step)) if p.anchor)
+    assert len(places) == 8
+
+
+# --- text ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_text_is_the_prompt_that_is_measured_with_and_the_hint_for_both_sides() -> None:
+    plain, hinted = by_key(pairs()), by_key(pairs(hint="Look inside the red box."))
+    for key, (pair, sample) in plain.items():
+        assert pair.text == prompt(sample)
+        assert hinted[key][0].text == f"{pair.text}\nLook inside the red box."
+
+
+def test_a_benchmarks_own_template_is_used() -> None:
+    card = Card(name="b", title="B", source="here", licence="own", prompt="Q: {question}")
+    of = Pairs(Benchmark("b", card, lambda: SCENES), recipe())
+    assert all(pair.text == f"Q: {sample.question}" for pair, sample in by_key(of).values())
+
+
+class Sealed(Sample):
+    """A question whose answers must not be read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "answers":
+            raise AssertionError("an answer was read")
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("view", ["full", "boxed"])
+def test_answers_are_never_read(view: str) -> None:
+    sealed = [Sealed(**{f.name: getattr(s, f.name) for f in fields(s)}) for s in SCENES]
+    removed = [replace(s, answers=()) for s in SCENES]
+    settings_ = recipe(student_view=view, prompts_per_step=4, steps=5, anchor_share=0.25)
+    known = Pairs(benchmark(SCENES), settings_)
+    for other in (Pairs(benchmark(SCENES), settings_, samples=sealed), Pairs(benchmark(removed), settings_)):
+        assert all(same(other.step(step), known.step(step)) for step in range(5))
+        assert same(other.probe(3), known.probe(3))
+
+
+# --- the probe -----------------------------------------------------------------------------------------------------
+
+
+def test_the_probe_is_what_is_asked_last_and_shows_the_teachers_view() -> None:
+    of = pairs(steps=1)
+    probe = of.probe(3)
+    assert not {p.key for p in probe} & set(keys(of))
+    assert all(p.student is p.teacher for p in probe)
+    assert [p.key for p in of.probe(3)] == [p.key for p in probe]
+    assert len(of.probe(99)) == 10
+
+
+# --- questions that cannot be asked --------------------------------------------------------------------------------
+
+
+def broken(number: int) -> Sample:
+    def fails() -> Any:
+        raise SampleError(f"picture {number} is lost")
+
+    return replace(SCENES[number], image=fails)
+
+
+def test_an_unusable_question_gives_its_place_to_another_and_is_kept_with_its_reason() -> None:
+    samples = [broken(i) if i in (2, 5) else s for i, s in enumerate(SCENES)]
+    samples[7] = replace(SCENES[7], boxes=((9000, 9000, 9001, 9001),))
+    of = pairs(samples)
+    asked = keys(of)
+    assert len(asked) == 20
+    assert not {"q2", "q5", "q7"} & set(asked)
+    assert set(of.skipped) == {"q2", "q5", "q7"}
+    assert of.skipped["q2"] == "picture 2 is lost"
+    assert "box" in of.skipped["q7"]
+    assert keys(pairs(samples)) == asked
+
+
+def test_data_of_which_nothing_can_be_shown_is_given_up() -> None:
+    with pytest.raises(BenchmarkError, match=r"patches: 3 samples in a row cannot be shown; the last one: picture"):
+        pairs([broken(i) for i in range(3)]).step(0)
+
+
+def test_questions_without_evidence_are_left_out_and_counted() -> None:
+    samples = [replace(s, boxes=()) if i % 2 else s for i, s in enumerate(SCENES)]
+    of = pairs(samples)
+    assert [s.id for s in of.samples] == ["q0", "q2", "q4", "q6", "q8"]
+    assert of.without_evidence == 5
+    everything = pairs(samples, teacher_view="full")
+    assert (len(everything.samples), everything.without_evidence) == (10, 0)
+
+
+@pytest.mark.parametrize(("region", "lacking"), [("padded", "an evidence box"), ("native", "a crop of its own")])
+def test_data_without_evidence_is_refused(region: str, lacking: str) -> None:
+    bare = [replace(s, boxes=()) for s in SCENES]
+    with pytest.raises(BenchmarkError, match=rf"patches: none of its 10 samples has {lacking}.*give boxes"):
+        pairs(bare, region=region)
+
+
+def test_dropped_questions_are_not_asked() -> None:
+    rest = pairs().without(frozenset({"q1", "q4"}))
+    assert sorted(set(keys(rest))) == ["q0", "q2", "q3", "q5", "q6", "q7", "q8", "q9"]
+    with pytest.raises(BenchmarkError, match="all 10 samples were dropped"):
+        pairs().without(frozenset(f"q{i}" for i in range(10)))
+
+
+def test_the_limit_takes_the_first_questions() -> None:
+    of = Pairs(benchmark(SCENES), recipe(), limit=3)
+    assert [s.id for s in of.samples] == ["q0", "q1", "q2"]

@@ -1,0 +1,191 @@
+"""A recipe says what will be done: every key known, every value in range, written out in full and read back alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gapbench.distillation.divergence import Divergence
+from gapbench.distillation.recipe import FOLDER, Recipe, dump, load, make, names
+from gapbench.errors import GapbenchError, SettingError
+
+# --- the recipes that come with gapbench ---------------------------------------------------------------------------
+
+
+def test_the_recipes_are_there() -> None:
+    assert {"demo", "lora-1gpu", "vision-opd"} <= set(names())
+    assert names() == sorted(p.stem for p in FOLDER.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_recipe_loads_and_survives_being_written_out(name: str, tmp_path: Path) -> None:
+    recipe = load(name)
+    written = tmp_path / "recipe.yaml"
+    written.write_text(dump(recipe), encoding="utf-8")
+    assert load(written) == recipe
+    assert set(yaml.safe_load(dump(recipe))) == set(Recipe.model_fields), "fully resolved"
+
+
+def test_vision_opd_is_the_papers() -> None:
+    recipe = load("vision-opd")
+    said = {
+        "student_view": "full", "teacher_view": "crop", "teacher_enlarge": 2.0, "anchor_share": 0.0, "hint": "",
+        "prompts_per_step": 96, "rollouts_per_prompt": 8, "rollouts_from": "student", "max_new_tokens": 1024,
+        "temperature": 1.0, "top_p": 1.0,
+        "divergence": "jsd", "mixture": 0.5, "support": "student", "top_k": 100, "tail": True,
+        "aggregation": "sequence",
+        "teacher": "ema", "ema_rate": 0.05,
+        "learning_rate": 2e-6, "warmup_steps": 10, "steps": 65, "schedule": "constant",
+        "lora": False, "freeze_vision": False,
+    }  # fmt: skip
+    assert {key: getattr(recipe, key) for key in said} == said
+    assert {key: getattr(Recipe(), key) for key in said} == said, "the defaults are the paper's, too"
+    assert recipe.region.startswith("padded")
+
+
+def test_the_divergence_is_that_of_the_settings() -> None:
+    changed = load("vision-opd", ["divergence=forward_kl", "support=union", "top_k=7", "tail=false", "mixture=0.25",
+                                  "loss_temperature=2"])  # fmt: skip
+    assert changed.loss == Divergence("forward_kl", 0.25, "union", 7, False, 2.0)
+
+
+def test_one_gpu_scales_what_is_counted_in_steps_with_the_batch() -> None:
+    paper, small = load("vision-opd"), load("lora-1gpu")
+    times = paper.prompts_per_step * paper.rollouts_per_prompt / (small.prompts_per_step * small.rollouts_per_prompt)
+    assert small.lora
+    assert small.steps == paper.steps * times
+    assert small.warmup_steps == paper.warmup_steps * times
+    assert (1 - small.ema_rate) ** times == pytest.approx(1 - paper.ema_rate, abs=1e-3)
+
+
+# --- values as people write them -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("learning_rate=2e-6", "learning_rate", 2e-6),  # text to YAML 1.1
+        ("steps=3e1", "steps", 30),
+        ("max_pixels=1e6", "max_pixels", 1_000_000),
+        ("max_pixels=null", "max_pixels", None),
+        ("precision=no", "precision", "no"),  # false to YAML 1.1
+        ("lora=true", "lora", True),
+        ("hint=Only consider: the red box, no more.", "hint", "Only consider: the red box, no more."),
+        ("hint=", "hint", ""),
+        ("hint=no", "hint", "no"),
+        ("hint=a: b: c", "hint", "a: b: c"),
+        ("hint='quoted'", "hint", "quoted"),
+        ("trackers=wandb", "trackers", ("wandb",)),
+        ("trackers=[tensorboard, trackio]", "trackers", ("tensorboard", "trackio")),
+        ("lora_targets=[q_proj, v_proj]", "lora_targets", ("q_proj", "v_proj")),
+        ("processor={do_resize: false}", "processor", {"do_resize": False}),
+        (" steps = 7", "steps", 7),
+    ],
+)
+def test_an_override_means_what_it_says(override: str, key: str, value: Any) -> None:
+    assert getattr(load("vision-opd", [override]), key) == value
+
+
+def test_a_file_is_read_as_overrides_are(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("learning_rate: 2e-6\nprecision: no\ntrackers: wandb\n", encoding="utf-8")
+    recipe = load(path, ["steps=3"])
+    assert (recipe.learning_rate, recipe.precision, recipe.trackers, recipe.steps) == (2e-6, "no", ("wandb",), 3)
+    path.write_text("", encoding="utf-8")
+    assert load(path) == Recipe()
+
+
+def test_the_last_override_wins() -> None:
+    assert load("demo", ["steps=3", "steps=4"]).steps == 4
+
+
+# --- what is refused -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("stepz", "steps"), ("learning_rat", "learning_rate"), ("ema", "ema_rate"), ("rollout_token", "rollout_tokens")],
+)
+def test_an_unknown_key_is_named_with_the_nearest(key: str, near: str) -> None:
+    with pytest.raises(SettingError, match=rf"demo.yaml: unknown key '{key}'. Did you mean '{near}'"):
+        load("demo", [f"{key}=1"])
+
+
+def test_keys_that_are_not_text_are_unknown() -> None:
+    with pytest.raises(SettingError, match="unknown key 7"):
+        make({7: 1})  # type: ignore[dict-item]
+
+
+OUT_OF_RANGE = {
+    "anchor_share": (-0.1, 1.1), "teacher_enlarge": (0.5, 17), "min_pixels": (0,), "max_pixels": (0,),
+    "prompts_per_step": (0,), "rollouts_per_prompt": (0,), "rollouts_from": ("judge",), "max_new_tokens": (0,),
+    "temperature": (0, -1, float("inf"), float("nan")), "top_p": (0, 1.1),
+    "divergence": ("kl",), "mixture": (0, 1), "support": ("top",), "top_k": (0,), "loss_temperature": (0,),
+    "aggregation": ("mean",),
+    "teacher": ("emma",), "ema_rate": (0, 1.5), "trust_region": (-1, 2), "copy_every": (0,),
+    "steps": (0, 2.5, "many"), "learning_rate": (0, -1e-6, "fast"), "warmup_steps": (-1,), "schedule": ("step",),
+    "weight_decay": (-1,), "beta1": (1,), "beta2": (1,), "max_grad_norm": (0,),
+    "lora": ("maybe",), "lora_rank": (0,), "lora_alpha": (0,),
+    "precision": ("fp8",), "micro_batch_tokens": (0,), "rollout_tokens": (0,), "chunk_tokens": (0,),
+    "save_every": (0,), "keep_checkpoints": (0,), "probe_every": (-1,), "contamination": ("ignore",),
+    "trackers": ("mlflow", ["mlflow"]), "processor": ("fast",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in OUT_OF_RANGE.items() for v in values])
+def test_a_value_out_of_range_is_named_with_what_was_expected(key: str, value: Any) -> None:
+    with pytest.raises(SettingError, match=rf"^Mine: {key}=.* is out of range\. Input should be"):
+        make({key: value}, "Mine")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"student_view": "ful"}, "student_view='ful' is unknown. Expected one of full, crop, boxed"),
+        ({"teacher_view": "zoom"}, "teacher_view='zoom' is unknown"),
+        ({"region": "padde"}, "Region policy 'padde' is unknown"),
+        ({"region": "padded:factor=0.5"}, "factor must be at least 1"),
+        ({"teacher": "model"}, "teacher='model' with teacher_model=''"),
+        ({"teacher_model": "some/model"}, "teacher='ema' with teacher_model='some/model'"),
+        ({"min_pixels": 100, "max_pixels": 99}, "min_pixels=100 is more than max_pixels=99"),
+        ({"micro_batch_tokens": 64, "max_new_tokens": 64}, "holds not even one answer of max_new_tokens=64"),
+    ],
+)
+def test_settings_that_cannot_go_together_are_named(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingError, match=says.replace("(", r"\(")):
+        make(values)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [("steps", "expected key=value"), ("=3", "expected key=value"), ("steps=[1", r"steps=\[1: .* is not a YAML value")],
+)
+def test_an_override_that_is_none_is_refused(override: str, says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        load("demo", [override])
+
+
+def test_a_recipe_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"--recipe vision-opt: unknown\. Did you mean vision-opd.*demo, lora-1gpu"):
+        load("vision-opt")
+    with pytest.raises(SettingError, match=r"gone\.yaml: file not found"):
+        load(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"steps: [1", "cannot be read as YAML"), (b"- steps", "found list"), (b"\xff\xfe\x00", "cannot be read as YAML")],
+)
+def test_a_file_that_is_no_recipe_is_refused(content: bytes, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(GapbenchError, match=says):
+        load(path)
+
+
+def test_a_recipe_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Recipe().steps = 3  # type: ignore[misc]
