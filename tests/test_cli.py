@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -86,6 +87,13 @@ def test_measure_report_and_score_end_to_end(tiny: Callable[[str], Path], mine: 
     assert "data:image/jpeg" in (out / "report.html").read_text()
     assert gapbench("report", out, "--no-images").returncode == 0
     assert "data:image" not in (out / "report.html").read_text()
+
+    again = shutil.copytree(out, tmp_path / "again")
+    compared = gapbench("compare", out, again, "--out", tmp_path / "compared")
+    assert compared.returncode == 0, compared.stderr
+    assert "not shown" in compared.stdout, "a run does not differ from itself"
+    assert json.loads((tmp_path / "compared" / "comparison.json").read_text())["benchmarks"]["mine"]["fixed"] == 0
+    refused(gapbench("compare", out, "--out", tmp_path / "alone"), "at least two", "BEFORE and AFTER")
 
 
 def test_a_full_view_run_needs_no_boxes(tiny: Callable[[str], Path], mine: Path, tmp_path: Path) -> None:

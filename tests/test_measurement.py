@@ -249,6 +249,23 @@ def test_a_benchmark_without_any_evidence_is_refused_for_the_crop(measure: Measu
     assert measure(views=("full",)).summary["benchmarks"]["mine"]["gap"] is None
 
 
+def test_a_hold_out_without_evidence_is_asked_in_the_full_view_beside_others(
+    measure: Measure, mine: Path, tmp_path: Path
+) -> None:
+    plain = write_benchmark(tmp_path / "other", questions=4).rename(tmp_path / "other" / "plain.jsonl")
+    for line in range(4):
+        edit(plain, line, bbox=None, bbox_format=None)
+    run = measure(benchmarks=[str(mine), str(plain)])
+    assert Counter((b, v) for b, _, v, _ in keys(run)) == {
+        ("mine", "full"): 12,
+        ("mine", "crop"): 12,
+        ("plain", "full"): 4,
+    }
+    assert run.summary["benchmarks"]["plain"]["gap"] is None
+    with pytest.raises(BenchmarkError, match=r"plain: none of its 4 samples.*--views full"):
+        measure(benchmarks=[str(mine), str(plain)], views=("crop",), out=tmp_path / "crops")
+
+
 def test_repairs_of_boxes_are_counted(measure: Measure, mine: Path) -> None:
     edit(mine, 0, bbox=[34, 78, 10, 60])
     edit(mine, 2, bbox=[100, 60, 141, 80])

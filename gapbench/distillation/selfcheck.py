@@ -91,7 +91,8 @@ def find_reading(role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe, p
 
 
 def _readings(recipe: Recipe) -> list[Reading]:
-    shared = recipe.share_prompt and not recipe.gradient_checkpointing  # checkpointing keeps no cache
+    # Checkpointing keeps no cache, and a prompt with one answer is read once anyway.
+    shared = recipe.share_prompt and not recipe.gradient_checkpointing and recipe.rollouts_per_prompt > 1
     wanted = [Reading(share, split, expand) for share in (True, False) for split in (True, False)
               for expand in (True, False)]  # fmt: skip
     # A shared prompt is read once, so nothing is left to expand.

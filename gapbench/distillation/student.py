@@ -38,7 +38,12 @@ class Inside(torch.nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self._no_split_modules = getattr(model, "_no_split_modules", None)
+        found = {type(module).__name__ for module in model.modules()}  # some name classes that they have no use for
+        self._no_split_modules = sorted(found.intersection(getattr(model, "_no_split_modules", None) or ()))
+
+    def tie_weights(self) -> None:
+        """Accelerate takes tied weights apart when it shards them, and then asks for this."""
+        self.model.tie_weights()
 
     def forward(self, function: Callable[..., Any], *args: Any) -> Any:
         """function(model, *args)"""

@@ -48,9 +48,11 @@ class Teacher:
     def __init__(self, recipe: Recipe, student: Role, other: Role | None = None) -> None:
         self.recipe, self.student = recipe, student
         self.role = other or student
+        _reshard(student.inside)
         self.params = [p for p in student.model.parameters() if p.requires_grad]
         self.averages = [p.detach().clone() for p in self.params] if recipe.teacher in AVERAGED else []
         self.pairs = list(zip(self.averages, self.params, strict=True)) if self.averages else []
+        self.projection = dict(self.role.model.get_output_embeddings().named_parameters())
         if other is not None:
             check_vocabulary(student, other)
 
@@ -97,7 +99,7 @@ class Teacher:
         projection = self.role.model.get_output_embeddings()
         trained = {
             name: next(_whole(a) for a, q in self.pairs if q is p)
-            for name, p in projection.named_parameters()
+            for name, p in self.projection.items()
             if any(q is p for q in self.params)
         }
         if not trained:
@@ -154,9 +156,8 @@ class Teacher:
                     average.copy_(held)
             else:
                 param.data, average.data = average.data, param.data
-        for module in self.student.inside.modules() if self.pairs else ():
-            if isinstance(module, FSDPModule):  # what it gathered before the exchange must not be used after it
-                module.reshard()
+        if self.pairs:
+            _reshard(self.student.inside)
 
 
 def check_vocabulary(student: Role, teacher: Role) -> None:
@@ -171,6 +172,13 @@ def check_vocabulary(student: Role, teacher: Role) -> None:
         f"the first is {token!r} (id {ours.get(token)} here, {theirs.get(token)} there). Token by token, only models "
         "of one vocabulary can be compared: choose a teacher of the same family."
     )
+
+
+def _reshard(inside: Any) -> None:
+    """Let FSDP drop the weights that it gathered: they may be old, and are not those that the optimizer moves."""
+    for module in inside.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def _cut(logits: Tensor, size: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -148,7 +149,12 @@ def _load(
 def _other_teacher(recipe: Recipe, accelerator: Any, revision: str | None, trust_remote_code: bool) -> Role | None:
     if recipe.teacher != "model":
         return None
-    loaded = _load(recipe.teacher_model, recipe, accelerator, None, trust_remote_code, trained=False)
+    wish = os.environ.pop("FSDP_CPU_RAM_EFFICIENT_LOADING", None)  # weights for the first process alone
+    try:
+        loaded = _load(recipe.teacher_model, recipe, accelerator, None, trust_remote_code, trained=False)
+    finally:
+        if wish is not None:
+            os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = wish
     return make_role(loaded, recipe, trained=False)
 
 
