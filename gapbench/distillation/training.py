@@ -46,7 +46,7 @@ def make_accelerator(recipe: Recipe, folder: Path) -> Any:
     from accelerate.tracking import get_available_trackers
     from accelerate.utils import set_seed
 
-    lacking = [name for name in recipe.trackers if name not in get_available_trackers()]
+    lacking = sorted(set(recipe.trackers).difference(map(str, get_available_trackers())))
     if lacking:  # accelerate itself leaves it out without a word
         raise SettingError(
             f"trackers: the package {lacking[0]} is not installed. pip install {lacking[0]}, or omit it."

@@ -1,0 +1,115 @@
+"""One step after the other: what may change speed changes no weight, and a loss that is no number ends the training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import write_benchmark
+
+from distillation.trainings import apart, same, steps, train
+from gapbench.distillation import loop
+from gapbench.distillation.checkpoints import newest
+from gapbench.distillation.recipe import make
+from gapbench.errors import ModelError
+
+Tiny = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_benchmark(tmp_path_factory.mktemp("data"), questions=12)
+
+
+@pytest.fixture(scope="module")
+def one(tiny: Tiny, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four steps, each in one micro-batch."""
+    out = tmp_path_factory.mktemp("one") / "out"
+    train(tiny("qwen3_vl"), data, out, "micro_batch_tokens=100000")
+    return out
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("micro_batch_tokens=6",),  # one answer at a time
+        ("micro_batch_tokens=300",),
+        ("micro_batch_tokens=300", "share_prompt=false"),
+        ("micro_batch_tokens=300", "gradient_checkpointing=true"),
+        ("chunk_tokens=1", "rollout_tokens=1"),
+    ],
+    ids=lambda s: " ".join(s),
+)
+def test_how_a_step_is_cut_up_changes_no_weight(
+    tiny: Tiny, data: Path, one: Path, tmp_path: Path, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    pack = loop.pack
+    monkeypatch.setattr(loop, "pack", lambda *a, **k: made.append(len(found := pack(*a, **k))) or found)
+    train(tiny("qwen3_vl"), data, tmp_path, "micro_batch_tokens=100000", *settings)
+    if settings[0].startswith("micro"):
+        assert max(made) > 1, "it was not cut up"
+    assert apart(tmp_path / "model", one / "model") < 1e-5
+    assert apart(one / "model", tiny("qwen3_vl")) > 5e-4
+    for ours, theirs in zip(steps(tmp_path), steps(one), strict=True):
+        numbers = [{k: v for k, v in line.items() if isinstance(v, float)} for line in (ours, theirs)]
+        assert numbers[0] == pytest.approx(numbers[1], rel=1e-3, abs=1e-5)
+
+
+def test_the_seed_decides_everything(tiny: Tiny, data: Path, one: Path, tmp_path: Path) -> None:
+    train(tiny("qwen3_vl"), data, tmp_path / "again", "micro_batch_tokens=100000")
+    same(tmp_path / "again", one)
+    train(tiny("qwen3_vl"), data, tmp_path / "other", "micro_batch_tokens=100000", "seed=1")
+    assert apart(tmp_path / "other" / "model", one / "model") > 5e-4
+
+
+def test_every_step_says_how_it_went(one: Path) -> None:
+    lines = steps(one, without=frozenset())
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    for line in lines:
+        assert 0 < line["divergence"] < math.log(2)
+        assert line["loss"] == pytest.approx(line["divergence"], rel=1e-4)  # no answer ends early: all count the same
+        assert 0 < line["entropy"] < math.log(480)
+        assert line["logp_gap"] < 1e-5
+        assert line["mean_length"] == 5
+        assert line["truncated"] == 1
+        assert line["grad_norm"] > 0
+        assert line["teacher_moved"] is True
+        assert line["memory_gib"] > 0.1
+        assert line["tokens_per_second"] * line["seconds"] == pytest.approx(4 * 2 * 5, rel=0.01)
+    distances = [line["ema_distance"] for line in lines]
+    assert distances == sorted(distances)
+    assert distances[0] > 0
+    probed = [line["step"] for line in lines if line["probe_confidence"] is not None]
+    assert probed == [2, 4]
+
+
+def test_the_learning_rate_warms_up_and_then_follows_its_schedule() -> None:
+    def rates(schedule: str) -> list[float]:
+        recipe = make({"steps": 6, "warmup_steps": 2, "schedule": schedule})
+        return [loop.rate(recipe, step) for step in range(6)]
+
+    assert rates("constant") == [0.5, 1, 1, 1, 1, 1]
+    assert rates("linear") == pytest.approx([0.5, 1, 1, 0.75, 0.5, 0.25])
+    assert rates("cosine") == pytest.approx([0.5, 1, 1, 0.853553, 0.5, 0.146447], abs=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e8, 1e30])  # finite weights that make no finite loss, and weights past float32
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
+    tiny: Tiny, data: Path, one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    """The learning rate runs away in the third step."""
+    rate = loop.rate
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "rate", lambda recipe, step: rate(recipe, step) * (factor if step >= 2 else 1))
+        with pytest.raises(ModelError, match=r"Step [34]: .*finite.* The last good checkpoint is .*step-2\. Lower"):
+            train(tiny("qwen3_vl"), data, tmp_path, "micro_batch_tokens=100000")
+    found = newest(tmp_path / "checkpoints")
+    assert found is not None
+    assert found.name == "step-2"
+    assert not (tmp_path / "model").exists()
+    assert all(math.isfinite(v) for line in steps(tmp_path) for v in line.values() if isinstance(v, float))
+    train(tiny("qwen3_vl"), data, tmp_path, "micro_batch_tokens=100000", resume=True)
+    same(tmp_path, one)
