@@ -17,8 +17,8 @@ CARD = Card(
     notice=(
         "The scenes of signs are drawn. The gap of the embedded model glance on them exists by construction: it was "
         "trained to recognise small signs, and its training ended before it had learned to answer from full scenes. "
-        "It is asked for letters and shapes only: for colours it is at chance in full scenes, and what is at chance "
-        "cannot be taught by self-distillation. It shows that the instrument works and stands for nothing else."
+        "It is asked for letters and shapes only: for colours it is at chance in full scenes, and stayed there when "
+        "distilled. It shows that the instrument works and stands for nothing else."
     ),
     expected={"samples": 1000},
     traps=(

@@ -27,12 +27,14 @@ def test_the_wheel_holds_catalogue_model_templates_and_types(wheel: Path) -> Non
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in (
         "gapbench/_shipped/benchmarks/signs.py",
+        "gapbench/_shipped/distill/vision-opd.yaml",
+        "gapbench/report/templates/comparison.html.j2",
         "gapbench/glance/model/model.safetensors",
         "gapbench/report/templates/html.j2",
         "gapbench/py.typed",
     ):
         assert name in names
-    assert not [n for n in names if n.startswith(("tests/", "benchmarks/"))]
+    assert not [n for n in names if n.startswith(("tests/", "benchmarks/", "distill/"))]
 
 
 @pytest.mark.slow
@@ -50,7 +52,8 @@ def test_an_installed_wheel_measures_like_a_checkout(wheel: Path, tmp_path: Path
     # Only third-party packages are lent: an editable gapbench is found by a .pth file, which this path does not read.
     here = next(p for p in sys.path if p.endswith("site-packages"))
     environment = {**os.environ, "PYTHONPATH": here}
-    code = "import gapbench, gapbench.catalogue as c; print(gapbench.__file__, c.FOLDER, c.names())"
+    code = "import gapbench, gapbench.catalogue as c, gapbench.distillation.recipe as r; "
+    code += "print(gapbench.__file__, c.FOLDER, c.names(), r.load('demo').steps)"
     shown = subprocess.run(
         [python, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )

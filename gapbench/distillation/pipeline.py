@@ -28,7 +28,7 @@ from gapbench.distillation.card import write_card
 from gapbench.distillation.contamination import find_shared
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.resume import continue_or_refuse, refuse_other_drops
-from gapbench.errors import BenchmarkError
+from gapbench.errors import BenchmarkError, SettingError
 from gapbench.files import write_json, write_text
 from gapbench.plan import hardware, versions
 
@@ -69,6 +69,9 @@ def distill(
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy.
     """
+    for name, count in (("--limit", limit), ("--eval-limit", eval_limit)):
+        if count is not None and count < 1:
+            raise SettingError(f"{name} {count}: expected at least 1.")
     settings = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     folder = Path(out)
     evals = [eval] if isinstance(eval, str) else list(eval)

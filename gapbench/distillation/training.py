@@ -72,7 +72,7 @@ def make_accelerator(recipe: Recipe, folder: Path) -> Any:
         )
     if recipe.lora and accelerator.distributed_type == "FSDP":
         raise SettingError("lora: not with FSDP. Launch with DDP (accelerate launch --multi_gpu); adapters are small.")
-    set_seed(recipe.seed)
+    set_seed(recipe.seed % (1 << 32))
     return accelerator
 
 

@@ -68,7 +68,7 @@ def test_ten_steps_are_five_steps_a_kill_and_the_rest(tiny: Tiny, data: Path, tm
     ("family", "settings"),
     [
         ("qwen3_vl", ("teacher=trust_region",)),
-        ("qwen3_vl", ("teacher=copy", "copy_every=3")),
+        ("qwen3_vl", ("teacher=copy", "copy_every=2")),
         ("qwen3_vl", ("teacher=live", "rollouts_from=teacher", "anchor_share=0.5")),
         ("qwen3_vl", ("lora=true", "lora_rank=4")),
         ("gemma3", ("ema_rate=0.3",)),  # its embeddings are tied

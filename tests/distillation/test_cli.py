@@ -60,6 +60,8 @@ def test_a_recipe_that_cannot_be_used_is_refused(tiny: Tiny, data: Path, tmp_pat
     mine.write_text("steps: 3\nteather: ema\n")
     refused(run(*command, "--recipe", mine), "mine.yaml", "'teather'", "Did you mean 'teacher'?")
     refused(run(*command, "--recipe", "vision-odp"), "Did you mean vision-opd?")
+    refused(run(*command, "--limit", "0"), "--limit 0: expected at least 1")
+    refused(run(*command, "--eval-limit", "-1"), "--eval-limit -1: expected at least 1")
     assert not (tmp_path / "out").exists()
 
 
@@ -90,6 +92,7 @@ def test_a_loss_that_is_no_number_stops_the_training(tiny: Tiny, data: Path, tmp
 def test_a_training_that_is_there_is_not_written_over(tiny: Tiny, data: Path, tmp_path: Path, run: Run) -> None:
     train(tiny("qwen3_vl"), data, tmp_path, "steps=1")
     command = arguments(tiny("qwen3_vl"), data, tmp_path, "steps=1")
+    assert run(*arguments(tiny("qwen3_vl"), data, tmp_path / "any seed", "steps=1", "--seed", "-1"))[0] == 0
     refused(run(*command), "there is a training", "--resume", "another --out")
     refused(run(*command, "--resume", "--seed", "4"), "seed 0, and now it is 4")
     code, _ = run(*command, "--resume")
