@@ -70,6 +70,11 @@ def make_accelerator(recipe: Recipe, folder: Path) -> Any:
             f"prompts_per_step={recipe.prompts_per_step} cannot be shared equally by {accelerator.num_processes} "
             f"processes. Make it a multiple of {accelerator.num_processes}."
         )
+    if accelerator.distributed_type in ("FSDP", "DEEPSPEED", "MEGATRON_LM") and not accelerator.is_fsdp2:
+        raise SettingError(
+            f"accelerate launch with {accelerator.distributed_type.value}: expected DDP (--multi_gpu) or FSDP2 "
+            "(--use_fsdp --fsdp_version 2)."
+        )
     if recipe.lora and accelerator.distributed_type == "FSDP":
         raise SettingError("lora: not with FSDP. Launch with DDP (accelerate launch --multi_gpu); adapters are small.")
     set_seed(recipe.seed % (1 << 32))
