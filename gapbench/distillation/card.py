@@ -32,7 +32,7 @@ def write_card(
     ]  # fmt: skip
     if summary is not None:
         text += ["## Measured before and after", "", _plain(str(summary["verdict"])), "", *_table(summary), ""]
-    text += ["## Recipe", "", "```yaml", recipes.dump(recipe).rstrip(), "```", ""]
+    text += ["## Recipe", "", *(f"    {line}" for line in recipes.dump(recipe).splitlines()), ""]
     folder.joinpath("README.md").write_text("\n".join(text), encoding="utf-8")
 
 

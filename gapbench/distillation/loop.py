@@ -270,7 +270,10 @@ def _memory(accelerator: Any) -> float:
     """Peak memory in GiB: of the accelerator, or of the process on a CPU."""
     if accelerator.device.type == "cuda":
         return torch.cuda.max_memory_allocated() / (1 << 30)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux's ru_maxrss counts the process that started this one as well
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / (1 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 30)  # bytes on macOS
 
 
 def _not_finite(setup: Setup, step: int, found: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_a_local_model_is_not_passed_off_as_one_of_the_hub(model: str, tmp_path:
 
 def test_the_recipe_is_all_there_and_can_be_used_again(tmp_path: Path) -> None:
     recipe = make({"steps": 7, "hint": "Look closely: inside the box."})
-    written = card(tmp_path, recipe=recipe).split("```yaml\n")[1].split("```")[0]
+    written = textwrap.dedent(card(tmp_path, recipe=recipe).split("## Recipe\n\n")[1])
     (tmp_path / "again.yaml").write_text(written, encoding="utf-8")
     assert load(tmp_path / "again.yaml") == recipe
 
