@@ -143,7 +143,7 @@ def roll_out(setup: Setup, pairs: Sequence[Pair], step: int) -> list[list[Rollou
     sampling = Sampling(recipe.max_new_tokens, recipe.temperature, recipe.top_p, recipe.rollout_tokens)
     synced = setup.accelerator.distributed_type == "FSDP"
     with setup.teacher.weights() if teaching else contextlib.nullcontext():
-        made: list[list[Rollout]] = role.inside(
+        made: list[list[Rollout]] = role.ask(
             sample,
             role.chat,
             prompts,
@@ -201,7 +201,7 @@ def first_answers(setup: Setup, tokens: int = 32) -> list[list[int]]:
     asked = setup.pairs.probe(PROBES)
     prompts = [Prompt(p.teacher, p.text, (0,)) for p in asked]
     sampling = Sampling(min(tokens, recipe.max_new_tokens), 0.0, 1.0, recipe.rollout_tokens)
-    made = role.inside(sample, role.chat, prompts, sampling, role.ends, role.suppressed)
+    made = role.ask(sample, role.chat, prompts, sampling, role.ends, role.suppressed)
     return [list(answers[0].ids) for answers in made]
 
 

@@ -12,6 +12,7 @@ Limits: agreement on a few short answers; a model that is wrong only for long on
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,7 +55,7 @@ def find_reading(role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe, p
     """
     tolerance = TOLERANCE[precision]
     try:
-        ids, logps = role.inside(_generate, role, asked, recipe)
+        ids, logps = role.ask(_generate, role, asked, recipe)
         groups = [[row, row] for row in ids]
         target = logps.repeat_interleave(2, 0).flatten()
         difference, plain_gradient = _agreement(role, asked, groups, target, PLAIN)
@@ -70,7 +71,7 @@ def find_reading(role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe, p
             f"{difference:.3g} nats (at most {tolerance:g} is rounding). Training on them would teach noise. Upgrade "
             "transformers, or set attn_implementation=eager; if it stays, the model's code is at fault."
         )
-    best, cap = PLAIN, role.inside(_cap, role, asked)
+    best, cap = PLAIN, role.ask(_cap, role, asked)
     for economies in _readings(recipe):
         reading = replace(economies, cap=cap) if economies.split_head else economies
         try:
@@ -122,8 +123,13 @@ def _generate(model: Any, role: Role, asked: Sequence[tuple[Any, str]], recipe: 
 def _agreement(
     role: Role, asked: Sequence[tuple[Any, str]], groups: Groups, target: Tensor, reading: Reading
 ) -> tuple[float, list[Tensor]]:
-    """Largest difference of a log-probability, and the gradient of their sum for a few small parameters."""
-    return role.inside(_agreement_inside, role, asked, groups, target, reading)  # type: ignore[no-any-return]
+    """Largest difference of a log-probability, and the gradient of their sum for a few small parameters.
+
+    Without DDP's synchronisation: it would go on waiting for the gradients of this pass in the first real one.
+    """
+    alone = getattr(role.inside, "no_sync", contextlib.nullcontext)
+    with alone():
+        return role.inside(_agreement_inside, role, asked, groups, target, reading)  # type: ignore[no-any-return]
 
 
 def _agreement_inside(
@@ -169,7 +175,7 @@ def _rollouts_agree(
     prompts = [Prompt(p, t, (random_key("check", i, 0), random_key("check", i, 1))) for i, (p, t) in enumerate(asked)]
     sampling = Sampling(TOKENS, recipe.temperature)
     try:
-        made = role.inside(sample, role.chat, prompts, sampling, role.ends, role.suppressed, True, False, shared)
+        made = role.ask(sample, role.chat, prompts, sampling, role.ends, role.suppressed, True, False, shared)
     except Exception:
         return False
     groups = [[r.ids for r in rollouts] for rollouts in made]

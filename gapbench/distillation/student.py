@@ -68,6 +68,11 @@ class Role:
         """Width of the logits."""
         return int(self.model.get_output_embeddings().weight.shape[0])
 
+    def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        """`inside(function, *args)` without gradient; DDP would else await the backward pass of every call."""
+        with torch.no_grad():
+            return self.inside(function, *args)
+
     def read_as(self, reading: Reading) -> Role:
         """The same role with the economies that `selfcheck` found."""
         return replace(self, reading=reading)

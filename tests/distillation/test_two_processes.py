@@ -22,7 +22,8 @@ SHARDED = (
     BIN / "accelerate", "launch", "--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy",
     "TRANSFORMER_BASED_WRAP", "--num_processes", "2", Path(__file__).with_name("fsdp_on_cpu.py"),
 )  # fmt: skip
-SETTINGS = ("micro_batch_tokens=300", "ema_rate=0.3")
+SETTINGS = ("micro_batch_tokens=60", "ema_rate=0.3")
+"""Several micro-batches a step and process: DDP must not await gradients between them, nor from the self-check."""
 
 
 def launch(launcher: tuple[str | Path, ...], *words: str) -> str:
