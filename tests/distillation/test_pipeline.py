@@ -225,5 +225,5 @@ def test_the_card_says_how_the_model_was_made(tiny: Tiny, data: Path, tmp_path: 
     }  # fmt: skip
     assert "`gapbench distill MODEL --data mine.jsonl`" in body
     assert "1 steps of 4 prompts x 2 rollouts" in body
-    fenced = body.split("```yaml\n")[1].split("```")[0]
-    assert recipes.make(yaml.safe_load(fenced)) == recipes.load(tmp_path / "recipe.yaml")
+    block = body.split("## Recipe\n\n")[1]
+    assert recipes.make(yaml.safe_load(block)) == recipes.load(tmp_path / "recipe.yaml")
