@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 import json
 import re
@@ -17,18 +18,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gapbench import sources
 from gapbench.errors import BenchmarkError, GapbenchError
 from gapbench.types import Card, Sample
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark that can be asked for its samples; `parameters` are those given, defaults left out."""
+    """A benchmark that can be asked for its samples; `parameters` are those given, defaults left out.
+
+    `data` is a local copy of its data (a folder or file). A `make` with a parameter named `data` is handed that, or
+    else what `gapbench.sources.fetch` brings from the Hub, once samples are asked for.
+    """
 
     name: str
     card: Card
     make: Callable[..., Iterable[Sample]]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    data: Path | None = None
+
+    @property
+    def settable(self) -> dict[str, inspect.Parameter]:
+        """The parameters one may set, by name."""
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        found = inspect.signature(self.make).parameters
+        return {k: p for k, p in found.items() if p.kind in kinds and k != "data"}
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether it reads files, which may be a local copy."""
+        return "data" in inspect.signature(self.make).parameters
 
     def samples(self, limit: int | None = None) -> list[Sample]:
         """The first `limit` samples, or all.
@@ -37,7 +56,8 @@ class Benchmark:
         `gapbench.types.Sample` says, or when the benchmark's own code fails.
         """
         try:
-            made = list(itertools.islice(self.make(**self.parameters), limit))
+            given = {"data": self.data or sources.fetch(self.card)} if self.takes_data else {}
+            made = list(itertools.islice(self.make(**given, **self.parameters), limit))
         except GapbenchError:
             raise
         except Exception as error:
@@ -63,6 +83,7 @@ def fingerprint(samples: Iterable[Sample]) -> str:
     for sample in samples:
         values = {f.name: _identity(getattr(sample, f.name)) for f in fields(sample)}
         values |= {"image": _picture_identity(sample.image), "crop_image": _picture_identity(sample.crop_image)}
+        values["more_images"] = [_picture_identity(source) for source in sample.more_images]
         digest.update(json.dumps(values, sort_keys=True, ensure_ascii=True).encode())
     return digest.hexdigest()[:32]
 

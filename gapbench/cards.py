@@ -8,7 +8,6 @@ Limits: `check` sees what contradicts itself, never whether a plausible answer i
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
@@ -46,7 +45,7 @@ class Findings:
 def card_text(benchmark: Benchmark) -> str:
     """The card as plain text, with the parameters one may set and the prompt as a model sees it."""
     card = benchmark.card
-    settable = inspect.signature(benchmark.make).parameters.values()
+    settable = benchmark.settable.values()
     rows = {
         "title": card.title, "source": card.source, "revision": card.revision, "split": card.split,
         "licence": card.licence, "region": card.region, "boxes": card.box_format, "clusters": card.cluster,

@@ -2,10 +2,12 @@
 
     benchmark = load("signs:canvas=2048,options=true")
     samples = benchmark.samples(limit=100)
+    load("vstar=/data/vstar")                            # a local copy instead of the Hub
 
 A benchmark file defines `CARD` (a `gapbench.types.Card`) and `samples(...)`, a function that yields `Sample`s; its
 keyword arguments are the parameters one may set behind a colon. A user's own file works exactly like a built-in one,
-and is run as code: only name files you trust. JSONL is data and never run (`gapbench.user_data`).
+and is run as code: only name files you trust. A `samples` with a parameter `data` is handed the folder of its files: a
+local copy, or what the card's `hub` says, fetched. JSONL is data and never run (`gapbench.user_data`).
 
 Limits: all samples of a benchmark are held in memory, so their pictures should be paths or functions.
 """
@@ -51,6 +53,7 @@ def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> 
     Raises BenchmarkError naming the nearest known names, or the parameters that exist.
     """
     target, given = _split(spec)
+    target, place = _local_copy(target)
     path = Path(target)
     if path.suffix == ".jsonl":
         benchmark = user_data.load(path)
@@ -65,8 +68,21 @@ def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> 
             f"Benchmark {target!r} is not in the catalogue. {hint}Known are {', '.join(names())}; "
             "a file of your own must end in .py or .jsonl."
         )
+    if place is not None and not benchmark.takes_data:
+        raise BenchmarkError(f"{benchmark.name}: it reads no data, so {str(place)!r} cannot be its local copy.")
     wishes = dict((defaults or {}).get(benchmark.name, {}))
-    return replace(benchmark, parameters=_checked(benchmark, {**wishes, **given}))
+    return replace(benchmark, parameters=_checked(benchmark, {**wishes, **given}), data=place)
+
+
+def _local_copy(target: str) -> tuple[str, Path | None]:
+    """`vstar=/data/vstar` -> ("vstar", Path("/data/vstar")). A file of such a name is taken as it is."""
+    name, equals, place = target.partition("=")
+    if not equals or Path(target).exists() or not (name in names() or name.endswith(".py")):
+        return target, None
+    found = Path(place).expanduser()
+    if not place or not found.exists():
+        raise BenchmarkError(f"{target!r}: {place or 'the path'} not found. Expected NAME=FOLDER, a copy of its data.")
+    return name, found
 
 
 def _split(spec: str) -> tuple[str, dict[str, str]]:
@@ -86,8 +102,7 @@ def _split(spec: str) -> tuple[str, dict[str, str]]:
 
 def _checked(benchmark: Benchmark, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters with text read as the type of their default: text as it stands, all else as YAML."""
-    settable = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    known = {k: p for k, p in inspect.signature(benchmark.make).parameters.items() if p.kind in settable}
+    known = benchmark.settable
     checked: dict[str, Any] = {}
     for key, value in parameters.items():
         if key not in known:
@@ -118,12 +133,16 @@ def _from_file(path: Path) -> Benchmark:
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up by name
+    folder = str(path.parent.resolve())
+    sys.path.append(folder)  # files may share code in a `_name.py` beside them; at the end, it shadows nothing
     try:
         module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise BenchmarkError(
             f"Benchmark file {path}: it failed with {type(error).__name__}: {error}. Run it with Python to see where."
         ) from error
+    finally:
+        sys.path.remove(folder)
     card, make = getattr(module, "CARD", None), getattr(module, "samples", None)
     if not isinstance(card, Card) or not callable(make):
         raise BenchmarkError(

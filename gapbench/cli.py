@@ -94,6 +94,12 @@ def measure(
     region: Annotated[
         str, typer.Option(help="native, union or padded[:factor=1.2,min_side=16]; default: the benchmark's.")
     ] = "",
+    regions: Annotated[
+        Path | None, typer.Option(help="JSONL of boxes that a model made (gapbench locate); they replace all others.")
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="How to ask: neutral, or one that `benchmarks show` lists (original, vision-opd).")
+    ] = "neutral",
     batch_size: Annotated[str, typer.Option(help="N or auto.")] = "auto",
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
@@ -130,6 +136,8 @@ def measure(
         seed=seed,
         repeats=repeats,
         region=region,
+        regions=regions or "",
+        protocol=protocol,
         batch_size=_batch_size(batch_size),
         max_new_tokens=max_new_tokens,
         temperature=temperature,

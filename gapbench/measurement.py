@@ -27,7 +27,8 @@ from gapbench.files import write_json
 from gapbench.interrupt import remember_interrupt
 from gapbench.plan import continue_or_start, make_plan
 from gapbench.progress import progress
-from gapbench.prompts import prompt
+from gapbench.prompts import NEUTRAL, prompt, template_of
+from gapbench.regions import read_regions
 from gapbench.run import Run, write_results
 from gapbench.scoring import score
 from gapbench.types import Sample
@@ -46,6 +47,8 @@ def measure(
     seed: int = 0,
     repeats: int = 1,
     region: str = "",
+    regions: str | Path = "",
+    protocol: str = NEUTRAL,
     batch_size: int | None = None,
     max_new_tokens: int = 128,
     temperature: float = 0.0,
@@ -64,8 +67,9 @@ def measure(
     """Measure `model` (Hub id, folder or `glance`) on `benchmarks` (names, .py or .jsonl files) and return the run.
 
     `limit` takes the first questions of each benchmark; `repeats` asks each of them so many times; `region` overrides
-    every benchmark's own region policy; pixel bounds are width x height. Beside benchmarks with evidence, one without
-    any is measured in the full view alone. `batch_size` None is automatic.
+    every benchmark's own region policy; `regions` is a file of boxes that a model made (`gapbench locate`), which take
+    the place of any others; `protocol` names how to ask (`gapbench benchmarks show`); pixel bounds are width x height.
+    Beside benchmarks with evidence, one without any is measured in the full view alone. `batch_size` None is automatic.
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy. What was answered before an
     error stays in `out` and is not asked again.
@@ -83,8 +87,12 @@ def measure(
         raise SettingError(
             f"-b: the benchmark {duplicate[0]!r} is asked for twice. Measure the second into another run."
         )
+    templates = {b.name: template_of(b.card, protocol) for b in chosen}
     asked = {b.name: b.samples(limit) for b in chosen}
-    shown = _views_of(chosen, asked, views, region)
+    located = read_regions(Path(regions)) if regions else None
+    if located:
+        asked = {name: located.replace_boxes(name, samples) for name, samples in asked.items()}
+    shown = _views_of(chosen, asked, templates, views, region)
     folder = Path(out)
     done = _done(folder)
     engine = transformers.load(
@@ -102,7 +110,7 @@ def measure(
         seed=seed,
         processor_kwargs=processor_kwargs,
     )
-    plan = make_plan(engine, chosen, asked, views, region, limit, repeats, seed)
+    plan = make_plan(engine, chosen, asked, views, region, limit, repeats, seed, protocol, located)
     plan = continue_or_start(
         folder,
         plan,
@@ -132,7 +140,11 @@ def _check_settings(specs: list[str], chosen: Sequence[str], limit: int | None, 
 
 
 def _views_of(
-    chosen: Sequence[Benchmark], asked: Mapping[str, list[Sample]], wanted: Sequence[str], region: str
+    chosen: Sequence[Benchmark],
+    asked: Mapping[str, list[Sample]],
+    templates: Mapping[str, str],
+    wanted: Sequence[str],
+    region: str,
 ) -> dict[str, list[str]]:
     """The views of each benchmark: one without any evidence, beside others that have it, is asked in `full` alone.
 
@@ -145,7 +157,7 @@ def _views_of(
         samples = asked[benchmark.name]
         for sample in samples:
             try:
-                prompt(sample, benchmark.card.prompt)
+                prompt(sample, templates[benchmark.name])
                 score("", sample.answers, sample.answer_type, sample.options, sample.question)
             except BenchmarkError as error:
                 raise BenchmarkError(f"{benchmark.name}: sample {sample.id!r}: {error}") from error
@@ -157,7 +169,8 @@ def _views_of(
             lacking[benchmark.name] = (
                 f"{benchmark.name}: none of its {len(samples)} samples has "
                 f"{'a crop of its own' if native else 'an evidence box'}, so view {needing[0]!r} with region policy "
-                f"{policy!r} cannot be shown. Measure --views full, or give boxes (`bbox`, `bboxes`)."
+                f"{policy!r} cannot be shown. Measure --views full, give boxes (`bbox`, `bboxes`), or "
+                "let a model find regions (`gapbench locate`) and pass them with --regions."
             )
             shown[benchmark.name] = [v for v in wanted if v not in views.NEEDS_REGION]
     for name, message in lacking.items():
@@ -216,7 +229,7 @@ def _ask(
             if (benchmark.name, sample.id) in gallery:
                 _keep_thumbnails(folder / "thumbnails", gallery[benchmark.name, sample.id], case)
             cases[benchmark.name, sample.id] = case, len(missing)
-            text = prompt(sample, benchmark.card.prompt)
+            text = prompt(sample, template_of(benchmark.card, plan["protocol"]))
             for view, repeat in missing:
                 picture, error = show(case, view)
                 yield Request((benchmark.name, sample.id, view, repeat), picture, text, error)

@@ -23,7 +23,8 @@ from gapbench.benchmark import Benchmark, fingerprint
 from gapbench.engines import Engine
 from gapbench.errors import RunError
 from gapbench.files import write_json
-from gapbench.prompts import prompt
+from gapbench.prompts import NEUTRAL, prompt, template_of
+from gapbench.regions import Regions
 from gapbench.types import Sample
 
 RUN_SCHEMA = 1
@@ -40,6 +41,8 @@ def make_plan(
     limit: int | None,
     repeats: int,
     seed: int,
+    protocol: str = NEUTRAL,
+    located: Regions | None = None,
 ) -> dict[str, Any]:
     """What `run.json` keeps: all that decides what an answer means."""
     return {
@@ -52,11 +55,14 @@ def make_plan(
                 "samples": len(asked[b.name]),
                 "fingerprint": fingerprint(asked[b.name]),
                 "region": region or b.card.region,
-                "prompt": prompt(asked[b.name][0], b.card.prompt),
+                "prompt": prompt(asked[b.name][0], template_of(b.card, protocol)),
+                **({"local_copy": True} if b.data else {}),
                 "card": _json_ready(asdict(b.card)),
             }
             for b in chosen
         },
+        "protocol": protocol,
+        **({"regions": located.info} if located else {}),
         "seeds": {"sampling": seed, "statistics": 0},
         "limit": limit,
         "repeats": repeats,

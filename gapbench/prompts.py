@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import string
 
-from gapbench.errors import BenchmarkError
-from gapbench.types import Sample
+from gapbench.errors import BenchmarkError, SettingError
+from gapbench.types import Card, Sample
 
 SUFFIXES = {
     "letter": "Answer with the option's letter from the given choices directly.",
@@ -23,12 +23,25 @@ SUFFIXES = {
     "vqa": "Answer the question using a single word or phrase.",
     "anls": "Answer the question using a single word or phrase.",
 }
-NEUTRAL = "{question}{options}\n{suffix}"
+TEMPLATE = "{question}{options}\n{suffix}"
+NEUTRAL = "neutral"
+
+
+def template_of(card: Card, protocol: str = NEUTRAL) -> str:
+    """The prompt template of a benchmark under a protocol. Raises SettingError for one that it does not have."""
+    if protocol == NEUTRAL:
+        return card.prompt
+    if protocol not in card.protocols:
+        known = ", ".join([NEUTRAL, *card.protocols])
+        raise SettingError(f"--protocol {protocol}: {card.name} has no such protocol. It has {known}.")
+    return card.protocols[protocol].prompt
 
 
 def prompt(sample: Sample, template: str = "") -> str:
-    """The prompt of a sample; `template` may use {question}, {options} (each on a line of its own) and {suffix}.
+    """The prompt of a sample; an empty `template` is the neutral one.
 
+    A template may use {question}; {options}, each on a line of its own as "(A) red"; {dotted}, the same as "A. red";
+    {suffix}, one sentence on the form of the answer; and {published}, the question as its authors' prompt words it.
     Raises BenchmarkError for an unknown answer type, more options than letters, or a template that cannot be filled.
     """
     if sample.answer_type not in SUFFIXES:
@@ -39,15 +52,21 @@ def prompt(sample: Sample, template: str = "") -> str:
         raise BenchmarkError(
             f"sample {sample.id!r}: it has {len(sample.options)} options; expected at most 26, A to Z."
         )
-    options = "".join(
-        f"\n({letter}) {text}" for letter, text in zip(string.ascii_uppercase, sample.options, strict=False)
-    )
+    lettered = list(zip(string.ascii_uppercase, sample.options, strict=False))
+    if "{published}" in template and not sample.published:
+        raise BenchmarkError(
+            f"sample {sample.id!r}: its benchmark ships no prompt of its own, which this protocol asks."
+        )
     try:
-        return (template or NEUTRAL).format(
-            question=sample.question, options=options, suffix=SUFFIXES[sample.answer_type]
+        return (template or TEMPLATE).format(
+            question=sample.question,
+            options="".join(f"\n({letter}) {text}" for letter, text in lettered),
+            dotted="".join(f"\n{letter}. {text}" for letter, text in lettered),
+            suffix=SUFFIXES[sample.answer_type],
+            published=sample.published,
         )
     except (LookupError, ValueError, AttributeError, TypeError) as error:
         raise BenchmarkError(
-            f"The prompt template {template!r} cannot be filled ({error!r}). It may use {{question}}, {{options}} and "
-            "{suffix}; write a literal brace twice."
+            f"The prompt template {template!r} cannot be filled ({error!r}). It may use {{question}}, {{options}}, "
+            "{dotted}, {suffix} and {published}; write a literal brace twice."
         ) from error

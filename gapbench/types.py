@@ -12,10 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    pass
+from typing import Any, Literal
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the decoded image; x1 and y1 are exclusive edges."""
@@ -30,15 +27,26 @@ AnswerType = Literal["letter", "yes_no", "number", "text", "vqa", "anls"]
 """Which family of rules decides an answer; see `gapbench.scoring`."""
 
 
+Evidence = Literal["annotated", "model"]
+"""Where evidence boxes come from: from people, with the benchmark; or from a model, in a region file."""
+
+Role = Literal["evidence", "full-view", "hold-out", "training"]
+"""What a benchmark is for: with evidence for both views; without boxes, unless a region file brings them; to see that
+nothing else got worse; to train on."""
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One question about one picture.
+    """One question about one picture, or about several (`more_images`, shown after `image` in their order).
 
     `image` is anything `gapbench.images.decode` reads: a path, encoded bytes, a Hub image dict, a PIL image, or a
     function that makes one, so that a benchmark of any size stays lazy; `crop_image` likewise, for a crop it ships.
     `answers` are the accepted answers: the option's letter for `letter`, any one of them for the other types.
     `boxes` are written in `box_format` and become xyxy pixels once the picture's size is known. Samples with the
     same `cluster` (by default: the same picture) are not independent and are treated as one unit by the statistics.
+    `category` may have two levels, as `2D/COCO`. `published` is the question as its authors' prompt words it, for
+    protocols that ask exactly so. `max_image_pixels` raises Pillow's guard against decompression bombs for data that
+    is known to be larger; 0 keeps it.
     """
 
     id: str
@@ -52,28 +60,53 @@ class Sample:
     category: str = ""
     cluster: str = ""
     crop_image: Any = None
+    more_images: tuple[Any, ...] = ()
+    published: str = ""
+    max_image_pixels: int = 0
+    evidence: Evidence = "annotated"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named way to ask and to count, as somebody published it: the prompt's template (see `gapbench.prompts`), the
+    headline metric (a name in `gapbench.metrics`), where both come from, and what we do differently."""
+
+    prompt: str
+    metric: str = "accuracy"
+    source: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Card:
     """What is known about a benchmark; printed by `gapbench benchmarks show NAME`.
 
+    `hub` is the Hub data set that is fetched at `revision`, only files that match `files`; empty where nothing is.
     `region` is the region policy its evidence calls for (see `gapbench.views.REGIONS`); `expected` maps a count's
-    name (`samples`, `images`, a category) to its value and is verified by `gapbench benchmarks check`; `traps` are the
-    ways this data has misled others.
+    name (`samples`, `images`, `clusters`, `with evidence box`, a category) to its value and is verified by
+    `gapbench benchmarks check`; `reference` maps a model to its published score; `metrics` are reported beside the
+    accuracy (`gapbench.metrics`); `traps` are the ways this data has misled others. `restricted` says what the
+    licence forbids, and is shown before data is fetched.
     """
 
     name: str
     title: str
     source: str
     licence: str
+    role: Role = "evidence"
+    hub: str = ""
     revision: str = ""
+    files: tuple[str, ...] = ()
     split: str = ""
     region: str = "padded"
     box_format: BoxFormat = "xyxy"
     prompt: str = ""
+    scoring: str = ""
     cluster: str = "image"
     notice: str = ""
+    restricted: str = ""
+    metrics: tuple[str, ...] = ()
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
     expected: Mapping[str, int] = field(default_factory=dict)
     reference: Mapping[str, str] = field(default_factory=dict)
     traps: tuple[str, ...] = ()
@@ -84,8 +117,10 @@ class Record:
     """One answer: one line of `records.jsonl`, and all that statistics and reports ever see of it.
 
     Keyed by (`benchmark`, `sample`, `view`, `repeat`). Sizes are (width, height) in pixels; areas are fractions of the
-    full image in 0..1, or None without evidence boxes. `score` is 0..1 (between the two only for `vqa` and `anls`) and
-    None for `failed`. `rule` names the parsing rule that decided, `reason` why an answer is `unparsed` or `failed`.
+    full image in 0..1, or None without evidence boxes; `evidence` says who drew those (empty without any). `sent_size`
+    is the first picture's and `sent_pixels` the sum over all `pictures` shown. `score` is 0..1 (between the two only
+    for `vqa` and `anls`) and None for `failed`. `rule` names the parsing rule that decided, `reason` why an answer is
+    `unparsed` or `failed`.
     """
 
     benchmark: str
@@ -107,11 +142,14 @@ class Record:
     image_hash: str
     image_size: tuple[int, int] | None
     boxes: tuple[Box, ...]
+    evidence: str
     evidence_area: float | None
     region_policy: str
     region: Box | None
     region_area: float | None
+    pictures: int
     sent_size: tuple[int, int] | None
+    sent_pixels: int | None
     image_tokens: int | None
     prompt_tokens: int | None
     output_tokens: int | None

@@ -46,7 +46,7 @@ def test_letters_reach_from_a_to_z_and_no_option_is_lost() -> None:
     "template", ["{questoin}", "{}", "{question", "}", "{question.x}", "{question[a]}", "{suffix!q}"]
 )
 def test_a_template_that_cannot_be_filled_is_shown_with_what_it_may_use(template: str) -> None:
-    with pytest.raises(BenchmarkError, match=r"\{question\}, \{options\} and \{suffix\}"):
+    with pytest.raises(BenchmarkError, match=r"\{question\}, \{options\}, \{dotted\}, \{suffix\} and \{published\}"):
         prompt(CHOICE, template)
 
 
