@@ -13,6 +13,7 @@ CARD = Card(
     split="test (train, validation and holdout come from other random streams)",
     region="padded",
     box_format="xyxy",
+    scoring="letter; without options, the closed set of words",
     cluster="scene (one to four questions share one)",
     notice=(
         "The scenes of signs are drawn. The gap of the embedded model glance on them exists by construction: it was "

@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "Card", "Comparison", "Distilled", "Record", "Run", "Sample", "__version__", "compare", "distill", "load_run",
-    "measure",
+    "locate", "measure",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from gapbench.comparison import Comparison, compare
     from gapbench.distillation.pipeline import Distilled, distill
+    from gapbench.localisation import locate
     from gapbench.measurement import measure
     from gapbench.run import Run, load_run
     from gapbench.types import Card, Record, Sample
 
 _HOMES = {
     "measure": "measurement",
+    "locate": "localisation",
     "distill": "distillation.pipeline",
     "Distilled": "distillation.pipeline",
     "compare": "comparison",

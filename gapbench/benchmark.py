@@ -20,6 +20,7 @@ from typing import Any
 
 from gapbench import sources
 from gapbench.errors import BenchmarkError, GapbenchError
+from gapbench.images import is_base64
 from gapbench.types import Card, Sample
 
 
@@ -91,7 +92,7 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 def _picture_identity(source: Any) -> Any:
     if isinstance(source, Mapping):  # as `gapbench.images` reads it: the path beside the bytes is some cache's
         source = source.get("bytes") or source.get("path")
-    return _identity(Path(source) if isinstance(source, str) else source)
+    return _identity(Path(source) if isinstance(source, str) and not is_base64(source) else source)
 
 
 def _identity(value: Any) -> Any:
@@ -101,8 +102,8 @@ def _identity(value: Any) -> Any:
             return value
         case Path():
             return [value.name, _size(value)]
-        case bytes():
-            return hashlib.sha256(value).hexdigest()
+        case bytes() | bytearray() | memoryview():
+            return hashlib.sha256(bytes(value)).hexdigest()
         case list() | tuple():
             return [_identity(v) for v in value]
         case set() | frozenset():
@@ -112,7 +113,11 @@ def _identity(value: Any) -> Any:
         case partial():
             return [_identity(value.func), _identity(value.args), _identity(value.keywords)]
     if hasattr(value, "tobytes") and hasattr(value, "size"):  # a picture or an array
-        return hashlib.sha256(repr(value.size).encode() + value.tobytes()).hexdigest()
+        try:
+            content = value.tobytes()
+        except Exception:  # a picture whose file is damaged, as its own record will say
+            content = b""
+        return hashlib.sha256(repr(value.size).encode() + content).hexdigest()
     if callable(value):
         return getattr(value, "__qualname__", type(value).__name__)
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))

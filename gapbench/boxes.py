@@ -3,7 +3,8 @@
     boxes, repairs = normalise([(10, 20, 30, 40)], "xywh", (640, 480))     # ((10.0, 20.0, 40.0, 60.0),), ()
 
 The format is declared, never guessed. Swapped corners are put right, overruns are clipped (beyond `TOLERANCE` pixels
-they are flagged `outside`), empty boxes are dropped. Every repair is named, so that it can be counted and shown.
+they are flagged `outside`), empty boxes are dropped. Every repair is named, so that it can be counted and shown; what a
+sample means of which no box is left is for the caller to say.
 
 Limits: a wrong format whose boxes happen to lie inside the picture cannot be told from a right one.
 """
@@ -11,7 +12,7 @@ Limits: a wrong format whose boxes happen to lie inside the picture cannot be to
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from numbers import Real
 from typing import Any, get_args
@@ -33,15 +34,18 @@ def normalise(
 ) -> tuple[tuple[Box, ...], tuple[str, ...]]:
     """xyxy float pixels within a picture of `size` (width, height), and the repairs made, one name per event.
 
-    Repairs: `swapped`, `clipped` (within TOLERANCE), `outside` (further out), `empty` (dropped).
-    Raises SampleError for a format that does not exist, for a box that is not four finite numbers, or when boxes were
-    given and none is left.
+    Repairs: `swapped`, `clipped` (within TOLERANCE), `outside` (further out, or no part of it inside), `empty`
+    (dropped). A box entirely outside counts as both of the last; all boxes may be dropped, and none is an error.
+
+    Raises SampleError for a format that does not exist and for what is not a list of boxes of four finite numbers.
     """
     if box_format not in FORMATS:
         raise SampleError(f"box_format is {box_format!r}; expected one of {', '.join(FORMATS)}.")
     width, height = size
     kept: list[Box] = []
     repairs: list[str] = []
+    if not isinstance(boxes, Iterable):
+        raise SampleError(f"boxes {_shown(boxes)}: expected a list of boxes of four finite numbers.")
     for box in boxes:
         x0, y0, x1, y1 = four_numbers(box)
         if box_format.startswith("xywh"):
@@ -53,17 +57,13 @@ def normalise(
             repairs.append("swapped")
         overrun = max(-x0, -y0, x1 - width, y1 - height)
         if overrun > NOISE:
-            repairs.append("clipped" if overrun <= TOLERANCE else "outside")
+            partly = x0 < width and y0 < height and x1 > 0 and y1 > 0
+            repairs.append("clipped" if partly and overrun <= TOLERANCE else "outside")
         x0, y0, x1, y1 = max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
         if x0 >= x1 or y0 >= y1:
             repairs.append("empty")
         else:
             kept.append((x0, y0, x1, y1))
-    if boxes and not kept:
-        raise SampleError(
-            f"boxes {[list(b) for b in boxes]} ({box_format}): nothing is left inside the picture of {width} x "
-            f"{height} px. Check the box format (xyxy or xywh, in pixels or normalised)."
-        )
     return tuple(kept), tuple(repairs)
 
 
@@ -74,18 +74,31 @@ def four_numbers(box: Any) -> Box:
             numbers = float(box[0]), float(box[1]), float(box[2]), float(box[3])
             if all(map(math.isfinite, numbers)):
                 return numbers
-    except (TypeError, OverflowError):  # no sequence, or an integer beyond what a float can hold
+    except (TypeError, LookupError, OverflowError):  # no sequence, or an integer beyond what a float can hold
         pass
-    raise SampleError(f"box {box!r}: expected four finite numbers.")
+    raise SampleError(f"box {_shown(box)}: expected four finite numbers.")
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write integers of thousands of digits
+        text = f"({type(value).__name__})"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def union_area(boxes: Sequence[Box]) -> float:
-    """Area in square pixels covered by at least one of a few boxes (exact, by coordinate compression)."""
+    """Area in square pixels covered by at least one of a few boxes (exact)."""
+    return sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in disjoint(boxes))
+
+
+def disjoint(boxes: Sequence[Box]) -> list[Box]:
+    """Boxes that cover what a few boxes cover, without overlapping (by coordinate compression)."""
     xs = sorted({x for b in boxes for x in (b[0], b[2])})
     ys = sorted({y for b in boxes for y in (b[1], b[3])})
-    return sum(
-        (x1 - x0) * (y1 - y0)
+    return [
+        (x0, y0, x1, y1)
         for x0, x1 in pairwise(xs)
         for y0, y1 in pairwise(ys)
         if any(b[0] <= x0 and x1 <= b[2] and b[1] <= y0 and y1 <= b[3] for b in boxes)
-    )
+    ]

@@ -1,144 +1,88 @@
-"""What is known about a benchmark, and whether its data agrees: `gapbench benchmarks show` and `check`.
+"""What is known about a benchmark, in words: `gapbench benchmarks show`, and the table of the catalogue.
 
-    found = check(load("signs"))
-    found.problems            # () when all expectations hold
+    print(card_text(load("vstar")))
 
-Limits: `check` sees what contradicts itself, never whether a plausible answer is the true one.
+Nothing is downloaded for it: an example prompt is shown only where the data is at hand.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from textwrap import fill
 
-from gapbench import boxes, images, views
 from gapbench.benchmark import Benchmark
-from gapbench.errors import BenchmarkError, GapbenchError, SampleError
-from gapbench.prompts import prompt
-from gapbench.scoring import score
-from gapbench.types import Sample
+from gapbench.errors import GapbenchError
+from gapbench.prompts import TEMPLATE, prompt
+from gapbench.types import Card
 
-SHOWN = 20
-"""Problems printed in full; of the others, only their number."""
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What `check` saw: counts, repairs by kind (of boxes and pictures), and problems, each one sentence."""
-
-    counts: Mapping[str, int]
-    repairs: Mapping[str, int] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
-
-    def text(self) -> str:
-        """Plain lines for a terminal."""
-        lines = [f"{name:24} {count}" for name, count in self.counts.items()]
-        lines += [f"{f'repair: {kind}':24} {count}" for kind, count in sorted(self.repairs.items())]
-        lines += [f"PROBLEM  {problem}" for problem in self.problems[:SHOWN]] or ["ok: every expectation holds"]
-        if len(self.problems) > SHOWN:
-            lines.append(f"PROBLEM  and {len(self.problems) - SHOWN} more")
-        return "\n".join(lines)
+INDENT = 14
+WIDTH = 110
 
 
 def card_text(benchmark: Benchmark) -> str:
-    """The card as plain text, with the parameters one may set and the prompt as a model sees it."""
+    """The card as plain text, with the parameters one may set, the protocols, and the prompt as a model sees it."""
     card = benchmark.card
-    settable = benchmark.settable.values()
     rows = {
-        "title": card.title, "source": card.source, "revision": card.revision, "split": card.split,
-        "licence": card.licence, "region": card.region, "boxes": card.box_format, "clusters": card.cluster,
-        "expected": ", ".join(f"{k} {v}" for k, v in card.expected.items()),
+        "title": card.title, "role": card.role, "source": card.source, "hub": card.hub, "revision": card.revision,
+        "files": ", ".join(card.files), "split": card.split, "licence": card.licence, "restricted": card.restricted,
+        "region": card.region, "boxes": card.box_format, "clusters": card.cluster, "scoring": card.scoring,
+        "metrics": ", ".join(card.metrics), "expected": ", ".join(f"{k} {v}" for k, v in card.expected.items()),
         "reference": "; ".join(f"{k}: {v}" for k, v in card.reference.items()), "notice": card.notice,
-        "parameters": ", ".join(str(p.replace(annotation=p.empty)) for p in settable),
+        "parameters": ", ".join(str(p.replace(annotation=p.empty)) for p in benchmark.settable.values()),
     }  # fmt: skip
-    lines = [benchmark.name, *(f"  {key:11} {value}" for key, value in rows.items() if value)]
-    lines += [f"  {'trap':11} {trap}" for trap in card.traps]
+    lines = [benchmark.name, *(_row(key, value) for key, value in rows.items() if value)]
+    lines += [_row("trap", trap) for trap in card.traps]
+    for name, protocol in card.protocols.items():
+        about = " ".join(filter(None, (f"({protocol.metric})", protocol.source, protocol.note)))
+        lines += [_row("protocol", f"{name} {about}"), _block(protocol.prompt)]
+    lines.append(_row("prompt", "neutral, for the first question:" if _at_hand(benchmark) else "neutral:"))
+    return "\n".join([*lines, _block(_example(benchmark))])
+
+
+def _at_hand(benchmark: Benchmark) -> bool:
+    return benchmark.data is not None or not benchmark.takes_data
+
+
+def _example(benchmark: Benchmark) -> str:
+    if not _at_hand(benchmark):
+        return benchmark.card.prompt or TEMPLATE
     try:
-        asked = prompt(benchmark.samples(1)[0], card.prompt).replace("\n", "\n" + " " * 14)
-    except GapbenchError as error:  # a benchmark that is not on this machine still has a card
-        asked = f"no example: {error}"
-    return "\n".join([*lines, f"  {'prompt':11} {asked}"])
+        return prompt(benchmark.samples(1)[0], benchmark.card.prompt)
+    except GapbenchError as error:  # a benchmark whose data is damaged still has a card
+        return f"no example: {error}"
 
 
-def check(benchmark: Benchmark, limit: int | None = None) -> Findings:
-    """Decode every picture and compare counts, boxes and answers with the card.
-
-    Raises BenchmarkError for what makes a benchmark unusable: no samples, an id that comes twice, a missing column.
-    """
-    samples = benchmark.samples(limit)
-    problems: list[str] = []
-    repairs: Counter[str] = Counter()
-    pictures: dict[Hashable, tuple[str, tuple[int, int]]] = {}
-    hashes: dict[str, str] = {}
-    for sample in samples:
-        problems += (f"sample {sample.id!r}: {fault}" for fault in _answer_faults(sample))
-        try:
-            hashes[sample.id], size = _seen(sample.image, pictures, repairs)
-            evidence, repaired = boxes.normalise(sample.boxes, sample.box_format, size)
-            repairs.update(repaired)
-            if "outside" in repaired:
-                problems.append(
-                    f"sample {sample.id!r}: a box leaves the picture of {size[0]} x {size[1]} px by more than "
-                    f"{boxes.TOLERANCE:g} px. Is the box format ({sample.box_format}) right?"
-                )
-            native = images.decode(sample.crop_image)[0] if sample.crop_image is not None else None
-            if evidence or native:
-                views.find_region(benchmark.card.region, evidence, size, native)
-        except SampleError as error:
-            problems.append(f"sample {sample.id!r}: {error}")
-    problems += _repeated(samples, hashes)
-    clusters = Counter(s.cluster or hashes.get(s.id, s.id) for s in samples)
-    counts = {
-        "samples": len(samples),
-        "images": len(set(hashes.values())),
-        "clusters": len(clusters),
-        "largest cluster": max(clusters.values()),
-        "with evidence box": sum(bool(s.boxes) for s in samples),
-        **{f"category {c}": n for c, n in sorted(Counter(s.category for s in samples if s.category).items())},
-    }
-    if limit is None and not benchmark.parameters:
-        for name, expected in benchmark.card.expected.items():
-            found = counts.get(name, counts.get(f"category {name}", 0))
-            if found != expected:
-                problems.append(f"{name}: found {found}, the card expects {expected}.")
-    return Findings(counts, dict(repairs), tuple(problems))
+def _row(key: str, value: str) -> str:
+    text = " ".join(value.split())
+    return fill(text, WIDTH, initial_indent=f"  {key:{INDENT - 2}}", subsequent_indent=" " * INDENT,
+                break_long_words=False, break_on_hyphens=False)  # fmt: skip
 
 
-def _seen(
-    source: Any, pictures: dict[Hashable, tuple[str, tuple[int, int]]], repairs: Counter[str]
-) -> tuple[str, tuple[int, int]]:
-    """Hash and size of a picture, decoded once however many questions are asked about it."""
-    key = source if isinstance(source, Hashable) else id(source)
-    if key not in pictures:
-        picture, digest = images.decode(source)
-        repairs.update(images.notes(picture))
-        pictures[key] = digest, picture.size
-    return pictures[key]
+def _block(text: str) -> str:
+    return "\n".join(" " * INDENT + line for line in text.splitlines())
 
 
-def _repeated(samples: list[Sample], hashes: Mapping[str, str]) -> list[str]:
-    """Questions that are asked twice: same picture, same words, same options."""
-    first: dict[tuple[str, str, tuple[str, ...]], str] = {}
-    faults = []
-    for s in samples:
-        if s.id in hashes:
-            other = first.setdefault((hashes[s.id], s.question, s.options), s.id)
-            if other != s.id:
-                faults.append(f"sample {s.id!r}: it asks the same about the same picture as sample {other!r}.")
-    return faults
-
-
-def _answer_faults(sample: Sample) -> list[str]:
-    faults = []
-    if not all(answer.strip() for answer in sample.answers):
-        faults.append("an accepted answer is empty.")
-    if len(set(sample.options)) < len(sample.options):
-        faults.append(f"two options are the same: {', '.join(sample.options)}.")
-    try:
-        score("", sample.answers, sample.answer_type, sample.options, sample.question)
-        prompt(sample)
-    except BenchmarkError as error:
-        faults.append(str(error))
-    return faults
+def catalogue_table(cards: Iterable[Card]) -> str:
+    """The catalogue as a Markdown table, grouped by role; `benchmarks/README.md` holds it."""
+    roles = {"evidence": "both views", "full-view": "full view; both with a region file",
+             "hold-out": "full view, hold-out", "training": "training data"}  # fmt: skip
+    order = list(roles)
+    lines = [
+        "| name | for | questions | region | boxes as published | scored | licence | data |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for card in sorted(cards, key=lambda c: (order.index(c.role), c.name)):
+        boxed = card.role in ("evidence", "training")
+        count = card.expected.get("samples")
+        cells = (
+            f"`{card.name}`",
+            roles[card.role],
+            f"{count:,}" if count else "?",
+            f"`{card.region}`" if boxed else "",
+            card.box_format if boxed else "",
+            card.scoring,
+            card.licence + (" (**restricted**)" if card.restricted else ""),
+            f"`{card.hub}` @ `{card.revision[:7]}`" if card.hub and card.revision else card.hub or card.source,
+        )
+        lines.append("| " + " | ".join(" ".join(c.replace("|", "\\|").split()) for c in cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """From sample to record: make a sample ready, show it in a view, judge the answer.
 
     case = prepare(sample, "padded")
-    picture, error = show(case, "crop")
+    pictures, error = show(case, "crop")
     record = judge("signs", case, "crop", repeat=0, answer=answer)
 
 Whatever is wrong with one sample becomes text in its record; nothing here ends a run.
@@ -9,6 +9,7 @@ Whatever is wrong with one sample becomes text in its record; nothing here ends 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,52 +26,101 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """One sample made ready: its picture, evidence and region, or the reason why there is none."""
+    """One sample made ready: its pictures, evidence and region, or the reason why there is none.
+
+    `hashes` identify the stored pictures, in their order. `notes` name what is odd about pictures; `repairs` are those
+    and what was done to boxes, to be counted.
+    """
 
     sample: Sample
     policy: str
-    image: Image | None = None
-    image_hash: str = ""
+    pictures: views.Pictures = ()
+    hashes: tuple[str, ...] = ()
     boxes: tuple[Box, ...] = ()
     region: views.Region | None = None
     repairs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     error: str = ""
     region_error: str = ""
 
+    @property
+    def image(self) -> Image | None:
+        """The first picture, in which the evidence lies."""
+        return self.pictures[0] if self.pictures else None
+
+    @property
+    def image_hash(self) -> str:
+        """The picture's hash; one over all of them where there are several, in their order."""
+        if len(self.hashes) < 2:
+            return "".join(self.hashes)
+        return hashlib.sha256(" ".join(self.hashes).encode()).hexdigest()[:24]
+
 
 def prepare(sample: Sample, policy: str, before: Case | None = None) -> Case:
-    """Decode the picture, normalise the boxes and find the region; whatever fails is kept as text.
+    """Decode the pictures, normalise the boxes and find the region; whatever fails is kept as text.
 
     `before` is the case made just before: a picture that several questions in a row share is decoded once.
     """
     try:
-        if before is not None and before.image is not None and _same_source(before.sample.image, sample.image):
-            image, digest = before.image, before.image_hash
-        else:
-            image, digest = images.decode(sample.image)
+        found = _decoded(sample, before)
     except SampleError as error:
         return Case(sample, policy, error=str(error))
-    case = Case(sample, policy, image, digest)
+    pictures, hashes = (tuple(column) for column in zip(*found, strict=True))
+    notes = tuple(note for picture in pictures for note in images.notes(picture))
+    case = Case(sample, policy, pictures, hashes, repairs=notes, notes=notes)
+    size = pictures[0].size
     try:
-        native = images.decode(sample.crop_image)[0] if sample.crop_image is not None else None
-        evidence, repairs = boxes.normalise(sample.boxes, sample.box_format, image.size)
-        case = replace(case, boxes=evidence, repairs=(*repairs, *images.notes(image)))
-        return replace(case, region=views.find_region(policy, evidence, image.size, native))
+        evidence, repairs = boxes.normalise(sample.boxes, sample.box_format, size)
+        case = replace(case, boxes=evidence, repairs=(*repairs, *notes))
+        native = views.parse_policy(policy)[0] == "native"
+        if sample.boxes and not evidence and not native:
+            raise SampleError(_nothing_left(sample, size))
+        ships = native and sample.crop_image is not None
+        shipped = images.decode(sample.crop_image, sample.max_image_pixels)[0] if ships else None
+        return replace(case, region=views.find_region(policy, evidence, size, shipped))
     except SampleError as error:
         return replace(case, region_error=str(error))
+
+
+def _decoded(sample: Sample, before: Case | None) -> list[tuple[Image, str]]:
+    """Each picture with its hash, in order; taken over from the case before where it is the same."""
+    known: list[tuple[object, tuple[Image, str]]] = []
+    if before is not None and before.pictures:
+        sources = before.sample.image, *before.sample.more_images
+        known = list(zip(sources, zip(before.pictures, before.hashes, strict=True), strict=True))
+    found = []
+    for number, source in enumerate((sample.image, *sample.more_images), 1):
+        same = next((made for other, made in known if _same_source(other, source)), None)
+        try:
+            found.append(same or images.decode(source, sample.max_image_pixels))
+        except SampleError as error:
+            if not sample.more_images:
+                raise
+            raise SampleError(f"picture {number} of {1 + len(sample.more_images)}: {error}") from error
+    return found
+
+
+def _nothing_left(sample: Sample, size: tuple[int, int]) -> str:
+    return (
+        f"boxes {[list(b) for b in sample.boxes]} ({sample.box_format}): nothing is left inside the picture of "
+        f"{size[0]} x {size[1]} px. Check the box format (xyxy or xywh, in pixels or normalised)."
+    )
 
 
 def _same_source(one: object, other: object) -> bool:
     return one is other or (isinstance(one, str | Path) and isinstance(other, str | Path) and Path(one) == Path(other))
 
 
-def show(case: Case, view: str) -> tuple[Image | None, str]:
-    """What the model is shown in a view, or the reason why it cannot be shown."""
-    if case.image is None:
-        return None, case.error
+def show(case: Case, view: str) -> tuple[views.Pictures, str]:
+    """What the model is shown in a view, or nothing and the reason why it cannot be shown."""
+    if not case.pictures:
+        return (), case.error
     if case.region is None and view in views.NEEDS_REGION:
-        return None, case.region_error
-    return views.VIEWS[view](case.image, case.region), ""
+        return (), case.region_error
+    try:
+        return views.VIEWS[view](case.pictures, case.region), ""
+    except SampleError as error:  # a shipped crop is a region without a place in the picture
+        return (), str(error)
 
 
 def judge(benchmark: str, case: Case, view: str, repeat: int, answer: Answer) -> Record:
@@ -83,7 +133,7 @@ def judge(benchmark: str, case: Case, view: str, repeat: int, answer: Answer) ->
     cut_off = "stopped at the limit of new tokens" if answer.truncated else ""
     size = case.image.size if case.image else None
     area = size[0] * size[1] if size else 0
-    box = case.region.box if case.region else None
+    region = case.region.boxes if case.region else ()
     return Record(
         benchmark=benchmark,
         sample=sample.id,
@@ -107,11 +157,11 @@ def judge(benchmark: str, case: Case, view: str, repeat: int, answer: Answer) ->
         evidence=sample.evidence if case.boxes or sample.crop_image is not None else "",
         evidence_area=boxes.union_area(case.boxes) / area if case.boxes else None,
         region_policy=case.policy,
-        region=box,
-        region_area=(box[2] - box[0]) * (box[3] - box[1]) / area if box else None,
-        pictures=1,
+        region=case.region.box if case.region else None,
+        region_area=boxes.union_area(region) / area if region else None,
+        pictures=answer.pictures,
         sent_size=answer.sent_size,
-        sent_pixels=answer.sent_size[0] * answer.sent_size[1] if answer.sent_size else None,
+        sent_pixels=answer.sent_pixels,
         image_tokens=answer.image_tokens,
         prompt_tokens=answer.prompt_tokens,
         output_tokens=answer.output_tokens,

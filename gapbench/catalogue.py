@@ -1,4 +1,4 @@
-"""Finds benchmarks: by name in the catalogue, as a Python file, or as a JSONL of the user's own.
+"""Finds benchmarks: by name in the catalogue, as a Python file, or as data of the user's own.
 
     benchmark = load("signs:canvas=2048,options=true")
     samples = benchmark.samples(limit=100)
@@ -7,7 +7,8 @@
 A benchmark file defines `CARD` (a `gapbench.types.Card`) and `samples(...)`, a function that yields `Sample`s; its
 keyword arguments are the parameters one may set behind a colon. A user's own file works exactly like a built-in one,
 and is run as code: only name files you trust. A `samples` with a parameter `data` is handed the folder of its files: a
-local copy, or what the card's `hub` says, fetched. JSONL is data and never run (`gapbench.user_data`).
+local copy, or what the card's `hub` says, fetched. Data of one's own (JSONL, CSV, TSV, Parquet, a folder, a data set of
+the Hub) is never run; see `gapbench.user_data` for what may stand behind its colon.
 
 Limits: all samples of a benchmark are held in memory, so their pictures should be paths or functions.
 """
@@ -47,7 +48,7 @@ def names() -> list[str]:
 
 
 def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> Benchmark:
-    """The benchmark behind `NAME`, `FILE.py` or `FILE.jsonl`, each optionally with `:key=value,key=value`.
+    """The benchmark behind `NAME`, `FILE.py` or data, each optionally with `:key=value,key=value`.
 
     `defaults` maps a benchmark's name to parameters used where `spec` sets none: a model's own wishes.
     Raises BenchmarkError naming the nearest known names, or the parameters that exist.
@@ -55,18 +56,19 @@ def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> 
     target, given = _split(spec)
     target, place = _local_copy(target)
     path = Path(target)
-    if path.suffix == ".jsonl":
-        benchmark = user_data.load(path)
-    elif path.suffix == ".py":
+    if path.suffix == ".py":
         benchmark = _from_file(path)
     elif target in names():
         benchmark = _from_file(FOLDER / f"{target}.py")
+    elif user_data.is_data(target):
+        benchmark = user_data.load(target)
     else:
-        near = difflib.get_close_matches(target, names(), n=3, cutoff=0.4)
+        near = difflib.get_close_matches(target, names(), n=3, cutoff=0.6)
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
         raise BenchmarkError(
             f"Benchmark {target!r} is not in the catalogue. {hint}Known are {', '.join(names())}; "
-            "a file of your own must end in .py or .jsonl."
+            f"data of your own is {', '.join(user_data.SUFFIXES)}, a folder or OWNER/NAME on the Hub, code of your "
+            "own .py."
         )
     if place is not None and not benchmark.takes_data:
         raise BenchmarkError(f"{benchmark.name}: it reads no data, so {str(place)!r} cannot be its local copy.")

@@ -29,7 +29,15 @@ app.add_typer(benchmarks_app, name="benchmarks")
 INTERRUPTED = 130
 """The exit code shells use for Ctrl-C."""
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+
+def _hush(quiet: bool) -> bool:
+    """Downloads and unpacking begin deep below; both heed the Hub's own switch, which is read once, at its import."""
+    if quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    return quiet
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.", callback=_hush)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -92,7 +100,11 @@ def measure(
     seed: Annotated[int, typer.Option(help="Seed of sampling (with --temperature).")] = 0,
     repeats: Annotated[int, typer.Option(help="Ask every question K times; shows the noise floor.")] = 1,
     region: Annotated[
-        str, typer.Option(help="native, union or padded[:factor=1.2,min_side=16]; default: the benchmark's.")
+        str,
+        typer.Option(
+            help="native, union, padded[:factor=1.2,min_side=16], square[:min_side=224], multi (a picture per evidence "
+            "box) or mosaic (those in one picture); default: the benchmark's."
+        ),
     ] = "",
     regions: Annotated[
         Path | None, typer.Option(help="JSONL of boxes that a model made (gapbench locate); they replace all others.")
@@ -154,6 +166,84 @@ def measure(
         command=_command(),
     )
     _say_result(done)
+
+
+@app.command()
+def locate(
+    model: Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")],
+    benchmark: Annotated[
+        list[str],
+        typer.Option("--benchmark", "-b", help="Name, .py or .jsonl file; repeatable; NAME:key=value sets parameters."),
+    ],
+    out: Annotated[Path, typer.Option(help="The region file (.jsonl); the same command goes on where it stopped.")],
+    method: Annotated[
+        str, typer.Option(help="attention (where the model looks) or grounding (ask it for a box).")
+    ] = "attention",
+    limit: Annotated[int | None, typer.Option(help="Only the first N questions of each benchmark.")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Enlarge boxes by this factor; default: 1.5 for grounding, 1 for attention.")
+    ] = None,
+    layers: Annotated[
+        str, typer.Option(help="attention: layers such as 22 or 18-22,24, from 0; default: the middle of the depth.")
+    ] = "",
+    coordinates: Annotated[
+        str, typer.Option(help="grounding: thousand (0..1000), pixels or unit (0..1), as the model counts.")
+    ] = "thousand",
+    largest: Annotated[
+        float, typer.Option(help="grounding: reject boxes over more than this fraction of the picture.")
+    ] = 0.8,
+    batch_size: Annotated[str, typer.Option(help="grounding: N or auto.")] = "auto",
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 128,
+    min_pixels: Annotated[
+        int | None, typer.Option(help="Enlarge smaller pictures to this many pixels (width x height).")
+    ] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Shrink larger pictures to this many pixels.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")] = None,
+    processor: Annotated[
+        list[str] | None,
+        typer.Option("--processor", help="KEY=VALUE passed to the model's processor (YAML value); repeatable."),
+    ] = None,
+    chat_template: Annotated[Path | None, typer.Option(help="A jinja file, for models without a template.")] = None,
+    attn_implementation: Annotated[
+        str | None, typer.Option(help="eager, sdpa, flash_attention_2, …; default: transformers' choice.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Let a model find the region of each question, for benchmarks without boxes; checked where there are some."""
+    from gapbench.localisation import locate as locate_
+
+    found = locate_(
+        model,
+        benchmark,
+        out,
+        method,
+        limit=limit,
+        margin=margin,
+        layers=layers,
+        coordinates=coordinates,
+        largest=largest,
+        batch_size=_batch_size(batch_size),
+        max_new_tokens=max_new_tokens,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        chat_template=chat_template,
+        attn_implementation=attn_implementation,
+        processor_kwargs=_pairs(processor or []),
+        quiet=quiet,
+        command=_command(),
+    )
+    print(found.text())
+    print(f"regions: {os.path.relpath(found.path)}")
 
 
 @app.command()
@@ -268,12 +358,20 @@ def demo(
 
 
 @benchmarks_app.command("list")
-def list_benchmarks(debug: Debug = False) -> None:
-    """Names and titles."""
+def list_benchmarks(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of benchmarks/README.md.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Names, what each is for, and titles."""
     from gapbench import catalogue
+    from gapbench.cards import catalogue_table
 
-    for name in catalogue.names():
-        print(f"{name:16} {catalogue.load(name).card.title}")
+    cards = [catalogue.load(name).card for name in catalogue.names()]
+    if markdown:
+        print(catalogue_table(cards), end="")
+    else:
+        for card in cards:
+            print(f"{card.name:20} {card.role:10} {card.title}")
 
 
 @benchmarks_app.command("show")
@@ -289,14 +387,20 @@ def show_benchmark(name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")],
 def check_benchmark(
     name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")],
     limit: Annotated[int | None, typer.Option(help="Only the first N questions.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet: an HTML page of pictures, boxes and crops to look at.")
+    ] = None,
+    region: Annotated[str, typer.Option(help="Another region policy than the card's.")] = "",
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Look at every picture, box and answer before spending GPU hours; exit code 1 if something is wrong."""
-    from gapbench.cards import check
     from gapbench.catalogue import load
+    from gapbench.checking import check
 
-    found = check(load(name), limit)
+    found = check(load(name), limit, region=region, sheet=sheet, quiet=quiet)
     print(found.text())
+    print(f"contact sheet: {sheet}" if sheet else "To look at pictures and boxes: --sheet FILE.html")
     if found.problems:
         raise typer.Exit(1)
 

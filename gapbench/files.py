@@ -1,8 +1,9 @@
-"""Writing files that are never half there."""
+"""Writing files that are never half there, and where gapbench keeps its own."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,3 +19,8 @@ def write_text(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
+
+
+def cache() -> Path:
+    """The folder for what can be made again: `gapbench` in XDG_CACHE_HOME, by default in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gapbench"

@@ -2,29 +2,35 @@
 
     image, digest = decode("street.jpg")
 
-Reads a path, encoded bytes, a Hub image dict ({"bytes", "path"}), a PIL image, or a function that makes one. The format
-comes from the bytes, never from the file's name. Transparency is laid on white. EXIF orientation is kept as stored,
-because published boxes refer to the stored pixel grid; `notes` says of which pictures that is true, and the tag itself
-is taken off, so that no processor turns the picture behind the boxes' back.
+Reads a path, encoded bytes, base64 text, a Hub image dict ({"bytes", "path"}), a PIL image, or a function that makes
+any of them. The format comes from the bytes, never from the file's name. Transparency is laid on white, and of moving
+pictures the first frame is taken. EXIF orientation is kept as stored, because published boxes refer to the stored pixel
+grid; `notes` says of which pictures that is true, and the tag itself is taken off, so that no processor turns the
+picture behind the boxes' back.
 
 Limits: no URLs (nothing is fetched behind the user's back) and no pictures above Pillow's pixel limit, which guards
-against decompression bombs. Colour profiles are ignored. A TIFF is turned by Pillow itself while it is read.
+against decompression bombs, unless a sample allows more. Colour profiles are ignored. A CMYK JPEG is taken to store
+inverted values, as Adobe's do.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
+import math
 import re
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.errors import GapbenchError, SampleError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image, Transpose
 
 ORIENTATION = 0x0112
 """The EXIF tag that asks viewers to turn or mirror a picture (CIPA DC-008, section 4.6.4); 1 is upright."""
@@ -32,23 +38,59 @@ ORIENTATION = 0x0112
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """How a URL begins; two letters at least, since C:/ is a path, and one slash, since paths fold the second one away."""
 
+SIGNATURE = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF.{4}WEBP|BM.{4}\0{4}|II[*+]\0|MM\0[*+]", re.DOTALL
+)
+"""How encoded pictures begin: PNG, JPEG, GIF, WebP, BMP, TIFF. Tells base64 text from a path."""
 
-def decode(source: Any) -> tuple[Image, str]:
+_ALONE = threading.RLock()
+
+
+def decode(source: Any, max_pixels: int = 0) -> tuple[Image, str]:
     """The picture as RGB, and 24 hex digits that identify its stored bytes (its pixels, where there are none).
+
+    `max_pixels` (width x height) raises Pillow's guard against decompression bombs for this picture alone; 0 keeps it.
+    A PIL image was opened by whoever gave it, under a guard of their own.
 
     Raises SampleError when the source is missing, truncated, not a picture or too large.
     """
     from PIL import Image as Pillow
 
-    if isinstance(source, Mapping):
-        source = source.get("bytes") or source.get("path")
-    if callable(source):
-        return decode(_made(source))
+    source = _given(source)
     if isinstance(source, Pillow.Image):
-        picture = _plain(source, f"image of {source.size[0]} x {source.size[1]} px ({source.mode})")
+        picture = _plain(source, f"image of {source.size[0]} x {source.size[1]} px ({source.mode})", max_pixels)
         return picture, _digest(repr(picture.size).encode(), picture.tobytes())
     data, name = _read(source)
-    return _plain(data, f"image {name}"), _digest(data)
+    return _plain(data, f"image {name}", max_pixels), _digest(data)
+
+
+def stored_size(source: Any) -> tuple[int, int]:
+    """Width and height in pixels as the picture's header says; nothing is decoded. Raises SampleError, as `decode`."""
+    from PIL import Image as Pillow
+
+    source = _given(source)
+    if isinstance(source, Pillow.Image):
+        return source.size
+    data, name = _read(source)
+    try:
+        with _guard(0), Pillow.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more
+        raise SampleError(f"image {name}: its header cannot be read ({error}). Fetch the file again.") from error
+
+
+def is_base64(text: str) -> bool:
+    """Whether a string is a picture as base64 text rather than the path of one.
+
+    It is if it is a data URI, or if its first characters decode to how encoded pictures begin.
+    """
+    if text[:100].lstrip()[:5].lower() == "data:":
+        return True
+    first = "".join(text[:100].split())[:32]
+    try:
+        return SIGNATURE.match(base64.b64decode(first, validate=True)) is not None
+    except ValueError:  # not base64, or not even ASCII
+        return False
 
 
 def notes(picture: Image) -> tuple[str, ...]:
@@ -79,6 +121,16 @@ def to_rgb(picture: Image) -> Image:
     return picture.convert("RGB")
 
 
+def _given(source: Any) -> Any:
+    """What a lazy image's function returns, and what a Hub image dict holds."""
+    if callable(source):
+        source = _made(source)
+    if isinstance(source, Mapping):
+        stored = source.get("bytes")
+        source = source.get("path") if stored is None or (isinstance(stored, bytes | str) and not stored) else stored
+    return source
+
+
 def _made(function: Any) -> Any:
     """What a lazy image's function returns; its failure is the sample's, not the run's."""
     try:
@@ -92,19 +144,50 @@ def _made(function: Any) -> Any:
         ) from error
 
 
-def _plain(source: bytes | Image, name: str) -> Image:
+@contextmanager
+def _guard(max_pixels: int) -> Iterator[tuple[float, float]]:
+    """Pillow's own pixel limit, and the limit that holds within: raised to `max_pixels` where that is more.
+
+    Warnings (of metadata, once a picture) are silenced. Both settings belong to the whole process, so one thread at a
+    time gets here, and not for longer than needed.
+    """
+    from PIL import Image as Pillow
+
+    with _ALONE, warnings.catch_warnings(action="ignore"):
+        own = Pillow.MAX_IMAGE_PIXELS
+        if own is None or own >= max_pixels:
+            yield own or math.inf, own or math.inf
+            return
+        Pillow.MAX_IMAGE_PIXELS = max_pixels
+        try:
+            yield own, max_pixels
+        finally:
+            Pillow.MAX_IMAGE_PIXELS = own
+
+
+def _plain(source: bytes | Image, name: str, max_pixels: int) -> Image:
     """A decoded RGB picture free of metadata, but for the orientation that was stored."""
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 
+    limit = math.inf
     try:
-        with warnings.catch_warnings(action="ignore"):  # the others are about metadata, once a picture
-            warnings.simplefilter("error", Pillow.DecompressionBombWarning)
+        with _guard(max_pixels) as (own, limit):
             picture = Pillow.open(io.BytesIO(source)) if isinstance(source, bytes) else source
-            picture.load()
-            plain = to_rgb(picture)
-    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
-        raise SampleError(f"{name}: {error} Shrink the picture or split it.") from error
+            pixels = picture.width * picture.height
+            if isinstance(source, bytes) and pixels > limit:  # Pillow warns above its limit and refuses above twice it
+                raise Pillow.DecompressionBombError(f"{pixels} pixels")
+            turned = _orientation(picture) if picture.format == "TIFF" else 1
+            if pixels > own:
+                picture.load()  # some formats look at the limit once more
+        picture.load()
+        plain = to_rgb(picture)
+    except Pillow.DecompressionBombError as error:
+        found = int(next(iter(re.findall(r"\d+", str(error))), 0))
+        raise SampleError(
+            f"{name}: its {found:,} pixels exceed the limit of {limit:,} that guards against decompression bombs. "
+            f"Shrink the picture, or set the sample's max_image_pixels to {found} if the data can be trusted."
+        ) from error
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more
         why = "not a known picture format" if isinstance(error, UnidentifiedImageError) else str(error)
         read = f"; {len(source):,} bytes were read" if isinstance(source, bytes) else ""
@@ -112,36 +195,65 @@ def _plain(source: bytes | Image, name: str) -> Image:
             f"{name}: cannot be decoded ({why}){read}. "
             "Expected a complete PNG, JPEG, WebP or other format Pillow reads; fetch the file again."
         ) from error
-    plain.info = {"stored_orientation": _orientation(picture)}
-    return plain
+    with _guard(0):
+        plain.info = {"stored_orientation": _orientation(picture) if turned == 1 else turned}
+    return plain if turned == 1 else plain.transpose(_back(turned))
+
+
+def _back(orientation: int) -> Transpose:
+    """What undoes Pillow's turning of a TIFF, the one format that it turns itself."""
+    from PIL.Image import Transpose as T
+
+    return (T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_90, T.TRANSVERSE, T.ROTATE_270)[
+        orientation - 2
+    ]
 
 
 def _orientation(picture: Image) -> int:
     try:
-        with warnings.catch_warnings(action="ignore"):
-            stored = picture.getexif().get(ORIENTATION, 1)
+        stored = picture.getexif().get(ORIENTATION, 1)
     except Exception:  # damaged EXIF raises as many kinds of errors as damaged pictures, and says nothing
         return 1
     return stored if stored in range(2, 9) else 1
 
 
 def _read(source: Any) -> tuple[bytes, str]:
+    """Encoded bytes, and a name for them."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source), "given as bytes"
     if not isinstance(source, str | Path):
         raise SampleError(
-            f"image: found {type(source).__name__}; expected a path, bytes, a Hub image dict, a PIL image or a "
-            "function that makes one."
+            f"image: found {type(source).__name__}; expected a path, bytes, base64 text, a Hub image dict, a PIL image "
+            "or a function that makes one."
         )
+    if isinstance(source, str) and is_base64(source):
+        return _from_base64(source), "given as base64"
     name = str(source) if len(str(source)) <= 200 else f"{str(source)[:200]}…"
+    name = name.encode("utf-8", "backslashreplace").decode()
     if URL.match(str(source)):
         raise SampleError(f"image {name}: URLs are not fetched. Download the file and give its path.")
     try:
-        return Path(source).read_bytes(), name
+        path = Path(source)
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a device or a pipe may never end
+            raise OSError("no regular file")
+        return path.read_bytes(), name
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the path
         raise SampleError(
             f"image {name}: cannot be read ({getattr(error, 'strerror', None) or error}). Relative paths start at the "
             "file that lists them."
+        ) from error
+
+
+def _from_base64(text: str) -> bytes:
+    head, comma, body = text.partition(",")
+    try:
+        if comma and not head.rstrip().lower().endswith(";base64"):
+            raise ValueError("a data URI that does not say ;base64")
+        return base64.b64decode("".join((body if comma else text).split()), validate=True)
+    except ValueError as error:
+        raise SampleError(
+            f"image given as base64: its {len(text):,} characters cannot be decoded ({error}). Expected A-Z, a-z, 0-9, "
+            "+ and / in groups of four, = at the end, and data:…;base64, before them or nothing."
         ) from error
 
 

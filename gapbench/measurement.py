@@ -91,7 +91,7 @@ def measure(
     asked = {b.name: b.samples(limit) for b in chosen}
     located = read_regions(Path(regions)) if regions else None
     if located:
-        asked = {name: located.replace_boxes(name, samples) for name, samples in asked.items()}
+        asked = located.apply(asked)
     shown = _views_of(chosen, asked, templates, views, region)
     folder = Path(out)
     done = _done(folder)
@@ -231,8 +231,8 @@ def _ask(
             cases[benchmark.name, sample.id] = case, len(missing)
             text = prompt(sample, template_of(benchmark.card, plan["protocol"]))
             for view, repeat in missing:
-                picture, error = show(case, view)
-                yield Request((benchmark.name, sample.id, view, repeat), picture, text, error)
+                pictures, error = show(case, view)
+                yield Request((benchmark.name, sample.id, view, repeat), pictures, text, error)
 
     left = sum(len(missing) for _, _, missing in todo)
     with (
@@ -256,14 +256,14 @@ def _ask(
 
 
 def _keep_thumbnails(place: Path, key: str, case: Case) -> None:
-    """Small pictures of a sample for the report's gallery."""
+    """Small pictures of a sample for the report's gallery: its first picture, and all that `crop` shows in one."""
     from gapbench.report.thumbnails import save_thumbnail
 
     if case.image is None or (place / f"{key}-full.jpg").exists():
         return
     save_thumbnail(case.image, place / f"{key}-full.jpg")
     if case.region is not None:
-        save_thumbnail(views.crop(case.image, case.region), place / f"{key}-crop.jpg")
+        save_thumbnail(views.mosaic(views.crop(case.pictures, case.region)), place / f"{key}-crop.jpg")
 
 
 def _shown_in_gallery(asked: Mapping[str, list[Sample]]) -> dict[tuple[str, str], str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -32,20 +32,21 @@ Key = tuple[str, str, str, int]
 
 
 class Writer:
-    """Appends records to one run; holds a lock so that two processes never write the same run.
+    """Appends records to one run (or rows to another file of lines, named `file`); holds a lock so that two processes
+    never write the same one.
 
     Raises RunError when another process holds the lock, the folder cannot be written, or the disk is full.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+    def __init__(self, folder: Path, file: str = FILE) -> None:
+        self.path = folder / file
         try:
             self._file: IO[bytes] = self.path.open("ab", buffering=0)
         except OSError as error:
             raise _write_error(self.path, error) from error
         try:
             _lock(self._file, folder)
-            repair(folder)  # under the lock: what looks torn may be a line that another process is writing
+            repair(folder, file)  # under the lock: what looks torn may be a line that another process is writing
         except BaseException:
             self._file.close()
             raise
@@ -56,9 +57,10 @@ class Writer:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record | Mapping[str, Any]) -> None:
         """Append one record, in one system call as far as the disk lets it."""
-        line = json.dumps(asdict(record), ensure_ascii=True, allow_nan=False).encode() + b"\n"
+        row = asdict(record) if isinstance(record, Record) else dict(record)
+        line = json.dumps(row, ensure_ascii=True, allow_nan=False).encode() + b"\n"
         try:
             while line:  # a disk that fills up takes a part first and says so at the next call
                 line = line[self._file.write(line) :]
@@ -90,9 +92,9 @@ def _lock(file: IO[bytes], folder: Path) -> None:
         return
 
 
-def repair(folder: Path) -> bool:
+def repair(folder: Path, file: str = FILE) -> bool:
     """Remove a torn last line; True if there was one."""
-    path = folder / FILE
+    path = folder / file
     data = path.read_bytes() if path.exists() else b""
     whole = data.rfind(b"\n") + 1
     if whole < len(data):

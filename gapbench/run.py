@@ -9,6 +9,7 @@ Summary and reports are rebuilt from the records alone, without a model, an engi
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -40,17 +41,25 @@ class Run:
 
     def _repr_html_(self) -> str:
         """The verdict and the numbers behind it, for a notebook."""
-        rows = []
-        for name, bench in self.summary["benchmarks"].items():
-            gap = bench["gap"] or {}
-            cells = [name, bench["n"], bench["clusters"]]
-            cells += [_percent(bench["views"].get(view, {}).get("accuracy")) for view in ("full", "crop")]
-            low, high = gap.get("ci") or (None, None)
-            cells += [_percent(gap.get("estimate")), f"[{_percent(low)}, {_percent(high)}]"]
-            rows.append("".join(f"<td>{escape(str(cell))}</td>" for cell in cells))
-        head = "".join(f"<th>{h}</th>" for h in ("benchmark", "n", "clusters", "full", "crop", "gap", "95 % interval"))
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return f"<p>{escape(self.summary['verdict'])}</p><table><tr>{head}</tr>{body}</table>"
+        from gapbench.report.families import families
+
+        tables = []
+        for family in families(self.summary):
+            rows = "".join(_row(name, bench) for name, bench in family.summary["benchmarks"].items())
+            tables.append(f"<table><caption>{family.title}</caption><tr>{_HEAD}</tr>{rows}</table>")
+        return f"<p>{escape(self.summary['verdict'])}</p>{''.join(tables)}"
+
+
+_HEAD = "".join(f"<th>{h}</th>" for h in ("benchmark", "n", "clusters", "full", "crop", "gap", "95 % interval"))
+
+
+def _row(name: str, bench: Mapping[str, Any]) -> str:
+    gap = bench["gap"] or {}
+    cells = [name, bench["n"], bench["clusters"]]
+    cells += [_percent(bench["views"].get(view, {}).get("accuracy")) for view in ("full", "crop")]
+    low, high = gap.get("ci") or (None, None)
+    cells += [_percent(gap.get("estimate")), f"[{_percent(low)}, {_percent(high)}]"]
+    return "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
 
 
 def load_run(path: str | Path) -> Run:
@@ -64,6 +73,7 @@ def load_run(path: str | Path) -> Run:
 def write_results(folder: Path, images: bool = True) -> Run:
     """(Re)build `summary.json`, `report.html` and `report.md` from the records alone."""
     from gapbench.files import write_json
+    from gapbench.metrics import names_of
     from gapbench.report import write_report
     from gapbench.summary import summarise
 
@@ -75,8 +85,10 @@ def write_results(folder: Path, images: bool = True) -> Run:
     # Answers come in any order; sorted, sums and tables are the same however often a run was interrupted.
     frame = frame.sort_values(["benchmark", "sample", "view", "repeat"], ignore_index=True)
     asked = _read_json(folder / "run.json") if (folder / "run.json").exists() else {}
-    notices = {n: b.get("card", {}).get("notice", "") for n, b in asked.get("benchmarks", {}).items()}
-    summary = summarise(frame, model=str(asked.get("model", "")), notices=notices)
+    entries = asked.get("benchmarks", {})
+    notices = {name: entry.get("card", {}).get("notice", "") for name, entry in entries.items()}
+    named = {name: names_of(entry, str(asked.get("protocol", ""))) for name, entry in entries.items()}
+    summary = summarise(frame, model=str(asked.get("model", "")), notices=notices, named=named)
     write_json(folder / "summary.json", summary)
     write_report(folder, summary=summary, run=asked, records=frame, images=images)
     return Run(folder, summary, asked)

@@ -6,11 +6,12 @@
 Questions about one picture are not independent, so pictures (clusters), not questions, are the sampling unit
 everywhere (Miller 2024, "Adding Error Bars to Evals", arXiv:2411.00640). Three interval methods:
 
-`cluster-t`          C >= 100 clusters: cluster-robust standard error, Student t with C - 1 degrees of
-freedom. `cluster-bootstrap`  fewer: resampled clusters, percentile interval expanded for small C.
-`cluster-exact`      at most five clusters depart from all the others: both methods above would be far too
-narrow, down
+`cluster-t`          C >= 100 clusters: cluster-robust standard error, Student t with C - 1 degrees of freedom.
+`cluster-bootstrap`  fewer: resampled clusters, percentile interval expanded for small C.
+`cluster-exact`      at most five clusters depart from all the others: both methods above would be far too narrow, down
                      to a width of zero, so binomial limits on the share of departing clusters are used.
+
+Means of means, over benchmarks or over the categories of one, are joined from these (`macro-t`).
 
 Limits: with fewer than about twenty clusters no method here is better than a rough guide. Nothing here knows
 about the variance between training seeds or between prompts. Undefined quantities are None, never NaN.
@@ -19,8 +20,8 @@ about the variance between training seeds or between prompts. Undefined quantiti
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,7 +41,7 @@ FEW = 5
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean or a gap with what is known about its uncertainty; `dataclasses.asdict` makes it JSON-ready.
+    """A mean or a gap with what is known about its uncertainty; `json` makes it JSON-ready.
 
     `ci` is the two-sided interval, clipped to the range that is possible; `se` the clustered standard error;
     `mde` the minimum detectable effect. All three are on the scale of `estimate` (fractions, not points). `n`
@@ -57,17 +58,26 @@ class Estimate:
     se: float | None
     method: str
 
+    def json(self, *keys: str) -> dict[str, Any]:
+        """JSON-ready: all fields, or those named; the interval is a list."""
+        found = asdict(self) | {"ci": None if self.ci is None else [float(bound) for bound in self.ci]}
+        return {key: found[key] for key in keys or found}
+
 
 def mean_interval(
     values: ArrayLike,
     clusters: ArrayLike,
     *,
+    weights: ArrayLike | None = None,
     bounds: Bounds = (0.0, 1.0),
     level: float = 0.95,
     seed: int = 0,
     resamples: int = 10_000,
 ) -> Estimate:
     """The mean of `values` (shape (n,), within `bounds`) and its interval; `clusters` holds n keys.
+
+    With `weights` (shape (n,), above zero) it is sum(weights * values) / sum(weights), hence any ratio of two sums;
+    the weights may depend on the answers.
 
     Standard error: sqrt(C / (C - 1) * sum over clusters of (sum of residuals)**2) / n, the sandwich estimate
     of Liang and Zeger 1986 with the usual finite-cluster factor; with one value per cluster it is the
@@ -76,15 +86,15 @@ def mean_interval(
     interval in whatever order the rows come. Raises SettingError for unequal lengths, values that are not
     numbers, and values outside `bounds`.
     """
-    x, sums, sizes = _cluster_sums(values, clusters, bounds)
-    n, count = len(x), len(sizes)
+    x, sums, sizes = _cluster_sums(values, clusters, bounds, weights)
+    n, count, total = len(x), len(sizes), float(sizes.sum())
     if count == 0:
         return Estimate(None, None, None, None, 0, 0, None, "empty")
-    mean = float(np.clip(sums.sum() / n, *bounds))
+    mean = float(np.clip(sums.sum() / total, *bounds))
     if count == 1:
         return Estimate(mean, None, None, None, n, 1, None, "single-cluster")
     residuals = sums - mean * sizes
-    se = float(np.sqrt(count / (count - 1) * np.square(residuals).sum()) / n)
+    se = float(np.sqrt(count / (count - 1) * np.square(residuals).sum()) / total)
     if np.allclose(residuals, 0, rtol=0, atol=1e-9):
         se = 0.0
     means = sums / sizes
@@ -202,18 +212,59 @@ def macro_mean(estimates: Sequence[Estimate], *, bounds: Bounds = (-1.0, 1.0), l
     so its variance is recovered from its interval instead (the MOVER principle, Zou and Donner 2008).
     Estimates that are None are left out.
     """
-    parts = [(e, e.estimate) for e in estimates if e.estimate is not None]
-    n, clusters = sum(e.n for e, _ in parts), sum(e.clusters for e, _ in parts)
+    parts = [e for e in estimates if e.estimate is not None]
+    return _joined(parts, np.full(len(parts), 1 / max(len(parts), 1)), 0.0, bounds, level)
+
+
+def mean_of_means(
+    values: ArrayLike,
+    clusters: ArrayLike,
+    groups: ArrayLike,
+    shares: Mapping[Any, float],
+    *,
+    bounds: Bounds = (0.0, 1.0),
+    level: float = 0.95,
+) -> Estimate:
+    """Sum over groups (categories) of share times the mean of the group's values; the shares sum to 1.
+
+    `values`, `clusters` and `groups` have shape (n,). Groups are fixed, as in `macro_mean`, from which this differs in
+    that a cluster may have rows in several groups: the covariance of their means, from the products of the clusters'
+    residuals, is added to the variance, but never subtracted. `ci` is None where a group has a single cluster, and the
+    estimate where a group of `shares` has no value.
+    Coverage: `tests/test_statistics_simulations.py`.
+    """
+    x, keys, labels = np.asarray(values, float), np.asarray(clusters), np.asarray(groups)
+    found, number = np.unique(labels, return_inverse=True)
+    empty = Estimate(None, None, None, None, len(x), len(np.unique(keys)), None, "empty")
+    if not shares or set(found) != set(shares):
+        return empty
+    parts, pull, own = [], np.zeros(len(x)), 0.0
+    for place, name in enumerate(found):
+        inside = number == place
+        # One resample: of a part's bootstrap, only what does not depend on resamples is used.
+        part = mean_interval(x[inside], keys[inside], bounds=bounds, level=level, resamples=1)
+        pull[inside] = shares[name] * (x[inside] - x[inside].mean()) / part.n
+        own += float(np.square(_cluster_sums(pull[inside], keys[inside], None)[1]).sum())
+        parts.append(part)
+    shared = float(np.square(_cluster_sums(pull, keys, None)[1]).sum()) - own
+    joined = _joined(parts, np.array([shares[name] for name in found]), max(shared, 0.0), bounds, level)
+    return replace(joined, clusters=empty.clusters)
+
+
+def _joined(parts: Sequence[Estimate], shares: Floats, shared: float, bounds: Bounds, level: float) -> Estimate:
+    """The weighted mean of independent estimates, or of dependent ones whose covariances add `shared` to its
+    variance."""
+    n, clusters = sum(e.n for e in parts), sum(e.clusters for e in parts)
     if not parts:
         return Estimate(None, None, None, None, 0, 0, None, "empty")
-    mean = float(np.mean([value for _, value in parts]))
-    errors = [_implied_se(e, level) for e, _ in parts]
+    mean = float(shares @ [e.estimate for e in parts])
+    errors = [_implied_se(e, level) for e in parts]
     known = np.array([error for error in errors if error is not None])
     if len(known) < len(parts) or not known.any():
         return Estimate(mean, None, None, None, n, clusters, None, "macro-t")
-    variance = np.square(known)
-    df = float(variance.sum() ** 2 / (variance**2 / [e.clusters - 1 for e, _ in parts]).sum())
-    se = float(np.sqrt(variance.sum()) / len(parts))
+    variance = np.square(shares * known)
+    df = float(variance.sum() ** 2 / (variance**2 / [e.clusters - 1 for e in parts]).sum())
+    se = float(np.sqrt(variance.sum() + shared))
     margin = float(stats.t.ppf((1 + level) / 2, df)) * se
     ci = (max(mean - margin, bounds[0]), min(mean + margin, bounds[1]))
     p_value = float(2 * stats.t.sf(abs(mean) / se, df))
@@ -277,6 +328,34 @@ def ratio_of_means(
     return replace(empty, estimate=x / y, ci=(limit(x, y, 0), limit(x, y, 1)), method=method)
 
 
+def change_of_ratio(
+    before: tuple[ArrayLike, ArrayLike], after: tuple[ArrayLike, ArrayLike], clusters: ArrayLike, *, level: float = 0.95
+) -> Estimate:
+    """The ratio of sums after minus the one before, as for an F1 score; each side is (numerators, denominators), (n,).
+
+    Row i of both is the same sample. Linearised per cluster and paired, hence Student t with C - 1 degrees of freedom
+    for the cluster-robust standard error (the delta method; Liang and Zeger 1986). `ci` is None where at most `FEW`
+    clusters moved: the method would be far too narrow. The estimate is None where a denominator sums to zero.
+    """
+    keys = np.asarray(clusters)
+    count, moved, ratios = len(np.unique(keys)), np.zeros(len(keys)), []
+    for sign, (above, below) in ((-1.0, before), (1.0, after)):
+        top, bottom = np.asarray(above, float), np.asarray(below, float)
+        if bottom.sum() <= 0:
+            return Estimate(None, None, None, None, len(keys), count, None, "undefined")
+        ratios.append(float(top.sum() / bottom.sum()))
+        moved += sign * (top - ratios[-1] * bottom) / bottom.sum()
+    found = Estimate(ratios[1] - ratios[0], None, None, None, len(keys), count, None, "ratio-t")
+    differing = np.abs(np.asarray(before, float) - np.asarray(after, float)).sum(axis=0)
+    if int((_cluster_sums(differing, keys, None)[1] > 1e-9).sum()) <= FEW:
+        return found
+    sums = _cluster_sums(moved, keys, None)[1]
+    se = float(np.sqrt(count / (count - 1) * np.square(sums).sum()))
+    margin = float(stats.t.ppf((1 + level) / 2, count - 1)) * se
+    ends = max(ratios[1] - ratios[0] - margin, -1.0), min(ratios[1] - ratios[0] + margin, 1.0)
+    return replace(found, ci=ends, se=se)
+
+
 def flip_rate(right: ArrayLike, samples: ArrayLike) -> float | None:
     """How often two repeats of one question disagree on right or wrong: the noise floor, 0..1.
 
@@ -318,8 +397,10 @@ def merge_clusters(*keys: Sequence[Hashable]) -> NDArray[np.int64]:
     return np.unique(labels[:n], return_inverse=True)[1].astype(np.int64)
 
 
-def _cluster_sums(values: ArrayLike, clusters: ArrayLike, bounds: Bounds | None) -> tuple[Floats, Floats, Floats]:
-    """Values, sum per cluster, size per cluster."""
+def _cluster_sums(
+    values: ArrayLike, clusters: ArrayLike, bounds: Bounds | None, weights: ArrayLike | None = None
+) -> tuple[Floats, Floats, Floats]:
+    """Values; sum per cluster and size per cluster, both weighted where there are weights."""
     x, keys = np.asarray(values, float), np.asarray(clusters)
     if x.ndim != 1 or x.shape != keys.shape:
         raise SettingError(
@@ -334,7 +415,12 @@ def _cluster_sums(values: ArrayLike, clusters: ArrayLike, bounds: Bounds | None)
             "failed records before computing statistics"
         )
     _, index = np.unique(keys, return_inverse=True)
-    return x, np.bincount(index, weights=x).astype(float), np.bincount(index).astype(float)
+    if weights is None:
+        return x, np.bincount(index, weights=x).astype(float), np.bincount(index).astype(float)
+    w = np.asarray(weights, float)
+    if w.shape != x.shape or not (np.isfinite(w) & (w > 0)).all():
+        raise SettingError(f"weights must be {len(x)} numbers above zero, one per value; leave out rows without weight")
+    return x, np.bincount(index, weights=w * x).astype(float), np.bincount(index, weights=w).astype(float)
 
 
 def _bootstrap(sums: Floats, sizes: Floats, level: float, seed: int, resamples: int) -> Bounds:

@@ -3,133 +3,212 @@
     for row in read_rows(folder / "data" / "test.parquet", lazy=("image", "crop_image")):
         Sample(id=row["id"], image=row["image"], ...)        # row["image"] is a function that reads this one cell
 
-Built on `datasets`, which converts a file once into a memory-mapped Arrow file in its cache: any row is then read
-alone, in any order, however large the table is.
+A table larger than `IN_MEMORY` is converted once into an Arrow file in the cache, a few rows at a time however it is
+laid out, and read through a memory map from then on: any cell alone, in any order. What was looked at is let go again,
+so that a process does not grow with the table, not even by pages that the system could take back.
 
-Limits: the cache takes as much disk as the data (HF_DATASETS_CACHE says where). Cells of CSV and TSV are text, empty
-ones None.
+Limits: the cache takes as much disk as the data, decompressed (beside the caches of `datasets`: HF_DATASETS_CACHE or
+HF_HOME say where; deleting it is safe). Cells of CSV and TSV are text, UTF-8 only, empty ones None. Pages of a Parquet
+file are decompressed whole, however large their writer made them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import mmap
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from gapbench.errors import BenchmarkError
+from gapbench.table_files import read_files
 
 Row = Mapping[str, Any]
 
 AT_A_TIME = 64
-"""Rows that are read together; where a row holds a picture of an 8K screen, this is already gigabytes."""
+"""Rows whose light columns are read together."""
 
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
+IN_MEMORY = 32 << 20
+"""Bytes of files up to which a table is held in memory instead of going through the cache."""
+
+_VERSION = 1
+"""Counts up when files are converted in another way, so that no older cache is read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """An open table; its name and length identify it, whatever machine it lies on."""
+    """An open table; its name and length identify it, whatever machine it lies on.
+
+    `folder` is where relative paths in its cells start; `maps` are the files behind `data`, an Arrow table.
+    """
 
     name: str
+    folder: Path
     data: Any
+    maps: tuple[mmap.mmap, ...] = ()
 
     def __repr__(self) -> str:
         return f"{self.name} ({len(self.data)} rows)"
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns' names in their order."""
+        return tuple(self.data.column_names)
+
+    @cached_property
+    def labels(self) -> Mapping[str, tuple[str, ...]]:
+        """The classes of columns of class numbers, as `datasets` writes them beside the data."""
+        stored = (self.data.schema.metadata or {}).get(b"huggingface", b"{}")
+        try:
+            features = json.loads(stored)["info"]["features"]
+            found = {column: _classes(feature) for column, feature in features.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):  # none, or of somebody else
+            return {}
+        return {column: names for column, names in found.items() if names}
+
     def cell(self, row: int, column: str) -> Any:
-        """One value, read now."""
-        return self.data.select_columns([column])[row][column]
+        """One value, read now; a picture of the Hub's Image type stays encoded."""
+        value = self.data.column(column)[row].as_py()
+        self._let_go()
+        return value
+
+    def sizes(self, column: str) -> list[int]:
+        """How large each cell is, without reading it: bytes of text and pictures, items of a list; 0 if empty."""
+        return [size for chunk in self.data.column(column).chunks for size in _sizes(chunk)]
+
+    def rows(self, lazy: Sequence[str] = ()) -> Iterator[Row]:
+        """As `read_rows`."""
+        heavy = {column: self.sizes(column) for column in lazy if column in self.columns}
+        light = self.data.drop_columns(list(heavy))
+        for start in range(0, len(self.data), AT_A_TIME):
+            length = min(AT_A_TIME, len(self.data) - start)
+            chunk = light.slice(start, length).to_pylist() if light.column_names else [{} for _ in range(length)]
+            self._let_go()
+            for number, values in enumerate(chunk, start):
+                row = {column: _empty_as_none(value) for column, value in values.items()}
+                for column in lazy:
+                    filled = column in heavy and heavy[column][number]
+                    row[column] = partial(cell, self, number, column) if filled else None
+                yield row
+
+    def _let_go(self) -> None:
+        """Tell the system that no page of the files is needed; where it cannot be told, it finds out by itself."""
+        for file in self.maps:
+            if hasattr(file, "madvise"):
+                file.madvise(mmap.MADV_DONTNEED)
 
 
-def read_rows(files: Path | Sequence[Path], lazy: Sequence[str] = (), needs: Sequence[str] = ()) -> Iterator[Row]:
+def cell(table: Table, row: int, column: str) -> Any:
+    """`table.cell` as a plain function, so that a `partial` of it shows which table it reads."""
+    return table.cell(row, column)
+
+
+def read_rows(
+    files: Path | Sequence[Path], lazy: Sequence[str] = (), needs: Sequence[str] = (), separator: str = ""
+) -> Iterator[Row]:
     """The rows of one table, which may be spread over several files in their order.
 
     Columns named in `lazy` become functions without arguments, or None where the cell is empty; a lazy column the
-    table does not have is None throughout. Raises BenchmarkError for a missing or unreadable file, and for a column of
-    `needs` that is not there.
+    table does not have is None throughout. `separator` stands between the cells of a text file; the suffix says which,
+    if it is not given. Raises BenchmarkError for a missing or unreadable file, and for a column of `needs` that is not
+    there.
     """
-    table = open_table(files, needs)
-    there = set(table.data.column_names)
-    heavy = [column for column in lazy if column in there]
-    filled = {column: _filled(table.data, column) for column in heavy}
-    light = table.data.remove_columns(heavy)
-    for number in range(len(table.data)) if not light.column_names else ():
-        yield {c: partial(table.cell, number, c) if filled[c][number] else None for c in lazy if c in there}
-    for start in range(0, len(light), AT_A_TIME) if light.column_names else ():
-        chunk = light[start : start + AT_A_TIME]
-        for offset, values in enumerate(zip(*chunk.values(), strict=True)):
-            row: dict[str, Any] = {c: _empty_as_none(v) for c, v in zip(chunk, values, strict=True)}
-            number = start + offset
-            for column in lazy:
-                shown = column in there and filled[column][number]
-                row[column] = partial(table.cell, number, column) if shown else None
-            yield row
+    yield from open_table(files, needs, separator).rows(lazy)
 
 
-def open_table(files: Path | Sequence[Path], needs: Sequence[str] = ()) -> Table:
-    """The table in some files of one kind; HF images stay encoded."""
+def open_table(files: Path | Sequence[Path], needs: Sequence[str] = (), separator: str = "") -> Table:
+    """The table in some files of one kind."""
     paths = [files] if isinstance(files, Path) else list(files)
     missing = [p for p in paths if not p.is_file()]
     if missing or not paths:
         raise BenchmarkError(f"{missing[0] if missing else 'table'}: not found. Is the local copy complete?")
-    import datasets
-
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
-    datasets.utils.logging.set_verbosity_error()
-    datasets.disable_progress_bars()
-    given = {"data_files": [str(p) for p in paths], "split": "train"}
-    suffix = paths[0].suffix.lower()
-    try:
-        if suffix == ".parquet":
-            data = datasets.load_dataset("parquet", batch_size=AT_A_TIME, **given)
-        elif suffix in SEPARATORS:
-            data = datasets.load_dataset(
-                "csv", sep=SEPARATORS[suffix], dtype=str, keep_default_na=False, chunksize=AT_A_TIME,
-                encoding="utf-8-sig", **given,
-            )  # fmt: skip
-        else:
-            raise BenchmarkError(f"{paths[0]}: expected a .parquet, .csv or .tsv file.")
-    except BenchmarkError:
-        raise
-    except Exception as error:  # datasets wraps whatever its readers raise
-        cause = error.__cause__ or error
-        raise BenchmarkError(
-            f"{paths[0]}: cannot be read as {suffix.lstrip('.')} ({type(cause).__name__}: {str(cause)[:300]}). "
-            "Fetch the file again, or check how it was written."
-        ) from error
-    for column, feature in data.features.items():
-        if isinstance(feature, datasets.Image):
-            data = data.cast_column(column, datasets.Image(decode=False))
-    lacking = [c for c in needs if c not in data.column_names]
+    schema, batches = read_files(paths, separator)
+    lacking = [c for c in needs if c not in schema.names]
     if lacking:
         raise BenchmarkError(
-            f"{paths[0]}: it has no column {', '.join(map(repr, lacking))}. Found: {', '.join(data.column_names)}."
+            f"{paths[0]}: it has no column {', '.join(map(repr, lacking))}. Found: {', '.join(schema.names)}."
         )
-    return Table(name, data)
+    if sum(p.stat().st_size for p in paths) <= IN_MEMORY:
+        import pyarrow as pa
+
+        return Table(name, paths[0].parent, pa.Table.from_batches(list(batches), schema))
+    return open_arrow(name, paths[0].parent, [_converted(paths, separator, schema, batches)])
 
 
-def _filled(data: Any, column: str) -> list[bool]:
-    """Which rows have a value; an HF image counts if it has bytes or a path."""
+def open_arrow(name: str, folder: Path, files: Sequence[Path]) -> Table:
+    """The table in some files of Arrow's stream format, memory-mapped."""
+    import pyarrow as pa
+
+    maps = []
+    for path in files:
+        with path.open("rb") as file:
+            maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    parts = [pa.ipc.open_stream(pa.py_buffer(m)).read_all() for m in maps]
+    return Table(name, folder, pa.concat_tables(parts), tuple(maps))
+
+
+def cache() -> Path:
+    """The folder of converted tables."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_DATASETS_CACHE") or Path(home) / "datasets").expanduser() / "gapbench-tables"
+
+
+def _converted(paths: Sequence[Path], separator: str, schema: Any, batches: Iterator[Any]) -> Path:
+    """The files as one Arrow file, made now unless it is in the cache; known by path, size and time of change."""
+    import pyarrow as pa
+
+    known = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
+    digest = hashlib.sha256(json.dumps([_VERSION, separator, known]).encode()).hexdigest()[:32]
+    target = cache() / f"{digest}.arrow"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, half = tempfile.mkstemp(dir=target.parent, prefix=digest, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        os.replace(half, target)  # whole or not at all, whoever else converts the same
+    except BaseException:
+        Path(half).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def _sizes(chunk: Any) -> list[int]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    values = data.data.column(column)
-    found: list[bool] = []
-    for chunk in values.chunks:
-        there = pc.is_valid(chunk)
-        if pa.types.is_struct(chunk.type):
-            parts = [pc.is_valid(chunk.field(k)) for k in range(chunk.type.num_fields)]
-            some = parts[0] if parts else there
-            for part in parts[1:]:
-                some = pc.or_(some, part)
-            there = pc.and_(there, some)
-        elif pa.types.is_string(chunk.type) or pa.types.is_binary(chunk.type):
-            there = pc.and_(there, pc.greater(pc.fill_null(pc.binary_length(chunk), 0), 0))
-        found += there.to_pylist()
-    rows = data._indices
-    return found if rows is None else [found[i] for i in rows.column(0).to_pylist()]
+    kind = chunk.type
+    if pa.types.is_struct(kind):
+        parts = [_sizes(part) for part in chunk.flatten()]
+        return [sum(sizes) for sizes in zip(*parts, strict=True)] if parts else [0] * len(chunk)
+    if any(is_kind(kind) for is_kind in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)):
+        found = pc.list_value_length(chunk)
+    elif any(
+        is_kind(kind)
+        for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    ):
+        found = pc.binary_length(chunk)
+    else:
+        found = pc.is_valid(chunk).cast(pa.int32())
+    sizes: list[int] = pc.fill_null(found, 0).to_pylist()
+    return sizes
+
+
+def _classes(feature: Any) -> tuple[str, ...]:
+    """The names of a ClassLabel, or of a list of them."""
+    if isinstance(feature, list):
+        return _classes(feature[0]) if len(feature) == 1 else ()
+    if not isinstance(feature, dict):
+        return ()
+    return tuple(feature["names"]) if feature.get("_type") == "ClassLabel" else _classes(feature.get("feature"))
 
 
 def _empty_as_none(value: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import os
 import subprocess
 import sys
@@ -250,7 +252,8 @@ def test_the_fingerprint_is_of_all_samples_in_order() -> None:
 CHANGES: dict[str, Any] = {
     "id": "2", "image": b"other bytes", "question": "Which Letter?", "answers": ("B",), "options": ("K", "N"),
     "answer_type": "text", "boxes": ((1.0, 2.0, 3.0, 4.5),), "box_format": "xywh", "category": "colour",
-    "cluster": "two", "crop_image": None,
+    "cluster": "two", "crop_image": None, "more_images": (b"a second picture",), "published": "Which? Say a letter.",
+    "max_image_pixels": 10**9, "evidence": "model",
 }  # fmt: skip
 
 
@@ -284,6 +287,33 @@ def test_a_hub_picture_counts_by_its_bytes_whatever_cache_it_came_from() -> None
         pictured({"bytes": b"1", "path": "/cache/1.png"}) == pictured({"bytes": b"1", "path": None}) == pictured(b"1")
     )
     assert pictured({"bytes": None, "path": "a.png"}) == pictured("a.png")
+
+
+def test_a_base64_picture_counts_by_all_its_text() -> None:
+    """Taken for a path, it would count by what comes after its last slash, which many pictures share."""
+    stored = [base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes([n]) * 90 + b"\xff" * 90).decode() for n in (1, 2)]
+    assert stored[0].rpartition("/")[2] == stored[1].rpartition("/")[2]
+    assert pictured(stored[0]) != pictured(stored[1])
+    assert pictured(f"data:image/png;base64,{stored[0]}") != pictured(f"data:image/png;base64,{stored[1]}")
+
+
+def test_any_kind_of_bytes_counts_by_content() -> None:
+    assert pictured(b"1") == pictured(bytearray(b"1")) == pictured(memoryview(b"1")) != pictured(memoryview(b"2"))
+
+
+def test_further_pictures_count_as_the_first_one_does(tmp_path: Path) -> None:
+    def with_more(*more: Any) -> str:
+        return fingerprint([dataclasses.replace(SAMPLE, more_images=more)])
+
+    (tmp_path / "x.png").write_bytes(b"1234")
+    assert with_more(str(tmp_path / "x.png")) == with_more(tmp_path / "x.png") != with_more("x.png")
+    assert len({with_more(), with_more(b"1"), with_more(b"1", b"2"), with_more(b"2", b"1")}) == 4
+
+
+def test_a_picture_that_cannot_be_read_has_an_identity_too() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (400, 400)).save(buffer, "PNG")
+    assert len(pictured(Image.open(io.BytesIO(buffer.getvalue()[:100])))) == 32
 
 
 def test_a_pil_picture_counts_by_its_pixels() -> None:

@@ -32,8 +32,10 @@ def record(benchmark: str, sample: str, view: str, outcome: str, **given: Any) -
         "score": None if outcome == "failed" else float(outcome == "right"), "output": answer or "", "parsed": answer,
         "rule": "", "reason": "", "question": f"What is sign {sample}?", "options": [], "answers": ["circle"],
         "answer_type": "text", "category": "", "cluster": sample, "image_hash": f"hash of {sample}",
-        "image_size": [96, 96], "boxes": [[1.0, 2.0, 9.0, 8.0]], "evidence_area": None, "region_policy": "padded",
-        "region": None, "region_area": None, "sent_size": None, "image_tokens": 36, "prompt_tokens": 50,
+        "image_size": [96, 96], "boxes": [[1.0, 2.0, 9.0, 8.0]], "evidence": "annotated",
+        "evidence_area": None, "region_policy": "padded",
+        "region": None, "region_area": None, "pictures": 1, "sent_size": None, "sent_pixels": None,
+        "image_tokens": 36, "prompt_tokens": 50,
         "output_tokens": 2, "seconds": 0.1, **given,
     }  # fmt: skip
 
@@ -304,6 +306,96 @@ def test_why_not_the_plain_bootstrap_of_the_ratio() -> None:
         covered["ours"] += ci is not None and ci[0] <= -0.005 / 0.55 <= ci[1]
     assert covered["bootstrap"] < 150
     assert covered["ours"] > 290
+
+
+# --- annotated evidence and regions that a model made ----------------------------------------------------------------
+
+
+def located_and_annotated(folder: Path) -> dict[str, Any]:
+    """On `signs` and `zoom` (annotated) and on `hr` (located by a model) the gap shrinks; `chart` is a hold-out."""
+    before, after = changes(("wr", "rr", 8), ("rr", "rr", 30))
+    runs = []
+    for name, some in (("one", before), ("two", after)):
+        annotated = [answers(b, some) for b in ("signs", "zoom")]
+        rest = answers("hr", some, evidence="model"), answers("chart", ["r"] * 9, evidence="", boxes=[])
+        runs.append(write_run(folder / name, *annotated, *rest))
+    return compare(*runs, out=folder / "out").summary
+
+
+def test_changes_over_model_made_regions_have_a_mean_a_correction_and_a_sentence_of_their_own(tmp_path: Path) -> None:
+    done = located_and_annotated(tmp_path)
+    found = done["benchmarks"]
+    assert {name: entry["evidence"] for name, entry in found.items()} == {
+        "hr": "model", "signs": "annotated", "zoom": "annotated", "chart": "",
+    }  # fmt: skip
+    assert (done["macro"]["benchmarks"], done["macro_model"]["benchmarks"]) == (2, 1)
+    assert found["hr"]["p_value_holm"] == found["hr"]["p_value"] == 2 / 2**8
+    assert found["signs"]["p_value_holm"] == pytest.approx(3 * 2 / 2**8), "with zoom and chart, not with hr"
+    first, second, third = done["verdict"].split(". ")
+    assert first.startswith("two against one: the gap over 2 benchmarks is smaller, 0 against 21 points: -21 points [")
+    assert second.startswith("From regions that a model made, the gap on hr is smaller, 0 against 21 points")
+    assert third == "A loss on the hold-out chart is not shown."
+
+
+def test_their_tables_are_two(tmp_path: Path) -> None:
+    located_and_annotated(tmp_path)
+    text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("| Benchmark |")]
+    held = [{line.split("|")[1].split("(")[0].strip() for line in table[2:]} for table in tables]
+    assert any("signs" in names for names in held)
+    assert any("hr" in names for names in held)
+    assert not any("hr" in names and len(names) > 1 for names in held)
+    assert "These regions were not annotated by people." in text
+
+
+def test_annotated_evidence_is_not_compared_with_model_made_regions(tmp_path: Path) -> None:
+    one = answers("signs", ["wr", "rr"])
+    with pytest.raises(RunError, match="evidence is 'annotated' in one and 'model' in two"):
+        compared(tmp_path, one, answers("signs", ["wr", "rr"], evidence="model"))
+
+
+def test_another_region_file_and_another_protocol_are_one_warning_each(tmp_path: Path) -> None:
+    rows = answers("hr", ["wr", "rr"], evidence="model")
+    info = {"methods": ["grounding"], "models": ["a"], "boxes": 2}
+    runs = (
+        write_run(tmp_path / "one", rows, protocol="neutral", regions={"file": "r.jsonl", "sha256": "a" * 32, **info}),
+        write_run(tmp_path / "two", rows, protocol="original", regions={"file": "r.jsonl", "sha256": "b" * 32, **info}),
+    )
+    texts = [alert["text"] for alert in compare(*runs, out=tmp_path / "out").summary["alerts"]]
+    assert [text.partition(".")[0] for text in texts] == [
+        "The setting protocol differs: neutral in one, original in two",
+        "The setting regions differs: r",
+    ]
+    assert "sha256 aaaaaaaaaaaa in one, r.jsonl, sha256 bbbbbbbbbbbb in two" in texts[1]
+
+
+# --- named metrics ---------------------------------------------------------------------------------------------------
+
+
+def test_metrics_of_either_run_are_compared_on_the_same_questions(tmp_path: Path) -> None:
+    """Pairs: 1 of 3 right before, 2 of 3 after; of a fourth one question failed, so the pair is left out."""
+    before, after = (answers("mmvp", list(some)) for some in ("rrrwwrrf", "rrrrwrrr"))
+    for rows in (before, after):
+        for row in rows:
+            row["cluster"] = f"pair {int(row['sample']) // 2}"
+    card = {"metrics": ["cluster_accuracy"], "protocols": {"original": {"metric": "cluster_accuracy"}}}
+    asked = {"benchmarks": {"mmvp": {"card": card}}}
+    runs = (
+        write_run(tmp_path / "one", before, protocol="original", **asked),
+        write_run(tmp_path / "two", after, protocol="original", **asked),
+    )
+    found = compare(*runs, out=tmp_path / "out").summary["benchmarks"]["mmvp"]
+    assert (found["headline_metric"], list(found["metrics"])) == ("cluster_accuracy", ["cluster_accuracy", "accuracy"])
+    pairs = found["metrics"]["cluster_accuracy"]
+    assert pairs["before"]["full"]["estimate"] == pytest.approx(1 / 3)
+    assert pairs["after"]["full"]["estimate"] == pytest.approx(2 / 3)
+    assert pairs["delta"]["full"]["estimate"] == pytest.approx(1 / 3)
+    assert (pairs["delta"]["full"]["n"], pairs["delta"]["full"]["left_out"]) == (3, 1)
+    level = found["metrics"]["accuracy"]["before"]["full"]["estimate"]
+    assert level == found["before"]["full"]["estimate"] == pytest.approx(5 / 7)
+    text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    assert "| mmvp | All of a cluster right (headline) | full image | 33.3%" in text
+    assert "- **All of a cluster right**: Share of clusters, such as pairs" in text
 
 
 # --- what is refused, and what is warned of --------------------------------------------------------------------------
@@ -614,7 +706,7 @@ def test_every_key_is_described_in_the_schema(tmp_path: Path) -> None:
         if not isinstance(value, dict):
             return set()
         own = set() if skip else set(value)
-        return own.union(*(keys(one, key in ("benchmarks", "by_category")) for key, one in value.items()))
+        return own.union(*(keys(one, key in ("benchmarks", "by_category", "metrics")) for key, one in value.items()))
 
     assert {key for key in keys(done) if f"`{key}`" not in text} == set()
 

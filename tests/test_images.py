@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import os
+import struct
+import subprocess
+import sys
+import threading
 import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +20,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from gapbench.errors import SampleError
-from gapbench.images import ORIENTATION, decode, notes, to_rgb
+from gapbench.images import ORIENTATION, decode, is_base64, notes, stored_size, to_rgb
+from gapbench.views import VIEWS, find_region
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
 GREYS = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+LAB = Image.merge("LAB", PICTURE.split())
 EIGHT_BITS = np.rint(GREYS / 257).astype(np.uint8)
 
 
@@ -23,6 +33,10 @@ def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def pixels(source: Any) -> np.ndarray[Any, Any]:
@@ -39,7 +53,8 @@ def test_every_kind_of_source_gives_the_same_pixels(tmp_path: Path) -> None:
     sources = [
         path, str(path), data, bytearray(data), memoryview(data), PICTURE, lambda: PICTURE, lambda: path,
         {"bytes": data, "path": "elsewhere.png"}, {"bytes": None, "path": str(path)}, lambda: {"bytes": data},
-        Image.open(path),
+        {"bytes": b"", "path": path}, {"path": path}, {"bytes": data, "path": None}, Image.open(path),
+        text(data), lambda: text(data), {"bytes": text(data)}, "data:image/png;base64," + text(data),
     ]  # fmt: skip
     for source in sources:
         picture, _ = decode(source)
@@ -51,7 +66,7 @@ def test_equal_bytes_have_equal_hashes_wherever_they_come_from(tmp_path: Path) -
     data = encoded(PICTURE)
     (tmp_path / "a.png").write_bytes(data)
     (tmp_path / "b.png").write_bytes(data)
-    hashes = {decode(s)[1] for s in (tmp_path / "a.png", tmp_path / "b.png", data, {"bytes": data})}
+    hashes = {decode(s)[1] for s in (tmp_path / "a.png", tmp_path / "b.png", data, {"bytes": data}, text(data))}
     assert len(hashes) == 1
     assert len(hashes.pop()) == 24
 
@@ -74,6 +89,58 @@ def test_the_source_picture_is_left_as_it_was() -> None:
     decode(source)[0].paste((0, 0, 0), (0, 0, 60, 40))
     assert source.info == before
     assert np.asarray(source).any()
+
+
+# --- base64 ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_base64_text_is_known_by_how_encoded_pictures_begin(kind: str) -> None:
+    data = encoded(PICTURE, kind)
+    assert is_base64(text(data))
+    assert (pixels(text(data)) == pixels(data)).all()
+
+
+def test_white_space_and_line_breaks_belong_to_base64() -> None:
+    lines = base64.encodebytes(encoded(PICTURE)).decode()
+    assert "\n" in lines
+    mime = "data:image/png;name=a.png;base64,"
+    for given in (lines, f"  \r\n{lines}\t", lines.replace("\n", "\r\n"), f"\n{mime}\n{lines}", mime.upper() + lines):
+        assert (pixels(given) == np.asarray(PICTURE)).all()
+
+
+def test_a_data_uri_holds_any_format() -> None:
+    qoi = encoded(PICTURE, "TGA")  # no signature of its own
+    assert not is_base64(text(qoi))
+    assert (pixels("data:;base64," + text(qoi)) == np.asarray(PICTURE)).all()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["street.png", "/9j/street.jpg", "iVBORw0KGgo.png", "Qk0/images/street", "images/R0lGODdh", "UklGRabc", "", "é"],
+)
+def test_paths_are_no_base64(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_base64(path)
+    with pytest.raises(SampleError, match="cannot be read"):
+        decode(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (text(encoded(PICTURE))[:-3], "cannot be decoded .*Expected A-Z"),
+        (text(encoded(PICTURE))[:900] + "*" + text(encoded(PICTURE))[901:], "cannot be decoded .*Expected A-Z"),
+        (text(encoded(PICTURE))[:900], "cannot be decoded .*675 bytes were read"),
+        ("data:image/png;base64," + text(b"not a picture"), "not a known picture format"),
+        ("data:image/png;base64,", "not a known picture format.*0 bytes"),
+        ("data:image/png,%89PNG", "does not say ;base64"),
+        ("data:", "cannot be decoded"),
+    ],
+)
+def test_damaged_base64_is_named_as_such(given: str, says: str) -> None:
+    with pytest.raises(SampleError, match=rf"^image given as (base64|bytes): .*{says}") as caught:
+        decode(given)
+    assert len(str(caught.value)) < 400
 
 
 # --- what is in a file -----------------------------------------------------------------------------------------
@@ -109,10 +176,74 @@ def test_cmyk_becomes_rgb() -> None:
     assert pixels(encoded(red, "TIFF"))[8, 8].tolist() == [255, 0, 0]
 
 
-@pytest.mark.parametrize("mode", ["L", "1", "P", "YCbCr", "HSV", "RGBX"])
+def test_adobe_s_cmyk_is_inverted_and_may_be_ycck() -> None:
+    """By hand for one colour: Adobe's marker says in its last byte whether the four values are CMYK or YCCK."""
+    data = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=100)
+    marker = data.index(b"\xff\xee\0\x0eAdobe")
+    stored = bytearray(data)
+    assert stored[marker + 15] == 0
+    stored[marker + 15] = 2
+    # Stored are 255, 0, 0, 255. As YCCK that is R = 76, G = 255 (clipped), B = 28; C, M and Y are their inverse, stored
+    # inverted once more; with K = 0 the colour has R, G, B = 255 - C, 255 - M, 255 - Y = 179, 0, 227.
+    assert pixels(bytes(stored))[8, 8].tolist() == pytest.approx([179, 0, 227], abs=2)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "YCbCr", "HSV", "RGBX", "LAB", "PA", "RGBa"])
 def test_other_modes_become_rgb_of_the_same_size(mode: str) -> None:
-    picture = to_rgb(PICTURE.convert(mode))
+    through = {"PA": "P", "RGBa": "RGBA"}.get(mode, "RGB")
+    picture = to_rgb(LAB if mode == "LAB" else PICTURE.convert(through).convert(mode))
     assert (picture.mode, picture.size) == ("RGB", PICTURE.size)
+
+
+def test_one_bit_is_black_and_white() -> None:
+    bits = Image.new("1", (2, 1))
+    bits.putpixel((1, 0), 1)
+    for kind in ("PNG", "TIFF", "BMP", "GIF"):
+        assert pixels(encoded(bits, kind)).tolist() == [[[0, 0, 0], [255, 255, 255]]]
+
+
+def png(colour: int, bits: int, raw: bytes, size: tuple[int, int]) -> bytes:
+    """A PNG by hand, for what Pillow reads and does not write; `raw` has a filter byte before every row."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+
+
+def test_sixteen_bits_a_channel() -> None:
+    rgb = struct.pack(">B6H", 0, 0, 257 * 100, 65535, 257, 65535, 0)
+    assert pixels(png(2, 16, rgb, (2, 1))).tolist() == [[[0, 100, 255], [1, 255, 0]]]
+    rgba = struct.pack(">B8H", 0, 0, 257 * 100, 65535, 65535, 257, 65535, 0, 0)
+    assert pixels(png(6, 16, rgba, (2, 1))).tolist() == [[[0, 100, 255], [255, 255, 255]]]
+    grey_alpha = struct.pack(">B4H", 0, 257 * 100, 65535, 257 * 100, 0)
+    assert pixels(png(4, 16, grey_alpha, (2, 1))).tolist() == [[[100] * 3, [255] * 3]]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_of_moving_pictures_the_first_frame_is_taken(kind: str) -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue", "lime")]
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **lossless)
+    assert Image.open(io.BytesIO(data)).n_frames == 3
+    assert (pixels(data) == (255, 0, 0)).all()
+
+
+def test_of_a_stereo_picture_the_first_is_taken() -> None:
+    data = encoded(PICTURE, "MPO", save_all=True, append_images=[Image.new("RGB", (60, 40))])
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    assert (pixels(data) == pixels(encoded(PICTURE, "JPEG"))).all()
+
+
+def test_a_partly_transparent_palette_is_mixed_with_white() -> None:
+    palette = Image.new("P", (3, 1))
+    palette.putpalette([10, 20, 30, 0, 0, 0, 200, 100, 50])
+    palette.putdata([0, 1, 2])
+    found = pixels(encoded(palette, transparency=bytes([0, 128, 255])))
+    assert found[0, 0].tolist() == [255] * 3
+    assert found[0, 1].tolist() == pytest.approx([127] * 3, abs=1)
+    assert found[0, 2].tolist() == [200, 100, 50]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -167,6 +298,17 @@ def test_orientation_is_kept_as_stored_and_noted(kind: str, orientation: int) ->
     assert picture.size == PICTURE.size
     assert np.abs(np.asarray(picture).astype(int) - np.asarray(PICTURE)).mean() < 60  # JPEG and WebP are lossy
     assert notes(picture) == ("exif orientation ignored",)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_tiff_that_pillow_turns_is_turned_back(compression: str, orientation: int) -> None:
+    data = encoded(PICTURE, "TIFF", exif=turned(orientation), compression=compression)
+    for source in (data, Image.open(io.BytesIO(data))):
+        picture, _ = decode(source)
+        assert np.array_equal(np.asarray(picture), np.asarray(PICTURE))
+        assert notes(picture) == ("exif orientation ignored",)
+        assert ImageOps.exif_transpose(picture).size == PICTURE.size
 
 
 def test_no_processor_can_turn_the_picture_later() -> None:
@@ -243,7 +385,13 @@ def test_urls_are_not_fetched(url: str) -> None:
             decode(source)
 
 
-@pytest.mark.parametrize("source", [None, 7, [1, 2], {"bytes": None, "path": None}, {}])
+def endless() -> Any:
+    return endless
+
+
+@pytest.mark.parametrize(
+    "source", [None, 7, [1, 2], {"bytes": None, "path": None}, {}, {"bytes": np.zeros(9)}, endless, lambda: None]
+)
 def test_what_cannot_be_an_image_is_named_by_its_type(source: Any) -> None:
     with pytest.raises(SampleError, match=r"found \w+; expected a path"):
         decode(source)
@@ -263,11 +411,119 @@ def test_a_lazy_pil_image_that_is_truncated_fails_like_a_file() -> None:
         decode(source)
 
 
-@pytest.mark.parametrize("limit", [2000, 1000])
-def test_a_decompression_bomb_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    """Pillow warns above its limit and refuses above twice of it; both are refused here."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+def test_a_pipe_or_a_device_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", "/dev/zero"):
+        with pytest.raises(SampleError, match="no regular file"):
+            decode(path)
+
+
+# --- large pictures --------------------------------------------------------------------------------------------
+
+KINDS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "JPEG2000", "TGA", "PPM", "AVIF"]
+
+
+@pytest.fixture(params=[2000, 1000])
+def limit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Pillow's limit, which 2,400 pixels exceed: Pillow warns above it and refuses above twice of it."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", request.param)
+    return int(request.param)
+
+
+@pytest.mark.parametrize("max_pixels", [0, 500, 2399])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_decompression_bomb_is_refused_with_a_remedy(limit: int, kind: str, max_pixels: int) -> None:
+    said = rf"2,400 pixels exceed the limit of {max(limit, max_pixels):,}.*Shrink .*max_image_pixels to 2400"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(SampleError, match=r"2400 pixels.*2000.*Shrink the picture or split it"):
-            decode(encoded(PICTURE))
+        with pytest.raises(SampleError, match=said):
+            decode(encoded(PICTURE, kind), max_pixels)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_guard_is_raised_for_one_picture_and_stays_for_the_next(limit: int, kind: str) -> None:
+    data = encoded(PICTURE, kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = list(warnings.filters)
+        assert decode(data, 2400)[0].size == PICTURE.size
+        assert limit == Image.MAX_IMAGE_PIXELS
+        assert warnings.filters == before
+        with pytest.raises(SampleError, match="exceed the limit"):
+            decode(data)
+
+
+def test_the_guard_comes_back_after_a_failure(limit: int) -> None:
+    for damaged in (b"not a picture", encoded(PICTURE)[:300], encoded(PICTURE, "TIFF")[:300]):
+        with pytest.raises(SampleError):
+            decode(damaged, 10**6)
+        assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_where_pillow_s_guard_is_off_it_stays_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert decode(encoded(PICTURE), 5)[0].size == PICTURE.size
+
+
+def test_threads_with_other_limits_do_not_disturb_each_other(limit: int) -> None:
+    """One thread's raised guard lets nothing pass in another, and the settings of the process are as before."""
+    before = list(warnings.filters)
+    sources = [encoded(PICTURE, kind) for kind in ("PNG", "JPEG", "TIFF", "WEBP")]
+    start = threading.Barrier(4)
+
+    def work(thread: int) -> list[bool]:
+        start.wait()
+        found = []
+        for turn in range(100):
+            try:
+                decode(sources[turn % 4], 2400 * (thread % 2))
+                found.append(True)
+            except SampleError:
+                found.append(False)
+        return found
+
+    turn = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            results = list(threads.map(work, range(4)))
+    finally:
+        sys.setswitchinterval(turn)
+    assert [set(r) for r in results] == [{False}, {True}, {False}, {True}]
+    assert limit == Image.MAX_IMAGE_PIXELS
+    assert warnings.filters == before
+
+
+@pytest.mark.parametrize("policy", ["union", "padded", "square:min_side=50", "multi", "mosaic"])
+def test_large_regions_of_large_pictures_are_cut_without_a_warning(limit: int, policy: str) -> None:
+    picture, _ = decode(encoded(PICTURE), 2400)
+    region = find_region(policy, [(0.0, 0.0, 59.0, 40.0)], picture.size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (shown,) = VIEWS["crop"]((picture,), region)
+        VIEWS["boxed"]((picture,), region)
+    assert region.box is not None
+    x0, y0, x1, y1 = map(int, region.box)
+    assert (np.asarray(shown) == np.asarray(PICTURE)[y0:y1, x0:x1]).all()
+
+
+def test_pillow_is_not_imported_before_a_picture_is_read() -> None:
+    code = "import sys, gapbench.images; sys.exit('PIL' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_size_is_read_from_the_header_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # above which Pillow warns
+    data = encoded(PICTURE)
+    (tmp_path / "a.png").write_bytes(data[:60])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for source in (data, {"bytes": data, "path": "b.jpg"}, lambda: data, text(data), PICTURE, tmp_path / "a.png"):
+            assert stored_size(source) == (60, 40)
+
+
+def test_a_size_that_cannot_be_read_is_said_of_the_picture(tmp_path: Path) -> None:
+    with pytest.raises(SampleError, match="its header cannot be read"):
+        stored_size(b"no picture")
+    with pytest.raises(SampleError, match="cannot be read"):
+        stored_size(tmp_path / "none.png")

@@ -279,7 +279,7 @@ def test_repairs_of_boxes_are_counted(measure: Measure, mine: Path) -> None:
         ({"views": ()}, "--views"),
         ({"limit": 0}, "--limit 0"),
         ({"repeats": 0}, "--repeats 0"),
-        ({"region": "square"}, "square.*Known are"),
+        ({"region": "circle"}, "circle.*Known are"),
         ({"min_pixels": 10, "max_pixels": 5}, "--min-pixels 10 and --max-pixels 5"),
         ({"benchmarks": []}, "no benchmark was named"),
     ],

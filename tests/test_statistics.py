@@ -17,11 +17,13 @@ from scipy import stats
 from gapbench.errors import SettingError
 from gapbench.statistics import (
     Estimate,
+    change_of_ratio,
     flip_rate,
     holm,
     macro_mean,
     mean_difference,
     mean_interval,
+    mean_of_means,
     merge_clusters,
     paired_gap,
     sign_flip_test,
@@ -442,3 +444,58 @@ def test_merged_clusters_are_the_finest_partition_that_keeps_keys_together(rows:
                     labels[i] = labels[j] = min(labels[i], labels[j])
     found = merge_clusters([a for a, _ in rows], [b for _, b in rows])
     assert len(set(zip(labels, found.tolist(), strict=True))) == len(set(labels)) == len(set(found.tolist()))
+
+
+# --- weights, means of means, ratios ---------------------------------------------------------------------------------
+
+
+def test_a_weight_of_two_is_the_value_twice_in_the_same_cluster() -> None:
+    values, clusters = [1.0, 0.0, 0.5, 1.0, 0.0, 1.0], [0, 1, 1, 2, 3, 4]
+    weighted = mean_interval(values, clusters, weights=[2, 1, 1, 2, 1, 1])
+    repeated = mean_interval([*values, 1.0, 1.0], [*clusters, 0, 2])
+    assert weighted.estimate == pytest.approx(repeated.estimate)
+    assert weighted.ci == pytest.approx(repeated.ci)
+    assert weighted.se == pytest.approx(repeated.se)
+
+
+@pytest.mark.parametrize("weights", [[1.0, 0.0], [1.0, -1.0], [1.0, float("nan")], [1.0]])
+def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
+    with pytest.raises(SettingError, match="weights must be 2 numbers above zero"):
+        mean_interval([1.0, 0.0], [0, 1], weights=weights)
+
+
+def test_a_mean_of_means_with_own_pictures_in_each_group_is_the_macro_mean_of_the_groups() -> None:
+    rng = np.random.default_rng(3)
+    values, groups = rng.random(90), np.repeat([0, 1, 2], [20, 30, 40])
+    found = mean_of_means(values, np.arange(90) // 2, groups, dict.fromkeys(range(3), 1 / 3))
+    parts = [mean_interval(values[groups == g], (np.arange(90) // 2)[groups == g]) for g in range(3)]
+    expected = macro_mean(parts, bounds=(0, 1))
+    assert found.estimate == pytest.approx(expected.estimate)
+    assert found.ci == pytest.approx(expected.ci)
+    assert (found.n, found.clusters) == (90, 45)
+
+
+def test_shared_pictures_widen_a_mean_of_means_to_that_of_the_clusters_means() -> None:
+    """Each picture has one question in both groups, with the same score: two questions say as much as one."""
+    score = np.repeat([1.0, 0.0], [70, 50])
+    found = mean_of_means(
+        np.tile(score, 2), np.tile(np.arange(120), 2), np.repeat(["a", "b"], 120), {"a": 0.5, "b": 0.5}
+    )
+    assert found.se == pytest.approx(mean_interval(score, range(120)).se, rel=1e-2)
+
+
+def test_a_group_without_values_leaves_the_mean_of_means_undefined() -> None:
+    assert mean_of_means([1.0, 0.0], [0, 1], ["a", "a"], {"a": 0.5, "b": 0.5}).estimate is None
+    assert mean_of_means([], [], [], {}).estimate is None
+
+
+def test_a_change_of_a_ratio_by_hand() -> None:
+    """Denominators of one make it a mean: then the interval is that of paired differences."""
+    rng = np.random.default_rng(4)
+    before, after = (rng.random(240) < p for p in (0.5, 0.7))
+    ones, clusters = np.ones(240), np.arange(240) // 2
+    found = change_of_ratio((before, ones), (after, ones), clusters)
+    expected = mean_difference(after * 1.0 - before, clusters, flips=99)
+    assert found.estimate == pytest.approx(expected.estimate)
+    assert found.ci == pytest.approx(expected.ci)
+    assert change_of_ratio((before, 0 * ones), (after, ones), clusters).estimate is None

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def record(sample: str, view: str, outcome: str = "right", **given: Any) -> dict
         "image_tokens": 256,
         "output_tokens": 4,
         "seconds": 0.5,
-        "sent_size": (100, 50),
+        "pictures": 1,
+        "sent_pixels": 5000,
         **given,
     }
 
@@ -141,12 +143,12 @@ def test_samples_sharing_a_picture_or_a_declared_cluster_are_one_cluster() -> No
 
 def test_token_and_pixel_means_are_over_answers_that_have_them() -> None:
     rows = pairs(["rr", "rr", "fr"])
-    rows[0] |= {"image_tokens": None, "sent_size": (20, 10)}
-    rows[4] |= {"image_tokens": 9999, "sent_size": None, "seconds": None}
+    rows[0] |= {"image_tokens": None, "sent_pixels": 200, "pictures": 2}
+    rows[4] |= {"image_tokens": 9999, "sent_pixels": None, "seconds": None}
     view = summarise(run(*rows))["benchmarks"]["signs"]["views"]["full"]
     assert (view["image_tokens_mean"], view["output_tokens_mean"]) == (256, 4)
     assert "seconds_mean" not in view, "a resumed run must end with the summary of an uninterrupted one"
-    assert view["sent_pixels_mean"] == (200 + 5000) / 2
+    assert (view["sent_pixels_mean"], view["pictures_mean"]) == ((200 + 5000) / 2, 1.5)
 
 
 def test_categories_by_hand() -> None:
@@ -221,6 +223,96 @@ def test_of_one_benchmark_the_macro_gap_is_its_gap() -> None:
 def test_notices_are_shown_beside_their_benchmark() -> None:
     summary = summarise(run(*pairs(TEN)), notices={"signs": "Boxes are estimates.", "other": "x"})
     assert summary["benchmarks"]["signs"]["notice"] == "Boxes are estimates."
+
+
+# --- annotated evidence and regions that a model made -----------------------------------------------------------------
+
+
+def two_families() -> dict[str, Any]:
+    """Annotated gaps of 1 (8 pairs) and 0.25 (40 pairs), a model-made one of 0.5 (10 of 20), and a hold-out."""
+    return summarise(
+        run(
+            *pairs(["wr"] * 8, benchmark="small", evidence="annotated"),
+            *pairs(["wr"] * 10 + ["rr"] * 30, benchmark="large", evidence="annotated"),
+            *pairs(["wr"] * 10 + ["rr"] * 10, benchmark="located", evidence="model"),
+            record("s", "full", benchmark="holdout", evidence=""),
+        ),
+        model="glance",
+    )
+
+
+def test_gaps_over_model_made_regions_have_a_mean_and_a_correction_of_their_own() -> None:
+    summary = two_families()
+    assert {name: entry["evidence"] for name, entry in summary["benchmarks"].items()} == {
+        "holdout": "", "large": "annotated", "located": "model", "small": "annotated",
+    }  # fmt: skip
+    annotated, made = summary["macro"]["gap"], summary["macro_model"]["gap"]
+    assert (annotated["estimate"], annotated["benchmarks"], annotated["n"]) == (pytest.approx(0.625), 2, 48)
+    assert (made["estimate"], made["benchmarks"], made["n"]) == (pytest.approx(0.5), 1, 20)
+    gaps = {name: entry["gap"] for name, entry in summary["benchmarks"].items() if entry["gap"]}
+    assert gaps["located"]["p_value_holm"] == gaps["located"]["p_value"]
+    assert gaps["large"]["p_value_holm"] == pytest.approx(2 * gaps["large"]["p_value"]), "of two, not of three"
+
+
+def test_the_verdict_tells_them_one_after_the_other() -> None:
+    first, second = two_families()["verdict"].split("; ")
+    assert first.startswith("over 2 benchmarks glance answers 100 % from the crop and 38 % from the full image: gap 62")
+    assert second.startswith(
+        "from regions that a model made, on located glance answers 100 % from the crop and 50 % from the full image: "
+        "gap 50 points ["
+    )
+    assert second.endswith("] (1 benchmark without a gap left out)")
+
+
+def test_a_gap_over_model_made_regions_alone_is_called_that() -> None:
+    summary = summarise(run(*pairs(TEN, evidence="model")), model="glance")
+    assert summary["macro"]["gap"] is None
+    assert summary["macro_model"]["gap"]["estimate"] == pytest.approx(0.3)
+    assert summary["verdict"].startswith("no gap shown: from regions that a model made, glance answers 70 %")
+
+
+def test_annotated_and_model_made_regions_in_one_benchmark_are_refused() -> None:
+    rows = [*pairs(TEN[:5], evidence="annotated"), *pairs(["wr"], benchmark="other", evidence="model")]
+    rows += [record(f"t{i}", view, evidence="model") for i in range(3) for view in ("full", "crop")]
+    with pytest.raises(RunError, match=r"signs: its records have evidence of 2 kinds \(annotated, model\).* two runs"):
+        summarise(run(*rows))
+
+
+# --- named metrics ----------------------------------------------------------------------------------------------------
+
+
+def test_by_default_the_accuracy_is_the_only_metric_and_the_headline() -> None:
+    found = summarise(run(*pairs(TEN)))["benchmarks"]["signs"]
+    assert (found["headline_metric"], list(found["metrics"])) == ("accuracy", ["accuracy"])
+    for view in ("full", "crop"):
+        level = found["views"][view]
+        assert found["metrics"]["accuracy"][view] == {
+            "estimate": level["accuracy"], "ci": level["ci"], "method": level["method"], "n": level["n"],
+            "clusters": 10, "left_out": 0,
+        }  # fmt: skip
+    gap = found["metrics"]["accuracy"]["gap"]
+    assert gap.items() >= {key: found["gap"][key] for key in ("estimate", "ci", "n")}.items()
+
+
+def test_named_metrics_stand_beside_it_with_their_gap() -> None:
+    """Pairs of samples: full 1 of 5 whole pairs right, crop 3 of 5."""
+    rows = pairs(TEN)
+    for i, row in enumerate(rows):
+        row |= {"cluster": f"pair {i // 4}", "category": "a" if i < 8 else "b"}
+    named = {"signs": ("cluster_accuracy", "accuracy", "category_mean")}
+    found = summarise(run(*rows), named=named)["benchmarks"]["signs"]
+    assert found["headline_metric"] == "cluster_accuracy"
+    whole = found["metrics"]["cluster_accuracy"]
+    assert (whole["full"]["estimate"], whole["crop"]["estimate"], whole["full"]["n"]) == (0.2, pytest.approx(0.6), 5)
+    assert whole["gap"]["estimate"] == pytest.approx(0.4)
+    mean = found["metrics"]["category_mean"]
+    assert mean["full"]["estimate"] == pytest.approx((3 / 4 + 1 / 6) / 2)
+    assert mean["gap"]["estimate"] == pytest.approx((1 / 4 + 2 / 6) / 2)
+
+
+def test_a_metric_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(RunError, match="no metric 'f1'"):
+        summarise(run(*pairs(TEN)), named={"signs": ("f1",)})
 
 
 # --- the verdict ---------------------------------------------------------------------------------------------------
@@ -319,7 +411,23 @@ def test_optional_columns_may_be_absent() -> None:
     frame = run(*pairs(TEN))[["benchmark", "sample", "view", "repeat", "outcome", "score"]]
     found = summarise(frame)["benchmarks"]["signs"]
     assert (found["clusters"], found["by_category"], found["by_evidence_area"]) == (10, {}, [])
-    assert "sent_pixels_mean" not in found["views"]["full"]
+    assert found["views"]["full"]["sent_pixels_mean"] is None
+
+
+def test_every_key_is_described_in_the_schema() -> None:
+    text = (Path(__file__).parent.parent / "reports" / "SUMMARY_SCHEMA.md").read_text(encoding="utf-8")
+    rows = [*pairs(TEN, category="text", evidence_area=0.1), *pairs(TEN, benchmark="made", evidence="model")]
+
+    def keys(value: Any, named: bool = False) -> set[str]:
+        if isinstance(value, list):
+            return set().union(*map(keys, value))
+        if not isinstance(value, dict):
+            return set()
+        inner = (keys(one, key in ("benchmarks", "by_category", "views", "metrics")) for key, one in value.items())
+        return (set() if named else set(value)).union(*inner)
+
+    assert {key for key in keys(summarise(run(*rows))) if f"`{key}`" not in text} <= {"macro", "macro_model"}
+    assert "`macro_model.gap`" in text
 
 
 def test_records_that_occur_twice_are_refused_by_name() -> None:

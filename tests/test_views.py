@@ -10,7 +10,25 @@ from PIL import Image
 
 from gapbench.errors import SampleError, SettingError
 from gapbench.types import Box
-from gapbench.views import NEEDS_REGION, REGIONS, VIEWS, find_region, padded, parse_policy, union
+from gapbench.views import (
+    GAP,
+    NEEDS_REGION,
+    REGIONS,
+    VIEWS,
+    Region,
+    find_region,
+    mosaic,
+    padded,
+    parse_policy,
+    square,
+    union,
+)
+
+
+def seen(view: str, picture: Image.Image, region: Region | None) -> Image.Image:
+    """The one picture that a view of one picture shows."""
+    (shown,) = VIEWS[view]((picture,), region)
+    return shown
 
 
 @st.composite
@@ -89,6 +107,29 @@ def test_padded_by_hand() -> None:
     assert padded([(4, 4, 6, 6)], (10, 1000), factor=1, min_side=16) == (0, 0, 10, 16)  # cut where it must be
 
 
+@settings(deadline=None)
+@given(evidence(), MIN_SIDE)
+def test_square_is_a_square_around_the_union_wherever_the_picture_allows(
+    case: tuple[list[Box], tuple[int, int]], min_side: int
+) -> None:
+    boxes, size = case
+    inner, outer = union(boxes, size), square(boxes, size, min_side)
+    side = max(min_side, inner[2] - inner[0], inner[3] - inner[1])
+    assert all(v.is_integer() for v in outer)
+    for axis in (0, 1):
+        low, high = outer[axis], outer[axis + 2]
+        assert 0 <= low <= inner[axis] < inner[axis + 2] <= high <= size[axis]
+        assert high - low == min(side, size[axis])
+        if low > 0 and high < size[axis]:
+            assert abs((low + high) - (inner[axis] + inner[axis + 2])) <= 1
+
+
+def test_square_by_hand() -> None:
+    assert square([(500, 500, 520, 510)], (1000, 1000)) == (398, 393, 622, 617)
+    assert square([(0, 0, 20, 10)], (1000, 1000)) == (0, 0, 224, 224)  # moved, not cut
+    assert square([(100, 100, 500, 110)], (1000, 300)) == (100, 0, 500, 300)  # cut where it must be
+
+
 # --- policies --------------------------------------------------------------------------------------------------
 
 
@@ -102,7 +143,7 @@ def test_a_policy_s_parameters_reach_it() -> None:
 @pytest.mark.parametrize(
     ("policy", "says"),
     [
-        ("padde", "Known are native, padded, union"),
+        ("padde", r"Known are native, union, padded\[:factor=,min_side=\], square\[:min_side=\], multi"),
         ("", "Known are"),
         ("padded:size=3", "factor and min_side"),
         ("padded:factor", "factor and min_side"),
@@ -113,6 +154,9 @@ def test_a_policy_s_parameters_reach_it() -> None:
         ("padded:factor=0.5", "at least 1"),
         ("padded:min_side=10.5", "whole number"),
         ("union:factor=2", "no parameters"),
+        ("square:factor=2", r"takes min_side.*square:min_side=224"),
+        ("multi:factor=0.5", "at least 1"),
+        ("mosaic:side=5", "factor and min_side"),
     ],
 )
 def test_a_policy_that_is_not_understood_is_refused(policy: str, says: str) -> None:
@@ -120,7 +164,7 @@ def test_a_policy_that_is_not_understood_is_refused(policy: str, says: str) -> N
         parse_policy(policy)
 
 
-@pytest.mark.parametrize("policy", [*REGIONS, "native"])
+@pytest.mark.parametrize("policy", REGIONS)
 def test_no_evidence_is_the_sample_s_failure_and_names_the_policy(policy: str) -> None:
     with pytest.raises(SampleError, match=policy):
         find_region(policy, [], (10, 10))
@@ -129,9 +173,54 @@ def test_no_evidence_is_the_sample_s_failure_and_names_the_policy(policy: str) -
 def test_native_shows_the_crop_that_was_shipped() -> None:
     picture, shipped = Image.new("RGB", (100, 100)), Image.new("RGB", (7, 9), "red")
     region = find_region("native", [(1.5, 2, 3, 4)], picture.size, shipped)
-    assert VIEWS["crop"](picture, region) is shipped
+    assert seen("crop", picture, region) is shipped
     assert region.box == (1, 2, 3, 4)
     assert find_region("native", [], picture.size, shipped).box is None
+
+
+@settings(deadline=None)
+@given(evidence(), st.sampled_from(["multi", "mosaic"]), FACTOR, MIN_SIDE)
+def test_multi_and_mosaic_pad_every_box_on_its_own_in_their_order(
+    case: tuple[list[Box], tuple[int, int]], policy: str, factor: float, min_side: int
+) -> None:
+    boxes, size = case
+    region = find_region(f"{policy}:factor={factor},min_side={min_side}", boxes, size)
+    assert region.boxes == tuple(padded([box], size, factor, min_side) for box in boxes)
+    assert region.box == union(region.boxes, size)
+
+
+@pytest.mark.parametrize("policy", ["union", "padded", "square"])
+def test_the_other_policies_cut_out_one_box(policy: str) -> None:
+    region = find_region(policy, [(5, 5, 9, 9), (90, 40, 95, 50)], (300, 300))
+    assert region.boxes == (region.box,)
+
+
+# --- mosaics ---------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=12))
+def test_a_mosaic_shows_every_part_once_whole_and_in_order(sizes: list[tuple[int, int]]) -> None:
+    parts = tuple(Image.new("RGB", size, (number, 0, 0)) for number, size in enumerate(sizes))
+    shown = np.asarray(mosaic(parts))
+    corners = []
+    for number, (width, height) in enumerate(sizes):
+        ys, xs = np.nonzero((shown == (number, 0, 0)).all(-1))
+        assert len(xs) == width * height
+        assert (np.ptp(xs) + 1, np.ptp(ys) + 1) == (width, height)
+        corners.append((ys.min(), xs.min()))
+    assert corners == sorted(corners), "left to right, then down"
+    assert ((shown == 255).all(-1) | (shown[..., 1:] == 0).all(-1)).all(), "and nothing else but white"
+    assert (shown[-1] != 255).any(), "no empty row"
+    assert (shown[:, -1] != 255).any(), "no empty column"
+
+
+def test_a_mosaic_is_roughly_square() -> None:
+    squares = tuple(Image.new("RGB", (40, 40)) for _ in range(9))
+    assert mosaic(squares).size == (3 * 40 + 2 * GAP, 3 * 40 + 2 * GAP)
+    assert mosaic(squares[:2]).size == (80 + GAP, 40), "as many in a row as may be"
+    assert mosaic((Image.new("RGB", (200, 10)),) * 5).size == (200, 5 * 10 + 4 * GAP)
+    assert mosaic(squares[:1]) is squares[0]
 
 
 # --- views -----------------------------------------------------------------------------------------------------
@@ -142,21 +231,62 @@ def test_native_shows_the_crop_that_was_shipped() -> None:
 def test_the_crop_of_a_coloured_rectangle_is_that_colour_only(x: int, y: int, w: int, h: int) -> None:
     picture = Image.new("RGB", (150, 150), "white")
     picture.paste((200, 30, 40), (x, y, x + w, y + h))
-    shown = VIEWS["crop"](picture, find_region("union", [(x, y, x + w, y + h)], picture.size))
+    shown = seen("crop", picture, find_region("union", [(x, y, x + w, y + h)], picture.size))
     assert shown.size == (w, h)
     assert (np.asarray(shown) == (200, 30, 40)).all()
 
 
 def test_full_is_the_picture_itself() -> None:
     picture = Image.new("RGB", (5, 5))
-    assert VIEWS["full"](picture, None) is picture
+    assert seen("full", picture, None) is picture
+
+
+def patches() -> tuple[Image.Image, list[Box]]:
+    """Three patches, red, green and blue, and their boxes."""
+    picture, boxes = Image.new("RGB", (200, 100), "white"), [(5, 5, 25, 35), (150, 60, 190, 80), (80, 50, 90, 60)]
+    for colour, box in zip(("red", "lime", "blue"), boxes, strict=True):
+        picture.paste(colour, box)
+    return picture, [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes]
+
+
+def test_multi_shows_one_picture_per_box_and_mosaic_the_same_in_one() -> None:
+    picture, boxes = patches()
+    exact = "factor=1,min_side=1"
+    shown = VIEWS["crop"]((picture,), find_region(f"multi:{exact}", boxes, picture.size))
+    assert [(p.size, p.getcolors()) for p in shown] == [
+        ((20, 30), [(600, (255, 0, 0))]),
+        ((40, 20), [(800, (0, 255, 0))]),
+        ((10, 10), [(100, (0, 0, 255))]),
+    ]
+    whole = seen("crop", picture, find_region(f"mosaic:{exact}", boxes, picture.size))
+    assert np.array_equal(np.asarray(whole), np.asarray(mosaic(shown)))
+
+
+def test_further_pictures_are_shown_after_the_first_except_beside_a_crop() -> None:
+    pictures = tuple(Image.new("RGB", (50 + i, 50)) for i in range(3))
+    region = find_region("union", [(5, 5, 9, 9)], pictures[0].size)
+    assert VIEWS["full"](pictures, region) == pictures
+    assert VIEWS["boxed"](pictures, region)[1:] == pictures[1:]
+    assert [p.size for p in VIEWS["crop"](pictures, region)] == [(4, 4)]
+
+
+def test_boxed_frames_every_box_of_a_region_and_hides_none() -> None:
+    picture, _ = patches()
+    boxes = [(20.0, 20.0, 60.0, 60.0), (55.0, 30.0, 90.0, 50.0), (150.0, 10.0, 190.0, 90.0)]
+    region = find_region("multi:factor=1,min_side=1", boxes, picture.size)
+    framed = seen("boxed", picture, region)
+    for box in region.boxes:
+        x0, y0, x1, y1 = map(int, box)
+        inside = (x0, y0, x1, y1)
+        assert np.array_equal(np.asarray(framed.crop(inside)), np.asarray(picture.crop(inside)))
+        assert framed.getpixel((x1, y1)) == (255, 0, 0)
 
 
 @settings(deadline=None)
 @given(st.integers(0, 90), st.integers(0, 90), st.integers(1, 60), st.integers(1, 60))
 def test_boxed_is_the_whole_picture_with_a_red_frame_around_the_region(x: int, y: int, w: int, h: int) -> None:
     picture = Image.new("RGB", (150, 150), "white")
-    shown = np.asarray(VIEWS["boxed"](picture, find_region("union", [(x, y, x + w, y + h)], picture.size)))
+    shown = np.asarray(seen("boxed", picture, find_region("union", [(x, y, x + w, y + h)], picture.size)))
     red = (shown != 255).any(-1)
     assert (shown[red] == (255, 0, 0)).all()
     assert red.any() or (x, y, x + w, y + h) == (0, 0, 150, 150)
@@ -170,13 +300,13 @@ def test_boxed_is_the_whole_picture_with_a_red_frame_around_the_region(x: int, y
 def test_boxed_needs_a_box_and_not_only_a_crop() -> None:
     shipped = find_region("native", [], (10, 10), Image.new("RGB", (3, 3)))
     with pytest.raises(SampleError, match="boxed"):
-        VIEWS["boxed"](Image.new("RGB", (10, 10)), shipped)
+        VIEWS["boxed"]((Image.new("RGB", (10, 10)),), shipped)
 
 
 def test_a_view_that_needs_a_region_says_so() -> None:
     for name, view in VIEWS.items():
         if name in NEEDS_REGION:
             with pytest.raises(SampleError, match=name):
-                view(Image.new("RGB", (5, 5)), None)
+                view((Image.new("RGB", (5, 5)),), None)
         else:
-            view(Image.new("RGB", (5, 5)), None)
+            view((Image.new("RGB", (5, 5)),), None)

@@ -27,7 +27,7 @@ from gapbench.comparison.training import log_of, ranges, read_steps
 from gapbench.comparison.verdict import verdict
 from gapbench.files import write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,18 @@ class Comparison:
     def _repr_html_(self) -> str:
         """The verdict and the headline table, for a notebook."""
         from gapbench.report.comparison_tables import headline_table
+        from gapbench.report.families import families
 
-        table = headline_table(self.summary)
-        head = "".join(f"<th>{escape(column.title)}</th>" for column in table.columns)
-        rows = ("".join(f"<td>{escape(f'{cell.text} {cell.note}'.strip())}</td>" for cell in row) for row in table.rows)
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return f"<p>{escape(self.summary['verdict'])}</p><table><tr>{head}</tr>{body}</table>"
+        tables = []
+        for family in families(self.summary):
+            table = headline_table(family.summary)
+            head = "".join(f"<th>{escape(column.title)}</th>" for column in table.columns)
+            cells = (
+                "".join(f"<td>{escape(f'{cell.text} {cell.note}'.strip())}</td>" for cell in row) for row in table.rows
+            )
+            body = "".join(f"<tr>{row}</tr>" for row in cells)
+            tables.append(f"<table><caption>{escape(family.title)}</caption><tr>{head}</tr>{body}</table>")
+        return f"<p>{escape(self.summary['verdict'])}</p>{''.join(tables)}"
 
 
 def compare(
@@ -78,7 +84,13 @@ def compare(
     steps = read_steps(log) if log else []
     pairs = [against(runs[0], other) for other in runs[1:]]
     verdicts = [
-        verdict(pair.benchmarks, pair.macro, (runs[0].label, other.label), trained=trained and other is runs[1])
+        verdict(
+            pair.benchmarks,
+            pair.macro,
+            (runs[0].label, other.label),
+            trained=trained and other is runs[1],
+            macro_model=pair.macro_model,
+        )
         for pair, other in zip(pairs, runs[1:], strict=True)
     ]
     summary: dict[str, Any] = {
@@ -88,8 +100,15 @@ def compare(
         "runs": [_described(run, folder) for run in runs],
         "benchmarks": pairs[0].benchmarks,
         "macro": pairs[0].macro,
+        "macro_model": pairs[0].macro_model,
         "more": [
-            {"label": run.label, "verdict": text, "benchmarks": pair.benchmarks, "macro": pair.macro}
+            {
+                "label": run.label,
+                "verdict": text,
+                "benchmarks": pair.benchmarks,
+                "macro": pair.macro,
+                "macro_model": pair.macro_model,
+            }
             for run, text, pair in zip(runs[2:], verdicts[1:], pairs[1:], strict=True)
         ],
         "alerts": [alert for run in runs for alert in run.alerts]

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from gapbench import metrics
 from gapbench.comparison.left_out import left_out
 from gapbench.comparison.questions import SIDES, Shared, share
 from gapbench.comparison.runs import Alert, LoadedRun
@@ -32,10 +32,8 @@ from gapbench.statistics import (
     mean_interval,
     ratio_of_means,
 )
+from gapbench.tallies import RIGHT, area_bins, by_evidence, tally
 
-RIGHT = 0.5
-"""Mean score from which an answer counts as right where only right or wrong can be shown."""
-BINS = 6
 MEASURES = ("full", "crop", "gap")
 
 Json = dict[str, Any]
@@ -49,10 +47,14 @@ MANY_GROUPS: Effort = {"resamples": 1_000, "flips": 1_999}
 
 @dataclass(frozen=True)
 class Pair:
-    """One run against another: an entry per shared benchmark, their mean, and what a reader has to be told."""
+    """One run against another: an entry per shared benchmark, their means, and what a reader has to be told.
+
+    `macro` is over gaps of annotated evidence, `macro_model` over those of regions that a model made.
+    """
 
     benchmarks: dict[str, Json]
     macro: Json | None
+    macro_model: Json | None
     alerts: list[Alert]
 
 
@@ -60,18 +62,21 @@ def against(before: LoadedRun, after: LoadedRun) -> Pair:
     """`after` compared with `before`. Raises RunError as `gapbench.comparison.questions.share` does."""
     shared = share(before.records, after.records, (before.label, after.label))
     notices = {**after.notices, **before.notices}
-    benchmarks, tested = {}, {}
+    benchmarks: dict[str, Json] = {}
     changes: dict[str, dict[str, Estimate]] = {}
     for name, found in shared.items():
         benchmarks[name], changes[name] = _benchmark(found, notices.get(name, ""))
-        p_value = benchmarks[name]["p_value"]
-        if p_value is not None:
-            tested[name] = p_value
-    for name, p_value in holm(tested).items():
-        benchmarks[name]["p_value_holm"] = p_value
+        named = tuple(dict.fromkeys((*before.metrics(name), *after.metrics(name))))
+        benchmarks[name] |= {"headline_metric": named[0], "metrics": _metrics(name, named, found, before, after)}
+    families = by_evidence(benchmarks)
+    for family in families:
+        tested = {name: entry["p_value"] for name, entry in family.items() if entry["p_value"] is not None}
+        for name, p_value in holm(tested).items():
+            benchmarks[name]["p_value_holm"] = p_value
     # What was measured in both views comes first, hold-outs after it; within each, by name.
     ordered = dict(sorted(benchmarks.items(), key=lambda one: (one[1]["delta"]["gap"] is None, one[0])))
-    return Pair(ordered, _macro(benchmarks, changes), left_out(before, after, shared))
+    macro, macro_model = (_macro(family, changes) for family in families)
+    return Pair(ordered, macro, macro_model, left_out(before, after, shared))
 
 
 def _benchmark(shared: Shared, notice: str) -> tuple[Json, dict[str, Estimate]]:
@@ -82,6 +87,7 @@ def _benchmark(shared: Shared, notice: str) -> tuple[Json, dict[str, Estimate]]:
     full: Mapping[str, int | None] = moved.get("full", {})
     entry = {
         **numbers,
+        "evidence": shared.evidence,
         "gap_closed": _gap_closed(table) if main == "gap" else None,
         "crop_lost_more": _crop_lost_more(changes),
         "tested": main,
@@ -98,10 +104,35 @@ def _benchmark(shared: Shared, notice: str) -> tuple[Json, dict[str, Estimate]]:
         "only_before": shared.only[0],
         "only_after": shared.only[1],
         "by_category": _by_category(table, shared.views),
-        "by_evidence_area": _by_evidence_area(table, shared.views),
+        "by_evidence_area": [
+            {"from": low, "to": high, **_group(table.loc[labels], shared.views, GROUPS)}
+            for low, high, labels in area_bins(table["evidence_area"])
+        ],
         "notice": notice,
     }
     return entry, changes
+
+
+def _metrics(name: str, named: Sequence[str], shared: Shared, before: LoadedRun, after: LoadedRun) -> Json:
+    """Every metric before and after, in the views compared and on the questions compared, and its paired change."""
+    compared = shared.asked.index.isin(shared.table.index)
+    sides = []
+    for run in (before, after):
+        rows = metrics.rows_of(run.records[run.records["benchmark"] == name], shared.asked)
+        each = {view: rows[view] for view in shared.views}
+        sides.append(
+            {v: r.assign(score=r["score"].where(compared), said=r["said"].where(compared)) for v, r in each.items()}
+        )
+    return {
+        metric: {
+            **{
+                side: {view: metrics.measure(metric, rows[view]).json() for view in shared.views}
+                for side, rows in zip(SIDES, sides, strict=True)
+            },
+            "delta": {v: metrics.change(metric, sides[0][v], sides[1][v]).json() for v in shared.views},
+        }
+        for metric in named
+    }
 
 
 def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple[Json, dict[str, Estimate]]:
@@ -116,7 +147,7 @@ def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple
             level = mean_interval(
                 values, clusters, bounds=(-1.0, 1.0) if signed else (0.0, 1.0), resamples=effort["resamples"]
             )
-            found[side][measure] = {"estimate": level.estimate, "ci": _pair(level.ci)}
+            found[side][measure] = level.json("estimate", "ci")
         changes[measure] = mean_difference(
             after - before, clusters, bounds=(-2.0, 2.0) if signed else (-1.0, 1.0), **effort
         )
@@ -148,13 +179,8 @@ def _crop_lost_more(changes: Mapping[str, Estimate]) -> bool:
 
 
 def _transitions(table: pd.DataFrame, view: str) -> dict[str, int | None]:
-    before, after = (table[f"{side}_{view}"].to_numpy(float) >= RIGHT for side in SIDES)
-    return {
-        "both": int((before & after).sum()),
-        "fixed": int((~before & after).sum()),
-        "broken": int((before & ~after).sum()),
-        "neither": int((~before & ~after).sum()),
-    }
+    found = tally(table[f"before_{view}"], table[f"after_{view}"])
+    return {"both": found.both, "fixed": found.second_only, "broken": found.first_only, "neither": found.neither}
 
 
 def _changed(table: pd.DataFrame) -> dict[str, list[str]]:
@@ -169,31 +195,13 @@ def _by_category(table: pd.DataFrame, views: Sequence[str]) -> Json:
     return {str(name): {**_group(part, views, effort), "exploratory": True} for name, part in groups}
 
 
-def _by_evidence_area(table: pd.DataFrame, views: Sequence[str]) -> list[Json]:
-    """At most six bins (from, to] of about equally many questions, cut as in `summary.json`."""
-    sized = table.dropna(subset=["evidence_area"])
-    if sized.empty:
-        return []
-    area: NDArray[np.float64] = sized["evidence_area"].to_numpy(float)
-    edges = np.unique(np.quantile(area, np.linspace(0, 1, BINS + 1)))
-    number = np.clip(np.searchsorted(edges, area, side="left") - 1, 0, max(len(edges) - 2, 0))
-    return [
-        {
-            "from": float(edges[i]),
-            "to": float(edges[min(i + 1, len(edges) - 1)]),
-            **_group(sized[number == i], views, GROUPS),
-        }
-        for i in np.unique(number)
-    ]
-
-
 def _group(part: pd.DataFrame, views: Sequence[str], effort: Effort) -> Json:
     return {"n": len(part), "clusters": int(part["cluster"].nunique()), **_numbers(part, views, effort)[0]}
 
 
-def _macro(benchmarks: Mapping[str, Json], changes: Mapping[str, Mapping[str, Estimate]]) -> Json | None:
+def _macro(benchmarks: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Mapping[str, Estimate]]) -> Json | None:
     """The unweighted mean over the benchmarks that have a gap, or None where none has."""
-    used = {name: found for name, found in changes.items() if "gap" in found}
+    used = {name: changes[name] for name in benchmarks if "gap" in changes[name]}
     if not used:
         return None
     means: dict[str, Estimate] = {}
@@ -202,7 +210,9 @@ def _macro(benchmarks: Mapping[str, Json], changes: Mapping[str, Mapping[str, Es
         bounds = (-2.0, 2.0) if measure == "gap" else (-1.0, 1.0)
         means[measure] = parts[0] if len(parts) == 1 else macro_mean(parts, bounds=bounds)
     levels = {
-        side: {m: {"estimate": _mean(benchmarks[name][side][m]["estimate"] for name in used)} for m in MEASURES}
+        side: {
+            m: {"estimate": float(np.mean([benchmarks[name][side][m]["estimate"] for name in used]))} for m in MEASURES
+        }
         for side in SIDES
     }
     return {
@@ -214,24 +224,9 @@ def _macro(benchmarks: Mapping[str, Json], changes: Mapping[str, Mapping[str, Es
 
 
 def _as_json(e: Estimate) -> Json:
-    return {
-        "estimate": e.estimate,
-        "ci": _pair(e.ci),
-        "p_value": e.p_value,
-        "mde": _mde(e),
-        "se": e.se,
-        "method": e.method,
-    }
+    return e.json("estimate", "ci", "p_value", "se", "method") | {"mde": _mde(e)}
 
 
 def _mde(e: Estimate) -> float | None:
     """None where so few pictures changed that no test of a repetition with their variance could reach 5 %."""
     return None if e.method == "cluster-exact" else e.mde
-
-
-def _pair(ci: tuple[float, float] | None) -> list[float] | None:
-    return None if ci is None else [float(ci[0]), float(ci[1])]
-
-
-def _mean(values: Any) -> float:
-    return float(np.mean(list(values)))

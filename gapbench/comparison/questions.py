@@ -17,12 +17,13 @@ import pandas as pd
 
 from gapbench.errors import RunError
 from gapbench.statistics import merge_clusters
+from gapbench.tallies import mean_scores
 
 VIEWS = ("full", "crop")
 SIDES = ("before", "after")
-ASKED = ("question", "options", "answers", "answer_type", "image_hash", "boxes")
+ASKED = ("question", "options", "answers", "answer_type", "image_hash", "evidence", "boxes")
 """What makes a question the same question."""
-MAY_BE_UNKNOWN = ("image_hash", "boxes")
+MAY_BE_UNKNOWN = ("image_hash", "evidence", "boxes")
 """A record whose picture could not be decoded lacks these, which makes it no other question."""
 KNOWN = (*ASKED, "category", "cluster", "evidence_area")
 
@@ -33,11 +34,15 @@ class Shared:
 
     `table` has one row per question, sorted by id: the mean scores `before_full`, `after_full`, `before_crop`,
     `after_crop` of the `views` concerned, `cluster` (int), `category` (str) and `evidence_area` (float or NaN).
-    `dropped` questions were asked in both runs but not answered in every view concerned; `only` counts those asked in
-    one run alone, in the order of the runs.
+    `asked` has one row per question that either run asked: `cluster`, `category`, `evidence_area`, `declared` (the
+    benchmark's own cluster) and `image_hash`. `evidence` is `annotated`, `model` or empty. `dropped` questions were
+    asked in both runs but not answered in every view concerned; `only` counts those asked in one run alone, in the
+    order of the runs.
     """
 
     table: pd.DataFrame
+    asked: pd.DataFrame
+    evidence: str
     views: tuple[str, ...]
     dropped: int
     only: tuple[int, int]
@@ -68,35 +73,40 @@ def _share(name: str, before: pd.DataFrame, after: pd.DataFrame, labels: tuple[s
     both = sorted(known[0].keys() & known[1].keys())
     for sample in both:
         _refuse_difference(name, sample, known[0][sample], known[1][sample], labels)
-    scores = [_scores(frame) for frame in (before, after)]
+    scores = [mean_scores(frame) for frame in (before, after)]
     views = tuple(view for view in VIEWS if all(view in side for side in scores))
     table = _joined(scores, views, both)
     if not len(table) and "full" in views:  # no question has all four answers: the full image can still be compared
         views = ("full",)
         table = _joined(scores, views, both)
-    used = list(table.index)
-    keys = [[known[side][sample].get("cluster", "") for sample in used] for side in (0, 1)]
-    first = {sample: {**known[1][sample], **known[0][sample]} for sample in used}
-    pictures = [first[sample].get("image_hash", "") for sample in used]
-    table = table.assign(
-        cluster=merge_clusters(*keys, pictures),
-        category=[str(first[sample].get("category", "")) for sample in used],
-        evidence_area=[float(first[sample].get("evidence_area", "nan")) for sample in used],
-    )
+    asked = _facts(known)
+    table = table.join(asked[["cluster", "category", "evidence_area"]])
     only = (len(known[0]) - len(both), len(known[1]) - len(both))
-    return Shared(table, views, len(both) - len(table), only)
+    kinds = sorted({str(facts["evidence"]) for side in known for facts in side.values() if "evidence" in facts})
+    return Shared(table, asked, kinds[-1] if kinds else "", views, len(both) - len(table), only)
+
+
+def _facts(known: Sequence[Mapping[str, Mapping[str, Any]]]) -> pd.DataFrame:
+    """`asked` of `Shared`: what the first run knows of a sample counts, and else what the second does."""
+    samples = sorted(known[0].keys() | known[1].keys())
+    each = [{**known[1].get(sample, {}), **known[0].get(sample, {})} for sample in samples]
+    keys = [[side.get(sample, {}).get("cluster", "") for sample in samples] for side in known]
+    pictures = [facts.get("image_hash", "") for facts in each]
+    return pd.DataFrame(
+        {
+            "cluster": merge_clusters(*keys, pictures),
+            "category": [str(facts.get("category", "")) for facts in each],
+            "evidence_area": [float(facts.get("evidence_area", "nan")) for facts in each],
+            "declared": [str(facts.get("cluster", "")) for facts in each],
+            "image_hash": [str(picture) for picture in pictures],
+        },
+        index=pd.Index(samples),
+    )
 
 
 def _joined(scores: Sequence[pd.DataFrame], views: Sequence[str], both: Sequence[str]) -> pd.DataFrame:
     columns = {f"{side}_{view}": found[view] for side, found in zip(SIDES, scores, strict=True) for view in views}
     return pd.DataFrame(columns, index=list(both)).dropna() if columns else pd.DataFrame()
-
-
-def _scores(records: pd.DataFrame) -> pd.DataFrame:
-    """Mean score over answered repeats: one row per sample, one column per view."""
-    answered = records[records["outcome"] != "failed"]
-    means = answered.assign(score=pd.to_numeric(answered["score"])).groupby(["sample", "view"])["score"].mean()
-    return means.unstack("view")
 
 
 def _known(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -123,7 +133,7 @@ def _refuse_difference(
                 f"{benchmark}: sample {sample!r} is not the same question in both runs: {field} is "
                 f"{_short(one)} in {labels[0]} and {_short(other)} in {labels[1]}. Only answers to "
                 "the same questions can be compared; measure both models on the same version of the benchmark, with "
-                "the same parameters."
+                "the same parameters and the same --regions file."
             )
 
 

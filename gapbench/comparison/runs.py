@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gapbench.comparison.training import LOG
 from gapbench.errors import RunError, SettingError
+from gapbench.metrics import names_of
 from gapbench.run import load_run
 
 if TYPE_CHECKING:
@@ -46,6 +47,18 @@ class LoadedRun:
         """Each benchmark's own remark that has to be read beside its numbers."""
         entries = self.asked.get("benchmarks") or {}
         return {name: str((entry.get("card") or {}).get("notice") or "") for name, entry in entries.items()}
+
+    @property
+    def restricted(self) -> dict[str, str]:
+        """What each benchmark's licence forbids, where it does."""
+        entries = self.asked.get("benchmarks") or {}
+        found = {name: str((entry.get("card") or {}).get("restricted") or "") for name, entry in entries.items()}
+        return {name: text for name, text in found.items() if text}
+
+    def metrics(self, benchmark: str) -> tuple[str, ...]:
+        """The metrics this run reports of a benchmark, the headline first."""
+        entry = (self.asked.get("benchmarks") or {}).get(benchmark) or {}
+        return names_of(entry, str(self.asked.get("protocol") or ""))
 
     @property
     def alerts(self) -> list[Alert]:

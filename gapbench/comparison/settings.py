@@ -92,7 +92,9 @@ def _is_setting(path: tuple[str, ...]) -> bool:
 
 
 def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(value, Mapping):
+    if path == ("regions",) and isinstance(value, Mapping):  # one file, whatever `run.json` knows of it
+        yield path, f"{value.get('file')}, sha256 {str(value.get('sha256'))[:12]}"
+    elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _leaves((*path, str(key)), inner)
     elif path:

@@ -6,6 +6,8 @@ A gap can shrink because the crop is read worse, so the changes of full and crop
 what an interval does not show is called not shown, never absent. `benchmarks` and `macro` are those of
 `comparison.json`. A change counts as shown when its 95 % interval excludes zero.
 
+Changes over regions that a model made are told in a sentence of their own.
+
 Limits: causes are arithmetic (which of the two accuracies moved more), not mechanisms.
 """
 
@@ -14,6 +16,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from gapbench.tallies import by_evidence
+from gapbench.verdict import MODEL_MADE
 
 Json = Mapping[str, Any]
 NAMED = 3
@@ -40,23 +45,42 @@ MODELS = Words(
 )
 
 
-def verdict(benchmarks: Mapping[str, Json], macro: Json | None, labels: tuple[str, str], *, trained: bool) -> str:
-    """What the second run changed against the first. `labels` name the two where no training joins them."""
+def verdict(
+    benchmarks: Mapping[str, Json],
+    macro: Json | None,
+    labels: tuple[str, str],
+    *,
+    trained: bool,
+    macro_model: Json | None = None,
+) -> str:
+    """What the second run changed against the first. `labels` name the two where no training joins them.
+
+    `macro` is the mean over gaps of annotated evidence, `macro_model` the one over regions that a model made.
+    """
     words = TRAINING if trained else MODELS
     head = "" if trained else f"{labels[1]} against {labels[0]}: "
     with_gap = {name: entry for name, entry in benchmarks.items() if entry["delta"]["gap"]}
-    if macro is None:
-        text = _without_gap(benchmarks, words)
+    told: list[tuple[str, list[str]]] = []
+    for mean, family, regions in zip((macro, macro_model), by_evidence(with_gap), ("", MODEL_MADE), strict=True):
+        if mean is not None:
+            text, more = _family(family, mean, words)
+            told.append((regions + text, more))
+    if not told:
+        told = [(_without_gap(benchmarks, words), [])]
     else:
-        # One benchmark with a gap beside hold-outs is named; of a lone benchmark the page says which it is.
-        over = f" over {len(with_gap)} benchmarks" if len(with_gap) > 1 else f" on {next(iter(with_gap))}"
-        side = next(iter(with_gap.values())) if len(with_gap) == 1 else macro
-        closed = side.get("gap_closed") if len(with_gap) == 1 else None
-        text = _gap_sentence(side, closed, over, words)
-        more = [_why(side, words), _apart(with_gap, macro, words), _guard(benchmarks, with_gap, words)]
-        rest = "; ".join(filter(None, more))
-        text += f". {_capital(rest)}" if rest else ""
-    return (head + text if head else _capital(text)) + "."
+        told[-1][1].append(_guard(benchmarks, with_gap, words))
+    sentences = [text for one, more in told for text in (one, "; ".join(filter(None, more))) if text]
+    first, *others = sentences
+    return ". ".join([head + first if head else _capital(first), *map(_capital, others)]) + "."
+
+
+def _family(with_gap: Mapping[str, Json], macro: Json, words: Words) -> tuple[str, list[str]]:
+    """What became of the gap over some benchmarks, and what has to be known beside it."""
+    # One benchmark with a gap beside hold-outs is named; of a lone benchmark the page says which it is.
+    over = f" over {len(with_gap)} benchmarks" if len(with_gap) > 1 else f" on {next(iter(with_gap))}"
+    side = next(iter(with_gap.values())) if len(with_gap) == 1 else macro
+    closed = side.get("gap_closed") if len(with_gap) == 1 else None
+    return _gap_sentence(side, closed, over, words), [_why(side, words), _apart(with_gap, macro, words)]
 
 
 def direction(change: Json | None) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.distillation import recipe as recipes
+from gapbench.tallies import by_evidence
 
 
 def write_card(
@@ -31,14 +32,17 @@ def write_card(
         f"- command: `{_plain(str(asked.get('command', '')))}`", "",
     ]  # fmt: skip
     if summary is not None:
-        text += ["## Measured before and after", "", _plain(str(summary["verdict"])), "", *_table(summary), ""]
+        text += ["## Measured before and after", "", _plain(str(summary["verdict"])), ""]
+        headings: tuple[list[str], ...] = ([], ["From regions that a model made:", ""])
+        for entries, heading in zip(by_evidence(summary["benchmarks"]), headings, strict=True):
+            text += [*heading, *_table(entries), ""] if entries else []
     text += ["## Recipe", "", *(f"    {line}" for line in recipes.dump(recipe).splitlines()), ""]
     folder.joinpath("README.md").write_text("\n".join(text), encoding="utf-8")
 
 
-def _table(summary: Mapping[str, Any]) -> list[str]:
+def _table(entries: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = ["| benchmark | view | before | after | change [95 %] |", "|---|---|---|---|---|"]
-    for name, bench in summary["benchmarks"].items():
+    for name, bench in entries.items():
         for view in ("full", "crop", "gap"):
             cells = [(bench.get(side) or {}).get(view) for side in ("before", "after", "delta")]
             if all(cells) and all(cell["estimate"] is not None for cell in cells if cell):

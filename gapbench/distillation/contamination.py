@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from gapbench import images
 from gapbench.distillation.pairs import Pairs
@@ -48,12 +49,17 @@ def _hashes(samples: Sequence[Sample], label: str, quiet: bool) -> Iterator[tupl
     with progress(len(samples), 0, f"comparing {label}", quiet, "pictures") as advance:
         for sample in samples:
             advance("")
-            source = id(sample.image)
-            if source not in known:
-                try:
-                    picture = images.decode(sample.image)[0]
-                    known[source] = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
-                except SampleError:
-                    known[source] = ""
-            if known[source]:
-                yield sample, known[source]
+            for picture in (sample.image, *sample.more_images):
+                if id(picture) not in known:
+                    known[id(picture)] = _hash(picture, sample.max_image_pixels)
+                if known[id(picture)]:
+                    yield sample, known[id(picture)]
+
+
+def _hash(source: Any, max_pixels: int) -> str:
+    """Over the pixels; empty for a picture that cannot be decoded."""
+    try:
+        picture = images.decode(source, max_pixels)[0]
+    except SampleError:
+        return ""
+    return hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()

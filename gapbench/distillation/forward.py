@@ -50,9 +50,8 @@ PLAIN = Reading(False, False, False)
 
 def process(chat: Chat, model: Any, asked: Sequence[tuple[Any, str]], answers: int, reading: Reading) -> dict[str, Any]:
     """The processor's output for (picture, text) prompts that have `answers` answers each, on the model's device."""
-    if reading.expand or reading.share_prompt:
-        return place(chat.batch(asked), model)
-    return place(chat.batch([one for one in asked for _ in range(answers)]), model)
+    copies = 1 if reading.expand or reading.share_prompt else answers
+    return place(chat.batch([((picture,), text) for picture, text in asked for _ in range(copies)]), model)
 
 
 def hidden_states(model: Any, inputs: dict[str, Any], groups: Groups, reading: Reading) -> Tensor:

@@ -6,8 +6,8 @@
 Views and regions are those of `gapbench.measure`. The order of the questions, and which of them are anchors, depend on
 the seed and the step alone, so a run can be resumed, or spread over processes, without changing either.
 
-Limits: all samples are held in memory, so their pictures should be paths or functions; the pictures of one step are
-decoded together.
+Limits: one picture a side, so no region `multi`, and samples of several pictures are skipped. All samples are held in
+memory, so their pictures should be paths or functions; the pictures of one step are decoded together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from gapbench.benchmark import Benchmark
 from gapbench.cases import prepare, show
 from gapbench.distillation.recipe import Recipe
-from gapbench.errors import BenchmarkError
+from gapbench.errors import BenchmarkError, SettingError
 from gapbench.pixels import Pixels
 from gapbench.prompts import prompt
 from gapbench.types import Sample
@@ -49,7 +49,8 @@ class Pair:
 class Pairs:
     """The training questions of a benchmark under a recipe; `skipped` maps unusable samples to the reason.
 
-    Raises BenchmarkError if no sample has the evidence that the views need. Answers are never read.
+    Raises BenchmarkError if no sample has the evidence that the views need, SettingError for a region of several
+    pictures. Answers are never read.
     """
 
     benchmark: Benchmark
@@ -62,7 +63,14 @@ class Pairs:
         self.region = self.recipe.region or self.benchmark.card.region
         found = self.samples or self.benchmark.samples(self.limit)
         views = {self.recipe.student_view, self.recipe.teacher_view}
-        native = parse_policy(self.region)[0] == "native"
+        policy = parse_policy(self.region)[0]
+        native = policy == "native"
+        if policy == "multi" and "crop" in views:
+            raise SettingError(
+                f"region: {self.region!r} (of {'the recipe' if self.recipe.region else self.benchmark.name}) makes one "
+                "picture per evidence box, and a training pair has one picture a side. Set region to mosaic, padded or "
+                "union in the recipe."
+            )
         usable = [s for s in found if (s.crop_image is not None if native else bool(s.boxes))]
         self.samples = usable if views & NEEDS_REGION else found
         if not self.samples:
@@ -132,11 +140,14 @@ class Pairs:
         from PIL import Image as Pillow
 
         recipe = self.recipe
+        if sample.more_images:
+            return f"sample {sample.id!r} has {1 + len(sample.more_images)} pictures; a pair has one a side."
         case = prepare(sample, self.region)
-        teacher, error = show(case, recipe.teacher_view)
-        student, other = (teacher, error) if anchor else show(case, recipe.student_view)
-        if teacher is None or student is None:
-            return error or other
+        shown, error = show(case, recipe.teacher_view)
+        other, why = (shown, error) if anchor else show(case, recipe.student_view)
+        if not shown or not other:
+            return error or why
+        (teacher,), (student,) = shown, other
         pixels = Pixels(recipe.min_pixels, recipe.max_pixels)
         if recipe.teacher_enlarge > 1 and recipe.teacher_view == "crop":
             size = (round(teacher.width * recipe.teacher_enlarge), round(teacher.height * recipe.teacher_enlarge))

@@ -92,7 +92,7 @@ def sample(
         # Processes that are done keep the others company with a prompt of theirs: sharded weights need all of them.
         group = waiting.pop(0) if waiting else order[:1]
         asked = [prompts[i] for i in group]
-        inputs = chat.batch([(p.picture, p.text) for p in asked for _ in range(1 if once else len(p.keys))])
+        inputs = chat.batch([((p.picture,), p.text) for p in asked for _ in range(1 if once else len(p.keys))])
         draw = _Draw(torch.tensor([k for p in asked for k in p.keys], device=model.device), sampling, suppressed)
         try:
             if shared is not None:
@@ -134,7 +134,7 @@ def _room(chat: Chat, prompts: Sequence[Prompt], sampling: Sampling) -> int:
     Known before anything else is processed, so that the pixels of more than one batch are never held.
     """
     picture = max(prompts, key=_area).picture
-    length = int(chat.batch([(picture, max((p.text for p in prompts), key=len))])["input_ids"].shape[1])
+    length = int(chat.batch([((picture,), max((p.text for p in prompts), key=len))])["input_ids"].shape[1])
     return max(1, sampling.tokens // ((length + sampling.max_new_tokens) * len(prompts[0].keys)))
 
 

@@ -1,4 +1,4 @@
-"""Engines turn (picture, prompt) into text. All of them speak the protocol below, so records never depend on which.
+"""Engines turn (pictures, prompt) into text. All of them speak the protocol below, so records never depend on which.
 
 engine = gapbench.engines.transformers.load("glance")
 for key, answer in engine.generate(requests): ...
@@ -16,24 +16,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """One picture and one prompt; `key` comes back with the answer. A request with `error` is answered by it."""
+    """Pictures, if any, and the prompt that follows them; `key` comes back with the answer.
+
+    A request with `error` is answered by it.
+    """
 
     key: Hashable
-    image: Image | None
+    images: tuple[Image, ...]
     prompt: str
     error: str = ""
+
+    @property
+    def pixels(self) -> int:
+        """Width x height, summed over the pictures."""
+        return sum(image.width * image.height for image in self.images)
 
 
 @dataclass(frozen=True)
 class Answer:
     """What came back. `error` is empty unless the engine gave no answer.
 
-    `sent_size` is (width, height) in pixels as handed to the processor; token counts are per answer; `seconds` is the
-    answer's share of its batch; `truncated` says that it was cut off at the limit of new tokens.
+    `pictures` is how many were shown, `sent_size` the first one's (width, height) as handed to the processor,
+    `sent_pixels` width x height summed over all; token counts are per answer, `image_tokens` over all pictures;
+    `seconds` is the answer's share of its batch; `truncated` says that it was cut off at the limit of new tokens.
     """
 
     text: str = ""
+    pictures: int = 0
     sent_size: tuple[int, int] | None = None
+    sent_pixels: int | None = None
     image_tokens: int | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None

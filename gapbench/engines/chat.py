@@ -1,7 +1,7 @@
-"""From (picture, prompt) to what a model reads: one left-padded batch through its own chat template and processor.
+"""From (pictures, prompt) to what a model reads: one left-padded batch through its own chat template and processor.
 
     chat = make_chat(loaded)
-    inputs = place(chat.batch([(picture, "Which letter?")]), loaded.model)
+    inputs = place(chat.batch([((picture,), "Which letter?")]), loaded.model)
 
 Shared by the reference engine and by training, so that a model is trained on the very prompts it is measured with.
 Thinking is switched off where the template has a switch for it; text from data cannot become a control token.
@@ -31,14 +31,15 @@ class Chat:
     switches: tuple[str, ...]
     escape: Callable[[str], str]
 
-    def batch(self, asked: Sequence[tuple[Image | None, str]]) -> Any:
-        """The processor's output for (picture or None, prompt) pairs, one row each, padded on the left."""
+    def batch(self, asked: Sequence[tuple[Sequence[Image], str]]) -> Any:
+        """The processor's output for (pictures, prompt) pairs, one row each, padded on the left.
+
+        The pictures stand before the prompt, in their order; none is fine, and rows may have different numbers of them.
+        """
         talks = []
-        for picture, prompt in asked:
-            content: list[dict[str, Any]] = [{"type": "text", "text": self.escape(prompt)}]
-            if picture is not None:
-                content.insert(0, {"type": "image", "image": picture})
-            talks.append([{"role": "user", "content": content}])
+        for pictures, prompt in asked:
+            shown = [{"type": "image", "image": picture} for picture in pictures]
+            talks.append([{"role": "user", "content": [*shown, {"type": "text", "text": self.escape(prompt)}]}])
         return self.processor.apply_chat_template(
             talks,
             tokenize=True,

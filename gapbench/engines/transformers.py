@@ -8,8 +8,8 @@ while the model is busy with the batch before. An automatic batch size starts fr
 whenever memory runs out. Greedy decoding with neutral penalties is the default, whatever the model's own
 `generation_config` says, so that two models are asked in the same way.
 
-Limits: one picture per request; answers arrive in order of size, not of asking; sampling (`temperature` > 0) is
-reproducible only for the same batches on the same hardware.
+Limits: answers arrive in order of size, not of asking; sampling (`temperature` > 0) is reproducible only for the same
+batches on the same hardware.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,13 @@ class TransformersEngine:
         import torch
 
         torch.manual_seed(self.seed)
-        for group, inputs, error in ahead(self._prepare(requests)):
+        yield from self._answers(ahead(self._prepare(requests)))
+
+    def _answers(self, batches: Iterable[tuple[list[Request], Any, str]]) -> Iterator[tuple[Hashable, Answer]]:
+        for group, inputs, error in batches:
             if error:
                 for request in group:
-                    yield request.key, Answer(error=error)
+                    yield request.key, Answer(pictures=len(request.images), error=error)
             else:
                 yield from self._answer(group, inputs)
 
@@ -81,7 +84,7 @@ class TransformersEngine:
                 if request.error:
                     yield [request], None, request.error
             good = [r for r in window if not r.error]
-            good.sort(key=lambda r: ((r.image.width * r.image.height if r.image else 0), len(r.prompt)))
+            good.sort(key=lambda r: (r.pixels, len(r.prompt)))
             start = 0
             while start < len(good):
                 group = good[start : start + self._limit]
@@ -92,10 +95,8 @@ class TransformersEngine:
         window: list[Request] = []
         held = 0
         for request in requests:
-            if request.image is not None:
-                request = Request(request.key, self.pixels.apply(request.image), request.prompt, request.error)
-                assert request.image is not None
-                held += request.image.width * request.image.height
+            request = replace(request, images=tuple(map(self.pixels.apply, request.images)))
+            held += request.pixels
             window.append(request)
             if len(window) >= WINDOW * self._limit or held >= WINDOW_PIXELS:
                 yield window
@@ -109,15 +110,7 @@ class TransformersEngine:
             inputs = self._inputs(group)
         except Exception as error:
             if len(group) == 1:
-                size = group[0].image.size if group[0].image else None
-                yield (
-                    group,
-                    None,
-                    (
-                        f"the processor refused the picture of {size} px ({type(error).__name__}: {error}). "
-                        "A larger --min-pixels or a region with a larger min_side may help."
-                    ),
-                )
+                yield group, None, f"the processor refused {_named(group[0], error)}"
                 return
             for part in _halves(group):
                 yield from self._process(part)
@@ -131,7 +124,7 @@ class TransformersEngine:
         yield group, inputs, ""
 
     def _inputs(self, group: list[Request]) -> Any:
-        return self.chat.batch([(request.image, request.prompt) for request in group])
+        return self.chat.batch([(request.images, request.prompt) for request in group])
 
     def _answer(self, group: list[Request], inputs: Any) -> Iterator[tuple[Hashable, Answer]]:
         """Generate for one batch; on running out of memory halve it, and the limit for all that follow."""
@@ -143,12 +136,13 @@ class TransformersEngine:
             if short:
                 _free(self.loaded.device)
             if len(group) == 1:
-                yield group[0].key, Answer(error=self._refusal(group[0], error, short))
+                refusal = self._refusal(group[0], error, short)
+                yield group[0].key, Answer(pictures=len(group[0].images), error=refusal)
                 return
             if short:
                 self._limit = max(1, len(group) // 2)
             for part in _halves(group):
-                yield from self._answer(part, self._inputs(part))
+                yield from self._answers(self._process(part))
             return
         self._failures = None
         seconds = (time.perf_counter() - started) / len(group)
@@ -163,7 +157,9 @@ class TransformersEngine:
                 request.key,
                 Answer(
                     text=text.encode("utf-8", "replace").decode(),
-                    sent_size=request.image.size if request.image else None,
+                    pictures=len(request.images),
+                    sent_size=request.images[0].size if request.images else None,
+                    sent_pixels=request.pixels if request.images else None,
                     image_tokens=int((ids[i] == self._image_token).sum()) if self._image_token is not None else None,
                     prompt_tokens=int(mask[i].sum()),
                     output_tokens=len(row) if stop is None else stop + 1,
@@ -174,18 +170,15 @@ class TransformersEngine:
 
     def _refusal(self, request: Request, error: Exception, short: bool) -> str:
         """Why one request alone was not answered. Raises ModelError if nothing suggests that the model works at all."""
-        size = request.image.size if request.image else None
         if short:
             reason = (
-                f"out of memory at batch size 1 for a picture of {size} px on {self.loaded.device}. "
+                f"out of memory at batch size 1 for {_pictures(request)} on {self.loaded.device}. "
                 "Lower --max-pixels or --max-new-tokens, use --dtype bfloat16, or a larger device."
             )
         else:
-            reason = (
-                f"the model failed on a picture of {size} px ({type(error).__name__}: {error}). "
-                "A larger --min-pixels, or a region with a larger min_side, may help."
-            )
-        if self._failures is not None:
+            reason = f"the model failed on {_named(request, error)}"
+        several = len(request.images) > 1  # which is not for every model, and says nothing about the others
+        if self._failures is not None and (short or not several):
             self._failures += 1
             if short or self._failures >= HOPELESS:
                 raise ModelError(f"Model {self.loaded.name}: nothing was answered; {reason}") from error
@@ -264,6 +257,21 @@ def _processor_size(processor: Any) -> Any:
         return None
     values = dict(size) if isinstance(size, Mapping) else {k: v for k, v in vars(size).items() if not k.startswith("_")}
     return {str(k): v for k, v in values.items() if isinstance(v, int | float)}
+
+
+def _pictures(request: Request) -> str:
+    sizes = [str(image.size) for image in request.images]
+    if len(sizes) < 2:
+        return f"a picture of {sizes[0]} px" if sizes else "a prompt without a picture"
+    return f"{len(sizes)} pictures of {', '.join(sizes)} px in one prompt"
+
+
+def _named(request: Request, error: Exception) -> str:
+    """What was refused, why, and what may help."""
+    help_ = "A larger --min-pixels, or a region with a larger min_side, may help."
+    if len(request.images) > 1:
+        help_ = "Not every model takes several; where they are parts of one region, --region mosaic shows them as one."
+    return f"{_pictures(request)} ({type(error).__name__}: {error}). {help_}"
 
 
 def _halves(group: list[Request]) -> tuple[list[Request], list[Request]]:

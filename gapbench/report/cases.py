@@ -46,7 +46,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Case:
-    """One sample and what was answered, keyed by view. Rectangles are clipped to the picture."""
+    """One sample and what was answered, keyed by view. Rectangles are clipped to the picture.
+
+    `model_made`: the evidence boxes are a model's and not an annotator's.
+    """
 
     key: str
     benchmark: str
@@ -58,6 +61,7 @@ class Case:
     flip: str
     image_size: tuple[int, int] | None
     evidence: tuple[Rectangle, ...]
+    model_made: bool
     evidence_area: float | None
     region: Rectangle | None
     region_policy: str
@@ -110,6 +114,7 @@ def _case(benchmark: str, sample: str, rows: list[dict[str, Any]]) -> Case:
         flip=_flip(answers),
         image_size=image_size,
         evidence=tuple(box for box in boxes if box is not None),
+        model_made=any(row.get("evidence") == "model" for row in rows),
         evidence_area=None if missing(seen.get("evidence_area")) else float(seen["evidence_area"]),
         region=_rectangle(_items(cut.get("region")), image_size),
         region_policy=_text(cut.get("region_policy")),

@@ -17,10 +17,12 @@ from gapbench.report import comparison_tables as tables
 from gapbench.report.comparison_cases import changed_cases, rendered
 from gapbench.report.comparison_plots import change_plot, curves
 from gapbench.report.comparison_words import hero, sections, terms
+from gapbench.report.data import restricted
+from gapbench.report.families import Family, families
 from gapbench.report.overview import MESSAGES
-from gapbench.report.page import asset, environment, write
+from gapbench.report.page import asset, environment, grouped, write
 from gapbench.report.settings import command_line
-from gapbench.report.summary_tables import benchmarks_of
+from gapbench.report.summary_tables import benchmarks_of, metric_terms
 from gapbench.report.text import clip
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def write_comparison(
     """
     html, markdown = environment(html=True), environment(html=False)
     cases = changed_cases(summary, runs[0], runs[1])
-    page = _content(summary, runs, steps)
+    page = _content(summary, runs, steps, images)
     cards = rendered(summary, cases, runs[:2] if images else (), html.get_template("change.j2"), page["sides"])
     write(folder / "comparison.html", html.get_template("comparison.html.j2").render(page, cards=cards, images=images))
     listed = details.listed_cases(summary, cases, page["sides"], LISTED)
@@ -54,30 +56,28 @@ def write_comparison(
 
 
 def _content(
-    summary: Mapping[str, Any], runs: Sequence[LoadedRun], steps: Sequence[Mapping[str, float | None]]
+    summary: Mapping[str, Any], runs: Sequence[LoadedRun], steps: Sequence[Mapping[str, float | None]], images: bool
 ) -> dict[str, Any]:
     sides = tuple(clip(run.label, 60) for run in runs[:2])
     train = summary.get("train")
     differing, same = details.setting_tables(runs)
     alerts = [(clip(one["benchmark"], 80), clip(one["text"], 600)) for one in summary["alerts"]]
     more = [("", f"{len(alerts) - MESSAGES} more warnings are in comparison.json.")] if len(alerts) > MESSAGES else []
-    benchmarks = benchmarks_of(summary)
+    parts = families(summary, runs[0].asked)
     found = {
         "title": f"{sides[1]} against {sides[0]}",
         "trained": summary["kind"] == "training",
         "model": clip(runs[1].model, 200),
         "sides": sides,
         "verdict": clip(summary["verdict"], 2_000),
-        "notices": [(clip(n, 80), clip(e["notice"], 1_000)) for n, e in benchmarks.items() if e["notice"]][:MESSAGES],
+        "notices": _notices(summary, runs, images)[:MESSAGES],
         "alerts": [*alerts[:MESSAGES], *more],
         "hero": hero(summary),
-        "headline_table": tables.headline_table(summary),
-        "change_plot": change_plot(summary, name="change"),
+        "results": [_results(family, f"change{index or ''}") for index, family in enumerate(parts)],
         "holdout_table": tables.holdout_table(summary),
-        "transition_table": tables.transition_table(summary),
-        "category_tables": details.category_tables(summary),
-        "area_tables": details.area_tables(summary),
-        "runs_table": tables.runs_table(summary) if summary["more"] else None,
+        "category_tables": grouped(details.category_tables, parts),
+        "area_tables": grouped(details.area_tables, parts),
+        "runs_tables": grouped(lambda one: (tables.runs_table(one),), parts) if summary["more"] else [],
         "more": [(clip(one["label"], 60), clip(one["verdict"], 2_000)) for one in summary["more"]],
         "train": train,
         "train_table": details.train_table(train) if train else None,
@@ -90,3 +90,28 @@ def _content(
         "style": asset("style.css") + asset("comparison.css"),
     }
     return {**found, "sections": sections(found)}
+
+
+def _results(family: Family, name: str) -> dict[str, Any]:
+    """The tables and the plot of one kind of evidence."""
+    return {
+        "title": family.title,
+        "remark": family.remark,
+        "plot": change_plot(family.summary, name=name),
+        "metric_terms": metric_terms(family.summary),
+        **{
+            key: family.captioned(table(family.summary))
+            for key, table in (
+                ("headline_table", tables.headline_table),
+                ("metric_table", tables.metric_table),
+                ("transition_table", tables.transition_table),
+            )
+        },
+    }
+
+
+def _notices(summary: Mapping[str, Any], runs: Sequence[LoadedRun], images: bool) -> list[tuple[str, str]]:
+    """Each benchmark's own remark, and what its licence forbids."""
+    own = [(clip(n, 80), clip(e["notice"], 1_000)) for n, e in benchmarks_of(summary).items() if e["notice"]]
+    cards = {name: text for run in runs for name, text in run.restricted.items() if name in benchmarks_of(summary)}
+    return own + restricted(cards, "gapbench compare … --no-images", images=images)

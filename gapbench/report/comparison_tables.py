@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gapbench.report.summary_tables import NAME_LIMIT, ROW_LIMIT, benchmarks_of
+from gapbench.metrics import HEADLINE
+from gapbench.report.summary_tables import NAME_LIMIT, ROW_LIMIT, benchmarks_of, metric_title, over_cell
 from gapbench.report.tables import Cell, Column, Table, count_cell, percent_cell, points_cell, text_cell
 from gapbench.report.text import MISSING, clip, interval, number, p_value, percent
 
@@ -113,6 +114,37 @@ def holdout_table(summary: Summary) -> Table:
             )
         )
     return table_of("Hold-outs", columns, rows)
+
+
+def metric_table(summary: Summary) -> Table:
+    """Every named metric of the benchmarks that report more than the accuracy, in both runs, the headline marked."""
+    columns = (
+        Column("Benchmark"),
+        Column("Metric"),
+        Column("View"),
+        *(Column(label, True, "With its 95% interval, on the questions compared") for label in side_labels(summary)),
+        Column("Change, points", True, "Paired, with its 95% interval; not tested"),
+        Column("Over", True, "What it is a mean of: questions, or clusters of them"),
+    )
+    rows = []
+    for name, entry in benchmarks_of(summary).items():
+        found = entry["metrics"] if set(entry["metrics"]) > {HEADLINE} else {}
+        for metric, sides in found.items():
+            mark = "headline" if metric == entry["headline_metric"] else ""
+            for view, title in MEASURES[:2]:
+                if view in sides["delta"]:
+                    change = sides["delta"][view]
+                    rows.append(
+                        (
+                            text_cell(clip(name, NAME_LIMIT)),
+                            text_cell(metric_title(metric), mark),
+                            Cell(title),
+                            *(level_cell(sides[side][view], view) for side in ("before", "after")),
+                            points_cell(change["estimate"], change["ci"]),
+                            over_cell(metric, change["n"]),
+                        )
+                    )
+    return table_of("Metrics", columns, rows)
 
 
 def transition_table(summary: Summary) -> Table:

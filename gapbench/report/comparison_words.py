@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gapbench.report.families import families
 from gapbench.report.summary_tables import benchmarks_of
 from gapbench.report.text import clip, interval, percent, points
 
@@ -35,21 +36,26 @@ class Hero:
 
 
 def hero(summary: Mapping[str, Any]) -> Hero:
-    """The lone benchmark with a gap, or the mean over several, or the lone benchmark of any kind; else no numbers."""
-    benchmarks = benchmarks_of(summary)
+    """The lone benchmark with a gap, or the mean over several, or the lone benchmark of any kind; else no numbers.
+
+    Of annotated evidence, and only where that has no gap, of regions that a model made.
+    """
+    parts = families(summary)
+    family = next((part for part in parts if part.summary["macro"]), parts[0])
+    benchmarks = benchmarks_of(family.summary)
     with_gap = {name: entry for name, entry in benchmarks.items() if entry["delta"]["gap"]}
     chosen = with_gap or benchmarks
     if len(chosen) == 1:
         (scope, entry), *_ = chosen.items()
     elif with_gap:
-        scope, entry = f"mean of {len(with_gap)} benchmarks", summary["macro"]
+        scope, entry = f"mean of {len(with_gap)} benchmarks", family.summary["macro"]
     else:
         return Hero("", ())
     figures = [_figure(entry, kind, title) for kind, title in MEASURES if entry["delta"][kind]]
     closed = entry.get("gap_closed") or {}
     if closed.get("ci") and not entry["crop_lost_more"]:
         figures.append(Figure("closed", "Gap closed", percent(closed["estimate"], 0), "", _percents(closed["ci"])))
-    return Hero(clip(scope, 80), tuple(figures))
+    return Hero(" · ".join(filter(None, (clip(scope, 80), family.title.lower()))), tuple(figures))
 
 
 def _figure(entry: Mapping[str, Any], kind: str, title: str) -> Figure:
@@ -66,7 +72,7 @@ def sections(page: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(anchor, title) of the sections this page has."""
     possible = (
         ("results", "Results", True),
-        ("runs", "All runs", page["runs_table"]),
+        ("runs", "All runs", page["runs_tables"]),
         ("holdouts", "Hold-outs", True),
         ("changed", "Fixed and broken" if page["trained"] else "Who is right", True),
         ("categories", "Categories", page["category_tables"]),

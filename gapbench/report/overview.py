@@ -1,8 +1,8 @@
 """What stands at the top of a report: big numbers, notices, warnings and plots.
 
-    notices(summary, run)    [('signs', 'The gap of this benchmark exists by construction.')]
+    alerts(summary, run)    [('signs', '3 samples are left out of the gap: one of the two views has no score.')]
     headline(summary)    Headline('signs', full=0.41, crop=0.93, gap=…)
-    figures(summary)     {'forest': '<svg …>', 'area': [('signs', '<svg …>')]}
+    forest(summary, "forest").plot    '<svg …>'
 
 None and empty lists stand for what the summary does not hold.
 """
@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gapbench.report.data import repairs_of
+from gapbench.report.families import families
 from gapbench.report.plots import Bin, Effect, Estimate, area_plot, forest_plot
 from gapbench.report.summary_tables import benchmarks_of, has_gap, macro_gap, part
 from gapbench.report.text import clip, interval, missing, p_value, percent, points
@@ -23,6 +25,8 @@ FOREST_ROWS = 60
 AREA_PLOTS = 12
 UNPARSED_WORTH_A_WARNING = 0.1
 MESSAGES = 12
+FULL_VIEW = ("full-view", "hold-out")
+"""Roles (`gapbench.types.Role`) of benchmarks without evidence of their own."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,20 @@ class Headline:
 def headline(summary: Mapping[str, Any]) -> Headline:
     """The only benchmark's numbers, or unweighted means over the benchmarks that have a gap.
 
+    Those of annotated evidence, and only where there are none, those over regions that a model made.
+
     Accuracies are those of the paired samples where the summary has them, so that their difference is the gap; an
     interval is shown only where it belongs to the very number above it.
     """
-    benchmarks = benchmarks_of(summary)
+    family = next((one for one in families(summary) if any(map(has_gap, benchmarks_of(one.summary).values()))), None)
+    benchmarks = benchmarks_of(family.summary if family else summary)
     used = {name: entry for name, entry in benchmarks.items() if has_gap(entry)} or benchmarks
     alone = next(iter(used.values())) if len(used) == 1 else {}
-    gap = (alone.get("gap") if alone else macro_gap(summary)) or {}
+    scope = clip(next(iter(used)), 80) if alone else f"mean of {len(used)} benchmarks" if used else ""
+    gap = (alone.get("gap") if alone else macro_gap(family.summary if family else summary)) or {}
     full, crop = (_mean([_paired_accuracy(entry, view) for entry in used.values()]) for view in ("full", "crop"))
     return Headline(
-        scope=clip(next(iter(used)), 80) if alone else f"mean of {len(used)} benchmarks" if used else "",
+        scope=" · ".join(filter(None, (scope, family.title.lower() if family else ""))),
         full=full,
         crop=crop,
         gap=gap.get("estimate"),
@@ -80,21 +88,14 @@ def _interval_of(entry: Mapping[str, Any], view: str, shown: float | None) -> st
     return interval(part(entry, "views", view, "ci")) if same else ""
 
 
-def notices(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(benchmark, notice) for every benchmark that has one, from the summary or else from the benchmark's card."""
-    found = []
-    for name, entry in benchmarks_of(summary).items():
-        notice = entry.get("notice") or part(run, "benchmarks", name, "card", "notice")
-        if notice:
-            found.append((clip(name, 80), clip(notice, 1_000)))
-    return _few(found, ("", f"{len(found) - MESSAGES} more notices are in summary.json."))
-
-
-def alerts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def alerts(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(benchmark, text) for what a reader must know before trusting a number."""
     found = []
     benchmarks = benchmarks_of(summary)
-    without = [name for name, entry in benchmarks.items() if not has_gap(entry)]
+    roles = {name: part(run, "benchmarks", name, "card", "role") for name in benchmarks}
+    # A hold-out is there for its full view; that it has no gap is no news beside benchmarks that have one.
+    expected = {n for n, role in roles.items() if role in FULL_VIEW} if any(map(has_gap, benchmarks.values())) else ()
+    without = [name for name, entry in benchmarks.items() if not has_gap(entry) and name not in expected]
     if without:
         found.append((_names(without), "No gap: no sample has a score in both the full and the crop view."))
     dropped = {name: count for name, entry in benchmarks.items() if (count := part(entry, "gap", "dropped"))}
@@ -115,21 +116,41 @@ def alerts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             if unparsed >= UNPARSED_WORTH_A_WARNING:
                 text = f"{percent(unparsed)} of the {view} answers could not be parsed and count as wrong"
                 found.append((_names([name]), f"{text}: look at the prompt and at the outputs before reading the gap."))
+    for name, kind, count in repairs_of(run):
+        if kind == "outside":
+            text = f"{count:,} evidence box{'es leave' if count > 1 else ' leaves'} the picture by more than 2 px"
+            found.append((_names([name]), f"{text} and had to be clipped: is the box format right?"))
     return _few(found, ("", f"{len(found) - MESSAGES} more warnings are left out here; see the tables."))
 
 
-def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Inline SVG: `forest` (or None) and `area`, a list of (benchmark, plot); `left_out` says what has no room."""
+@dataclass(frozen=True)
+class Forest:
+    """The gaps of one family as inline SVG, or None where there are none, and how many rows had no room."""
+
+    plot: str | None
+    left_out: int
+
+
+def forest(summary: Mapping[str, Any], name: str) -> Forest:
+    """All gaps of the benchmarks given, with their categories and their mean; `name` keeps the ids of plots apart."""
     effects, hidden = _effects(summary)
-    binned = [(name, bins) for name, entry in benchmarks_of(summary).items() if (bins := _bins(entry))]
+    return Forest(forest_plot(effects, name=name) if effects else None, hidden)
+
+
+def area_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """`plots`, a list of (benchmark, inline SVG), and `left_out`, how many benchmarks have no room."""
+    binned = [
+        (family.marked(clip(name, 80)), bins)
+        for family in families(summary)
+        for name, entry in benchmarks_of(family.summary).items()
+        if (bins := _bins(entry))
+    ]
     return {
-        "forest": forest_plot(effects, name="forest") if effects else None,
-        "forest_left_out": hidden,
-        "area": [
-            (clip(name, 80), area_plot(bins, name=f"area{index}", label=clip(name, 80)))
+        "plots": [
+            (name, area_plot(bins, name=f"area{index}", label=name))
             for index, (name, bins) in enumerate(binned[:AREA_PLOTS])
         ],
-        "area_left_out": max(0, len(binned) - AREA_PLOTS),
+        "left_out": max(0, len(binned) - AREA_PLOTS),
     }
 
 
@@ -147,7 +168,7 @@ def _effects(summary: Mapping[str, Any]) -> tuple[list[Effect], int]:
         hidden += max(0, len(parts) - room)
         effects += parts[:room]
     macro = macro_gap(summary)
-    if macro is not None and len(benchmarks) > 1:
+    if macro is not None and sum(map(has_gap, benchmarks.values())) > 1:
         effects.append(Effect("Macro mean", macro.get("estimate"), macro.get("ci")))
     return effects, hidden
 

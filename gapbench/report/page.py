@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.errors import RunError
 from gapbench.report import settings, summary_tables
 from gapbench.report.cases import cases_of
+from gapbench.report.data import data_table, notices, repairs_table
+from gapbench.report.families import ANNOTATED, Family, families
 from gapbench.report.gallery import FLIP_NAMES, SIZE_LIMIT, gallery
-from gapbench.report.overview import alerts, figures, headline, notices
+from gapbench.report.overview import alerts, area_figures, forest, headline
 from gapbench.report.reading import TERMS
-from gapbench.report.tables import markdown_table
+from gapbench.report.tables import Table, markdown_table
 from gapbench.report.text import clip, json_block, markdown_code, markdown_fence, markdown_text
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def write_report(
     if not folder.is_dir():
         raise RunError(f"No run folder at {folder}. Expected the folder that holds records.jsonl; check the path.")
     html, markdown = environment(html=True), environment(html=False)
-    page = _content(summary, run)
+    page = _content(summary, run, images)
     template = html.get_template("html.j2")
     frame = len(template.render(page, gallery=None).encode())
     shown = gallery(
@@ -89,32 +91,70 @@ def asset(name: str) -> str:
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
-def _content(summary: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+def _content(summary: Mapping[str, Any], run: Mapping[str, Any], images: bool) -> dict[str, Any]:
     script = asset("gallery.js")
     counted = {name: entry.get("pairs") or {} for name, entry in summary_tables.benchmarks_of(summary).items()}
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    parts = families(summary, run)
     return {
         "model": clip(summary.get("model") or run.get("model") or "unnamed model", 200),
         "verdict": _sentence(summary),
-        "notices": notices(summary, run),
-        "alerts": alerts(summary),
+        "notices": notices(summary, run, images=images),
+        "alerts": alerts(summary, run),
         "headline": headline(summary),
-        "gap_table": summary_tables.gap_table(summary),
-        "view_table": summary_tables.view_table(summary),
-        "flip_table": summary_tables.flip_table(summary),
-        "category_tables": summary_tables.category_tables(summary),
-        "area_tables": summary_tables.area_tables(summary),
-        "figures": figures(summary),
+        "results": [_results(family, f"forest{index or ''}") for index, family in enumerate(parts)],
+        "category_tables": grouped(summary_tables.category_tables, parts),
+        "area_tables": grouped(summary_tables.area_tables, parts),
+        "area": area_figures(summary),
         "pairs": {clip(name, 200): pairs for name, pairs in list(counted.items())[: summary_tables.ROW_LIMIT]},
-        "totals": {flip: sum(pairs.get(flip) or 0 for pairs in counted.values()) for flip in FLIP_NAMES},
+        "totals": _totals(parts[0]),
+        "regions": _regions(parts) if len(parts) > 1 else {},
         "flip_names": FLIP_NAMES,
         "reading": TERMS,
         "command": settings.command_line(run),
+        "data_table": data_table(run),
+        "repairs_table": repairs_table(run),
         "settings": settings.groups(run),
         "style": asset("style.css"),
         "script": script,
         "script_hash": digest,
     }
+
+
+def _results(family: Family, name: str) -> dict[str, Any]:
+    """The tables and the forest plot of one kind of evidence."""
+    return {
+        "title": family.title,
+        "remark": family.remark,
+        "forest": forest(family.summary, name),
+        "metric_terms": summary_tables.metric_terms(family.summary),
+        **{
+            key: family.captioned(table(family.summary))
+            for key, table in (
+                ("gap_table", summary_tables.gap_table),
+                ("metric_table", summary_tables.metric_table),
+                ("view_table", summary_tables.view_table),
+                ("flip_table", summary_tables.flip_table),
+            )
+        },
+    }
+
+
+def grouped(tables: Callable[[Mapping[str, Any]], tuple[Table, ...]], parts: Sequence[Family]) -> list[Table]:
+    """The tables of each benchmark, marked where a model made its regions."""
+    return [family.captioned(table) for family in parts for table in tables(family.summary)]
+
+
+def _regions(parts: Sequence[Family]) -> dict[str, str]:
+    """Benchmark to the title of its kind of evidence."""
+    named = [(name, family.title or ANNOTATED) for family in parts for name in family.summary["benchmarks"]]
+    return {clip(name, 200): title for name, title in named[: summary_tables.ROW_LIMIT]}
+
+
+def _totals(family: Family) -> dict[str, int]:
+    """Samples by which view was right, over the benchmarks of one kind of evidence."""
+    pairs = [entry.get("pairs") or {} for entry in summary_tables.benchmarks_of(family.summary).values()]
+    return {flip: sum(one.get(flip) or 0 for one in pairs) for flip in FLIP_NAMES}
 
 
 def _sentence(summary: Mapping[str, Any]) -> str:

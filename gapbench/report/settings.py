@@ -15,8 +15,10 @@ from typing import Any
 
 from gapbench.report.text import MISSING, clip
 
-FIRST = ("model", "revision", "model_hash", "views", "region", "pixels", "seeds", "prompt", "generation", "benchmarks",
-         "versions", "hardware")  # fmt: skip
+FIRST = ("model", "revision", "model_hash", "views", "protocol", "region", "regions", "pixels", "seeds", "prompt",
+         "generation", "benchmarks", "versions", "hardware")  # fmt: skip
+ELSEWHERE = ("command", "repairs")
+"""Shown in a place of their own."""
 VALUE_LIMIT = 4_000
 ROW_LIMIT = 200
 
@@ -38,7 +40,7 @@ def command_line(run: Mapping[str, Any]) -> str:
 
 def groups(run: Mapping[str, Any]) -> tuple[Group, ...]:
     """Scalars and lists in a first group, every mapping in its own; one group for each benchmark."""
-    keys = [key for key in FIRST if key in run] + [key for key in run if key not in (*FIRST, "command")]
+    keys = [key for key in FIRST if key in run] + [key for key in run if key not in (*FIRST, *ELSEWHERE)]
     plain = {key: run[key] for key in keys if not isinstance(run[key], Mapping)}
     found = [_group("Run", plain)] if plain else []
     for key in keys:

@@ -2,14 +2,17 @@
 
     [gap_table(summary), view_table(summary), flip_table(summary), *category_tables(summary), *area_tables(summary)]
 
-Any number may be null: a view that was not measured or a gap without pairs shows as an en dash.
+A table holds all the benchmarks it is given; `gapbench.report.families` keeps those apart that must not share one. Any
+number may be null: a view that was not measured or a gap without pairs shows as an en dash.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from gapbench.metrics import HEADLINE, METRICS
 from gapbench.report.tables import Cell, Column, Table, count_cell, percent_cell, points_cell, text_cell
 from gapbench.report.text import MISSING, clip, number, p_value, percent
 
@@ -63,10 +66,11 @@ def gap_table(summary: Summary) -> Table:
     rows = [_gap_row(name, entry, several) for name, entry in benchmarks.items()]
     macro = macro_gap(summary)
     footer: tuple[tuple[Cell, ...], ...] = ()
-    if several and macro is not None:
+    averaged = sum(map(has_gap, benchmarks.values()))
+    if averaged > 1 and macro is not None:
         blank = Cell("")
         gap = points_cell(macro.get("estimate"), macro.get("ci"))
-        mean = Cell("Macro mean", f"of {len(benchmarks)} benchmarks, unweighted")
+        mean = Cell("Macro mean", f"of {averaged} benchmarks, unweighted")
         numbers = (gap, Cell(p_value(macro.get("p_value"))), Cell(number(_times100(macro.get("mde")), 1)))
         method = Cell(clip(macro.get("method") or "", NAME_LIMIT))
         footer = ((mean, blank, blank, blank, blank, *numbers, blank, blank, blank, method),)
@@ -108,6 +112,7 @@ def view_table(summary: Summary) -> Table:
         Column("Accuracy", True, "With its 95% interval"),
         Column("Unparsed", True),
         Column("Failed", True),
+        Column("Pixels", True, "Mean per answer, over all pictures sent with it"),
         Column("Image tokens", True, "Mean per answer"),
         Column("Output tokens", True, "Mean per answer"),
         Column("Flip rate", True, "Answers that change between repeats of the same question: the noise floor"),
@@ -120,6 +125,7 @@ def view_table(summary: Summary) -> Table:
             percent_cell(found.get("accuracy"), found.get("ci")),
             percent_cell(found.get("unparsed")),
             percent_cell(found.get("failed")),
+            _pixels_cell(found),
             count_cell(found.get("image_tokens_mean")),
             count_cell(found.get("output_tokens_mean"), 1),
             percent_cell(found.get("flip_rate")),
@@ -128,6 +134,62 @@ def view_table(summary: Summary) -> Table:
         for view, found in (entry.get("views") or {}).items()
     ]
     return Table("Every view", columns, tuple(rows[:ROW_LIMIT]), (), max(0, len(rows) - ROW_LIMIT))
+
+
+def _pixels_cell(view: Mapping[str, Any]) -> Cell:
+    pictures = view.get("pictures_mean")
+    several = f"{number(pictures, 1)} pictures" if pictures is not None and pictures != 1 else ""
+    return replace(count_cell(view.get("sent_pixels_mean")), note=several)
+
+
+def metric_table(summary: Summary) -> Table:
+    """Every named metric of the benchmarks that report more than the accuracy, the headline marked."""
+    columns = (
+        Column("Benchmark"),
+        Column("Metric"),
+        Column("Full", True, "On the full image, with its 95% interval"),
+        Column("Crop", True, "On the evidence-centred crop, with its 95% interval"),
+        Column("Gap, points", True, "Crop minus full on the samples answered in both views, 95% interval; not tested"),
+        Column("Over", True, "What the full view's number is a mean of: samples, or clusters of them"),
+    )
+    rows = []
+    for name, entry in benchmarks_of(summary).items():
+        found = entry.get("metrics") or {}
+        if set(found) <= {HEADLINE}:
+            continue
+        for metric, views in found.items():
+            full, crop, gap = (views.get(key) or {} for key in ("full", "crop", "gap"))
+            seen, left_out = full or crop, (full or crop).get("left_out")
+            rows.append(
+                (
+                    text_cell(clip(name, NAME_LIMIT)),
+                    text_cell(metric_title(metric), "headline" if metric == entry.get("headline_metric") else ""),
+                    percent_cell(full.get("estimate"), full.get("ci")),
+                    percent_cell(crop.get("estimate"), crop.get("ci")),
+                    points_cell(gap.get("estimate"), gap.get("ci")),
+                    over_cell(metric, seen.get("n"), f"{number(left_out)} left out" if left_out else ""),
+                )
+            )
+    return Table("Metrics", columns, tuple(rows[:ROW_LIMIT]), (), max(0, len(rows) - ROW_LIMIT))
+
+
+def over_cell(metric: str, n: float | None, note: str = "") -> Cell:
+    """How many samples, or clusters of them, a metric is a mean of."""
+    unit = METRICS[metric].unit if metric in METRICS else ""
+    return Cell(f"{number(n)} {unit}".strip(), note, n)
+
+
+def metric_title(name: str) -> str:
+    """A metric in plain words."""
+    return METRICS[name].title if name in METRICS else clip(name, NAME_LIMIT)
+
+
+def metric_terms(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """(title, meaning) of the metrics that `metric_table` shows."""
+    shown = dict.fromkeys(
+        name for entry in benchmarks_of(summary).values() for name in entry.get("metrics") or {} if name in METRICS
+    )
+    return tuple((METRICS[name].title, METRICS[name].meaning) for name in shown) if set(shown) - {HEADLINE} else ()
 
 
 def flip_table(summary: Summary) -> Table:

@@ -43,7 +43,7 @@ _NO = frozenset({"no", "false", "n", "否", "不", "不是", "没有", "错", "�
 
 def score_yes_no(text: str, answers: Sequence[str]) -> Verdict:
     """Score a cleaned text. Raises BenchmarkError for an accepted answer that is neither yes nor no."""
-    accepted = {_gold(answer) for answer in answers}
+    accepted = {yes_or_no(answer) for answer in answers}
     whole = plain(text)
     found = [(statement, said) for statement in statements(text) if (said := _said(statement.value))]
     conclusion = conclude(found, text)
@@ -72,10 +72,11 @@ def _said(value: str) -> frozenset[str]:
         return frozenset()
     said = {"yes" if head["yes"] else "no"}
     other = _OTHER.match(value, head.end())
-    return frozenset(said | ({_gold(other["other"])} if other else set()))
+    return frozenset(said | ({yes_or_no(other["other"])} if other else set()))
 
 
-def _gold(answer: str) -> str:
+def yes_or_no(answer: str) -> str:
+    """What an accepted answer means: `yes` or `no`. Raises BenchmarkError for anything else."""
     word = plain(answer).strip(" .!。'\"").casefold()
     if word not in _YES | _NO:
         raise BenchmarkError(

@@ -74,3 +74,8 @@ def test_what_is_asked_instead_of_the_dropped_is_looked_at_too() -> None:
 def test_everything_shared_is_said_and_not_refused() -> None:
     """Whether to drop is the recipe's to say."""
     assert set(find_shared(pairs(), [("x", questions(*range(8)))])) == {f"q{i}" for i in range(8)}
+
+
+def test_the_further_pictures_of_a_tested_question_count_too() -> None:
+    several = replace(SCENES[0], id="several", image=scene(20).image, more_images=(SCENES[5].image,))
+    assert find_shared(pairs(), [("x", [several])]) == {"q5": "also in x (sample several)"}

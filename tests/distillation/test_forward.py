@@ -48,7 +48,7 @@ def states(student: Role, groups: Groups, reading: Reading, prompts: list[tuple[
 @torch.no_grad()
 def by_hand(student: Role, prompt: tuple[Any, str], answer: tuple[int, ...]) -> Tensor:
     """Logits at the positions that predict one answer, from one plain call of the model."""
-    inputs = student.chat.batch([prompt])
+    inputs = student.chat.batch([((prompt[0],), prompt[1])])
     ids = torch.cat([inputs["input_ids"], torch.tensor([answer])], 1)
     types = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, len(answer)))
     whole = {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": types}

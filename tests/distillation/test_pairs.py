@@ -15,7 +15,7 @@ from PIL import Image
 from distillation.small import benchmark, recipe, scene
 from gapbench.benchmark import Benchmark
 from gapbench.distillation.pairs import Pair, Pairs
-from gapbench.errors import BenchmarkError, SampleError
+from gapbench.errors import BenchmarkError, SampleError, SettingError
 from gapbench.prompts import prompt
 from gapbench.types import Card, Sample
 from gapbench.views import find_region
@@ -166,6 +166,15 @@ def test_a_crop_that_the_benchmark_ships_is_shown_where_asked_for() -> None:
     assert (pixels(of.step(0)[0].teacher) == pixels(shipped)).all()
 
 
+def test_a_region_of_several_pictures_is_refused_where_a_crop_is_shown_and_a_mosaic_is_one() -> None:
+    for of in (lambda: pairs(region="multi"), lambda: Pairs(benchmark(SCENES, region="multi"), recipe(region=""))):
+        with pytest.raises(SettingError, match=r"'multi' .*one picture per evidence box.*one picture a side.*mosaic"):
+            of()
+    assert pairs(region="multi", student_view="full", teacher_view="boxed").step(0)
+    two = replace(SCENES[0], boxes=((10, 10, 35, 41), (50, 10, 60, 20)))
+    assert pairs([two], region="mosaic", teacher_enlarge=1.0).step(0)[0].teacher.width > 25 + 10
+
+
 # --- anchors -------------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +266,13 @@ def test_an_unusable_question_gives_its_place_to_another_and_is_kept_with_its_re
     assert of.skipped["q2"] == "picture 2 is lost"
     assert "box" in of.skipped["q7"]
     assert keys(pairs(samples)) == asked
+
+
+def test_questions_about_several_pictures_are_skipped_with_their_reason() -> None:
+    samples = [replace(s, more_images=(s.image,)) if i == 4 else s for i, s in enumerate(SCENES)]
+    of = pairs(samples)
+    assert "q4" not in keys(of)
+    assert of.skipped == {"q4": "sample 'q4' has 2 pictures; a pair has one a side."}
 
 
 def test_data_of_which_nothing_can_be_shown_is_given_up() -> None:

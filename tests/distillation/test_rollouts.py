@@ -247,7 +247,7 @@ def test_a_budget_that_is_less_than_one_prompt_takes_them_one_by_one(student: Ro
 def test_log_probabilities_are_those_of_the_model_on_the_whole_sequence(student: Role) -> None:
     asked = prompts((1, 2))
     for prompt, answers in zip(asked, answered(student, asked), strict=True):
-        inputs = student.chat.batch([(prompt.picture, prompt.text)])
+        inputs = student.chat.batch([((prompt.picture,), prompt.text)])
         length = inputs["input_ids"].shape[1]
         for answer in answers:
             whole = {**inputs, "input_ids": torch.cat([inputs["input_ids"], torch.tensor([answer.ids])], 1)}
@@ -274,7 +274,7 @@ def test_an_answer_stops_with_its_end_and_says_whether_it_was_cut_off(student: R
 
 def test_greedy_answers_are_those_of_generate(student: Role) -> None:
     asked = prompts((0, 3), rollouts=1)
-    inputs = student.chat.batch([(p.picture, p.text) for p in asked])
+    inputs = student.chat.batch([((p.picture,), p.text) for p in asked])
     expected = student.model.generate(**inputs, max_new_tokens=6, suppress_tokens=list(student.suppressed))
     expected = expected[:, inputs["input_ids"].shape[1] :].tolist()
     for row, answers in zip(expected, answered(student, asked, Sampling(6, 0.0)), strict=True):

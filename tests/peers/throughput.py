@@ -44,7 +44,7 @@ def whole(engine: transformers.TransformersEngine, benchmark: Benchmark, limit: 
         started = time.perf_counter()
         plan = make_plan(engine, [benchmark], asked, ("full", "crop"), "", limit, 1, 0)
         plan = continue_or_start(Path(folder), plan, asked, "throughput")
-        todo = measurement._todo([benchmark], asked, ("full", "crop"), 1, set())
+        todo = measurement._todo([benchmark], asked, {benchmark.name: ("full", "crop")}, 1, set())
         measurement._ask(engine, Path(folder), plan, todo, asked, 0, quiet=True)
         return time.perf_counter() - started
 

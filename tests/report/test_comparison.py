@@ -44,7 +44,8 @@ def improved(record: Record, fixed: float = 0.7, broken: float = 0.1) -> Record:
 
 def full_only(records: Sequence[Record]) -> list[Record]:
     """As a hold-out without boxes is recorded."""
-    bare = {"boxes": (), "evidence_area": None, "region": None, "region_area": None, "region_policy": ""}
+    bare = {"boxes": (), "evidence_area": None, "region": None, "region_area": None, "region_policy": "",
+            "evidence": ""}  # fmt: skip
     return [replace(one, benchmark="chart", **bare) for one in records if one.view == "full"]  # type: ignore[arg-type]
 
 

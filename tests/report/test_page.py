@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from gapbench.errors import RunError
+from gapbench.metrics import names_of
 from gapbench.report import save_thumbnail, thumbnail_key, write_report
 from gapbench.report.gallery import PICTURE_BUDGET
 from gapbench.report.overview import headline
@@ -100,6 +101,95 @@ def test_golden_markdown_of_several_benchmarks(make_run: MakeRun) -> None:
     check("several-benchmarks.md", make_run(("signs", "zoom", "a|b"), samples=18, thumbnails=0).write()[1])
 
 
+def catalogued(run: ExampleRun) -> ExampleRun:
+    """`signs` and `zoom` are annotated, `located` has regions that a model made; `zoom` is restricted and has metrics.
+
+    The summary is the real one, the settings are those of a run with a protocol, a region file and repairs.
+    """
+    located = run.with_records(lambda one: replace(one, evidence="model") if one.benchmark == "located" else one)
+    source = "VLMEvalKit, utils/hrbench.py"
+    cards: dict[str, dict[str, Any]] = {
+        "signs": {"licence": "Apache-2.0", "source": "example/signs", "revision": "4f1c9a2bb01d77", "metrics": []},
+        "zoom": {
+            "licence": "CC BY-NC 4.0", "source": "example/zoom", "metrics": ["cluster_accuracy", "category_mean"],
+            "restricted": "Research use only; the pictures may not be passed on.",
+            "protocols": {"original": {"prompt": "{question}", "metric": "category_mean", "source": source}},
+        },
+        "located": {"licence": "other", "source": "example/located", "role": "full-view"},
+    }  # fmt: skip
+    settings = run.run | {
+        "protocol": "original",
+        "regions": {"file": "regions.jsonl", "methods": ["grounding"], "models": ["example/locator"], "without_box": 3},
+        "repairs": {"signs: clipped": 4, "zoom: outside": 1, "zoom: exif orientation ignored": 12},
+        "benchmarks": {name: {"card": card, "region": "padded"} for name, card in cards.items()},
+    }
+    named = {name: names_of(entry, "original") for name, entry in settings["benchmarks"].items()}
+    return replace(located, run=settings, summary=summarise(located.frame, model="example/small-vlm", named=named))
+
+
+def test_golden_report_of_a_catalogue_run(make_run: MakeRun) -> None:
+    html, markdown = catalogued(make_run(("signs", "zoom", "located"), samples=24, thumbnails=0)).write()
+    check("catalogue.md", markdown)
+    text = Page(html).text
+    assert "Regions made by a model" in text
+    assert "From regions.jsonl, made by grounding with example/locator; nothing was found for 3 samples." in text
+
+
+def test_gaps_over_model_made_regions_never_share_a_table_or_plot_with_annotated_ones(make_run: MakeRun) -> None:
+    html, markdown = catalogued(make_run(("signs", "zoom", "located"), samples=24, thumbnails=0)).write()
+    data = markdown.index("### Data")
+    tables = [block for block in markdown[:data].split("\n\n") if block.startswith("| Benchmark")]
+    assert len(tables) == 7, "gaps, views and flips of both, and metrics"
+    for table in tables:
+        names = {line.split("|")[1].split("(")[0].strip() for line in table.splitlines()[2:]}
+        assert names in ({"located"}, {"signs", "zoom", "Macro mean"}, {"signs", "zoom"}, {"zoom"})
+    labels = re.findall(r'<svg[^>]*aria-label="([^"]*)"', html)
+    forests = [label for label in labels if label.startswith("Forest plot: ")]
+    assert [("signs" in one, "located" in one) for one in forests] == [(True, False), (False, True)]
+    assert "| zoom | Mean of categories (headline) |" in markdown
+    macro = next(line for line in markdown.splitlines() if line.startswith("| Macro mean"))
+    assert "of 2 benchmarks, unweighted" in macro
+
+
+def test_the_gallery_counts_one_kind_of_regions_at_a_time(make_run: MakeRun) -> None:
+    run = catalogued(make_run(("signs", "zoom", "located"), samples=24, thumbnails=0))
+    page = Page(run.write()[0])
+    assert page.data["regions"] == {
+        "signs": "Annotated evidence", "zoom": "Annotated evidence", "located": "Regions made by a model",
+    }  # fmt: skip
+    annotated = sum(run.summary["benchmarks"][name]["pairs"]["crop_only"] for name in ("signs", "zoom"))
+    assert str(annotated) in {line.strip() for line in page.lines}
+    assert "Which view was right (annotated evidence): choose a cell to see its samples" in page.text
+    assert Page(make_run(("signs", "zoom")).write()[0]).data["regions"] == {}
+
+
+def test_repairs_are_shown_in_words_and_a_wrong_box_is_a_warning(make_run: MakeRun) -> None:
+    for text in catalogued(make_run(("signs", "zoom", "located"), samples=12)).write():
+        assert "boxes clipped that left the picture by at most 2 px" in text
+        assert "pictures shown as stored, although their EXIF tag asks viewers to turn them" in text
+        assert "1 evidence box leaves the picture by more than 2 px and had to be clipped: is the box format" in text
+
+
+def test_a_restricted_licence_is_named_with_the_way_to_share(make_run: MakeRun) -> None:
+    run = catalogued(make_run(("signs", "zoom", "located"), samples=12))
+    hint = "Before sharing this page, leave its pictures out: gapbench report RUN --no-images."
+    text = "Restricted data: Research use only; the pictures may not be passed on."
+    for page in run.write():
+        assert f"{text} {hint}" in page
+    for page in run.write(images=False):
+        assert text in page
+        assert hint not in page
+
+
+def test_a_hold_out_beside_a_gap_is_no_warning(make_run: MakeRun) -> None:
+    run = make_run(("signs", "chart"), samples=12)
+    alone = replace(run, records=[one for one in run.records if one.benchmark == "signs" or one.view == "full"])
+    real = replace(alone, summary=summarise(alone.frame))
+    assert "> **chart**: No gap: no sample has a score" in real.write()[1]
+    real.run["benchmarks"]["chart"]["card"]["role"] = "hold-out"
+    assert "No gap: no sample has a score" not in real.write()[1]
+
+
 def test_the_same_run_gives_the_same_bytes(make_run: MakeRun) -> None:
     run = make_run(("signs", "zoom"))
     assert run.write() == run.write()
@@ -152,9 +242,15 @@ def hostile(run: ExampleRun) -> ExampleRun:
     summary = spoil(run.summary)
     entry = summary["benchmarks"].pop("signs")
     entry["by_category"] = {HOSTILE: next(iter(entry["by_category"].values()))}
-    summary["benchmarks"] = {HOSTILE: entry | {"notice": HOSTILE}}
+    level = entry["views"]["full"] | {"estimate": 0.5}
+    entry |= {"notice": HOSTILE, "evidence": "model", "metrics": {HOSTILE: {"full": level}}, "headline_metric": HOSTILE}
+    summary["benchmarks"] = {HOSTILE: entry, f"{HOSTILE} 2": entry | {"evidence": "annotated"}}
     settings = spoil(run.run)
     settings["benchmarks"] = {HOSTILE: settings["benchmarks"]["signs"]}
+    settings["benchmarks"][HOSTILE]["card"] |= {"restricted": HOSTILE, "revision": HOSTILE, "source": HOSTILE}
+    settings["benchmarks"][HOSTILE]["card"]["protocols"] = {HOSTILE: {"metric": HOSTILE, "source": HOSTILE}}
+    settings |= {"protocol": HOSTILE, "repairs": {f"{HOSTILE}: {HOSTILE}": 3}}
+    settings["regions"] = {"file": HOSTILE, "methods": [HOSTILE], "models": [HOSTILE]}
     return ExampleRun(run.folder, summary, settings, run.records).with_records(
         lambda one: replace(
             one,

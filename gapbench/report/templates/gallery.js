@@ -5,7 +5,7 @@
   "use strict";
 
   const PAGE = 24;
-  const FIELDS = ["flip", "benchmark", "category", "q"];
+  const FIELDS = ["flip", "regions", "benchmark", "category", "q"];
   const data = JSON.parse(document.getElementById("report-data").textContent);
   const cards = [...document.querySelectorAll("#gallery > .card")].map((element, index) => ({
     element,
@@ -22,6 +22,7 @@
 
   const matches = (card, filter) =>
     (!filter.flip || card.flip === filter.flip) &&
+    (!filter.regions || data.regions[card.benchmark] === filter.regions) &&
     (!filter.benchmark || card.benchmark === filter.benchmark) &&
     (!filter.category || card.category === filter.category) &&
     (!filter.q || textOf(card).includes(filter.q.toLowerCase()));
@@ -41,10 +42,14 @@
     showCounts();
   }
 
-  /* The matrix counts all samples of the chosen benchmark, not only those that have a card. */
+  /* The matrix counts all samples of the chosen benchmark or kind of regions, not only those that have a card. */
   function showCounts() {
-    const known = Object.hasOwn(data.pairs, chosen.benchmark || "");
-    const pairs = known ? [data.pairs[chosen.benchmark]] : Object.values(data.pairs);
+    const counted = (name) =>
+      chosen.benchmark ? name === chosen.benchmark : !chosen.regions || data.regions[name] === chosen.regions;
+    const pairs = Object.keys(data.pairs).filter(counted).map((name) => data.pairs[name]);
+    const caption = document.querySelector(".flip caption");
+    if (chosen.regions)
+      caption.textContent = `Which view was right (${chosen.regions.toLowerCase()}): choose a cell to see its samples`;
     for (const button of document.querySelectorAll(".flip button")) {
       const total = pairs.reduce((sum, one) => sum + (one[button.dataset.flip] || 0), 0);
       button.querySelector("b").textContent = total.toLocaleString("en-GB");
@@ -59,12 +64,23 @@
     if (chosen.category && !names.has(chosen.category)) delete chosen.category;
   }
 
+  /* Annotated evidence and regions that a model made are never counted together: one of the two is always chosen. */
+  function chooseRegions() {
+    const select = form.querySelector("[name=regions]");
+    if (!select) return;
+    const known = [...select.options].map((option) => option.value);
+    if (chosen.benchmark) chosen.regions = data.regions[chosen.benchmark];
+    if (!known.includes(chosen.regions)) chosen.regions = known[0];
+  }
+
   function choose(change) {
+    if (change.regions) delete chosen.benchmark;
     for (const [name, value] of Object.entries(change)) {
       if (value) chosen[name] = value;
       else delete chosen[name];
     }
     limit = PAGE;
+    chooseRegions();
     showCategories();
     const address = new URLSearchParams(FIELDS.filter((name) => chosen[name]).map((name) => [name, chosen[name]]));
     try {
@@ -82,6 +98,7 @@
       const asked = new URLSearchParams(fragment);
       chosen = Object.fromEntries(FIELDS.filter((name) => asked.get(name)).map((name) => [name, asked.get(name)]));
       limit = PAGE;
+      chooseRegions();
       showCategories();
       show();
       return true;
@@ -89,6 +106,7 @@
     const linked = fragment.startsWith("card-") && document.getElementById(fragment);
     if (linked) {
       chosen = {};
+      chooseRegions();
       show();
       linked.hidden = false;
       linked.scrollIntoView();
@@ -143,5 +161,6 @@
   addEventListener("beforeprint", () => {
     for (const fold of document.querySelectorAll("main > section > details")) fold.open = true;
   });
+  chooseRegions();
   if (!readAddress()) show();
 })();

@@ -1,0 +1,87 @@
+"""BLINK: fourteen tasks of perception that people solve within a blink, on one to four pictures; a hold-out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from _lettered import letter_of, split, texts
+from _parts import parts
+
+from gapbench.errors import BenchmarkError
+from gapbench.tables import read_rows
+from gapbench.types import Card, Protocol, Sample
+
+TASKS = {
+    "Art_Style": 117,
+    "Counting": 120,
+    "Forensic_Detection": 132,
+    "Functional_Correspondence": 130,
+    "IQ_Test": 150,
+    "Jigsaw": 150,
+    "Multi-view_Reasoning": 133,
+    "Object_Localization": 122,
+    "Relative_Depth": 124,
+    "Relative_Reflectance": 134,
+    "Semantic_Correspondence": 139,
+    "Spatial_Relation": 143,
+    "Visual_Correspondence": 172,
+    "Visual_Similarity": 135,
+}
+"""Folders of the data set, and the questions of their validation splits by evalscope's documentation."""
+
+CARD = Card(
+    name="blink",
+    title="BLINK: fourteen perception tasks, one to four pictures each",
+    source="Fu et al., BLINK, arXiv 2404.12390",
+    licence="Apache-2.0",
+    role="hold-out",
+    hub="BLINK-Benchmark/BLINK",
+    revision="cbb5717ea541ba92bbf9a63b99972493a1a133b8",
+    files=("*/val-*.parquet",),
+    split="val",
+    scoring="letter; the mean over the fourteen tasks",
+    cluster="image (the first one)",
+    metrics=("category_mean",),
+    protocols={
+        "original": Protocol(
+            prompt="{published}",
+            metric="category_mean",
+            source="zeyofu/BLINK_Benchmark eval/evaluate.py; the prompt is a column of the data",
+            note="Theirs lets a GPT match unclear answers to options, ours are unparsed.",
+        )
+    },
+    expected={"samples": 1901, **TASKS},
+    traps=(
+        "Answers of the test split are hidden: only val is read.",
+        "Up to four pictures a question: all are shown, in order. An engine that takes one picture cannot run this.",
+        "Some pictures are marked (circles, boxes, letters): a crop or resize may remove what the question refers to.",
+        "The official score is the mean over tasks, not over questions; tasks have 117 to 172 questions.",
+    ),
+)
+
+_IMAGES = ("image_1", "image_2", "image_3", "image_4")
+_NEEDS = ("idx", "question", "image_1", "choices", "answer", "prompt")
+
+
+def samples(data: Path) -> Iterator[Sample]:
+    for task in TASKS:
+        for row in read_rows(parts(data, f"{task}/val-*.parquet"), lazy=_IMAGES, needs=_NEEDS):
+            where = f"{task} row {row['idx']}"
+            published = str(row["prompt"]).strip()
+            choices = row["choices"]
+            options = texts(choices if isinstance(choices, list) else split(published)[1], where)
+            images = [row[name] for name in _IMAGES if row[name] is not None]
+            if not images:
+                raise BenchmarkError(f"{where}: it has no picture; expected one to four. Fetch the file again.")
+            yield Sample(
+                id=str(row["idx"]),
+                image=images[0],
+                more_images=tuple(images[1:]),
+                question=str(row["question"]).strip(),
+                options=options,
+                answers=(letter_of(row["answer"], options, where),),
+                answer_type="letter",
+                category=task,
+                published=published,
+            )

@@ -1,0 +1,70 @@
+"""CV-Bench: counting, relations, depth and distance from ADE20K, COCO and Omni3D; a hold-out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from _lettered import letter_of, split, texts
+
+from gapbench.tables import read_rows
+from gapbench.types import Card, Protocol, Sample
+
+CARD = Card(
+    name="cvbench",
+    title="CV-Bench: 2D and 3D understanding",
+    source="Tong et al., Cambrian-1, arXiv 2406.16860",
+    licence="Apache-2.0",
+    role="hold-out",
+    hub="nyu-visionx/CV-Bench",
+    files=("test_2d.parquet", "test_3d.parquet"),
+    split="test (configurations 2D and 3D)",
+    scoring="letter; half 2D and half 3D",
+    cluster="image",
+    metrics=("category_mean", "nested_mean"),
+    protocols={
+        "original": Protocol(
+            prompt="{published}\nAnswer with the option's letter from the given choices directly.",
+            metric="nested_mean",
+            source="cambrian-mllm/cambrian eval/eval/ade/ade_eval.py; the formula is the data set page's",
+            note="Half of (the mean of ADE20K and COCO) plus half of Omni3D.",
+        ),
+        "vision-opd": Protocol(
+            prompt="{published}",
+            metric="category_mean",
+            source="VisionOPD/Vision-OPD eval/prepare_data.py and cal_acc.py",
+            note="The mean of 2D and 3D. Theirs is graded by rules and then by an LLM judge, ours by rules.",
+        ),
+    },
+    expected={"samples": 2638},
+    reference={"Qwen3.5-4B": "87.21, the mean of 2D and 3D (Vision-OPD paper)"},
+    traps=(
+        "Three ways to average are in use: over all questions (lmms-eval), 2D with 3D (Vision-OPD), and sources first "
+        "(the authors).",
+        "`idx` may start anew in each file: ids carry 2D or 3D.",
+        "Boxes in further columns are those of objects that the picture has marked: no evidence, and not read.",
+        "Older commits have one test.parquet instead of the two files.",
+        "Not pinned: the whole commit is not known here. It was bc284db when it was looked at.",
+    ),
+)
+
+_NEEDS = ("idx", "type", "image", "question", "choices", "answer", "prompt", "source")
+
+
+def samples(data: Path) -> Iterator[Sample]:
+    for name in CARD.files:
+        for row in read_rows(data / name, lazy=("image",), needs=_NEEDS):
+            where = f"{name} row {row['idx']}"
+            published = str(row["prompt"]).strip()
+            choices = row["choices"]
+            options = texts(choices if isinstance(choices, list) else split(published)[1], where)
+            yield Sample(
+                id=f"{row['type']}-{row['idx']}",
+                image=row["image"],
+                question=str(row["question"]).strip(),
+                options=options,
+                answers=(letter_of(row["answer"], options, where),),
+                answer_type="letter",
+                category=f"{row['type']}/{row['source']}",
+                published=published,
+            )

@@ -1,0 +1,38 @@
+"""HR-Bench 4K: 200 questions about fine detail in 4K pictures, each asked with its options in four orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from _hrbench import COUNTS, HUB, LICENCE, PROTOCOLS, REVISION, TRAPS, samples_of
+
+from gapbench.types import Card, Sample
+
+CARD = Card(
+    name="hrbench_4k",
+    title="HR-Bench 4K: single-instance and cross-instance perception",
+    source="Wang et al., Divide, Conquer and Combine (AAAI 2025), arXiv 2408.15556",
+    licence=LICENCE,
+    role="full-view",
+    hub=HUB,
+    revision=REVISION,
+    files=("hr_bench_4k.parquet",),
+    split="all",
+    scoring="letter; accuracy over 800 rows, and the share of questions right in all four orders",
+    cluster="question (its four orders)",
+    metrics=("cluster_accuracy",),
+    protocols=PROTOCOLS,
+    expected=COUNTS,
+    reference={
+        "Qwen3.5-4B": "84.38 (Vision-OPD paper), 87.5 (reproduction by WormLK)",
+        "Qwen2.5-VL-7B": "68.2 (Mini-o3), 68.8 (CVSearch)",
+        "Qwen2-VL-7B": "66.8 (HR-Bench README)",
+        "human": "82.0 (HR-Bench README)",
+    },
+    traps=TRAPS,
+)
+
+
+def samples(data: Path) -> Iterator[Sample]:
+    return samples_of(data / "hr_bench_4k.parquet")

@@ -1,0 +1,75 @@
+"""HR-Bench 8K against 4K: each 8K question with the 4K picture that was cut from its 8K picture around the answer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from _hrbench import COUNTS, HUB, LICENCE, PROTOCOLS, REVISION, TRAPS, groups, options, sample
+
+from gapbench.errors import BenchmarkError
+from gapbench.tables import Row
+from gapbench.types import Card, Sample
+
+CARD = Card(
+    name="hrbench_pair",
+    title="HR-Bench 8K with its 4K cut-outs",
+    source="Wang et al., Divide, Conquer and Combine (AAAI 2025), arXiv 2408.15556; paired by gapbench",
+    licence=LICENCE,
+    role="evidence",
+    hub=HUB,
+    revision=REVISION,
+    files=("hr_bench_4k.parquet", "hr_bench_8k.parquet"),
+    split="all, both files joined",
+    region="native",
+    scoring="letter; accuracy over 800 rows, and the share of questions right in all four orders",
+    cluster="question (its four orders)",
+    notice=(
+        "The region of hrbench_pair is the 4K picture: a part of the 8K picture that holds the evidence and much else. "
+        "The difference is a coarse one between two resolutions of one scene. It is not the gap between an "
+        "evidence-centred crop and the full picture, and must not be listed beside such."
+    ),
+    metrics=("cluster_accuracy",),
+    protocols=PROTOCOLS,
+    expected={**COUNTS, "with a crop of its own": 800},
+    traps=(
+        *TRAPS,
+        "That the 4K picture is cut from the 8K one is said in the HR-Bench README; the boxes are not released, so "
+        "nothing verifies it for a single pair. Look at the contact sheet.",
+        "That both files ask the same, row for row, is likely and not certain: rows are joined on question, options "
+        "in their order and answer, and a row without its one partner stops the loader.",
+    ),
+)
+
+
+def samples(data: Path) -> Iterator[Sample]:
+    """Raises BenchmarkError when an 8K row does not have exactly one partner among the 4K rows."""
+    small, large = data / "hr_bench_4k.parquet", data / "hr_bench_8k.parquet"
+    partners: dict[tuple[str, ...], list[tuple[int, Row]]] = defaultdict(list)
+    for position, row in enumerate(row for group in groups(small) for row in group):
+        partners[_asked(row)].append((position, row))
+    position = 0
+    for number, group in enumerate(groups(large)):
+        for row in group:
+            found = partners[_asked(row)]
+            # Two questions may read the same, and then only their place tells them apart.
+            here = found if len(found) == 1 else [pair for pair in found if pair[0] == position]
+            if len(here) != 1:
+                raise BenchmarkError(
+                    f"{large}: row {position} ({row['question']!r}) has {len(found)} partners in {small.name} with the "
+                    "same question, options in the same order, and answer; expected one. The files do not belong "
+                    "together: fetch both at one revision, or measure hrbench_4k and hrbench_8k apart."
+                )
+            partner = here[0]
+            found.remove(partner)
+            yield replace(sample(row, number), crop_image=partner[1]["image"])
+            position += 1
+    left = sum(map(len, partners.values()))
+    if left:
+        raise BenchmarkError(f"{small}: {left} rows have no partner in {large.name}. Fetch both files at one revision.")
+
+
+def _asked(row: Row) -> tuple[str, ...]:
+    return (str(row["question"]).strip(), *options(row), str(row["answer"]).strip(), str(row["category"]).strip())

@@ -1,0 +1,40 @@
+"""MME-RealWorld-CN: questions in Chinese about Chinese scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from _mme_realworld import CHINESE, FILES, LICENCE, RESTRICTED, SCORING, TRAPS, protocols, samples_of
+
+from gapbench.types import Card, Sample
+
+CARD = Card(
+    name="mme_realworld_cn",
+    title="MME-RealWorld-CN: questions in Chinese about Chinese scenes",
+    source="Zhang et al., MME-RealWorld, arXiv 2408.13257",
+    licence=LICENCE,
+    role="full-view",
+    hub="yifanzhang114/MME-RealWorld-CN-Lmms-eval",
+    revision="",
+    files=FILES,
+    split="train (the Hub's name for all questions)",
+    scoring=SCORING,
+    cluster="image",
+    restricted=RESTRICTED,
+    protocols=protocols(CHINESE),
+    expected={"samples": 5462},
+    reference={
+        "Qwen3.5-4B": "63.70 (Vision-OPD paper), 64.94 (reproduction by WormLK)",
+    },
+    traps=(
+        *TRAPS,
+        "The README counts 5,917 questions; this Parquet has 5,462, as Vision-OPD and its reproduction report.",
+        "Brackets around the letters may be full-width. The neutral prompt ends with its English sentence.",
+        "Not pinned: the whole commit is not known here. It was 37ac6f4 when it was looked at.",
+    ),
+)
+
+
+def samples(data: Path) -> Iterator[Sample]:
+    return samples_of(data, CHINESE)

@@ -1,0 +1,35 @@
+"""MME-RealWorld-Lite: a subset for quicker evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from _mme_realworld import ENGLISH, FILES, LICENCE, RESTRICTED, SCORING, TRAPS, protocols, samples_of
+
+from gapbench.types import Card, Sample
+
+CARD = Card(
+    name="mme_realworld_lite",
+    title="MME-RealWorld-Lite: a subset for quicker evaluation",
+    source="Zhang et al., MME-RealWorld, arXiv 2408.13257",
+    licence=LICENCE,
+    role="full-view",
+    hub="yifanzhang114/MME-RealWorld-lite-lmms-eval",
+    revision="a9aa36effbfd7bd385c7a0a22ad67cc462d47a03",
+    files=FILES,
+    split="train (the Hub's name for all questions)",
+    scoring=SCORING,
+    cluster="image",
+    restricted=RESTRICTED,
+    protocols=protocols(ENGLISH),
+    expected={"samples": 1919},
+    traps=(
+        *TRAPS,
+        "The subset has 1,537 pictures, by their names in the raw copy.",
+    ),
+)
+
+
+def samples(data: Path) -> Iterator[Sample]:
+    return samples_of(data, ENGLISH)

@@ -1,0 +1,90 @@
+"""MMStar: multiple choice that cannot be answered without the picture; a hold-out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from _lettered import letter_of, split, texts
+
+from gapbench.errors import BenchmarkError
+from gapbench.tables import read_rows
+from gapbench.types import Card, Protocol, Sample
+
+CARD = Card(
+    name="mmstar",
+    title="MMStar: six capabilities, 250 questions each",
+    source="Chen et al., Are We on the Right Way for Evaluating Large Vision-Language Models?, arXiv 2403.20330",
+    licence="none stated on the data set page; collected from MMBench, SEED, ScienceQA, AI2D, MMMU and MathVista",
+    role="hold-out",
+    hub="Lin-Chen/MMStar",
+    revision="bc98d668301da7b14f648724866e57302778ab27",
+    files=("mmstar.parquet",),
+    split="val",
+    scoring="letter; accuracy, and by capability",
+    cluster="image",
+    protocols={
+        "original": Protocol(
+            prompt=(
+                "Question: {question}\nOptions:{dotted}\nPlease select the correct answer from the options above. \n"
+            ),
+            source="MMStar-Benchmark/MMStar eval/vlmeval/utils/dataset.py",
+            note=(
+                "Theirs reads options from columns of MMStar.tsv, ours takes them out of the question; where that is "
+                "not possible they stand in the question."
+            ),
+        ),
+        "vision-opd": Protocol(
+            prompt="{published}",
+            source="VisionOPD/Vision-OPD eval/prepare_data.py",
+            note=(
+                "Theirs takes the first capital before a full stop, a bracket or a space for the letter, then asks an "
+                "LLM judge: 'Answer: **D**' is read as A. Ours reads D."
+            ),
+        ),
+    },
+    expected={
+        "samples": 1500,
+        "coarse perception": 250,
+        "fine-grained perception": 250,
+        "instance reasoning": 250,
+        "logical reasoning": 250,
+        "math": 250,
+        "science & technology": 250,
+    },
+    reference={"Qwen3.5-4B": "80.0 (Vision-OPD paper)"},
+    traps=(
+        "`image` holds raw bytes and is no HF image, whatever the README says.",
+        "Options stand inside `question`, mostly as 'Options: A: ..., B: ...'; another form is left whole.",
+    ),
+)
+
+_NEEDS = ("index", "question", "image", "answer", "category")
+
+
+def samples(data: Path) -> Iterator[Sample]:
+    for row in read_rows(data / "mmstar.parquet", lazy=("image",), needs=_NEEDS):
+        published = str(row["question"]).strip()
+        question, options = _parted(published)
+        yield Sample(
+            id=str(row["index"]),
+            image=row["image"],
+            question=question,
+            options=options,
+            answers=(letter_of(row["answer"], options, f"mmstar row {row['index']}"),),
+            answer_type="letter",
+            category=str(row["category"]),
+            published=published,
+        )
+
+
+def _parted(published: str) -> tuple[str, tuple[str, ...]]:
+    """The question and its options, or the whole text and none where they are not clearly told apart."""
+    question, options, after = split(published)
+    if options and not after:
+        return question.removesuffix("Choices:").strip(), options
+    question, _, inline = published.rpartition("\nOptions:")
+    try:
+        return (question.strip(), texts(inline, "")) if question else (published, ())
+    except BenchmarkError:
+        return published, ()

@@ -1,0 +1,83 @@
+"""MMVP: pairs of pictures that CLIP confuses, with one question each; a hold-out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from _lettered import letter_of
+
+from gapbench.errors import BenchmarkError
+from gapbench.tables import read_rows
+from gapbench.types import Card, Protocol, Sample
+
+SWAPPED = (99, 100, 279, 280)
+"""Questions whose labels lmms-lab-eval/MMVP exchanges."""
+
+CARD = Card(
+    name="mmvp",
+    title="MMVP: 150 pairs of pictures that CLIP takes for the same",
+    source="Tong et al., Eyes Wide Shut?, arXiv 2401.06209",
+    licence="MIT, by the repository tsb0601/MMVP; the data set page was not seen",
+    role="hold-out",
+    hub="MMVP/MMVP",
+    files=("Questions.csv", "MMVP Images/*.jpg"),
+    split="all",
+    scoring="letter; the share of pairs of which both are right (official), and accuracy over single questions",
+    cluster="pair",
+    metrics=("cluster_accuracy",),
+    protocols={
+        "original": Protocol(
+            prompt="{published}",
+            metric="cluster_accuracy",
+            source="tsb0601/MMVP scripts/evaluate_mllm.py and gpt_grader.py",
+            note="Theirs samples at temperature 0.2 and is graded by GPT-4; ours as set, and by rules.",
+        ),
+        "vision-opd": Protocol(
+            prompt="{published}",
+            source="VisionOPD/Vision-OPD eval/prepare_data.py and cal_acc.py",
+            note="Accuracy over single questions. Theirs is graded by rules and then by an LLM judge, ours by rules.",
+        ),
+    },
+    expected={"samples": 300, "clusters": 150, "smallest cluster": 2, "largest cluster": 2},
+    reference={"Qwen3.5-4B": "77.0 over single questions (Vision-OPD paper)"},
+    traps=(
+        "The official score counts pairs, others count single questions: one model had 72 by question and 48 by pair.",
+        "Labels of 99, 100, 279 and 280 are disputed (tsb0601/MMVP issues 14 and 30). `labels=lmms-lab` exchanges all "
+        "four as lmms-lab-eval/MMVP does; an audit quoted in issue 30 finds only one of each pair wrong, counting from "
+        "0. The default keeps the official labels.",
+        "load_dataset sees only the pictures and sorts them 1, 10, 100: take the files by their numbers.",
+        "The number's column is called Index, in some copies lndex with a small L: both are read.",
+        "Not pinned: no commit of this data set is known here.",
+    ),
+)
+
+_OPTIONS = re.compile(r"\s*\(a\)\s*(\S.*?)\s*\(b\)\s*(\S.*?)\s*", re.IGNORECASE | re.DOTALL)
+
+
+def samples(data: Path, labels: str = "official") -> Iterator[Sample]:
+    """`labels` is `official`, or `lmms-lab` for the four exchanged ones."""
+    if labels not in ("official", "lmms-lab"):
+        raise BenchmarkError(f"mmvp: labels={labels!r} is unknown. It takes official or lmms-lab.")
+    table = data / "Questions.csv"
+    for row in read_rows(table, needs=("Question", "Options", "Correct Answer")):
+        index = str(row.get("Index") or row.get("lndex") or "").strip()
+        if not index.isdecimal() or int(index) < 1:
+            raise BenchmarkError(f"{table}: a row has the Index {index!r}; expected a number from 1. Fetch it again.")
+        number, question, written = int(index), str(row["Question"]).strip(), str(row["Options"]).strip()
+        two = _OPTIONS.fullmatch(written)
+        options = two.groups() if two else ()
+        letter = letter_of(row["Correct Answer"], options, f"mmvp question {number}")
+        if labels == "lmms-lab" and number in SWAPPED:
+            letter = {"A": "B", "B": "A"}[letter]
+        yield Sample(
+            id=str(number),
+            image=data / "MMVP Images" / f"{number}.jpg",
+            question=question if options else f"{question} {written}",
+            options=options,
+            answers=(letter,),
+            answer_type="letter",
+            cluster=f"pair {(number + 1) // 2}",
+            published=f"{question} {written}",
+        )

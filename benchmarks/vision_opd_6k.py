@@ -1,0 +1,67 @@
+"""Vision-OPD-6K: the training questions of Vision-OPD (arXiv:2605.18740), on clean pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from _region_to_image import read
+
+from gapbench.errors import BenchmarkError
+from gapbench.types import Card, Protocol, Sample
+
+CARD = Card(
+    name="vision_opd_6k",
+    title="Vision-OPD-6K: training questions on small regions, multiple choice",
+    source="arXiv:2605.18740, github.com/VisionOPD/Vision-OPD",
+    licence="none known to us",
+    role="training",
+    hub="yuanqianhao/Vision-OPD-6K",
+    revision="eb5c1c2e7b9a7b6a619efe4161c7369c71bf8af4",
+    files=("train.jsonl", "original_images/original_images.tar.gz*"),
+    split="train",
+    region="padded:factor=1.1",
+    box_format="xyxy",
+    scoring="letter; distillation reads no answers",
+    restricted=(
+        "the pictures are SA-1B's, by their names (sa_*.jpg), whose licence allows research only; of a licence of the "
+        "data set itself we know nothing."
+    ),
+    notice=(
+        "Only the clean pictures are read (original_images, 6.2 GB packed). The released training shows the student "
+        "the picture with a red box and adds a sentence about it; for that: student_view=boxed and a hint."
+    ),
+    protocols={
+        "original": Protocol(
+            prompt="{question}\n{dotted}\n\nAnswer with the option's letter from the given choices.",
+            source="train.jsonl, without its sentence about the red box",
+        )
+    },
+    expected={"samples": 6241, "with evidence box": 6241},
+    traps=(
+        "`images` has the red box drawn in and `problem` speaks of it: that gives the place away; neither is used.",
+        "Some questions repeat an option (row 3882, for one: two are SNCF); `check` reports them as problems.",
+        "Questions were written for the crop alone: without the red box, some may fit several places of the picture.",
+        "Answers were voted by models, not checked by people. Letters are uneven: in a sample of 1,216, A was 29 %.",
+        "One fork found 21 of V*'s 191 pictures in it, another 3 that are byte-identical: keep contamination=drop.",
+        "Whether the paths in the archive begin with `original_images/` is not known: both are read.",
+    ),
+)
+
+
+def samples(data: Path) -> Iterator[Sample]:
+    """Every row of train.jsonl."""
+    yield from read(data, _rows(data / "train.jsonl"))
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.is_file():
+        raise BenchmarkError(f"{path}: not found. Is the local copy complete?")
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file):
+            try:
+                yield dict(json.loads(line))
+            except ValueError as error:
+                raise BenchmarkError(f"{path}: row {number} is not a JSON object ({error}). Fetch it again.") from error

@@ -1,0 +1,126 @@
+"""V* Bench: a small object, or two and their relation, in high-resolution photographs (arXiv:2312.14135).
+
+Boxes are only in the JSON beside each picture; question, order of options and answer are in `test_questions.jsonl`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from _lettered import letter_of, split
+from _reading import boxes_of, field, json_file, json_lines
+
+from gapbench.errors import BenchmarkError
+from gapbench.types import Card, Protocol, Sample
+
+FOLDERS = ("direct_attributes", "relative_position")
+QUESTIONS = "test_questions.jsonl"
+
+CARD = Card(
+    name="vstar",
+    title="V* Bench: attributes and relations of small objects in large photographs",
+    source="huggingface.co/datasets/craigwu/vstar_bench; code github.com/penghao-wu/vstar",
+    licence="none stated for the data (code: MIT); the pictures are from SA-1B",
+    hub="craigwu/vstar_bench",
+    revision="d9ae62c903da0c98336e85c5ee89cd863b04b4da",
+    files=(QUESTIONS, *(f"{folder}/*" for folder in FOLDERS)),
+    split="test",
+    region="padded:factor=1.2,min_side=224",
+    box_format="xywh",
+    scoring="letter",
+    protocols={
+        "original": Protocol(
+            prompt="{published}",
+            source="the text of test_questions.jsonl",
+            note="The authors' own script compares likelihoods of sentences instead (vstar_bench_eval.py): not "
+            "offered.",
+        ),
+        "vision-opd": Protocol(
+            prompt="{question}{options}\nAnswer with the option's letter from the given choices directly.",
+            source="VisionOPD/Vision-OPD eval/prepare_data.py",
+            note="They re-encode pictures as PNG of at most 20 MB and let a judge see what their letter rule calls "
+            "wrong; here pictures stay as stored and rules alone decide.",
+        ),
+    },
+    expected={
+        "samples": 191,
+        "with evidence box": 191,
+        "direct_attributes": 115,
+        "relative_position": 76,
+    },
+    reference={
+        "Qwen2.5-VL-7B": "75.5 (Mini-o3), 71.2 (CVSearch), 80.1 (ZwZ model card)",
+        "Qwen3.5-4B": "84.29 (Vision-OPD paper); 82.72, of which 83.48 / 81.58 (WormLK reproduction)",
+        "Qwen3.5-9B": "82.72 (Vision-OPD paper)",
+        "GPT-5-mini": "73.8 (InSight-o3)",
+    },
+    traps=(
+        "Boxes are x, y, width, height: read as two corners they are inverted or tiny.",
+        "The Parquet view of the Hub and other copies (lmms-lab/vstar-bench, VStarBench.tsv) have no boxes.",
+        "The folders GPT4V-hard and OCR are no part of the 191.",
+        "In the side files the first option is always the right one, as a sentence. Evaluators that keep that order "
+        "reward a bias towards A. Here the order of test_questions.jsonl holds; without that file, options are "
+        "shuffled with a seed per question, and are sentences.",
+        "A relation needs both objects: the region is the union of the targets, padded as V* pads (1.2-fold, at least "
+        "224 px).",
+        "Published scores of one model lie up to 9 points apart: prompt and pixel budget decide. One question is 0.52 "
+        "points.",
+        "21 of the pictures are reported to occur in Vision-OPD-6K, too.",
+    ),
+)
+
+
+def samples(data: Path) -> Iterator[Sample]:
+    """`data` holds the two folders of pictures and side files, and `test_questions.jsonl`."""
+    if not any(next((data / folder).glob("*.json"), None) for folder in FOLDERS):
+        raise BenchmarkError(
+            f"{data}: found no side files ({FOLDERS[0]}/*.json), which alone have the boxes of V*. Take the files of "
+            f"{CARD.hub}; Parquet and TSV copies have none, and can be measured in the full view as data of your own."
+        )
+    yield from _asked(data) if (data / QUESTIONS).is_file() else _from_side_files(data)
+
+
+def _asked(data: Path) -> Iterator[Sample]:
+    for number, row in enumerate(json_lines(data / QUESTIONS), 1):
+        where = f"{QUESTIONS} line {number}"
+        image = data / field(row, "image", where)
+        if image.parent.name not in FOLDERS:
+            continue
+        text = field(row, "text", where)
+        question, options, _ = split(text)
+        if not question or not options:
+            raise BenchmarkError(f"{where}: its text is {text!r}; expected a question and lettered lines '(A) ...'.")
+        answer = letter_of(field(row, "label", where), options, where)
+        yield _sample(image, json_file(image.with_suffix(".json")), question, options, answer, text.strip())
+
+
+def _from_side_files(data: Path) -> Iterator[Sample]:
+    for folder in FOLDERS:
+        for path in sorted((data / folder).glob("*.json")):
+            side, where = json_file(path), f"{folder}/{path.name}"
+            options = tuple(field(side, "options", where))
+            order = random.Random(f"vstar {folder}/{path.stem}").sample(range(len(options)), len(options))
+            answer = "ABCDEFGHIJK"[order.index(0)]
+            shuffled = tuple(options[i] for i in order)
+            yield _sample(path.with_suffix(".jpg"), side, field(side, "question", where), shuffled, answer)
+
+
+def _sample(
+    image: Path, side: Any, question: str, options: tuple[str, ...], answer: str, published: str = ""
+) -> Sample:
+    name = f"{image.parent.name}/{image.stem}"
+    return Sample(
+        id=name,
+        image=image,
+        question=question,
+        answers=(answer,),
+        options=options,
+        answer_type="letter",
+        boxes=boxes_of(field(side, "bbox", f"{name}.json"), f"{name}.json"),
+        box_format="xywh",
+        category=image.parent.name,
+        published=published,
+    )

@@ -1,0 +1,112 @@
+"""ZoomBench: fine details in photographs, each with the crop that shows them (inclusionAI, "Zooming without Zooming").
+
+The reference of this kind of measurement: the same query on `image` and on the published `crop_image`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from _lettered import letter_of, split
+from _reading import boxes_of
+
+from gapbench.errors import BenchmarkError
+from gapbench.tables import read_rows
+from gapbench.types import AnswerType, Card, Protocol, Sample
+
+CARD = Card(
+    name="zoombench",
+    title="ZoomBench: fine-grained perception, full picture against published crop",
+    source="huggingface.co/datasets/inclusionAI/ZoomBench; code github.com/inclusionAI/Zooming-without-Zooming",
+    licence="Apache-2.0",
+    hub="inclusionAI/ZoomBench",
+    revision="b788097e57d30510c6877824833234a73bf80d25",
+    files=("data/test.parquet",),
+    split="test",
+    region="native",
+    box_format="xyxy",
+    scoring="letter (mcq); number or text (blank)",
+    protocols={
+        "original": Protocol(
+            prompt="You are a helpful assistant.\n The assistant first thinks about the reasoning process in the "
+            "mind and then provides the user with the answer. The answer are enclosed within <answer> </answer> "
+            "tags, respectively, i.e., reasoning process here <answer> answer here </answer>\n{published}",
+            source="inclusionAI/Zooming-without-Zooming mm-eval/infer_without_tool.py",
+            note="Their system prompt stands before the query here. They sample (temperature 0.7, top_p 0.8, top_k "
+            "20, presence penalty 1.5, 8,192 new tokens, up to 16,777,216 pixels), and Qwen3-30B-A3B judges what is "
+            "not equal.",
+        ),
+        "vision-opd": Protocol(
+            prompt="{published}",
+            source="VisionOPD/Vision-OPD eval/prepare_data.py",
+            note="Greedy. They let gpt-oss-120b judge most answers, letters included; here rules alone decide.",
+        ),
+    },
+    expected={"samples": 845, "with a crop of its own": 845, "mcq": 621, "blank": 224},
+    reference={
+        "Qwen3-VL-8B": "full 37.87, crop 63.08, gap 25.21 (ZwZ paper)",
+        "ZwZ-8B": "full 58.11, gap 15.26 (ZwZ paper)",
+        "Qwen2.5-VL-7B": "full 42.49 (ZwZ paper)",
+        "Qwen3.5-4B": "full 47.69 (Vision-OPD paper), 48.88 (WormLK reproduction); "
+        "full 51.24, crop 67.93, gap 16.69 with a thinking prompt (reported)",
+        "Vision-OPD-4B": "full 59.76 (Vision-OPD paper)",
+    },
+    traps=(
+        "A published crop need not be the picture inside the box: about 58 % are reported to be enlarged twofold. "
+        "The headline takes the crop as published; --region union cuts the box itself, which is another condition.",
+        "Sources disagree on whether the release has the columns bbox and question_type. Without boxes only `native` "
+        "can be measured; without question_type, a letter that answers lettered options makes a question mcq.",
+        "Columns are called query and response, in an older release prompt and answer.",
+        "Options stand inside the query. Where they are lettered lines at its end they become options, so that the "
+        "neutral prompt is that of other benchmarks; any other query is asked as it stands.",
+        "The mirror mm-eval/ZoomBench holds re-encoded pictures: scores do not compare.",
+        "Some pictures have transparency, and names do not tell the format.",
+        "Published scores count what a judge accepts; rules are stricter on the 224 open questions. One question is "
+        "0.12 points.",
+    ),
+)
+
+
+def samples(data: Path) -> Iterator[Sample]:
+    """`data` holds `data/test.parquet`."""
+    path = data / "data" / "test.parquet"
+    for number, row in enumerate(read_rows(path, lazy=("image", "crop_image"))):
+        name = str(row["id"]) if row.get("id") is not None else str(number)
+        where = f"{path.name} row {number} ({name})"
+        query = _first(row, ("query", "prompt"), where).replace("<image>", "").strip()
+        response = _first(row, ("response", "answer"), where).strip()
+        question, options, after = split(query)
+        kind = row.get("question_type") or _kind(response, options)
+        if kind not in ("mcq", "blank"):
+            raise BenchmarkError(f"{where}: its question_type is {kind!r}; expected mcq or blank.")
+        lettered = kind == "mcq" and bool(question and options and not after)
+        yield Sample(
+            id=name,
+            image=row["image"],
+            question=question if lettered else query,
+            answers=(letter_of(response, options, where) if kind == "mcq" else response,),
+            options=options if lettered else (),
+            answer_type="letter" if kind == "mcq" else _open(response),
+            boxes=boxes_of(row.get("bbox"), where),
+            category=kind,
+            crop_image=row["crop_image"],
+            published=query,
+        )
+
+
+def _first(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> str:
+    for name in names:
+        if row.get(name) is not None:
+            return str(row[name])
+    raise BenchmarkError(f"{where}: found neither {' nor '.join(map(repr, names))}. It has {', '.join(row)}.")
+
+
+def _kind(response: str, options: tuple[str, ...]) -> str:
+    return "mcq" if options and re.fullmatch(r"\(?[A-Z]\)?[.:]?", response) else "blank"
+
+
+def _open(response: str) -> AnswerType:
+    return "number" if re.fullmatch(r"-?\d+(\.\d+)?", response) else "text"

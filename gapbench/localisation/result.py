@@ -1,0 +1,80 @@
+"""What `gapbench.locate` found: counts, reasons, and agreement with people's boxes, as data and in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gapbench import boxes
+from gapbench.localisation import agreement
+from gapbench.localisation.found import NOT_ASKED
+from gapbench.statistics import merge_clusters
+from gapbench.types import Sample
+
+
+@dataclass(frozen=True)
+class Located:
+    """A region file, and its summary: counts, reasons and agreement by benchmark."""
+
+    path: Path
+    summary: dict[str, Any]
+
+    def text(self) -> str:
+        """The summary in words."""
+        lines = []
+        for name, bench in self.summary["benchmarks"].items():
+            lines.append(
+                f"{name}: {bench['located']} of {bench['samples']} questions located by {self.summary['method']} "
+                f"({self.summary['model']})."
+            )
+            lines += [f"  no box: {count} x {reason}" for reason, count in bench["not_located"].items()]
+            lines += _agreement_text(bench["agreement"])
+        return "\n".join(lines)
+
+
+def summarise(name: str, samples: Sequence[Sample], lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts, reasons, and agreement with the evidence that people marked (None without any)."""
+    mine = {line["id"]: line for line in lines if line["benchmark"] == name}
+    reasons = Counter(line["reason"].partition(": ")[0] if line["reason"].startswith(NOT_ASKED) else line["reason"]
+                      for line in mine.values() if not line["bboxes"])  # fmt: skip
+    rows, clusters, hashes = [], [], []
+    for sample in samples:
+        line = mine.get(sample.id)
+        if line is None or not line["bboxes"] or sample.evidence != "annotated":
+            continue
+        size = (line["image_size"][0], line["image_size"][1])
+        evidence, _ = boxes.normalise(sample.boxes, sample.box_format, size)
+        if evidence:
+            rows.append(agreement.agreement([boxes.four_numbers(b) for b in line["bboxes"]], evidence, size, sample.id))
+            clusters.append(sample.cluster)
+            hashes.append(line["image_hash"])
+    return {
+        "samples": len(samples),
+        "located": sum(bool(line["bboxes"]) for line in mine.values()),
+        "not_located": dict(reasons.most_common()),
+        "agreement": agreement.summarise(rows, merge_clusters(clusters, hashes).tolist()) if rows else None,
+    }
+
+
+def _agreement_text(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return ["  unchecked: no located question has evidence that people marked."]
+
+    def interval(estimate: Mapping[str, Any]) -> str:
+        low, high = estimate["ci"] or (None, None)
+        return f"{_percent(estimate['estimate'])} [{_percent(low)}, {_percent(high)}]"
+
+    head = f"  against people's boxes ({found['n']} questions, {found['clusters']} clusters; 95 % intervals):"
+    rows = [
+        f"    {words:34} {interval(found[name]['located']):>24}   by chance {_percent(found[name]['chance']):>7}"
+        for name, words in agreement.MEASURES.items()
+    ]
+    area = f"    {'share of the picture in the box':34} {interval(found['area']):>24}"
+    return [head, *rows, area, "    (by chance: the same box at a random place)"]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"

@@ -1,0 +1,148 @@
+"""The contents of Parquet, CSV and TSV files as Arrow record batches, never more than a few rows at once.
+
+    schema, batches = read_files([Path("a.parquet"), Path("b.parquet")])
+
+Parquet is read page by page: readers that fetch row groups ahead hold several of them, and a row group may be all of
+the file. Cells of CSV and TSV are text.
+
+Limits: pages of a Parquet file are decompressed whole, however large their writer made them. Text is UTF-8.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gapbench.errors import BenchmarkError
+
+CHUNK = 32 << 20
+"""Bytes that are read together, roughly."""
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+
+
+def read_files(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any]]:
+    """The Arrow schema of some files of one kind, and their rows in record batches, made as they are asked for.
+
+    `separator` is that of text files; "" means the one their suffix says. Raises BenchmarkError naming the file and row.
+    """
+    kinds = {p.suffix.lower() for p in paths}
+    if kinds == {".parquet"}:
+        return _read_parquet(paths)
+    if len(kinds) == 1 and kinds <= SEPARATORS.keys():
+        separator = separator or SEPARATORS[kinds.pop()]
+        if len(separator) != 1 or separator in '"\r\n':
+            raise BenchmarkError(f"separator is {separator!r}; expected one character, or semicolon, comma, pipe, tab.")
+        return _read_text(paths, separator)
+    raise BenchmarkError(f"{paths[0]}: expected .parquet, .csv or .tsv files, all of one kind.")
+
+
+def _read_parquet(paths: Sequence[Path]) -> tuple[Any, Iterator[Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def opened(path: Path) -> Any:  # neither mapped nor buffered ahead, which would bring in whole row groups
+        return pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=1 << 20)
+
+    def unreadable(path: Path, error: Exception) -> BenchmarkError:
+        return BenchmarkError(
+            f"{path}: cannot be read as Parquet ({type(error).__name__}: {str(error)[:300]}). Fetch the file again, "
+            "or check how it was written."
+        )
+
+    try:
+        with opened(paths[0]) as first:
+            schema = first.schema_arrow
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(paths[0], error) from error
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise BenchmarkError(f"{paths[0]}: two columns are named {twice[0]!r}. Rename one of them.")
+
+    def batches() -> Iterator[Any]:
+        for path in paths:
+            try:
+                with opened(path) as file:
+                    if set(file.schema_arrow.names) != set(schema.names):
+                        raise BenchmarkError(
+                            f"{path}: its columns are {', '.join(file.schema_arrow.names)}; those of {paths[0].name} "
+                            f"are {', '.join(schema.names)}. Files of one table have the same columns."
+                        )
+                    stored = sum(file.metadata.row_group(n).total_byte_size for n in range(file.num_row_groups))
+                    length = max(1, min(1024, CHUNK * file.metadata.num_rows // max(1, stored)))
+                    for batch in file.iter_batches(length, columns=schema.names, use_threads=False):
+                        yield batch.select(schema.names).cast(schema)
+            except (pa.ArrowException, OSError) as error:
+                raise unreadable(path, error) from error
+
+    return schema, batches()
+
+
+def _read_text(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any]]:
+    import pyarrow as pa
+
+    header = next(_text_rows(paths[0], separator))[1]
+    schema = pa.schema([(name, pa.string()) for name in _names(paths[0], header)])
+
+    def batch(rows: list[list[str]]) -> Any:
+        columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
+        return pa.RecordBatch.from_arrays([pa.array(cells, pa.string()) for cells in columns], schema=schema)
+
+    def batches() -> Iterator[Any]:
+        rows: list[list[str]] = []
+        size = 0
+        for path in paths:
+            for number, (line, cells) in enumerate(_text_rows(path, separator)):
+                if number == 0 and cells != header:
+                    raise BenchmarkError(
+                        f"{path}: its header is not that of {paths[0].name}. Give it the same columns."
+                    )
+                if len(cells) != len(header):
+                    raise BenchmarkError(
+                        f"{path.name} row {number} (line {line}): found {len(cells)} cells; expected {len(header)}, as "
+                        f"in the header. Put cells that contain {separator!r} or a line break into double quotes."
+                    )
+                if number:
+                    rows.append(cells)
+                    size += sum(map(len, cells))
+                if size > CHUNK or len(rows) >= 1024:
+                    yield batch(rows)
+                    rows, size = [], 0
+        yield batch(rows)
+
+    return schema, batches()
+
+
+def _text_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The file's rows, blank ones left out, the header first, each with the line at which it ends."""
+    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))  # a picture as base64 is one cell
+    line, empty = 0, True
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=separator, strict=True)
+            for cells in reader:
+                line = reader.line_num
+                if cells:
+                    empty = False
+                    yield line, cells
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(
+            f"{path}: not UTF-8 ({error.reason}) after line {line}. Save the file as UTF-8."
+        ) from error
+    except csv.Error as error:
+        raise BenchmarkError(
+            f"{path}: the row after line {line} cannot be read ({error}). Double a quote inside a quoted cell."
+        ) from error
+    if empty:
+        raise BenchmarkError(f"{path}: it is empty. Expected a header with the names of its columns.")
+
+
+def _names(path: Path, header: list[str]) -> list[str]:
+    """The columns' names, made up where there is none (as pandas leaves out that of its index)."""
+    names = [name or f"column {number}" for number, name in enumerate(header, 1)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BenchmarkError(f"{path}: two columns are named {twice[0]!r}. Rename one of them.")
+    return names

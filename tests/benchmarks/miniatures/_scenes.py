@@ -1,0 +1,38 @@
+"""Small pictures for miniatures: noise with coloured patches, in the encodings that data sets use."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+Box = tuple[int, int, int, int]
+
+
+def scene(seed: int, size: tuple[int, int], patches: Mapping[Box, tuple[int, int, int]] | None = None) -> Image.Image:
+    """Pale noise of `size` (width, height), and patches (x0, y0, x1, y1: colour) that end before x1 and y1."""
+    noise = np.random.default_rng(seed).integers(150, 256, (size[1], size[0], 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    for (x0, y0, x1, y1), colour in (patches or {}).items():
+        ImageDraw.Draw(picture).rectangle((x0, y0, x1 - 1, y1 - 1), fill=colour)
+    return picture
+
+
+def encoded(picture: Image.Image, kind: str = "JPEG") -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def as_base64(picture: Image.Image, kind: str = "JPEG") -> str:
+    return base64.b64encode(encoded(picture, kind)).decode()
+
+
+def save(picture: Image.Image, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+    return path

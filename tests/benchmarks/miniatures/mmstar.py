@@ -1,0 +1,39 @@
+"""mmstar.parquet: raw bytes, and options inside the question in two forms and in none."""
+
+from pathlib import Path
+
+from benchmarks.miniatures._make import encoded, picture, write_plain_parquet
+
+QUESTIONS = (
+    (
+        "Which option describe the object relationship in the image correctly?\nOptions: A: The suitcase is on the "
+        "book., B: The suitcase is beneath the cat., C: The suitcase is beneath the bed., D: The suitcase is beneath "
+        "the book.",
+        "coarse perception",
+        "image scene and topic",
+    ),
+    (
+        "Hint: Please answer the question and provide the correct option letter, e.g., A, B, C, D, at the end.\n"
+        "Question: How long is BC?\nChoices:\n(A) 3\n(B) 4\n(C) 5\n(D) 6",
+        "math",
+        "geometry",
+    ),
+    ("Which of A, B, C and D in the picture is the plug?", "science & technology", "biology & chemistry & physics"),
+    ("Is it day?\nOptions: A: Yes, B: No", "logical reasoning", "common reasoning"),
+)
+
+
+def write(folder: Path) -> None:
+    rows = [
+        {
+            "index": number,
+            "question": question,
+            "image": encoded(picture(number)),
+            "answer": "ABDA"[number],
+            "category": category,
+            "l2_category": finer,
+            "meta_info": {"source": "MMBench", "split": "val", "image_path": f"images/{number}.jpg"},
+        }
+        for number, (question, category, finer) in enumerate(QUESTIONS)
+    ]
+    write_plain_parquet(folder / "mmstar.parquet", rows)
