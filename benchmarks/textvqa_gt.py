@@ -60,7 +60,6 @@ def samples(data: Path) -> Iterator[Sample]:
             answers=tuple(field(row, "answer", where)),
             answer_type="vqa",
             boxes=(box,),
-            box_format="xywh",
         )
 
 

@@ -120,7 +120,6 @@ def _sample(
         options=options,
         answer_type="letter",
         boxes=boxes_of(field(side, "bbox", f"{name}.json"), f"{name}.json"),
-        box_format="xywh",
         category=image.parent.name,
         published=published,
     )

@@ -13,7 +13,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,16 @@ class Benchmark:
         except GapbenchError:
             raise
         except Exception as error:
-            raise BenchmarkError(f"{self.name}: its samples() failed with {type(error).__name__}: {error}") from error
+            raise BenchmarkError(
+                f"{self.name}: its samples() failed with {type(error).__name__}: {error}. --debug shows where."
+            ) from error
         if not made:
             raise BenchmarkError(f"{self.name}: it has no samples. Expected at least one question; check its source.")
         seen: set[str] = set()
         for number, sample in enumerate(made, 1):
             _check_fields(sample, f"{self.name}: sample {number}")
+            if sample.box_format is None:
+                made[number - 1] = replace(sample, box_format=self.card.box_format)
             if sample.id in seen:
                 raise BenchmarkError(f"{self.name}: the id {sample.id!r} comes twice. Ids must be unique.")
             seen.add(sample.id)

@@ -70,7 +70,7 @@ def prepare(sample: Sample, policy: str, before: Case | None = None) -> Case:
     case = Case(sample, policy, pictures, hashes, repairs=notes, notes=notes)
     size = pictures[0].size
     try:
-        evidence, repairs = boxes.normalise(sample.boxes, sample.box_format, size)
+        evidence, repairs = boxes.normalise(sample.boxes, sample.box_format or "xyxy", size)
         case = replace(case, boxes=evidence, repairs=(*repairs, *notes))
         native = views.parse_policy(policy)[0] == "native"
         if sample.boxes and not evidence and not native:
@@ -108,7 +108,7 @@ def _nothing_left(sample: Sample, size: tuple[int, int]) -> str:
 
 
 def _same_source(one: object, other: object) -> bool:
-    return one is other or (isinstance(one, str | Path) and isinstance(other, str | Path) and Path(one) == Path(other))
+    return one is other or (isinstance(one, str | Path) and isinstance(other, str | Path) and str(one) == str(other))
 
 
 def show(case: Case, view: str) -> tuple[views.Pictures, str]:

@@ -30,6 +30,7 @@ import yaml
 
 from gapbench import user_data
 from gapbench.benchmark import Benchmark
+from gapbench.boxes import FORMATS
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.types import Card
 from gapbench.views import parse_policy
@@ -151,6 +152,11 @@ def _from_file(path: Path) -> Benchmark:
             f"Benchmark file {path}: expected `CARD`, a gapbench Card, and `samples`, a function that yields Samples; "
             f"found CARD: {type(card).__name__}, samples: {type(make).__name__}. See benchmarks/signs.py for an "
             "example."
+        )
+    if card.box_format not in FORMATS:
+        raise BenchmarkError(
+            f"Benchmark file {path}: its CARD says box_format {card.box_format!r}; expected one of "
+            f"{', '.join(FORMATS)}."
         )
     try:
         parse_policy(card.region)

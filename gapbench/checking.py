@@ -29,6 +29,8 @@ from gapbench.prompts import prompt
 from gapbench.scoring import score
 from gapbench.types import Sample
 
+OK = "ok: every expectation holds"
+PART_OK = "ok: no contradictions; the card's counts are compared only without --limit and parameters"
 SHOWN = 20
 """Problems printed in full; of the others, only their number."""
 
@@ -38,12 +40,14 @@ class Findings:
     """What `check` saw: counts, repairs by kind (of boxes and pictures), and problems, each one sentence.
 
     `evidence` has the smallest, median and largest share of a picture that evidence boxes cover (0..1), or is empty.
+    `compared` says whether the card's counts were compared, which takes the whole benchmark.
     """
 
     counts: Mapping[str, int]
     repairs: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     evidence: tuple[float, ...] = ()
+    compared: bool = True
 
     def text(self) -> str:
         """Plain lines for a terminal."""
@@ -52,7 +56,7 @@ class Findings:
             smallest, median, largest = (f"{100 * share:.3g} %" for share in self.evidence)
             lines.append(f"{'evidence, of the picture':24} median {median}, from {smallest} to {largest}")
         lines += [f"{f'repair: {kind}':24} {count}" for kind, count in sorted(self.repairs.items())]
-        lines += [f"PROBLEM  {problem}" for problem in self.problems[:SHOWN]] or ["ok: every expectation holds"]
+        lines += [f"PROBLEM  {problem}" for problem in self.problems[:SHOWN]] or [OK if self.compared else PART_OK]
         if len(self.problems) > SHOWN:
             lines.append(f"PROBLEM  and {len(self.problems) - SHOWN} more")
         return "\n".join(lines)
@@ -101,11 +105,12 @@ def check(
     problems = [f"sample {s.id!r}: {fault}" for s in samples for fault in (*_answer_faults(s), *seen[s.id].faults)]
     problems += _repeated(samples, seen)
     counts = _counts(samples, seen)
-    if limit is None and not benchmark.parameters:
+    compared = limit is None and not benchmark.parameters
+    if compared:
         problems += _unlike_the_card(benchmark.card.expected, counts, repairs)
     areas = sorted(found.evidence for found in seen.values() if found.evidence is not None)
     evidence = (areas[0], areas[len(areas) // 2], areas[-1]) if areas else ()
-    return Findings(counts, dict(repairs), tuple(problems), evidence)
+    return Findings(counts, dict(repairs), tuple(problems), evidence, compared)
 
 
 def _by_picture(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
@@ -158,6 +163,11 @@ def _box_faults(case: Case, known: frozenset[str]) -> Iterator[str]:
         yield (
             f"a box leaves the picture of {case.image.width} x {case.image.height} px by more than {TOLERANCE:g} px. "
             f"Is the box format ({sample.box_format}) right?"
+        )
+    if case.boxes and all(x1 - x0 < 1 and y1 - y0 < 1 for x0, y0, x1, y1 in case.boxes):
+        yield (
+            f"its boxes {[list(box) for box in sample.boxes]} ({sample.box_format}) are smaller than a pixel. Are they "
+            "fractions of the picture (xyxy_normalised, xywh_normalised)?"
         )
     if case.region_error and (sample.boxes or sample.crop_image is not None):
         emptied = sample.boxes and not case.boxes and "repair: empty" in known

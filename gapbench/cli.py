@@ -414,6 +414,11 @@ def _say_distilled(done: Any) -> None:
 
 def _say_result(done: Any) -> None:
     print(done.summary["verdict"])
+    if hasattr(done, "asked"):
+        from gapbench.report.overview import alerts
+
+        for benchmark, text in alerts(done.summary, done.asked):
+            print(f"note: {f'{benchmark}: ' if benchmark else ''}{text}")
     print(f"report: {os.path.relpath(done.report)}")
 
 

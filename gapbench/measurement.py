@@ -166,11 +166,14 @@ def _views_of(
         shown[benchmark.name] = list(wanted)
         needing = sorted(views.NEEDS_REGION.intersection(wanted))
         if needing and not any(s.crop_image is not None if native else bool(s.boxes) for s in samples):
+            remedy = "Measure --views full, give boxes (`bbox`, `bboxes`), or let a model find regions "
+            remedy += "(`gapbench locate`) and pass them with --regions."
+            if any(s.boxes for s in samples):  # a region file's, for a benchmark that else ships its crops
+                remedy = "Pass --region padded, which cuts out the boxes that it has."
             lacking[benchmark.name] = (
                 f"{benchmark.name}: none of its {len(samples)} samples has "
                 f"{'a crop of its own' if native else 'an evidence box'}, so view {needing[0]!r} with region policy "
-                f"{policy!r} cannot be shown. Measure --views full, give boxes (`bbox`, `bboxes`), or "
-                "let a model find regions (`gapbench locate`) and pass them with --regions."
+                f"{policy!r} cannot be shown. {remedy}"
             )
             shown[benchmark.name] = [v for v in wanted if v not in views.NEEDS_REGION]
     for name, message in lacking.items():

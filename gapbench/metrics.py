@@ -35,8 +35,8 @@ HEADLINE = "accuracy"
 class Metric:
     """A metric in words, and its units: a table with `value` (0..1), `weight` (above zero) and `cluster`, one row each.
 
-    `unit` says what such a row is. The metric is the weighted mean of the values or, where the units have a `group`, the
-    mean of the groups' means with weights `share`, which sum to 1.
+    `unit` says what such a row is. The metric is the weighted mean of the values or, where the units have a `group`,
+    the mean of the groups' means with weights `share`, which sum to 1.
     """
 
     title: str

@@ -46,7 +46,7 @@ def fetch(card: Card) -> Path:
         files = f" ({', '.join(card.files)})" if card.files else ""
         raise BenchmarkError(
             f"{card.name}: its data is not on the Hub. Download it{files} from {card.source} into a folder, and give "
-            f"that: {card.name}=FOLDER."
+            f"that: NAME=FOLDER, and parameters behind it: NAME=FOLDER:key=value."
         )
     here = cached(card)
     if here is not None and _is_commit(_revision(card)):

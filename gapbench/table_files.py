@@ -11,6 +11,7 @@ Limits: pages of a Parquet file are decompressed whole, however large their writ
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 def read_files(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any]]:
     """The Arrow schema of some files of one kind, and their rows in record batches, made as they are asked for.
 
-    `separator` is that of text files; "" means the one their suffix says. Raises BenchmarkError naming the file and row.
+    `separator` is that of text files; "" means the one their suffix says. Raises BenchmarkError naming file and row.
     """
     kinds = {p.suffix.lower() for p in paths}
     if kinds == {".parquet"}:
@@ -52,24 +53,30 @@ def _read_parquet(paths: Sequence[Path]) -> tuple[Any, Iterator[Any]]:
             "or check how it was written."
         )
 
-    try:
-        with opened(paths[0]) as first:
-            schema = first.schema_arrow
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(paths[0], error) from error
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if twice:
-        raise BenchmarkError(f"{paths[0]}: two columns are named {twice[0]!r}. Rename one of them.")
+    schemas = []
+    for path in paths:
+        try:
+            with opened(path) as file:
+                schemas.append(_plain(file.schema_arrow))
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(path, error) from error
+        if set(schemas[-1].names) != set(schemas[0].names):
+            raise BenchmarkError(
+                f"{path}: its columns are {', '.join(schemas[-1].names)}; those of {paths[0].name} are "
+                f"{', '.join(schemas[0].names)}. Files of one table have the same columns."
+            )
+    _refuse_twice(paths[0], schemas[0].names)
+    try:  # a column may be whole numbers here and fractions there, or all empty
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise BenchmarkError(
+            f"{paths[0].parent}: its files disagree on the type of a column ({error}). Write them with the same types."
+        ) from error
 
     def batches() -> Iterator[Any]:
         for path in paths:
             try:
                 with opened(path) as file:
-                    if set(file.schema_arrow.names) != set(schema.names):
-                        raise BenchmarkError(
-                            f"{path}: its columns are {', '.join(file.schema_arrow.names)}; those of {paths[0].name} "
-                            f"are {', '.join(schema.names)}. Files of one table have the same columns."
-                        )
                     stored = sum(file.metadata.row_group(n).total_byte_size for n in range(file.num_row_groups))
                     length = max(1, min(1024, CHUNK * file.metadata.num_rows // max(1, stored)))
                     for batch in file.iter_batches(length, columns=schema.names, use_threads=False):
@@ -84,6 +91,11 @@ def _read_text(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any
     import pyarrow as pa
 
     header = next(_text_rows(paths[0], separator))[1]
+    if len(header) == 1 and re.search(r"[,;|\t]", header[0]):
+        raise BenchmarkError(
+            f"{paths[0]}: its header is one cell, {header[0][:200]!r}. If other characters stand between cells, say "
+            "which: :separator=semicolon (or comma, pipe, tab) behind the name."
+        )
     schema = pa.schema([(name, pa.string()) for name in _names(paths[0], header)])
 
     def batch(rows: list[list[str]]) -> Any:
@@ -142,7 +154,19 @@ def _text_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 def _names(path: Path, header: list[str]) -> list[str]:
     """The columns' names, made up where there is none (as pandas leaves out that of its index)."""
     names = [name or f"column {number}" for number, name in enumerate(header, 1)]
+    _refuse_twice(path, names)
+    return names
+
+
+def _refuse_twice(path: Path, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BenchmarkError(f"{path}: two columns are named {twice[0]!r}. Rename one of them.")
-    return names
+
+
+def _plain(schema: Any) -> Any:
+    """The schema with categories as their values, since files differ in what they enumerate."""
+    import pyarrow as pa
+
+    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in schema]
+    return pa.schema(list(zip(schema.names, kinds, strict=True)), metadata=schema.metadata)

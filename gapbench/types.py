@@ -42,8 +42,9 @@ class Sample:
     `image` is anything `gapbench.images.decode` reads: a path, encoded bytes, a Hub image dict, a PIL image, or a
     function that makes one, so that a benchmark of any size stays lazy; `crop_image` likewise, for a crop it ships.
     `answers` are the accepted answers: the option's letter for `letter`, any one of them for the other types.
-    `boxes` are written in `box_format` and become xyxy pixels once the picture's size is known. Samples with the
-    same `cluster` (by default: the same picture) are not independent and are treated as one unit by the statistics.
+    `boxes` are written in `box_format`, by default the card's: `xyxy` or `xywh` in pixels, `xyxy_normalised` or
+    `xywh_normalised` in fractions of the picture (0..1); they become xyxy pixels once its size is known. Samples with
+    the same `cluster` (by default: the same picture) are not independent and are one unit to the statistics.
     `category` may have two levels, as `2D/COCO`. `published` is the question as its authors' prompt words it, for
     protocols that ask exactly so. `max_image_pixels` raises Pillow's guard against decompression bombs for data that
     is known to be larger; 0 keeps it.
@@ -56,7 +57,7 @@ class Sample:
     options: tuple[str, ...] = ()
     answer_type: AnswerType = "text"
     boxes: tuple[Box, ...] = ()
-    box_format: BoxFormat = "xyxy"
+    box_format: BoxFormat | None = None
     category: str = ""
     cluster: str = ""
     crop_image: Any = None
@@ -82,11 +83,12 @@ class Card:
     """What is known about a benchmark; printed by `gapbench benchmarks show NAME`.
 
     `hub` is the Hub data set that is fetched at `revision`, only files that match `files`; empty where nothing is.
-    `region` is the region policy its evidence calls for (see `gapbench.views.REGIONS`); `expected` maps a count's
-    name (`samples`, `images`, `clusters`, `with evidence box`, a category) to its value and is verified by
-    `gapbench benchmarks check`; `reference` maps a model to its published score; `metrics` are reported beside the
-    accuracy (`gapbench.metrics`); `traps` are the ways this data has misled others. `restricted` says what the
-    licence forbids, and is shown before data is fetched.
+    `region` is the region policy its evidence calls for (see `gapbench.views.REGIONS`); `box_format` holds for every
+    sample that names none itself; `scoring` and `cluster` describe, in words, what the samples' fields do;
+    `expected` maps a count's name (`samples`, `images`, `clusters`, `with evidence box`, a category) to its value and
+    is verified by `gapbench benchmarks check`; `reference` maps a model to its published score; `metrics` are reported
+    beside the accuracy (`gapbench.metrics`); `traps` are the ways this data has misled others. `restricted` says what
+    the licence forbids, and is shown before data is fetched.
     """
 
     name: str

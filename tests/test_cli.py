@@ -72,8 +72,9 @@ def test_measure_report_and_score_end_to_end(tiny: Callable[[str], Path], mine: 
         "measure", tiny("qwen3_vl"), "-b", mine, "--views", "full,crop", "--out", out, "--max-new-tokens", 4
     )
     assert done.returncode == 0, done.stderr
-    verdict, where = done.stdout.strip().splitlines()[-2:]
+    verdict, *notes, where = done.stdout.strip().splitlines()
     assert "from the crop" in verdict
+    assert any("could not be parsed" in note for note in notes), "a random model's answers are no answers"
     assert where.endswith("report.html")
     assert re.search(r"12/12 answers, .*/s", done.stderr), "plain progress lines where there is no terminal"
 
@@ -124,7 +125,7 @@ def test_benchmarks_list_show_and_check(mine: Path) -> None:
     assert "signs" in gapbench("benchmarks", "list").stdout
     shown = gapbench("benchmarks", "show", "signs").stdout
     assert "canvas" in shown
-    assert "by construction" in shown
+    assert "by construction" in " ".join(shown.split())
     assert gapbench("benchmarks", "check", mine).returncode == 0
     edit(mine, 0, bbox=[-50, 0, 20, 20])
     checked = gapbench("benchmarks", "check", mine)

@@ -164,3 +164,10 @@ def test_a_run_with_regions_is_marked_and_counts_who_has_none(tiny: Callable[[st
     edit(regions, 0, bbox=[0, 0, 30, 30])
     with pytest.raises(RunError):
         measure()
+
+
+def test_a_benchmark_that_ships_crops_asks_for_another_policy(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    mine = write_benchmark(tmp_path / "data", questions=2)
+    regions = write(tmp_path / "r.jsonl", {"id": "q0", "bbox": [10, 10, 60, 50]})
+    with pytest.raises(BenchmarkError, match="Pass --region padded"):
+        gapbench.measure(str(tiny("qwen3_vl")), [str(mine)], out=tmp_path / "run", regions=regions, region="native")

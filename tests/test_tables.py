@@ -88,10 +88,12 @@ def test_a_column_without_a_name_gets_one(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("way")
 def test_several_files_are_one_table_in_their_order(tmp_path: Path) -> None:
     shards = [
-        parquet(tmp_path / "b.parquet", {"n": [1, 2], "s": ["x", "y"]}),
-        parquet(tmp_path / "a.parquet", {"s": pa.array([None], pa.null()), "n": [3]}),
+        parquet(tmp_path / "b.parquet", {"n": [1, 2], "s": ["x", "y"], "t": pa.nulls(2)}),
+        parquet(tmp_path / "a.parquet", {"t": [["x"]], "s": pa.nulls(1), "n": [3.5]}),
     ]
-    assert [(row["n"], row["s"]) for row in read_rows(shards)] == [(1, "x"), (2, "y"), (3, None)]
+    assert [tuple(row[c] for c in "nst") for row in read_rows(shards)] == [
+        (1, "x", None), (2, "y", None), (3.5, None, ["x"]),
+    ]  # fmt: skip
     texts = [text(tmp_path / f"{n}.csv", ["n"], [str(n)]) for n in (2, 1)]
     assert [row["n"] for row in read_rows(texts)] == ["2", "1"]
 
@@ -291,6 +293,12 @@ def test_a_missing_column_is_named_beside_those_found(tmp_path: Path) -> None:
         list(read_rows(path, needs=("id", "a", "image")))
 
 
+@pytest.mark.parametrize("separator", [";;", '"', "\n", "semi"])
+def test_a_separator_is_one_character(tmp_path: Path, separator: str) -> None:
+    with pytest.raises(BenchmarkError, match="expected one character"):
+        list(read_rows(text(tmp_path / "t.csv", ["a"], ["1"]), separator=separator))
+
+
 @pytest.mark.parametrize("files", [[], [Path("missing.parquet")]])
 def test_a_missing_file(files: list[Path]) -> None:
     with pytest.raises(BenchmarkError, match="not found"):
@@ -336,6 +344,8 @@ def test_files_of_one_table_have_the_same_columns(tmp_path: Path) -> None:
     shards = [parquet(tmp_path / "a.parquet", {"x": [1]}), parquet(tmp_path / "b.parquet", {"y": [1]})]
     with pytest.raises(BenchmarkError, match=r"b\.parquet: its columns are y; those of a\.parquet are x"):
         list(read_rows(shards))
+    with pytest.raises(BenchmarkError, match=r"its files disagree on the type of a column .*x"):
+        list(read_rows([shards[0], parquet(tmp_path / "c.parquet", {"x": [["a"]]})]))
     texts = [text(tmp_path / "a.csv", ["x"], ["1"]), text(tmp_path / "b.csv", ["y"], ["1"])]
     with pytest.raises(BenchmarkError, match=r"b\.csv: its header is not that of a\.csv"):
         list(read_rows(texts))

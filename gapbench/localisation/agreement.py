@@ -6,8 +6,8 @@
 Chance is the same box (or boxes, kept together) moved to a random place within the picture, so that a locator earns
 nothing by large boxes. Intervals are clustered by picture, as everywhere (`gapbench.statistics`).
 
-Limits: questions for which the locator found nothing are counted apart, not as misses. People's boxes are themselves a
-choice; a box of the same size in the middle of a picture often does better than a random one.
+Limits: questions for which the locator found nothing are counted apart, not as misses. Where evidence tends to lie in
+the middle of pictures, a locator that always points there beats this chance.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from gapbench.types import Sample
 SCHEMA = 1
 SESSION = ("command", "started", "versions", "hardware", "device")
 """Entries that may differ from call to call: they do not decide what a box means."""
+NEEDED = ("benchmark", "id", "bboxes", "reason", "image_size", "image_hash")
+"""What every line must have to be gone on from."""
 
 
 def check(out: Path) -> None:
@@ -80,7 +82,7 @@ def read_lines(out: Path) -> list[dict[str, Any]]:
                 break
             try:
                 row = json.loads(line)
-                lines.append(dict(row, benchmark=row["benchmark"], id=row["id"], bboxes=row["bboxes"]))
+                lines.append({**row, **{name: row[name] for name in NEEDED}})
             except (ValueError, TypeError, LookupError) as error:
                 raise RunError(
                     f"{out} line {number}: not as gapbench locate wrote it ({error!r}). Delete that line and run the "
@@ -98,7 +100,8 @@ def _refuse_difference(
             "must not be mixed. Choose another --out, or ask as before."
         )
 
-    for what in sorted((set(old) | set(new)) - {*SESSION, "benchmarks"}):
+    decisive = sorted((set(old) | set(new)) - {*SESSION, "model", "method", "benchmarks"})
+    for what in ("model", "method", *decisive):
         if old.get(what) != new.get(what):
             raise refuse(what, old.get(what), new.get(what))
     for name, before in old["benchmarks"].items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gapbench import boxes
+from gapbench.errors import SampleError
 from gapbench.localisation import agreement
 from gapbench.localisation.found import NOT_ASKED
 from gapbench.statistics import merge_clusters
@@ -46,7 +47,10 @@ def summarise(name: str, samples: Sequence[Sample], lines: Sequence[Mapping[str,
         if line is None or not line["bboxes"] or sample.evidence != "annotated":
             continue
         size = (line["image_size"][0], line["image_size"][1])
-        evidence, _ = boxes.normalise(sample.boxes, sample.box_format, size)
+        try:
+            evidence, _ = boxes.normalise(sample.boxes, sample.box_format or "xyxy", size)
+        except SampleError:  # `gapbench benchmarks check` says what is wrong with it
+            continue
         if evidence:
             rows.append(agreement.agreement([boxes.four_numbers(b) for b in line["bboxes"]], evidence, size, sample.id))
             clusters.append(sample.cluster)

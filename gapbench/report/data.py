@@ -19,7 +19,7 @@ NOTICES = 12
 REPAIRS = {
     "swapped": "boxes with swapped corners, put right",
     "clipped": "boxes clipped that left the picture by at most 2 px",
-    "outside": "boxes clipped that left the picture by more than 2 px",
+    "outside": "boxes that left the picture by more than 2 px, clipped or dropped",
     "empty": "boxes dropped that covered nothing of the picture",
     "exif orientation ignored": "pictures shown as stored, although their EXIF tag asks viewers to turn them",
 }

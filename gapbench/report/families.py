@@ -19,9 +19,9 @@ from gapbench.tallies import by_evidence
 ANNOTATED = "Annotated evidence"
 TITLE = "Regions made by a model"
 REMARK = (
-    "These regions were not annotated by people. A region that misses the evidence makes the gap smaller, or negative, "
-    "so such a gap says as much of the locator as of the model. It is never averaged, tabulated or corrected together "
-    "with gaps over annotated evidence."
+    "These regions were not annotated by people. A region that misses the evidence can make the gap smaller, or "
+    "negative, so such a gap says as much of the locator as of the model. It is never averaged, tabulated or corrected "
+    "together with gaps over annotated evidence."
 )
 VALUE_LIMIT = 200
 

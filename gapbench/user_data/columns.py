@@ -80,7 +80,8 @@ class Fields:
 
     def lacks(self, field: str, expected: str, also: str = "") -> BenchmarkError:
         """The error of a field without a value."""
-        there = all(column in self.row for column in self.columns.held.get(field, (field,)))
+        held = self.columns.held.get(field)
+        there = bool(held) and all(column in self.row for column in held or ())
         said = f"{self.called(field)}{also} is {'empty' if there else 'missing'}; expected {expected}."
         found = ", ".join(self.row)
         remedy = "" if there else f" Found columns: {found}. Say which of them it is: :{field}=COLUMN behind the name."

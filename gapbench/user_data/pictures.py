@@ -61,6 +61,8 @@ def fetch(url: str, largest: int = LARGEST, seconds: float = SECONDS) -> bytes:
                     )
                 if time.monotonic() > end:
                     raise TimeoutError(f"not done after {seconds:g} seconds")
+            if answer.length:
+                raise ConnectionError(f"it broke off {answer.length:,} bytes before its end")
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
         reason = getattr(error, "reason", None) or error
         raise SampleError(

@@ -1,4 +1,4 @@
-"""`gapbench.locate`: a file that `measure` takes, that survives whatever happens to it, and never mixes two settings."""
+"""`gapbench.locate`: a file that `measure` takes, survives whatever happens to it, and never mixes two settings."""
 
 from __future__ import annotations
 
@@ -28,8 +28,14 @@ def mine(tmp_path: Path) -> Path:
 @pytest.fixture
 def locate(tiny: Callable[[str], Path], tmp_path: Path, mine: Path) -> Locate:
     def call(**changes: Any) -> Located:
-        settings: dict[str, Any] = {"model": str(tiny("qwen3_vl")), "benchmarks": [str(mine)], "method": "attention",
-                                    "out": tmp_path / "regions.jsonl", "min_pixels": 40_000, "max_new_tokens": 6}  # fmt: skip
+        settings: dict[str, Any] = {
+            "model": str(tiny("qwen3_vl")),
+            "benchmarks": [str(mine)],
+            "method": "attention",
+            "out": tmp_path / "regions.jsonl",
+            "min_pixels": 40_000,
+            "max_new_tokens": 6,
+        }
         return gapbench.locate(**{**settings, **changes})
 
     return call
@@ -122,8 +128,13 @@ def test_a_file_can_be_extended_but_not_shortened(locate: Locate) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"layers": "0"}, "layers"), ({"margin": 2.0}, "margin"), ({"method": "grounding"}, "method"), ({"min_pixels": 50_000}, "pixels")],
-)  # fmt: skip
+    [
+        ({"layers": "0"}, r"layers \[1\], and now it is \[0\]"),
+        ({"margin": 2.0}, r"margin 1\.0, and now it is 2\.0"),
+        ({"method": "grounding"}, r'method "attention", and now it is "grounding"'),
+        ({"min_pixels": 50_000}, "pixels"),
+    ],
+)
 def test_other_settings_are_refused(locate: Locate, changes: dict[str, Any], named: str) -> None:
     before = locate(limit=1).path.read_bytes()
     with pytest.raises(RunError, match=named):
@@ -145,6 +156,27 @@ def test_a_file_of_somebody_else_is_left_as_it_is(locate: Locate, tmp_path: Path
     with pytest.raises(RunError, match=r"regions\.run\.json is missing"):
         locate()
     assert path.read_bytes() == before
+
+
+def test_a_damaged_line_is_named(locate: Locate) -> None:
+    path = locate().path
+    lines = path.read_bytes().splitlines(keepends=True)
+    for damage in (b"{}\n", b"[]\n", b"???\n"):
+        path.write_bytes(b"".join([lines[0], damage, *lines[2:]]))
+        with pytest.raises(RunError, match=r"regions\.jsonl line 2: not as gapbench locate wrote it"):
+            locate()
+
+
+def test_evidence_that_is_no_box_is_left_out_of_the_comparison(locate: Locate, mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "from gapbench.types import Card, Sample\n"
+        'CARD = Card(name="broken", title="b", source="s", licence="l")\n'
+        "def samples():\n"
+        "    for i, box in enumerate([(10, 10, 40, 40), (1, 2, 3), (900, 900, 950, 950)]):\n"
+        f'        yield Sample(str(i), r"{mine.parent / "scene 0.png"}", "Which?", ("red",), boxes=(box,))\n'
+    )
+    bench = locate(benchmarks=[str(tmp_path / "broken.py")]).summary["benchmarks"]["broken"]
+    assert (bench["located"], bench["agreement"]["n"]) == (3, 1)
 
 
 def test_a_picture_that_cannot_be_read_is_a_reason(locate: Locate, mine: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from .conftest import MakeRun
-from .test_page import HOSTILE, Page
+from .test_page import HOSTILE, Page, catalogued
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 TRACKER = "http://tracker.invalid/pixel.png"
@@ -104,6 +104,29 @@ def test_a_link_to_a_card_shows_it_wherever_it_is(tmp_path: Path, make_run: Make
     last = [attributes["id"] for tag, attributes in page.tags if tag == "article"][-1]
     opened = open_report(tmp_path, f"#{last}")
     assert last in [one["id"] for tag, one in opened.page.tags if tag == "article" and "hidden" not in one]
+
+
+@pytest.mark.parametrize(
+    ("fragment", "kind", "benchmarks"),
+    [
+        ("", "annotated evidence", {"signs", "zoom"}),
+        ("#regions=Regions%20made%20by%20a%20model", "regions made by a model", {"located"}),
+        ("#benchmark=located", "regions made by a model", {"located"}),
+        ("#benchmark=zoom&regions=Regions%20made%20by%20a%20model", "annotated evidence", {"zoom"}),
+    ],
+)
+def test_annotated_evidence_and_model_made_regions_are_never_counted_together(
+    tmp_path: Path, make_run: MakeRun, fragment: str, kind: str, benchmarks: set[str]
+) -> None:
+    run = catalogued(make_run(("signs", "zoom", "located"), samples=12, thumbnails=0))
+    run.write()
+    opened = open_report(tmp_path, fragment)
+    assert opened.console == []
+    assert {card["benchmark"] for card in opened.cards} == benchmarks
+    assert f"Which view was right ({kind}): choose a cell" in opened.page.text
+    pairs = [run.summary["benchmarks"][name]["pairs"] for name in benchmarks]
+    matrix = re.findall(r"button class=(\w+) data-flip=\w+\n\s+b\n\s+(\d+)", opened.page.text)
+    assert {flip: int(n) for flip, n in matrix} == {flip: sum(one[flip] for one in pairs) for flip in pairs[0]}
 
 
 def test_columns_sort_and_say_so(tmp_path: Path, make_run: MakeRun) -> None:

@@ -1,4 +1,4 @@
-"""A JSONL file is a benchmark; whatever is wrong with it is said with file and line."""
+"""A row becomes a sample; what is wrong with it is said with file, line and column. (JSONL stands for all forms.)"""
 
 from __future__ import annotations
 
@@ -106,6 +106,35 @@ def test_a_byte_order_mark_and_other_line_ends_are_read(tmp_path: Path) -> None:
     assert [s.answers for s in load(str(path)).samples()] == [("caf\xe9 \u2028 \u4e2d",)] * 2
 
 
+@pytest.mark.parametrize(
+    ("columns", "boxes"),
+    [
+        ({"bbox": "[1, 2, 3, 4]"}, [(1, 2, 3, 4)]),
+        ({"bbox": "(1.5, 2, 3e2, 4)"}, [(1.5, 2, 300, 4)]),
+        ({"bbox": "1,2,3,4"}, [(1, 2, 3, 4)]),
+        ({"bboxes": "[[1, 2, 3, 4], [5, 6, 7, 8]]"}, [(1, 2, 3, 4), (5, 6, 7, 8)]),
+        ({"bboxes": "[(1, 2, 3, 4)]"}, [(1, 2, 3, 4)]),
+        ({"bbox": " ", "bboxes": ""}, []),
+    ],
+)
+def test_boxes_may_be_written_as_text(tmp_path: Path, columns: dict[str, Any], boxes: list[Any]) -> None:
+    assert list(only(tmp_path, **columns, bbox_format="xyxy").boxes) == boxes
+
+
+@pytest.mark.parametrize("written", [["red", "blue"], '["red", "blue"]', "['red', 'blue']", "('red', 'blue')"])
+def test_options_may_be_written_as_text(tmp_path: Path, written: Any) -> None:
+    assert only(tmp_path, options=written, answer="B").options == ("red", "blue")
+
+
+def test_pictures_in_a_list_are_shown_in_their_order(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("a.jpg", "b.jpg", "c.jpg"))
+    sample = only(tmp_path, image=["a.jpg", "b.jpg"], more_images="c.jpg")
+    assert (sample.image, sample.more_images, sample.cluster) == (first, (second, third), "")
+    sample = only(tmp_path, image='["a.jpg"]', more_images='["b.jpg", "c.jpg"]')
+    assert (sample.image, sample.more_images, sample.cluster) == (first, (second, third), "a.jpg")
+    assert only(tmp_path, image="[1] a.jpg").image == tmp_path / "[1] a.jpg"
+
+
 def test_other_columns_do_not_disturb(tmp_path: Path) -> None:
     assert only(tmp_path, image_id=7, source="web", split="test", question_type="ocr", answer_bbox=[1]) == only(
         tmp_path
@@ -118,21 +147,32 @@ def test_other_columns_do_not_disturb(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"image": None}, "column 'image' is missing"),
-        ({"image": " "}, "column 'image' is missing"),
-        ({"image": ["a.jpg"]}, r"column 'image' is .*\(list\); expected text"),
-        ({"image": "https://example.org/a.jpg"}, "URLs are not fetched. Download the file"),
+        ({"image": None}, "column 'image' is empty; expected a picture"),
+        ({"image": " "}, "column 'image' is empty"),
+        ({"image": []}, "column 'image' is empty"),
+        ({"image": 7}, r"column 'image': found '7' \(int\); expected a path, base64 text, bytes, a Hub image"),
+        ({"image": ["a.jpg", None]}, r"column 'image': found 'None' \(NoneType\)"),
+        ({"image": {"file": "a.jpg"}}, "column 'image': found"),
+        ({"image": {"path": None, "bytes": None}}, "column 'image' is empty"),
+        (
+            {"image": "https://example.org/a.jpg"},
+            "column 'image': found https.*URLs are not fetched. Download the file .*:urls=true",
+        ),
         ({"crop_image": "https://example.org/a.jpg"}, "URLs are not fetched"),
-        ({"crop_image": {"path": "a"}}, "column 'crop_image' is"),
-        ({"question": None}, "column 'question' is missing; expected text. Found columns: image"),
-        ({"answer": None}, "column 'answer' .* missing or empty"),
-        ({"answer": ""}, "expected no empty entries"),
+        ({"crop_image": True}, "column 'crop_image': found 'True'"),
+        ({"crop_image": ["a.jpg", "b.jpg"]}, "column 'crop_image' has 2 pictures; expected one"),
+        ({"more_images": ["b.jpg", 3]}, "column 'more_images': found '3'"),
+        ({"question": None}, "column 'question' is empty; expected text"),
+        ({"question": float("nan")}, "column 'question' is empty"),
+        ({"answer": None}, "column 'answer' is empty; expected text"),
+        ({"answer": ""}, "column 'answer' is empty"),
+        ({"answer": ["STOP", "Stop"]}, r"column 'answer': found .*\(list\); expected text"),
         ({"answer": True}, r"\(bool\); expected text"),
         ({"answer": {"text": "STOP"}}, r"\(dict\); expected text"),
-        ({"answers": "STOP"}, "column 'answers' is 'STOP'; expected a list"),
-        ({"answers": []}, "missing or empty"),
+        ({"answers": "STOP"}, r"column 'answers': found 'STOP'; expected a list, as \["),
+        ({"answers": [], "answer": None}, "column 'answers' is empty"),
         ({"answers": ["STOP", None]}, "expected no empty entries"),
-        ({"answer_type": "word"}, "answer_type is 'word'; expected one of letter, yes_no"),
+        ({"answer_type": "word"}, "column 'answer_type' is 'word'; expected one of letter, yes_no"),
         ({"answer_type": ["text"]}, "column 'answer_type'"),
         ({"answer_type": "number"}, "'STOP' holds 0 numbers"),
         ({"answer_type": "yes_no"}, "'STOP' is neither yes nor no"),
@@ -140,26 +180,28 @@ def test_other_columns_do_not_disturb(tmp_path: Path) -> None:
         ({"options": ["GO", "WAIT"]}, r"answer 'STOP' is none of the options \['GO', 'WAIT'\]"),
         ({"options": ["GO", "A"], "answer": "A"}, "answer 'A' names several of the options"),
         ({"options": ["STOP", "STOP"]}, "names several of the options"),
-        ({"options": "STOP"}, "column 'options' is 'STOP'; expected a list"),
-        ({"options": {"A": "STOP"}}, "column 'options' is .*; expected a list"),
+        ({"options": "STOP"}, "column 'options': found 'STOP'; expected a list.*:list_separator=semicolon"),
+        ({"options": {"A": "STOP"}}, r"column 'options': found .*\(dict\); expected a list"),
         ({"options": ["STOP", ""]}, "expected no empty entries"),
         ({"options": [f"o{n}" for n in range(27)], "answer": "o3"}, "27 options; expected a list of 1 to 26"),
         ({"bbox": [1, 2, 3, 4]}, "no 'bbox_format'. Say which of xyxy, xywh, xyxy_normalised"),
-        ({"bbox": [1, 2, 3, 4], "bbox_format": "coco"}, "bbox_format is 'coco'; expected one of xyxy"),
-        ({"bbox_format": 4}, "bbox_format is '4'"),
+        ({"bbox": [1, 2, 3, 4], "bbox_format": "coco"}, "column 'bbox_format' is 'coco'; expected one of xyxy"),
+        ({"bbox_format": 4}, "column 'bbox_format' is '4'"),
         ({"bbox": [1, 2, 3], "bbox_format": "xyxy"}, r"box \[1, 2, 3\]: expected four finite numbers"),
         ({"bbox": [1, 2, 3, "4"], "bbox_format": "xyxy"}, "four finite numbers"),
         ({"bbox": [0, 0, True, True], "bbox_format": "xyxy"}, "four finite numbers"),
         ({"bbox": [1, 2, float("nan"), 4], "bbox_format": "xyxy"}, "four finite numbers"),
-        ({"bbox": "1,2,3,4", "bbox_format": "xyxy"}, "four finite numbers"),
+        ({"bbox": "1 2 3 4", "bbox_format": "xyxy"}, "column 'bbox': found '1 2 3 4'; expected a list"),
+        ({"bbox": "[1, 2, 3]", "bbox_format": "xyxy"}, "four finite numbers"),
+        ({"bbox": 7, "bbox_format": "xyxy"}, r"\(int\); expected a list"),
         ({"bboxes": [1, 2, 3, 4], "bbox_format": "xyxy"}, "box 1: expected four finite numbers"),
-        ({"bboxes": "1,2,3,4", "bbox_format": "xyxy"}, "expected a list of boxes"),
+        ({"bboxes": "1,2,3,4", "bbox_format": "xyxy"}, "box 1: expected four finite numbers"),
         ({"bbox": [1, 2, 3, 4], "bboxes": [[1, 2, 3, 4]], "bbox_format": "xyxy"}, "both 'bbox' and 'bboxes'"),
         ({"id": ["1"]}, "column 'id'"),
         ({"group": {}}, "column 'group'"),
         ({"category": True}, "column 'category'"),
-        ({"question": "\ud800"}, "column 'question' .* half a surrogate pair"),
-        ({"answers": ["\udfff"]}, "column 'answers' .* half a surrogate pair"),
+        ({"question": "\ud800"}, "column 'question': .* half a surrogate pair"),
+        ({"answers": ["\udfff"]}, "column 'answers': .* half a surrogate pair"),
     ],
 )
 def test_a_wrong_column_is_named_with_file_and_line(tmp_path: Path, columns: dict[str, Any], says: str) -> None:
@@ -178,7 +220,9 @@ def test_a_wrong_column_is_named_with_file_and_line(tmp_path: Path, columns: dic
 def test_a_misspelt_column_is_not_passed_over(tmp_path: Path, misspelt: str, meant: str) -> None:
     row: dict[str, Any] = dict(ROW)
     row[misspelt] = row.pop(meant, "x")
-    with pytest.raises(BenchmarkError, match=rf"^mine\.jsonl line 1: column '{misspelt}' .*Did you mean '{meant}'"):
+    with pytest.raises(
+        BenchmarkError, match=rf"^mine\.jsonl line 1: column '{misspelt}' .*Did you mean '{meant}'.*:{meant}={misspelt}"
+    ):
         benchmark(tmp_path, row).samples()
 
 
@@ -186,7 +230,10 @@ def test_a_misspelt_column_is_not_passed_over(tmp_path: Path, misspelt: str, mea
 def test_a_needed_column_that_is_missing_is_named_beside_those_found(tmp_path: Path, needed: str) -> None:
     row: dict[str, Any] = dict(ROW)
     row["unlike"] = row.pop(needed)
-    with pytest.raises(BenchmarkError, match=rf"^mine\.jsonl line 1: column '{needed}' .*Found columns: .*unlike"):
+    with pytest.raises(
+        BenchmarkError,
+        match=rf"^mine\.jsonl line 1: column '{needed}' is missing.*Found columns: .*unlike.*:{needed}=COLUMN",
+    ):
         benchmark(tmp_path, row).samples()
 
 
@@ -214,7 +261,7 @@ def test_another_encoding_is_said_with_its_line(tmp_path: Path, encoding: str) -
 
 
 def test_an_id_that_comes_twice_names_both_lines(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match=r"mine\.jsonl line 3: id '7' is that of line 1, too"):
+    with pytest.raises(BenchmarkError, match=r"mine\.jsonl line 3: id '7' is that of line 1, too. .*:id=-"):
         benchmark(tmp_path, {**ROW, "id": 7}, ROW, {**ROW, "id": "7"}).samples()
 
 
