@@ -26,15 +26,14 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
 from gapbench.errors import BenchmarkError, SampleError
 from gapbench.files import cache
-from gapbench.progress import progress
+from gapbench.progress import megabytes
 
 Count = Callable[[int], None]
 
@@ -124,7 +123,7 @@ def _unpack(paths: Sequence[Path], draft: Path) -> None:
         draft.mkdir()
         with paths[0].open("rb") as file:
             zipped = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-        with _counting(paths[0].name, size) as count:
+        with megabytes(f"unpacking {paths[0].name}", size) as count:
             (_unpack_zip if zipped else _unpack_tar)(paths, draft, count)
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
@@ -229,23 +228,6 @@ class _Tail:
         data = self._stream.read(size)
         self.last = (self.last + data)[-2 * tarfile.BLOCKSIZE :]
         return data
-
-
-@contextmanager
-def _counting(name: str, size: int) -> Iterator[Count]:
-    """Progress in megabytes of the archive; quiet when the Hub's progress is (--quiet)."""
-    from huggingface_hub.utils import are_progress_bars_disabled
-
-    total, read = max(1, size // MEGABYTE), 0
-    with progress(total, 0, f"unpacking {name}", are_progress_bars_disabled(), unit="MB") as advance:
-
-        def count(more: int) -> None:
-            nonlocal read
-            for _ in range(read // MEGABYTE, min(total, (read + more) // MEGABYTE)):
-                advance("")
-            read += more
-
-        yield count
 
 
 def _room(data: Path, parts: Sequence[Path]) -> Path:

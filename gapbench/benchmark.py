@@ -147,6 +147,11 @@ def _check_fields(sample: Any, where: str) -> None:
             raise BenchmarkError(
                 f'{where} ({sample.id!r}): {name} is {value!r}; expected a tuple of text, as ("STOP",).'
             )
+    for name, example in (("boxes", "((10, 20, 40, 60),)"), ("more_images", '("second.png",)')):
+        value = getattr(sample, name)
+        if not isinstance(value, tuple):
+            found = f"{type(value).__name__} ({str(value)[:200]})"
+            raise BenchmarkError(f"{where} ({sample.id!r}): {name} is {found}; expected a tuple, as {example}.")
 
 
 def is_text(value: Any) -> bool:

@@ -21,7 +21,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ import yaml
 from gapbench import user_data
 from gapbench.benchmark import Benchmark
 from gapbench.boxes import FORMATS
-from gapbench.errors import BenchmarkError, SettingError
+from gapbench.errors import BenchmarkError, RunError, SettingError
+from gapbench.metrics import find
 from gapbench.types import Card
 from gapbench.views import parse_policy
 
@@ -41,6 +42,9 @@ FOLDER = next(
     _PACKAGE / "_shipped" / "benchmarks",
 )
 """The catalogue: inside an installed wheel, or beside the package in a checkout."""
+
+_BESIDE: dict[str, str] = {}
+"""Modules that benchmark files brought with them, and the folders they came from."""
 
 
 def names() -> list[str]:
@@ -136,16 +140,13 @@ def _from_file(path: Path) -> Benchmark:
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up by name
-    folder = str(path.parent.resolve())
-    sys.path.append(folder)  # files may share code in a `_name.py` beside them; at the end, it shadows nothing
     try:
-        module_spec.loader.exec_module(module)
+        with _modules_beside(path):
+            module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise BenchmarkError(
             f"Benchmark file {path}: it failed with {type(error).__name__}: {error}. Run it with Python to see where."
         ) from error
-    finally:
-        sys.path.remove(folder)
     card, make = getattr(module, "CARD", None), getattr(module, "samples", None)
     if not isinstance(card, Card) or not callable(make):
         raise BenchmarkError(
@@ -160,6 +161,26 @@ def _from_file(path: Path) -> Benchmark:
         )
     try:
         parse_policy(card.region)
-    except SettingError as error:
+        for metric in (*card.metrics, *(p.metric for p in card.protocols.values())):
+            find(metric)
+    except (SettingError, RunError) as error:
         raise BenchmarkError(f"Benchmark file {path}: in its CARD: {error}") from error
     return Benchmark(card.name, card, make)
+
+
+@contextlib.contextmanager
+def _modules_beside(path: Path) -> Iterator[None]:
+    """Files may share code in a `_name.py` beside them; one of that name beside another file is not taken for it."""
+    folder = str(path.parent.resolve())
+    for name in [name for name, other in _BESIDE.items() if other != folder]:
+        sys.modules.pop(name, None)
+        del _BESIDE[name]
+    before = set(sys.modules)
+    sys.path.append(folder)  # at the end, it shadows nothing
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name in set(sys.modules) - before:
+            if str(Path(getattr(sys.modules[name], "__file__", None) or "").parent) == folder:
+                _BESIDE[name] = folder

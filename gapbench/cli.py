@@ -37,6 +37,13 @@ def _hush(quiet: bool) -> bool:
     return quiet
 
 
+BENCHMARK = (
+    "Name of the catalogue; .py file; or data: .jsonl, .csv, .tsv, .parquet, a folder, OWNER/NAME on the Hub. "
+    "NAME:key=value,key=value sets parameters (for data, which column holds what: question=COLUMN); NAME=FOLDER names "
+    "a local copy"
+)
+"""What one may measure or train on."""
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.", callback=_hush)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -92,7 +99,7 @@ def measure(
     model: Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")],
     benchmark: Annotated[
         list[str],
-        typer.Option("--benchmark", "-b", help="Name, .py or .jsonl file; repeatable; NAME:key=value sets parameters."),
+        typer.Option("--benchmark", "-b", help=f"{BENCHMARK}; repeatable."),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on where it stopped.")],
     views: Annotated[str, typer.Option(help="Comma-separated: full,crop.")] = "full,crop",
@@ -173,7 +180,7 @@ def locate(
     model: Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")],
     benchmark: Annotated[
         list[str],
-        typer.Option("--benchmark", "-b", help="Name, .py or .jsonl file; repeatable; NAME:key=value sets parameters."),
+        typer.Option("--benchmark", "-b", help=f"{BENCHMARK}; repeatable."),
     ],
     out: Annotated[Path, typer.Option(help="The region file (.jsonl); the same command goes on where it stopped.")],
     method: Annotated[
@@ -249,7 +256,7 @@ def locate(
 @app.command()
 def distill(
     model: Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")],
-    data: Annotated[str, typer.Option(help="Training questions with evidence boxes: name, .py or .jsonl file.")],
+    data: Annotated[str, typer.Option(help=f"Training questions with evidence boxes: {BENCHMARK}.")],
     recipe: Annotated[str, typer.Option(help="Name (vision-opd, lora-1gpu, demo) or a .yaml file.")],
     out: Annotated[Path, typer.Option(help="Folder of the training, its runs and the comparison.")],
     settings: Annotated[

@@ -54,29 +54,22 @@ def decode(source: Any, max_pixels: int = 0) -> tuple[Image, str]:
 
     Raises SampleError when the source is missing, truncated, not a picture or too large.
     """
-    from PIL import Image as Pillow
-
-    source = _given(source)
-    if isinstance(source, Pillow.Image):
-        picture = _plain(source, f"image of {source.size[0]} x {source.size[1]} px ({source.mode})", max_pixels)
-        return picture, _digest(repr(picture.size).encode(), picture.tobytes())
-    data, name = _read(source)
-    return _plain(data, f"image {name}", max_pixels), _digest(data)
+    stored, name = _read(_given(source))
+    picture = _plain(stored, name, max_pixels)
+    parts = [stored] if isinstance(stored, bytes) else [repr(picture.size).encode(), picture.tobytes()]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return picture, digest.hexdigest()[:24]
 
 
 def stored_size(source: Any) -> tuple[int, int]:
     """Width and height in pixels as the picture's header says; nothing is decoded. Raises SampleError, as `decode`."""
-    from PIL import Image as Pillow
-
-    source = _given(source)
-    if isinstance(source, Pillow.Image):
-        return source.size
-    data, name = _read(source)
-    try:
-        with _guard(0), Pillow.open(io.BytesIO(data)) as picture:
-            return picture.size
-    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more
-        raise SampleError(f"image {name}: its header cannot be read ({error}). Fetch the file again.") from error
+    stored, name = _read(_given(source))
+    with _errors_of(stored, name), _guard(0):
+        picture = _opened(stored)
+        width, height = picture.size
+        return (height, width) if _turned_by_pillow(picture) >= 5 else (width, height)
 
 
 def is_base64(text: str) -> bool:
@@ -165,29 +158,15 @@ def _guard(max_pixels: int) -> Iterator[tuple[float, float]]:
             Pillow.MAX_IMAGE_PIXELS = own
 
 
-def _plain(source: bytes | Image, name: str, max_pixels: int) -> Image:
-    """A decoded RGB picture free of metadata, but for the orientation that was stored."""
-    from PIL import Image as Pillow
+@contextmanager
+def _errors_of(source: bytes | Image, name: str) -> Iterator[None]:
+    """Whatever Pillow raises, as a SampleError."""
     from PIL import UnidentifiedImageError
 
-    limit = math.inf
     try:
-        with _guard(max_pixels) as (own, limit):
-            picture = Pillow.open(io.BytesIO(source)) if isinstance(source, bytes) else source
-            pixels = picture.width * picture.height
-            if isinstance(source, bytes) and pixels > limit:  # Pillow warns above its limit and refuses above twice it
-                raise Pillow.DecompressionBombError(f"{pixels} pixels")
-            turned = _orientation(picture) if picture.format == "TIFF" else 1
-            if pixels > own:
-                picture.load()  # some formats look at the limit once more
-        picture.load()
-        plain = to_rgb(picture)
-    except Pillow.DecompressionBombError as error:
-        found = int(next(iter(re.findall(r"\d+", str(error))), 0))
-        raise SampleError(
-            f"{name}: its {found:,} pixels exceed the limit of {limit:,} that guards against decompression bombs. "
-            f"Shrink the picture, or set the sample's max_image_pixels to {found} if the data can be trusted."
-        ) from error
+        yield
+    except SampleError:
+        raise
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more
         why = "not a known picture format" if isinstance(error, UnidentifiedImageError) else str(error)
         read = f"; {len(source):,} bytes were read" if isinstance(source, bytes) else ""
@@ -195,13 +174,54 @@ def _plain(source: bytes | Image, name: str, max_pixels: int) -> Image:
             f"{name}: cannot be decoded ({why}){read}. "
             "Expected a complete PNG, JPEG, WebP or other format Pillow reads; fetch the file again."
         ) from error
+
+
+def _opened(source: bytes | Image) -> Image:
+    from PIL import Image as Pillow
+
+    return Pillow.open(io.BytesIO(source)) if isinstance(source, bytes) else source
+
+
+def _plain(source: bytes | Image, name: str, max_pixels: int) -> Image:
+    """A decoded RGB picture free of metadata, but for the orientation that was stored."""
+    with _errors_of(source, name):
+        picture, turned = _allowed(source, name, max_pixels)
+        picture.load()
+        plain = to_rgb(picture)
     with _guard(0):
         plain.info = {"stored_orientation": _orientation(picture) if turned == 1 else turned}
     return plain if turned == 1 else plain.transpose(_back(turned))
 
 
+def _allowed(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, int]:
+    """The opened picture, if it is not too large, and by which orientation Pillow is going to turn it."""
+    from PIL import Image as Pillow
+
+    with _guard(max_pixels) as (own, limit):
+        try:
+            picture = _opened(source)
+            pixels = picture.width * picture.height
+            if isinstance(source, bytes) and pixels > limit:  # Pillow warns above its limit and refuses above twice it
+                raise Pillow.DecompressionBombError(f"{pixels} pixels")
+            turned = _turned_by_pillow(picture)
+            if pixels > own:
+                picture.load()  # some formats look at the limit once more
+        except Pillow.DecompressionBombError as error:
+            found = int(next(iter(re.findall(r"\d+", str(error))), 0))
+            raise SampleError(
+                f"{name}: its {found:,} pixels exceed the limit of {limit:,} that guards against decompression bombs. "
+                f"Shrink the picture, or set the sample's max_image_pixels to {found} if the data can be trusted."
+            ) from error
+    return picture, turned
+
+
+def _turned_by_pillow(picture: Image) -> int:
+    """The orientation that Pillow applies by itself while it loads a picture: a TIFF's, of no other format."""
+    return _orientation(picture) if picture.format == "TIFF" else 1
+
+
 def _back(orientation: int) -> Transpose:
-    """What undoes Pillow's turning of a TIFF, the one format that it turns itself."""
+    """What undoes an orientation."""
     from PIL.Image import Transpose as T
 
     return (T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_90, T.TRANSVERSE, T.ROTATE_270)[
@@ -217,17 +237,21 @@ def _orientation(picture: Image) -> int:
     return stored if stored in range(2, 9) else 1
 
 
-def _read(source: Any) -> tuple[bytes, str]:
-    """Encoded bytes, and a name for them."""
+def _read(source: Any) -> tuple[bytes | Image, str]:
+    """Encoded bytes, or the PIL image that was given, and a name for it."""
+    from PIL import Image as Pillow
+
+    if isinstance(source, Pillow.Image):
+        return source, f"image of {source.size[0]} x {source.size[1]} px ({source.mode})"
     if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source), "given as bytes"
+        return bytes(source), "image given as bytes"
     if not isinstance(source, str | Path):
         raise SampleError(
             f"image: found {type(source).__name__}; expected a path, bytes, base64 text, a Hub image dict, a PIL image "
             "or a function that makes one."
         )
     if isinstance(source, str) and is_base64(source):
-        return _from_base64(source), "given as base64"
+        return _from_base64(source), "image given as base64"
     name = str(source) if len(str(source)) <= 200 else f"{str(source)[:200]}…"
     name = name.encode("utf-8", "backslashreplace").decode()
     if URL.match(str(source)):
@@ -236,7 +260,7 @@ def _read(source: Any) -> tuple[bytes, str]:
         path = Path(source)
         if path.exists() and not (path.is_file() or path.is_dir()):  # reading a device or a pipe may never end
             raise OSError("no regular file")
-        return path.read_bytes(), name
+        return path.read_bytes(), f"image {name}"
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the path
         raise SampleError(
             f"image {name}: cannot be read ({getattr(error, 'strerror', None) or error}). Relative paths start at the "
@@ -255,10 +279,3 @@ def _from_base64(text: str) -> bytes:
             f"image given as base64: its {len(text):,} characters cannot be decoded ({error}). Expected A-Z, a-z, 0-9, "
             "+ and / in groups of four, = at the end, and data:…;base64, before them or nothing."
         ) from error
-
-
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:24]

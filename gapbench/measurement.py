@@ -64,7 +64,7 @@ def measure(
     quiet: bool = True,
     command: str = "",
 ) -> Run:
-    """Measure `model` (Hub id, folder or `glance`) on `benchmarks` (names, .py or .jsonl files) and return the run.
+    """Measure `model` (Hub id, folder or `glance`) on `benchmarks` (names, files, folders, Hub ids) and return the run.
 
     `limit` takes the first questions of each benchmark; `repeats` asks each of them so many times; `region` overrides
     every benchmark's own region policy; `regions` is a file of boxes that a model made (`gapbench locate`), which take
@@ -124,7 +124,7 @@ def measure(
 def _check_settings(specs: list[str], chosen: Sequence[str], limit: int | None, repeats: int, region: str) -> None:
     if not specs:
         raise SettingError(
-            f"-b: no benchmark was named. Known are {', '.join(catalogue.names())}, or a .py or .jsonl file."
+            f"-b: no benchmark was named. Known are {', '.join(catalogue.names())}, or a file or folder of your own."
         )
     unknown = [v for v in chosen if v not in views.VIEWS]
     if unknown or not chosen or len(set(chosen)) < len(chosen):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+MEGABYTE = 1_000_000
 EVERY = 10.0
 """Seconds between plain lines."""
 
@@ -27,6 +28,23 @@ def progress(total: int, done: int, label: str, quiet: bool, unit: str = "answer
         yield from _bar(total, done, label)
     else:
         yield from _lines(total, done, label, unit)
+
+
+@contextmanager
+def megabytes(label: str, size: int) -> Iterator[Callable[[int], None]]:
+    """A context in which the yielded function counts bytes; quiet where the bars of the Hub are (`--quiet`)."""
+    from huggingface_hub.utils import are_progress_bars_disabled
+
+    total, read = max(1, size // MEGABYTE), 0
+    with progress(total, 0, label, are_progress_bars_disabled(), unit="MB") as advance:
+
+        def count(more: int) -> None:
+            nonlocal read
+            for _ in range(read // MEGABYTE, min(total, (read + more) // MEGABYTE)):
+                advance("")
+            read += more
+
+        yield count
 
 
 def _bar(total: int, done: int, label: str) -> Iterator[Callable[[str], None]]:

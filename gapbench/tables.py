@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.errors import BenchmarkError
+from gapbench.progress import megabytes
 from gapbench.table_files import read_files
 
 Row = Mapping[str, Any]
@@ -169,11 +170,17 @@ def _converted(paths: Sequence[Path], separator: str, schema: Any, batches: Iter
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    size = sum(p.stat().st_size for p in paths)
     handle, half = tempfile.mkstemp(dir=target.parent, prefix=digest, suffix=".part")
     try:
-        with os.fdopen(handle, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        with (
+            os.fdopen(handle, "wb") as file,
+            pa.ipc.new_stream(file, schema) as writer,
+            megabytes(f"converting {paths[0].name}", size) as count,
+        ):
             for batch in batches:
                 writer.write_batch(batch)
+                count(batch.nbytes)
         os.replace(half, target)  # whole or not at all, whoever else converts the same
     except BaseException:
         Path(half).unlink(missing_ok=True)

@@ -68,10 +68,28 @@ def test_an_unknown_name_brings_the_nearest_one(name: str) -> None:
         load(name)
 
 
-@pytest.mark.parametrize("name", ["qqqq", "", "data.csv", "signs:", "../signs"])
+@pytest.mark.parametrize("name", ["qqqq", "", "signs:", "../signs"])
 def test_an_unknown_name_brings_the_known_ones(name: str) -> None:
-    with pytest.raises(BenchmarkError, match=r"Known are .*signs.*\.py or \.jsonl"):
+    with pytest.raises(BenchmarkError, match=r"Known are .*signs.*\.jsonl, .*OWNER/NAME on the Hub, code .* \.py"):
         load(name)
+
+
+def test_a_name_of_the_catalogue_comes_before_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "signs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load("signs").card.source.startswith("generated")
+    with pytest.raises(BenchmarkError, match="found nothing in this folder"):
+        load("./signs")
+
+
+@pytest.mark.parametrize("name", ["owner/name", "Owner-1/name.v2_x"])
+def test_a_hub_id_is_a_benchmark_that_asks_nobody_until_its_samples_are_wanted(name: str) -> None:
+    benchmark = load(f"{name}:split=test,question=problem,revision=abc")
+    assert benchmark.name == name.split("/")[1]
+    assert name in benchmark.card.source
+    assert {"split", "config", "revision", "question", "bbox_format"} <= set(benchmark.settable)
 
 
 def test_a_user_s_file_works_like_a_built_in_one(tmp_path: Path) -> None:
@@ -90,7 +108,55 @@ def test_two_files_of_one_name_do_not_disturb_each_other(tmp_path: Path) -> None
     assert second.samples()[0].question == "Who is STOP?"
 
 
-@pytest.mark.parametrize("name", ["missing.py", "missing.jsonl"])
+DATA = """
+from pathlib import Path
+from _shared import ANSWER, question
+from gapbench.types import Card, Sample
+
+CARD = Card("own", "Own questions", "my page", "CC0")
+
+def samples(data: Path, count: int = 1):
+    for n in range(count):
+        yield Sample(str(n), data / "pictures" / f"{n}.png", question(data / "words.txt"), (ANSWER,))
+"""
+
+
+def with_data(folder: Path, word: str) -> Path:
+    (folder / "copy").mkdir(parents=True)
+    (folder / "copy" / "words.txt").write_text(word)
+    (folder / "_shared.py").write_text(
+        f"ANSWER = '{word}'\ndef question(path): return f'What is {{path.read_text()}}?'"
+    )
+    return own(folder, DATA)
+
+
+def test_a_user_s_file_reads_a_local_copy_and_shares_code_with_others_beside_it(tmp_path: Path) -> None:
+    path = with_data(tmp_path, "STOP")
+    benchmark = load(f"{path}={tmp_path / 'copy'}:count=2")
+    assert benchmark.samples() == [
+        Sample(str(n), tmp_path / "copy" / "pictures" / f"{n}.png", "What is STOP?", ("STOP",), box_format="xyxy")
+        for n in range(2)
+    ]
+    assert list(benchmark.settable) == ["count"]
+    with pytest.raises(BenchmarkError, match=r"own: its data is not on the Hub\..*my page.*=FOLDER"):
+        load(str(path)).samples()
+    with pytest.raises(BenchmarkError, match=r"nowhere not found\. Expected NAME=FOLDER, a copy of its data"):
+        load(f"{path}={tmp_path / 'nowhere'}")
+
+
+def test_shared_code_of_one_name_does_not_disturb_other_folders(tmp_path: Path) -> None:
+    words = ("STOP", "GO", "STOP")
+    specs = [f"{with_data(tmp_path / str(n), w)}={tmp_path / str(n) / 'copy'}" for n, w in enumerate(words[:2])]
+    found = [load(spec) for spec in (*specs, specs[0])]
+    assert [b.samples()[0].answers for b in found] == [(w,) for w in words]
+
+
+def test_data_takes_no_local_copy(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="signs: it reads no data"):
+        load(f"signs={tmp_path}")
+
+
+@pytest.mark.parametrize("name", ["missing.py", "missing.jsonl", "missing.csv", "a/missing.tsv", "missing.parquet"])
 def test_a_missing_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(BenchmarkError, match=rf"{name}: not found"):
         load(str(tmp_path / name))
@@ -108,6 +174,8 @@ def test_a_missing_file(tmp_path: Path, name: str) -> None:
         (OWN.replace("def samples", "def sample"), "found CARD: Card, samples: NoneType"),
         ("CARD = {}\ndef samples(): ...", "found CARD: dict"),
         (OWN.replace('"CC0"', '"CC0", region="padde"'), r"own\.py: in its CARD: Region policy 'padde' is unknown"),
+        (OWN.replace('"CC0"', '"CC0", metrics=("f2",)'), r"own\.py: in its CARD: there is no metric 'f2'\. Known are"),
+        (OWN.replace('"CC0"', '"CC0", box_format="yxyx"'), r"own\.py: its CARD says box_format 'yxyx'; expected one"),
     ],
 )
 def test_a_broken_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
@@ -171,9 +239,10 @@ def test_a_model_s_wishes_hold_where_the_user_says_nothing(tmp_path: Path) -> No
     assert load(spec).parameters == {}
 
 
-def test_jsonl_takes_no_parameters(tmp_path: Path) -> None:
+def test_data_takes_the_columns_of_its_fields(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text("{}")
-    with pytest.raises(BenchmarkError, match=r"no parameter 'split'\. It takes none"):
+    assert load(f"{tmp_path / 'mine.jsonl'}:question=Frage, id = 7").parameters == {"question": "Frage", "id": "7"}
+    with pytest.raises(BenchmarkError, match=r"no parameter 'split'\. It takes id, image, question, answer"):
         load(f"{tmp_path / 'mine.jsonl'}:split=test")
 
 
@@ -211,6 +280,9 @@ def test_an_id_that_comes_twice_is_refused() -> None:
         ("answers", ["STOP"], r"answers is \['STOP'\]; expected a tuple"),
         ("answers", (3,), r"answers is \(3,\); expected a tuple of text"),
         ("options", None, "options is None; expected a tuple"),
+        ("boxes", [(1, 2, 3, 4)], r"boxes is list \(.*\); expected a tuple, as \(\(10, 20, 40, 60\),\)"),
+        ("boxes", None, "boxes is NoneType"),
+        ("more_images", "two.png", "more_images is str"),
         ("id", 7, "sample 1: id is 7; expected text"),
         ("question", None, "question is None; expected text"),
         ("cluster", 3, "cluster is 3; expected text"),

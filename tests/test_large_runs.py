@@ -43,8 +43,8 @@ def write_run(folder: Path, count: int) -> Path:
                     parsed="AB"[right], rule="letter-statement", reason="", question=f"What is on sign number {i}?",
                     options=("red", "green", "blue", "yellow"), answers=("B",), answer_type="letter",
                     category=f"category {i % 7}", cluster=f"picture {i // 4}", image_hash=f"{i // 4:024x}",
-                    image_size=(3000, 2000), boxes=((10.0, 10.0, 200.0, 120.0),), evidence="annotated", evidence_area=area,
-                    region_policy="padded", region=(0.0, 0.0, 220.0, 130.0), region_area=area * 1.4,
+                    image_size=(3000, 2000), boxes=((10.0, 10.0, 200.0, 120.0),), evidence="annotated",
+                    evidence_area=area, region_policy="padded", region=(0.0, 0.0, 220.0, 130.0), region_area=area * 1.4,
                     pictures=1, sent_size=(3000, 2000), sent_pixels=6_000_000, image_tokens=1400, prompt_tokens=1460,
                     output_tokens=24, seconds=0.21,
                 )  # fmt: skip

@@ -133,7 +133,7 @@ def _check_settings(
     """The layers asked for. Raises SettingError."""
     if not specs:
         raise SettingError(
-            f"-b: no benchmark was named. Known are {', '.join(catalogue.names())}, or a .py or .jsonl file."
+            f"-b: no benchmark was named. Known are {', '.join(catalogue.names())}, or a file or folder of your own."
         )
     if method not in MARGINS:
         raise SettingError(f"--method {method}: expected {' or '.join(MARGINS)}.")

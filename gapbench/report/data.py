@@ -38,13 +38,13 @@ def data_table(run: Mapping[str, Any]) -> Table:
     rows = []
     for name, entry in _entries(run).items():
         card = part(entry, "card") or {}
-        source = " @ ".join(filter(None, (str(card.get("source") or ""), str(card.get("revision") or "")[:12])))
-        local = "local copy" if entry.get("local_copy") else ""
+        fetched = " @ ".join(filter(None, (str(card.get("hub") or ""), str(card.get("revision") or "")[:12])))
+        origin = "local copy" if entry.get("local_copy") else clip(fetched, 200)
         rows.append(
             (
                 text_cell(clip(name, NAME_LIMIT)),
                 text_cell(clip(card.get("licence") or "", 200), "restricted" if card.get("restricted") else ""),
-                text_cell(clip(source, 200), local),
+                text_cell(clip(card.get("source") or "", 200), origin),
                 text_cell(clip(entry.get("region") or "", NAME_LIMIT)),
                 _protocol(str(run.get("protocol") or "neutral"), card),
             )
@@ -55,7 +55,7 @@ def data_table(run: Mapping[str, Any]) -> Table:
 def _protocol(name: str, card: Mapping[str, Any]) -> Cell:
     found = part(card, "protocols", name) or {}
     metric = f"metric: {metric_title(str(found['metric']))}" if found.get("metric") else ""
-    note = "; ".join(filter(None, (metric, clip(found.get("source") or "", 300), clip(found.get("note") or "", 300))))
+    note = " · ".join(filter(None, (metric, clip(found.get("source") or "", 300), clip(found.get("note") or "", 300))))
     return text_cell(clip(name, NAME_LIMIT), note)
 
 

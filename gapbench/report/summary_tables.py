@@ -52,7 +52,7 @@ def gap_table(summary: Summary) -> Table:
     columns = (
         Column("Benchmark"),
         Column("Samples", True, "Questions in the benchmark; pairs that enter the gap below"),
-        Column("Images", True, "Independent clusters: samples that share a picture are one unit"),
+        Column("Clusters", True, "Independent clusters: samples that share a picture are one unit"),
         Column("Full", True, "Accuracy on the full image, 95% interval"),
         Column("Crop", True, "Accuracy on the evidence-centred crop, 95% interval"),
         Column("Gap, points", True, "Crop minus full on the same samples, 95% interval"),
@@ -208,7 +208,7 @@ def category_tables(summary: Summary) -> tuple[Table, ...]:
     columns = (
         Column("Category"),
         Column("Samples", True),
-        Column("Images", True),
+        Column("Clusters", True),
         Column("Full", True),
         Column("Crop", True),
         Column("Gap, points", True),
@@ -227,7 +227,7 @@ def area_tables(summary: Summary) -> tuple[Table, ...]:
     columns = (
         Column("Evidence area"),
         Column("Samples", True),
-        Column("Images", True),
+        Column("Clusters", True),
         Column("Full", True),
         Column("Crop", True),
         Column("Gap, points", True),

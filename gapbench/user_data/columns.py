@@ -78,11 +78,11 @@ class Fields:
             return f"column {field!r}"
         return f"column {' + '.join(map(repr, held))} ({field})"
 
-    def lacks(self, field: str, expected: str, also: str = "") -> BenchmarkError:
+    def lacks(self, field: str, expected: str) -> BenchmarkError:
         """The error of a field without a value."""
         held = self.columns.held.get(field)
         there = bool(held) and all(column in self.row for column in held or ())
-        said = f"{self.called(field)}{also} is {'empty' if there else 'missing'}; expected {expected}."
+        said = f"{self.called(field)} is {'empty' if there else 'missing'}; expected {expected}."
         found = ", ".join(self.row)
         remedy = "" if there else f" Found columns: {found}. Say which of them it is: :{field}=COLUMN behind the name."
         return BenchmarkError(said + remedy)

@@ -109,7 +109,7 @@ def catalogued(run: ExampleRun) -> ExampleRun:
     located = run.with_records(lambda one: replace(one, evidence="model") if one.benchmark == "located" else one)
     source = "VLMEvalKit, utils/hrbench.py"
     cards: dict[str, dict[str, Any]] = {
-        "signs": {"licence": "Apache-2.0", "source": "example/signs", "revision": "4f1c9a2bb01d77", "metrics": []},
+        "signs": {"licence": "Apache-2.0", "source": "Signs", "hub": "example/signs", "revision": "4f1c9a2bb01d77"},
         "zoom": {
             "licence": "CC BY-NC 4.0", "source": "example/zoom", "metrics": ["cluster_accuracy", "category_mean"],
             "restricted": "Research use only; the pictures may not be passed on.",

@@ -37,6 +37,7 @@ def test_the_smallest_row_has_sensible_defaults(tmp_path: Path) -> None:
         image=tmp_path / "street.jpg",
         question="What does the sign say?",
         answers=("STOP",),
+        box_format="xyxy",
         cluster="street.jpg",
     )
 

@@ -103,11 +103,11 @@ def test_every_form_holds_the_same_questions(mine: Path) -> None:
     folder = mine if mine.is_dir() else mine.parent
     one, two = folder / "one.png", folder / "two.png"
     assert load(str(mine)).samples() == [
-        Sample("a", one, "Which?", ("B",), ("red", "blue"), "letter", ((1, 2, 30, 40),), category="colour",
-               cluster="one.png"),
-        Sample("b", one, 'What does "it" say?', ("STOP",), boxes=((5.5, 6, 70, 80),), category="ocr",
-               cluster="one.png"),
-        Sample("c", two, "How\nmany?", ("7",), cluster="two.png"),
+        Sample("a", one, "Which?", ("B",), ("red", "blue"), "letter", ((1, 2, 30, 40),), "xyxy",
+               "colour", "one.png"),
+        Sample("b", one, 'What does "it" say?', ("STOP",), (), "text", ((5.5, 6, 70, 80),), "xyxy",
+               "ocr", "one.png"),
+        Sample("c", two, "How\nmany?", ("7",), box_format="xyxy", cluster="two.png"),
     ]  # fmt: skip
 
 
