@@ -16,6 +16,26 @@ from typing import Annotated, Any
 
 import typer
 
+from gapbench.cli_options import (
+    BENCHMARK,
+    Attention,
+    Benchmarks,
+    ChatTemplate,
+    Debug,
+    Device,
+    Dtype,
+    Limit,
+    MaxNewTokens,
+    MaxPixels,
+    MinPixels,
+    Model,
+    NoImages,
+    Processor,
+    Quiet,
+    Revision,
+    TrustRemoteCode,
+)
+
 app = typer.Typer(
     help="Measure, explain and close the regional-to-global perception gap of multimodal models.",
     no_args_is_help=True,
@@ -28,24 +48,6 @@ app.add_typer(benchmarks_app, name="benchmarks")
 
 INTERRUPTED = 130
 """The exit code shells use for Ctrl-C."""
-
-
-def _hush(quiet: bool) -> bool:
-    """Downloads and unpacking begin deep below; both heed the Hub's own switch, which is read once, at its import."""
-    if quiet:
-        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    return quiet
-
-
-BENCHMARK = (
-    "Name of the catalogue; .py file; or data: .jsonl, .csv, .tsv, .parquet, a folder, OWNER/NAME on the Hub. "
-    "NAME:key=value,key=value sets parameters (for data, which column holds what: question=COLUMN); NAME=FOLDER names "
-    "a local copy"
-)
-"""What one may measure or train on."""
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.", callback=_hush)]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def run(application: typer.Typer) -> int:
@@ -96,14 +98,11 @@ def run(application: typer.Typer) -> int:
 
 @app.command()
 def measure(
-    model: Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")],
-    benchmark: Annotated[
-        list[str],
-        typer.Option("--benchmark", "-b", help=f"{BENCHMARK}; repeatable."),
-    ],
+    model: Model,
+    benchmark: Benchmarks,
     out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on where it stopped.")],
     views: Annotated[str, typer.Option(help="Comma-separated: full,crop.")] = "full,crop",
-    limit: Annotated[int | None, typer.Option(help="Only the first N questions of each benchmark.")] = None,
+    limit: Limit = None,
     seed: Annotated[int, typer.Option(help="Seed of sampling (with --temperature).")] = 0,
     repeats: Annotated[int, typer.Option(help="Ask every question K times; shows the noise floor.")] = 1,
     region: Annotated[
@@ -120,26 +119,17 @@ def measure(
         str, typer.Option(help="How to ask: neutral, or one that `benchmarks show` lists (original, vision-opd).")
     ] = "neutral",
     batch_size: Annotated[str, typer.Option(help="N or auto.")] = "auto",
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 128,
+    max_new_tokens: MaxNewTokens = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    min_pixels: Annotated[
-        int | None, typer.Option(help="Enlarge smaller pictures to this many pixels (width x height).")
-    ] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Shrink larger pictures to this many pixels.")] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")] = None,
-    processor: Annotated[
-        list[str] | None,
-        typer.Option("--processor", help="KEY=VALUE passed to the model's processor (YAML value); repeatable."),
-    ] = None,
-    chat_template: Annotated[Path | None, typer.Option(help="A jinja file, for models without a template.")] = None,
-    attn_implementation: Annotated[
-        str | None, typer.Option(help="eager, sdpa, flash_attention_2, …; default: transformers' choice.")
-    ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")
-    ] = False,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    revision: Revision = None,
+    processor: Processor = None,
+    chat_template: ChatTemplate = None,
+    attn_implementation: Attention = None,
+    trust_remote_code: TrustRemoteCode = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -177,16 +167,13 @@ def measure(
 
 @app.command()
 def locate(
-    model: Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")],
-    benchmark: Annotated[
-        list[str],
-        typer.Option("--benchmark", "-b", help=f"{BENCHMARK}; repeatable."),
-    ],
+    model: Model,
+    benchmark: Benchmarks,
     out: Annotated[Path, typer.Option(help="The region file (.jsonl); the same command goes on where it stopped.")],
     method: Annotated[
         str, typer.Option(help="attention (where the model looks) or grounding (ask it for a box).")
     ] = "attention",
-    limit: Annotated[int | None, typer.Option(help="Only the first N questions of each benchmark.")] = None,
+    limit: Limit = None,
     margin: Annotated[
         float | None, typer.Option(help="Enlarge boxes by this factor; default: 1.5 for grounding, 1 for attention.")
     ] = None,
@@ -200,25 +187,16 @@ def locate(
         float, typer.Option(help="grounding: reject boxes over more than this fraction of the picture.")
     ] = 0.8,
     batch_size: Annotated[str, typer.Option(help="grounding: N or auto.")] = "auto",
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 128,
-    min_pixels: Annotated[
-        int | None, typer.Option(help="Enlarge smaller pictures to this many pixels (width x height).")
-    ] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Shrink larger pictures to this many pixels.")] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")] = None,
-    processor: Annotated[
-        list[str] | None,
-        typer.Option("--processor", help="KEY=VALUE passed to the model's processor (YAML value); repeatable."),
-    ] = None,
-    chat_template: Annotated[Path | None, typer.Option(help="A jinja file, for models without a template.")] = None,
-    attn_implementation: Annotated[
-        str | None, typer.Option(help="eager, sdpa, flash_attention_2, …; default: transformers' choice.")
-    ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")
-    ] = False,
+    max_new_tokens: MaxNewTokens = 128,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    revision: Revision = None,
+    processor: Processor = None,
+    chat_template: ChatTemplate = None,
+    attn_implementation: Attention = None,
+    trust_remote_code: TrustRemoteCode = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -255,7 +233,7 @@ def locate(
 
 @app.command()
 def distill(
-    model: Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")],
+    model: Model,
     data: Annotated[str, typer.Option(help=f"Training questions with evidence boxes: {BENCHMARK}.")],
     recipe: Annotated[str, typer.Option(help="Name (vision-opd, lora-1gpu, demo) or a .yaml file.")],
     out: Annotated[Path, typer.Option(help="Folder of the training, its runs and the comparison.")],
@@ -271,10 +249,8 @@ def distill(
     seed: Annotated[int | None, typer.Option(help="Seed of order and sampling; default: the recipe's.")] = None,
     lora: Annotated[bool, typer.Option("--lora", help="Train adapters; they are merged into model/.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")
-    ] = False,
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -305,9 +281,7 @@ def distill(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="BEFORE AFTER [MORE]...", help="Folders of finished runs.")],
     out: Annotated[Path, typer.Option(help="Folder for comparison.html, .md and .json.")],
-    no_images: Annotated[
-        bool, typer.Option("--no-images", help="Leave all pictures out (for sharing under other licences).")
-    ] = False,
+    no_images: NoImages = False,
     debug: Debug = False,
 ) -> None:
     """Compare runs on the questions they share: before and after a training, or different models."""
@@ -322,9 +296,7 @@ def compare(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    no_images: Annotated[
-        bool, typer.Option("--no-images", help="Leave all pictures out (for sharing under other licences).")
-    ] = False,
+    no_images: NoImages = False,
     debug: Debug = False,
 ) -> None:
     """Rebuild summary.json, report.html and report.md from the records alone."""
