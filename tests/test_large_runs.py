@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,7 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from gapbench.types import Record
 
@@ -73,3 +79,57 @@ def test_200000_records_become_a_summary_in_under_60_seconds_and_1_5_gigabytes(t
     assert float(seconds) < 60
     assert float(megabytes) < 1500
     assert torch == "False"
+
+
+CHECK = """
+import sys
+from pathlib import Path
+from gapbench.catalogue import load
+from gapbench.checking import check
+found = check(load("mme_realworld=" + sys.argv[1]))
+peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+print(found.counts["samples"], found.counts["images"], len(found.problems), peak)
+"""
+
+
+def write_mme_realworld(folder: Path, rows: int) -> int:
+    """As MME-RealWorld is published, base64 text in `bytes`, in one row group; the bytes on disk."""
+    rng = np.random.default_rng(0)
+    coded = []
+    for _ in range(400):
+        buffer = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (120, 160, 3), dtype=np.uint8)).save(buffer, "JPEG", quality=90)
+        coded.append(base64.b64encode(buffer.getvalue()).decode())
+    choices = ["(A) Red", "(B) Blue", "(C) Green", "(D) White", "(E) The image does not feature the object."]
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True)
+    names = ("index", "bytes", "question", "multi-choice options", "answer", "category", "l2-category")
+    kinds = (pa.int64(), pa.string(), pa.string(), pa.list_(pa.string()), pa.string(), pa.string(), pa.string())
+    schema = pa.schema(list(zip(names, kinds, strict=True)))
+    with pq.ParquetWriter(path, schema, use_dictionary=False, compression="none") as writer:
+        numbers = range(rows)
+        table = pa.table(
+            [
+                list(numbers), [coded[i % len(coded)] for i in numbers], [f"What is number {i}?" for i in numbers],
+                [choices] * rows, ["ABCDE"[i % 5] for i in numbers], ["Perception/Monitoring"] * rows,
+                ["Vehicle/Attribute"] * rows,
+            ],
+            schema=schema,
+        )  # fmt: skip
+        writer.write_table(table, row_group_size=rows)
+    return path.stat().st_size
+
+
+@pytest.mark.slow
+def test_24000_rows_of_a_large_parquet_are_checked_in_under_1_gigabyte(tmp_path: Path) -> None:
+    size = write_mme_realworld(tmp_path / "data", 24_000)
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK, str(tmp_path / "data")], capture_output=True, text=True, timeout=600, check=True,
+        env={**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    samples, images, problems, peak = map(float, done.stdout.split())
+    print(f"24,000 rows, {size / 1e9:.2f} GB: {time.perf_counter() - started:.0f} s, peak {peak:.0f} MiB")
+    assert (samples, images) == (24_000, 400)
+    assert problems == 1, "that 24,000 are not the card's 23,609"
+    assert peak < 1000
