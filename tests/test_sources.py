@@ -252,5 +252,5 @@ assert not picture.exists()
 
 def test_data_that_is_not_on_the_hub_says_where_to_get_it() -> None:
     card = Card("own", "Own", "github.com/me/own", "CC0", files=("labels.json",))
-    with pytest.raises(BenchmarkError, match=r"labels\.json\) from github\.com/me/own .*own=FOLDER"):
+    with pytest.raises(BenchmarkError, match=r"labels\.json\) from github\.com/me/own .*NAME=FOLDER"):
         fetch(card)
