@@ -33,8 +33,8 @@ def card_text(benchmark: Benchmark) -> str:
     lines = [benchmark.name, *(_row(key, value) for key, value in rows.items() if value)]
     lines += [_row("trap", trap) for trap in card.traps]
     for name, protocol in card.protocols.items():
-        about = " ".join(filter(None, (f"({protocol.metric})", protocol.source, protocol.note)))
-        lines += [_row("protocol", f"{name} {about}"), _block(protocol.prompt)]
+        source = f"From {protocol.source}." if protocol.source else ""
+        lines += [_row("protocol", f"{name}, by {protocol.metric}. {source} {protocol.note}"), _block(protocol.prompt)]
     lines.append(_row("prompt", "neutral, for the first question:" if _at_hand(benchmark) else "neutral:"))
     return "\n".join([*lines, _block(_example(benchmark))])
 
