@@ -75,6 +75,15 @@ def letter_of(answer: Any, options: Sequence[str], where: str) -> str:
     )
 
 
+def answered(answer: Any, options: Sequence[str]) -> bool:
+    """Whether the answer is one of the options. If not, they were cut out wrongly: leave the text as it is."""
+    try:
+        letter_of(answer, options, "")
+    except BenchmarkError:
+        return False
+    return True
+
+
 def _in_order(lines: Iterable[str]) -> tuple[str, ...]:
     """The texts of the lines that are lettered A, B, C ... from the first one on."""
     found: list[str] = []

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from _lettered import letter_of, split
+from _lettered import answered, letter_of, split
 from _parts import parts
 
 from gapbench.tables import read_rows
@@ -70,7 +70,7 @@ def samples_of(data: Path, lead: str) -> Iterator[Sample]:
         question = str(row["question"]).strip()
         once = dict.fromkeys(_FULL_WIDTH.sub(r"(\1) ", " ".join(line.split())) for line in lines)
         before, options, after = split("\n".join(once))
-        clean = options and not before and not after
+        clean = options and not before and not after and answered(row["answer"], options)
         yield Sample(
             id=str(row["index"]),
             image=row["bytes"],

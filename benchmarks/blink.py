@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +42,7 @@ CARD = Card(
     files=("*/val-*.parquet",),
     split="val",
     scoring="letter; the mean over the fourteen tasks",
-    cluster="image (the first one)",
+    cluster="image (all pictures of a question together)",
     metrics=("category_mean",),
     protocols={
         "original": Protocol(
@@ -54,6 +55,8 @@ CARD = Card(
     expected={"samples": 1901, **TASKS},
     traps=(
         "Answers of the test split are hidden: only val is read.",
+        "The column `question` is too short for many tasks: what the marks REF, A and B are, or that the pictures are "
+        "frames of a video, stands in `prompt` alone. The question is that text, up to its options.",
         "Up to four pictures a question: all are shown, in order. An engine that takes one picture cannot run this.",
         "Some pictures are marked (circles, boxes, letters): a crop or resize may remove what the question refers to.",
         "The official score is the mean over tasks, not over questions; tasks have 117 to 172 questions.",
@@ -62,6 +65,8 @@ CARD = Card(
 
 _IMAGES = ("image_1", "image_2", "image_3", "image_4")
 _NEEDS = ("idx", "question", "image_1", "choices", "answer", "prompt")
+_OPTIONS = re.compile(r"\s*Select from the following (?:choices|options)\b.*\Z", re.DOTALL)
+"""Where the options begin in `prompt`; both wordings occur, after a space or a line break."""
 
 
 def samples(data: Path) -> Iterator[Sample]:
@@ -78,7 +83,7 @@ def samples(data: Path) -> Iterator[Sample]:
                 id=str(row["idx"]),
                 image=images[0],
                 more_images=tuple(images[1:]),
-                question=str(row["question"]).strip(),
+                question=_OPTIONS.sub("", published) or str(row["question"]).strip(),
                 options=options,
                 answers=(letter_of(row["answer"], options, where),),
                 answer_type="letter",

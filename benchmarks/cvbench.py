@@ -17,6 +17,7 @@ CARD = Card(
     licence="Apache-2.0",
     role="hold-out",
     hub="nyu-visionx/CV-Bench",
+    revision="bc284db50d036958861cb60cdd7b77612052ce0d",
     files=("test_2d.parquet", "test_3d.parquet"),
     split="test (configurations 2D and 3D)",
     scoring="letter; half 2D and half 3D",
@@ -36,7 +37,7 @@ CARD = Card(
             note="The mean of 2D and 3D. Theirs is graded by rules and then by an LLM judge, ours by rules.",
         ),
     },
-    expected={"samples": 2638},
+    expected={"samples": 2638, "3D/Omni3D": 1200},
     reference={"Qwen3.5-4B": "87.21, the mean of 2D and 3D (Vision-OPD paper)"},
     traps=(
         "Three ways to average are in use: over all questions (lmms-eval), 2D with 3D (Vision-OPD), and sources first "
@@ -44,7 +45,6 @@ CARD = Card(
         "`idx` may start anew in each file: ids carry 2D or 3D.",
         "Boxes in further columns are those of objects that the picture has marked: no evidence, and not read.",
         "Older commits have one test.parquet instead of the two files.",
-        "Not pinned: the whole commit is not known here. It was bc284db when it was looked at.",
     ),
 )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Iterator
 from pathlib import Path
 
-from _lettered import letter_of, split, texts
+from _lettered import answered, letter_of, split, texts
 
 from gapbench.errors import BenchmarkError
 from gapbench.tables import read_rows
@@ -56,16 +58,22 @@ CARD = Card(
     traps=(
         "`image` holds raw bytes and is no HF image, whatever the README says.",
         "Options stand inside `question`, mostly as 'Options: A: ..., B: ...'; another form is left whole.",
+        "Questions with two or three options are filled up to four with options that read nan (176 are reported): the "
+        "neutral prompt leaves these out, the protocol vision-opd asks them as published. In two questions the right "
+        "option is called nan; it was 'None' before a program took it for nothing (VLMEvalKit issue 1559).",
+        "Questions from MathVista begin with a hint on the form of the answer, which the neutral prompt leaves out.",
     ),
 )
 
 _NEEDS = ("index", "question", "image", "answer", "category")
+_HINT = re.compile(r"\AHint: Please answer the question and provide the correct option letter[^\n]*\nQuestion: *")
+_OPTION = re.compile(r"(?:\A|,|\n)\s*([A-H]):")
 
 
 def samples(data: Path) -> Iterator[Sample]:
     for row in read_rows(data / "mmstar.parquet", lazy=("image",), needs=_NEEDS):
         published = str(row["question"]).strip()
-        question, options = _parted(published)
+        question, options = _parted(published, str(row["answer"]).strip())
         yield Sample(
             id=str(row["index"]),
             image=row["image"],
@@ -78,13 +86,27 @@ def samples(data: Path) -> Iterator[Sample]:
         )
 
 
-def _parted(published: str) -> tuple[str, tuple[str, ...]]:
+def _parted(published: str, answer: str) -> tuple[str, tuple[str, ...]]:
     """The question and its options, or the whole text and none where they are not clearly told apart."""
     question, options, after = split(published)
     if options and not after:
-        return question.removesuffix("Choices:").strip(), options
-    question, _, inline = published.rpartition("\nOptions:")
+        question = _HINT.sub("", question.removesuffix("Choices:"))
+    else:
+        question, _, inline = published.rpartition("\nOptions:")
+        options = _inline(inline)
+    while options and options[-1].casefold() == "nan" and answer != string.ascii_uppercase[len(options) - 1]:
+        options = options[:-1]
+    clear = question.strip() and len(options) > 1 and answered(answer, options)
+    return (question.strip(), options) if clear else (published, ())
+
+
+def _inline(text: str) -> tuple[str, ...]:
+    """The options of `A: red, B: blue, green, C: grey`; none if that is not what it is."""
+    before, *pieces = _OPTION.split(text.strip())
+    found = tuple(piece.strip() for piece in pieces[1::2])
+    if not before and all(found) and "".join(pieces[::2]) == string.ascii_uppercase[: len(found)]:
+        return found
     try:
-        return (question.strip(), texts(inline, "")) if question else (published, ())
+        return texts(text, "")
     except BenchmarkError:
-        return published, ()
+        return ()

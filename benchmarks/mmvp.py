@@ -22,6 +22,7 @@ CARD = Card(
     licence="MIT, by the repository tsb0601/MMVP; the data set page was not seen",
     role="hold-out",
     hub="MMVP/MMVP",
+    revision="37eafecab8a3940c50c2ade5b36de69dbc99a8cf",
     files=("Questions.csv", "MMVP Images/*.jpg"),
     split="all",
     scoring="letter; the share of pairs of which both are right (official), and accuracy over single questions",
@@ -49,7 +50,6 @@ CARD = Card(
         "0. The default keeps the official labels.",
         "load_dataset sees only the pictures and sorts them 1, 10, 100: take the files by their numbers.",
         "The number's column is called Index, in some copies lndex with a small L: both are read.",
-        "Not pinned: no commit of this data set is known here.",
     ),
 )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from _lettered import letter_of, split
+from _lettered import answered, letter_of, split
 from _parts import parts
 
 from gapbench.tables import read_rows
@@ -50,7 +50,7 @@ def samples(data: Path) -> Iterator[Sample]:
         plain = _INSTRUCTION.sub("", published)
         kind = _kind(answer)
         question, options, after = split(plain)
-        if after or kind != "letter":
+        if after or kind != "letter" or not answered(answer, options):
             question, options = plain, ()
         yield Sample(
             id=str(number),

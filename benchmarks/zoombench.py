@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from _lettered import letter_of, split
+from _lettered import answered, letter_of, split
 from _reading import boxes_of
 
 from gapbench.errors import BenchmarkError
@@ -57,16 +57,24 @@ CARD = Card(
     traps=(
         "A published crop need not be the picture inside the box: about 58 % are reported to be enlarged twofold. "
         "The headline takes the crop as published; --region union cuts the box itself, which is another condition.",
-        "Sources disagree on whether the release has the columns bbox and question_type. Without boxes only `native` "
-        "can be measured; without question_type, a letter that answers lettered options makes a question mcq.",
+        "Programs that read the pinned release find the columns bbox and question_type, other copies lack them. "
+        "Without boxes only `native` can be measured; without question_type, a letter that answers lettered options "
+        "makes a question mcq.",
         "Columns are called query and response, in an older release prompt and answer.",
         "Options stand inside the query. Where they are lettered lines at its end they become options, so that the "
         "neutral prompt is that of other benchmarks; any other query is asked as it stands.",
+        "492 of the 621 lettered queries are reported to carry 'Answer with the option's letter from the given "
+        "choices.', the others without: the neutral prompt asks all alike, the protocols ask as published.",
         "The mirror mm-eval/ZoomBench holds re-encoded pictures: scores do not compare.",
         "Some pictures have transparency, and names do not tell the format.",
         "Published scores count what a judge accepts; rules are stricter on the 224 open questions. One question is "
         "0.12 points.",
     ),
+)
+
+
+_INSTRUCTION = re.compile(
+    r"\s*Answer with the option'?s? letter from the given choices( directly)?\.?\s*\Z", re.IGNORECASE
 )
 
 
@@ -78,17 +86,18 @@ def samples(data: Path) -> Iterator[Sample]:
         where = f"{path.name} row {number} ({name})"
         query = _first(row, ("query", "prompt"), where).replace("<image>", "").strip()
         response = _first(row, ("response", "answer"), where).strip()
-        question, options, after = split(query)
-        kind = row.get("question_type") or _kind(response, options)
+        question, options, after = split(_INSTRUCTION.sub("", query))
+        kind = str(row.get("question_type") or _kind(response, options)).casefold()
         if kind not in ("mcq", "blank"):
             raise BenchmarkError(f"{where}: its question_type is {kind!r}; expected mcq or blank.")
-        lettered = kind == "mcq" and bool(question and options and not after)
+        lettered = kind == "mcq" and bool(question and options and not after) and answered(response, options)
+        options = options if lettered else ()
         yield Sample(
             id=name,
             image=row["image"],
             question=question if lettered else query,
             answers=(letter_of(response, options, where) if kind == "mcq" else response,),
-            options=options if lettered else (),
+            options=options,
             answer_type="letter" if kind == "mcq" else _open(response),
             boxes=boxes_of(row.get("bbox"), where),
             category=kind,

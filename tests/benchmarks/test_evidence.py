@@ -152,7 +152,7 @@ def test_zoombench_without_boxes_has_its_crops_all_the_same(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("typed", [True, False])
 def test_zoombench_letters_and_open_answers(tmp_path: Path, typed: bool) -> None:
-    lamps, birds, sign, hat, bag, bell = zoom(tmp_path, typed=typed)
+    lamps, birds, sign, hat, bag, bell, window, tile = zoom(tmp_path, typed=typed)
     assert (lamps.question, lamps.options, lamps.answers, lamps.answer_type) == (
         "How many lamps hang above the door?", ("2", "3", "4", "5"), ("B",), "letter",
     )  # fmt: skip
@@ -165,6 +165,10 @@ def test_zoombench_letters_and_open_answers(tmp_path: Path, typed: bool) -> None
     assert hat.question == hat.published
     assert hat.category == ("mcq" if typed else "blank")
     assert (bell.options, bell.question, bell.answers) == ((), bell.published, ("B",)), "words follow the options"
+    assert (window.question, window.options) == ("What covers the window?", ("bars", "mesh"))
+    assert window.published.endswith("from the given choices."), "which the neutral prompt says in its own words"
+    assert (tile.options, tile.question) == ((), tile.published), "an option of two lines ends the list early"
+    assert tile.answers == ("C",)
 
 
 def test_zoombench_reads_the_older_column_names(tmp_path: Path) -> None:

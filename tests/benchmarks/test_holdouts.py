@@ -29,27 +29,32 @@ def asked(name: str, sample: Sample, protocol: str) -> str:
 
 def test_mmstar_takes_options_out_of_the_question_where_they_are_clear(tmp_path: Path) -> None:
     mmstar.write(tmp_path)
-    inline, listed, none, two = read("mmstar", tmp_path)
+    inline, listed, none, two, padded, nothing, close = read("mmstar", tmp_path)
     assert inline.question == "Which option describe the object relationship in the image correctly?"
     assert inline.options[0] == "The suitcase is on the book."
     assert len(inline.options) == 4
-    assert listed.question.endswith("Question: How long is BC?")
+    assert listed.question == "How long is BC?", "the hint on the answer's form is the prompt's business"
     assert listed.options == ("3", "4", "5", "6")
     assert none.options == ()
     assert none.question.startswith("Which of A, B, C and D")
     assert score("D", none.answers, "letter", none.options, none.question).outcome == "right"
     assert two.options == ("Yes", "No")
+    assert padded.options == ("Yes, in size", "No"), "nan fills up what has no third and fourth option"
+    assert (nothing.options[0], nothing.answers) == ("nan", ("A",)), "but the right answer stays, whatever it is called"
+    assert close.options == ("1", "2", "3", "4")
     assert decode(inline.image)[0].size == (96, 64)
 
 
 @given(st.text(alphabet="ABC:. ,()\nOptions"), st.lists(st.text(alphabet="ab c", min_size=1), min_size=2, max_size=5))
 def test_mmstar_never_loses_text_of_a_question(text: str, options: list[str]) -> None:
     parted = load("mmstar").make.__globals__["_parted"]
-    question, found = parted(text)
+    question, found = parted(text, "A")
     assert found or question.strip() == text.strip()
     texts = [f"x{option.strip()}" for option in options]
     inline = ", ".join(f"{letter}: {option}" for letter, option in zip("ABCDE", texts, strict=False))
-    assert parted(f"Which?\nOptions: {inline}") == ("Which?", tuple(texts))
+    assert parted(f"Which?\nOptions: {inline}", "B") == ("Which?", tuple(texts))
+    whole = f"Which?\nOptions: {inline}"
+    assert parted(whole, "F") == (whole, ()), "an answer beyond the options means that they were not understood"
 
 
 def test_mmstar_asks_raw_questions_for_vision_opd_and_lettered_lines_originally(tmp_path: Path) -> None:
@@ -168,6 +173,9 @@ def test_blink_shows_all_pictures_of_a_question_in_order_and_skips_hidden_answer
     assert len(set(hashes)) == 3
     assert (art.options, art.answers) == (("the second image", "the third image"), ("B",))
     assert asked("blink", art, "original").endswith("(A) the second image\n(B) the third image")
+    view = next(s for s in samples if s.category == "Multi-view_Reasoning")
+    assert view.question == "The images are frames from a video. Which one is it, in task Multi-view_Reasoning?"
+    assert view.published.startswith(view.question + " Select from the following options.\n(A) one\n")
 
 
 def test_blink_says_which_task_is_missing_and_that_answers_are_hidden(tmp_path: Path) -> None:

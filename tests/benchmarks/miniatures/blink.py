@@ -34,6 +34,8 @@ def row(task: str, split: str, number: int) -> dict[str, Any]:
     choices = ["the second image", "the third image"] if task == "Art_Style" else ["one", "two", "three", "four"]
     question = f"Which one is it, in task {task}?"
     lettered = "\n".join(f"({letter}) {text}" for letter, text in zip("ABCD", choices, strict=False))
+    plain = f"{question}\nSelect from the following choices."
+    framed = f"The images are frames from a video. {question} Select from the following options."
     return {
         "idx": f"{split}_{task}_{number + 1}",
         "question": question,
@@ -41,7 +43,7 @@ def row(task: str, split: str, number: int) -> dict[str, Any]:
         **{f"image_{i + 1}": image for i, image in enumerate(shown)},
         "choices": choices,
         "answer": "(B)" if split == "val" else "hidden",
-        "prompt": f"{question}\nSelect from the following choices.\n{lettered}\n",
+        "prompt": f"{framed if task == 'Multi-view_Reasoning' else plain}\n{lettered}\n",
         "explanation": "",
     }
 

@@ -1,4 +1,4 @@
-"""mmstar.parquet: raw bytes, and options inside the question in two forms and in none."""
+"""mmstar.parquet: raw bytes, options inside the question in two forms and in none, and nan where there is no option."""
 
 from pathlib import Path
 
@@ -20,6 +20,9 @@ QUESTIONS = (
     ),
     ("Which of A, B, C and D in the picture is the plug?", "science & technology", "biology & chemistry & physics"),
     ("Is it day?\nOptions: A: Yes, B: No", "logical reasoning", "common reasoning"),
+    ("Are they alike?\nOptions: A: Yes, in size, B: No, C: nan, D: nan", "instance reasoning", "attribute"),
+    ("How many dogs are there?\nOptions: A: nan, B: Two, C: One, D: Three", "fine-grained perception", "counting"),
+    ("How many cats?\nOptions: A:1, B:2, C: 3, D:4", "fine-grained perception", "counting"),
 )
 
 
@@ -29,7 +32,7 @@ def write(folder: Path) -> None:
             "index": number,
             "question": question,
             "image": encoded(picture(number)),
-            "answer": "ABDA"[number],
+            "answer": "ABDABAC"[number],
             "category": category,
             "l2_category": finer,
             "meta_info": {"source": "MMBench", "split": "val", "image_path": f"images/{number}.jpg"},

@@ -18,6 +18,8 @@ BOXES = (
     [150, 20, 190, 40],
     [90, 90, 120, 110],
     [5, 5, 25, 20],
+    [60, 100, 80, 130],
+    [210, 20, 240, 60],
 )
 
 
@@ -32,6 +34,12 @@ def write(
         ("Which colour has the hat? A. red B. blue\nThink before you answer.", "A", "mcq"),
         ("What is the text on the bag?", "Grand Hôtel", "blank"),
         ("Is the bell open?\nA. yes\nB. no\nLook closely.", "B", "mcq"),
+        (
+            "What covers the window?\n\nA. bars\nB. mesh\n\nAnswer with the option's letter from the given choices.",
+            "B",
+            "mcq",
+        ),
+        ("Which tile is it?\nA. the one below\nB. the one\nabove\nC. neither", "C", "mcq"),
     )
     rows = []
     for number, ((query, response, kind), box) in enumerate(zip(asked, BOXES, strict=True)):
