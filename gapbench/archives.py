@@ -33,11 +33,10 @@ from typing import IO, Any
 
 from gapbench.errors import BenchmarkError, SampleError
 from gapbench.files import cache
-from gapbench.progress import megabytes
+from gapbench.progress import MEGABYTE, megabytes
 
 Count = Callable[[int], None]
 
-MEGABYTE = 1_000_000
 COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
     b"BZh": bz2.BZ2File,
@@ -62,8 +61,9 @@ def unpacked(data: Path, pattern: str, example: str) -> Path:
     parts = sorted((p for p in data.glob(pattern) if p.is_file()), key=_in_order)
     if not parts:
         raise BenchmarkError(f"{data}: it has neither {example} nor an archive {pattern}. Is the local copy complete?")
-    root = _room(data, parts)
-    folder = unpack(parts, root / PurePosixPath(pattern).parent)
+    inner = PurePosixPath(pattern).parent
+    root = _room(data, parts, inner)
+    folder = unpack(parts, root / inner)
     for base in (root, folder):
         if inside(base, example).is_file():
             return base
@@ -83,6 +83,8 @@ def unpack(parts: Path | Sequence[Path], into: Path) -> Path:
     """
     from filelock import FileLock
 
+    if into.exists():  # perhaps by somebody who may write there
+        return into
     paths = [parts] if isinstance(parts, Path) else list(parts)
     into.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(into.with_name(f".{into.name}.lock")):
@@ -230,16 +232,17 @@ class _Tail:
         return data
 
 
-def _room(data: Path, parts: Sequence[Path]) -> Path:
-    """Where an archive's content goes; archives of other names or sizes go elsewhere."""
+def _room(data: Path, parts: Sequence[Path], inner: PurePosixPath) -> Path:
+    """Where an archive's content goes, in a folder `inner`; archives of other names or sizes go elsewhere."""
     listing = "\n".join(f"{p.name} {p.stat().st_size}" for p in parts)
     stem = re.match(r"[^.]*", parts[0].name)
     name = f"{stem[0] if stem else ''}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
     own = data / ".unpacked"
+    room = own / name
     try:
         own.mkdir(exist_ok=True)
-        if (own / name).exists() or os.access(own, os.W_OK):
-            return own / name
+        if (room / inner).exists() or os.access(room if room.exists() else own, os.W_OK):
+            return room
     except OSError:  # a read-only disk
         pass
     return cache() / "unpacked" / hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12] / name

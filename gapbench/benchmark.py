@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gapbench import sources
-from gapbench.errors import BenchmarkError, GapbenchError
+from gapbench.errors import BenchmarkError, GapbenchError, SettingError
 from gapbench.images import is_base64
 from gapbench.types import Card, Sample
 
@@ -53,18 +53,21 @@ class Benchmark:
     def samples(self, limit: int | None = None) -> list[Sample]:
         """The first `limit` samples, or all.
 
-        Raises BenchmarkError when there is none, when an id comes twice, when a sample's fields are not what
-        `gapbench.types.Sample` says, or when the benchmark's own code fails.
+        Raises SettingError for a limit below 1, and BenchmarkError when there is none, when an id comes twice, when a
+        sample's fields are not what `gapbench.types.Sample` says, or when the benchmark's own code fails.
         """
+        if limit is not None and limit < 1:
+            raise SettingError(f"--limit {limit}: expected at least 1.")
         try:
             given = {"data": self.data or sources.fetch(self.card)} if self.takes_data else {}
             made = list(itertools.islice(self.make(**given, **self.parameters), limit))
         except GapbenchError:
             raise
         except Exception as error:
-            raise BenchmarkError(
-                f"{self.name}: its samples() failed with {type(error).__name__}: {error}. --debug shows where."
-            ) from error
+            failed = f"its samples() failed with {type(error).__name__}: {error}. --debug shows where."
+            if isinstance(error, OSError) and error.filename:
+                failed = f"{error.strerror}: {error.filename}. Check the path, its permissions and the disk's space."
+            raise BenchmarkError(f"{self.name}: {failed}") from error
         if not made:
             raise BenchmarkError(f"{self.name}: it has no samples. Expected at least one question; check its source.")
         seen: set[str] = set()
@@ -85,8 +88,9 @@ def fingerprint(samples: Iterable[Sample]) -> str:
     content of every picture that was shown is hashed in its record. The same on every machine and in every process.
     """
     digest = hashlib.sha256()
+    others = {f.name for f in fields(Sample)} - {"image", "crop_image", "more_images"}
     for sample in samples:
-        values = {f.name: _identity(getattr(sample, f.name)) for f in fields(sample)}
+        values = {name: _identity(getattr(sample, name)) for name in others}
         values |= {"image": _picture_identity(sample.image), "crop_image": _picture_identity(sample.crop_image)}
         values["more_images"] = [_picture_identity(source) for source in sample.more_images]
         digest.update(json.dumps(values, sort_keys=True, ensure_ascii=True).encode())

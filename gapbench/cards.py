@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from textwrap import fill
 
+from gapbench import sources
 from gapbench.benchmark import Benchmark
 from gapbench.errors import GapbenchError
 from gapbench.prompts import TEMPLATE, prompt
@@ -40,7 +41,9 @@ def card_text(benchmark: Benchmark) -> str:
 
 
 def _at_hand(benchmark: Benchmark) -> bool:
-    return benchmark.data is not None or not benchmark.takes_data
+    if benchmark.data is not None or not benchmark.card.hub:
+        return True
+    return benchmark.takes_data and sources.cached(benchmark.card) is not None
 
 
 def _example(benchmark: Benchmark) -> str:

@@ -10,6 +10,7 @@ Whatever is wrong with one sample becomes text in its record; nothing here ends 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,24 @@ class Case:
     def image(self) -> Image | None:
         """The first picture, in which the evidence lies."""
         return self.pictures[0] if self.pictures else None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The first picture's (width, height)."""
+        return self.pictures[0].size if self.pictures else None
+
+    @property
+    def evidence_area(self) -> float | None:
+        """The share of the first picture that evidence boxes cover, 0..1; None without any."""
+        return self._share(self.boxes)
+
+    @property
+    def region_area(self) -> float | None:
+        """The same of the region."""
+        return self._share(self.region.boxes) if self.region else None
+
+    def _share(self, parts: Sequence[Box]) -> float | None:
+        return boxes.union_area(parts) / (self.size[0] * self.size[1]) if self.size and parts else None
 
     @property
     def image_hash(self) -> str:
@@ -131,9 +150,6 @@ def judge(benchmark: str, case: Case, view: str, repeat: int, answer: Answer) ->
     else:
         verdict = score(answer.text, sample.answers, sample.answer_type, sample.options, sample.question)
     cut_off = "stopped at the limit of new tokens" if answer.truncated else ""
-    size = case.image.size if case.image else None
-    area = size[0] * size[1] if size else 0
-    region = case.region.boxes if case.region else ()
     return Record(
         benchmark=benchmark,
         sample=sample.id,
@@ -152,13 +168,13 @@ def judge(benchmark: str, case: Case, view: str, repeat: int, answer: Answer) ->
         category=sample.category,
         cluster=sample.cluster,
         image_hash=case.image_hash,
-        image_size=size,
+        image_size=case.size,
         boxes=case.boxes,
         evidence=sample.evidence if case.boxes or sample.crop_image is not None else "",
-        evidence_area=boxes.union_area(case.boxes) / area if case.boxes else None,
+        evidence_area=case.evidence_area,
         region_policy=case.policy,
         region=case.region.box if case.region else None,
-        region_area=boxes.union_area(region) / area if region else None,
+        region_area=case.region_area,
         pictures=answer.pictures,
         sent_size=answer.sent_size,
         sent_pixels=answer.sent_pixels,

@@ -21,7 +21,8 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,19 @@ def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> 
         raise BenchmarkError(f"{benchmark.name}: it reads no data, so {str(place)!r} cannot be its local copy.")
     wishes = dict((defaults or {}).get(benchmark.name, {}))
     return replace(benchmark, parameters=_checked(benchmark, {**wishes, **given}), data=place)
+
+
+def load_all(specs: Sequence[str], defaults: Mapping[str, Mapping[str, Any]] | None = None) -> list[Benchmark]:
+    """`load` for each. Raises SettingError where none is named, or one twice: their records could not be told apart."""
+    if not specs:
+        raise SettingError(
+            f"-b: no benchmark was named. Known are {', '.join(names())}, or a file or folder of your own."
+        )
+    found = [load(spec, defaults) for spec in specs]
+    twice = [name for name, count in Counter(b.name for b in found).items() if count > 1]
+    if twice:
+        raise SettingError(f"-b: the benchmark {twice[0]!r} is asked for twice. Give the second an --out of its own.")
+    return found
 
 
 def _local_copy(target: str) -> tuple[str, Path | None]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.benchmark import Benchmark
-from gapbench.boxes import TOLERANCE, union_area
+from gapbench.boxes import TOLERANCE
 from gapbench.cases import Case, prepare
 from gapbench.contact_sheet import Tile, chosen_ids, tile, write_sheet
 from gapbench.errors import BenchmarkError
@@ -145,11 +145,9 @@ def _look(group: list[Sample], policy: str, known: frozenset[str], drawn: frozen
         first, case = case is None, prepare(sample, policy, case)
         # What is said of a picture counts once, however many questions are asked about it.
         repairs = case.repairs if first else tuple(r for r in case.repairs if r not in case.notes)
-        area = None
-        if case.image is not None and case.boxes:
-            area = union_area(case.boxes) / (case.image.width * case.image.height)
         shown = tile(case) if sample.id in drawn else None
-        found.append((sample.id, _Seen(case.image_hash, repairs, tuple(_box_faults(case, known)), area, shown)))
+        faults = tuple(_box_faults(case, known))
+        found.append((sample.id, _Seen(case.image_hash, repairs, faults, case.evidence_area, shown)))
     return found
 
 
@@ -159,9 +157,9 @@ def _box_faults(case: Case, known: frozenset[str]) -> Iterator[str]:
         yield case.error
         return
     if "outside" in case.repairs and case.boxes and "repair: outside" not in known:
-        assert case.image is not None
+        assert case.size is not None
         yield (
-            f"a box leaves the picture of {case.image.width} x {case.image.height} px by more than {TOLERANCE:g} px. "
+            f"a box leaves the picture of {case.size[0]} x {case.size[1]} px by more than {TOLERANCE:g} px. "
             f"Is the box format ({sample.box_format}) right?"
         )
     if case.boxes and all(x1 - x0 < 1 and y1 - y0 < 1 for x0, y0, x1, y1 in case.boxes):

@@ -68,9 +68,9 @@ def run(application: typer.Typer) -> int:
     except OSError as error:
         if debug:
             raise
+        place = f": {error.filename}" if error.filename else ""
         print(
-            f"gapbench: {error.strerror or error}: {error.filename or ''}. Check the path, its permissions and the "
-            "disk's free space.",
+            f"gapbench: {error.strerror or error}{place}. Check the path, its permissions and the disk's free space.",
             file=sys.stderr,
         )
         return 2

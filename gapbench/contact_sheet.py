@@ -16,11 +16,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gapbench.benchmark import Benchmark
-from gapbench.boxes import union_area
 from gapbench.cases import Case, show
+from gapbench.errors import GapbenchError
 from gapbench.prompts import prompt
 from gapbench.types import Sample
 
@@ -59,20 +59,16 @@ def _rank(sample_id: str) -> bytes:
 
 def tile(case: Case) -> Tile:
     """What the sheet keeps of a prepared sample."""
-    crops: list[Image] = []
-    if case.region is not None:
-        crops = list(show(case, "crop")[0])
-    size = case.image.size if case.image is not None else None
-    box = case.region.box if case.region is not None else None
+    crops = show(case, "crop")[0]
     return Tile(
         sample=case.sample,
-        size=size,
+        size=case.size,
         full=_data_uri(case.image) if case.image is not None else "",
         crops=tuple(_data_uri(crop) for crop in crops),
         crop_sizes=tuple(crop.size for crop in crops),
         boxes=case.boxes,
-        region=box,
-        evidence=union_area(case.boxes) / (size[0] * size[1]) if size and case.boxes else None,
+        region=case.region.box if case.region is not None else None,
+        evidence=case.evidence_area,
         remarks=tuple(filter(None, (*case.repairs, case.error, case.region_error if case.sample.boxes else ""))),
     )
 
@@ -106,9 +102,7 @@ def write_sheet(path: Path, benchmark: Benchmark, policy: str, tiles: Sequence[T
     )
 
 
-def _asked(sample: Sample, benchmark: Benchmark) -> Any:
-    from gapbench.errors import GapbenchError
-
+def _asked(sample: Sample, benchmark: Benchmark) -> str:
     try:
         return prompt(sample, benchmark.card.prompt)
     except GapbenchError as error:

@@ -1,4 +1,4 @@
-"""Writing files that are never half there, and where gapbench keeps its own."""
+"""Files: writing them never half, reading JSON line by line, and where gapbench keeps its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+
+from gapbench.errors import BenchmarkError
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -19,6 +21,19 @@ def write_text(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
+
+
+def json_object(line: bytes) -> dict[str, Any]:
+    """The object on one line of a JSONL file. Raises BenchmarkError; which line it is, the caller knows."""
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(f"not UTF-8 ({error.reason} at byte {error.start}). Save the file as UTF-8.") from error
+    except (ValueError, RecursionError) as error:
+        raise BenchmarkError(f"not JSON ({error}). Expected one object a line.") from error
+    if not isinstance(row, dict):
+        raise BenchmarkError(f"found {type(row).__name__}; expected a JSON object.")
+    return row
 
 
 def cache() -> Path:

@@ -79,14 +79,8 @@ def measure(
     from gapbench.pixels import Pixels
 
     specs = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
-    _check_settings(specs, views, limit, repeats, region)
-    wishes = models.benchmark_defaults(model)
-    chosen = [catalogue.load(spec, wishes) for spec in specs]
-    duplicate = [n for n, count in Counter(b.name for b in chosen).items() if count > 1]
-    if duplicate:
-        raise SettingError(
-            f"-b: the benchmark {duplicate[0]!r} is asked for twice. Measure the second into another run."
-        )
+    _check_settings(views, limit, repeats, region)
+    chosen = catalogue.load_all(specs, models.benchmark_defaults(model))
     templates = {b.name: template_of(b.card, protocol) for b in chosen}
     asked = {b.name: b.samples(limit) for b in chosen}
     located = read_regions(Path(regions)) if regions else None
@@ -110,7 +104,7 @@ def measure(
         seed=seed,
         processor_kwargs=processor_kwargs,
     )
-    plan = make_plan(engine, chosen, asked, views, region, limit, repeats, seed, protocol, located)
+    plan = make_plan(engine, chosen, asked, views, region, limit, repeats, seed, protocol, located, shown)
     plan = continue_or_start(
         folder,
         plan,
@@ -121,11 +115,7 @@ def measure(
     return write_results(folder)
 
 
-def _check_settings(specs: list[str], chosen: Sequence[str], limit: int | None, repeats: int, region: str) -> None:
-    if not specs:
-        raise SettingError(
-            f"-b: no benchmark was named. Known are {', '.join(catalogue.names())}, or a file or folder of your own."
-        )
+def _check_settings(chosen: Sequence[str], limit: int | None, repeats: int, region: str) -> None:
     unknown = [v for v in chosen if v not in views.VIEWS]
     if unknown or not chosen or len(set(chosen)) < len(chosen):
         raise SettingError(
@@ -166,10 +156,12 @@ def _views_of(
         shown[benchmark.name] = list(wanted)
         needing = sorted(views.NEEDS_REGION.intersection(wanted))
         if needing and not any(s.crop_image is not None if native else bool(s.boxes) for s in samples):
-            remedy = "Measure --views full, give boxes (`bbox`, `bboxes`), or let a model find regions "
-            remedy += "(`gapbench locate`) and pass them with --regions."
-            if any(s.boxes for s in samples):  # a region file's, for a benchmark that else ships its crops
-                remedy = "Pass --region padded, which cuts out the boxes that it has."
+            remedy = (  # with boxes, they are a region file's, for a benchmark that else ships its crops
+                "Pass --region padded, which cuts out the boxes that it has."
+                if any(s.boxes for s in samples)
+                else "Measure --views full, give boxes (`bbox`, `bboxes`), or let a model find regions "
+                "(`gapbench locate`) and pass them with --regions."
+            )
             lacking[benchmark.name] = (
                 f"{benchmark.name}: none of its {len(samples)} samples has "
                 f"{'a crop of its own' if native else 'an evidence box'}, so view {needing[0]!r} with region policy "

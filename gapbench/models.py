@@ -111,8 +111,10 @@ def load(
     repair()
     import torch
     import transformers
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
-    transformers.utils.logging.disable_progress_bar()
+    hidden = are_progress_bars_disabled()
+    transformers.utils.logging.disable_progress_bar()  # hides the Hub's, too, which later fetches are to show
     where = _device(device)
     kind: Any = dtype if dtype != "auto" else ("float32" if where == "cpu" else "auto")
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -126,6 +128,9 @@ def load(
         model = auto.from_pretrained(source, dtype=kind, use_safetensors=True, **placing, **options)
     except Exception as error:
         raise ModelError(_load_error(name, error)) from error
+    finally:
+        if not hidden:
+            enable_progress_bars()
     if not hasattr(processor, "tokenizer") or getattr(processor, "image_processor", None) is None:
         raise ModelError(
             f"Model {name}: its processor ({type(processor).__name__}) reads no pictures. Name a multimodal model."

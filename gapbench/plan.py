@@ -43,8 +43,12 @@ def make_plan(
     seed: int,
     protocol: str = NEUTRAL,
     located: Regions | None = None,
+    shown: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """What `run.json` keeps: all that decides what an answer means."""
+    """What `run.json` keeps: all that decides what an answer means.
+
+    `wanted` are the views of the run, `shown` those of a benchmark that has fewer.
+    """
     return {
         "schema_version": RUN_SCHEMA,
         **engine.info,
@@ -57,6 +61,7 @@ def make_plan(
                 "region": region or b.card.region,
                 "prompt": prompt(asked[b.name][0], template_of(b.card, protocol)),
                 **({"local_copy": True} if b.data else {}),
+                **({"views": fewer} if (fewer := list((shown or {}).get(b.name, wanted))) != list(wanted) else {}),
                 "card": _json_ready(asdict(b.card)),
             }
             for b in chosen
@@ -74,8 +79,7 @@ def continue_or_start(
 ) -> dict[str, Any]:
     """Write `run.json` and return it; if there is one already, refuse to mix runs that differ, naming the setting."""
     path = folder / "run.json"
-    session = {"command": command, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-               "versions": versions(), "hardware": hardware()}  # fmt: skip
+    now = session(command)
     old: dict[str, Any] = {}
     if path.exists():
         try:
@@ -85,9 +89,9 @@ def continue_or_start(
         _refuse_difference(folder, old, plan, asked)
     elif (folder / records.FILE).exists() and (folder / records.FILE).stat().st_size:
         raise RunError(f"{folder}: records.jsonl without run.json, so what was asked is unknown. Choose another --out.")
-    sessions = [*old.get("sessions", []), session]
+    sessions = [*old.get("sessions", []), now]
     whole = {**plan, **{k: old[k] for k in ("repairs",) if k in old}, "command": sessions[0]["command"],
-             "versions": session["versions"], "hardware": session["hardware"], "sessions": sessions}  # fmt: skip
+             "versions": now["versions"], "hardware": now["hardware"], "sessions": sessions}  # fmt: skip
     write_json(path, whole)
     return whole
 
@@ -132,6 +136,16 @@ def _changed_question(folder: Path, asked: Sequence[Sample]) -> str:
         if row["sample"] in now and now[row["sample"]] != (row["question"], row["options"], row["answers"]):
             return f"sample {row['sample']!r} changed"
     return "a question, answer, box or picture changed"
+
+
+def session(command: str) -> dict[str, Any]:
+    """Who asks and when: what may differ from call to call of one run."""
+    return {"command": command, "started": utc_now(), "versions": versions(), "hardware": hardware()}
+
+
+def utc_now() -> str:
+    """The time to the second, in ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def versions() -> dict[str, str]:

@@ -45,7 +45,7 @@ class Writer:
         except OSError as error:
             raise _write_error(self.path, error) from error
         try:
-            _lock(self._file, folder)
+            _lock(self._file, self.path)
             repair(folder, file)  # under the lock: what looks torn may be a line that another process is writing
         except BaseException:
             self._file.close()
@@ -77,7 +77,7 @@ def _write_error(path: Path, error: OSError) -> RunError:
     return RunError(f"{path}: cannot be written ({error.strerror}). Check the folder and its permissions.")
 
 
-def _lock(file: IO[bytes], folder: Path) -> None:
+def _lock(file: IO[bytes], path: Path) -> None:
     try:
         import fcntl
     except ImportError:  # Windows has no advisory locks of this kind
@@ -86,7 +86,7 @@ def _lock(file: IO[bytes], folder: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise RunError(
-            f"{folder}: another process is writing this run. Wait for it, or choose another --out."
+            f"{path}: another process is writing this file. Wait for it, or choose another --out."
         ) from error
     except OSError:  # a file system without locks (some network mounts): go on without
         return

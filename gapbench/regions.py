@@ -17,7 +17,6 @@ Limits: without `benchmark` in its lines, a file for another benchmark is notice
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 from gapbench.benchmark import is_text
 from gapbench.boxes import four_numbers
 from gapbench.errors import BenchmarkError, SampleError
+from gapbench.files import json_object
 from gapbench.types import Box, Sample
 
 Key = tuple[str, str]
@@ -102,14 +102,7 @@ def read_regions(path: Path) -> Regions:
 
 def _line(line: bytes) -> tuple[Key, tuple[Box, ...], dict[str, str]]:
     """One line's key, its boxes, and what it says of their origin."""
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise BenchmarkError(f"not UTF-8 ({error.reason} at byte {error.start}). Save the file as UTF-8.") from error
-    except (ValueError, RecursionError) as error:
-        raise BenchmarkError(f"not JSON ({error}). Expected one object a line.") from error
-    if not isinstance(row, dict):
-        raise BenchmarkError(f'found {type(row).__name__}; expected an object, as {{"id": "1", "bbox": [0, 0, 9, 9]}}.')
+    row = json_object(line)
     sample = row.get("id")
     if isinstance(sample, bool) or not isinstance(sample, str | int) or not is_text(str(sample)) or not str(sample):
         raise BenchmarkError(f"id is {sample!r}; expected the id of a sample, as text.")

@@ -90,6 +90,10 @@ def _several(card: Card) -> list[Card]:
     hubs, revisions = card.hub.split(","), card.revision.split(",")
     if len(hubs) == 1:
         return [card]
+    if len(hubs) != len(revisions):
+        raise BenchmarkError(
+            f"{card.name}: its card names {len(hubs)} data sets and {len(revisions)} revisions; expected one for each."
+        )
     return [replace(card, hub=h.strip(), revision=r.strip()) for h, r in zip(hubs, revisions, strict=True)]
 
 

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from gapbench import metrics
 from gapbench.errors import RunError
 from gapbench.statistics import Estimate, flip_rate, holm, macro_mean, mean_interval, merge_clusters, paired_gap
-from gapbench.tallies import RIGHT, area_bins, by_evidence, mean_scores, tally
-from gapbench.verdict import HEADLINE, verdict
+from gapbench.tallies import PAIR, RIGHT, area_bins, by_evidence, mean_scores, tally
+from gapbench.verdict import verdict
 
 SCHEMA_VERSION = 2
 KEY = ["benchmark", "sample", "view", "repeat"]
@@ -64,12 +64,11 @@ def summarise(
         benchmarks[str(name)], gap = _benchmark(str(name), records, wanted, (notices or {}).get(str(name), ""), seed)
         if gap is not None:
             gaps[str(name)] = gap
-    families = [[gaps[name] for name in family if name in gaps] for family in by_evidence(benchmarks)]
-    for family in by_evidence(benchmarks):
-        tested = {name: p for name in family if name in gaps and (p := gaps[name].p_value) is not None}
-        for name, p in holm(tested).items():
+    families = [{name: gaps[name] for name in family if name in gaps} for family in by_evidence(benchmarks)]
+    for family in families:
+        for name, p in holm({name: gap.p_value for name, gap in family.items() if gap.p_value is not None}).items():
             benchmarks[name]["gap"]["p_value_holm"] = p
-    macro, macro_model = map(_macro, families)
+    macro, macro_model = (_macro(list(family.values())) for family in families)
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model,
@@ -125,14 +124,14 @@ def _benchmark(
     scores = mean_scores(records).reindex(samples.index)
     effort = {"seed": seed, "resamples": 10_000, "flips": 100_000}
     views = {v: _view(records[records["view"] == v], scores.get(v), samples, effort) for v in _views(records)}
-    both = [view for view in HEADLINE if view in views and view in scores]
+    both = [view for view in PAIR if view in views and view in scores]
     shown = scores[both].dropna() if both else scores.iloc[:0]
     clusters = samples.loc[shown.index, "cluster"].to_numpy()
     gap, pairs = None, None
     if len(both) == 2 and len(shown):
         full, crop = shown["full"].to_numpy(float), shown["crop"].to_numpy(float)
         gap = paired_gap(full, crop, clusters, **effort)
-        asked = [set(records.loc[records["view"] == view, "sample"]) for view in HEADLINE]
+        asked = [set(records.loc[records["view"] == view, "sample"]) for view in PAIR]
         counted = tally(shown["crop"], shown["full"])
         pairs = {
             "both": counted.both,
@@ -186,7 +185,7 @@ def _metrics(wanted: Sequence[str], records: pd.DataFrame, samples: pd.DataFrame
     found: Json = {}
     for name in wanted:
         measured = {view: metrics.measure(name, rows[view], seed=seed) for view in _views(records)}
-        if all(view in rows for view in HEADLINE):
+        if all(view in rows for view in PAIR):
             measured["gap"] = metrics.change(name, rows["full"], rows["crop"], seed=seed)
         found[name] = {key: one.json() for key, one in measured.items()}
     return found
@@ -256,7 +255,7 @@ def _parts(shown: pd.DataFrame, samples: pd.DataFrame, effort: Effort) -> Json:
 def _views(records: pd.DataFrame) -> list[str]:
     """`full` and `crop` first, the others by name."""
     names = {str(view) for view in records["view"].unique()}
-    return [v for v in HEADLINE if v in names] + sorted(names - set(HEADLINE))
+    return [v for v in PAIR if v in names] + sorted(names - set(PAIR))
 
 
 def _mean(column: pd.Series[Any]) -> float | None:

@@ -14,11 +14,11 @@ file are decompressed whole, however large their writer made them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import mmap
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.errors import BenchmarkError
+from gapbench.files import cache
 from gapbench.progress import megabytes
 from gapbench.table_files import read_files
 
@@ -109,21 +110,21 @@ def cell(table: Table, row: int, column: str) -> Any:
     return table.cell(row, column)
 
 
-def read_rows(
-    files: Path | Sequence[Path], lazy: Sequence[str] = (), needs: Sequence[str] = (), separator: str = ""
-) -> Iterator[Row]:
+def read_rows(files: Path | Sequence[Path], lazy: Sequence[str] = (), needs: Sequence[str] = ()) -> Iterator[Row]:
     """The rows of one table, which may be spread over several files in their order.
 
     Columns named in `lazy` become functions without arguments, or None where the cell is empty; a lazy column the
-    table does not have is None throughout. `separator` stands between the cells of a text file; the suffix says which,
-    if it is not given. Raises BenchmarkError for a missing or unreadable file, and for a column of `needs` that is not
-    there.
+    table does not have is None throughout. Raises BenchmarkError as `open_table` does.
     """
-    yield from open_table(files, needs, separator).rows(lazy)
+    yield from open_table(files, needs).rows(lazy)
 
 
 def open_table(files: Path | Sequence[Path], needs: Sequence[str] = (), separator: str = "") -> Table:
-    """The table in some files of one kind."""
+    """The table in some files of one kind.
+
+    `separator` stands between the cells of a text file; if it is not given, the suffix says which. Raises
+    BenchmarkError for a missing or unreadable file, and for a column of `needs` that is not there.
+    """
     paths = [files] if isinstance(files, Path) else list(files)
     missing = [p for p in paths if not p.is_file()]
     if missing or not paths:
@@ -139,53 +140,78 @@ def open_table(files: Path | Sequence[Path], needs: Sequence[str] = (), separato
         import pyarrow as pa
 
         return Table(name, paths[0].parent, pa.Table.from_batches(list(batches), schema))
-    return open_arrow(name, paths[0].parent, [_converted(paths, separator, schema, batches)])
+    target = _place_of(paths, separator)
+    with contextlib.suppress(BenchmarkError):  # not converted yet, or damaged since
+        return open_arrow(name, paths[0].parent, [target])
+    _convert(paths, schema, batches, target)
+    return open_arrow(name, paths[0].parent, [target])
 
 
 def open_arrow(name: str, folder: Path, files: Sequence[Path]) -> Table:
-    """The table in some files of Arrow's stream format, memory-mapped."""
+    """The table in some files of Arrow's stream format, memory-mapped. Raises BenchmarkError if one cannot be read."""
     import pyarrow as pa
 
-    maps = []
+    maps, parts = [], []
     for path in files:
-        with path.open("rb") as file:
-            maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    parts = [pa.ipc.open_stream(pa.py_buffer(m)).read_all() for m in maps]
+        try:
+            with path.open("rb") as file:
+                maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            parts.append(pa.ipc.open_stream(pa.py_buffer(maps[-1])).read_all())
+        except (OSError, ValueError) as error:  # ValueError: an empty file, or pyarrow's of a damaged one
+            raise BenchmarkError(
+                f"{path}: cannot be read as Arrow ({error}). It is a cache: delete it, and it is made again."
+            ) from error
     return Table(name, folder, pa.concat_tables(parts), tuple(maps))
 
 
-def cache() -> Path:
-    """The folder of converted tables."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+def conversions() -> Path:
+    """The folder of converted tables, where `datasets` keeps its own."""
+    home = os.environ.get("HF_HOME") or cache().parent / "huggingface"
     return Path(os.environ.get("HF_DATASETS_CACHE") or Path(home) / "datasets").expanduser() / "gapbench-tables"
 
 
-def _converted(paths: Sequence[Path], separator: str, schema: Any, batches: Iterator[Any]) -> Path:
-    """The files as one Arrow file, made now unless it is in the cache; known by path, size and time of change."""
-    import pyarrow as pa
-
+def _place_of(paths: Sequence[Path], separator: str) -> Path:
+    """Where the cache has some files as one Arrow file; known by path, size and time of change."""
     known = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
     digest = hashlib.sha256(json.dumps([_VERSION, separator, known]).encode()).hexdigest()[:32]
-    target = cache() / f"{digest}.arrow"
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    size = sum(p.stat().st_size for p in paths)
-    handle, half = tempfile.mkstemp(dir=target.parent, prefix=digest, suffix=".part")
+    return conversions() / f"{digest}.arrow"
+
+
+def _convert(paths: Sequence[Path], schema: Any, batches: Iterator[Any], target: Path) -> None:
+    """Write the rows into one Arrow file, which appears whole or not at all; one process at a time does."""
+    from filelock import FileLock
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock")):
+            with contextlib.suppress(BenchmarkError):  # another process's, while this one waited
+                open_arrow(target.name, target.parent, [target])
+                return
+            _write(paths, schema, batches, target)
+    except OSError as error:
+        raise BenchmarkError(
+            f"{paths[0]}: cannot be converted into {target.parent} ({error.strerror or error}). That takes as much "
+            "disk as the data, decompressed; let HF_DATASETS_CACHE name a folder where there is room."
+        ) from error
+
+
+def _write(paths: Sequence[Path], schema: Any, batches: Iterator[Any], target: Path) -> None:
+    import pyarrow as pa
+
+    half = target.with_suffix(".part")  # of a process that was killed, it is written over
     try:
         with (
-            os.fdopen(handle, "wb") as file,
+            half.open("wb") as file,
             pa.ipc.new_stream(file, schema) as writer,
-            megabytes(f"converting {paths[0].name}", size) as count,
+            megabytes(f"converting {paths[0].name}", sum(p.stat().st_size for p in paths)) as count,
         ):
             for batch in batches:
                 writer.write_batch(batch)
                 count(batch.nbytes)
-        os.replace(half, target)  # whole or not at all, whoever else converts the same
+        half.replace(target)
     except BaseException:
-        Path(half).unlink(missing_ok=True)
+        half.unlink(missing_ok=True)
         raise
-    return target
 
 
 def _sizes(chunk: Any) -> list[int]:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 RIGHT = 0.5
 """Mean score from which an answer counts as right where only right or wrong can be shown."""
 BINS = 6
+PAIR = ("full", "crop")
+"""The headline views: the gap is the second's score minus the first's."""
 
 Entries = dict[str, Mapping[str, Any]]
 

@@ -26,7 +26,6 @@ Outcome = Literal["right", "wrong", "unparsed", "failed"]
 AnswerType = Literal["letter", "yes_no", "number", "text", "vqa", "anls"]
 """Which family of rules decides an answer; see `gapbench.scoring`."""
 
-
 Evidence = Literal["annotated", "model"]
 """Where evidence boxes come from: from people, with the benchmark; or from a model, in a region file."""
 

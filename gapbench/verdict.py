@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from gapbench.statistics import Estimate
-from gapbench.tallies import by_evidence
+from gapbench.tallies import PAIR, by_evidence
 
-HEADLINE = ("full", "crop")
 MODEL_MADE = "from regions that a model made, "
 
 Json = dict[str, Any]
@@ -51,7 +50,7 @@ def _family(who: str, gaps: Mapping[str, Json], macro: Estimate, regions: str, a
     answers = f"{regions}{over}{who} answers {_percent(crop)} from the crop and {_percent(full)} from the full image"
     if macro.ci is None:
         points = _points(macro.estimate, 0)
-        return f"{answers}: gap {points} points, without an interval as all questions share one picture"
+        return f"{answers}: gap {points} points, without an interval as all questions are one cluster"
     low, high = macro.ci
     size = _interval(macro.estimate, low, high)
     if low <= 0 <= high:
@@ -66,7 +65,7 @@ def _without_gap(who: str, benchmarks: Mapping[str, Json]) -> str:
         return "nothing was measured: there are no records"
     if not answered:
         return f"nothing was answered: every request to {who} failed"
-    missing = [view for view in HEADLINE if view not in answered]
+    missing = [view for view in PAIR if view not in answered]
     if not missing:
         return f"no gap measured: {who} answered no sample in both the full image and the crop"
     means = [

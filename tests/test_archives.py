@@ -17,7 +17,7 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given
@@ -127,6 +127,38 @@ def test_data_that_cannot_be_written_is_unpacked_in_the_cache(tmp_path: Path, mo
     assert base.is_relative_to(tmp_path / "cache" / "gapbench")
     assert (base / "1.jpg").read_bytes() == b"1"
     assert [p.name for p in data.iterdir()] == ["pack.tar"]
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of data in which nobody may write, after `.unpacked` was made: a shared one, say. And a cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = tmp_path / "data"
+    monkeypatch.setattr("os.access", lambda path, mode: not Path(path).is_relative_to(data))  # root may do anything
+    return data
+
+
+@pytest.mark.parametrize("name", ["1.jpg", "pictures/1.jpg"])
+def test_what_somebody_else_unpacked_is_used_without_writing_there(
+    monkeypatch: pytest.MonkeyPatch, read_only: Path, name: str
+) -> None:
+    archive = str(Path(name).with_name("pack.tar"))
+    written(read_only, tar({"1.jpg": b"1"}), archive)
+    with monkeypatch.context() as as_administrator:
+        as_administrator.setattr("os.access", lambda path, mode: True)
+        base = unpacked(read_only, archive, name)
+    monkeypatch.setattr("filelock.FileLock", lambda path: pytest.fail(f"{path} cannot be written"))
+    assert base.is_relative_to(read_only)
+    assert unpacked(read_only, archive, name) == base
+
+
+def test_where_somebody_else_s_unpacking_was_cut_off_the_cache_is_used(read_only: Path) -> None:
+    path = written(read_only, tar({"1.jpg": b"1"}), "pictures/pack.tar")
+    room = archives._room(read_only, [path], PurePosixPath("pictures"))
+    (read_only / ".unpacked" / room.name / ".pictures.draft").mkdir(parents=True)
+    base = unpacked(read_only, "pictures/pack.tar", "pictures/1.jpg")
+    assert not base.is_relative_to(read_only)
+    assert (base / "pictures" / "1.jpg").read_bytes() == b"1"
 
 
 UNSAFE = {

@@ -263,6 +263,21 @@ def test_samples_are_made_no_further_than_asked() -> None:
     assert [s.id for s in Benchmark("own", CARD, endless).samples(3)] == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(limit: int) -> None:
+    with pytest.raises(SettingError, match=f"--limit {limit}: expected at least 1"):
+        made_of(SAMPLE).samples(limit)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    def unreadable() -> Iterator[Sample]:
+        (tmp_path / "labels.csv").open()
+        yield SAMPLE
+
+    with pytest.raises(BenchmarkError, match=r"own: No such file or directory: .*labels\.csv\. Check the path"):
+        Benchmark("own", CARD, unreadable).samples()
+
+
 def test_a_benchmark_without_samples_is_refused() -> None:
     with pytest.raises(BenchmarkError, match="own: it has no samples"):
         made_of().samples()

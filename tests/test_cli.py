@@ -183,7 +183,7 @@ def test_two_processes_never_write_the_same_run(tiny: Callable[[str], Path], min
     out.mkdir()
     with Writer(out):
         done = gapbench("measure", tiny("qwen3_vl"), "-b", mine, "--out", out)
-    refused(done, "another process is writing this run")
+    refused(done, "another process is writing this file")
 
 
 def test_ctrl_c_keeps_what_was_answered(tiny: Callable[[str], Path], tmp_path: Path) -> None:

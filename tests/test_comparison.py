@@ -490,6 +490,16 @@ def test_an_unfinished_run_is_announced(tmp_path: Path) -> None:
     assert texts == ["The run two is unfinished: 4 of 1,000 answers."]
 
 
+def test_a_hold_out_that_was_asked_in_fewer_views_than_the_run_is_finished(tmp_path: Path) -> None:
+    entries = {"chart": {"samples": 2, "views": ["full"]}, "signs": {"samples": 2}}
+    rows = [*answers("chart", ["w", "r"]), *answers("signs", ["wr", "rr"])]
+    runs = (
+        write_run(tmp_path / "one", rows, benchmarks=entries),
+        write_run(tmp_path / "two", rows, benchmarks=entries),
+    )
+    assert not compare(*runs, out=tmp_path / "out").summary["alerts"]
+
+
 # --- names -----------------------------------------------------------------------------------------------------------
 
 

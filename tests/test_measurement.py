@@ -262,6 +262,7 @@ def test_a_hold_out_without_evidence_is_asked_in_the_full_view_beside_others(
         ("plain", "full"): 4,
     }
     assert run.summary["benchmarks"]["plain"]["gap"] is None
+    assert run.asked["benchmarks"]["plain"]["views"] == ["full"], "or a comparison takes it for unfinished"
     with pytest.raises(BenchmarkError, match=r"plain: none of its 4 samples.*--views full"):
         measure(benchmarks=[str(mine), str(plain)], views=("crop",), out=tmp_path / "crops")
 

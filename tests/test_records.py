@@ -193,7 +193,7 @@ SECOND = """
 def test_a_second_process_is_refused_while_the_first_writes(tmp_path: Path) -> None:
     with Writer(tmp_path) as writer:
         writer.write(numbered(1))
-        assert "another process is writing this run" in python(SECOND, tmp_path).stdout
+        assert "another process is writing this file" in python(SECOND, tmp_path).stdout
         writer.write(numbered(2))
     assert samples(tmp_path) == ["1", "2"]
     assert python(SECOND, tmp_path).stdout == "opened\n"

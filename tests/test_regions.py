@@ -93,7 +93,7 @@ def test_one_benchmark_that_fits_is_enough_and_none_is_refused(file: Path) -> No
     ("line", "message"),
     [
         ('{"id": "1", "bbox": [0, 0, 9', "not JSON"),
-        ("[1, 2]", "found list; expected an object"),
+        ("[1, 2]", "found list; expected a JSON object"),
         ({"bbox": [0, 0, 9, 9]}, "id is None"),
         ({"id": True, "bbox": [0, 0, 9, 9]}, "id is True"),
         ({"id": "", "bbox": [0, 0, 9, 9]}, "id is ''"),

@@ -356,7 +356,7 @@ def test_one_picture_gives_a_gap_without_an_interval() -> None:
     said = summarise(run(*pairs(["wr", "rr"], cluster="one")), model="glance")["verdict"]
     assert said == (
         "glance answers 100 % from the crop and 50 % from the full image: "
-        "gap 50 points, without an interval as all questions share one picture"
+        "gap 50 points, without an interval as all questions are one cluster"
     )
 
 

@@ -71,7 +71,7 @@ def test_cells_of_text_files_are_text(tmp_path: Path, suffix: str, separator: st
 
 def test_another_separator_can_be_declared(tmp_path: Path) -> None:
     path = text(tmp_path / "t.csv", ["a", "b"], ["1,5", "2"], separator=";")
-    assert list(read_rows(path, separator=";")) == [{"a": "1,5", "b": "2"}]
+    assert list(open_table(path, separator=";").rows()) == [{"a": "1,5", "b": "2"}]
 
 
 def test_a_byte_order_mark_blank_lines_and_other_line_ends_do_no_harm(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_whatever_the_csv_module_writes_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], separator: str
 ) -> None:
     path = text(tmp_path_factory.mktemp("t") / "t.csv", ["a", "b"], *map(list, rows), separator=separator)
-    assert [(row["a"] or "", row["b"] or "") for row in read_rows(path, separator=separator)] == rows
+    assert [(row["a"] or "", row["b"] or "") for row in open_table(path, separator=separator).rows()] == rows
 
 
 # --- the cache -------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_whatever_the_csv_module_writes_is_read_back(
 def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tables, "IN_MEMORY", 0)
-    return lambda: sorted(p.name for p in (tmp_path / "cache" / "gapbench-tables").glob("*"))
+    return lambda: sorted(p.name for p in (tmp_path / "cache" / "gapbench-tables").glob("[!.]*"))
 
 
 def test_a_table_is_converted_once_and_again_when_it_changed(tmp_path: Path, cached: Callable[[], list[str]]) -> None:
@@ -229,6 +229,35 @@ def test_a_conversion_that_fails_leaves_nothing_behind(tmp_path: Path, cached: C
     assert cached() == []
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 5000, None], ids=["empty", "overwritten", "cut off"])
+def test_a_damaged_conversion_is_made_again(
+    tmp_path: Path, cached: Callable[[], list[str]], damage: bytes | None
+) -> None:
+    table = parquet(tmp_path / "t.parquet", {"question": ["a" * 9000, "b"]})
+    rows = list(read_rows(table))
+    (made,) = (tmp_path / "cache").rglob("*.arrow")
+    made.write_bytes(made.read_bytes()[:3000] if damage is None else damage)
+    assert list(read_rows(table)) == rows
+
+
+def test_what_a_killed_conversion_left_is_written_over(tmp_path: Path, cached: Callable[[], list[str]]) -> None:
+    table = parquet(tmp_path / "t.parquet", {"question": ["a"]})
+    list(read_rows(table))
+    (made,) = (tmp_path / "cache").rglob("*.arrow")
+    made.rename(made.with_suffix(".part"))
+    list(read_rows(table))
+    assert cached() == [made.name]
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached: Callable[[], list[str]]
+) -> None:
+    (tmp_path / "file").touch()  # the tests may run as root, whom no permission stops
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(BenchmarkError, match=r"t\.parquet: cannot be converted into .*HF_DATASETS_CACHE"):
+        list(read_rows(parquet(tmp_path / "t.parquet", {"question": ["a"]})))
+
+
 @pytest.mark.parametrize(
     ("variables", "folder"),
     [
@@ -245,7 +274,7 @@ def test_the_cache_lies_beside_that_of_datasets(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert tables.cache() == Path(folder) / "gapbench-tables"
+    assert tables.conversions() == Path(folder) / "gapbench-tables"
 
 
 # --- memory ----------------------------------------------------------------------------------------------------
@@ -296,7 +325,7 @@ def test_a_missing_column_is_named_beside_those_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("separator", [";;", '"', "\n", "semi"])
 def test_a_separator_is_one_character(tmp_path: Path, separator: str) -> None:
     with pytest.raises(BenchmarkError, match="expected one character"):
-        list(read_rows(text(tmp_path / "t.csv", ["a"], ["1"]), separator=separator))
+        open_table(text(tmp_path / "t.csv", ["a"], ["1"]), separator=separator)
 
 
 @pytest.mark.parametrize("files", [[], [Path("missing.parquet")]])

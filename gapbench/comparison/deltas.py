@@ -3,8 +3,8 @@
     pair = against(before, after)
     pair.benchmarks["signs"]["delta"]["gap"]["ci"]
 
-Changes are paired: each question's score after minus its score before, the mean over questions with clusters of
-pictures as the sampling unit. The change of the gap is a difference in differences, in -2..2.
+Changes are paired: each question's score after minus its score before, the mean over questions, with clusters as
+the sampling unit. The change of the gap is a difference in differences, in -2..2.
 
 Limits: groups (categories, evidence areas) are exploratory and corrected for nothing. Several further runs are each
 compared with the first and not corrected for one another.
@@ -228,5 +228,5 @@ def _as_json(e: Estimate) -> Json:
 
 
 def _mde(e: Estimate) -> float | None:
-    """None where so few pictures changed that no test of a repetition with their variance could reach 5 %."""
+    """None where so few clusters changed that no test of a repetition with their variance could reach 5 %."""
     return None if e.method == "cluster-exact" else e.mde

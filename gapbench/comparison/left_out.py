@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gapbench.comparison.questions import VIEWS, Shared
+from gapbench.comparison.questions import Shared
 from gapbench.comparison.runs import Alert, LoadedRun
+from gapbench.tallies import PAIR
 
 
 def left_out(before: LoadedRun, after: LoadedRun, shared: Mapping[str, Shared]) -> list[Alert]:
@@ -54,7 +55,7 @@ def _views(before: LoadedRun, after: LoadedRun, shared: Mapping[str, Shared]) ->
             {str(v) for v in run.records.loc[run.records["benchmark"].eq(name) & run.records["score"].notna(), "view"]}
             for run in (before, after)
         ]
-        for view in VIEWS:
+        for view in PAIR:
             if view not in found.views and view in answered[0] | answered[1]:
                 text = (
                     f"The {view} view cannot be compared: {before.label} and {after.label} share no question "

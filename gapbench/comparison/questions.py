@@ -17,9 +17,8 @@ import pandas as pd
 
 from gapbench.errors import RunError
 from gapbench.statistics import merge_clusters
-from gapbench.tallies import mean_scores
+from gapbench.tallies import PAIR, mean_scores
 
-VIEWS = ("full", "crop")
 SIDES = ("before", "after")
 ASKED = ("question", "options", "answers", "answer_type", "image_hash", "evidence", "boxes")
 """What makes a question the same question."""
@@ -74,7 +73,7 @@ def _share(name: str, before: pd.DataFrame, after: pd.DataFrame, labels: tuple[s
     for sample in both:
         _refuse_difference(name, sample, known[0][sample], known[1][sample], labels)
     scores = [mean_scores(frame) for frame in (before, after)]
-    views = tuple(view for view in VIEWS if all(view in side for side in scores))
+    views = tuple(view for view in PAIR if all(view in side for side in scores))
     table = _joined(scores, views, both)
     if not len(table) and "full" in views:  # no question has all four answers: the full image can still be compared
         views = ("full",)

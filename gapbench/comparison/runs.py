@@ -45,15 +45,17 @@ class LoadedRun:
     @property
     def notices(self) -> dict[str, str]:
         """Each benchmark's own remark that has to be read beside its numbers."""
-        entries = self.asked.get("benchmarks") or {}
-        return {name: str((entry.get("card") or {}).get("notice") or "") for name, entry in entries.items()}
+        return self._said("notice")
 
     @property
     def restricted(self) -> dict[str, str]:
         """What each benchmark's licence forbids, where it does."""
+        return {name: text for name, text in self._said("restricted").items() if text}
+
+    def _said(self, field: str) -> dict[str, str]:
+        """One field of each benchmark's card."""
         entries = self.asked.get("benchmarks") or {}
-        found = {name: str((entry.get("card") or {}).get("restricted") or "") for name, entry in entries.items()}
-        return {name: text for name, text in found.items() if text}
+        return {name: str((entry.get("card") or {}).get(field) or "") for name, entry in entries.items()}
 
     def metrics(self, benchmark: str) -> tuple[str, ...]:
         """The metrics this run reports of a benchmark, the headline first."""
@@ -64,10 +66,11 @@ class LoadedRun:
     def alerts(self) -> list[Alert]:
         """Benchmarks whose questions have not all been asked yet."""
         found = []
-        each = len(self.asked.get("views") or ()) * int(self.asked.get("repeats") or 1)
+        repeats = int(self.asked.get("repeats") or 1)
         written = Counter(self.records["benchmark"])
         for name, entry in (self.asked.get("benchmarks") or {}).items():
-            expected = int(entry.get("samples") or 0) * each
+            views = entry.get("views") or self.asked.get("views") or ()  # a hold-out has fewer than the run
+            expected = int(entry.get("samples") or 0) * len(views) * repeats
             if written[name] < expected:
                 text = f"The run {self.label} is unfinished: {written[name]:,} of {expected:,} answers."
                 found.append({"benchmark": name, "text": text})

@@ -177,7 +177,7 @@ def change(one: Json | None) -> str:
         return "not measured"
     digits = _digits(one["ci"])
     if one["ci"] is None:
-        return f"{_signed(one['estimate'], digits)} points (no interval: one picture)"
+        return f"{_signed(one['estimate'], digits)} points (no interval: one cluster)"
     low, high = (_signed(bound, digits) for bound in one["ci"])
     return f"{_signed(one['estimate'], digits)} points [{low}, {high}]"
 

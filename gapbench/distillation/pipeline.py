@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.resume import continue_or_refuse, refuse_other_drops
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.files import write_json, write_text
-from gapbench.plan import hardware, versions
+from gapbench.plan import session, utc_now
 
 if TYPE_CHECKING:
     from gapbench.comparison import Comparison
@@ -94,12 +93,9 @@ def distill(
     device = accelerator.device
     options: dict[str, Any] = {"limit": eval_limit, "trust_remote_code": trust_remote_code,
                                "device": "cpu" if device.type == "cpu" else str(device)}  # fmt: skip
-    session: dict[str, Any] = {
-        "command": command or f"gapbench.distill({model!r}, {data!r}, recipe={str(recipe)!r}, out={str(out)!r}, …)",
-        "versions": versions(), "hardware": hardware(), "started": _now(),
-    }  # fmt: skip
-    asked = {**earlier, **asked, "sessions": [*earlier.get("sessions", []), session]}
-    asked |= {**session, "command": asked["sessions"][0]["command"]}
+    now = session(command or f"gapbench.distill({model!r}, {data!r}, recipe={str(recipe)!r}, out={str(out)!r}, …)")
+    asked = {**earlier, **asked, "sessions": [*earlier.get("sessions", []), now]}
+    asked |= {**now, "command": asked["sessions"][0]["command"]}
 
     if accelerator.is_main_process:
         shared = _shared(pairs, tested, eval_limit, quiet)
@@ -131,7 +127,7 @@ def distill(
         if pairs.skipped:
             asked["skipped"] = dict(pairs.skipped)
             say(f"{len(pairs.skipped)} training questions could not be shown: {_first(pairs.skipped)}.")
-        asked["finished"] = _now()
+        asked["finished"] = utc_now()
         write_json(folder / "distill.json", asked)
         if evals:
             from gapbench.comparison import compare
@@ -147,10 +143,8 @@ def distill(
 
 def _training_data(data: str, wishes: Mapping[str, Mapping[str, Any]]) -> Benchmark:
     """The benchmark to train on: of one with splits the training split, unless another is asked for."""
-    import inspect
-
     plain = catalogue.load(data, wishes)
-    if "split" in inspect.signature(plain.make).parameters and "split" not in plain.parameters:
+    if "split" in plain.settable and "split" not in plain.parameters:
         own = {**wishes.get(plain.name, {}), "split": "train"}
         return catalogue.load(data, {**wishes, plain.name: own})
     return plain
@@ -190,7 +184,3 @@ def _speaker(aloud: bool) -> Callable[[str], None]:
 def _first(found: Mapping[str, str], count: int = 3) -> str:
     shown = "; ".join(f"{key}: {value}" for key, value in list(found.items())[:count])
     return shown + (f"; and {len(found) - count} more" if len(found) > count else "")
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

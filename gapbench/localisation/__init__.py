@@ -83,13 +83,10 @@ def locate(
     from gapbench.pixels import Pixels
 
     specs = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
-    wanted = _check_settings(specs, method, limit, margin, layers, coordinates, largest)
+    wanted = _check_settings(method, limit, margin, layers, coordinates, largest)
     place = Path(out)
     kept.check(place)
-    wishes = models.benchmark_defaults(model)
-    chosen = [catalogue.load(spec, wishes) for spec in specs]
-    if len({b.name for b in chosen}) < len(chosen):
-        raise SettingError("-b: a benchmark is asked for twice. Locate the second into another file.")
+    chosen = catalogue.load_all(specs, models.benchmark_defaults(model))
     asked = {b.name: b.samples(limit) for b in chosen}
     pixels = Pixels(min_pixels, max_pixels)
     engine = transformers.load(
@@ -122,7 +119,6 @@ def locate(
 
 
 def _check_settings(
-    specs: Sequence[str],
     method: str,
     limit: int | None,
     margin: float | None,
@@ -131,10 +127,6 @@ def _check_settings(
     largest: float,
 ) -> tuple[int, ...]:
     """The layers asked for. Raises SettingError."""
-    if not specs:
-        raise SettingError(
-            f"-b: no benchmark was named. Known are {', '.join(catalogue.names())}, or a file or folder of your own."
-        )
     if method not in MARGINS:
         raise SettingError(f"--method {method}: expected {' or '.join(MARGINS)}.")
     if limit is not None and limit < 1:
@@ -175,7 +167,7 @@ def _find(
             if method == "attention":
                 text = prompt(sample, template_of(benchmark.card))
             else:
-                size = pixels.target(case.image.size) if case.image else (0, 0)
+                size = pixels.target(case.size) if case.size else (0, 0)
                 text = grounding.prompt_text(prompt(sample, NEEDED), settings["coordinates"], size)
             yield Request((benchmark.name, sample.id), case.pictures, text, error)
 
@@ -201,15 +193,15 @@ def _find(
 def _boxes(case: Case, found: Found, margin: float) -> dict[str, Any]:
     """What the region file keeps of one question; `bboxes` are xyxy pixels of the decoded picture."""
     located: list[Box] = []
-    size = case.image.size if case.image else None
-    if size:
-        scaled = [(x0 * size[0], y0 * size[1], x1 * size[0], y1 * size[1]) for x0, y0, x1, y1 in found.boxes]
-        located = [padded([box], size, factor=margin, min_side=1) for box in scaled]
+    if case.size:
+        width, height = case.size
+        scaled = [(x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in found.boxes]
+        located = [padded([box], case.size, factor=margin, min_side=1) for box in scaled]
     return {
         "bboxes": [list(box) for box in located],
         "score": found.score,
         "reason": found.reason,
         "output": found.output,
-        "image_size": list(size) if size else None,
+        "image_size": list(case.size) if case.size else None,
         "image_hash": case.image_hash,
     }

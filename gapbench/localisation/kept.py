@@ -8,7 +8,6 @@ regions.summary.json    counts, reasons, and the locator's agreement with people
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from gapbench.benchmark import Benchmark, fingerprint
 from gapbench.errors import RunError, SettingError
 from gapbench.files import write_json
-from gapbench.plan import hardware, versions
+from gapbench.plan import session
 from gapbench.types import Sample
 
 SCHEMA = 1
@@ -67,9 +66,7 @@ def start_or_continue(
     new = json.loads(json.dumps({"schema_version": SCHEMA, **made_with, "benchmarks": benchmarks}))
     if path.exists():
         _refuse_difference(out, _read(path), new, asked)
-    now = {"command": command, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-           "versions": versions(), "hardware": hardware()}  # fmt: skip
-    write_json(path, {**new, **now})
+    write_json(path, {**new, **session(command)})
     return read_lines(out)
 
 

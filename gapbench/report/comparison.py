@@ -111,7 +111,7 @@ def _results(family: Family, name: str) -> dict[str, Any]:
 
 
 def _notices(summary: Mapping[str, Any], runs: Sequence[LoadedRun], images: bool) -> list[tuple[str, str]]:
-    """Each benchmark's own remark, and what its licence forbids."""
+    """What licences forbid, which must not be cut off, and each benchmark's own remark."""
     own = [(clip(n, 80), clip(e["notice"], 1_000)) for n, e in benchmarks_of(summary).items() if e["notice"]]
     cards = {name: text for run in runs for name, text in run.restricted.items() if name in benchmarks_of(summary)}
-    return own + restricted(cards, "gapbench compare … --no-images", images=images)
+    return restricted(cards, "gapbench compare … --no-images", images=images) + own

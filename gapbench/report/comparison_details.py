@@ -116,7 +116,7 @@ def _group_columns(summary: Summary, heading: str, entry: Entry) -> tuple[Column
     return (
         Column(heading),
         Column("Questions", True),
-        Column("Pictures", True),
+        Column("Clusters", True),
         *(Column(f"{title.capitalize()}, points", True, help_) for _, title in measured),
     )
 

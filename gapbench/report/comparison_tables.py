@@ -7,11 +7,13 @@ Any number may be null: what was not measured shows as an en dash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from gapbench.metrics import HEADLINE
-from gapbench.report.summary_tables import NAME_LIMIT, ROW_LIMIT, benchmarks_of, metric_title, over_cell
+from gapbench.report import tables
+from gapbench.report.summary_tables import NAME_LIMIT, benchmarks_of, metric_title, over_cell
 from gapbench.report.tables import Cell, Column, Table, count_cell, percent_cell, points_cell, text_cell
 from gapbench.report.text import MISSING, clip, interval, number, p_value, percent
 
@@ -25,6 +27,7 @@ CLOSED = (
     "Crop lost more: more than the full image gained"
 )
 BLANK = Cell("")
+table_of = partial(tables.table_of, source="comparison.json")
 
 
 def headline_table(summary: Summary) -> Table:
@@ -38,14 +41,14 @@ def headline_table(summary: Summary) -> Table:
             for label in side_labels(summary)
         ),
         Column("Change, points", True, "Paired, question by question, with its 95% interval"),
-        Column("p", True, "Sign-flip test over pictures" + (", the marked rows corrected after Holm" * several)),
+        Column("p", True, "Sign-flip test over clusters" + (", the marked rows corrected after Holm" * several)),
         Column("MDE", True, "Smallest change, in points, that a comparison of this size finds with 80% power"),
         Column(
             "Gap closed",
             True,
             CLOSED,
         ),
-        Column("Questions", True, "Questions compared, and the pictures they are about"),
+        Column("Questions", True, "Questions compared, and the independent clusters they form"),
     )
     rows = [
         _headline_row(name, entry, measure, title, several)
@@ -77,7 +80,7 @@ def _headline_row(name: str, entry: Entry, measure: str, title: str, several: bo
         p,
         mde,
         closed,
-        Cell(number(entry["n"]), f"{number(entry['clusters'])} pictures", entry["n"]),
+        Cell(number(entry["n"]), f"{number(entry['clusters'])} clusters", entry["n"]),
     )
 
 
@@ -88,7 +91,7 @@ def holdout_table(summary: Summary) -> Table:
         Column("Hold-out"),
         *(Column(label, True) for label in side_labels(summary)),
         Column("Change, points", True, "Of full-image accuracy, paired, with its 95% interval"),
-        Column("p", True, "Sign-flip test over pictures, corrected over the benchmarks after Holm"),
+        Column("p", True, "Sign-flip test over clusters, corrected over the benchmarks after Holm"),
         Column("MDE", True, "A loss smaller than this can go unnoticed"),
         *(Column(title, True) for title in changed_titles(summary)),
         Column("Verdict"),
@@ -157,7 +160,7 @@ def transition_table(summary: Summary) -> Table:
         Column(fixed, True),
         Column(broken, True),
         Column("Both wrong", True),
-        Column("p", True, "Does one kind of change outweigh the other? Sign-flip test over pictures; with one question "
+        Column("p", True, "Does one kind of change outweigh the other? Sign-flip test over clusters; with one question "
                "per picture this is McNemar's exact test"),
     )  # fmt: skip
     rows = [
@@ -238,10 +241,3 @@ def changed_titles(summary: Summary) -> tuple[str, str]:
     before, after = side_labels(summary)
     trained = summary["kind"] == "training"
     return ("Fixed", "Broken") if trained else (f"Right only in {after}", f"Right only in {before}")
-
-
-def table_of(
-    caption: str, columns: Sequence[Column], rows: Sequence[tuple[Cell, ...]], footer: Iterable[tuple[Cell, ...]] = ()
-) -> Table:
-    left_out = max(0, len(rows) - ROW_LIMIT)
-    return Table(caption, tuple(columns), tuple(rows[:ROW_LIMIT]), tuple(footer), left_out, "comparison.json")

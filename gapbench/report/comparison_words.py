@@ -106,20 +106,20 @@ def terms(sides: tuple[str, ...], *, trained: bool) -> tuple[tuple[str, str], ..
         ),
         (
             "95% interval",
-            "Where the true change plausibly lies for questions of this kind. Pictures are the unit, not questions: "
-            "samples that share a picture count as one. An interval that includes zero means that a change is not "
+            "Where the true change plausibly lies for questions of this kind. Clusters are the unit, not questions: "
+            "samples that share a picture form one. An interval that includes zero means that a change is not "
             "shown, which is not the same as no change; look at the MDE.",
         ),
         (
             "p",
             "How often a change at least this large, in either direction, would arise if the two runs were "
-            "interchangeable: a sign-flip test over pictures. One row of each benchmark, its gap or else its full "
+            "interchangeable: a sign-flip test over clusters. One row of each benchmark, its gap or else its full "
             "accuracy, is corrected over the benchmarks after Holm; the other rows are not corrected.",
         ),
         (
             "MDE",
             "Minimum detectable effect: the smallest true change, in points, that a comparison of this size finds with "
-            "80% power at the 5% level. A loss below it can go unnoticed. A dash stands where so few pictures changed "
+            "80% power at the 5% level. A loss below it can go unnoticed. A dash stands where so few clusters changed "
             "that it cannot be told: the interval then says what is possible.",
         ),
         (

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gapbench.report.summary_tables import NAME_LIMIT, ROW_LIMIT, benchmarks_of, metric_title, part
-from gapbench.report.tables import Cell, Column, Table, count_cell, text_cell
+from gapbench.report.summary_tables import NAME_LIMIT, benchmarks_of, metric_title, part
+from gapbench.report.tables import Cell, Column, Table, count_cell, table_of, text_cell
 from gapbench.report.text import clip
 
 NOTICES = 12
@@ -49,7 +49,7 @@ def data_table(run: Mapping[str, Any]) -> Table:
                 _protocol(str(run.get("protocol") or "neutral"), card),
             )
         )
-    return Table("Data", columns, tuple(rows[:ROW_LIMIT]), (), max(0, len(rows) - ROW_LIMIT), "run.json")
+    return table_of("Data", columns, rows, source="run.json")
 
 
 def _protocol(name: str, card: Mapping[str, Any]) -> Cell:
@@ -66,30 +66,26 @@ def repairs_table(run: Mapping[str, Any]) -> Table:
         (text_cell(clip(name, NAME_LIMIT)), text_cell(REPAIRS.get(kind, clip(kind, 200))), count_cell(count))
         for name, kind, count in repairs_of(run)
     ]
-    return Table("Repairs", columns, tuple(rows[:ROW_LIMIT]), (), max(0, len(rows) - ROW_LIMIT), "run.json")
+    return table_of("Repairs", columns, rows, source="run.json")
 
 
 def repairs_of(run: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     """(benchmark, kind, count)."""
     repairs = run.get("repairs")
     found = repairs if isinstance(repairs, Mapping) else {}
-    return [(*_split(str(key)), count) for key, count in found.items() if isinstance(count, int)]
-
-
-def _split(key: str) -> tuple[str, str]:
-    name, _, kind = key.rpartition(": ")
-    return name, kind
+    split = [(*str(key).rpartition(": "), count) for key, count in found.items() if isinstance(count, int)]
+    return [(name, kind, count) for name, _, kind, count in split]
 
 
 def notices(summary: Mapping[str, Any], run: Mapping[str, Any], *, images: bool) -> list[tuple[str, str]]:
-    """(benchmark, text): each benchmark's own remark, and what its licence forbids."""
+    """(benchmark, text): what licences forbid, which must not be cut off, and each benchmark's own remark."""
     found = []
     for name, entry in benchmarks_of(summary).items():
         notice = entry.get("notice") or part(run, "benchmarks", name, "card", "notice")
         if notice:
             found.append((clip(name, 80), clip(notice, 1_000)))
-    found += restricted({name: part(run, "benchmarks", name, "card", "restricted") or "" for name in _entries(run)},
-                        "gapbench report RUN --no-images", images=images)  # fmt: skip
+    forbidden = {name: part(run, "benchmarks", name, "card", "restricted") or "" for name in _entries(run)}
+    found = restricted(forbidden, "gapbench report RUN --no-images", images=images) + found
     rest = ("", f"{len(found) - NOTICES} more notices are in summary.json and run.json.")
     return found if len(found) <= NOTICES else [*found[:NOTICES], rest]
 

@@ -21,7 +21,7 @@ from gapbench.report.families import ANNOTATED, Family, families
 from gapbench.report.gallery import FLIP_NAMES, SIZE_LIMIT, gallery
 from gapbench.report.overview import alerts, area_figures, forest, headline
 from gapbench.report.reading import TERMS
-from gapbench.report.tables import Table, markdown_table
+from gapbench.report.tables import ROW_LIMIT, Table, markdown_table
 from gapbench.report.text import clip, json_block, markdown_code, markdown_fence, markdown_text
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _content(summary: Mapping[str, Any], run: Mapping[str, Any], images: bool) -
         "category_tables": grouped(summary_tables.category_tables, parts),
         "area_tables": grouped(summary_tables.area_tables, parts),
         "area": area_figures(summary),
-        "pairs": {clip(name, 200): pairs for name, pairs in list(counted.items())[: summary_tables.ROW_LIMIT]},
+        "pairs": {clip(name, 200): pairs for name, pairs in list(counted.items())[:ROW_LIMIT]},
         "totals": _totals(parts[0]),
         "regions": _regions(parts) if len(parts) > 1 else {},
         "flip_names": FLIP_NAMES,
@@ -148,7 +148,7 @@ def grouped(tables: Callable[[Mapping[str, Any]], tuple[Table, ...]], parts: Seq
 def _regions(parts: Sequence[Family]) -> dict[str, str]:
     """Benchmark to the title of its kind of evidence."""
     named = [(name, family.title or ANNOTATED) for family in parts for name in family.summary["benchmarks"]]
-    return {clip(name, 200): title for name, title in named[: summary_tables.ROW_LIMIT]}
+    return {clip(name, 200): title for name, title in named[:ROW_LIMIT]}
 
 
 def _totals(family: Family) -> dict[str, int]:

@@ -13,12 +13,21 @@ from dataclasses import replace
 from typing import Any
 
 from gapbench.metrics import HEADLINE, METRICS
-from gapbench.report.tables import Cell, Column, Table, count_cell, percent_cell, points_cell, text_cell
+from gapbench.report.tables import (
+    ROW_LIMIT,
+    Cell,
+    Column,
+    Table,
+    count_cell,
+    percent_cell,
+    points_cell,
+    table_of,
+    text_cell,
+)
 from gapbench.report.text import MISSING, clip, number, p_value, percent
 
 Summary = Mapping[str, Any]
 
-ROW_LIMIT = 200
 NAME_LIMIT = 80
 
 
@@ -74,7 +83,7 @@ def gap_table(summary: Summary) -> Table:
         numbers = (gap, Cell(p_value(macro.get("p_value"))), Cell(number(_times100(macro.get("mde")), 1)))
         method = Cell(clip(macro.get("method") or "", NAME_LIMIT))
         footer = ((mean, blank, blank, blank, blank, *numbers, blank, blank, blank, method),)
-    return Table("Accuracy and gap", columns, tuple(rows[:ROW_LIMIT]), footer, max(0, len(rows) - ROW_LIMIT))
+    return table_of("Accuracy and gap", columns, rows, footer)
 
 
 def _gap_row(name: str, entry: Mapping[str, Any], several: bool) -> tuple[Cell, ...]:
@@ -133,7 +142,7 @@ def view_table(summary: Summary) -> Table:
         for name, entry in benchmarks_of(summary).items()
         for view, found in (entry.get("views") or {}).items()
     ]
-    return Table("Every view", columns, tuple(rows[:ROW_LIMIT]), (), max(0, len(rows) - ROW_LIMIT))
+    return table_of("Every view", columns, rows)
 
 
 def _pixels_cell(view: Mapping[str, Any]) -> Cell:
@@ -170,7 +179,7 @@ def metric_table(summary: Summary) -> Table:
                     over_cell(metric, seen.get("n"), f"{number(left_out)} left out" if left_out else ""),
                 )
             )
-    return Table("Metrics", columns, tuple(rows[:ROW_LIMIT]), (), max(0, len(rows) - ROW_LIMIT))
+    return table_of("Metrics", columns, rows)
 
 
 def over_cell(metric: str, n: float | None, note: str = "") -> Cell:
@@ -200,44 +209,28 @@ def flip_table(summary: Summary) -> Table:
         (text_cell(clip(name, NAME_LIMIT)), *(count_cell(part(entry, "pairs", key)) for key, _ in names))
         for name, entry in benchmarks_of(summary).items()
     ]
-    return Table("Which view was right", columns, tuple(rows[:ROW_LIMIT]), (), max(0, len(rows) - ROW_LIMIT))
+    return table_of("Which view was right", columns, rows)
 
 
 def category_tables(summary: Summary) -> tuple[Table, ...]:
     """One exploratory table for each benchmark that has categories, the largest category first."""
-    columns = (
-        Column("Category"),
-        Column("Samples", True),
-        Column("Clusters", True),
-        Column("Full", True),
-        Column("Crop", True),
-        Column("Gap, points", True),
-    )
     tables = []
     for name, entry in list(benchmarks_of(summary).items())[:ROW_LIMIT]:
         found = sorted((entry.get("by_category") or {}).items(), key=lambda item: -(item[1].get("n") or 0))
-        rows = tuple((text_cell(clip(key, NAME_LIMIT)), *_three(group)) for key, group in found[:ROW_LIMIT])
+        rows = [(text_cell(clip(key, NAME_LIMIT)), *_three(group)) for key, group in found]
         if rows:
-            tables.append(Table(clip(name, NAME_LIMIT), columns, rows, (), max(0, len(found) - ROW_LIMIT)))
+            tables.append(table_of(clip(name, NAME_LIMIT), _group_columns("Category"), rows))
     return tuple(tables)
 
 
 def area_tables(summary: Summary) -> tuple[Table, ...]:
     """One table for each benchmark with evidence boxes: the gap by the evidence's share of the picture."""
-    columns = (
-        Column("Evidence area"),
-        Column("Samples", True),
-        Column("Clusters", True),
-        Column("Full", True),
-        Column("Crop", True),
-        Column("Gap, points", True),
-    )
     tables = []
     for name, entry in list(benchmarks_of(summary).items())[:ROW_LIMIT]:
         found = entry.get("by_evidence_area") or []
-        rows = tuple((Cell(area_label(group), "", group.get("from")), *_three(group)) for group in found[:ROW_LIMIT])
+        rows = [(Cell(area_label(group), "", group.get("from")), *_three(group)) for group in found]
         if rows:
-            tables.append(Table(clip(name, NAME_LIMIT), columns, rows, (), max(0, len(found) - ROW_LIMIT)))
+            tables.append(table_of(clip(name, NAME_LIMIT), _group_columns("Evidence area"), rows))
     return tuple(tables)
 
 
@@ -250,6 +243,10 @@ def area_label(group: Mapping[str, Any]) -> str:
 def area_percent(area: float) -> str:
     """A fraction of the picture as a percentage with two significant digits and no exponent."""
     return f"{float(f'{100 * area:.2g}'):.8f}".rstrip("0").rstrip(".") + "%"
+
+
+def _group_columns(heading: str) -> tuple[Column, ...]:
+    return (Column(heading), *(Column(title, True) for title in ("Samples", "Clusters", "Full", "Crop", "Gap, points")))
 
 
 def _three(group: Mapping[str, Any]) -> tuple[Cell, ...]:

@@ -10,10 +10,12 @@ render the same object with `parts.j2`. Knows nothing about runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gapbench.report.text import MISSING, interval, markdown_text, missing, number, percent, points
+
+ROW_LIMIT = 200
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,18 @@ class Table:
     footer: tuple[tuple[Cell, ...], ...] = ()
     left_out: int = 0
     source: str = "summary.json"
+
+
+def table_of(
+    caption: str,
+    columns: Sequence[Column],
+    rows: Sequence[tuple[Cell, ...]],
+    footer: Iterable[tuple[Cell, ...]] = (),
+    source: str = "summary.json",
+) -> Table:
+    """A table of the first `ROW_LIMIT` rows; the others are counted."""
+    left_out = max(0, len(rows) - ROW_LIMIT)
+    return Table(caption, tuple(columns), tuple(rows[:ROW_LIMIT]), tuple(footer), left_out, source)
 
 
 def text_cell(text: str, note: str = "") -> Cell:

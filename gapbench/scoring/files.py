@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from gapbench.errors import BenchmarkError
+from gapbench.files import json_object
 from gapbench.scoring.outcomes import score
 from gapbench.scoring.verdict import Verdict
 from gapbench.types import AnswerType
@@ -35,7 +36,7 @@ def score_file(answers: Path, out: Path) -> dict[str, int]:
     """
     answers, out = Path(answers), Path(out)
     try:
-        lines = answers.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        lines = answers.read_bytes().split(b"\n")
     except OSError as error:
         raise BenchmarkError(
             f"The answers file {answers} cannot be read ({error.strerror}). Give a JSONL file."
@@ -46,7 +47,7 @@ def score_file(answers: Path, out: Path) -> dict[str, int]:
         if not line.strip():
             continue
         try:
-            row = _row(line)
+            row = json_object(line)
             verdict = _score_row(row)
         except BenchmarkError as error:
             raise BenchmarkError(f"{answers}, line {number}: {error}") from error
@@ -58,16 +59,6 @@ def score_file(answers: Path, out: Path) -> dict[str, int]:
         raise BenchmarkError(f"The answers file {answers} holds no rows. Give a JSONL file with one answer a line.")
     _replace(out, b"".join(scored))
     return counts
-
-
-def _row(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BenchmarkError(f"not JSON in UTF-8 ({error}). Write one JSON object a line.") from error
-    if not isinstance(row, dict):
-        raise BenchmarkError(f"{_found(row)}, where a JSON object was expected. Write one JSON object a line.")
-    return row
 
 
 def _score_row(row: Mapping[str, Any]) -> Verdict:

@@ -71,17 +71,17 @@ class Fields:
 
     def called(self, field: str) -> str:
         """A field as messages name it."""
+        if field in self.columns.constants:
+            return field
         held = self.columns.held.get(field, ())
-        if field in self.columns.constants or not held:
-            return field if field in self.columns.constants else f"column {field!r}"
-        if held == (field,):
+        if held in ((), (field,)):
             return f"column {field!r}"
         return f"column {' + '.join(map(repr, held))} ({field})"
 
     def lacks(self, field: str, expected: str) -> BenchmarkError:
         """The error of a field without a value."""
-        held = self.columns.held.get(field)
-        there = bool(held) and all(column in self.row for column in held or ())
+        held = self.columns.held.get(field, ())
+        there = bool(held) and all(column in self.row for column in held)
         said = f"{self.called(field)} is {'empty' if there else 'missing'}; expected {expected}."
         found = ", ".join(self.row)
         remedy = "" if there else f" Found columns: {found}. Say which of them it is: :{field}=COLUMN behind the name."

@@ -64,14 +64,13 @@ def load(target: str) -> Benchmark:
         files = _files(path)
         name = path.stem if path.is_file() else path.resolve().name
         card = Card(name, f"Own data: {path.name}", path.name, licence="own", revision=_revision(files))
-        of_text = files[0].suffix.lower() in SEPARATORS
-        settings = ("separator",) if of_text else () if path.is_file() or _is_metadata(files) else ("split",)
+        splits = path.is_dir() and not _is_metadata(files) and list(_splits(path, files)) != [""]
+        settings = ("separator",) if files[0].suffix.lower() in SEPARATORS else ("split",) if splits else ()
         return Benchmark(name, card, _maker(partial(_open, path, files), *settings))
     if path.suffix.lower() in SUFFIXES or not HUB_ID.fullmatch(target):
         raise BenchmarkError(f"Benchmark file {path}: not found.")
-    card = Card(
-        path.name, f"Hub data set {target}", f"https://huggingface.co/datasets/{target}", licence="see its page"
-    )
+    page = f"https://huggingface.co/datasets/{target}"
+    card = Card(path.name, f"Hub data set {target}", page, licence="see its page", hub=target)
     return Benchmark(path.name, card, _maker(partial(open_hub, target), "split", "config", "revision"))
 
 

@@ -7,7 +7,6 @@ What is heavy (bytes, long text) in the columns named is replaced by a function 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gapbench.errors import BenchmarkError
+from gapbench.files import json_object
 from gapbench.tables import Row, Table
 
 SHORT = 4096
@@ -72,7 +72,7 @@ class JsonLines:
     def cell(self, key: int, column: str) -> Any:
         with self.path.open("rb") as file:
             file.seek(key)
-            return _object(file.readline())[column]
+            return json_object(file.readline())[column]
 
     def _rows(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
         start = 0
@@ -80,7 +80,7 @@ class JsonLines:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     try:
-                        yield number, start, _object(line)
+                        yield number, start, json_object(line)
                     except BenchmarkError as error:
                         raise BenchmarkError(f"{self.name} line {number}: {error}") from error
                 start += len(line)
@@ -139,18 +139,6 @@ def _is_heavy(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(map(_is_heavy, value.values()))
     return isinstance(value, str | bytes) and len(value) > SHORT
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise BenchmarkError(f"not UTF-8 ({error.reason} at byte {error.start}). Save the file as UTF-8.") from error
-    except (ValueError, RecursionError) as error:
-        raise BenchmarkError(f"not JSON ({error}). Expected one object a line.") from error
-    if not isinstance(row, dict):
-        raise BenchmarkError(f"found {type(row).__name__}; expected a JSON object.")
-    return row
 
 
 def _named(value: Any, names: tuple[str, ...]) -> Any:

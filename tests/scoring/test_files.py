@@ -58,7 +58,7 @@ def test_blank_lines_a_byte_order_mark_and_windows_lines_are_read_over(tmp_path:
 
 BAD = {
     "{not json": "not JSON",
-    "[1]": "a JSON object was expected",
+    "[1]": "found list; expected a JSON object",
     "[" * 100_000: "not JSON",
     '{"answer": "B"}': "`output` is missing",
     '{"output": null, "answer": "B"}': "`output` is missing or null",
@@ -95,7 +95,7 @@ def test_a_bad_line_is_named_and_costs_nothing(tmp_path: Path, line: str, messag
 def test_bytes_that_are_not_text_are_named(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_bytes(b'{"output": "\xff", "answer": "B"}\n')
-    with pytest.raises(BenchmarkError, match="line 1: not JSON in UTF-8"):
+    with pytest.raises(BenchmarkError, match="line 1: not UTF-8"):
         score_file(path, tmp_path / "scored.jsonl")
 
 
