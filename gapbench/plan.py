@@ -84,8 +84,9 @@ def continue_or_start(
     if path.exists():
         try:
             old = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunError(f"{path}: not JSON ({error}). Restore it, or choose another --out.") from error
+            _ = [(bench["samples"], bench["fingerprint"]) for bench in old["benchmarks"].values()]
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise RunError(f"{path}: cannot be read ({error!r}). Restore it, or choose another --out.") from error
         _refuse_difference(folder, old, plan, asked)
     elif (folder / records.FILE).exists() and (folder / records.FILE).stat().st_size:
         raise RunError(f"{folder}: records.jsonl without run.json, so what was asked is unknown. Choose another --out.")
@@ -105,13 +106,12 @@ def _refuse_difference(
             "both must not be mixed. Choose another --out, or ask as before."
         )
 
-    for name in old.get("benchmarks", {}):
-        if name not in new["benchmarks"]:
-            raise refuse("benchmarks", sorted(old["benchmarks"]), sorted(new["benchmarks"]))
+    if set(old["benchmarks"]) != set(new["benchmarks"]):
+        raise refuse("benchmarks", sorted(old["benchmarks"]), sorted(new["benchmarks"]))
+    if _content_of(old.get("regions")) != _content_of(new.get("regions")):
+        raise refuse("--regions", old.get("regions"), new.get("regions"))
     for name, now in new["benchmarks"].items():
-        before = old.get("benchmarks", {}).get(name)
-        if before is None:
-            raise refuse("benchmarks", sorted(old.get("benchmarks", {})), sorted(new["benchmarks"]))
+        before = old["benchmarks"][name]
         if now["samples"] < before["samples"]:
             raise refuse(f"--limit: {name} samples", before["samples"], now["samples"])
         for what in ("parameters", "region"):
@@ -123,10 +123,17 @@ def _refuse_difference(
                 before["fingerprint"],
                 fingerprint(asked[name][: before["samples"]]),
             )
-    own = {"command", "versions", "hardware", "benchmarks"} | MAY_DIFFER
+        if before.get("prompt") != now["prompt"]:  # of the same question: the template is another
+            raise refuse(f"{name} prompt", before.get("prompt"), now["prompt"])
+    own = {"command", "versions", "hardware", "benchmarks", "regions"} | MAY_DIFFER
     for what in sorted((set(old) | set(new)) - own):
         if old.get(what) != json.loads(json.dumps(new.get(what))):
             raise refuse(what, old.get(what), new.get(what))
+
+
+def _content_of(regions: Mapping[str, Any] | None) -> str:
+    """What identifies a region file, wherever it lies and whatever it is called; "" without one."""
+    return str((regions or {}).get("sha256", ""))
 
 
 def _changed_question(folder: Path, asked: Sequence[Sample]) -> str:

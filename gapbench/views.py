@@ -123,6 +123,8 @@ def parse_policy(policy: str) -> tuple[str, dict[str, float]]:
     values: dict[str, float] = {}
     for item in filter(None, rest.split(",")):
         key, _, value = item.partition("=")
+        if key in values:
+            raise SettingError(f"Region policy {policy!r}: {key!r} is given twice. Say it once.")
         try:
             values[key] = float(value)
         except ValueError:

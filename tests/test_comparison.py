@@ -451,6 +451,23 @@ def test_the_same_folder_twice_and_a_folder_that_is_no_run_are_refused(tmp_path:
         compare(run, tmp_path / "nowhere", out=tmp_path / "out")
 
 
+def test_what_differs_of_one_benchmark_is_said_of_that_one(tmp_path: Path) -> None:
+    """A local copy, or fewer views than the run's, is news only about the benchmark that has it."""
+    rows = answers("v1.0 signs", ["wr", "rr"])
+    runs = (
+        write_run(
+            tmp_path / "one", rows, benchmarks={"v1.0 signs": {"local_copy": True}, "alone": {"views": ["full"]}}
+        ),
+        write_run(tmp_path / "two", rows, benchmarks={"v1.0 signs": {}}),
+    )
+    texts = [(alert["benchmark"], alert["text"]) for alert in compare(*runs, out=tmp_path / "out").summary["alerts"]]
+    assert (
+        "v1.0 signs",
+        "The setting local_copy differs: true in one, not set in two. A difference may come from it.",
+    ) in texts
+    assert not any("views differs" in text for _, text in texts)
+
+
 def test_settings_that_differ_are_named_and_others_are_not(tmp_path: Path) -> None:
     rows = answers("v1.0 signs", ["wr", "rr"])
     entry = {"region": "padded", "prompt": "Look.", "samples": 2, "fingerprint": "x", "card": {"name": "signs"}}

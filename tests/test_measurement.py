@@ -216,6 +216,29 @@ def test_a_run_refuses_a_changed_question(measure: Measure, mine: Path, change: 
         measure()
 
 
+def test_a_run_refuses_a_changed_prompt(measure: Measure, tmp_path: Path) -> None:
+    """One's own file may change between two calls; `--limit` goes on, so nothing else would notice."""
+    code = tmp_path / "own.py"
+    code.write_text(
+        "from PIL import Image\nfrom gapbench.types import Card, Sample\n"
+        "CARD = Card(name='own', title='', source='', licence='', prompt='{question} Short.')\n"
+        "def samples():\n    for i in range(4):\n        yield Sample(id=str(i), image=Image.new('RGB', (60, 60)), "
+        "question='What?', answers=('a',), boxes=((0, 0, 20, 20),))\n"
+    )
+    measure(benchmarks=[str(code)], limit=2)
+    code.write_text(code.read_text().replace("Short", "Long"))
+    with pytest.raises(RunError, match=r"own prompt 'What\? Short\.', and now it is 'What\? Long\.'"):
+        measure(benchmarks=[str(code)])
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"benchmarks": {"mine": {}}}'])
+def test_a_damaged_run_json_is_named(measure: Measure, damage: str) -> None:
+    folder = measure(limit=2).path
+    (folder / "run.json").write_text(damage)
+    with pytest.raises(RunError, match=r"run\.json: cannot be read .* Restore it, or choose another --out"):
+        measure(limit=2)
+
+
 def test_one_bad_sample_is_recorded_as_failed_and_ends_nothing(measure: Measure, mine: Path) -> None:
     (mine.parent / "scene 1.png").write_bytes(b"not a picture")
     (mine.parent / "scene 2.png").unlink()

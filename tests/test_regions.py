@@ -161,9 +161,10 @@ def test_a_run_with_regions_is_marked_and_counts_who_has_none(tiny: Callable[[st
     assert frame.loc[("q0", "crop"), "region"] == [5.0, 6.0, 65.0, 54.0]
     assert frame.loc[("q3", "crop"), "outcome"] == "failed"
     assert frame.loc[("q3", "full"), "outcome"] != "failed"
-    edit(regions, 0, bbox=[0, 0, 30, 30])
-    with pytest.raises(RunError):
-        measure()
+    measure(regions=regions.rename(tmp_path / "renamed.jsonl"))  # the same boxes: nothing to refuse
+    for others in ("", write(regions, {"id": "q0", "bbox": [0, 0, 30, 30]})):
+        with pytest.raises(RunError, match="started with --regions"):
+            measure(regions=others)
 
 
 def test_a_benchmark_that_ships_crops_asks_for_another_policy(tiny: Callable[[str], Path], tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ def test_a_policy_s_parameters_reach_it() -> None:
         ("square:factor=2", r"takes min_side.*square:min_side=224"),
         ("multi:factor=0.5", "at least 1"),
         ("mosaic:side=5", "factor and min_side"),
+        ("padded:factor=1.2,factor=2", "'factor' is given twice"),
     ],
 )
 def test_a_policy_that_is_not_understood_is_refused(policy: str, says: str) -> None:

@@ -73,7 +73,7 @@ def _split(name: str) -> tuple[str, str]:
     if not name.startswith("benchmarks."):
         return "", name
     rest = name.removeprefix("benchmarks.")
-    for what in ("parameters", "region", "prompt"):
+    for what in ("parameters", "region", "prompt", "views", "local_copy"):
         head, found, tail = rest.rpartition(f".{what}")
         if found and (not tail or tail.startswith(".")):
             return head, what + tail

@@ -59,7 +59,7 @@ def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
         for (benchmark, view, entry, _), place in zip(rows, places, strict=True):
             _moved(axes, place, entry, view)
             if benchmark not in named:
-                axes.text(-0.5, place, clip(benchmark, 24), color=INK, weight="bold", **side)
+                axes.text(-0.5, place, clip(" ".join(benchmark.split()), 24), color=INK, weight="bold", **side)
                 named.add(benchmark)
             axes.text(-0.03, place, view, color=_MARKERS[view][1], weight="bold", ha="right", **side)
             levels = " → ".join(percent(entry[when][view]["estimate"]) for when in ("before", "after"))

@@ -69,5 +69,7 @@ def _locator(run: Mapping[str, Any]) -> str:
     origin = " with ".join(filter(None, (methods, models)))
     missed = regions.get("without_box")
     told = f"From {regions.get('file', 'a region file')}{f', made by {origin}' if origin else ''}"
-    told += f"; nothing was found for {missed:,} samples" if isinstance(missed, int) and missed else ""
+    told += (
+        f"; nothing was found for {missed:,} sample{'s' * (missed != 1)}" if isinstance(missed, int) and missed else ""
+    )
     return f"{clip(told, VALUE_LIMIT)}. "

@@ -82,7 +82,14 @@ def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, perce
 def _effect(axes: Axes, row: int, effect: Effect) -> None:
     side: dict[str, Any] = {"va": "center", "transform": axes.get_yaxis_transform()}
     weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
-    axes.text(-0.585 if effect.part else -0.61, row, clip(effect.label, 34), color=ink, weight=weight, **side)
+    axes.text(
+        -0.585 if effect.part else -0.61,
+        row,
+        clip(" ".join(effect.label.split()), 34),
+        color=ink,
+        weight=weight,
+        **side,
+    )
     if effect.n is not None:
         axes.text(-0.03, row, f"n = {effect.n:,}", color=MUTED, ha="right", size=9, **side)
     if effect.estimate is None:

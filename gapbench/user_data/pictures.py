@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gapbench.benchmark import is_text
 from gapbench.errors import BenchmarkError, SampleError
 from gapbench.images import URL, is_base64
 
@@ -101,6 +102,8 @@ def _source(value: Any, folder: Path, urls: bool) -> Any:
         )
     if is_base64(value):
         return value
+    if not is_text(value):
+        raise BenchmarkError(f"found {value[:200]!r}, which holds half a surrogate pair. Rename the file.")
     if not URL.match(value):
         return folder / value
     if not urls:

@@ -70,12 +70,22 @@ class JsonLines:
             yield f"line {number}", {c: light(self, start, c, v) if c in pictures else v for c, v in row.items()}
 
     def cell(self, key: int, column: str) -> Any:
+        if _state(self.path) != self._as_read:  # another row's picture may start at that byte now
+            raise BenchmarkError(
+                f"{self.name}: it was changed or removed while it was in use. Restore it and run the same command "
+                "again; what was answered so far is kept."
+            )
         with self.path.open("rb") as file:
             file.seek(key)
             return json_object(file.readline())[column]
 
+    @cached_property
+    def _as_read(self) -> tuple[int, int]:
+        return _state(self.path)
+
     def _rows(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
         start = 0
+        _ = self._as_read
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
@@ -120,6 +130,15 @@ class TableRows:
 
     def cell(self, key: int, column: str) -> Any:
         return self.table.cell(key, column)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change; zeros for a file that is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def cell(reader: Reader, key: int, column: str, part: int | None = None) -> Any:

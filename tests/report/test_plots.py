@@ -67,6 +67,7 @@ def test_plots_follow_the_page_and_share_it() -> None:
         "中文",
         "fill: #010101",
         "]]>",
+        "`|x|\n\n# H",
     ],
 )
 def test_a_label_is_only_ever_text(label: str) -> None:
@@ -75,5 +76,5 @@ def test_a_label_is_only_ever_text(label: str) -> None:
         svg = forest_plot([Effect(label, 0.1, (0.0, 0.2), 5)], name="gaps")
     root = parsed(svg)
     assert not [element for element in root.iter() if element.tag.endswith("script")]
-    expected = {"\x00\x1b": "␀␛", "\ud800": "\ufffd"}.get(label, label)
+    expected = {"\x00\x1b": "␀␛", "\ud800": "\ufffd", "`|x|\n\n# H": "`|x| # H"}.get(label, label)
     assert expected in words(svg)

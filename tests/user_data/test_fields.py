@@ -203,6 +203,7 @@ def test_other_columns_do_not_disturb(tmp_path: Path) -> None:
         ({"category": True}, "column 'category'"),
         ({"question": "\ud800"}, "column 'question': .* half a surrogate pair"),
         ({"answers": ["\udfff"]}, "column 'answers': .* half a surrogate pair"),
+        ({"image": "\udcff.png"}, "column 'image': .* half a surrogate pair"),
     ],
 )
 def test_a_wrong_column_is_named_with_file_and_line(tmp_path: Path, columns: dict[str, Any], says: str) -> None:

@@ -179,6 +179,22 @@ def test_base64_in_text_stays_in_the_file_until_it_is_looked_at(tmp_path: Path, 
     assert samples[1].image == tmp_path / "one.png"
 
 
+@pytest.mark.parametrize("change", ["a line less", "gone"])
+def test_a_file_that_changes_while_it_is_in_use_ends_the_run_instead_of_showing_another_picture(
+    tmp_path: Path, change: str
+) -> None:
+    written = base64.b64encode(png("red", (2000, 2000))).decode()
+    path = tmp_path / "mine.jsonl"
+    write_jsonl(path, [{**ROWS[n], "image": written} for n in range(3)])
+    samples = load(str(path)).samples()
+    if change == "gone":
+        path.unlink()
+    else:
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(BenchmarkError, match=r"mine\.jsonl: it was changed or removed while it was in use"):
+        decode(samples[0].image)
+
+
 def test_a_hub_image_may_name_a_file_beside_the_table(tmp_path: Path) -> None:
     write_parquet(tmp_path / "mine.parquet", [{**ROWS[0], "image": {"bytes": None, "path": "a/one.png"}}], PICTURE)
     (sample,) = load(str(tmp_path / "mine.parquet")).samples()
