@@ -14,7 +14,16 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))
 
+import huggingface_hub.constants  # reads its switches once, before a test with --quiet can set one for all that follow
 import pytest
+
+assert huggingface_hub.constants.HF_HUB_OFFLINE
+
+
+@pytest.fixture(autouse=True)
+def quiet_ends_with_its_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--quiet` tells the Hub's client by an environment variable, which is for the rest of a process."""
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
 
 
 @pytest.fixture(scope="session")

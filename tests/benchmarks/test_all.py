@@ -53,7 +53,7 @@ def test_a_check_finds_nothing_but_that_the_miniature_is_small(miniature: str) -
 @each
 def test_the_check_command_says_that_counts_differ_and_shows_a_sheet(miniature: str, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.html"
-    done = CliRunner().invoke(app, ["benchmarks", "check", miniature, "--quiet", "--sheet", str(sheet)])
+    done = CliRunner().invoke(app, ["benchmarks", "check", miniature, "--sheet", str(sheet)])
     assert done.exit_code == (1 if card_of(miniature).expected else 0), done.output
     assert "data:image/jpeg" in sheet.read_text(encoding="utf-8")
 
