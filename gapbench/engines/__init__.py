@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 class Request:
     """Pictures, if any, and the prompt that follows them; `key` comes back with the answer.
 
-    A request with `error` is answered by it.
+    A request with `error` is answered by it. `encoded` has each picture's stored bytes, where they show exactly that
+    picture in a form that any server reads, and None for the others; empty where nobody looked for them.
     """
 
     key: Hashable
     images: tuple[Image, ...]
     prompt: str
     error: str = ""
+    encoded: tuple[bytes | None, ...] = ()
 
     @property
     def pixels(self) -> int:
