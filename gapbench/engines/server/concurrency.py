@@ -1,0 +1,137 @@
+"""How many requests are under way at once: a number, or as many as make the server faster.
+
+    limit = Limit(None)                 # automatic
+    async with limit: ...               # one place
+
+Automatic: starts at `START` and doubles as long as that raises the rate of answers by `GAIN`; then stays, and tries a
+quarter more now and then. Whenever the server says that it is busy (429, 503, a timeout), or more than a tenth of what
+it says are errors, the limit is halved, at most once for all that was under way together, and grows by a quarter from
+there. It does not grow while we are what is slow.
+
+Limits: rates are in answers a second, so a change of what is asked (larger pictures, say) looks like a change of speed
+until the next trial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+from types import TracebackType
+
+START = 16
+MOST = 256
+"""Requests under way per server, at first and at most, where the number is automatic."""
+SOCKETS = 768
+"""Requests under way in all, at most: a process may usually open 1,024 files."""
+GAIN = 1.05
+ROUND = 0.2
+"""Seconds that a rate is measured over, at least."""
+PATIENCE = 8
+"""Rounds between two trials of a higher limit, once a higher limit did not help."""
+
+
+class Limit:
+    """An asynchronous context: inside, at most `now` are. Those who ask first come first."""
+
+    def __init__(self, fixed: int | None, servers: int = 1) -> None:
+        self.now = fixed or START * servers
+        self.inside = 0
+        self.highest = self.now
+        self._most = fixed or min(MOST * servers, SOCKETS)
+        self._auto = fixed is None
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._factor = 2.0
+        self._best = 0.0
+        self._steady = self.now
+        self._misses = 0
+        self._errors = 0.0
+        self._cut = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Measure anew, after a pause."""
+        self._new_round(settle=False)
+
+    async def __aenter__(self) -> None:
+        if self.inside < self.now and not self._waiting:
+            self.inside += 1
+            return
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.cancelled():
+                with suppress(ValueError):
+                    self._waiting.remove(place)
+            else:
+                self._leave()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self.inside -= 1
+        while self._waiting and self.inside < self.now:
+            place = self._waiting.popleft()
+            if not place.done():
+                self.inside += 1
+                place.set_result(None)
+
+    def answered(self) -> None:
+        """One more answer came; at the end of a round the limit may change."""
+        self._errors *= 0.95
+        if not self._auto:
+            return
+        self._seen += 1
+        self._full += self.inside >= self.now
+        if self._skip:
+            self._skip -= 1
+            if not self._skip:
+                self._new_round(settle=False)
+        elif self._seen >= self.now and (elapsed := time.perf_counter() - self._started) >= ROUND:
+            self._end_round(self._seen / elapsed)
+
+    def troubled(self, started: float, busy: bool) -> None:
+        """A request begun at `started` (perf_counter) met an error of the server."""
+        self._errors = 0.95 * self._errors + 0.05
+        if not self._auto or started < self._cut or not (busy or self._errors > 0.1):
+            return
+        self._cut = time.perf_counter()
+        self._set(self.now // 2)
+        self._factor, self._best, self._steady, self._misses = 1.25, 0.0, self.now, 0
+
+    def _end_round(self, rate: float) -> None:
+        if self._full < 0.8 * self._seen:  # pictures came too slowly: nothing was learnt about the server
+            self._new_round(settle=False)
+        elif rate > GAIN * self._best:
+            self._best, self._steady, self._misses = rate, self.now, 0
+            self._set(max(self.now + 1, int(self.now * self._factor)))
+        elif self._misses == 0 and self.now > self._steady:  # once more: rates are noisy
+            self._misses = 1
+            self._new_round(settle=False)
+        else:
+            self._misses += 1
+            if self._misses % PATIENCE:
+                self._set(self._steady)
+            else:  # the speed of what is asked now, and whether more would help
+                self._best, self._factor, self._misses = rate, 1.25, 0
+                self._set(max(self.now + 1, int(self.now * self._factor)))
+
+    def _set(self, limit: int) -> None:
+        before, self.now = self.now, max(1, min(limit, self._most))
+        self.highest = max(self.highest, self.now)
+        self._new_round(settle=self.now != before)
+        self.inside += 1  # lets those in for whom there is room now
+        self._leave()
+
+    def _new_round(self, settle: bool) -> None:
+        """After a change, as many answers as were under way are left out of the next rate."""
+        self._skip = self.now if settle else 0
+        self._seen = self._full = 0
+        self._started = time.perf_counter()

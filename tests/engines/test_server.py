@@ -1,0 +1,408 @@
+"""The server engine against a stub on loopback: what is asked, what is understood, what is recorded, how it stops."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from engines.stub_server import Asked, Response, Stub, chat, error
+from gapbench.engines import Answer, Request, server
+from gapbench.errors import ModelError, SettingError
+
+
+def requests(count: int) -> list[Request]:
+    return [Request(i, (), f"question {i}") for i in range(count)]
+
+
+def ask(stub: Stub | list[str], count: int = 1, **settings: Any) -> dict[Any, Answer]:
+    urls = [stub.url] if isinstance(stub, Stub) else stub
+    return dict(server.load("stub", base_urls=urls, backoff=0.02, **settings).generate(requests(count)))
+
+
+def threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("gapbench")]
+
+
+def test_every_question_gets_its_own_answer() -> None:
+    with Stub(delay=0.01) as stub:
+        answers = ask(stub, 200)
+
+    assert {k: a.text for k, a in answers.items()} == {i: f"echo: question {i}" for i in range(200)}
+    assert len(stub.asked) == 200
+    assert not threads()
+
+
+def test_greedy_neutral_and_without_thinking_is_what_is_asked_for() -> None:
+    with Stub() as stub:
+        ask(stub, max_new_tokens=9, seed=3)
+
+    body = stub.asked[0].json
+    assert body.pop("messages") == [{"role": "user", "content": "question 0"}]
+    assert body == {
+        "model": "stub", "stream": False, "temperature": 0.0, "max_tokens": 9, "seed": 3, "repetition_penalty": 1.0,
+        "chat_template_kwargs": {"enable_thinking": False, "thinking": False},
+    }  # fmt: skip
+
+
+def test_sampling_leaves_no_filter_to_the_servers_defaults() -> None:
+    with Stub() as stub:
+        ask(stub, temperature=0.7, extra={"presence_penalty": 0})
+
+    body = stub.asked[0].json
+    assert (body["temperature"], body["top_p"], body["top_k"], body["presence_penalty"]) == (0.7, 1.0, -1, 0)
+
+
+def test_repeats_are_sampled_apart_and_again_the_same_when_asked_again() -> None:
+    repeats = [Request(("sample", "full", repeat), (), "?") for repeat in range(5)]
+    with Stub() as stub:
+        for _ in range(2):
+            list(server.load("stub", base_urls=[stub.url], temperature=0.7, concurrency=1).generate(repeats))
+
+    seeds = [asked.json["seed"] for asked in stub.asked]
+    assert len(set(seeds)) == 5
+    assert sorted(seeds[:5]) == sorted(seeds[5:])
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
+def test_a_base_url_may_end_as_users_write_it(ending: str) -> None:
+    with Stub() as stub:
+        assert ask([stub.root + ending])[0].text == "echo: question 0"
+
+
+def test_a_path_with_another_version_is_left_alone() -> None:
+    from gapbench.engines.server.endpoints import base_url
+
+    assert base_url("https://example.org/v1beta/openai/") == "https://example.org/v1beta/openai"
+    assert base_url("https://example.org/prefix") == "https://example.org/prefix/v1"
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/v1", "http://", "http://x:port/v1", "http://x:99999"])
+def test_what_is_no_url_is_said_to_be_none(url: str) -> None:
+    with pytest.raises(SettingError, match="--base-url"):
+        server.load("stub", base_urls=[url])
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:planted-password@127.0.0.1/v1", "http://127.0.0.1/v1?key=planted-password"]
+)
+def test_a_url_with_a_secret_in_it_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        server.load("stub", base_urls=[url])
+
+    assert "planted" not in str(caught.value)
+    assert "--api-key-env" in str(caught.value)
+
+
+def test_info_says_what_was_asked_and_what_the_server_says_of_itself() -> None:
+    with Stub() as stub:
+        info = server.load("stub", base_urls=[stub.url], concurrency=4).info
+        url = stub.url
+
+    assert info["engine"] == "server"
+    assert info["base_urls"] == [url]
+    assert info["concurrency"] == 4
+    models = [{"id": "stub", "root": "stub", "max_model_len": 4096}]
+    assert info["servers"] == [{"url": url, "models": models, "version": "1.2.3"}]
+    assert info["generation"]["left_out"] == []
+
+
+def test_a_server_that_lists_nothing_is_taken_as_it_is() -> None:
+    with Stub(models=error(500, "no cache folder")) as stub:
+        engine = server.load("stub", base_urls=[stub.url])
+        assert "models" not in engine.info["servers"][0]
+        assert dict(engine.generate(requests(1)))[0].text == "echo: question 0"
+
+
+def test_no_server_at_the_url_is_said_before_anything_is_asked() -> None:
+    with Stub() as stub:
+        url = stub.url
+    with pytest.raises(ModelError, match=r"No server was reached: http://127.0.0.1.*Start it"):
+        server.load("stub", base_urls=[url])
+
+
+@pytest.mark.parametrize(
+    ("named", "settings"),
+    [("chat_template_kwargs", {}), ("seed", {}), ("repetition_penalty", {}), ("top_k", {"temperature": 1.0})],
+)
+def test_a_field_that_a_server_refuses_by_name_is_left_out_and_recorded(named: str, settings: dict[str, Any]) -> None:
+    def reply(asked: Asked, number: int) -> Response:
+        return error(400, f"Unknown parameter: '{named}'.") if named in asked.json else chat("fine")
+
+    with Stub(reply) as stub:
+        engine = server.load("stub", base_urls=[stub.url], concurrency=1, **settings)
+        answers = dict(engine.generate(requests(10)))
+
+    assert {a.text for a in answers.values()} == {"fine"}
+    assert len(stub.asked) == 11, "refused once, then remembered"
+    assert engine.info["generation"]["left_out"] == [named]
+    entry = {"chat_template_kwargs": "thinking"}.get(named, named)
+    assert engine.info["generation"].get(entry) == (None if named == "top_k" else "the server's default")
+    assert not engine.tally.faults
+
+
+def test_max_tokens_goes_under_its_newer_name_where_the_older_is_refused() -> None:
+    def reply(asked: Asked, number: int) -> Response:
+        if "max_tokens" in asked.json:
+            return error(400, "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.")
+        return chat(str(asked.json["max_completion_tokens"]))
+
+    with Stub(reply) as stub:
+        assert ask(stub, max_new_tokens=5)[0].text == "5"
+
+
+def test_a_field_that_is_only_mentioned_is_not_given_up() -> None:
+    def reply(asked: Asked, number: int) -> Response:
+        return error(400, "'max_tokens' is too large: 128") if number < 2 else chat("fine")
+
+    with Stub(reply) as stub:
+        engine = server.load("stub", base_urls=[stub.url], concurrency=1)
+        answers = dict(engine.generate(requests(3)))
+
+    assert "too large" in answers[0].error
+    assert engine.info["generation"]["left_out"] == []
+    assert "max_tokens" in stub.asked[-1].json
+
+
+@pytest.mark.parametrize(
+    ("response", "text", "truncated"),
+    [
+        (chat(""), "", False),
+        (chat("half", finish="length"), "half", True),
+        (chat("", finish="length"), "", True),
+        (chat("no reason given", finish=None), "no reason given", False),
+        (chat([{"type": "text", "text": "a"}, {"type": "thinking"}, {"type": "text", "text": "b"}]), "ab", False),
+        (chat("\ud800 lone"), "? lone", False),
+        (chat("error: 500"), "error: 500", False),
+    ],
+)
+def test_what_is_an_answer(response: Response, text: str, truncated: bool) -> None:
+    with Stub(lambda asked, number: response) as stub:
+        answer = ask(stub)[0]
+
+    assert (answer.text, answer.truncated, answer.error) == (text, truncated, "")
+    assert (answer.prompt_tokens, answer.output_tokens) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        (chat(None), "no content"),
+        (chat(None, reasoning_content="Let me see"), "--max-new-tokens"),
+        (chat("", finish=None), "does not say that the model stopped"),
+        (chat("I would rather not", refusal="I cannot help"), "refused: I cannot help"),
+        (chat("half of", finish="content_filter"), "content_filter"),
+        (chat(None, finish="tool_calls"), "tool_calls"),
+        (chat(7), "found int"),
+        (error(400, "At most 1 image(s) may be provided"), "HTTP 400: At most 1 image"),
+        (error(413, "too large"), "HTTP 413"),
+        (error(403, "flagged"), "HTTP 403: flagged"),
+        (Response(400, b'{"detail": [{"loc": ["body"], "msg": "bad"}]}'), '"msg": "bad"'),
+        (Response(422, b"\x1b[31m  no\nJSON \x00"), "HTTP 422: [31m no JSON"),
+        (error(400, "x" * 5000), "x" * 300 + "…"),
+    ],
+)
+def test_what_is_none_says_why(response: Response, said: str) -> None:
+    with Stub(lambda asked, number: response) as stub:
+        answer = ask(stub, tries=2)[0]
+
+    assert answer.text == ""
+    assert said in answer.error
+    assert answer.error.startswith(stub.url)
+    assert len(answer.error) < 450
+
+
+def test_a_client_error_is_not_tried_again() -> None:
+    with Stub(lambda asked, number: error(400, "no")) as stub:
+        ask(stub, 3)
+
+    assert len(stub.asked) == 3
+
+
+def test_tokens_of_pictures_are_taken_from_usage_where_a_server_counts_them() -> None:
+    usage = b'"usage": {"prompt_tokens": 90, "completion_tokens": true, "prompt_tokens_details": '
+    start = b'{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], '
+    bodies = (b'{"multimodal_tokens": {"image": 64}}}}', b'{"image_tokens": 64}}}')
+    for body in bodies:
+        with Stub(lambda asked, number, body=body: Response(body=start + usage + body)) as stub:
+            answer = ask(stub)[0]
+        assert (answer.image_tokens, answer.prompt_tokens, answer.output_tokens) == (64, 90, None)
+
+
+@pytest.mark.parametrize("status", [401, 404, 405, 302])
+def test_a_server_that_refuses_everyone_ends_the_run_at_once(status: int) -> None:
+    reply = error(status, "the model `stub` does not exist", Location="http://elsewhere/v1")
+    with Stub(lambda asked, number: reply) as stub, pytest.raises(ModelError) as caught:
+        ask(stub, 100)
+
+    assert stub.url in str(caught.value)
+    assert "does not exist" in str(caught.value)
+    assert "--base-url" in str(caught.value)
+
+
+def test_a_key_that_is_refused_is_noticed_before_anything_is_asked() -> None:
+    with Stub(models=error(401, "no key")) as stub, pytest.raises(ModelError, match="--api-key-env"):
+        server.load("stub", base_urls=[stub.url])
+
+
+def test_a_run_whose_first_questions_all_fail_is_ended() -> None:
+    with Stub(lambda asked, number: error(400, "this model reads no pictures")) as stub:
+        engine = server.load("stub", base_urls=[stub.url])
+        got: list[Any] = []
+        with pytest.raises(ModelError, match=r"nothing was answered.*reads no pictures"):
+            got.extend(engine.generate(requests(5000)))
+
+    assert got == [], "handed out, they would be recorded as failed and not be asked again"
+    assert len(stub.asked) < 200
+
+
+def test_a_few_bad_questions_end_nothing() -> None:
+    def reply(asked: Asked, number: int) -> Response:
+        return chat("fine") if int(asked.prompt.split()[-1]) % 20 == 15 else error(400, "too long")
+
+    with Stub(reply) as stub:
+        answers = ask(stub, 200, concurrency=1)
+
+    assert sum(not a.error for a in answers.values()) == 10
+    assert len(answers) == 200
+
+
+def test_requests_with_an_error_are_answered_by_it_and_not_sent() -> None:
+    with Stub() as stub:
+        engine = server.load("stub", base_urls=[stub.url])
+        answers = dict(engine.generate([Request(0, (), "", "the picture is gone"), *requests(3)[1:]]))
+
+    assert answers[0] == Answer(error="the picture is gone")
+    assert len(stub.asked) == 2
+
+
+@pytest.mark.parametrize("concurrency", [1, 7])
+def test_a_fixed_concurrency_is_kept(concurrency: int) -> None:
+    with Stub(delay=0.01) as stub:
+        ask(stub, 60, concurrency=concurrency)
+
+    assert stub.most == concurrency
+
+
+def test_an_automatic_concurrency_grows_while_that_makes_the_server_faster() -> None:
+    with Stub(delay=0.1) as stub:
+        ask(stub, 1200)
+
+    assert stub.most > 60
+
+
+def test_requests_are_read_lazily_and_no_more_than_are_in_hand() -> None:
+    read = 0
+
+    def endless() -> Iterator[Request]:
+        nonlocal read
+        while True:
+            yield Request(read, (), f"question {read}")
+            read += 1
+
+    with Stub(delay=0.02) as stub:
+        answers = server.load("stub", base_urls=[stub.url], concurrency=4).generate(endless())
+        for taken, _ in zip(range(1, 100), answers, strict=False):
+            assert read <= taken + 4 + server.AHEAD + 1
+        time.sleep(0.5)  # nobody takes anything
+        assert read <= 100 + 4 + server.AHEAD + 1
+        assert isinstance(answers, Iterator)
+        answers.close()  # type: ignore[attr-defined]
+
+
+def test_closing_early_stops_threads_and_closes_the_requests_in_their_own_thread() -> None:
+    closed: list[str] = []
+
+    def endless() -> Iterator[Request]:
+        try:
+            for i in range(10**9):
+                yield Request(i, (), f"question {i}")
+        finally:
+            closed.append(threading.current_thread().name)
+
+    with Stub(delay=0.02) as stub:
+        answers = server.load("stub", base_urls=[stub.url]).generate(endless())
+        next(answers)
+        answers.close()  # type: ignore[attr-defined]
+        deadline = time.monotonic() + 5
+        while threads() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        before = len(stub.asked)
+        time.sleep(0.2)
+
+        assert not threads()
+        assert closed == ["gapbench-feed"]
+        assert len(stub.asked) == before
+
+
+def test_an_engine_that_was_stopped_can_be_asked_again() -> None:
+    with Stub(delay=0.02) as stub:
+        engine = server.load("stub", base_urls=[stub.url], concurrency=2)
+        answers = engine.generate(requests(100))
+        next(answers)
+        answers.close()  # type: ignore[attr-defined]
+
+        assert len(dict(engine.generate(requests(20)))) == 20
+
+
+def test_an_error_of_the_requests_is_raised_and_stops_everything() -> None:
+    def failing() -> Iterator[Request]:
+        yield from requests(30)
+        raise RuntimeError("the disk is gone")
+
+    with Stub(delay=0.01) as stub:
+        with pytest.raises(RuntimeError, match="the disk is gone"):
+            dict(server.load("stub", base_urls=[stub.url]).generate(failing()))
+        assert not threads()
+
+
+def test_an_interrupt_ends_a_process_that_waits_for_an_answer() -> None:
+    code = """
+import sys
+from gapbench.engines import Request, server
+engine = server.load("stub", base_urls=[sys.argv[1]])
+try:
+    for key, answer in engine.generate(Request(i, (), "x") for i in range(1000)):
+        print("answered", flush=True)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+    import signal
+
+    with Stub(lambda asked, number: chat("x"), delay=0.0) as stub:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, stub.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        stub.delay = 30
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=15)
+
+    assert process.returncode == 130
+    assert stderr == b""
+
+
+def test_settings_that_are_the_servers_are_refused_with_their_names() -> None:
+    for name, value in {"dtype": "float16", "revision": "main", "processor_kwargs": {"x": 1}}.items():
+        with pytest.raises(SettingError, match=f"--{name.replace('_', '-')}: the server decides"):
+            server.load("stub", base_urls=["http://127.0.0.1:9"], **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"max_new_tokens": 0}, {"temperature": -1}, {"base_urls": []}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match="expected"):
+        server.load("stub", **{"base_urls": ["http://127.0.0.1:9"], **wrong})
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = "import sys, gapbench.engines.server; print([m for m in ('torch', 'httpx2', 'PIL') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
