@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "Card", "Comparison", "Distilled", "Record", "Run", "Sample", "__version__", "compare", "distill", "load_run",
-    "locate", "measure",
+    "locate", "measure", "merge",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from gapbench.distillation.pipeline import Distilled, distill
     from gapbench.localisation import locate
     from gapbench.measurement import measure
+    from gapbench.merging import merge
     from gapbench.run import Run, load_run
     from gapbench.types import Card, Record, Sample
 
 _HOMES = {
     "measure": "measurement",
+    "merge": "merging",
     "locate": "localisation",
     "distill": "distillation.pipeline",
     "Distilled": "distillation.pipeline",

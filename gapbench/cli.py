@@ -30,9 +30,11 @@ from gapbench.cli_options import (
     MinPixels,
     Model,
     NoImages,
+    NoSelfcheck,
     Processor,
     Quiet,
     Revision,
+    Shard,
     TrustRemoteCode,
 )
 
@@ -118,6 +120,8 @@ def measure(
     protocol: Annotated[
         str, typer.Option(help="How to ask: neutral, or one that `benchmarks show` lists (original, vision-opd).")
     ] = "neutral",
+    shard: Shard = "",
+    no_selfcheck: NoSelfcheck = False,
     batch_size: Annotated[str, typer.Option(help="N or auto.")] = "auto",
     max_new_tokens: MaxNewTokens = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
@@ -147,6 +151,8 @@ def measure(
         region=region,
         regions=regions or "",
         protocol=protocol,
+        shard=shard,
+        selfcheck=not no_selfcheck,
         batch_size=_batch_size(batch_size),
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -163,6 +169,61 @@ def measure(
         command=_command(),
     )
     _say_result(done)
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders that measure --shard wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the whole run.")],
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Merge what is there, though answers are missing.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Put the shards of one run together, to the very summary that one undivided run has."""
+    from gapbench.merging import merge as merge_
+
+    _say_result(merge_(runs, out, partial=partial, command=_command()))
+
+
+@app.command()
+def selfcheck(
+    model: Model,
+    max_new_tokens: MaxNewTokens = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    revision: Revision = None,
+    processor: Processor = None,
+    chat_template: ChatTemplate = None,
+    attn_implementation: Attention = None,
+    trust_remote_code: TrustRemoteCode = False,
+    debug: Debug = False,
+) -> None:
+    """Is this engine telling the truth about pictures and prompts? Exit code 1 if a check failed."""
+    from gapbench.engines import transformers
+    from gapbench.engines.selfcheck import selfcheck as selfcheck_
+    from gapbench.pixels import Pixels
+
+    engine = transformers.load(
+        model,
+        pixels=Pixels(min_pixels, max_pixels),
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        processor_kwargs=_pairs(processor or []),
+        chat_template=chat_template,
+        attn_implementation=attn_implementation,
+        trust_remote_code=trust_remote_code,
+    )
+    found = selfcheck_(engine)
+    print(found.text())
+    if found.failed:
+        raise typer.Exit(1)
 
 
 @app.command()

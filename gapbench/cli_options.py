@@ -32,6 +32,12 @@ Benchmarks = Annotated[
     typer.Option("--benchmark", "-b", help=f"{BENCHMARK}; repeatable."),
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first N questions of each benchmark.")]
+Shard = Annotated[
+    str, typer.Option(metavar="K/N", help="Ask only the K-th of N shares, for as many workers; see `gapbench merge`.")
+]
+NoSelfcheck = Annotated[
+    bool, typer.Option("--no-selfcheck", help="Do not first ask the engine about drawn pictures; see `selfcheck`.")
+]
 MaxNewTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
 MinPixels = Annotated[int | None, typer.Option(help="Enlarge smaller pictures to this many pixels (width x height).")]
 MaxPixels = Annotated[int | None, typer.Option(help="Shrink larger pictures to this many pixels.")]

@@ -18,10 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gapbench import catalogue, records, views
+from gapbench import catalogue, records, shards, views
 from gapbench.benchmark import Benchmark
 from gapbench.cases import Case, judge, prepare, show
 from gapbench.engines import Engine, Request
+from gapbench.engines.selfcheck import check_first
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.files import write_json
 from gapbench.interrupt import remember_interrupt
@@ -49,6 +50,8 @@ def measure(
     region: str = "",
     regions: str | Path = "",
     protocol: str = NEUTRAL,
+    shard: str = "",
+    selfcheck: bool = True,
     batch_size: int | None = None,
     max_new_tokens: int = 128,
     temperature: float = 0.0,
@@ -70,6 +73,8 @@ def measure(
     every benchmark's own region policy; `regions` is a file of boxes that a model made (`gapbench locate`), which take
     the place of any others; `protocol` names how to ask (`gapbench benchmarks show`); pixel bounds are width x height.
     Beside benchmarks with evidence, one without any is measured in the full view alone. `batch_size` None is automatic.
+    `shard` (`2/8`) asks this worker's share of the run alone (`gapbench.shards`); `selfcheck` first asks the engine
+    about pictures that we drew (`gapbench.engines.selfcheck`).
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy. What was answered before an
     error stays in `out` and is not asked again.
@@ -80,6 +85,7 @@ def measure(
 
     specs = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
     _check_settings(views, limit, repeats, region)
+    part = shards.parse(shard) if shard else None
     chosen = catalogue.load_all(specs, models.benchmark_defaults(model))
     templates = {b.name: template_of(b.card, protocol) for b in chosen}
     asked = {b.name: b.samples(limit) for b in chosen}
@@ -89,6 +95,8 @@ def measure(
     shown = _views_of(chosen, asked, templates, views, region)
     folder = Path(out)
     done = _done(folder)
+    mine = shards.share(asked, part) if part else asked
+    todo = _todo(chosen, mine, shown, repeats, done)
     engine = transformers.load(
         model,
         dtype=dtype,
@@ -105,13 +113,17 @@ def measure(
         processor_kwargs=processor_kwargs,
     )
     plan = make_plan(engine, chosen, asked, views, region, limit, repeats, seed, protocol, located, shown)
+    if part:
+        plan["shard"] = shards.entry(part, mine, shown, repeats)
+    if selfcheck and todo:
+        plan["selfcheck"] = check_first(engine, quiet).json()
     plan = continue_or_start(
         folder,
         plan,
         asked,
         command or f"gapbench.measure({model!r}, {specs!r}, views={list(views)!r}, out={str(out)!r}, …)",
     )
-    _ask(engine, folder, plan, _todo(chosen, asked, shown, repeats, done), asked, len(done), quiet)
+    _ask(engine, folder, plan, todo, asked, len(done), quiet)
     return write_results(folder)
 
 

@@ -127,7 +127,7 @@ def load(
         processor = transformers.AutoProcessor.from_pretrained(source, **options)
         model = auto.from_pretrained(source, dtype=kind, use_safetensors=True, **placing, **options)
     except Exception as error:
-        raise ModelError(_load_error(name, error)) from error
+        raise ModelError(load_error(name, error)) from error
     finally:
         if not hidden:
             enable_progress_bars()
@@ -181,7 +181,8 @@ def _device(device: str) -> str:
     return device
 
 
-def _load_error(name: str, error: Exception) -> str:
+def load_error(name: str, error: Exception) -> str:
+    """What to tell the user about a model that transformers cannot load."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if isinstance(error, ModelError):
         return f"Model {name}: {error}"

@@ -3,7 +3,8 @@
     continue_or_start(folder, make_plan(engine, benchmarks, samples, ...), samples, command)
 
 All that decides what an answer means is compared with what the run was started with; the first difference is named.
-What may differ is `MAY_DIFFER`: more samples or repeats, another device, a later session.
+What may differ is `MAY_DIFFER`: more samples or repeats, another device, a later session. A shard's `run.json` is the
+plan of the whole run and says which shard it is (`gapbench.shards`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -25,10 +26,11 @@ from gapbench.errors import RunError
 from gapbench.files import write_json
 from gapbench.prompts import NEUTRAL, prompt, template_of
 from gapbench.regions import Regions
+from gapbench.shards import names
 from gapbench.types import Sample
 
 RUN_SCHEMA = 1
-MAY_DIFFER = frozenset({"sessions", "seconds", "repairs", "device", "limit", "repeats"})
+MAY_DIFFER = frozenset({"sessions", "seconds", "repairs", "device", "limit", "repeats", "selfcheck"})
 """Entries of `run.json` that a continued run may change: they do not decide what a single answer means."""
 
 
@@ -91,7 +93,8 @@ def continue_or_start(
     elif (folder / records.FILE).exists() and (folder / records.FILE).stat().st_size:
         raise RunError(f"{folder}: records.jsonl without run.json, so what was asked is unknown. Choose another --out.")
     sessions = [*old.get("sessions", []), now]
-    whole = {**plan, **{k: old[k] for k in ("repairs",) if k in old}, "command": sessions[0]["command"],
+    kept: dict[str, Any] = {k: old[k] for k in ("repairs", "selfcheck") if k in old and k not in plan}
+    whole = {**plan, **kept, "command": sessions[0]["command"],
              "versions": now["versions"], "hardware": now["hardware"], "sessions": sessions}  # fmt: skip
     write_json(path, whole)
     return whole
@@ -106,29 +109,52 @@ def _refuse_difference(
             "both must not be mixed. Choose another --out, or ask as before."
         )
 
-    if set(old["benchmarks"]) != set(new["benchmarks"]):
-        raise refuse("benchmarks", sorted(old["benchmarks"]), sorted(new["benchmarks"]))
-    if _content_of(old.get("regions")) != _content_of(new.get("regions")):
-        raise refuse("--regions", old.get("regions"), new.get("regions"))
-    for name, now in new["benchmarks"].items():
-        before = old["benchmarks"][name]
-        if now["samples"] < before["samples"]:
-            raise refuse(f"--limit: {name} samples", before["samples"], now["samples"])
+    for name, entry in new["benchmarks"].items():
+        before = old["benchmarks"].get(name, entry)["samples"]
+        if entry["samples"] < before:
+            raise refuse(f"--limit: {name} samples", before, entry["samples"])
+    for difference in differences(old, new):
+        raise refuse(*difference)
+    for name, samples in asked.items():
+        known = old["benchmarks"][name]
+        now = fingerprint(samples[: known["samples"]])
+        if now != known["fingerprint"]:
+            raise refuse(f"{name}: {_changed_question(folder, samples)} (fingerprint)", known["fingerprint"], now)
+    for difference in rewordings(old, new):
+        raise refuse(*difference)
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """(setting, its value in one, in the other) for all that decides what an answer means, two `run.json` compared.
+
+    How much was asked, and with it the fingerprints of the questions, is left to the caller, and what follows from them
+    to `rewordings`.
+    """
+    first, second = one["benchmarks"], other["benchmarks"]
+    if set(first) != set(second):
+        yield "benchmarks", sorted(first), sorted(second)
+        return
+    if _content_of(one.get("regions")) != _content_of(other.get("regions")):
+        yield "--regions", one.get("regions"), other.get("regions")
+    for name in first:
         for what in ("parameters", "region"):
-            if before.get(what) != now[what]:
-                raise refuse(f"{name} {what}", before.get(what), now[what])
-        if fingerprint(asked[name][: before["samples"]]) != before["fingerprint"]:
-            raise refuse(
-                f"{name}: {_changed_question(folder, asked[name])} (fingerprint)",
-                before["fingerprint"],
-                fingerprint(asked[name][: before["samples"]]),
-            )
-        if before.get("prompt") != now["prompt"]:  # of the same question: the template is another
-            raise refuse(f"{name} prompt", before.get("prompt"), now["prompt"])
-    own = {"command", "versions", "hardware", "benchmarks", "regions"} | MAY_DIFFER
-    for what in sorted((set(old) | set(new)) - own):
-        if old.get(what) != json.loads(json.dumps(new.get(what))):
-            raise refuse(what, old.get(what), new.get(what))
+            if first[name].get(what) != second[name].get(what):
+                yield f"{name} {what}", first[name].get(what), second[name].get(what)
+    if names(one.get("shard")) != names(other.get("shard")):
+        yield "--shard", names(one.get("shard")) or "not set", names(other.get("shard")) or "not set"
+    elsewhere = {"command", "versions", "hardware", "benchmarks", "regions", "shard"} | MAY_DIFFER
+    for what in sorted((set(one) | set(other)) - elsewhere):
+        values = [json.loads(json.dumps(run.get(what))) for run in (one, other)]
+        if values[0] != values[1]:
+            yield what, *values
+
+
+def rewordings(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The same for the prompt of each benchmark's first question, once the questions are known to be the same."""
+    for name, entry in one["benchmarks"].items():
+        now = other["benchmarks"][name].get("prompt")
+        if entry.get("prompt") != now:
+            yield f"{name} prompt", entry.get("prompt"), now
 
 
 def _content_of(regions: Mapping[str, Any] | None) -> str:

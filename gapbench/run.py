@@ -67,7 +67,7 @@ def load_run(path: str | Path) -> Run:
     folder = Path(path)
     if not (folder / "summary.json").exists():
         return write_results(folder)
-    return Run(folder, _read_json(folder / "summary.json"), _read_json(folder / "run.json"))
+    return Run(folder, read_json(folder / "summary.json"), read_json(folder / "run.json"))
 
 
 def write_results(folder: Path, images: bool = True) -> Run:
@@ -75,26 +75,29 @@ def write_results(folder: Path, images: bool = True) -> Run:
     from gapbench.files import write_json
     from gapbench.metrics import names_of
     from gapbench.report import write_report
+    from gapbench.shards import described, is_empty
     from gapbench.summary import summarise
 
+    asked = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
     frame = records.read_frame(folder)
-    if frame.empty:
+    if frame.empty and not is_empty(asked):
         raise RunError(
             f"{folder}: no answers yet, so there is nothing to report. Run gapbench measure … --out {folder}."
         )
     # Answers come in any order; sorted, sums and tables are the same however often a run was interrupted.
     frame = frame.sort_values(["benchmark", "sample", "view", "repeat"], ignore_index=True)
-    asked = _read_json(folder / "run.json") if (folder / "run.json").exists() else {}
     entries = asked.get("benchmarks", {})
     notices = {name: entry.get("card", {}).get("notice", "") for name, entry in entries.items()}
     named = {name: names_of(entry, str(asked.get("protocol", ""))) for name, entry in entries.items()}
     summary = summarise(frame, model=str(asked.get("model", "")), notices=notices, named=named)
+    if part := described(asked, len(frame)):
+        summary |= {"part": part, "verdict": f"{part}: {summary['verdict']}"}
     write_json(folder / "summary.json", summary)
     write_report(folder, summary=summary, run=asked, records=frame, images=images)
     return Run(folder, summary, asked)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -272,7 +272,7 @@ _GATED_DELTA = {
     "linear_value_head_dim": 32,
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 2,
-    "rope_parameters": _mrope(2, 1, 1, partial_rotary_factor=0.25),
+    "rope_parameters": _mrope(2, 1, 1, partial_rotary_factor=0.25, mrope_interleaved=True),
 }
 
 # --- a tower, a projector and a language model: LLaVA and its relatives -------------------------------------
@@ -476,6 +476,8 @@ _FAMILIES: dict[str, Family] = {
         tf.Qwen3VLProcessor,
         tf.Qwen3VLVideoProcessor,
         patch=16,
+        # as published: transformers always interleaves, vLLM asks
+        rope_parameters=_mrope(4, 6, 6, mrope_interleaved=True),
     ),
     "qwen3_5": _qwen(
         tf.Qwen3_5Config,

@@ -14,7 +14,7 @@ from typing import Any
 from gapbench.comparison.runs import Alert, LoadedRun
 
 NOT_SETTINGS = frozenset(
-    ("model", "revision", "sha256", "model_hash", "command", "sessions", "hardware", "repairs", "limit")
+    ("model", "revision", "sha256", "model_hash", "command", "sessions", "hardware", "repairs", "limit", "selfcheck")
 )
 NOT_SETTINGS_OF_A_BENCHMARK = frozenset(("samples", "fingerprint", "card"))
 UNSET = "not set"

@@ -6,7 +6,7 @@ import inspect
 import queue
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 SHORT_TURN = 1e-4
@@ -15,8 +15,11 @@ SHORT_TURN = 1e-4
 _END = object()
 
 
-def ahead(items: Iterator[Any], depth: int = 3) -> Iterator[Any]:
-    """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here, and it stops when we do."""
+def ahead(items: Iterator[Any], depth: int = 3, wait: Callable[[], bool] = lambda: True) -> Iterator[Any]:
+    """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here, and it stops when we do.
+
+    While `wait()` is false, None comes instead of an item that is not ready: the caller has something else to do.
+    """
     ready: queue.Queue[Any] = queue.Queue(depth)
     stopped = threading.Event()
 
@@ -28,6 +31,12 @@ def ahead(items: Iterator[Any], depth: int = 3) -> Iterator[Any]:
             except queue.Full:
                 continue
         return False
+
+    def take() -> Any:
+        try:
+            return ready.get(block=wait())
+        except queue.Empty:
+            return None
 
     def work() -> None:
         try:
@@ -49,7 +58,7 @@ def ahead(items: Iterator[Any], depth: int = 3) -> Iterator[Any]:
     thread = threading.Thread(target=work, name="gapbench-prepare", daemon=True)
     thread.start()
     try:
-        while (item := ready.get()) is not _END:
+        while (item := take()) is not _END:
             if isinstance(item, BaseException):
                 raise item
             yield item

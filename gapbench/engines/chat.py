@@ -54,7 +54,7 @@ class Chat:
 def make_chat(loaded: Loaded, processor_kwargs: Mapping[str, Any] | None = None) -> Chat:
     """How `loaded` is asked. Raises ModelError if it has no chat template."""
     processor = loaded.processor
-    template = getattr(processor, "chat_template", None) or processor.tokenizer.chat_template
+    template = chat_template_of(processor)
     if not template:
         raise ModelError(
             f"Model {loaded.name}: it has no chat template, so gapbench cannot know how to ask it. Pass "
@@ -62,8 +62,19 @@ def make_chat(loaded: Loaded, processor_kwargs: Mapping[str, Any] | None = None)
         )
     if not getattr(processor, "chat_template", None):  # Phi-4-multimodal's processor loses it on loading
         processor.chat_template = template
-    switches = tuple(s for s in ("enable_thinking", "thinking") if re.search(rf"\b{s}\b", str(template)))
+    switches = thinking_switches(template)
     return Chat(processor, dict(processor_kwargs or {}), switches, special_token_escaper(processor.tokenizer))
+
+
+def chat_template_of(processor: Any) -> Any:
+    """The processor's chat template, else its tokenizer's, else None."""
+    tokenizer = getattr(processor, "tokenizer", None)
+    return getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
+
+
+def thinking_switches(template: Any) -> tuple[str, ...]:
+    """The variables by which a chat template can be told not to let the model think first."""
+    return tuple(s for s in ("enable_thinking", "thinking") if re.search(rf"\b{s}\b", str(template)))
 
 
 def place(inputs: Mapping[str, Any], model: Any) -> dict[str, Any]:

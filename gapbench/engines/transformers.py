@@ -36,6 +36,8 @@ WINDOW_PIXELS = 200_000_000
 TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
 """Prompt tokens, padding included, that an automatic batch holds at most before memory has had its say."""
 LARGEST_BATCH = 64
+TOP = 20
+"""First tokens of an answer whose log-probabilities are shown."""
 HOPELESS = 16
 """Requests in a row, from the first, that a model may fail on before it is given up."""
 
@@ -69,6 +71,24 @@ class TransformersEngine:
         torch.manual_seed(self.seed)
         yield from self._answers(ahead(self._prepare(requests)))
 
+    def prompt_ids(self, request: Request) -> list[int]:
+        """The prompt as the model reads it, pictures expanded to their tokens."""
+        ids: list[int] = self._inputs([self._sized(request)])["input_ids"][0].tolist()
+        return ids
+
+    def next_logprobs(self, request: Request) -> dict[int, float]:
+        """Log-probabilities (nats) of the `TOP` likeliest first tokens of the answer."""
+        import torch
+
+        model = self.loaded.model
+        with torch.inference_mode():
+            logits = model(**place(self._inputs([self._sized(request)]), model)).logits[0, -1]
+            found = torch.log_softmax(logits.float(), -1).topk(min(TOP, logits.numel()))
+        return dict(zip(found.indices.tolist(), found.values.tolist(), strict=True))
+
+    def _sized(self, request: Request) -> Request:
+        return replace(request, images=tuple(map(self.pixels.apply, request.images)))
+
     def _answers(self, batches: Iterable[tuple[list[Request], Any, str]]) -> Iterator[tuple[Hashable, Answer]]:
         for group, inputs, error in batches:
             if error:
@@ -95,7 +115,7 @@ class TransformersEngine:
         window: list[Request] = []
         held = 0
         for request in requests:
-            request = replace(request, images=tuple(map(self.pixels.apply, request.images)))
+            request = self._sized(request)
             held += request.pixels
             window.append(request)
             if len(window) >= WINDOW * self._limit or held >= WINDOW_PIXELS:
@@ -110,7 +130,7 @@ class TransformersEngine:
             inputs = self._inputs(group)
         except Exception as error:
             if len(group) == 1:
-                yield group, None, f"the processor refused {_named(group[0], error)}"
+                yield group, None, f"the processor refused {named_refusal(group[0], error)}"
                 return
             for part in _halves(group):
                 yield from self._process(part)
@@ -176,7 +196,7 @@ class TransformersEngine:
                 "Lower --max-pixels or --max-new-tokens, use --dtype bfloat16, or a larger device."
             )
         else:
-            reason = f"the model failed on {_named(request, error)}"
+            reason = f"the model failed on {named_refusal(request, error)}"
         several = len(request.images) > 1  # which is not for every model, and says nothing about the others
         if self._failures is not None and (short or not several):
             self._failures += 1
@@ -243,7 +263,7 @@ def load(
         "device": loaded.device,
         "attn_implementation": str(getattr(loaded.model.config, "_attn_implementation", "")),
         "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
-                   "processor": _processor_size(loaded.processor), "processor_kwargs": dict(processor_kwargs or {})},
+                   "processor": processor_size(loaded.processor), "processor_kwargs": dict(processor_kwargs or {})},
         "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
                        "thinking": thinking},
         "chat_template": "given" if chat_template else "the model's own",
@@ -251,8 +271,9 @@ def load(
     return TransformersEngine(loaded, chat, pixels, max_new_tokens, temperature, batch_size, seed, info)
 
 
-def _processor_size(processor: Any) -> Any:
-    size = getattr(processor.image_processor, "size", None)
+def processor_size(processor: Any) -> Any:
+    """The bounds that a processor sets to a picture by itself, as far as it says."""
+    size = getattr(getattr(processor, "image_processor", None), "size", None)
     if size is None:
         return None
     values = dict(size) if isinstance(size, Mapping) else {k: v for k, v in vars(size).items() if not k.startswith("_")}
@@ -266,7 +287,7 @@ def _pictures(request: Request) -> str:
     return f"{len(sizes)} pictures of {', '.join(sizes)} px in one prompt"
 
 
-def _named(request: Request, error: Exception) -> str:
+def named_refusal(request: Request, error: Exception) -> str:
     """What was refused, why, and what may help."""
     help_ = "A larger --min-pixels, or a region with a larger min_side, may help."
     if len(request.images) > 1:

@@ -91,6 +91,12 @@ def _interval_of(entry: Mapping[str, Any], view: str, shown: float | None) -> st
 def alerts(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(benchmark, text) for what a reader must know before trusting a number."""
     found = []
+    if summary.get("part"):
+        found.append(("", "These numbers are of a part of a run. gapbench merge puts all shards together."))
+    for name, check in (part(run, "selfcheck", "checks") or {}).items():
+        if part(check, "outcome") == "failed":
+            text = f"The engine's self-check failed: {name}: {part(check, 'found')}. {part(check, 'remedy')}"
+            found.append(("", clip(text, 600)))
     benchmarks = benchmarks_of(summary)
     roles = {name: part(run, "benchmarks", name, "card", "role") for name in benchmarks}
     # A hold-out is there for its full view; that it has no gap is no news beside benchmarks that have one.

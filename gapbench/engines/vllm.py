@@ -1,0 +1,381 @@
+"""vLLM in this process: continuous batching, for real models on real accelerators.
+
+    engine = load("Qwen/Qwen3-VL-4B-Instruct", max_new_tokens=64, tensor_parallel=2)
+    for key, answer in engine.generate(requests): ...
+
+Requests go through the half of `LLM.chat` that puts a conversation into vLLM's queue; a few hundred are kept there, so
+that a batch never runs dry, and each answer is handed out as soon as it is complete: a kill loses what is in the queue
+and nothing else. Pictures are decoded and brought within the pixel bounds in a thread meanwhile. Prefixes are cached:
+questions about one picture, one after the other, share its tokens. The chat template, the escaping of control tokens,
+the switches against thinking and the neutral sampling settings are those of the transformers engine, and token ids are
+decoded in the same way, so that the two differ by the numerics of their kernels alone.
+
+Limits: several copies of a model (data parallelism) are several servers or shards; vLLM's `LLM` runs one. Unless
+`VLLM_ENABLE_V1_MULTIPROCESSING=0` vLLM works in child processes, so a script of yours needs its
+`if __name__ == "__main__":`. A model that runs out of memory ends the run; what was answered is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+import re
+import time
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from gapbench import models
+from gapbench.engines import Answer, Request
+from gapbench.engines.ahead import ahead
+from gapbench.engines.chat import chat_template_of, thinking_switches
+from gapbench.engines.tokens import image_token_id, special_token_escaper
+from gapbench.engines.transformers import HOPELESS, TOP, named_refusal, processor_size
+from gapbench.errors import ModelError, SettingError
+from gapbench.pixels import Pixels
+
+CHUNK, CHUNK_PIXELS = 32, 50_000_000
+"""Requests made ready together, and the pixels at which fewer are enough; two such chunks lie ready at most."""
+QUEUE, QUEUE_PIXELS = 512, 500_000_000
+"""Requests that are in vLLM's hands at most, and their pixels."""
+CPU_CACHE_BYTES = 2 << 30
+"""Key-value cache on a CPU, where vLLM's own default is nearly all of the machine's memory."""
+OURS = {
+    "model": "MODEL", "tokenizer": "MODEL", "dtype": "--dtype", "revision": "--revision", "seed": "--seed",
+    "trust_remote_code": "--trust-remote-code", "tensor_parallel_size": "--tensor-parallel",
+    "mm_processor_kwargs": "--processor",
+}  # fmt: skip
+"""Engine arguments that have a flag of their own."""
+
+
+@dataclass
+class VllmEngine:
+    """See the module. Made by `load`; `info` is what `run.json` keeps of it, `llm` is vLLM's own `LLM`."""
+
+    llm: Any
+    processor: Any
+    chat_template: str | None
+    pixels: Pixels
+    max_new_tokens: int
+    temperature: float
+    seed: int
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        config = self.llm.model_config.hf_config
+        seen = models.Loaded(self.info["model"], SimpleNamespace(config=config), self.processor, "", "")
+        self._decode = tokenizer.decode
+        self._escape = special_token_escaper(tokenizer)
+        self._switches = thinking_switches(self.chat_template)
+        self._image_token = image_token_id(seen)
+        self._failures: int | None = 0  # None once anything was accepted: then the model works, and the sample is bad
+        self._busy = 0.0  # seconds of work that no answer has been charged with
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
+        """Answers as they are completed. A request that vLLM refuses comes back with `error`.
+
+        Raises ModelError if vLLM dies, or if the first `HOPELESS` requests are all refused.
+        """
+        queue: dict[str, tuple[Hashable, Answer]] = {}
+        try:
+            for chunk in ahead(self._chunks(requests), 2, wait=lambda: not queue):
+                for request in chunk or ():
+                    if refused := self._submit(request, queue):
+                        yield request.key, refused
+                while queue and (chunk is None or _full(queue)):
+                    yield from self._step(queue)
+                    chunk = ()
+            while queue:
+                yield from self._step(queue)
+        finally:
+            if queue:
+                with suppress(Exception):  # whatever ended the loop is what the user should read
+                    self.llm.llm_engine.abort_request([*queue])
+
+    def prompt_ids(self, request: Request) -> list[int]:
+        """The prompt as the model reads it, pictures expanded to their tokens."""
+        return list(self._first_token(request).prompt_token_ids)
+
+    def next_logprobs(self, request: Request) -> dict[int, float]:
+        """Log-probabilities (nats) of the `TOP` likeliest first tokens of the answer."""
+        found = self._first_token(request).outputs[0].logprobs[0]
+        return {token: float(entry.logprob) for token, entry in found.items()}
+
+    def _first_token(self, request: Request) -> Any:
+        """vLLM's output for one request alone and one new token."""
+        (sized,) = next(self._chunks([request]))
+        self._enqueue(sized, 1, TOP)
+        while self.llm.llm_engine.has_unfinished_requests():
+            if found := self.llm.llm_engine.step():
+                return found[0]
+        raise ModelError(f"Model {self.info['model']}: vLLM lost a request.")
+
+    def _chunks(self, requests: Iterable[Request]) -> Iterator[list[Request]]:
+        """Requests within the pixel bounds, several at a time."""
+        chunk: list[Request] = []
+        for request in requests:
+            chunk.append(replace(request, images=tuple(map(self.pixels.apply, request.images))))
+            if len(chunk) >= CHUNK or sum(r.pixels for r in chunk) >= CHUNK_PIXELS:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _submit(self, request: Request, queue: dict[str, tuple[Hashable, Answer]]) -> Answer | None:
+        """Hand one request to vLLM, or return why it will not be answered."""
+        if request.error:
+            return Answer(error=request.error)
+        started = time.perf_counter()
+        try:
+            number = self._enqueue(request, self.max_new_tokens)
+        except Exception as error:
+            if _is_dead(error):
+                raise self._died(error) from error
+            return Answer(pictures=len(request.images), error=self._refusal(request, error))
+        self._failures = None
+        queue[number] = (
+            request.key,
+            Answer(
+                pictures=len(request.images),
+                sent_size=request.images[0].size if request.images else None,
+                sent_pixels=request.pixels if request.images else None,
+            ),
+        )
+        self._busy += time.perf_counter() - started
+        return None
+
+    def _enqueue(self, request: Request, max_new_tokens: int, logprobs: int | None = None) -> str:
+        """vLLM's number of the request."""
+        from vllm import SamplingParams
+
+        # Repeats of one question must differ, and the same repeat must not, whatever it is batched with.
+        seed = int(hashlib.sha256(f"{self.seed} {request.key!r}".encode()).hexdigest()[:8], 16)
+        sampling = SamplingParams(
+            temperature=self.temperature,
+            max_tokens=max_new_tokens,
+            seed=seed if self.temperature > 0 else None,
+            logprobs=logprobs,
+            detokenize=False,
+        )
+        shown = [{"type": "image_pil", "image_pil": image} for image in request.images]
+        content = [*shown, {"type": "text", "text": self._escape(request.prompt)}]
+        numbers = self.llm.enqueue_chat(
+            [{"role": "user", "content": content}],
+            sampling,
+            use_tqdm=False,
+            chat_template=self.chat_template,
+            chat_template_kwargs=dict.fromkeys(self._switches, False),
+        )
+        return str(numbers[0]).partition("-")[0]  # vLLM says 17-9f31c0aa here, and 17 when the answer comes
+
+    def _step(self, queue: dict[str, tuple[Hashable, Answer]]) -> Iterator[tuple[Hashable, Answer]]:
+        """Wait for vLLM's next step, and hand out what was completed in it."""
+        started = time.perf_counter()
+        try:
+            done = [output for output in self.llm.llm_engine.step() if output.finished]
+        except Exception as error:
+            raise self._died(error) from error
+        self._busy += time.perf_counter() - started
+        if not done:
+            return
+        seconds, self._busy = self._busy / len(done), 0.0
+        for output in done:
+            key, asked = queue.pop(output.request_id)
+            yield key, self._answer(asked, output, seconds)
+
+    def _answer(self, asked: Answer, output: Any, seconds: float) -> Answer:
+        ids, reply = output.prompt_token_ids, output.outputs[0]
+        if reply.finish_reason not in ("stop", "length"):
+            return replace(asked, error=f"vLLM gave the request up (finish reason {reply.finish_reason!r}).")
+        text = self._decode(list(reply.token_ids), skip_special_tokens=True)
+        return replace(
+            asked,
+            text=text.encode("utf-8", "replace").decode(),
+            image_tokens=ids.count(self._image_token) if self._image_token is not None else None,
+            prompt_tokens=len(ids),
+            output_tokens=len(reply.token_ids),
+            seconds=seconds,
+            truncated=reply.finish_reason == "length",
+        )
+
+    def _refusal(self, request: Request, error: Exception) -> str:
+        """Why one request was not taken. Raises ModelError if nothing suggests that the model works at all."""
+        if re.search("maximum (model|context) length", str(error)):
+            reason = f"the prompt is too long ({error}). Lower --max-pixels, or --engine-args max_model_len=N."
+        else:
+            reason = f"vLLM refused {named_refusal(request, error)}"
+        if self._failures is not None and len(request.images) < 2:
+            self._failures += 1
+            if self._failures >= HOPELESS:
+                raise ModelError(f"Model {self.info['model']}: nothing was answered; {reason}") from error
+        return reason
+
+    def _died(self, error: Exception) -> ModelError:
+        return ModelError(
+            f"Model {self.info['model']}: vLLM stopped working ({type(error).__name__}: {_first_line(error)}). If its "
+            "own messages above speak of memory, lower --engine-args gpu_memory_utilization=0.85 or max_num_seqs=64, "
+            "or --max-pixels, or raise --tensor-parallel. Answers so far are kept; the same command goes on."
+        )
+
+
+def load(
+    model: str,
+    *,
+    dtype: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    chat_template: Path | None = None,
+    pixels: Pixels | None = None,
+    max_new_tokens: int = 128,
+    temperature: float = 0.0,
+    seed: int = 0,
+    processor_kwargs: Mapping[str, Any] | None = None,
+    tensor_parallel: int = 1,
+    engine_args: Mapping[str, Any] | None = None,
+) -> VllmEngine:
+    """The engine for `model` (Hub id, folder or `glance`), on `tensor_parallel` devices.
+
+    `engine_args` are vLLM's own (`max_model_len`, `gpu_memory_utilization`, `quantization`, ...) and win over the
+    defaults here: prefix caching, the longest prompt that fits into memory, no video or audio. `dtype` auto is as
+    published on an accelerator, float32 on a CPU. Raises ModelError or SettingError.
+    """
+    given = dict(engine_args or {})
+    if max_new_tokens < 1 or temperature < 0 or tensor_parallel < 1:
+        raise SettingError(
+            f"--max-new-tokens {max_new_tokens}, --temperature {temperature}, --tensor-parallel {tensor_parallel}: "
+            "expected at least 1, at least 0 and at least 1."
+        )
+    if dtype not in models.DTYPES:
+        raise SettingError(f"--dtype {dtype}: expected one of {', '.join(models.DTYPES)}.")
+    source = models.resolve(model)
+    on_cpu = _import_vllm(given)
+    pixels = pixels or Pixels()
+    processor, template = _processor(model, source, revision, trust_remote_code, chat_template)
+    kind = "float32" if dtype == "auto" and on_cpu else dtype
+    llm = _start(
+        model,
+        {
+            "enable_prefix_caching": True,
+            "max_model_len": -1,  # what fits into memory, at most what the model was made for
+            "limit_mm_per_prompt": {"video": 0, "audio": 0},
+            "use_tqdm_on_load": False,
+            **({"enforce_eager": True} if on_cpu else {}),
+            **given,
+            "model": source,
+            "dtype": kind,
+            "revision": revision,
+            "trust_remote_code": trust_remote_code,
+            "seed": seed,
+            "tensor_parallel_size": tensor_parallel,
+            "mm_processor_kwargs": dict(processor_kwargs or {}) or None,
+        },
+    )
+    import vllm
+
+    config = llm.llm_engine.vllm_config
+    switches = thinking_switches(template)
+    info = {
+        "engine": "vllm",
+        "model": model,
+        **models.identity(source, revision, SimpleNamespace(config=llm.model_config.hf_config)),
+        "dtype": str(llm.model_config.dtype).removeprefix("torch."),
+        "device": str(config.device_config.device_type),
+        "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
+                   "processor": processor_size(processor), "processor_kwargs": dict(processor_kwargs or {})},
+        "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
+                       "thinking": f"off ({', '.join(switches)})" if switches else "the template has no switch"},
+        "chat_template": "given" if chat_template else "the model's own",
+        "vllm": vllm.__version__,
+        "tensor_parallel": tensor_parallel,
+        "engine_args": given,
+        "prefix_caching": bool(config.cache_config.enable_prefix_caching),
+    }  # fmt: skip
+    return VllmEngine(llm, processor, template, pixels, max_new_tokens, temperature, seed, info)
+
+
+def _import_vllm(given: Mapping[str, Any]) -> bool:
+    """Import vLLM, check the user's engine arguments, and say whether it runs on a CPU."""
+    if importlib.util.find_spec("vllm") is None:
+        raise ModelError("--engine vllm: vLLM is not installed. pip install 'gapbench[vllm]', or use --engine server.")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing leaves the machine unasked
+    if "OMP_NUM_THREADS" in os.environ:  # else vLLM binds its own choice of threads to cores, on a CPU
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    from gapbench.torchvision_repair import repair
+
+    repair()
+    try:
+        from vllm import LLM, EngineArgs
+        from vllm.platforms import current_platform
+    except Exception as error:
+        raise ModelError(
+            f"--engine vllm: vLLM is installed but cannot be imported ({type(error).__name__}: {_first_line(error)}). "
+            "It wants its own exact torch; install it into an environment of its own: pip install 'gapbench[vllm]'."
+        ) from error
+    if not hasattr(LLM, "enqueue_chat"):
+        raise ModelError("--engine vllm: this vLLM is too old. pip install --upgrade 'gapbench[vllm]'.")
+    known = {f.name for f in dataclasses.fields(EngineArgs)}
+    for name in given:
+        if name in OURS:
+            raise SettingError(f"--engine-args {name}: expected vLLM's other arguments; this one is {OURS[name]}.")
+        if name not in known:
+            import difflib
+
+            near = difflib.get_close_matches(name, known, n=1)
+            raise SettingError(
+                f"--engine-args {name}: vLLM has no such argument.{f' Did you mean {near[0]}?' if near else ''} "
+                "Expected KEY=VALUE as in vLLM's EngineArgs, such as max_model_len=8192."
+            )
+    return bool(current_platform.is_cpu())
+
+
+def _processor(
+    name: str, source: str, revision: str | None, trust_remote_code: bool, chat_template: Path | None
+) -> tuple[Any, str | None]:
+    """The processor that transformers reads, and the chat template; without one, vLLM's own for the model type."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(
+            source, revision=revision, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:
+        raise ModelError(models.load_error(name, error)) from error
+    return processor, chat_template.read_text(encoding="utf-8") if chat_template else chat_template_of(processor)
+
+
+def _start(name: str, arguments: dict[str, Any]) -> Any:
+    from vllm import LLM
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu() and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+        arguments = {"kv_cache_memory_bytes": CPU_CACHE_BYTES, **arguments}
+    try:
+        return LLM(**arguments)
+    except Exception as error:
+        raise ModelError(
+            f"Model {name}: vLLM could not start it ({type(error).__name__}: {_first_line(error)}). Its own messages "
+            "above say why. For want of memory: --engine-args gpu_memory_utilization=0.85, --tensor-parallel N. A "
+            "model that vLLM does not know may run with --engine transformers."
+        ) from error
+
+
+def _full(queue: Mapping[str, tuple[Hashable, Answer]]) -> bool:
+    return len(queue) >= QUEUE or sum(asked.sent_pixels or 0 for _, asked in queue.values()) >= QUEUE_PIXELS
+
+
+def _is_dead(error: Exception) -> bool:
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    return isinstance(error, EngineDeadError)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "no message")
