@@ -17,10 +17,7 @@ Limits: several copies of a model (data parallelism) are several servers or shar
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import importlib.util
-import os
 import re
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -33,9 +30,10 @@ from typing import Any
 from gapbench import models
 from gapbench.engines import Answer, Request
 from gapbench.engines.ahead import ahead
-from gapbench.engines.chat import chat_template_of, thinking_switches
+from gapbench.engines.chat import thinking_switches
 from gapbench.engines.tokens import image_token_id, special_token_escaper
 from gapbench.engines.transformers import HOPELESS, TOP, named_refusal, processor_size
+from gapbench.engines.vllm.starting import first_line, import_vllm, read_processor, start
 from gapbench.errors import ModelError, SettingError
 from gapbench.pixels import Pixels
 
@@ -43,14 +41,6 @@ CHUNK, CHUNK_PIXELS = 32, 50_000_000
 """Requests made ready together, and the pixels at which fewer are enough; two such chunks lie ready at most."""
 QUEUE, QUEUE_PIXELS = 512, 500_000_000
 """Requests that are in vLLM's hands at most, and their pixels."""
-CPU_CACHE_BYTES = 2 << 30
-"""Key-value cache on a CPU, where vLLM's own default is nearly all of the machine's memory."""
-OURS = {
-    "model": "MODEL", "tokenizer": "MODEL", "dtype": "--dtype", "revision": "--revision", "seed": "--seed",
-    "trust_remote_code": "--trust-remote-code", "tensor_parallel_size": "--tensor-parallel",
-    "mm_processor_kwargs": "--processor",
-}  # fmt: skip
-"""Engine arguments that have a flag of their own."""
 
 
 @dataclass
@@ -75,6 +65,7 @@ class VllmEngine:
         self._switches = thinking_switches(self.chat_template)
         self._image_token = image_token_id(seen)
         self._failures: int | None = 0  # None once anything was accepted: then the model works, and the sample is bad
+        self._last: tuple[Any, Any] = None, None  # sampling settings, and vLLM's object for them
         self._busy = 0.0  # seconds of work that no answer has been charged with
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
@@ -152,17 +143,7 @@ class VllmEngine:
 
     def _enqueue(self, request: Request, max_new_tokens: int, logprobs: int | None = None) -> str:
         """vLLM's number of the request."""
-        from vllm import SamplingParams
-
-        # Repeats of one question must differ, and the same repeat must not, whatever it is batched with.
-        seed = int(hashlib.sha256(f"{self.seed} {request.key!r}".encode()).hexdigest()[:8], 16)
-        sampling = SamplingParams(
-            temperature=self.temperature,
-            max_tokens=max_new_tokens,
-            seed=seed if self.temperature > 0 else None,
-            logprobs=logprobs,
-            detokenize=False,
-        )
+        sampling = self._sampling(request.key, max_new_tokens, logprobs)
         shown = [{"type": "image_pil", "image_pil": image} for image in request.images]
         content = [*shown, {"type": "text", "text": self._escape(request.prompt)}]
         numbers = self.llm.enqueue_chat(
@@ -173,6 +154,29 @@ class VllmEngine:
             chat_template_kwargs=dict.fromkeys(self._switches, False),
         )
         return str(numbers[0]).partition("-")[0]  # vLLM says 17-9f31c0aa here, and 17 when the answer comes
+
+    def _sampling(self, key: Hashable, max_new_tokens: int, logprobs: int | None) -> Any:
+        """vLLM's neutral settings; with a temperature, a seed for each request.
+
+        Repeats of one question must differ, and the same repeat must not, whatever it is batched with.
+        """
+        from vllm import SamplingParams
+
+        digest = hashlib.sha256(f"{self.seed} {key!r}".encode()).hexdigest()
+        seed = int(digest[:8], 16) if self.temperature > 0 else None
+        settings = max_new_tokens, logprobs, seed
+        if settings != self._last[0]:
+            self._last = (
+                settings,
+                SamplingParams(
+                    temperature=self.temperature,
+                    max_tokens=max_new_tokens,
+                    logprobs=logprobs,
+                    seed=seed,
+                    detokenize=False,
+                ),
+            )
+        return self._last[1]
 
     def _step(self, queue: dict[str, tuple[Hashable, Answer]]) -> Iterator[tuple[Hashable, Answer]]:
         """Wait for vLLM's next step, and hand out what was completed in it."""
@@ -218,7 +222,7 @@ class VllmEngine:
 
     def _died(self, error: Exception) -> ModelError:
         return ModelError(
-            f"Model {self.info['model']}: vLLM stopped working ({type(error).__name__}: {_first_line(error)}). If its "
+            f"Model {self.info['model']}: vLLM stopped working ({type(error).__name__}: {first_line(error)}). If its "
             "own messages above speak of memory, lower --engine-args gpu_memory_utilization=0.85 or max_num_seqs=64, "
             "or --max-pixels, or raise --tensor-parallel. Answers so far are kept; the same command goes on."
         )
@@ -254,11 +258,11 @@ def load(
     if dtype not in models.DTYPES:
         raise SettingError(f"--dtype {dtype}: expected one of {', '.join(models.DTYPES)}.")
     source = models.resolve(model)
-    on_cpu = _import_vllm(given)
+    on_cpu = import_vllm(given)
     pixels = pixels or Pixels()
-    processor, template = _processor(model, source, revision, trust_remote_code, chat_template)
+    processor, template = read_processor(model, source, revision, trust_remote_code, chat_template)
     kind = "float32" if dtype == "auto" and on_cpu else dtype
-    llm = _start(
+    llm = start(
         model,
         {
             "enable_prefix_caching": True,
@@ -299,74 +303,6 @@ def load(
     return VllmEngine(llm, processor, template, pixels, max_new_tokens, temperature, seed, info)
 
 
-def _import_vllm(given: Mapping[str, Any]) -> bool:
-    """Import vLLM, check the user's engine arguments, and say whether it runs on a CPU."""
-    if importlib.util.find_spec("vllm") is None:
-        raise ModelError("--engine vllm: vLLM is not installed. pip install 'gapbench[vllm]', or use --engine server.")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing leaves the machine unasked
-    if "OMP_NUM_THREADS" in os.environ:  # else vLLM binds its own choice of threads to cores, on a CPU
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    from gapbench.torchvision_repair import repair
-
-    repair()
-    try:
-        from vllm import LLM, EngineArgs
-        from vllm.platforms import current_platform
-    except Exception as error:
-        raise ModelError(
-            f"--engine vllm: vLLM is installed but cannot be imported ({type(error).__name__}: {_first_line(error)}). "
-            "It wants its own exact torch; install it into an environment of its own: pip install 'gapbench[vllm]'."
-        ) from error
-    if not hasattr(LLM, "enqueue_chat"):
-        raise ModelError("--engine vllm: this vLLM is too old. pip install --upgrade 'gapbench[vllm]'.")
-    known = {f.name for f in dataclasses.fields(EngineArgs)}
-    for name in given:
-        if name in OURS:
-            raise SettingError(f"--engine-args {name}: expected vLLM's other arguments; this one is {OURS[name]}.")
-        if name not in known:
-            import difflib
-
-            near = difflib.get_close_matches(name, known, n=1)
-            raise SettingError(
-                f"--engine-args {name}: vLLM has no such argument.{f' Did you mean {near[0]}?' if near else ''} "
-                "Expected KEY=VALUE as in vLLM's EngineArgs, such as max_model_len=8192."
-            )
-    return bool(current_platform.is_cpu())
-
-
-def _processor(
-    name: str, source: str, revision: str | None, trust_remote_code: bool, chat_template: Path | None
-) -> tuple[Any, str | None]:
-    """The processor that transformers reads, and the chat template; without one, vLLM's own for the model type."""
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        processor = transformers.AutoProcessor.from_pretrained(
-            source, revision=revision, trust_remote_code=trust_remote_code
-        )
-    except Exception as error:
-        raise ModelError(models.load_error(name, error)) from error
-    return processor, chat_template.read_text(encoding="utf-8") if chat_template else chat_template_of(processor)
-
-
-def _start(name: str, arguments: dict[str, Any]) -> Any:
-    from vllm import LLM
-    from vllm.platforms import current_platform
-
-    if current_platform.is_cpu() and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
-        arguments = {"kv_cache_memory_bytes": CPU_CACHE_BYTES, **arguments}
-    try:
-        return LLM(**arguments)
-    except Exception as error:
-        raise ModelError(
-            f"Model {name}: vLLM could not start it ({type(error).__name__}: {_first_line(error)}). Its own messages "
-            "above say why. For want of memory: --engine-args gpu_memory_utilization=0.85, --tensor-parallel N. A "
-            "model that vLLM does not know may run with --engine transformers."
-        ) from error
-
-
 def _full(queue: Mapping[str, tuple[Hashable, Answer]]) -> bool:
     return len(queue) >= QUEUE or sum(asked.sent_pixels or 0 for _, asked in queue.values()) >= QUEUE_PIXELS
 
@@ -375,7 +311,3 @@ def _is_dead(error: Exception) -> bool:
     from vllm.v1.engine.exceptions import EngineDeadError
 
     return isinstance(error, EngineDeadError)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "no message")

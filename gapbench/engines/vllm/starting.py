@@ -1,0 +1,95 @@
+"""Starting vLLM: what must be installed, which of its arguments are ours, and what a failure to start means."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gapbench import models
+from gapbench.engines.chat import chat_template_of
+from gapbench.errors import ModelError, SettingError
+
+CPU_CACHE_BYTES = 2 << 30
+"""Key-value cache on a CPU, where vLLM's own default is nearly all of the machine's memory."""
+OURS = {
+    "model": "MODEL", "tokenizer": "MODEL", "dtype": "--dtype", "revision": "--revision", "seed": "--seed",
+    "trust_remote_code": "--trust-remote-code", "tensor_parallel_size": "--tensor-parallel",
+    "mm_processor_kwargs": "--processor",
+}  # fmt: skip
+"""Engine arguments that have a flag of their own."""
+
+
+def import_vllm(given: Mapping[str, Any]) -> bool:
+    """Import vLLM, check the user's engine arguments, and say whether it runs on a CPU."""
+    if importlib.util.find_spec("vllm") is None:
+        raise ModelError("--engine vllm: vLLM is not installed. pip install 'gapbench[vllm]', or use --engine server.")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing leaves the machine unasked
+    if "OMP_NUM_THREADS" in os.environ:  # else vLLM binds its own choice of threads to cores, on a CPU
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    from gapbench.torchvision_repair import repair
+
+    repair()
+    try:
+        from vllm import LLM, EngineArgs
+        from vllm.platforms import current_platform
+    except Exception as error:
+        raise ModelError(
+            f"--engine vllm: vLLM is installed but cannot be imported ({type(error).__name__}: {first_line(error)}). "
+            "It wants its own exact torch; install it into an environment of its own: pip install 'gapbench[vllm]'."
+        ) from error
+    if not hasattr(LLM, "enqueue_chat"):
+        raise ModelError("--engine vllm: this vLLM is too old. pip install --upgrade 'gapbench[vllm]'.")
+    known = {f.name for f in dataclasses.fields(EngineArgs)}
+    for name in given:
+        if name in OURS:
+            raise SettingError(f"--engine-args {name}: expected vLLM's other arguments; this one is {OURS[name]}.")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise SettingError(
+                f"--engine-args {name}: vLLM has no such argument.{f' Did you mean {near[0]}?' if near else ''} "
+                "Expected KEY=VALUE as in vLLM's EngineArgs, such as max_model_len=8192."
+            )
+    return bool(current_platform.is_cpu())
+
+
+def read_processor(
+    name: str, source: str, revision: str | None, trust_remote_code: bool, chat_template: Path | None
+) -> tuple[Any, str | None]:
+    """The processor that transformers reads, and the chat template; without one, vLLM's own for the model type."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(
+            source, revision=revision, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:
+        raise ModelError(models.load_error(name, error)) from error
+    return processor, chat_template.read_text(encoding="utf-8") if chat_template else chat_template_of(processor)
+
+
+def start(name: str, arguments: dict[str, Any]) -> Any:
+    from vllm import LLM
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu() and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+        arguments = {"kv_cache_memory_bytes": CPU_CACHE_BYTES, **arguments}
+    try:
+        return LLM(**arguments)
+    except Exception as error:
+        raise ModelError(
+            f"Model {name}: vLLM could not start it ({type(error).__name__}: {first_line(error)}). Its own messages "
+            "above say why. For want of memory: --engine-args gpu_memory_utilization=0.85, --tensor-parallel N. A "
+            "model that vLLM does not know may run with --engine transformers."
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the pages that vLLM may add."""
+    return next(iter(str(error).strip().splitlines()), "no message")
