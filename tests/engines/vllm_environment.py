@@ -82,8 +82,8 @@ def server(model: str, *arguments: str) -> Iterator[str]:
     # Not `vllm serve`: the CPU build's command asks for the version of a package called vllm, which it is not.
     command = [
         python(), "-m", "vllm.entrypoints.openai.api_server", "--model", resolve(model), "--served-model-name",
-        "tested", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len", "auto", "--enforce-eager",
-        "--limit-mm-per-prompt", '{"video": 0}', *arguments,
+        "tested", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len", "auto",
+        "--enforce-eager", "--limit-mm-per-prompt", '{"video": 0}', *arguments,
     ]  # fmt: skip
     settings = environment(VLLM_ENABLE_V1_MULTIPROCESSING="1", VLLM_NO_USAGE_STATS="1")
     said = tempfile.TemporaryFile()  # noqa: SIM115  # a pipe that nobody reads would fill up and stop the server
