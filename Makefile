@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
+WORKERS ?= 2
 
 .PHONY: demo test lint clean
 
@@ -17,7 +18,7 @@ demo: .venv/installed
 	$(BIN)/gapbench demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not gpu and not network"
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m "not gpu and not network"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -11,7 +11,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,7 @@ def load(
     repair()
     import torch
     import transformers
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
-    hidden = are_progress_bars_disabled()
-    transformers.utils.logging.disable_progress_bar()  # hides the Hub's, too, which later fetches are to show
     where = _device(device)
     kind: Any = dtype if dtype != "auto" else ("float32" if where == "cpu" else "auto")
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -124,13 +122,11 @@ def load(
         placing["attn_implementation"] = attn_implementation
     try:
         auto = _auto_class(transformers, source, options)  # first: a Hub out of reach is noticed at one small file
-        processor = transformers.AutoProcessor.from_pretrained(source, **options)
-        model = auto.from_pretrained(source, dtype=kind, use_safetensors=True, **placing, **options)
+        with _no_bars(transformers):
+            processor = transformers.AutoProcessor.from_pretrained(source, **options)
+            model = auto.from_pretrained(source, dtype=kind, use_safetensors=True, **placing, **options)
     except Exception as error:
         raise ModelError(load_error(name, error)) from error
-    finally:
-        if not hidden:
-            enable_progress_bars()
     if not hasattr(processor, "tokenizer") or getattr(processor, "image_processor", None) is None:
         raise ModelError(
             f"Model {name}: its processor ({type(processor).__name__}) reads no pictures. Name a multimodal model."
@@ -161,6 +157,20 @@ def _auto_class(transformers: Any, source: str, options: Mapping[str, Any]) -> A
         f"model type {config.model_type!r} is not an image-text-to-text model known to transformers "
         f"{transformers.__version__}. Upgrade transformers, or pass --trust-remote-code if it brings its own code."
     )
+
+
+@contextmanager
+def _no_bars(transformers: Any) -> Iterator[None]:
+    """transformers' bars hidden, which hides the Hub's, too; these come back, for later fetches are to show them."""
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+
+    hidden = are_progress_bars_disabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if not hidden:
+            enable_progress_bars()
 
 
 def _device(device: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Two test processes with two threads each crawl on two cores; must be set before torch is imported.
@@ -16,14 +16,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import huggingface_hub.constants  # reads its switches once, before a test with --quiet can set one for all that follow
 import pytest
+from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
 assert huggingface_hub.constants.HF_HUB_OFFLINE
 
 
 @pytest.fixture(autouse=True)
-def quiet_ends_with_its_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--quiet` tells the Hub's client by an environment variable, which is for the rest of a process."""
-    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
+def bars_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whether the Hub shows progress is for the rest of a process: no test may decide it for those that follow."""
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)  # set by `--quiet`
+    yield
+    hidden = are_progress_bars_disabled()
+    enable_progress_bars()
+    assert not hidden, "progress bars of the Hub were hidden and not shown again"
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,6 @@ def read_processor(
     """The processor that transformers reads, and the chat template; without one, vLLM's own for the model type."""
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
     try:
         processor = transformers.AutoProcessor.from_pretrained(
             source, revision=revision, trust_remote_code=trust_remote_code
