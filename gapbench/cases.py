@@ -1,8 +1,8 @@
-"""From sample to record: make a sample ready, show it in a view, judge the answer.
+"""From sample to record: make a sample ready, show it in a view, score the answer by rule.
 
     case = prepare(sample, "padded")
     pictures, error = show(case, "crop")
-    record = judge("signs", case, "crop", repeat=0, answer=answer)
+    record = to_record("signs", case, "crop", repeat=0, answer=answer)
 
 Whatever is wrong with one sample becomes text in its record; nothing here ends a run.
 """
@@ -29,14 +29,18 @@ if TYPE_CHECKING:
 class Case:
     """One sample made ready: its pictures, evidence and region, or the reason why there is none.
 
-    `hashes` identify the stored pictures, in their order. `notes` name what is odd about pictures; `repairs` are those
+    `size` is the first picture's (width, height).
+    `hashes` identify the stored pictures, in their order; `encoded` are their stored bytes, where these are as good as
+    the pictures (`gapbench.images.Decoded`). `notes` name what is odd about pictures; `repairs` are those
     and what was done to boxes, to be counted.
     """
 
     sample: Sample
     policy: str
     pictures: views.Pictures = ()
+    size: tuple[int, int] | None = None
     hashes: tuple[str, ...] = ()
+    encoded: tuple[bytes | None, ...] = ()
     boxes: tuple[Box, ...] = ()
     region: views.Region | None = None
     repairs: tuple[str, ...] = ()
@@ -49,10 +53,10 @@ class Case:
         """The first picture, in which the evidence lies."""
         return self.pictures[0] if self.pictures else None
 
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """The first picture's (width, height)."""
-        return self.pictures[0].size if self.pictures else None
+    def without_pictures(self) -> Case:
+        """What judging an answer needs of it: one picture of 8K is 100 MB."""
+        region = replace(self.region, picture=None) if self.region else None
+        return replace(self, pictures=(), encoded=(), region=region)
 
     @property
     def evidence_area(self) -> float | None:
@@ -84,10 +88,11 @@ def prepare(sample: Sample, policy: str, before: Case | None = None) -> Case:
         found = _decoded(sample, before)
     except SampleError as error:
         return Case(sample, policy, error=str(error))
-    pictures, hashes = (tuple(column) for column in zip(*found, strict=True))
+    pictures = tuple(one.picture for one in found)
+    hashes, encoded = tuple(one.digest for one in found), tuple(one.encoded for one in found)
     notes = tuple(note for picture in pictures for note in images.notes(picture))
-    case = Case(sample, policy, pictures, hashes, repairs=notes, notes=notes)
     size = pictures[0].size
+    case = Case(sample, policy, pictures, size, hashes, encoded, repairs=notes, notes=notes)
     try:
         evidence, repairs = boxes.normalise(sample.boxes, sample.box_format or "xyxy", size)
         case = replace(case, boxes=evidence, repairs=(*repairs, *notes))
@@ -101,17 +106,18 @@ def prepare(sample: Sample, policy: str, before: Case | None = None) -> Case:
         return replace(case, region_error=str(error))
 
 
-def _decoded(sample: Sample, before: Case | None) -> list[tuple[Image, str]]:
-    """Each picture with its hash, in order; taken over from the case before where it is the same."""
-    known: list[tuple[object, tuple[Image, str]]] = []
+def _decoded(sample: Sample, before: Case | None) -> list[images.Decoded]:
+    """Each picture, in order; taken over from the case before where it is the same."""
+    known: list[tuple[object, images.Decoded]] = []
     if before is not None and before.pictures:
         sources = before.sample.image, *before.sample.more_images
-        known = list(zip(sources, zip(before.pictures, before.hashes, strict=True), strict=True))
+        made = map(images.Decoded, before.pictures, before.hashes, before.encoded)
+        known = list(zip(sources, made, strict=True))
     found = []
     for number, source in enumerate((sample.image, *sample.more_images), 1):
-        same = next((made for other, made in known if _same_source(other, source)), None)
+        same = next((one for other, one in known if same_source(other, source)), None)
         try:
-            found.append(same or images.decode(source, sample.max_image_pixels))
+            found.append(same or images.read(source, sample.max_image_pixels))
         except SampleError as error:
             if not sample.more_images:
                 raise
@@ -126,7 +132,8 @@ def _nothing_left(sample: Sample, size: tuple[int, int]) -> str:
     )
 
 
-def _same_source(one: object, other: object) -> bool:
+def same_source(one: object, other: object) -> bool:
+    """Whether two images of samples are one without decoding either."""
     return one is other or (isinstance(one, str | Path) and isinstance(other, str | Path) and str(one) == str(other))
 
 
@@ -142,8 +149,8 @@ def show(case: Case, view: str) -> tuple[views.Pictures, str]:
         return (), str(error)
 
 
-def judge(benchmark: str, case: Case, view: str, repeat: int, answer: Answer) -> Record:
-    """Judge an answer by rule and write down all that statistics and reports will ask for."""
+def to_record(benchmark: str, case: Case, view: str, repeat: int, answer: Answer) -> Record:
+    """Score an answer by rule and write down all that statistics and reports will ask for."""
     sample = case.sample
     if answer.error:
         verdict = Verdict("failed", None, None, "", answer.error)

@@ -18,12 +18,12 @@ import typer
 
 from gapbench.cli_options import (
     BENCHMARK,
-    Attention,
     Benchmarks,
-    ChatTemplate,
     Debug,
-    Device,
-    Dtype,
+    EngineAsked,
+    JudgeApiKeyEnv,
+    JudgeModel,
+    JudgeUrl,
     Limit,
     MaxNewTokens,
     MaxPixels,
@@ -31,11 +31,12 @@ from gapbench.cli_options import (
     Model,
     NoImages,
     NoSelfcheck,
-    Processor,
     Quiet,
     Revision,
     Shard,
     TrustRemoteCode,
+    engine_asked,
+    with_options_of,
 )
 
 app = typer.Typer(
@@ -99,6 +100,7 @@ def run(application: typer.Typer) -> int:
 
 
 @app.command()
+@with_options_of(engine_asked, "asked")
 def measure(
     model: Model,
     benchmark: Benchmarks,
@@ -122,18 +124,17 @@ def measure(
     ] = "neutral",
     shard: Shard = "",
     no_selfcheck: NoSelfcheck = False,
-    batch_size: Annotated[str, typer.Option(help="N or auto.")] = "auto",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again what an engine or the judge did not answer before.")
+    ] = False,
+    judge: JudgeUrl = "",
+    judge_model: JudgeModel = "",
+    judge_api_key_env: JudgeApiKeyEnv = "",
     max_new_tokens: MaxNewTokens = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    revision: Revision = None,
-    processor: Processor = None,
-    chat_template: ChatTemplate = None,
-    attn_implementation: Attention = None,
-    trust_remote_code: TrustRemoteCode = False,
+    asked: EngineAsked = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -153,18 +154,13 @@ def measure(
         protocol=protocol,
         shard=shard,
         selfcheck=not no_selfcheck,
-        batch_size=_batch_size(batch_size),
+        retry_failed=retry_failed,
+        judge=_judge(judge, judge_model, judge_api_key_env),
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         min_pixels=min_pixels,
         max_pixels=max_pixels,
-        dtype=dtype,
-        device=device,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        chat_template=chat_template,
-        attn_implementation=attn_implementation,
-        processor_kwargs=_pairs(processor or []),
+        **(asked or {}),
         quiet=quiet,
         command=_command(),
     )
@@ -187,46 +183,35 @@ def merge(
 
 
 @app.command()
+@with_options_of(engine_asked, "asked")
 def selfcheck(
     model: Model,
     max_new_tokens: MaxNewTokens = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    revision: Revision = None,
-    processor: Processor = None,
-    chat_template: ChatTemplate = None,
-    attn_implementation: Attention = None,
-    trust_remote_code: TrustRemoteCode = False,
+    asked: EngineAsked = None,
     debug: Debug = False,
 ) -> None:
     """Is this engine telling the truth about pictures and prompts? Exit code 1 if a check failed."""
-    from gapbench.engines import transformers
+    from gapbench.engines import loading
     from gapbench.engines.selfcheck import selfcheck as selfcheck_
     from gapbench.pixels import Pixels
 
-    engine = transformers.load(
+    pixels = Pixels(min_pixels, max_pixels)
+    loaded = loading.load(
         model,
-        pixels=Pixels(min_pixels, max_pixels),
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        dtype=dtype,
-        device=device,
-        revision=revision,
-        processor_kwargs=_pairs(processor or []),
-        chat_template=chat_template,
-        attn_implementation=attn_implementation,
-        trust_remote_code=trust_remote_code,
+        settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": 0},
+        **(asked or {}),
     )
-    found = selfcheck_(engine)
+    found = selfcheck_(loaded)
     print(found.text())
     if found.failed:
         raise typer.Exit(1)
 
 
 @app.command()
+@with_options_of(engine_asked, "asked")
 def locate(
     model: Model,
     benchmark: Benchmarks,
@@ -247,17 +232,10 @@ def locate(
     largest: Annotated[
         float, typer.Option(help="grounding: reject boxes over more than this fraction of the picture.")
     ] = 0.8,
-    batch_size: Annotated[str, typer.Option(help="grounding: N or auto.")] = "auto",
     max_new_tokens: MaxNewTokens = 128,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    revision: Revision = None,
-    processor: Processor = None,
-    chat_template: ChatTemplate = None,
-    attn_implementation: Attention = None,
-    trust_remote_code: TrustRemoteCode = False,
+    asked: EngineAsked = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -274,17 +252,10 @@ def locate(
         layers=layers,
         coordinates=coordinates,
         largest=largest,
-        batch_size=_batch_size(batch_size),
         max_new_tokens=max_new_tokens,
         min_pixels=min_pixels,
         max_pixels=max_pixels,
-        dtype=dtype,
-        device=device,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        chat_template=chat_template,
-        attn_implementation=attn_implementation,
-        processor_kwargs=_pairs(processor or []),
+        **(asked or {}),
         quiet=quiet,
         command=_command(),
     )
@@ -358,12 +329,15 @@ def compare(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     no_images: NoImages = False,
+    without_judge: Annotated[
+        bool, typer.Option("--without-judge", help="The numbers by rules alone, as if no judge had been asked.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Rebuild summary.json, report.html and report.md from the records alone."""
     from gapbench.run import write_results
 
-    _say_result(write_results(folder, images=not no_images))
+    _say_result(write_results(folder, images=not no_images, judged=not without_judge))
 
 
 @app.command()
@@ -467,25 +441,10 @@ def _command() -> str:
     return shlex.join(["gapbench", *sys.argv[1:]])
 
 
-def _batch_size(value: str) -> int | None:
+def _judge(url: str, model: str, api_key_env: str) -> Any:
     from gapbench.errors import SettingError
+    from gapbench.judging import Judge
 
-    if value == "auto":
-        return None
-    if not value.isdigit() or int(value) < 1:
-        raise SettingError(f"--batch-size {value}: expected a number of at least 1, or auto.")
-    return int(value)
-
-
-def _pairs(items: list[str]) -> dict[str, Any]:
-    import yaml
-
-    from gapbench.errors import SettingError
-
-    pairs = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals or not key:
-            raise SettingError(f"--processor {item!r}: expected KEY=VALUE, such as max_soft_tokens=280.")
-        pairs[key] = yaml.safe_load(value)
-    return pairs
+    if bool(url) != bool(model) or (api_key_env and not url):
+        raise SettingError("--judge URL and --judge-model NAME go together, and --judge-api-key-env NAME with them.")
+    return Judge(url, model, api_key_env) if url else None

@@ -5,9 +5,11 @@ def measure(model: Model, benchmark: Benchmarks, limit: Limit = None): ...
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,6 +43,36 @@ NoSelfcheck = Annotated[
 MaxNewTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
 MinPixels = Annotated[int | None, typer.Option(help="Enlarge smaller pictures to this many pixels (width x height).")]
 MaxPixels = Annotated[int | None, typer.Option(help="Shrink larger pictures to this many pixels.")]
+Engine = Annotated[
+    str, typer.Option(help="transformers, vllm (in this process) or server (any OpenAI-compatible one, at --base-url).")
+]
+TensorParallel = Annotated[int | None, typer.Option(help="vllm: devices that share the model.")]
+EngineArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-args",
+        help="vllm: KEY=VALUE of vLLM's own engine arguments, such as max_model_len=16384; repeatable.",
+    ),
+]
+BaseUrl = Annotated[
+    list[str] | None,
+    typer.Option("--base-url", help="server: such as http://localhost:8000/v1; repeatable, for several that share."),
+]
+Concurrency = Annotated[
+    str, typer.Option(metavar="N|auto", help="server: requests under way at once, over all servers.")
+]
+ApiKeyEnv = Annotated[str, typer.Option(metavar="NAME", help="server: the environment variable that holds the key.")]
+JudgeUrl = Annotated[
+    str,
+    typer.Option(
+        "--judge", metavar="URL", help="An OpenAI-compatible server that judges the answers which no rule decides."
+    ),
+]
+JudgeModel = Annotated[str, typer.Option(metavar="NAME", help="Who judges, as that server calls it.")]
+JudgeApiKeyEnv = Annotated[
+    str, typer.Option(metavar="NAME", help="The environment variable that holds the judge's key.")
+]
+BatchSize = Annotated[str, typer.Option(metavar="N|auto", help="transformers: questions at once.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Revision = Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")]
@@ -58,3 +90,85 @@ NoImages = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.", callback=_hush)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+EngineAsked = dict[str, Any] | None
+"""Which engine is asked and what it is told: what `engine_asked` makes of its options."""
+
+
+def engine_asked(
+    engine: Engine = "transformers",
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    revision: Revision = None,
+    processor: Processor = None,
+    chat_template: ChatTemplate = None,
+    trust_remote_code: TrustRemoteCode = False,
+    attn_implementation: Attention = None,
+    batch_size: BatchSize = "auto",
+    tensor_parallel: TensorParallel = None,
+    engine_args: EngineArgs = None,
+    base_url: BaseUrl = None,
+    concurrency: Concurrency = "auto",
+    api_key_env: ApiKeyEnv = "",
+) -> dict[str, Any]:
+    """The options of every command that asks a model, as `gapbench.engines.loading.load` takes them."""
+    return {
+        "engine": engine,
+        "dtype": dtype,
+        "device": device,
+        "revision": revision,
+        "processor_kwargs": _pairs("--processor", processor, "max_soft_tokens=280"),
+        "chat_template": chat_template,
+        "trust_remote_code": trust_remote_code,
+        "attn_implementation": attn_implementation,
+        "batch_size": _number("--batch-size", batch_size),
+        "tensor_parallel": tensor_parallel,
+        "engine_args": _pairs("--engine-args", engine_args, "max_model_len=16384"),
+        "base_urls": base_url,
+        "concurrency": _number("--concurrency", concurrency),
+        "api_key_env": api_key_env,
+    }
+
+
+def with_options_of(
+    shared: Callable[..., dict[str, Any]], name: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The command's parameter `name` becomes the options of `shared`, and gets what that makes of them."""
+    theirs = inspect.signature(shared, eval_str=True).parameters
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def run(**typed: Any) -> None:
+            part = {option: typed.pop(option) for option in theirs}
+            command(**typed, **{name: shared(**part)})
+
+        whole = inspect.signature(command, eval_str=True)
+        options = [o for p in whole.parameters.values() for o in (theirs.values() if p.name == name else (p,))]
+        setattr(run, "__signature__", whole.replace(parameters=options))  # noqa: B010  # mypy knows no such attribute
+        run.__annotations__ = {option.name: option.annotation for option in options}
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        return run
+
+    return decorate
+
+
+def _number(flag: str, value: str) -> int | None:
+    from gapbench.errors import SettingError
+
+    if value == "auto":
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise SettingError(f"{flag} {value}: expected a number of at least 1, or auto.")
+    return int(value)
+
+
+def _pairs(flag: str, items: list[str] | None, example: str) -> dict[str, Any]:
+    import yaml
+
+    from gapbench.errors import SettingError
+
+    pairs = {}
+    for item in items or ():
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise SettingError(f"{flag} {item!r}: expected KEY=VALUE, such as {example}.")
+        pairs[key] = yaml.safe_load(value)
+    return pairs

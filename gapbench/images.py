@@ -24,6 +24,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +44,36 @@ SIGNATURE = re.compile(
 )
 """How encoded pictures begin: PNG, JPEG, GIF, WebP, BMP, TIFF. Tells base64 text from a path."""
 
+PLAIN_FORMATS = ("JPEG", "PNG", "WEBP")
+"""Formats, by Pillow's names, that every server reads."""
+
+PNG_DEPTH = 24
+"""Where a PNG says how many bits a channel has (its specification, section 11.2.1); of 16, programs keep other 8."""
+
 _ALONE = threading.RLock()
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as RGB, and 24 hex digits that identify its stored bytes (its pixels, where there are none).
+
+    `encoded` is those bytes where any program that reads JPEG, PNG and WebP makes the same picture of them, else None:
+    no transparency, no orientation, at most 8 bits a channel, one frame.
+    """
+
+    picture: Image
+    digest: str
+    encoded: bytes | None
+
+
 def decode(source: Any, max_pixels: int = 0) -> tuple[Image, str]:
-    """The picture as RGB, and 24 hex digits that identify its stored bytes (its pixels, where there are none).
+    """Picture and digest of `read`, which see."""
+    found = read(source, max_pixels)
+    return found.picture, found.digest
+
+
+def read(source: Any, max_pixels: int = 0) -> Decoded:
+    """Whatever a data set calls an image, decoded.
 
     `max_pixels` (width x height) raises Pillow's guard against decompression bombs for this picture alone; 0 keeps it.
     A PIL image was opened by whoever gave it, under a guard of their own.
@@ -55,12 +81,13 @@ def decode(source: Any, max_pixels: int = 0) -> tuple[Image, str]:
     Raises SampleError when the source is missing, truncated, not a picture or too large.
     """
     stored, name = _read(_given(source))
-    picture = _plain(stored, name, max_pixels)
+    picture, plain_already = _plain(stored, name, max_pixels)
     parts = [stored] if isinstance(stored, bytes) else [repr(picture.size).encode(), picture.tobytes()]
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    return picture, digest.hexdigest()[:24]
+    encoded = stored if plain_already and isinstance(stored, bytes) else None
+    return Decoded(picture, digest.hexdigest()[:24], encoded)
 
 
 def stored_size(source: Any) -> tuple[int, int]:
@@ -182,15 +209,19 @@ def _opened(source: bytes | Image) -> Image:
     return Pillow.open(io.BytesIO(source)) if isinstance(source, bytes) else source
 
 
-def _plain(source: bytes | Image, name: str, max_pixels: int) -> Image:
-    """A decoded RGB picture free of metadata, but for the orientation that was stored."""
+def _plain(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, bool]:
+    """A decoded RGB picture free of metadata, but for the orientation that was stored; and whether it was so before."""
     with _errors_of(source, name):
         picture, turned = _allowed(source, name, max_pixels)
         picture.load()
         plain = to_rgb(picture)
     with _guard(0):
-        plain.info = {"stored_orientation": _orientation(picture) if turned == 1 else turned}
-    return plain if turned == 1 else plain.transpose(_back(turned))
+        orientation = _orientation(picture) if turned == 1 else turned
+        plain.info = {"stored_orientation": orientation}
+        same = orientation == 1 and picture.format in PLAIN_FORMATS and picture.mode in ("RGB", "L")
+        same = same and not picture.has_transparency_data and getattr(picture, "n_frames", 1) == 1
+        same = same and not (picture.format == "PNG" and isinstance(source, bytes) and source[PNG_DEPTH] > 8)
+    return (plain if turned == 1 else plain.transpose(_back(turned))), same
 
 
 def _allowed(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, int]:

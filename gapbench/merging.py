@@ -27,11 +27,12 @@ from typing import Any
 from gapbench import records
 from gapbench.errors import RunError, SettingError
 from gapbench.files import write_json
+from gapbench.judging import judgements
 from gapbench.plan import MAY_DIFFER, differences, rewordings
 from gapbench.run import Run, load_run, read_json, write_results
 from gapbench.shards import names, ranges
 
-KEPT = frozenset({records.FILE, "run.json", "summary.json", "report.html", "report.md", "thumbnails"})
+KEPT = frozenset({records.FILE, judgements.FILE, "run.json", "summary.json", "report.html", "report.md", "thumbnails"})
 """What a run's folder holds; a folder with anything else in it is not replaced."""
 OWN = MAY_DIFFER | {"command", "versions", "hardware", "shard"}
 """Entries of `run.json` that are a worker's own."""
@@ -70,11 +71,23 @@ def merge(runs: Sequence[str | Path], out: str | Path, *, partial: bool = False,
     missing = _missing(parts, Counter(name for name, *_ in lines))
     if missing and not partial:
         raise RunError(f"merge: {missing} Let those workers finish, or merge what is there with --partial.")
-    _check_place(folder, lines)
+    verdicts = _verdicts(inputs)
+    if parts[0].asked.get("judge") and not partial:
+        rows = (json.loads(line) for line, _ in lines.values())
+        if waiting := judgements.counted(rows, verdicts)["waiting"]:
+            raise RunError(
+                f"merge: {waiting:,} answers still wait for the judge's verdict. Run those workers' commands again, or "
+                "merge what is there with --partial."
+            )
+    _check_place(folder, lines, verdicts)
     command = command or f"gapbench merge {shlex.join(map(str, inputs))} --out {out}"
     with _draft(folder) as draft, records.Writer(draft) as writer:
         for key in sorted(lines):
             writer.write(json.loads(lines[key][0]))
+        if verdicts:
+            with records.Writer(draft, judgements.FILE) as judged:
+                for key in sorted(verdicts):
+                    judged.write(verdicts[key])
         write_json(draft / "run.json", _whole(parts, bool(missing), command))
         _copy_thumbnails(inputs, draft / "thumbnails")
         write_results(draft)
@@ -102,6 +115,15 @@ def _read(folder: Path, lines: dict[records.Key, tuple[bytes, Path]]) -> _Part:
             )
         lines[key] = min((before, where), (line, folder), key=lambda one: one[0])
     return _Part(folder, asked, answers)
+
+
+def _verdicts(inputs: Sequence[Path]) -> dict[records.Key, dict[str, Any]]:
+    """The judge's lines of all shards; of two about one answer, one with a verdict, whatever the order of the runs."""
+    found: dict[records.Key, dict[str, Any]] = {}
+    for folder in inputs:
+        for key, line in judgements.read(folder).items():
+            found[key] = min(found.get(key, line), line, key=lambda one: (not one["verdict"], json.dumps(one)))
+    return found
 
 
 def _contradiction(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -204,8 +226,10 @@ def _copy_thumbnails(inputs: Sequence[Path], place: Path) -> None:
                 shutil.copyfile(picture, place / picture.name)
 
 
-def _check_place(out: Path, lines: Mapping[records.Key, tuple[bytes, Path]]) -> None:
-    """Refuse to replace anything but a run whose answers are all in the new one."""
+def _check_place(
+    out: Path, lines: Mapping[records.Key, tuple[bytes, Path]], verdicts: Mapping[records.Key, Mapping[str, Any]]
+) -> None:
+    """Refuse to replace anything but a run whose answers and verdicts are all in the new one."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     strange = sorted(p.name for p in out.iterdir() if p.name not in KEPT) if out.is_dir() else [out.name]
@@ -220,6 +244,11 @@ def _check_place(out: Path, lines: Mapping[records.Key, tuple[bytes, Path]]) -> 
                 f"--out {out}: its answer to {row['benchmark']} sample {row['sample']!r} is not in the runs to merge "
                 "and would be lost. Choose another folder."
             )
+    if lost := judgements.read(out).keys() - verdicts.keys():
+        raise RunError(
+            f"--out {out}: it has {len(lost):,} verdicts of a judge that the runs to merge lack, and that would be "
+            "lost. Choose another folder."
+        )
 
 
 @contextmanager

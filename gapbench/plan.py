@@ -9,6 +9,7 @@ plan of the whole run and says which shard it is (`gapbench.shards`).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -24,14 +25,18 @@ from gapbench.benchmark import Benchmark, fingerprint
 from gapbench.engines import Engine
 from gapbench.errors import RunError
 from gapbench.files import write_json
+from gapbench.judging import judgements
 from gapbench.prompts import NEUTRAL, prompt, template_of
 from gapbench.regions import Regions
 from gapbench.shards import names
 from gapbench.types import Sample
 
 RUN_SCHEMA = 1
-MAY_DIFFER = frozenset({"sessions", "seconds", "repairs", "device", "limit", "repeats", "selfcheck"})
+MAY_DIFFER = frozenset({"sessions", "seconds", "repairs", "device", "limit", "repeats", "selfcheck", "tensor_parallel",
+                        "base_urls", "servers", "server_defaults", "concurrency"})  # fmt: skip
 """Entries of `run.json` that a continued run may change: they do not decide what a single answer means."""
+OF_A_SESSION = frozenset({"command", "versions", "hardware", "shard", "fingerprint"})
+"""Entries that say who asked, or follow from the others."""
 
 
 def make_plan(
@@ -93,11 +98,28 @@ def continue_or_start(
     elif (folder / records.FILE).exists() and (folder / records.FILE).stat().st_size:
         raise RunError(f"{folder}: records.jsonl without run.json, so what was asked is unknown. Choose another --out.")
     sessions = [*old.get("sessions", []), now]
-    kept: dict[str, Any] = {k: old[k] for k in ("repairs", "selfcheck") if k in old and k not in plan}
+    kept: dict[str, Any] = {
+        k: old[k] for k in ("repairs", "selfcheck", "server_defaults") if k in old and k not in plan
+    }
     whole = {**plan, **kept, "command": sessions[0]["command"],
              "versions": now["versions"], "hardware": now["hardware"], "sessions": sessions}  # fmt: skip
+    whole["fingerprint"] = fingerprint_of(whole)
     write_json(path, whole)
     return whole
+
+
+def fingerprint_of(run: Mapping[str, Any]) -> str:
+    """A hash over all of a `run.json` that decides what its answers and their outcomes mean, the questions included.
+
+    Shards of one run have the same one as the whole; who judges changes it, and when or where it was run does not.
+    """
+    decides = {key: value for key, value in run.items() if key not in MAY_DIFFER | OF_A_SESSION}
+    decides["regions"] = _content_of(run.get("regions"))
+    decides["benchmarks"] = {
+        name: {key: value for key, value in entry.items() if key not in ("card", "local_copy")}
+        for name, entry in run["benchmarks"].items()
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_difference(
@@ -113,8 +135,12 @@ def _refuse_difference(
         before = old["benchmarks"].get(name, entry)["samples"]
         if entry["samples"] < before:
             raise refuse(f"--limit: {name} samples", before, entry["samples"])
-    for difference in differences(old, new):
-        raise refuse(*difference)
+    if not judgements.begun(folder):  # a judge may be added, and be another one until it has said something
+        old, new = ({key: value for key, value in run.items() if key != "judge"} for run in (old, new))
+    for what, before, now in differences(old, new):
+        if what == "judge":
+            raise RunError(f"{refuse(what, before or 'none', now or 'none')} {judgements.ANOTHER}")
+        raise refuse(what, before, now)
     for name, samples in asked.items():
         known = old["benchmarks"][name]
         now = fingerprint(samples[: known["samples"]])
@@ -142,8 +168,9 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tu
                 yield f"{name} {what}", first[name].get(what), second[name].get(what)
     if names(one.get("shard")) != names(other.get("shard")):
         yield "--shard", names(one.get("shard")) or "not set", names(other.get("shard")) or "not set"
-    elsewhere = {"command", "versions", "hardware", "benchmarks", "regions", "shard"} | MAY_DIFFER
-    for what in sorted((set(one) | set(other)) - elsewhere):
+    elsewhere = {"benchmarks", "regions"} | OF_A_SESSION | MAY_DIFFER
+    # The engine first, because most of the others follow from it.
+    for what in sorted((set(one) | set(other)) - elsewhere, key=lambda name: (name != "engine", name)):
         values = [json.loads(json.dumps(run.get(what))) for run in (one, other)]
         if values[0] != values[1]:
             yield what, *values

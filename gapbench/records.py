@@ -15,12 +15,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from gapbench.errors import RunError
+from gapbench.files import write_text
 from gapbench.types import Record
 
 if TYPE_CHECKING:
@@ -40,12 +41,8 @@ class Writer:
 
     def __init__(self, folder: Path, file: str = FILE) -> None:
         self.path = folder / file
+        self._file = _open_alone(self.path)
         try:
-            self._file: IO[bytes] = self.path.open("ab", buffering=0)
-        except OSError as error:
-            raise _write_error(self.path, error) from error
-        try:
-            _lock(self._file, self.path)
             repair(folder, file)  # under the lock: what looks torn may be a line that another process is writing
         except BaseException:
             self._file.close()
@@ -66,6 +63,23 @@ class Writer:
                 line = line[self._file.write(line) :]
         except OSError as error:
             raise _write_error(self.path, error) from error
+
+
+def _open_alone(path: Path) -> IO[bytes]:
+    """The file for appending, locked; opened once more if another process replaced it before the lock was ours."""
+    while True:
+        try:
+            file: IO[bytes] = path.open("ab", buffering=0)
+        except OSError as error:
+            raise _write_error(path, error) from error
+        try:
+            _lock(file, path)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def _write_error(path: Path, error: OSError) -> RunError:
@@ -110,6 +124,11 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / FILE
     if not path.exists():
         raise RunError(f"{folder}: no {FILE} in it. Expected the folder of a run (gapbench measure … --out FOLDER).")
+    yield from read_lines(path, COLUMNS)
+
+
+def read_lines(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """All rows of a file that a `Writer` wrote, which have these columns; as `read` does."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
@@ -123,7 +142,7 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
                     f"{path} line {number}: not a record ({error}). The file was damaged by something else; restore "
                     "it, or delete that line and run the same command again to answer it anew."
                 ) from error
-            missing = [c for c in COLUMNS if c not in row]
+            missing = [c for c in columns if c not in row]
             if missing:
                 raise RunError(
                     f"{path} line {number}: it lacks {', '.join(missing)}. It was written by another version of "
@@ -132,16 +151,21 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def read_frame(folder: Path) -> pd.DataFrame:
-    """One row per record, one column per field of `gapbench.types.Record`.
+def read_frame(folder: Path, judged: bool = False) -> pd.DataFrame:
+    """One row per record, one column per field of `gapbench.types.Record`; `judged` with the judge's verdicts.
 
     Lone surrogates, which no table or report can hold, become question marks; `read` gives them as they were written.
     """
     import pandas as pd
 
+    from gapbench.judging.judgements import read as read_verdicts
+    from gapbench.judging.judgements import with_verdict
+
+    verdicts = read_verdicts(folder) if judged else {}
     columns: dict[str, list[Any]] = {c: [] for c in COLUMNS}
     shared: dict[str, str] = {}  # questions, answers and categories repeat: keep each string once
     for row in read(folder):
+        row = with_verdict(row, verdicts) if verdicts else row
         for column, values in columns.items():
             value = row[column]
             if isinstance(value, str) and value not in shared:
@@ -150,6 +174,26 @@ def read_frame(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def key(row: dict[str, Any]) -> Key:
+def drop_failed(folder: Path) -> int:
+    """Take out the records of questions that no engine answered, and return how many; all others stay as they are.
+
+    The file is replaced at once, so a kill leaves the old one or the new one. Raises RunError as `Writer` does.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return 0
+    with Writer(folder):
+        kept, dropped = [], 0
+        for row in read(folder):
+            if row["outcome"] == "failed":
+                dropped += 1
+            else:
+                kept.append(json.dumps(row, ensure_ascii=True, allow_nan=False))
+        if dropped:
+            write_text(path, "".join(f"{line}\n" for line in kept))
+    return dropped
+
+
+def key(row: Mapping[str, Any]) -> Key:
     """What identifies a record: benchmark, sample, view, repeat."""
     return row["benchmark"], row["sample"], row["view"], row["repeat"]

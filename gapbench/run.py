@@ -30,9 +30,14 @@ class Run:
     summary: dict[str, Any]
     asked: dict[str, Any]
 
+    @property
+    def judged(self) -> bool:
+        """Whether its numbers are those with the judge's verdicts."""
+        return "judge" in self.summary
+
     def frame(self) -> pd.DataFrame:
-        """One row per record; columns are the fields of `gapbench.types.Record`."""
-        return records.read_frame(self.path)
+        """One row per record; columns are the fields of `gapbench.types.Record`. Judged as the summary is."""
+        return records.read_frame(self.path, self.judged)
 
     @property
     def report(self) -> Path:
@@ -70,16 +75,21 @@ def load_run(path: str | Path) -> Run:
     return Run(folder, read_json(folder / "summary.json"), read_json(folder / "run.json"))
 
 
-def write_results(folder: Path, images: bool = True) -> Run:
-    """(Re)build `summary.json`, `report.html` and `report.md` from the records alone."""
+def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run:
+    """(Re)build `summary.json`, `report.html` and `report.md` from the records alone.
+
+    In a run that has a judge, its verdicts count, unless `judged` is False: then all is as if there were none.
+    """
     from gapbench.files import write_json
+    from gapbench.judging import judgements
     from gapbench.metrics import names_of
     from gapbench.report import write_report
     from gapbench.shards import described, is_empty
     from gapbench.summary import summarise
 
     asked = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
-    frame = records.read_frame(folder)
+    judge = asked.get("judge") if judged else None
+    frame = records.read_frame(folder, bool(judge))
     if frame.empty and not is_empty(asked):
         raise RunError(
             f"{folder}: no answers yet, so there is nothing to report. Run gapbench measure … --out {folder}."
@@ -92,9 +102,22 @@ def write_results(folder: Path, images: bool = True) -> Run:
     summary = summarise(frame, model=str(asked.get("model", "")), notices=notices, named=named)
     if part := described(asked, len(frame)):
         summary |= {"part": part, "verdict": f"{part}: {summary['verdict']}"}
+    if judge:
+        summary["judge"] = {**judge, "verdicts": judgements.counted(records.read(folder), judgements.read(folder))}
+    shown = asked if judge else _without_judge(asked)
     write_json(folder / "summary.json", summary)
-    write_report(folder, summary=summary, run=asked, records=frame, images=images)
+    write_report(folder, summary=summary, run=shown, records=frame, images=images)
     return Run(folder, summary, asked)
+
+
+def _without_judge(asked: dict[str, Any]) -> dict[str, Any]:
+    """What was asked, as if no judge had been."""
+    if "judge" not in asked:
+        return asked
+    from gapbench.plan import fingerprint_of
+
+    plain = {key: value for key, value in asked.items() if key != "judge"}
+    return {**plain, "fingerprint": fingerprint_of(plain)}
 
 
 def read_json(path: Path) -> dict[str, Any]:

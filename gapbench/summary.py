@@ -6,11 +6,11 @@
 Every key is described in `reports/SUMMARY_SCHEMA.md`. Numbers are rounded nowhere but in the verdict, a
 quantity that is undefined is None, and the same records give the same summary in whatever order they come.
 
-How records become numbers: `failed` records are left out of every score, counted and shown; `unparsed` ones
-score 0 and their rate is shown. A sample's score in a view is the mean over its answered repeats. The gap
-uses only samples answered in both `full` and `crop`. Samples that share a declared cluster or an image hash
-are one cluster. Gaps whose regions a model made are a family of their own: their mean, their correction and their
-sentence are never joined with those of annotated evidence.
+How records become numbers: `failed` records are left out of every score, counted and shown; `unparsed` and
+`judge_failed` ones score 0 and their rates are shown. A sample's score in a view is the mean over its answered
+repeats. The gap uses only samples answered in both `full` and `crop`. Samples that share a declared cluster or an
+image hash are one cluster. Gaps whose regions a model made are a family of their own: their mean, their correction and
+their sentence are never joined with those of annotated evidence.
 
 Limits: category rows are exploratory. Many are looked at and none is corrected for that; they use fewer flips, and
 beyond 100 categories fewer resamples, to bound the time. The gap compares `full` and `crop`; other views are listed.
@@ -33,7 +33,7 @@ from gapbench.verdict import verdict
 
 SCHEMA_VERSION = 2
 KEY = ["benchmark", "sample", "view", "repeat"]
-OUTCOMES = ("right", "wrong", "unparsed", "failed")
+OUTCOMES = ("right", "wrong", "unparsed", "judge_failed", "failed")
 
 Json = dict[str, Any]
 Effort = Mapping[str, int]
@@ -223,6 +223,8 @@ def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.Da
         "method": accuracy.method,
         "records": len(records),
         "unparsed": _mean(answered["outcome"] == "unparsed"),
+        "judge_failed": _mean(answered["outcome"] == "judge_failed"),
+        "judged": _mean(answered["rule"] == "judge") if "rule" in answered else None,
         "failed": _mean(records["outcome"] == "failed"),
     }
     for column in ("pictures", "sent_pixels", "image_tokens", "output_tokens"):

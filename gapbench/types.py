@@ -20,8 +20,9 @@ Box = tuple[float, float, float, float]
 BoxFormat = Literal["xyxy", "xywh", "xyxy_normalised", "xywh_normalised"]
 """How a data set writes its boxes. Declared, never guessed from the values."""
 
-Outcome = Literal["right", "wrong", "unparsed", "failed"]
-"""`unparsed`: no rule could read the answer. `failed`: the engine gave no answer at all."""
+Outcome = Literal["right", "wrong", "unparsed", "judge_failed", "failed"]
+"""`unparsed`: no rule could read the answer. `failed`: the engine gave no answer at all. `judge_failed`: a judge was asked
+about an unparsed answer and gave no verdict; `records.jsonl` never holds it (see `gapbench.judging`)."""
 
 AnswerType = Literal["letter", "yes_no", "number", "text", "vqa", "anls"]
 """Which family of rules decides an answer; see `gapbench.scoring`."""
@@ -121,7 +122,8 @@ class Record:
     full image in 0..1, or None without evidence boxes; `evidence` says who drew those (empty without any). `sent_size`
     is the first picture's and `sent_pixels` the sum over all `pictures` shown. `score` is 0..1 (between the two only
     for `vqa` and `anls`) and None for `failed`. `rule` names the parsing rule that decided, `reason` why an answer is
-    `unparsed` or `failed`.
+    `unparsed` or `failed`. A judge's verdict changes these, the outcome and the score where records are read for
+    numbers, never in the file.
     """
 
     benchmark: str

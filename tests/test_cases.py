@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gapbench.cases import judge, prepare, show
+from gapbench.cases import prepare, show, to_record
 from gapbench.engines import Answer
 from gapbench.types import Sample
 
@@ -122,9 +122,35 @@ def test_the_record_keeps_what_was_sent_and_covered() -> None:
     boxes = ((0.0, 0.0, 20.0, 10.0), (10.0, 0.0, 30.0, 10.0))
     case = prepare(sample(boxes=boxes, evidence="model"), "multi:factor=1,min_side=1")
     answer = Answer(text="yes", pictures=2, sent_size=(20, 10), sent_pixels=400, image_tokens=8)
-    record = judge("b", case, "crop", 0, answer)
+    record = to_record("b", case, "crop", 0, answer)
     assert (record.pictures, record.sent_size, record.sent_pixels, record.image_tokens) == (2, (20, 10), 400, 8)
     assert record.region == (0, 0, 30, 10)
     assert record.region_area == record.evidence_area == 300 / 4800
     assert record.evidence == "model"
-    assert judge("b", prepare(sample(boxes=()), "union"), "full", 0, answer).evidence == ""
+    assert to_record("b", prepare(sample(boxes=()), "union"), "full", 0, answer).evidence == ""
+
+
+def test_a_case_without_pictures_says_the_same_of_the_sample() -> None:
+    """What is kept while a model is at work: an 8K picture is 100 MB, and hundreds are under way."""
+    shipped = sample(more_images=(noise(1),), crop_image=noise(3, (9, 7)))
+    for whole in (prepare(sample(), "padded"), prepare(shipped, "native"), prepare(sample(image=b"no"), "union")):
+        bare = whole.without_pictures()
+        assert (bare.pictures, bare.encoded, bare.image) == ((), (), None)
+        assert bare.region is None or bare.region.picture is None
+        answers = [to_record("b", case, "crop", 0, Answer("yes", seconds=1.0)) for case in (whole, bare)]
+        assert answers[0] == answers[1]
+
+
+def test_stored_bytes_follow_their_picture_to_the_next_question() -> None:
+    data = _png(noise(0))
+    first = prepare(sample(image=data, more_images=(noise(1),)), "union")
+    second = prepare(sample(image=data), "union", first)
+    assert first.encoded == (data, None)
+    assert second.encoded == (data,)
+    assert second.pictures == first.pictures[:1]
+
+
+def test_after_a_picture_that_could_not_be_read_the_next_one_is_tried_anew() -> None:
+    broken = prepare(sample(image=b"nonsense"), "union")
+    assert prepare(sample(image=b"nonsense"), "union", broken).error == broken.error
+    assert prepare(sample(), "union", broken).error == ""

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gapbench.boxes import FORMATS, TOLERANCE
-from gapbench.cases import Case, judge, prepare, show
+from gapbench.cases import Case, prepare, show, to_record
 from gapbench.engines import Answer
 from gapbench.errors import SettingError
 from gapbench.images import decode
@@ -185,7 +185,7 @@ def shown(sample: Sample, policy: str) -> Case | None:
         for one in pictures:
             assert one.mode == "RGB"
             assert min(one.size) > 0
-        record = judge("fuzz", case, view, 0, Answer(text="STOP", error=error))
+        record = to_record("fuzz", case, view, 0, Answer(text="STOP", error=error))
         line = json.dumps(asdict(record), allow_nan=False)
         assert len(line) < 20_000
         (error + line).encode("utf-8")

@@ -15,12 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from gapbench.errors import SampleError
-from gapbench.images import ORIENTATION, decode, is_base64, notes, stored_size, to_rgb
+from gapbench.images import ORIENTATION, decode, is_base64, notes, read, stored_size, to_rgb
 from gapbench.views import VIEWS, find_region
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
@@ -528,3 +530,84 @@ def test_a_size_that_cannot_be_read_is_said_of_the_picture(tmp_path: Path) -> No
         stored_size(b"no picture")
     with pytest.raises(SampleError, match="cannot be read"):
         stored_size(tmp_path / "none.png")
+
+
+# --- stored bytes that may be sent as they are -----------------------------------------------------------------
+
+
+def plainly(data: bytes) -> np.ndarray[Any, Any]:
+    """What a program makes of a file that knows nothing of boxes, white paper or deep greys."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_stored_bytes_of_a_plain_picture_come_with_it_untouched(kind: str, mode: str, tmp_path: Path) -> None:
+    data = encoded(PICTURE.convert(mode), kind)
+    (tmp_path / "misnamed.bmp").write_bytes(data)
+    for source in (data, tmp_path / "misnamed.bmp", {"bytes": data, "path": None}, text(data), lambda: data):
+        found = read(source)
+        assert found.encoded == data
+        assert (plainly(data) == np.asarray(found.picture)).all()
+
+
+@pytest.mark.parametrize(
+    ("why", "data"),
+    [
+        ("a format that few servers read", encoded(PICTURE, "TIFF")),
+        ("a format that few servers read", encoded(PICTURE, "BMP")),
+        ("a palette", encoded(PICTURE, "GIF")),
+        ("a palette", encoded(PICTURE.convert("P"))),
+        ("one bit", encoded(PICTURE.convert("1"))),
+        ("transparency", encoded(PICTURE.convert("RGBA"))),
+        ("transparency", encoded(PICTURE.convert("LA"))),
+        ("transparency", encoded(Image.new("RGBA", (8, 6), (1, 2, 3, 9)), "WEBP")),
+        ("a transparent colour", encoded(PICTURE, transparency=(1, 2, 3))),
+        ("a transparent grey", encoded(PICTURE.convert("L"), transparency=7)),
+        ("four inks", encoded(PICTURE.convert("CMYK"), "JPEG")),
+        ("deep greys", encoded(Image.fromarray(GREYS))),
+        ("deep colours", png(2, 16, struct.pack(">B6H", 0, 0, 25700, 65535, 257, 65535, 0), (2, 1))),
+        *(("an orientation", encoded(PICTURE, kind, exif=turned(6))) for kind in ("JPEG", "PNG", "WEBP")),
+        *(("frames", encoded(PICTURE, kind, save_all=True, append_images=[Image.new("RGB", (60, 40))]))
+          for kind in ("PNG", "WEBP", "MPO")),
+    ],
+)  # fmt: skip
+def test_stored_bytes_that_others_could_read_otherwise_are_not_passed_on(why: str, data: bytes) -> None:
+    assert read(data).encoded is None, why
+
+
+def test_an_orientation_that_stands_in_xmp_counts_too() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    assert read(encoded(PICTURE, "JPEG", xmp=xmp)).encoded is None
+
+
+def test_a_picture_without_bytes_has_none() -> None:
+    assert read(PICTURE).encoded is None
+    assert read(Image.open(io.BytesIO(encoded(PICTURE)))).encoded is None
+
+
+MODES = st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+SIZES = st.tuples(st.integers(1, 24), st.integers(1, 24))
+
+
+@hypothesis.given(SIZES, MODES, st.sampled_from(["JPEG", "PNG", "WEBP"]), st.integers(0, 9), st.integers(0, 2**32 - 1))
+@hypothesis.settings(max_examples=150, deadline=None)
+def test_whatever_is_passed_on_shows_exactly_the_picture(
+    size: tuple[int, int], mode: str, kind: str, orientation: int, seed: int
+) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    deep = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+    picture = deep if mode == "I;16" else Image.fromarray(noise).convert("RGBA" if "A" in mode else "RGB").convert(mode)
+    try:
+        data = encoded(picture, kind, **({"exif": turned(orientation)} if orientation else {}))
+    except (OSError, ValueError, KeyError):  # not every format holds every mode
+        return
+    found = read(data)
+    if found.encoded is not None:
+        assert found.encoded == data
+        assert (plainly(data) == np.asarray(found.picture)).all()
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        assert upright is not None
+        assert (np.asarray(upright.convert("RGB")) == np.asarray(found.picture)).all()
+    else:
+        assert kind not in ("JPEG", "PNG", "WEBP") or mode not in ("RGB", "L") or orientation in range(2, 9)

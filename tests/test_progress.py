@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -25,6 +26,38 @@ def test_a_log_ends_with_what_was_done_and_what_failed(capfd: pytest.CaptureFixt
     out, said = capfd.readouterr()
     assert out == ""
     assert re.fullmatch(r"glance: 7/10 answers, [\d.]+/s, 0:00:0\d left, 1 failed\n", said)
+
+
+def test_tokens_and_what_a_larger_job_would_take_are_said(capfd: pytest.CaptureFixture[str]) -> None:
+    texts = iter(["", "9 questions: about 3 min at this rate"])
+    said = []
+
+    def about() -> str:
+        said.append(next(texts, "9 questions: about 4 min at this rate"))
+        return said[-1]
+
+    with progress(10, 0, "glance", quiet=False, about=about) as advance:
+        advance("", 12)
+        advance("too long", 0)
+        time.sleep(0.01)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == len(said) == 1
+    assert re.fullmatch(r"glance: 2/10 answers, [\d.]+/s, [\d,]+ tokens/s, \S+ left, 1 failed", lines[0])
+    with progress(10, 0, "glance", quiet=False, about=about) as advance:
+        advance("", 12)
+    assert capfd.readouterr().err.endswith("left (9 questions: about 3 min at this rate)\n")
+
+
+def test_what_has_no_tokens_says_nothing_of_them(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress(10, 0, "glance", quiet=False) as advance:
+        advance("", 0)
+    assert "tokens" not in capfd.readouterr().err
+
+
+def test_quiet_does_not_ask_what_to_say(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress(10, 0, "glance", quiet=True, about=lambda: 1 // 0) as advance:  # type: ignore[arg-type, return-value]
+        advance("", 5)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_lines_come_at_most_every_few_seconds(
@@ -64,13 +97,13 @@ def test_on_a_terminal_there_is_one_bar() -> None:
         import os, pty, sys, textwrap
         inner = '''
         from gapbench.progress import progress
-        with progress(5, 2, "glance", quiet=False) as advance:
-            advance("")
+        with progress(5, 2, "glance", quiet=False, about=lambda: "all of it: 2 min") as advance:
+            advance("", 40)
             advance("broken")
         '''
-        os.environ.update(TERM="xterm", COLUMNS="120")
+        os.environ.update(TERM="xterm", COLUMNS="160")
         pty.spawn([sys.executable, "-c", textwrap.dedent(inner)])
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL)
-    assert re.search(r"glance.*4/5.*1 failed", done.stdout)
+    assert re.search(r"glance.*4/5.*tokens/s 1 failed.*all of it: 2 min", done.stdout)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapbench.errors import RunError
-from gapbench.records import COLUMNS, FILE, Writer, key, read, read_frame, repair
+from gapbench.records import COLUMNS, FILE, Writer, drop_failed, key, read, read_frame, repair
 from gapbench.types import Record
 
 RECORD = Record(
@@ -175,6 +175,97 @@ def test_a_record_of_another_version_is_told_by_what_it_lacks(tmp_path: Path) ->
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no records\.jsonl in it\. Expected the folder of a run"):
         list(read(tmp_path))
+
+
+# --- what failed is asked again --------------------------------------------------------------------------------
+
+
+def with_outcomes(*outcomes: str) -> list[Record]:
+    return [dataclasses.replace(numbered(n), outcome=outcome) for n, outcome in enumerate(outcomes)]
+
+
+def test_records_that_failed_are_taken_out_and_all_others_stay_byte_for_byte(tmp_path: Path) -> None:
+    strange = dataclasses.replace(numbered(9), output="a\ud800b \x00 \u2028 ä", question='"\\\n', seconds=0.1 + 0.2)
+    write(tmp_path, *with_outcomes("right", "failed", "wrong", "unparsed", "failed"), strange)
+    before = (tmp_path / FILE).read_bytes().splitlines(keepends=True)
+    assert drop_failed(tmp_path) == 2
+    assert (tmp_path / FILE).read_bytes() == b"".join(before[n] for n in (0, 2, 3, 5))
+    assert [p.name for p in tmp_path.iterdir()] == [FILE]
+
+
+def test_where_nothing_failed_the_file_is_not_touched(tmp_path: Path) -> None:
+    write(tmp_path, *with_outcomes("right", "wrong"))
+    before = (tmp_path / FILE).stat()
+    assert drop_failed(tmp_path) == 0
+    assert (tmp_path / FILE).stat() == before or (tmp_path / FILE).stat().st_ino == before.st_ino
+
+
+def test_where_all_failed_an_empty_file_is_left(tmp_path: Path) -> None:
+    write(tmp_path, *with_outcomes("failed", "failed"))
+    assert drop_failed(tmp_path) == 2
+    assert samples(tmp_path) == []
+
+
+def test_without_a_file_there_is_nothing_to_take_out(tmp_path: Path) -> None:
+    assert drop_failed(tmp_path) == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_torn_line_goes_with_those_that_failed(tmp_path: Path) -> None:
+    write(tmp_path, *with_outcomes("right", "failed"))
+    with (tmp_path / FILE).open("ab") as torn:
+        torn.write(b'{"benchmark": "si')
+    assert drop_failed(tmp_path) == 1
+    assert samples(tmp_path) == ["0"]
+
+
+def test_damage_is_named_and_nothing_is_taken_out(tmp_path: Path) -> None:
+    write(tmp_path, *with_outcomes("right", "failed"))
+    data = (tmp_path / FILE).read_bytes() + b"damage\n"
+    (tmp_path / FILE).write_bytes(data)
+    with pytest.raises(RunError, match="line 3: not a record"):
+        drop_failed(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == data
+
+
+def test_nothing_is_taken_out_while_another_process_writes(tmp_path: Path) -> None:
+    write(tmp_path, *with_outcomes("right", "failed"))
+    with Writer(tmp_path):
+        done = python(
+            """
+            import pathlib
+            from gapbench.errors import RunError
+            from gapbench.records import drop_failed
+            try:
+                drop_failed(pathlib.Path(sys.argv[1]))
+            except RunError as error:
+                print(error)
+            """,
+            tmp_path,
+        )
+    assert "another process is writing this file" in done.stdout, done.stderr
+    assert samples(tmp_path) == ["0", "1"]
+
+
+def test_a_writer_that_opened_the_file_before_it_was_replaced_does_not_write_into_nothing(tmp_path: Path) -> None:
+    """Between opening and locking, another process may have put a new file in its place."""
+    write(tmp_path, *with_outcomes("right", "failed"))
+    opened = Path.open
+
+    def slow(path: Path, *arguments: Any, **more: Any) -> Any:
+        file = opened(path, *arguments, **more)
+        if path.name == FILE and not dropped:
+            dropped.append(0)
+            dropped[0] = drop_failed(tmp_path)
+        return file
+
+    dropped: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", slow)
+        with Writer(tmp_path) as writer:
+            writer.write(numbered(7))
+    assert dropped == [1]
+    assert samples(tmp_path) == ["0", "7"]
 
 
 # --- one writer at a time --------------------------------------------------------------------------------------

@@ -101,7 +101,8 @@ def _load(folder: Path) -> LoadedRun:
     frame = run.frame()
     if frame.empty:
         raise RunError(f"{folder}: no answers yet, so there is nothing to compare. Finish the run first.")
-    return LoadedRun("", folder, run.asked, frame, str(run.asked.get("model") or ""))
+    asked = {key: value for key, value in run.asked.items() if key != "judge" or run.judged}
+    return LoadedRun("", folder, asked, frame, str(run.asked.get("model") or ""))
 
 
 def _labels(runs: Sequence[LoadedRun], trained: bool) -> list[str]:

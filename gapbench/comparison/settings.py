@@ -14,8 +14,9 @@ from typing import Any
 from gapbench.comparison.runs import Alert, LoadedRun
 
 NOT_SETTINGS = frozenset(
-    ("model", "revision", "sha256", "model_hash", "command", "sessions", "hardware", "repairs", "limit", "selfcheck")
-)
+    ("model", "revision", "sha256", "model_hash", "command", "sessions", "hardware", "repairs", "limit", "selfcheck",
+     "base_urls", "servers", "concurrency", "tensor_parallel", "fingerprint")
+)  # fmt: skip
 NOT_SETTINGS_OF_A_BENCHMARK = frozenset(("samples", "fingerprint", "card"))
 UNSET = "not set"
 VALUE_LIMIT = 160
@@ -94,6 +95,9 @@ def _is_setting(path: tuple[str, ...]) -> bool:
 def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
     if path == ("regions",) and isinstance(value, Mapping):  # one file, whatever `run.json` knows of it
         yield path, f"{value.get('file')}, sha256 {str(value.get('sha256'))[:12]}"
+    elif path == ("judge",) and isinstance(value, Mapping):
+        served = value.get("served_as") or value.get("model")
+        yield path, f"{value.get('model')} (served as {served}), prompt {str(value.get('prompt_sha256'))[:12]}"
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _leaves((*path, str(key)), inner)

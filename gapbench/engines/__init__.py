@@ -40,7 +40,8 @@ class Answer:
 
     `pictures` is how many were shown, `sent_size` the first one's (width, height) as handed to the processor,
     `sent_pixels` width x height summed over all; token counts are per answer, `image_tokens` over all pictures;
-    `seconds` is the answer's share of its batch; `truncated` says that it was cut off at the limit of new tokens.
+    `seconds` is the answer's share of its batch; `truncated` says that it was cut off at the limit of new tokens;
+    `model` is who a server says answered.
     """
 
     text: str = ""
@@ -53,10 +54,14 @@ class Answer:
     seconds: float | None = None
     truncated: bool = False
     error: str = ""
+    model: str = ""
 
 
 class Engine(Protocol):
-    """What `gapbench.measure` needs of an engine."""
+    """What `gapbench.measure` needs of an engine.
+
+    One that also has `waited` (seconds for which it had nothing to do but wait for requests) has them in `run.json`.
+    """
 
     @property
     def info(self) -> Mapping[str, Any]:

@@ -6,7 +6,9 @@ import inspect
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 SHORT_TURN = 1e-4
@@ -15,10 +17,20 @@ SHORT_TURN = 1e-4
 _END = object()
 
 
-def ahead(items: Iterator[Any], depth: int = 3, wait: Callable[[], bool] = lambda: True) -> Iterator[Any]:
+@dataclass
+class Waited:
+    """Seconds for which somebody had nothing to do but wait for pictures."""
+
+    seconds: float = 0.0
+
+
+def ahead(
+    items: Iterator[Any], depth: int = 3, wait: Callable[[], bool] = lambda: True, waited: Waited | None = None
+) -> Iterator[Any]:
     """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here, and it stops when we do.
 
     While `wait()` is false, None comes instead of an item that is not ready: the caller has something else to do.
+    `waited` grows by the time in which the caller had not.
     """
     ready: queue.Queue[Any] = queue.Queue(depth)
     stopped = threading.Event()
@@ -33,10 +45,14 @@ def ahead(items: Iterator[Any], depth: int = 3, wait: Callable[[], bool] = lambd
         return False
 
     def take() -> Any:
+        started = time.perf_counter()
         try:
             return ready.get(block=wait())
         except queue.Empty:
             return None
+        finally:
+            if waited is not None:
+                waited.seconds += time.perf_counter() - started
 
     def work() -> None:
         try:

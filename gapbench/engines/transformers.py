@@ -23,14 +23,14 @@ from typing import Any
 
 from gapbench import models
 from gapbench.engines import Answer, Request
-from gapbench.engines.ahead import ahead
+from gapbench.engines.ahead import Waited, ahead
 from gapbench.engines.chat import Chat, make_chat, place
 from gapbench.engines.tokens import image_token_id, neutral_generation
 from gapbench.errors import ModelError, SettingError
 from gapbench.pixels import Pixels
 
 WINDOW = 8
-"""Batches' worth of requests that are put in order together."""
+"""Batches' worth of requests that are put in order together, at most."""
 WINDOW_PIXELS = 200_000_000
 """Decoded pixels held at most before a window is closed: 600 MB of RGB."""
 TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
@@ -59,6 +59,7 @@ class TransformersEngine:
         self._limit = self.batch_size or LARGEST_BATCH
         self._failures: int | None = 0  # None once anything was answered: then the model works, and the sample is bad
         self._image_token = image_token_id(self.loaded)
+        self._waited = Waited()
         self._ends = neutral_generation(self.loaded)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
@@ -69,7 +70,12 @@ class TransformersEngine:
         import torch
 
         torch.manual_seed(self.seed)
-        yield from self._answers(ahead(self._prepare(requests)))
+        yield from self._answers(ahead(self._prepare(requests), waited=self._waited))
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which the model stood still because no batch was ready."""
+        return self._waited.seconds
 
     def prompt_ids(self, request: Request) -> list[int]:
         """The prompt as the model reads it, pictures expanded to their tokens."""
@@ -112,15 +118,16 @@ class TransformersEngine:
                 yield from self._process(group)
 
     def _windows(self, requests: Iterable[Request]) -> Iterator[list[Request]]:
+        """What is put in order together: one batch at first, so that the model need not wait long, then ever more."""
         window: list[Request] = []
-        held = 0
+        held, batches = 0, 1
         for request in requests:
             request = self._sized(request)
             held += request.pixels
             window.append(request)
-            if len(window) >= WINDOW * self._limit or held >= WINDOW_PIXELS:
+            if len(window) >= batches * self._limit or held >= WINDOW_PIXELS:
                 yield window
-                window, held = [], 0
+                window, held, batches = [], 0, min(2 * batches, WINDOW)
         if window:
             yield window
 

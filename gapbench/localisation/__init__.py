@@ -16,18 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from gapbench import catalogue, records
 from gapbench.benchmark import Benchmark
 from gapbench.cases import Case, prepare
-from gapbench.engines import Request
+from gapbench.engines import Engine, Request, loading
+from gapbench.engines.loading import EngineOptions
 from gapbench.errors import SettingError
 from gapbench.files import write_json
 from gapbench.interrupt import remember_interrupt
 from gapbench.localisation import attention, grounding, kept
 from gapbench.localisation.found import NOT_ASKED, Found
 from gapbench.localisation.result import Located, summarise
+from gapbench.pixels import Pixels
 from gapbench.progress import progress
 from gapbench.prompts import prompt, template_of
 from gapbench.types import Box, Sample
@@ -35,7 +37,6 @@ from gapbench.views import padded
 
 if TYPE_CHECKING:
     from gapbench.engines.transformers import TransformersEngine
-    from gapbench.pixels import Pixels
 
 MARGINS = {"grounding": 1.5, "attention": 1.0}
 """By what factor a located box is enlarged by default. Windows of attention are wide already."""
@@ -55,53 +56,48 @@ def locate(
     layers: str = "",
     coordinates: str = "thousand",
     largest: float = 0.8,
-    batch_size: int | None = None,
+    engine: str = "transformers",
     max_new_tokens: int = 128,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    chat_template: Path | None = None,
-    attn_implementation: str | None = None,
-    processor_kwargs: Mapping[str, Any] | None = None,
     quiet: bool = True,
     command: str = "",
+    **options: Unpack[EngineOptions],
 ) -> Located:
     """Let `model` find the region each question is about, and write them to `out` (.jsonl) for `measure(regions=…)`.
 
     `method` is `grounding` (with `coordinates`: thousand, pixels or unit, and `largest`, the fraction of the picture a
     box may cover) or `attention` (with `layers` such as "18-22", counted from 0; default: the middle of the depth).
-    `margin` >= 1 enlarges boxes about their centre. The other settings are those of `gapbench.measure`.
+    `margin` >= 1 enlarges boxes about their centre. The other settings are those of `gapbench.measure`; `attention`
+    looks into the model and needs engine transformers.
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy. What was found before an
     error stays in `out` and is not looked for again.
     """
     from gapbench import models
-    from gapbench.engines import transformers
-    from gapbench.pixels import Pixels
 
     specs = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
-    wanted = _check_settings(method, limit, margin, layers, coordinates, largest)
+    wanted = _check_settings(method, engine, limit, margin, layers, coordinates, largest)
     place = Path(out)
     kept.check(place)
-    chosen = catalogue.load_all(specs, models.benchmark_defaults(model))
+    chosen = catalogue.load_all(specs, models.benchmark_defaults(model, engine))
     asked = {b.name: b.samples(limit) for b in chosen}
     pixels = Pixels(min_pixels, max_pixels)
-    engine = transformers.load(
-        model, dtype=dtype, device=device, revision=revision, trust_remote_code=trust_remote_code,
-        chat_template=chat_template, attn_implementation=attn_implementation, pixels=pixels,
-        max_new_tokens=max_new_tokens, batch_size=batch_size, processor_kwargs=processor_kwargs,
-    )  # fmt: skip
+    loaded = loading.load(
+        model,
+        engine,
+        settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": 0.0, "seed": 0},
+        **options,
+    )
     factor = MARGINS[method] if margin is None else margin
     settings: dict[str, Any]
     if method == "attention":
-        settings = {"layers": list(attention.choose_layers(engine, wanted)), "general_prompt": attention.GENERAL,
+        layers_ = attention.choose_layers(_inside(loaded), wanted)
+        settings = {"layers": list(layers_), "general_prompt": attention.GENERAL,
                     "smoothing": attention.SMOOTHING, "windows": list(attention.WINDOWS)}  # fmt: skip
     else:
         settings = {"coordinates": coordinates, "largest": largest, "prompt": grounding.PROMPT}
-    made_with = {**engine.info, "method": method, "margin": factor, **settings}
+    made_with = {**loaded.info, "method": method, "margin": factor, **settings}
     place.parent.mkdir(parents=True, exist_ok=True)
     with records.Writer(place.parent, place.name) as writer:
         lines = kept.start_or_continue(
@@ -111,7 +107,7 @@ def locate(
             asked,
             command or f"gapbench.locate({model!r}, {specs!r}, {str(out)!r}, {method!r})",
         )
-        _find(engine, pixels, method, settings, factor, chosen, asked, writer, lines, quiet)
+        _find(loaded, pixels, method, settings, factor, chosen, asked, writer, lines, quiet)
     summary = {"schema_version": kept.SCHEMA, "model": model, "method": method,
                "benchmarks": {b.name: summarise(b.name, asked[b.name], lines) for b in chosen}}  # fmt: skip
     write_json(kept.summary_of(place), summary)
@@ -120,6 +116,7 @@ def locate(
 
 def _check_settings(
     method: str,
+    engine: str,
     limit: int | None,
     margin: float | None,
     layers: str,
@@ -129,6 +126,11 @@ def _check_settings(
     """The layers asked for. Raises SettingError."""
     if method not in MARGINS:
         raise SettingError(f"--method {method}: expected {' or '.join(MARGINS)}.")
+    if method == "attention" and engine != "transformers":
+        raise SettingError(
+            f"--method attention: it looks into the model, which --engine {engine} does not show. Pass --engine "
+            "transformers, or --method grounding."
+        )
     if limit is not None and limit < 1:
         raise SettingError(f"--limit {limit}: expected at least 1.")
     if margin is not None and not 1 <= margin <= 100:
@@ -142,8 +144,16 @@ def _check_settings(
     return attention.parse_layers(layers)
 
 
+def _inside(engine: Engine) -> TransformersEngine:
+    """The engine that shows its model's attention. Its `load` makes no other."""
+    from gapbench.engines.transformers import TransformersEngine
+
+    assert isinstance(engine, TransformersEngine)
+    return engine
+
+
 def _find(
-    engine: TransformersEngine,
+    engine: Engine,
     pixels: Pixels,
     method: str,
     settings: Mapping[str, Any],
@@ -172,7 +182,9 @@ def _find(
             yield Request((benchmark.name, sample.id), case.pictures, text, error)
 
     if method == "attention":
-        found_ = attention.locate(engine, requests(), settings["layers"], works=any(line["bboxes"] for line in lines))
+        found_ = attention.locate(
+            _inside(engine), requests(), settings["layers"], works=any(line["bboxes"] for line in lines)
+        )
     else:
         found_ = grounding.locate(engine, requests(), settings["coordinates"], settings["largest"])
     with (

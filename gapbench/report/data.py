@@ -84,10 +84,28 @@ def notices(summary: Mapping[str, Any], run: Mapping[str, Any], *, images: bool)
         notice = entry.get("notice") or part(run, "benchmarks", name, "card", "notice")
         if notice:
             found.append((clip(name, 80), clip(notice, 1_000)))
+    found = judge_notice(summary) + found
     forbidden = {name: part(run, "benchmarks", name, "card", "restricted") or "" for name in _entries(run)}
     found = restricted(forbidden, "gapbench report RUN --no-images", images=images) + found
     rest = ("", f"{len(found) - NOTICES} more notices are in summary.json and run.json.")
     return found if len(found) <= NOTICES else [*found[:NOTICES], rest]
+
+
+def judge_notice(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Who judged, and how much rests on it; nothing for a run without a judge."""
+    judge = summary.get("judge") or {}
+    counts = judge.get("verdicts") or {}
+    if not judge:
+        return []
+    who, served = clip(judge.get("model"), 120), clip(judge.get("served_as") or "", 120)
+    who += f" (served as {served})" if served and served != who else ""
+    asked = sum(counts.values())
+    text = (
+        f"No rule could read {asked:,} answer{'s' * (asked != 1)}, so the judge {who} was asked: "
+        f"{counts.get('yes', 0):,} right, {counts.get('no', 0):,} wrong, {counts.get('cannot tell', 0):,} it cannot "
+        "tell. Without it: gapbench report RUN --without-judge."
+    )
+    return [("", text if asked else f"Rules could read all answers, so the judge {who} was not asked.")]
 
 
 def restricted(cards: Mapping[str, str], command: str, *, images: bool) -> list[tuple[str, str]]:

@@ -41,7 +41,7 @@ FLIP_NAMES = {
     "both": "both",
     "dropped": "left out",
 }
-OUTCOMES = {"right": "\u2713", "wrong": "\u2717", "unparsed": "?", "failed": "!"}
+OUTCOMES = {"right": "\u2713", "wrong": "\u2717", "unparsed": "?", "judge_failed": "!", "failed": "!"}
 
 
 @dataclass(frozen=True)

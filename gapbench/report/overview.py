@@ -97,6 +97,14 @@ def alerts(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple[str
         if part(check, "outcome") == "failed":
             text = f"The engine's self-check failed: {name}: {part(check, 'found')}. {part(check, 'remedy')}"
             found.append(("", clip(text, 600)))
+    verdicts = part(summary, "judge", "verdicts") or {}
+    if failed := verdicts.get("failed"):
+        text = "answer has no verdict" if failed == 1 else "answers have no verdict"
+        remedy = "count as wrong; the same command with --retry-failed asks it again"
+        found.append(("", f"{failed:,} {text} because the judge failed, and {remedy}."))
+    if waiting := verdicts.get("waiting"):
+        text = "answer waits" if waiting == 1 else "answers wait"
+        found.append(("", f"{waiting:,} {text} for the judge and count as wrong until the same command asks it."))
     benchmarks = benchmarks_of(summary)
     roles = {name: part(run, "benchmarks", name, "card", "role") for name in benchmarks}
     # A hold-out is there for its full view; that it has no gap is no news beside benchmarks that have one.

@@ -20,7 +20,7 @@ from gapbench.report.data import data_table, notices, repairs_table
 from gapbench.report.families import ANNOTATED, Family, families
 from gapbench.report.gallery import FLIP_NAMES, SIZE_LIMIT, gallery
 from gapbench.report.overview import alerts, area_figures, forest, headline
-from gapbench.report.reading import TERMS
+from gapbench.report.reading import JUDGED, TERMS
 from gapbench.report.tables import ROW_LIMIT, Table, markdown_table
 from gapbench.report.text import clip, json_block, markdown_code, markdown_fence, markdown_text
 
@@ -110,7 +110,7 @@ def _content(summary: Mapping[str, Any], run: Mapping[str, Any], images: bool) -
         "totals": _totals(parts[0]),
         "regions": _regions(parts) if len(parts) > 1 else {},
         "flip_names": FLIP_NAMES,
-        "reading": TERMS,
+        "reading": (*TERMS, JUDGED) if summary.get("judge") else TERMS,
         "command": settings.command_line(run),
         "data_table": data_table(run),
         "repairs_table": repairs_table(run),

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+JUDGED = (
+    "Judged",
+    "Another model, the judge, compared an answer that no rule could read with the reference answer. Where it gave no "
+    "verdict (judge failed) or could not tell, the answer counts as wrong, as an unparsed one does.",
+)
+"""For runs that have a judge."""
+
 TERMS: tuple[tuple[str, str], ...] = (
     (
         "Full and crop",

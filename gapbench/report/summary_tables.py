@@ -57,7 +57,7 @@ def part(entry: Mapping[str, Any], *keys: str) -> Any:
 def gap_table(summary: Summary) -> Table:
     """The headline: one row per benchmark, with the macro mean as its footer."""
     benchmarks = benchmarks_of(summary)
-    several = len(benchmarks) > 1
+    several, judged = len(benchmarks) > 1, _is_judged(summary)
     columns = (
         Column("Benchmark"),
         Column("Samples", True, "Questions in the benchmark; pairs that enter the gap below"),
@@ -68,11 +68,12 @@ def gap_table(summary: Summary) -> Table:
         Column("p (Holm)" if several else "p", True, "Sign-flip test over clusters" + _holm(several)),
         Column("MDE", True, "Smallest gap, in points, that this run finds with 80% power"),
         Column("Unparsed", True, "Answers no rule could read: full / crop"),
+        *([JUDGED] if judged else []),
         Column("Failed", True, "No answer at all: full / crop; samples left out of the gap below"),
         Column("Image tokens", True, "Mean tokens the picture costs: full / crop"),
         Column("Interval", False, "How the interval of the gap was computed"),
     )
-    rows = [_gap_row(name, entry, several) for name, entry in benchmarks.items()]
+    rows = [_gap_row(name, entry, several, judged) for name, entry in benchmarks.items()]
     macro = macro_gap(summary)
     footer: tuple[tuple[Cell, ...], ...] = ()
     averaged = sum(map(has_gap, benchmarks.values()))
@@ -82,11 +83,11 @@ def gap_table(summary: Summary) -> Table:
         mean = Cell("Macro mean", f"of {averaged} benchmarks, unweighted")
         numbers = (gap, Cell(p_value(macro.get("p_value"))), Cell(number(_times100(macro.get("mde")), 1)))
         method = Cell(clip(macro.get("method") or "", NAME_LIMIT))
-        footer = ((mean, blank, blank, blank, blank, *numbers, blank, blank, blank, method),)
+        footer = ((mean, *[blank] * 4, *numbers, *[blank] * (4 if judged else 3), method),)
     return table_of("Accuracy and gap", columns, rows, footer)
 
 
-def _gap_row(name: str, entry: Mapping[str, Any], several: bool) -> tuple[Cell, ...]:
+def _gap_row(name: str, entry: Mapping[str, Any], several: bool, judged: bool) -> tuple[Cell, ...]:
     gap = entry.get("gap") or {}
     full, crop = (part(entry, "views", view) or {} for view in ("full", "crop"))
     p = gap.get("p_value_holm") if several and gap.get("p_value_holm") is not None else gap.get("p_value")
@@ -102,6 +103,7 @@ def _gap_row(name: str, entry: Mapping[str, Any], several: bool) -> tuple[Cell, 
         Cell(p_value(p), "", p),
         Cell(number(_times100(gap.get("mde")), 1), "", gap.get("mde")),
         _both(percent(full.get("unparsed")), percent(crop.get("unparsed")), full.get("unparsed")),
+        *([_judged_cell(full, crop)] if judged else []),
         Cell(
             f"{_failures(full)} / {_failures(crop)}",
             f"{number(dropped)} left out" if dropped else "",
@@ -112,14 +114,34 @@ def _gap_row(name: str, entry: Mapping[str, Any], several: bool) -> tuple[Cell, 
     )
 
 
+JUDGED = Column(
+    "Judged", True, "Answers no rule could read that the judge decided: full / crop; below, that it failed on"
+)
+
+
+def _is_judged(summary: Summary) -> bool:
+    """Whether a judge decided anything, or failed to."""
+    views = (view for entry in benchmarks_of(summary).values() for view in (entry.get("views") or {}).values())
+    return any(view.get("judged") or view.get("judge_failed") for view in views)
+
+
+def _judged_cell(*views: Mapping[str, Any]) -> Cell:
+    """What the judge decided in each view and, if anything, what it failed on."""
+    decided, failed = (" / ".join(percent(view.get(key)) for view in views) for key in ("judged", "judge_failed"))
+    any_failed = any(view.get("judge_failed") for view in views)
+    return Cell(decided, f"failed {failed}" if any_failed else "", views[0].get("judged"))
+
+
 def view_table(summary: Summary) -> Table:
     """Every view of every benchmark, for runs that measured more than the headline pair."""
+    judged = _is_judged(summary)
     columns = (
         Column("Benchmark"),
         Column("View"),
         Column("Samples", True),
         Column("Accuracy", True, "With its 95% interval"),
         Column("Unparsed", True),
+        *([replace(JUDGED, help="Answers no rule could read that the judge decided")] if judged else []),
         Column("Failed", True),
         Column("Pixels", True, "Mean per answer, over all pictures sent with it"),
         Column("Image tokens", True, "Mean per answer"),
@@ -133,6 +155,7 @@ def view_table(summary: Summary) -> Table:
             count_cell(found.get("n")),
             percent_cell(found.get("accuracy"), found.get("ci")),
             percent_cell(found.get("unparsed")),
+            *([_judged_cell(found)] if judged else []),
             percent_cell(found.get("failed")),
             _pixels_cell(found),
             count_cell(found.get("image_tokens_mean")),

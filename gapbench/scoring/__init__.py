@@ -23,6 +23,7 @@ Thinking is removed, markup and typography are undone, then the rules of the ans
 | outside-options | unparsed: the letter is not among the options |
 | no-letter, no-yes-no, no-number | unparsed: nothing that the answer type asks for |
 | denied, alternatives, mentioned | unparsed: an accepted text is denied, one of several, or said in passing |
+| judge | no rule decided, and a judge did; never in `records.jsonl` (`gapbench.judging`) |
 
 Statements that contradict each other: "final answer", a box or an answer tag overrides "the answer is", which overrides
 "I think"; among equals the last one wins only where the text marks a change of mind ("wait", "actually", "but").

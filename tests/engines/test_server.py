@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -109,7 +112,7 @@ def test_info_says_what_was_asked_and_what_the_server_says_of_itself() -> None:
     assert info["concurrency"] == 4
     models = [{"id": "stub", "root": "stub", "max_model_len": 4096}]
     assert info["servers"] == [{"url": url, "models": models, "version": "1.2.3"}]
-    assert info["generation"]["left_out"] == []
+    assert "server_defaults" not in info
 
 
 def test_a_server_that_lists_nothing_is_taken_as_it_is() -> None:
@@ -117,6 +120,42 @@ def test_a_server_that_lists_nothing_is_taken_as_it_is() -> None:
         engine = server.load("stub", base_urls=[stub.url])
         assert "models" not in engine.info["servers"][0]
         assert dict(engine.generate(requests(1)))[0].text == "echo: question 0"
+
+
+def listing(*models: dict[str, Any]) -> Response:
+    return Response(body=json.dumps({"data": models}).encode())
+
+
+def warned(*models: Response) -> list[str]:
+    """What is said while servers are looked at that list these."""
+    with ExitStack() as stack, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        urls = [stack.enter_context(Stub(models=listed)).url for listed in models]
+        server.load("stub", base_urls=urls)
+    return [str(one.message) for one in caught]
+
+
+def test_a_server_that_lists_other_models_is_doubted() -> None:
+    (said,) = warned(listing({"id": "other"}, {"id": "third"}), listing({"id": "stub"}))
+    assert said.endswith("lists no model stub, but other, third: is it the one that is to answer?")
+    assert not warned(listing({"id": "other"}, {"id": "stub"}))
+    assert not warned(listing()), "says nothing"
+    assert not warned(listing(*({"id": f"model {i}"} for i in range(300)))), "not all of them were looked at"
+
+
+def test_two_models_under_one_name_are_doubted() -> None:
+    (said,) = warned(listing({"id": "stub", "root": "org/large"}), listing({"id": "stub", "root": "org/small"}))
+    assert "org/large (http://127.0.0.1" in said
+    assert "org/small (http://127.0.0.1" in said
+    assert not warned(listing({"id": "stub", "root": "org/large"}), listing({"id": "stub", "root": "org/large"}))
+    assert not warned(listing({"id": "stub", "root": "org/large"}), listing({"id": "stub"}))
+
+
+def test_one_server_of_several_that_is_not_there_is_said() -> None:
+    with Stub() as gone:
+        pass
+    with Stub() as stub, pytest.warns(UserWarning, match=rf"not reached so far: {gone.url} .*The others"):
+        server.load("stub", base_urls=[stub.url, gone.url])
 
 
 def test_no_server_at_the_url_is_said_before_anything_is_asked() -> None:
@@ -140,9 +179,7 @@ def test_a_field_that_a_server_refuses_by_name_is_left_out_and_recorded(named: s
 
     assert {a.text for a in answers.values()} == {"fine"}
     assert len(stub.asked) == 11, "refused once, then remembered"
-    assert engine.info["generation"]["left_out"] == [named]
-    entry = {"chat_template_kwargs": "thinking"}.get(named, named)
-    assert engine.info["generation"].get(entry) == (None if named == "top_k" else "the server's default")
+    assert engine.info["server_defaults"] == [named]
     assert not engine.tally.faults
 
 
@@ -165,7 +202,7 @@ def test_a_field_that_is_only_mentioned_is_not_given_up() -> None:
         answers = dict(engine.generate(requests(3)))
 
     assert "too large" in answers[0].error
-    assert engine.info["generation"]["left_out"] == []
+    assert "server_defaults" not in engine.info
     assert "max_tokens" in stub.asked[-1].json
 
 
@@ -315,6 +352,60 @@ def test_requests_are_read_lazily_and_no_more_than_are_in_hand() -> None:
         answers.close()  # type: ignore[attr-defined]
 
 
+def slow_requests(count: int, seconds: float) -> Iterator[Request]:
+    """Pictures that take their time."""
+    for i in range(count):
+        time.sleep(seconds)
+        yield Request(i, (), f"question {i}")
+
+
+def waited(requests: Iterator[Request], delay: float, **settings: Any) -> tuple[float, float]:
+    """Seconds that the engine says it waited for pictures, and seconds that all of it took."""
+    with Stub(delay=delay) as stub:
+        engine = server.load("stub", base_urls=[stub.url], **settings)
+        assert engine.waited == 0
+        started = time.perf_counter()
+        list(engine.generate(requests))
+        return engine.waited, time.perf_counter() - started
+
+
+def test_waiting_for_pictures_is_counted() -> None:
+    idle, took = waited(slow_requests(6, 0.2), delay=0.001, concurrency=1)
+    assert 0.6 < idle <= took, "1.2 s went into making pictures, some of it while a request was under way"
+
+
+def test_waiting_for_a_server_is_not() -> None:
+    idle, took = waited(iter(requests(40)), delay=0.05, concurrency=2)
+    assert took > 0.9
+    assert idle < 0.2 * took
+
+
+def test_half_of_the_places_empty_counts_half() -> None:
+    idle, took = waited(slow_requests(40, 0.04), delay=0.08, concurrency=4)  # two of four are under way at a time
+    assert 0.25 * took < idle < 0.75 * took
+
+
+def test_the_end_of_a_run_is_no_waiting() -> None:
+    idle, took = waited(iter(requests(2)), delay=0.5, concurrency=64)
+    assert took > 0.5
+    assert idle < 0.2
+
+
+def test_the_last_picture_is_waited_for_as_well() -> None:
+    idle, _ = waited(slow_requests(1, 0.4), delay=0.001, concurrency=1)
+    assert idle > 0.3
+
+
+def test_the_pause_between_two_runs_is_no_waiting() -> None:
+    with Stub() as stub:
+        engine = server.load("stub", base_urls=[stub.url], concurrency=1)
+        list(engine.generate(requests(3)))
+        before = engine.waited
+        time.sleep(0.5)
+        list(engine.generate(requests(3)))
+    assert engine.waited - before < 0.3
+
+
 def test_closing_early_stops_threads_and_closes_the_requests_in_their_own_thread() -> None:
     closed: list[str] = []
 
@@ -332,8 +423,9 @@ def test_closing_early_stops_threads_and_closes_the_requests_in_their_own_thread
         deadline = time.monotonic() + 5
         while threads() and time.monotonic() < deadline:
             time.sleep(0.01)
+        time.sleep(0.3)  # what was on its way to the stub when we left
         before = len(stub.asked)
-        time.sleep(0.2)
+        time.sleep(0.3)
 
         assert not threads()
         assert closed == ["gapbench-feed"]
@@ -391,7 +483,7 @@ except KeyboardInterrupt:
 
 def test_settings_that_are_the_servers_are_refused_with_their_names() -> None:
     for name, value in {"dtype": "float16", "revision": "main", "processor_kwargs": {"x": 1}}.items():
-        with pytest.raises(SettingError, match=f"--{name.replace('_', '-')}: the server decides"):
+        with pytest.raises(SettingError, match=f"--{name.removesuffix('_kwargs')}: the server decides"):
             server.load("stub", base_urls=["http://127.0.0.1:9"], **{name: value})  # type: ignore[arg-type]
 
 

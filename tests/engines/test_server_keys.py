@@ -61,7 +61,7 @@ def test_a_server_that_repeats_the_key_is_not_quoted(
         body = chat(parrot(asked)) if status == 200 else error(status, parrot(asked))
         return Response(status, body.body, headers)
 
-    models = Response(body=json.dumps({"data": [{"id": KEY, "max_model_len": 1}]}).encode())
+    models = Response(body=json.dumps({"data": [{"id": KEY, "max_model_len": 1}, {"id": "stub"}]}).encode())
     with Stub(reply, models=models) as stub:
         engine = server.load("stub", base_urls=[stub.url], api_key_env="PLANTED_KEY", tries=2, backoff=0.01)
         seen: list[Any] = []

@@ -55,6 +55,17 @@ def test_stored_bytes_are_sent_as_they_are(kind: str) -> None:
     assert found == data
 
 
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["RGB", "L"]), st.integers(0, 3))
+def test_other_pictures_are_sent_without_loss(width: int, height: int, mode: str, seed: int) -> None:
+    image = photograph(width, height, seed).convert(mode)
+
+    head, found, shown = decoded(sent(Request(0, (image,), "?"))[0])
+
+    assert head == "data:image/png;base64"
+    shown.verify()  # checksums
+    assert Image.open(io.BytesIO(found)).convert("RGB").tobytes() == image.convert("RGB").tobytes()
+
+
 @pytest.mark.parametrize(
     ("bounds", "size"), [(Pixels(max_pixels=1000), (38, 25)), (Pixels(min_pixels=21600), (180, 120))]
 )

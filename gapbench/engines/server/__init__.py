@@ -7,7 +7,7 @@ One request per question to `/chat/completions`: the pictures are inside it, as 
 model is to see (`pictures`). Several servers share the work by what each has under way (`endpoints`); how much is under
 way finds itself (`concurrency`); what goes wrong is tried again, and in the end is an `error`, never a text (`answers`,
 `asking`). Greedy decoding with neutral penalties and thinking off is asked for. Fields that a server does not know are
-left out, and `info` says which: then the server's own defaults hold.
+left out, and `info` says which (`server_defaults`): then the server's own defaults hold.
 
 Limits: what a server does to pictures and prompts cannot be seen from here; no processor is at hand, so only control
 tokens of the form `<|name|>` are kept from working in data. `Answer.seconds` is the time of the last try over the
@@ -27,13 +27,13 @@ from typing import Any
 
 from gapbench.engines import Answer, Request
 from gapbench.engines.server.answers import Then
-from gapbench.engines.server.asking import Asker, Setup, Tally
+from gapbench.engines.server.asking import OPTIONAL, Asker, Setup, Tally
 from gapbench.engines.server.concurrency import Limit
 from gapbench.engines.server.endpoints import base_url, is_loopback
 from gapbench.engines.server.feeding import run
 from gapbench.engines.server.keys import read_key
 from gapbench.engines.server.pictures import prepare
-from gapbench.engines.server.served import look
+from gapbench.engines.server.served import doubts, look
 from gapbench.errors import ModelError, SettingError
 from gapbench.pixels import Pixels
 
@@ -55,12 +55,14 @@ class ServerEngine:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What reproduces it. `generation.left_out` is known once something was answered."""
-        left_out = sorted(self.tally.left_out)
-        generation = {**self.described["generation"], "left_out": left_out}
-        names = {"chat_template_kwargs": "thinking", "max_tokens": ""}
-        generation |= {names.get(n, n): "the server's default" for n in left_out if names.get(n, n) in generation}
-        return {**self.described, "generation": generation}
+        """What reproduces it. `server_defaults`, the fields that it would not let us set, is known once it answered."""
+        refused = sorted(name for name in self.tally.left_out if not OPTIONAL[name])  # the others have another name
+        return {**self.described, **({"server_defaults": refused} if refused else {})}
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which servers could have been asked more than was ready; half of them idle counts half."""
+        return self.limit.idle
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
         """Answers as they come, one per request.
@@ -125,7 +127,7 @@ def load(
     _import_client()
     _check(concurrency, max_new_tokens, temperature, timeout, tries, base_urls)
     for name, value in (("dtype", dtype != "auto"), ("revision", revision), ("trust-remote-code", trust_remote_code),
-                        ("chat-template", chat_template), ("processor-kwargs", processor_kwargs)):  # fmt: skip
+                        ("chat-template", chat_template), ("processor", processor_kwargs)):  # fmt: skip
         if value:
             raise SettingError(f"--{name}: the server decides this. Start it accordingly, and leave the setting out.")
     urls = tuple(dict.fromkeys(map(base_url, base_urls)))
@@ -143,7 +145,7 @@ def load(
         "repetition_penalty": 1.0, **({"top_p": 1.0, "top_k": -1} if temperature > 0 else {}),
         "chat_template_kwargs": {"enable_thinking": False, "thinking": False}, **(extra or {}),
     }  # fmt: skip
-    described = {
+    described: dict[str, Any] = {
         "engine": "server",
         "model": model,
         "base_urls": list(urls),
@@ -154,6 +156,8 @@ def load(
         "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
                        "seed": seed, "thinking": "asked to be off (chat_template_kwargs)", "extra": dict(extra or {})},
     }  # fmt: skip
+    for doubt in doubts(model, described["servers"]):
+        warnings.warn(doubt, stacklevel=2)
     setup = Setup(urls, key, settings, timeout, tries, backoff, patience)
     return ServerEngine(setup, pixels, Limit(concurrency, len(urls)), described)
 

@@ -76,7 +76,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[
     if reason := _no_answer(finish, content, message):
         again = Then.RETRY if finish in (None, "abort", "error") else Then.GIVE_UP
         return Fault("no content", redact(reason)[:LONGEST], again)
-    return _answer(redact(content), finish, value.get("usage"))
+    return _answer(redact(content), finish, value.get("usage"), redact(str(value.get("model") or ""))[:LONGEST])
 
 
 def explain(body: bytes, redact: Callable[[str], str] = str) -> str:
@@ -137,7 +137,7 @@ def _no_answer(finish: Any, content: Any, message: Mapping[str, Any]) -> str:
     return ""
 
 
-def _answer(text: str, finish: Any, usage: Any) -> Answer:
+def _answer(text: str, finish: Any, usage: Any, model: str) -> Answer:
     usage = usage if isinstance(usage, dict) else {}
     details = usage.get("prompt_tokens_details")
     details = details if isinstance(details, dict) else {}
@@ -149,6 +149,7 @@ def _answer(text: str, finish: Any, usage: Any) -> Answer:
         prompt_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
         truncated=finish in CUT_OFF,
+        model=model.encode("utf-8", "replace").decode(),
     )
 
 

@@ -34,6 +34,7 @@ OPTIONAL = {
     "repetition_penalty": "",
     "top_k": "",
     "seed": "",
+    "response_format": "",
     "max_tokens": "max_completion_tokens",
 }
 """Fields that a server may refuse, and what takes their place."""
@@ -82,6 +83,10 @@ class Asker:
     ) -> None:
         for lines in self._lines.values():
             await lines.close()
+
+    def nothing_more(self) -> None:
+        """From here on places stand empty because there is nothing left to ask."""
+        self._limit.close()
 
     async def ask(self, question: Question) -> tuple[Answer, Fault | None]:
         """The answer, or the fault of the last try and an answer that only has its `error`. Raises ModelError."""

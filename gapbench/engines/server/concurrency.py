@@ -33,11 +33,15 @@ PATIENCE = 8
 
 
 class Limit:
-    """An asynchronous context: inside, at most `now` are. Those who ask first come first."""
+    """An asynchronous context: inside, at most `now` are. Those who ask first come first.
+
+    `idle` adds up the seconds times the fraction of places that stood empty, until nothing is left to ask (`close`).
+    """
 
     def __init__(self, fixed: int | None, servers: int = 1) -> None:
         self.now = fixed or START * servers
         self.inside = 0
+        self.idle = 0.0
         self.highest = self.now
         self._most = fixed or min(MOST * servers, SOCKETS)
         self._auto = fixed is None
@@ -52,10 +56,12 @@ class Limit:
 
     def restart(self) -> None:
         """Measure anew, after a pause."""
+        self._closing, self._looked = False, time.perf_counter()
         self._new_round(settle=False)
 
     async def __aenter__(self) -> None:
         if self.inside < self.now and not self._waiting:
+            self._look()
             self.inside += 1
             return
         place = asyncio.get_running_loop().create_future()
@@ -75,7 +81,20 @@ class Limit:
     ) -> None:
         self._leave()
 
+    def close(self) -> None:
+        """From here on places stand empty because there is nothing left to ask."""
+        self._look()
+        self._closing = True
+
+    def _look(self) -> None:
+        """Before anyone comes or goes: how long it has been as empty as it is."""
+        now = time.perf_counter()
+        if not self._closing and self.inside < self.now:
+            self.idle += (now - self._looked) * (1 - self.inside / self.now)
+        self._looked = now
+
     def _leave(self) -> None:
+        self._look()
         self.inside -= 1
         while self._waiting and self.inside < self.now:
             place = self._waiting.popleft()

@@ -28,7 +28,7 @@ from gapbench.engines.server.pictures import Question
 
 HELD_PIXELS = 500_000_000
 """Decoded pixels of questions that are not answered yet: 1.5 GB of RGB, and at most 2 GB encoded without loss."""
-FEEDERS = min(4, os.cpu_count() or 1)
+FEEDERS = min(8, os.cpu_count() or 1)
 """Threads that encode pictures; Pillow lets go of the interpreter lock while it does."""
 
 Reply = tuple[Answer, Fault | None]
@@ -149,6 +149,7 @@ class _Work:
                 question = await inbox.get()
                 if question is None:
                     open_ -= 1
+                    asker.nothing_more()
                 else:
                     tasks.create_task(self._ask(asker, question))
 

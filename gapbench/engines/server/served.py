@@ -9,7 +9,8 @@ Limits: `/models` is asked of all, `/version` is vLLM's; servers that have neith
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,6 +49,24 @@ def look(urls: Sequence[str], key: Key) -> list[dict[str, Any]]:
         raise ModelError(
             f"No server was reached: {'; '.join(lost)}. Start it, wait until it is ready, and check --base-url."
         )
+    if lost:
+        warnings.warn(f"--base-url: not reached so far: {'; '.join(lost)}. The others do its work.", stacklevel=3)
+    return found
+
+
+def doubts(model: str, servers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why these may not all serve `model`, as far as they say what they serve: `look`'s entries in words."""
+    found, roots = [], {}
+    for server in servers:
+        listed = {entry.get("id"): entry.get("root") for entry in server.get("models", ())}
+        if listed.get(model):
+            roots[server["url"]] = listed[model]
+        if listed and model not in listed and len(listed) < MODELS:
+            names = ", ".join(sorted(filter(None, listed)))
+            found.append(f"{server['url']} lists no model {model}, but {names}: is it the one that is to answer?")
+    if len(set(roots.values())) > 1:
+        known = ", ".join(f"{root} ({url})" for url, root in roots.items())
+        found.append(f"--base-url: what servers call {model} is {known}. Answers of two models must not be mixed.")
     return found
 
 

@@ -1,0 +1,33 @@
+"""A judge behind vLLM's own server: the structured output is asked for and enforced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from engines.vllm_environment import server
+
+from gapbench.engines import Request
+from gapbench.errors import ModelError
+from gapbench.judging import Judge
+from gapbench.judging.connection import FORMAT, connect
+from gapbench.judging.prompt import PLAIN, prompt
+
+
+@pytest.mark.slow
+def test_vllm_keeps_to_the_form_and_a_random_model_is_no_judge(tiny: Callable[[str], Path]) -> None:
+    from gapbench.engines.server import load
+
+    with server(str(tiny("qwen3_vl"))) as url:
+        asked = [Request(number, (), prompt(row)) for number, (row, _) in enumerate(PLAIN)]
+        free = dict(load("tested", base_urls=[url], max_new_tokens=8).generate(asked))
+        engine = load("tested", base_urls=[url], max_new_tokens=8, extra={"response_format": FORMAT})
+        kept = dict(engine.generate(asked))
+        with pytest.raises(ModelError, match="it cannot judge"):
+            connect(Judge(url, "tested"))
+
+    assert not engine.tally.left_out
+    assert all(answer.text.startswith("{") for answer in kept.values())
+    assert not any(answer.text.startswith("{") for answer in free.values())
+    assert {answer.model for answer in kept.values()} == {"tested"}
