@@ -4,9 +4,11 @@
 
 The student sees the full image and writes an answer; the teacher sees the evidence crop and says, token by token, how
 it would have gone on; the student is moved towards that. No labels, no other model, no tools at inference. One idea a
-module: `recipe` (what to do), `pairs` (what each side sees), `rollouts`, `forward` (teacher forcing), `divergence`,
-`teachers`, `loop` (one step read from top to bottom), `checkpoints`, `resume`, `saving`, `health`, `selfcheck`,
-`contamination`, `card`, `training` (from recipe to model folder), `pipeline` (measure, train, measure again).
+module: `recipe` (what to do), `pairs` (what each side sees), `rollouts`, `samplers` (who writes them; through vLLM
+`vllm_rollouts`, with the weights that `published` and `vllm_weights` bring it), `forward` (teacher forcing),
+`divergence`, `teachers`, `loop` (one step read from top to bottom), `checkpoints`, `resume`, `saving`, `health`,
+`selfcheck`, `contamination`, `card`, `training` (from recipe to model folder), `pipeline` (measure, train, measure
+again).
 
 Limits: one picture per question; ZeRO is not supported, use DDP or FSDP2.
 """

@@ -153,6 +153,8 @@ def chunked_divergence(
     teacher_head: Head,
     settings: Divergence,
     chunk: int,
+    sampler_log_probs: Tensor | None = None,
+    importance_cap: float | None = None,
 ) -> Totals:
     """The weighted sum of the divergences of M tokens, from hidden states (M, H_S) and (M, H_T).
 
@@ -160,6 +162,10 @@ def chunked_divergence(
     not be of one width, only of one vocabulary. The gradient goes to `student_hidden` and the student's head. Logits
     are computed for `chunk` tokens at a time and again when the gradient is: memory grows with chunk * V, not M * V.
     No tokens at all give a loss of 0 with a gradient of 0.
+
+    With `importance_cap` a token's weight is multiplied by `min(p / q, importance_cap)`, a constant for the gradient: p
+    is the student's probability of the sampled id, q that of its sampler, whose logarithms are `sampler_log_probs`
+    (M,). This is truncated importance sampling (Ionides 2008), token by token.
     """
 
     def of_chunk(student: Tensor, teacher: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
@@ -173,6 +179,9 @@ def chunked_divergence(
     chunks = zip(*(torch.split(x, chunk) for x in (student_hidden, teacher_hidden.detach(), sampled)), strict=True)
     parts = [checkpoint(of_chunk, *part, use_reentrant=False, preserve_rng_state=False) for part in chunks]
     divergences, entropies, student_log_probs, teacher_log_probs = (torch.cat(x) for x in zip(*parts, strict=True))
+    if importance_cap is not None and sampler_log_probs is not None:
+        ratio = (student_log_probs - sampler_log_probs).clamp(-20, 20).exp()
+        weights = weights * ratio.clamp(max=importance_cap)
     return Totals(
         loss=(weights * divergences).sum(),
         divergence=divergences.detach().sum(),

@@ -28,10 +28,11 @@ from torch.distributed.tensor import DTensor
 from gapbench.distillation import checkpoints
 from gapbench.distillation.batches import Micro, pack
 from gapbench.distillation.divergence import Totals, chunked_divergence, sequence_weights
-from gapbench.distillation.forward import Reading, head, hidden_states, process
+from gapbench.distillation.forward import head, hidden_states, process
 from gapbench.distillation.pairs import Pair, Pairs
 from gapbench.distillation.recipe import Recipe
-from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, random_key, sample
+from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, random_key
+from gapbench.distillation.samplers import REFERENCE, Sampler
 from gapbench.distillation.student import Role
 from gapbench.distillation.teachers import Teacher
 from gapbench.engines.ahead import ahead
@@ -42,8 +43,7 @@ LOG = "train.jsonl"
 
 @dataclass(frozen=True)
 class Setup:
-    """What does not change while training. `expand_rollouts`: `generate` may repeat prompts by itself; `sampling`: the
-    reading with which rollouts share a prompt, or None."""
+    """What does not change while training. `sampler` writes the rollouts."""
 
     recipe: Recipe
     pairs: Pairs
@@ -52,8 +52,7 @@ class Setup:
     teacher: Teacher
     optimizer: Any
     folder: Path
-    expand_rollouts: bool = True
-    sampling: Reading | None = None
+    sampler: Sampler = REFERENCE
 
 
 def train(setup: Setup, first: int = 0, probe: Sequence[Sequence[int]] = (),
@@ -75,14 +74,16 @@ def train(setup: Setup, first: int = 0, probe: Sequence[Sequence[int]] = (),
         micros = _micro_batches(setup, rollouts)
         for group in setup.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * rate(recipe, step)
-        sums = torch.zeros(4, dtype=torch.float64)
+        sums, farthest = torch.zeros(4, dtype=torch.float64), 0.0
         for number, micro in enumerate(micros):
             last = number == len(micros) - 1
             with contextlib.nullcontext() if last else accelerator.no_sync(student.inside):
-                totals, off = _divergence(setup, pairs, rollouts, micro, size, int(tokens))
+                totals, apart = _divergence(setup, pairs, rollouts, micro, size, int(tokens))
                 # Processes average their gradients, and every loss is already its share of the whole batch.
                 accelerator.backward(totals.loss * accelerator.num_processes)
-            sums += torch.tensor([float(totals.loss.detach()), float(totals.divergence), float(totals.entropy), off])
+            sums += torch.tensor([float(totals.loss.detach()), float(totals.divergence), float(totals.entropy),
+                                  float(apart.sum())])  # fmt: skip
+            farthest = max(farthest, float(apart.max()))
         loss, divergence, entropy, off = (_sum(setup, float(x)) for x in sums)
         norm = float(accelerator.clip_grad_norm_(student.inside.parameters(), recipe.max_grad_norm))
         if not math.isfinite(loss) or not math.isfinite(norm):
@@ -102,6 +103,7 @@ def train(setup: Setup, first: int = 0, probe: Sequence[Sequence[int]] = (),
             "divergence": divergence / tokens,
             "entropy": entropy / tokens,
             "logp_gap": off / tokens if recipe.rollouts_from == "student" else None,
+            "logp_gap_max": _max(setup, farthest) if recipe.rollouts_from == "student" else None,
             "mean_length": tokens / size,
             "truncated": _sum(setup, sum(r.truncated for a in rollouts for r in a)) / size,
             "grad_norm": norm,
@@ -141,50 +143,63 @@ def roll_out(setup: Setup, pairs: Sequence[Pair], step: int) -> list[list[Rollou
         for pair in pairs
     ]
     sampling = Sampling(recipe.max_new_tokens, recipe.temperature, recipe.top_p, recipe.rollout_tokens)
-    synced = setup.accelerator.distributed_type == "FSDP"
     with setup.teacher.weights() if teaching else contextlib.nullcontext():
-        made: list[list[Rollout]] = role.ask(
-            sample,
-            role.chat,
-            prompts,
-            sampling,
-            role.ends,
-            role.suppressed,
-            setup.expand_rollouts,
-            synced,
-            None if synced else setup.sampling,
-        )
-    return made
+        return setup.sampler(role, prompts, sampling)
 
 
 def _divergence(
     setup: Setup, pairs: Sequence[Pair], rollouts: Sequence[Sequence[Rollout]], micro: Micro, size: int, tokens: int
-) -> tuple[Totals, float]:
-    """The micro-batch's share of the loss, and the sum of |log p of the trainer - log p of the sampler|."""
+) -> tuple[Totals, Tensor]:
+    """The micro-batch's share of the loss, and |log p of the trainer - log p of the sampler| of each token."""
     recipe, student, teacher = setup.recipe, setup.student, setup.teacher
     shown = [pairs[i] for i in micro.prompts]
     groups = micro.groups(rollouts)
     taught = teacher.hidden([(p.teacher, p.text) for p in shown], groups)
     inputs = process(student.chat, student.model, [(p.student, p.text) for p in shown], len(groups[0]), student.reading)
+    if recipe.rollouts_from == "student":
+        _check_lengths(inputs["attention_mask"], [rollouts[i][0].prompt_tokens for i in micro.prompts], shown)
     ids = torch.tensor([token for group in groups for row in group for token in row], device=taught.device)
     lengths = torch.tensor([len(row) for group in groups for row in group])
     weights = sequence_weights(lengths, size, tokens, recipe.aggregation).to(taught.device)
+    answers = [r for i in micro.prompts for r in rollouts[i][micro.first : micro.last]]
+    sampled = torch.tensor([logp for r in answers for logp in r.logps], device=taught.device)
     with _training(student.model, recipe):
         totals: Totals = student.inside(
-            _objective, student, recipe, inputs, groups, ids, weights, taught, teacher.head()
+            _objective, student, recipe, inputs, groups, ids, weights, taught, teacher.head(), sampled
         )
-    sampled = torch.tensor([x for i in micro.prompts for r in rollouts[i][micro.first : micro.last] for x in r.logps])
-    return totals, float((totals.student_log_probs.cpu() - sampled).abs().sum())
+    return totals, (totals.student_log_probs - sampled).abs()
+
+
+def _check_lengths(mask: Tensor, told: Sequence[int], shown: Sequence[Pair]) -> None:
+    """Whether the trainer reads as many prompt tokens as the sampler did: else it was shown another picture."""
+    rows = mask.sum(1)[:: len(mask) // len(told)].tolist()
+    for pair, row, tokens in zip(shown, rows, told, strict=True):
+        if row != tokens:
+            raise ModelError(
+                f"Question {pair.key}: the sampler read a prompt of {tokens} tokens, and the trainer reads {row}. They "
+                "prepare pictures differently, so its answers are not to what is trained. Set use_vllm=false."
+            )
 
 
 def _objective(
     model: Any, student: Role, recipe: Recipe, inputs: dict[str, Any], groups: Any, ids: Tensor, weights: Tensor,
-    taught: Tensor, teacher_head: Callable[[Tensor], Tensor],
+    taught: Tensor, teacher_head: Callable[[Tensor], Tensor], sampled: Tensor,
 ) -> Totals:  # fmt: skip
     """Runs inside the student's forward pass."""
     states = hidden_states(model, inputs, groups, student.reading)
     own = head(model, student.reading)
-    return chunked_divergence(states, taught, ids, weights, own, teacher_head, recipe.loss, recipe.chunk_tokens)
+    return chunked_divergence(
+        states,
+        taught,
+        ids,
+        weights,
+        own,
+        teacher_head,
+        recipe.loss,
+        recipe.chunk_tokens,
+        sampled,
+        recipe.importance_cap,
+    )
 
 
 def rate(recipe: Recipe, step: int) -> float:
@@ -201,7 +216,7 @@ def first_answers(setup: Setup, tokens: int = 32) -> list[list[int]]:
     asked = setup.pairs.probe(PROBES)
     prompts = [Prompt(p.teacher, p.text, (0,)) for p in asked]
     sampling = Sampling(min(tokens, recipe.max_new_tokens), 0.0, 1.0, recipe.rollout_tokens)
-    made = role.ask(sample, role.chat, prompts, sampling, role.ends, role.suppressed)
+    made = REFERENCE(role, prompts, sampling)
     return [list(answers[0].ids) for answers in made]
 
 
@@ -260,6 +275,13 @@ def _sum(setup: Setup, value: float) -> float:
         return value
     tensor = torch.tensor(value, dtype=torch.float32, device=setup.accelerator.device)
     return float(setup.accelerator.reduce(tensor, "sum"))
+
+
+def _max(setup: Setup, value: float) -> float:
+    """The largest over all processes."""
+    if setup.accelerator.num_processes == 1:
+        return value
+    return float(setup.accelerator.gather(torch.tensor([value], device=setup.accelerator.device)).max())
 
 
 def _moved(before: float | None, after: float | None) -> bool | None:

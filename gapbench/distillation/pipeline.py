@@ -137,7 +137,7 @@ def distill(
             comparison = compare(folder / "before", folder / "after", out=folder)
         write_card(folder / "model", asked, settings, comparison.summary if comparison else None)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    training.finish(accelerator)
     return Distilled(folder, folder / "model", comparison)
 
 

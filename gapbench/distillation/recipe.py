@@ -61,6 +61,13 @@ class Recipe(BaseModel):
     max_new_tokens: Count = 1024
     temperature: Positive = Field(1.0, description="of sampling")
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    use_vllm: bool = Field(False, description="rollouts through vLLM, on the trainer's GPU, instead of transformers")
+    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = Field(0.3, description="of the GPU, while awake")
+    vllm_enable_sleep_mode: bool = Field(True, description="vLLM's memory is the trainer's while it trains")
+    vllm_engine_args: dict[str, Any] = Field({}, description="vLLM's own arguments, such as max_model_len")
+    importance_cap: Positive | None = Field(
+        None, description="weighs tokens by min(p of the trainer / p of the sampler, this); empty: all weigh the same"
+    )
 
     # Divergence
     divergence: Literal["jsd", "forward_kl", "reverse_kl", "sampled_token"] = "jsd"

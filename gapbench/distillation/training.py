@@ -21,12 +21,13 @@ from typing import Any
 import torch
 
 from gapbench import models
-from gapbench.distillation import checkpoints, loop
+from gapbench.distillation import checkpoints, loop, vllm_rollouts
 from gapbench.distillation.health import warnings
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.recipe import Recipe
+from gapbench.distillation.samplers import Sampler, TransformersSampler
 from gapbench.distillation.saving import save_model
-from gapbench.distillation.selfcheck import Finding, find_reading
+from gapbench.distillation.selfcheck import Finding, check_vllm, find_reading
 from gapbench.distillation.student import Role, make_role
 from gapbench.distillation.teachers import Teacher
 from gapbench.errors import SettingError
@@ -76,6 +77,8 @@ def make_accelerator(recipe: Recipe, folder: Path) -> Any:
         )
     if recipe.lora and accelerator.distributed_type == "FSDP":
         raise SettingError("lora: not with FSDP. Launch with DDP (accelerate launch --multi_gpu); adapters are small.")
+    if recipe.use_vllm and accelerator.distributed_type == "FSDP":
+        raise SettingError("use_vllm: not with FSDP. Launch with DDP (torchrun), or set use_vllm=false.")
     set_seed(recipe.seed % (1 << 32))
     return accelerator
 
@@ -102,10 +105,13 @@ def run(
     student = replace(student, inside=inside)
     precision = {"bf16": "bfloat16", "fp16": "float16"}.get(accelerator.mixed_precision, "float32")
     student, other, found = _checked(student, other, pairs, recipe, precision, say)
-    teacher = Teacher(recipe, student, other)
-    setup = loop.Setup(
-        recipe, pairs, accelerator, student, teacher, optimizer, folder, found.expand_rollouts, found.sampling
+    sampler: Sampler = TransformersSampler(
+        found.expand_rollouts, accelerator.distributed_type == "FSDP", found.sampling
     )
+    if recipe.use_vllm:
+        sampler = _start_vllm(model, student, pairs, recipe, accelerator, precision, revision, trust_remote_code, say)
+    teacher = Teacher(recipe, student, other)
+    setup = loop.Setup(recipe, pairs, accelerator, student, teacher, optimizer, folder, sampler)
     first, probe = 0, []
     if start:
         state = checkpoints.restore(start, accelerator, teacher)
@@ -117,8 +123,11 @@ def run(
         _keep_lines(folder / loop.LOG, first)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("gapbench-distill", config=_flat(recipe))
-    with _watching(folder, first, recipe.steps, quiet or not accelerator.is_main_process) as watch:
-        loop.train(setup, first, probe, watch)
+    try:
+        with _watching(folder, first, recipe.steps, quiet or not accelerator.is_main_process) as watch:
+            loop.train(setup, first, probe, watch)
+    finally:
+        sampler.close()
     save_model(accelerator, student, recipe, model, folder / "model", generation, revision, trust_remote_code)
     return {
         "training": {
@@ -128,11 +137,18 @@ def run(
             "precision": precision,
             "device": str(accelerator.device),
             "parameters_trained": sum(p.numel() for p in teacher.params),
+            "rollouts": sampler.info,
             "selfcheck": {**asdict(found.reading), "expand_rollouts": found.expand_rollouts,
                           "share_rollouts": found.sampling is not None,
                           "difference": found.difference, "refused": list(found.refused)},
         }
     }  # fmt: skip
+
+
+def finish(accelerator: Any) -> None:
+    """End what all processes shared; the last thing that they do."""
+    vllm_rollouts.stop_sharing()
+    accelerator.end_training()
 
 
 def _load(
@@ -176,6 +192,19 @@ def _checked(
     if other is not None:
         other = other.read_as(find_reading(other, asked[1:], recipe, precision).reading)
     return student.read_as(found.reading), other, found
+
+
+def _start_vllm(
+    model: str, student: Role, pairs: Pairs, recipe: Recipe, accelerator: Any, precision: str, revision: str | None,
+    trust_remote_code: bool, say: Callable[[str], None],
+) -> Sampler:  # fmt: skip
+    """vLLM beside the trainer, once it has shown that it answers as the trainer would."""
+    say("starting vLLM for the rollouts")
+    sampler = vllm_rollouts.start(model, recipe, precision, revision, trust_remote_code, accelerator.num_processes)
+    asked = [(p.student, p.text) for p in (*pairs.step(0)[:1], *pairs.probe(2))]
+    off = check_vllm(student, sampler, asked, recipe, precision)
+    say(f"self-check: vLLM's log-probabilities agree with the trainer's to {off:.1e} nats")
+    return replace(sampler, info={**sampler.info, "difference": off})
 
 
 @contextmanager

@@ -446,6 +446,28 @@ def test_logits_of_more_than_one_chunk_are_never_held(d: Divergence) -> None:
     assert head.calls == 2 * tokens / chunk, "once forward, once for the gradient"
 
 
+# --- importance ----------------------------------------------------------------------------------------------------
+
+
+def test_a_token_that_its_sampler_found_likelier_weighs_less_up_to_the_cap() -> None:
+    head, teacher_head = model()
+    student, teacher = hidden(9, WIDTH, 0).requires_grad_(), hidden(9, TEACHER_WIDTH, 1)
+    sampled, weights, cap = ids(9, VOCABULARY), torch.rand(9, dtype=torch.float64), 1.5
+    own = torch.log_softmax(head(student), -1)[torch.arange(9), sampled].detach()
+    # p of the student over p of the sampler: a half, the same, somewhat and far more, and one past all numbers.
+    apart = torch.tensor([0.5, 1, 1.2, 4, math.inf, 1, 1, 1, 1], dtype=torch.float64).log()
+
+    def totals(weights: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
+        loss = chunked_divergence(student, teacher, sampled, weights, head, teacher_head, Divergence(), 4, *more).loss
+        return loss, torch.autograd.grad(loss, student)[0]
+
+    expected = totals(weights * torch.tensor([0.5, 1, 1.2, 1.5, 1.5, 1, 1, 1, 1], dtype=torch.float64))
+    for found, wanted in zip(totals(weights, own - apart, cap), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+    for found, wanted in zip(totals(weights, own - apart, None), totals(weights), strict=True):
+        assert torch.equal(found, wanted), "without a cap all weigh the same"
+
+
 # --- packing -------------------------------------------------------------------------------------------------------
 
 

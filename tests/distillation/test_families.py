@@ -23,6 +23,7 @@ from gapbench.distillation.forward import PLAIN, Groups, Reading, head, hidden_s
 from gapbench.distillation.pairs import Pair, Pairs
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import Prompt, Sampling, random_key, sample
+from gapbench.distillation.samplers import TransformersSampler
 from gapbench.distillation.selfcheck import Finding, find_reading
 from gapbench.distillation.student import VISION, Role
 from gapbench.distillation.teachers import Teacher
@@ -193,8 +194,8 @@ def test_two_steps_of_training_move_the_weights(family: Family, tiny: Tiny, tmp_
     pairs = Pairs(benchmark(), family.recipe)
     lines: list[Any] = []
     found = family.found
-    setup = loop.Setup(family.recipe, pairs, accelerator, student, teacher, optimizer, tmp_path, found.expand_rollouts,
-                       found.sampling)  # fmt: skip
+    sampler = TransformersSampler(found.expand_rollouts, shared=found.sampling)
+    setup = loop.Setup(family.recipe, pairs, accelerator, student, teacher, optimizer, tmp_path, sampler)
     loop.train(setup, watch=lines.append)
 
     assert [line["step"] for line in lines] == [1, 2]

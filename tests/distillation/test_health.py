@@ -37,7 +37,7 @@ def test_a_healthy_run_gives_no_warning() -> None:
         ("teacher", {"teacher_moved": False}, "float32 weights and an ema_rate"),
         ("teacher", {"teacher_moved": False, "teacher": "copy"}, "copy_every"),
         ("probe", {"probe_confidence": lambda t: 0.8 - 0.2 * t}, "Raise anchor_share, lower ema_rate"),
-        ("sampler", {"logp_gap": 0.3}, "Use one precision for both"),
+        ("sampler", {"logp_gap": 0.3}, "Use one precision for both, or use_vllm=false"),
     ],
 )
 def test_a_sick_run_is_warned_of_with_the_remedy(kind: str, sick: dict[str, Any], remedy: str) -> None:

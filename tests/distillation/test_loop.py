@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import write_benchmark
@@ -13,6 +15,7 @@ from distillation.trainings import apart, same, steps, train
 from gapbench.distillation import loop
 from gapbench.distillation.checkpoints import newest
 from gapbench.distillation.recipe import make
+from gapbench.distillation.samplers import TransformersSampler
 from gapbench.errors import ModelError
 
 Tiny = Callable[[str], Path]
@@ -72,7 +75,7 @@ def test_every_step_says_how_it_went(one: Path) -> None:
         assert 0 < line["divergence"] < math.log(2)
         assert line["loss"] == pytest.approx(line["divergence"], rel=1e-4)  # no answer ends early: all count the same
         assert 0 < line["entropy"] < math.log(480)
-        assert line["logp_gap"] < 1e-5
+        assert 0 < line["logp_gap"] <= line["logp_gap_max"] < 1e-5
         assert line["mean_length"] == 5
         assert line["truncated"] == 1
         assert line["grad_norm"] > 0
@@ -84,6 +87,30 @@ def test_every_step_says_how_it_went(one: Path) -> None:
     assert distances[0] > 0
     probed = [line["step"] for line in lines if line["probe_confidence"] is not None]
     assert probed == [2, 4]
+
+
+def test_a_sampler_that_was_shown_another_picture_is_found_out(
+    tiny: Tiny, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the length of its prompt, which depends on the picture's size."""
+    draw = TransformersSampler.__call__
+
+    def smaller(self: TransformersSampler, role: Any, prompts: Any, sampling: Any) -> Any:
+        shown = [replace(p, picture=p.picture.resize((56, 56))) for p in prompts]
+        return draw(self, role, shown, sampling)
+
+    monkeypatch.setattr(TransformersSampler, "__call__", smaller)
+    with pytest.raises(
+        ModelError, match=r"Question q\d+: the sampler read a prompt of \d+ tokens, .*trainer reads \d+"
+    ):
+        train(tiny("qwen3_vl"), data, tmp_path)
+
+
+def test_importance_weights_of_answers_that_are_the_students_own_change_nothing(
+    tiny: Tiny, data: Path, one: Path, tmp_path: Path
+) -> None:
+    train(tiny("qwen3_vl"), data, tmp_path, "micro_batch_tokens=100000", "importance_cap=2")
+    assert apart(tmp_path / "model", one / "model") < 1e-5
 
 
 def test_the_learning_rate_warms_up_and_then_follows_its_schedule() -> None:
