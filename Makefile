@@ -18,7 +18,7 @@ demo: .venv/installed
 	$(BIN)/gapbench demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m "not gpu and not network"
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not gpu and not network"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

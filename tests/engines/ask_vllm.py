@@ -2,49 +2,62 @@
 
     PYTHONPATH=. .vllm/bin/python tests/engines/ask_vllm.py FOLDER
 
-A job has entries by name, each with `load` (arguments of `load`) and `requests` (key, picture files, prompt, error).
-`ids` also asks for prompt and answer in token ids. What an entry raises is its answer: {"raised": "ModelError: ..."}.
-`endless` repeats the requests for ever and stops after so many answers; `kill` kills vLLM's processes after the first.
+A job has entries by name, each with `load` (arguments of `load`), `settings` (fields of the engine that are set
+afterwards) and `requests` (key, picture files, prompt, error). Entries in a row with the same `load` share what it
+started. What an entry raises is its answer: {"raised": "ModelError: ..."}. More that an entry may ask for:
+
+`ids`      prompt and answer in token ids, too
+`endless`  the requests repeated for ever; stop after so many answers
+`bounds`   other values for constants of the engine's module
+`after`    what happens to vLLM's processes after the first answer: `kill`, or `interrupt` as Ctrl-C does
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from PIL import Image
+from serve_vllm import fork_workers
 
 from gapbench.engines import Request, vllm
 
 
-def ask(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
+def ask(folder: Path, engine: Any, entry: dict[str, Any]) -> dict[str, Any]:
     """The answers of one entry, by key."""
-    engine = vllm.load(**entry["load"])
     asked = [
         Request(
             r["key"], tuple(Image.open(folder / name).convert("RGB") for name in r["images"]), r["prompt"], r["error"]
         )
         for r in entry["requests"]
     ]
-    if "endless" in entry:
-        return endless(engine, asked, entry["endless"])
+    with ExitStack() as bounds:
+        for name, value in entry.get("bounds", {}).items():
+            bounds.enter_context(patch.object(vllm, name, value))
+        if "endless" in entry:
+            return endless(engine, asked, entry["endless"])
     answers: dict[str, Any] = {}
     for key, answer in engine.generate(iter(asked)):
         assert key not in answers, f"{key} was answered twice"
         answers[str(key)] = asdict(answer)
-        if entry.get("kill") and len(answers) == 1:
-            kill_children()
+        if len(answers) == 1 and (what := entry.get("after")):
+            {"kill": kill_children, "interrupt": interrupt_all}[what]()
     if entry.get("ids"):
         engine._decode = lambda ids, **_: json.dumps(ids)
         for key, answer in engine.generate(iter(asked)):
-            answers[str(key)]["ids"] = json.loads(answer.text)
+            answers[str(key)]["ids"] = [] if answer.error else json.loads(answer.text)
         for request in asked:
-            answers[str(request.key)]["prompt_ids"] = engine.prompt_ids(request)
+            if not answers[str(request.key)]["error"]:
+                answers[str(request.key)]["prompt_ids"] = engine.prompt_ids(request)
     return {"info": engine.info, "answers": answers}
 
 
@@ -72,14 +85,25 @@ def kill_children() -> None:
         child.kill()
 
 
+def interrupt_all() -> None:
+    """What Ctrl-C does: every process of the group gets the signal."""
+    os.killpg(os.getpgrp(), signal.SIGINT)
+
+
 def main() -> None:
     """Command line."""
     folder = Path(sys.argv[1])
+    fork_workers()
     found: dict[str, Any] = {}
+    engine = load = None
     for name, entry in json.loads((folder / "job.json").read_text()).items():
         try:
-            found[name] = ask(folder, entry)
-        except Exception as error:
+            if entry["load"] != load:
+                engine = load = None  # vLLM's own state is global, so the old one must be gone before a new one comes
+                engine = vllm.load(**entry["load"])
+                load = entry["load"]
+            found[name] = ask(folder, replace(engine, **entry["settings"]), entry)
+        except (Exception, KeyboardInterrupt) as error:
             found[name] = {"raised": f"{type(error).__name__}: {error}"}
     (folder / "answers.json").write_text(json.dumps(found))
 

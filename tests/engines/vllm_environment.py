@@ -32,12 +32,14 @@ SETTINGS = {
     "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
 }  # fmt: skip
-START_SECONDS = 240
+START_SECONDS = 400
 
 
 def python() -> str:
-    """The interpreter of that environment; skips the test where there is none."""
-    found = Path(os.environ.get("GAPBENCH_VLLM_PYTHON", ROOT / ".vllm" / "bin" / "python"))
+    """The interpreter of that environment; skips the test where there is none, unless one was named."""
+    if named := os.environ.get("GAPBENCH_VLLM_PYTHON"):
+        return named
+    found = ROOT / ".vllm" / "bin" / "python"
     if not found.exists():
         pytest.skip(f"no vLLM environment ({found}); make one with .ci/vllm-environment, in minutes and 3 GB")
     return str(found)
@@ -50,7 +52,8 @@ def environment(**more: str) -> dict[str, str]:
 
 def entry(model: str, requests: Sequence[Request], load: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     """One entry of a job of `ask`; see ask_vllm.py. `load` are more arguments of the engine's `load`."""
-    return {"load": {"model": model, "max_new_tokens": 8, **(load or {})}, "requests": list(requests), **more}
+    arguments = {"model": model, "max_new_tokens": 8, **(load or {})}
+    return {"load": arguments, "settings": {}, "requests": list(requests), **more}
 
 
 def ask(folder: Path, job: dict[str, Any], **settings: str) -> dict[str, Any]:
@@ -67,7 +70,10 @@ def ask(folder: Path, job: dict[str, Any], **settings: str) -> dict[str, Any]:
             }  # fmt: skip
     (folder / "job.json").write_text(json.dumps(job))
     command = [interpreter, str(ROOT / "tests" / "engines" / "ask_vllm.py"), str(folder)]
-    done = subprocess.run(command, env=environment(**settings), capture_output=True, text=True, timeout=900)
+    # a session of its own, because a job may interrupt its whole process group
+    done = subprocess.run(
+        command, env=environment(**settings), capture_output=True, text=True, timeout=900, start_new_session=True
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     found: dict[str, Any] = json.loads((folder / "answers.json").read_text())
     return found
@@ -76,29 +82,9 @@ def ask(folder: Path, job: dict[str, Any], **settings: str) -> dict[str, Any]:
 @contextmanager
 def server(model: str, *arguments: str) -> Iterator[str]:
     """vLLM's own OpenAI-compatible server on loopback; the base URL, ending in /v1. The model is called `tested`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # Not `vllm serve`: the CPU build's command asks for the version of a package called vllm, which it is not.
-    command = [
-        python(), "-m", "vllm.entrypoints.openai.api_server", "--model", resolve(model), "--served-model-name",
-        "tested", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len", "auto",
-        "--enforce-eager", "--limit-mm-per-prompt", '{"video": 0}', *arguments,
-    ]  # fmt: skip
-    settings = environment(VLLM_ENABLE_V1_MULTIPROCESSING="1", VLLM_NO_USAGE_STATS="1")
-    said = tempfile.TemporaryFile()  # noqa: SIM115  # a pipe that nobody reads would fill up and stop the server
-    process = subprocess.Popen(command, env=settings, stdout=said, stderr=said, start_new_session=True)
+    port = free_port()
+    process = start(model, port, *arguments)
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            if process.poll() is not None or time.monotonic() > deadline:
-                said.seek(0)
-                pytest.fail(f"vLLM's server did not start: {said.read().decode(errors='replace')[-4000:]}")
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-                    break
-            except OSError:
-                time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         with suppress(ProcessLookupError):
@@ -107,4 +93,35 @@ def server(model: str, *arguments: str) -> Iterator[str]:
                 process.wait(20)
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(20)
-        said.close()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def start(model: str, port: int, *arguments: str) -> subprocess.Popen[bytes]:
+    """That server, ready at a port of loopback; the leader of its own process group, which the caller ends."""
+    command = [
+        python(), str(ROOT / "tests" / "engines" / "serve_vllm.py"), "--model", resolve(model), "--served-model-name",
+        "tested", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len", "auto",
+        "--enforce-eager", "--limit-mm-per-prompt", '{"video": 0}', *arguments,
+    ]  # fmt: skip
+    settings = environment(VLLM_ENABLE_V1_MULTIPROCESSING="1", VLLM_NO_USAGE_STATS="1", VLLM_SERVER_DEV_MODE="1")
+    with tempfile.TemporaryFile() as said:  # a pipe that nobody reads would fill up and stop the server
+        process = subprocess.Popen(command, env=settings, stdout=said, stderr=said, start_new_session=True)
+        deadline = time.monotonic() + START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+                    return process
+            except OSError:
+                time.sleep(0.5)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
+        said.seek(0)
+        pytest.fail(f"vLLM's server did not start: {said.read().decode(errors='replace')[-4000:]}")

@@ -10,9 +10,14 @@ questions about one picture, one after the other, share its tokens. The chat tem
 the switches against thinking and the neutral sampling settings are those of the transformers engine, and token ids are
 decoded in the same way, so that the two differ by the numerics of their kernels alone.
 
-Limits: several copies of a model (data parallelism) are several servers or shards; vLLM's `LLM` runs one. Unless
-`VLLM_ENABLE_V1_MULTIPROCESSING=0` vLLM works in child processes, so a script of yours needs its
-`if __name__ == "__main__":`. A model that runs out of memory ends the run; what was answered is kept.
+One model over several devices is `tensor_parallel`; several copies of it (data parallelism) are several processes: a
+shard each (`CUDA_VISIBLE_DEVICES=0 gapbench measure … --shard 1/8`, then `gapbench merge`), or a server of vLLM's that
+keeps them all busy (`vllm serve MODEL --data-parallel-size 8`) behind `--engine server`.
+
+Limits: neither of the two was run on more than one device so far. Unless `VLLM_ENABLE_V1_MULTIPROCESSING=0` vLLM works
+in child processes, so a script of yours needs its `if __name__ == "__main__":`. Prompts and pictures are processed in
+this process, one after the other, as `LLM.chat` does; a server can do it in several. A model that runs out of memory
+ends the run; what was answered is kept.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from typing import Any
 
 from gapbench import models
 from gapbench.engines import Answer, Request
-from gapbench.engines.ahead import ahead
+from gapbench.engines.ahead import Waited, ahead
 from gapbench.engines.chat import thinking_switches
 from gapbench.engines.tokens import image_token_id, special_token_escaper
 from gapbench.engines.transformers import HOPELESS, TOP, named_refusal, processor_size
@@ -67,6 +72,7 @@ class VllmEngine:
         self._failures: int | None = 0  # None once anything was accepted: then the model works, and the sample is bad
         self._last: tuple[Any, Any] = None, None  # sampling settings, and vLLM's object for them
         self._busy = 0.0  # seconds of work that no answer has been charged with
+        self._waited = Waited()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
         """Answers as they are completed. A request that vLLM refuses comes back with `error`.
@@ -75,7 +81,7 @@ class VllmEngine:
         """
         queue: dict[str, tuple[Hashable, Answer]] = {}
         try:
-            for chunk in ahead(self._chunks(requests), 2, wait=lambda: not queue):
+            for chunk in ahead(self._chunks(requests), 2, lambda: not queue, self._waited):
                 for request in chunk or ():
                     if refused := self._submit(request, queue):
                         yield request.key, refused
@@ -88,6 +94,11 @@ class VllmEngine:
             if queue:
                 with suppress(Exception):  # whatever ended the loop is what the user should read
                     self.llm.llm_engine.abort_request([*queue])
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which vLLM had nothing to do because no picture was ready."""
+        return self._waited.seconds
 
     def prompt_ids(self, request: Request) -> list[int]:
         """The prompt as the model reads it, pictures expanded to their tokens."""
@@ -197,13 +208,14 @@ class VllmEngine:
         ids, reply = output.prompt_token_ids, output.outputs[0]
         if reply.finish_reason not in ("stop", "length"):
             return replace(asked, error=f"vLLM gave the request up (finish reason {reply.finish_reason!r}).")
-        text = self._decode(list(reply.token_ids), skip_special_tokens=True)
+        said = list(reply.token_ids)
+        text = self._decode(said[:-1] if reply.finish_reason == "stop" else said, skip_special_tokens=True)
         return replace(
             asked,
             text=text.encode("utf-8", "replace").decode(),
             image_tokens=ids.count(self._image_token) if self._image_token is not None else None,
             prompt_tokens=len(ids),
-            output_tokens=len(reply.token_ids),
+            output_tokens=len(said),
             seconds=seconds,
             truncated=reply.finish_reason == "length",
         )

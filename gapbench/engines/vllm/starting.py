@@ -7,11 +7,13 @@ import difflib
 import importlib.util
 import os
 from collections.abc import Mapping
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
 from gapbench import models
 from gapbench.engines.chat import chat_template_of
+from gapbench.engines.vllm.guard import end_with_us
 from gapbench.errors import ModelError, SettingError
 
 CPU_CACHE_BYTES = 2 << 30
@@ -19,9 +21,9 @@ CPU_CACHE_BYTES = 2 << 30
 OURS = {
     "model": "MODEL", "tokenizer": "MODEL", "dtype": "--dtype", "revision": "--revision", "seed": "--seed",
     "trust_remote_code": "--trust-remote-code", "tensor_parallel_size": "--tensor-parallel",
-    "mm_processor_kwargs": "--processor",
+    "mm_processor_kwargs": "--processor", "hf_token": "the environment variable HF_TOKEN, which no run.json shows",
 }  # fmt: skip
-"""Engine arguments that have a flag of their own."""
+"""Engine arguments that have a place of their own."""
 
 
 def import_vllm(given: Mapping[str, Any]) -> bool:
@@ -74,19 +76,23 @@ def read_processor(
 
 
 def start(name: str, arguments: dict[str, Any]) -> Any:
+    """vLLM's `LLM`, whose processes end with this one. Raises ModelError."""
     from vllm import LLM
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu() and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
         arguments = {"kv_cache_memory_bytes": CPU_CACHE_BYTES, **arguments}
+    others = active_children()
     try:
-        return LLM(**arguments)
+        llm = LLM(**arguments)
     except Exception as error:
         raise ModelError(
             f"Model {name}: vLLM could not start it ({type(error).__name__}: {first_line(error)}). Its own messages "
             "above say why. For want of memory: --engine-args gpu_memory_utilization=0.85, --tensor-parallel N. A "
             "model that vLLM does not know may run with --engine transformers."
         ) from error
+    end_with_us([child for child in active_children() if child not in others])
+    return llm
 
 
 def first_line(error: Exception) -> str:
