@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "Card", "Comparison", "Distilled", "Record", "Run", "Sample", "__version__", "compare", "distill", "load_run",
-    "locate", "measure", "merge",
+    "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "compare", "distill",
+    "load_run", "locate", "measure", "merge",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from gapbench.comparison import Comparison, compare
     from gapbench.distillation.pipeline import Distilled, distill
+    from gapbench.judging import Judge
     from gapbench.localisation import locate
     from gapbench.measurement import measure
     from gapbench.merging import merge
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "measure": "measurement",
     "merge": "merging",
+    "Judge": "judging",
     "locate": "localisation",
     "distill": "distillation.pipeline",
     "Distilled": "distillation.pipeline",

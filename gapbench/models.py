@@ -77,9 +77,17 @@ def identity(source: str, revision: str | None, model: Any = None) -> dict[str, 
     return {"sha256": digest.hexdigest()[:32]}
 
 
-def benchmark_defaults(name: str) -> dict[str, dict[str, Any]]:
-    """A local model's own wishes for benchmark parameters (`gapbench.json`), such as small scenes for `glance`."""
-    path = Path(resolve(name)) / "gapbench.json"
+def benchmark_defaults(name: str, engine: str = "transformers") -> dict[str, dict[str, Any]]:
+    """A local model's own wishes for benchmark parameters (`gapbench.json`), such as small scenes for `glance`.
+
+    Raises ModelError as `resolve` does, unless the engine is a server, which may call its model anything.
+    """
+    try:
+        path = Path(resolve(name)) / "gapbench.json"
+    except ModelError:
+        if engine != "server":
+            raise
+        return {}
     if not path.is_file():
         return {}
     try:

@@ -21,8 +21,8 @@ BoxFormat = Literal["xyxy", "xywh", "xyxy_normalised", "xywh_normalised"]
 """How a data set writes its boxes. Declared, never guessed from the values."""
 
 Outcome = Literal["right", "wrong", "unparsed", "judge_failed", "failed"]
-"""`unparsed`: no rule could read the answer. `failed`: the engine gave no answer at all. `judge_failed`: a judge was asked
-about an unparsed answer and gave no verdict; `records.jsonl` never holds it (see `gapbench.judging`)."""
+"""`unparsed`: no rule could read the answer. `failed`: the engine gave no answer at all. `judge_failed`: a judge was
+asked about an unparsed answer and gave no verdict; `records.jsonl` never holds it (see `gapbench.judging`)."""
 
 AnswerType = Literal["letter", "yes_no", "number", "text", "vqa", "anls"]
 """Which family of rules decides an answer; see `gapbench.scoring`."""

@@ -62,7 +62,7 @@ def test_50_000_requests_none_lost_none_sent_twice_in_flat_memory() -> None:
         rate = 50_000 / (time.process_time() - started)
         asked = stats(url)
 
-    print(f"{rate:.0f} requests per second of CPU; MB after each 5,000: {[round(m) for m in memory]}; {engine.limit.highest} at once")
+    print(f"{rate:.0f} requests per second of CPU, {engine.limit.highest} at once; MB: {[round(m) for m in memory]}")
     assert set(got) == {1}
     assert asked == {"asked": 50_000, "prompts": 50_000}
     assert engine.tally.tries == 50_000

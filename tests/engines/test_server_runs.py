@@ -106,7 +106,10 @@ def test_a_run_goes_on_at_another_address_but_not_with_another_engine_or_model(m
         assert len(longer.frame()) == 24
         assert len(other.asked) == 14
         assert summary(longer) == summary(measure(one.url, mine, tmp_path / "whole"))
-        with pytest.raises(RunError, match="model"):
+        with (
+            pytest.warns(UserWarning, match="lists no model another, but stub"),
+            pytest.raises(RunError, match=r"started with model 'stub', and now it is 'another'"),
+        ):
             gapbench.measure("another", [str(mine)], out=tmp_path / "run", engine="server", base_urls=[one.url])
         with pytest.raises(RunError, match=r"started with engine 'server', and now it is 'transformers'"):
             gapbench.measure("glance", [str(mine)], out=tmp_path / "run", selfcheck=False)
@@ -211,13 +214,12 @@ def test_client_and_server_killed_at_random_moments_end_as_if_nothing_had_happen
 def test_vllms_own_server_and_its_client_killed_in_mid_run_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
     from engines import vllm_environment
 
-    mine = write_benchmark(tmp_path / "long", questions=300)
     port = vllm_environment.free_port()
     rest = ["--engine", "server", "--base-url", f"http://127.0.0.1:{port}", "--max-new-tokens", 8, "--quiet"]
     out, path = tmp_path / "killed", tmp_path / "killed" / "records.jsonl"
 
     def client(folder: Path) -> subprocess.Popen[str]:
-        asked = command("measure", "tested", "-b", mine, "--out", folder, *rest)
+        asked = command("measure", "glance", "-b", "signs:questions=300", "--out", folder, *rest)
         return subprocess.Popen(asked, stderr=subprocess.PIPE, text=True)
 
     def answered() -> int:
@@ -228,7 +230,7 @@ def test_vllms_own_server_and_its_client_killed_in_mid_run_end_as_if_nothing_had
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.005)
 
-    server = vllm_environment.start("glance", port)
+    server = vllm_environment.start("glance", port, "--served-model-name", "glance")
     try:
         first = client(out)
         wait_for(60, first)
@@ -242,7 +244,7 @@ def test_vllms_own_server_and_its_client_killed_in_mid_run_end_as_if_nothing_had
         assert answered() < 600
         time.sleep(2)
         assert second.poll() is None, "it waits for its server"
-        server = vllm_environment.start("glance", port)
+        server = vllm_environment.start("glance", port, "--served-model-name", "glance")
         assert second.wait(240) == 0, second.stderr and second.stderr.read()
         whole = client(tmp_path / "whole")
         assert whole.wait(240) == 0, whole.stderr and whole.stderr.read()
@@ -251,7 +253,8 @@ def test_vllms_own_server_and_its_client_killed_in_mid_run_end_as_if_nothing_had
         server.wait()
     killed = gapbench.load_run(out)
     assert keys(killed) == keys(gapbench.load_run(tmp_path / "whole"))
-    assert set(killed.frame()["outcome"]) <= {"right", "wrong", "unparsed"}
+    assert killed.summary["benchmarks"]["signs"]["gap"]["estimate"] > 0.1, "it reads signs, and crops better"
+    assert killed.summary["benchmarks"]["signs"]["gap"]["dropped"] == 0
     assert summary(out) == summary(tmp_path / "whole")
 
 
