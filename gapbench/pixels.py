@@ -34,13 +34,20 @@ class Pixels:
             raise SettingError(f"--min-pixels {low} and --max-pixels {high}: expected 1 <= min <= max.")
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size a picture of `size` (width, height) is brought to, aspect ratio kept to rounding."""
+        """The size a picture of `size` (width, height) is brought to, aspect ratio kept to rounding.
+
+        `target(target(size)) == target(size)`, since pictures are bounded when they are made ready and by the engine.
+        """
+        low, high = self.min_pixels or 1, self.max_pixels or math.inf
+        larger = _least(size, self.min_pixels) if self.min_pixels else size
+        smaller = _most(size, self.max_pixels) if self.max_pixels else size
+        nearest = (size, larger, smaller) if size[0] * size[1] < low else (size, smaller, larger)
+        for width, height in nearest:
+            if low <= width * height <= high:
+                return width, height
         width, height = size
-        if self.min_pixels is not None and width * height < self.min_pixels:
-            width, height = _least(size, self.min_pixels)
-        if self.max_pixels is not None and width * height > self.max_pixels:
-            width, height = _most(size, self.max_pixels)
-        return width, height
+        as_near_as_whole_pixels_are = width * height <= high < (width + 1) * (height + 1)
+        return size if as_near_as_whole_pixels_are else self.target(smaller)
 
     def apply(self, picture: Image) -> Image:
         """The picture within the bounds, resampled with Lanczos where it has to change."""

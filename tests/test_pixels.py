@@ -56,6 +56,14 @@ def test_with_both_bounds_the_upper_one_always_holds(size: tuple[int, int], a: i
 
 
 @settings(deadline=None)
+@given(SIZE, st.one_of(st.none(), BOUND), st.one_of(st.none(), BOUND), st.booleans())
+def test_a_second_time_changes_nothing(size: tuple[int, int], a: int | None, b: int | None, equal: bool) -> None:
+    least, most = (a, a) if equal else (a, b) if not a or not b else sorted((a, b))
+    bounded = Pixels(least, most).target(size)
+    assert Pixels(least, most).target(bounded) == bounded
+
+
+@settings(deadline=None)
 @given(SIZE, st.data())
 def test_a_picture_within_the_bounds_is_left_alone(size: tuple[int, int], data: st.DataObject) -> None:
     area = size[0] * size[1]

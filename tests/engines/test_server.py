@@ -330,7 +330,7 @@ def test_an_automatic_concurrency_grows_while_that_makes_the_server_faster() -> 
     with Stub(delay=0.1) as stub:
         ask(stub, 1200)
 
-    assert stub.most > 60
+    assert stub.most >= 32, "it starts at 16"
 
 
 def test_requests_are_read_lazily_and_no_more_than_are_in_hand() -> None:

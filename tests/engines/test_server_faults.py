@@ -33,7 +33,7 @@ def check_complete(answers: list[tuple[Any, Answer]], count: int) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_that_passes_is_survived(fault: str) -> None:
     with Stub() as stub, FaultProxy(stub, lambda number: fault if number % 4 == 1 else "") as proxy:
-        asked = engine(proxy.url, concurrency=8)
+        asked = engine(proxy.url, concurrency=8, timeout=0.5 if fault in {"never", "slow loris"} else 30)
         answers = list(asked.generate(requests(40)))
 
     check_complete(answers, 40)

@@ -89,6 +89,18 @@ def test_the_order_of_answers_and_the_number_of_servers_do_not_show(mine: Path, 
     assert len(other.asked) > 0
 
 
+def test_what_is_odd_about_a_server_is_said_without_a_line_of_code(mine: Path, tmp_path: Path) -> None:
+    with Stub() as gone:
+        pass
+    with Stub(reply) as stub:
+        given = ["--engine", "server", "--base-url", stub.url, "--base-url", gone.url, "--no-selfcheck", "--quiet"]
+        asked = command("measure", "stub", "-b", mine, "--out", tmp_path / "run", *given)
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert f"gapbench: warning: --base-url: not reached so far: {gone.url}" in done.stderr
+    assert "UserWarning" not in done.stderr
+
+
 def test_stored_bytes_are_what_a_server_gets_of_the_full_view(mine: Path, tmp_path: Path) -> None:
     import base64
 
