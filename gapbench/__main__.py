@@ -5,17 +5,24 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 _show = warnings.showwarning
 
 
-def _warn(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Ours as users read them, without the line of code that noticed; those of libraries as Python shows them."""
     if Path(__file__).parent in Path(filename).parents:
         print(f"gapbench: warning: {message}", file=sys.stderr)
     else:
-        _show(message, category, filename, *rest)
+        _show(message, category, filename, lineno, file, line)
 
 
 def main() -> None:
