@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -151,21 +151,21 @@ def read_lines(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def read_frame(folder: Path, judged: bool = False) -> pd.DataFrame:
-    """One row per record, one column per field of `gapbench.types.Record`; `judged` with the judge's verdicts.
+def read_frame(folder: Path) -> pd.DataFrame:
+    """One row per record, as rules decided them; see `frame`."""
+    return frame(read(folder))
+
+
+def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per record, one column per field of `gapbench.types.Record`.
 
     Lone surrogates, which no table or report can hold, become question marks; `read` gives them as they were written.
     """
     import pandas as pd
 
-    from gapbench.judging.judgements import read as read_verdicts
-    from gapbench.judging.judgements import with_verdict
-
-    verdicts = read_verdicts(folder) if judged else {}
     columns: dict[str, list[Any]] = {c: [] for c in COLUMNS}
     shared: dict[str, str] = {}  # questions, answers and categories repeat: keep each string once
-    for row in read(folder):
-        row = with_verdict(row, verdicts) if verdicts else row
+    for row in rows:
         for column, values in columns.items():
             value = row[column]
             if isinstance(value, str) and value not in shared:

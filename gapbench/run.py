@@ -37,7 +37,9 @@ class Run:
 
     def frame(self) -> pd.DataFrame:
         """One row per record; columns are the fields of `gapbench.types.Record`. Judged as the summary is."""
-        return records.read_frame(self.path, self.judged)
+        from gapbench.judging import judgements
+
+        return judgements.read_frame(self.path) if self.judged else records.read_frame(self.path)
 
     @property
     def report(self) -> Path:
@@ -89,7 +91,7 @@ def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run
 
     asked = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
     judge = asked.get("judge") if judged else None
-    frame = records.read_frame(folder, bool(judge))
+    frame = judgements.read_frame(folder) if judge else records.read_frame(folder)
     if frame.empty and not is_empty(asked):
         raise RunError(
             f"{folder}: no answers yet, so there is nothing to report. Run gapbench measure … --out {folder}."

@@ -142,6 +142,7 @@ def start(
     sleeps = recipe.vllm_enable_sleep_mode and bool(current_platform.is_sleep_mode_available())
     arguments = {
         "enable_prefix_caching": True,  # the answers to a prompt share it
+        "load_format": "safetensors",  # vLLM's own default reads pickles where there is nothing else
         "max_model_len": -1,  # what fits into memory, at most what the model was made for
         "limit_mm_per_prompt": {"image": 1, "video": 0, "audio": 0},
         "use_tqdm_on_load": False,

@@ -2,6 +2,7 @@
 
     found = read(Path("runs/glance"))              # {("signs", "test-7", "full", 0): {"verdict": "yes", ...}, ...}
     rows = [with_verdict(row, found) for row in records.read(Path("runs/glance"))]
+    frame = read_frame(Path("runs/glance"))
 
 A line holds the record's key (`benchmark`, `sample`, `view`, `repeat`); `pair`, a hash of the question, references and
 answer that were judged; `verdict` (null where the judge failed, `error` says why); `text`, the judge's reply as it was;
@@ -16,10 +17,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gapbench import records
 from gapbench.judging.prompt import pair
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE = "judgements.jsonl"
 FIELDS = ("benchmark", "sample", "view", "repeat", "pair", "verdict", "text", "error", "seconds", "judge")
@@ -36,6 +40,12 @@ def read(folder: Path) -> dict[records.Key, dict[str, Any]]:
     """The last line of each key; empty without a file. Raises RunError for a damaged line."""
     path = folder / FILE
     return {records.key(row): row for row in records.read_lines(path, FIELDS)} if path.exists() else {}
+
+
+def read_frame(folder: Path) -> pd.DataFrame:
+    """One row per record, with its verdict where it has one; as `gapbench.records.read_frame`."""
+    found = read(folder)
+    return records.frame(with_verdict(row, found) for row in records.read(folder))
 
 
 def begun(folder: Path) -> bool:

@@ -14,6 +14,7 @@ import importlib.util
 import io
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -28,7 +29,9 @@ from unittest.mock import patch
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from engines.vllm_environment import ask, entry, python, server
 from gapbench import signs
@@ -108,6 +111,10 @@ def reference(folder_of: Callable[[str], str]) -> Callable[[str], Reference]:
 def found(folder_of: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What vLLM answered in process, everything in one start of Python and few of vLLM."""
     qwen = folder_of("qwen2_5_vl")
+    pickled = tmp_path_factory.mktemp("models") / "pickled"
+    shutil.copytree(qwen, pickled)
+    (pickled / "model.safetensors").unlink()
+    torch.save(load_file(Path(qwen) / "model.safetensors"), pickled / "pytorch_model.bin")
     one = [Request("a", (picture(0),), "What?")]
     job = {model: entry(folder_of(model), asked_of(model), ids=True) for model in ("glance", *FAMILIES)}
     sampled = [Request(f"{i} {repeat}", (picture(i),), "What?") for i in range(4) for repeat in range(2)]
@@ -123,6 +130,8 @@ def found(folder_of: Callable[[str], str], tmp_path_factory: pytest.TempPathFact
         "twofold": entry(qwen, one, {"engine_args": {"dtype": "float16"}}),
         "secret": entry(qwen, one, {"engine_args": {"hf_token": "hf_0123456789"}}),
         "impossible": entry(qwen, one, {"engine_args": {"max_model_len": 10**9}}),
+        "pickled": entry(str(pickled), one),
+        "pickled, as asked for": entry(str(pickled), one, {"engine_args": {"load_format": "auto"}}),
     }
     return ask(tmp_path_factory.mktemp("vllm"), job)
 
@@ -298,6 +307,12 @@ def test_engine_arguments_that_cannot_be_used_are_named(found: dict[str, Any]) -
     assert "hf_0123456789" not in found["secret"]["raised"]
     assert "ModelError" in found["impossible"]["raised"]
     assert "vLLM could not start it" in found["impossible"]["raised"]
+
+
+@pytest.mark.slow
+def test_only_safetensors_are_read_unless_the_user_says_otherwise(found: dict[str, Any]) -> None:
+    assert "Only safetensors are read, unless --engine-args load_format=auto" in found["pickled"]["raised"]
+    assert found["pickled, as asked for"]["answers"]["a"]["output_tokens"] > 0
 
 
 @pytest.mark.slow

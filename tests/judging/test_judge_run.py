@@ -29,7 +29,7 @@ MakeRun = Callable[..., Path]
 
 
 def outcomes(folder: Path, judged: bool = True) -> list[str]:
-    frame = records.read_frame(folder, judged)
+    frame = (judgements if judged else records).read_frame(folder)
     return list(frame[frame["view"] == "full"].sort_values("sample")["outcome"])
 
 
@@ -51,7 +51,7 @@ def test_only_what_no_rule_decided_is_asked_and_verdicts_become_outcomes(make_ru
     assert sorted(answers(stub.asked)) == ["I'd say the red one.", "Perhaps green.", "Perhaps."]
     assert outcomes(run) == ["right", "wrong", "unparsed", "right", "wrong", "failed"]
     assert (run / records.FILE).read_bytes() == before, "records stay as rules left them"
-    rows = {row["sample"]: row for row in records.read_frame(run, judged=True).to_dict("records")}
+    rows = {row["sample"]: row for row in judgements.read_frame(run).to_dict("records")}
     assert (rows["0"]["score"], rows["0"]["rule"], rows["0"]["parsed"]) == (1.0, "judge", "B")
     assert (rows["1"]["score"], rows["1"]["rule"]) == (0.0, "judge")
     assert (rows["2"]["score"], rows["2"]["rule"]) == (0.0, "no-letter")

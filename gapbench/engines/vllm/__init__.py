@@ -258,8 +258,8 @@ def load(
     """The engine for `model` (Hub id, folder or `glance`), on `tensor_parallel` devices.
 
     `engine_args` are vLLM's own (`max_model_len`, `gpu_memory_utilization`, `quantization`, ...) and win over the
-    defaults here: prefix caching, the longest prompt that fits into memory, no video or audio. `dtype` auto is as
-    published on an accelerator, float32 on a CPU. Raises ModelError or SettingError.
+    defaults here: prefix caching, safetensors only, the longest prompt that fits into memory, no video or audio.
+    `dtype` auto is as published on an accelerator, float32 on a CPU. Raises ModelError or SettingError.
     """
     given = dict(engine_args or {})
     if max_new_tokens < 1 or temperature < 0 or tensor_parallel < 1:
@@ -278,6 +278,7 @@ def load(
         model,
         {
             "enable_prefix_caching": True,
+            "load_format": "safetensors",  # vLLM's own default reads pickles where there is nothing else
             "max_model_len": -1,  # what fits into memory, at most what the model was made for
             "limit_mm_per_prompt": {"video": 0, "audio": 0},
             "use_tqdm_on_load": False,

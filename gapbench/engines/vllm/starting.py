@@ -88,8 +88,9 @@ def start(name: str, arguments: dict[str, Any]) -> Any:
     except Exception as error:
         raise ModelError(
             f"Model {name}: vLLM could not start it ({type(error).__name__}: {first_line(error)}). Its own messages "
-            "above say why. For want of memory: --engine-args gpu_memory_utilization=0.85, --tensor-parallel N. A "
-            "model that vLLM does not know may run with --engine transformers."
+            "above say why. For want of memory: --engine-args gpu_memory_utilization=0.85, --tensor-parallel N. Only "
+            "safetensors are read, unless --engine-args load_format=auto. A model that vLLM does not know may run with "
+            "--engine transformers."
         ) from error
     end_with_us([child for child in active_children() if child not in others])
     return llm
