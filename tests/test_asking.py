@@ -161,7 +161,7 @@ def test_each_session_keeps_how_fast_it_went(mine: Path, tmp_path: Path) -> None
     both = ask(Engine(at_once), tmp_path / "run", todo[5:], first)["sessions"]
     assert [session["throughput"]["answers"] for session in both] == [10, 14]
     one = both[0]["throughput"]
-    assert one["seconds"] == pytest.approx(10 / one["answers_per_second"], abs=0.001), "to the millisecond it is kept in"
+    assert one["seconds"] == pytest.approx(10 / one["answers_per_second"], abs=0.001), "in whole milliseconds"
     assert one["prompt_tokens_per_second"] == pytest.approx(5 * one["output_tokens_per_second"], rel=0.1)
     assert one["projection"]["answers"] == 24
     assert one["projection"]["text"].startswith("12 questions x 2 views: about ")
