@@ -14,7 +14,7 @@ One model over several devices is `tensor_parallel`; several copies of it (data 
 shard each (`CUDA_VISIBLE_DEVICES=0 gapbench measure … --shard 1/8`, then `gapbench merge`), or a server of vLLM's that
 keeps them all busy (`vllm serve MODEL --data-parallel-size 8`) behind `--engine server`.
 
-Limits: neither of the two was run on more than one device so far. Unless `VLLM_ENABLE_V1_MULTIPROCESSING=0` vLLM works
+Limits: both were run on two cores of a CPU, and never on GPUs so far. Unless `VLLM_ENABLE_V1_MULTIPROCESSING=0` vLLM works
 in child processes, so a script of yours needs its `if __name__ == "__main__":`. Prompts and pictures are processed in
 this process, one after the other, as `LLM.chat` does; a server can do it in several. A model that runs out of memory
 ends the run; what was answered is kept.
