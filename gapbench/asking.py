@@ -3,7 +3,8 @@
     ask(engine, folder, plan, questions, gallery_of(asked), pixels, Pace(...), done=0, quiet=False)
 
 Records are appended as answers come, whatever their order. What a session learnt beside them (repairs, how fast it
-went, what a server would not let us set) goes into `run.json` when it ends, by an error or an interrupt too.
+went, an engine's troubles, what a server would not let us set) goes into `run.json` when it ends, by an error or an
+interrupt too.
 
 Limits: a session that is killed outright leaves its records and nothing else.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +49,23 @@ def ask(
     `plan` is the run's, as written; what this session learnt is added to it. Raises what the engine raises.
     """
     cases: dict[tuple[str, str], tuple[Case, int]] = {}
+    uncounted: dict[tuple[str, str], tuple[str, ...]] = {}
     repairs: Counter[str] = Counter()
     models: Counter[str] = Counter()
     (folder / "thumbnails").mkdir(exist_ok=True)
 
+    def keep(question: Question, case: Case) -> None:
+        if key := gallery.get((question.benchmark, question.sample.id)):
+            _keep_thumbnails(folder / "thumbnails", key, case)
+
     def requests() -> Iterator[Request]:
-        with closing(prepared(todo, pixels)) as all_ready:
+        with closing(prepared(todo, pixels, keep=keep)) as all_ready:
             for ready in all_ready:
                 question, case = ready.question, ready.case
                 which = question.benchmark, question.sample.id
-                if which in gallery:
-                    _keep_thumbnails(folder / "thumbnails", gallery[which], case)
                 cases[which] = case.without_pictures(), len(question.asked)
+                if question.new:  # repairs of any other were counted with its first answer
+                    uncounted[which] = case.repairs
                 shown = {one.view: one for one in ready.shown}
                 for view, repeat in question.asked:
                     one = shown[view]
@@ -81,8 +87,7 @@ def ask(
                 writer.write(to_record(name, case, view, repeat, answer))
                 if open_ > 1:
                     cases[name, sample_id] = case, open_ - 1
-                else:
-                    repairs.update(f"{name}: {repair}" for repair in case.repairs)
+                repairs.update(f"{name}: {repair}" for repair in uncounted.pop((name, sample_id), ()))
                 pace.count(answer)
                 models[answer.model] += 1
                 advance(answer.error, answer.output_tokens or 0)
@@ -114,6 +119,8 @@ def _note(
 ) -> None:
     """Add to `run.json` what this session learnt."""
     plan["sessions"][-1]["throughput"] = throughput
+    if trouble := getattr(engine, "trouble", None):
+        plan["sessions"][-1]["trouble"] = dict(trouble)
     if any(models):  # who servers say it was; they do not say it of what failed
         plan["sessions"][-1]["answered_by"] = {name: models[name] for name in sorted(filter(None, models))}
     if repairs:
@@ -137,11 +144,18 @@ def gallery_of(asked: Mapping[str, list[Sample]]) -> dict[tuple[str, str], str]:
 
 
 def _keep_thumbnails(place: Path, key: str, case: Case) -> None:
-    """Small pictures of a sample for the report's gallery: its first picture, and all that `crop` shows in one."""
+    """Small pictures of a sample for the report's gallery: its first picture, and all that `crop` shows in one.
+
+    The first picture comes last and at once, so that after a kill it stands for both. A gallery that lacks a picture
+    ends no run: a disk that is full is the records' to report.
+    """
     from gapbench.report.thumbnails import save_thumbnail
 
-    if case.image is None or (place / f"{key}-full.jpg").exists():
+    last, draft = place / f"{key}-full.jpg", place / f".{key}.draft"
+    if case.image is None or last.exists():
         return
-    save_thumbnail(case.image, place / f"{key}-full.jpg")
-    if case.region is not None:
-        save_thumbnail(views.mosaic(views.crop(case.pictures, case.region)), place / f"{key}-crop.jpg")
+    with suppress(OSError):
+        if case.region is not None:
+            save_thumbnail(views.mosaic(views.crop(case.pictures, case.region)), place / f"{key}-crop.jpg")
+        save_thumbnail(case.image, draft)
+        draft.replace(last)

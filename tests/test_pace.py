@@ -28,9 +28,9 @@ def begun(all_of_it: Whole) -> Pace:
     return Pace(all_of_it, started=time.perf_counter())
 
 
-def benchmark(name: str, expected: int | None = None) -> Benchmark:
+def benchmark(name: str, expected: int | None = None, **parameters: Any) -> Benchmark:
     card = Card(name, "", "", "", expected={} if expected is None else {"samples": expected})
-    return Benchmark(name, card, lambda: iter(()), {})
+    return Benchmark(name, card, lambda: iter(()), parameters)
 
 
 def samples(count: int) -> list[Sample]:
@@ -96,7 +96,9 @@ def test_the_share_of_waiting_is_a_share_or_not_known(clock: list[float], waited
 
 def test_the_whole_is_what_is_asked_where_nothing_limits_it() -> None:
     a, b = benchmark("a", 191), benchmark("b")
-    found = whole([a, b], {"a": samples(3), "b": samples(5)}, {"a": ["full", "crop"], "b": ["full", "crop"]}, 2, None)
+    found = whole(
+        [a, b], {"a": samples(3), "b": samples(5)}, {"a": ["full", "crop"], "b": ["full", "crop"]}, 2, None, 1, {}
+    )
     assert found == Whole(8, 2, 32)
 
 
@@ -104,7 +106,20 @@ def test_with_a_limit_the_cards_say_how_many_there_would_be() -> None:
     a, b, c = benchmark("a", 191), benchmark("b"), benchmark("c", 2)
     asked = {name: samples(5) for name in "abc"}
     shown = {"a": ["full", "crop"], "b": ["full"], "c": ["full", "crop"]}
-    assert whole([a, b, c], asked, shown, 1, 5) == Whole(191 + 5 + 5, None, 2 * 191 + 5 + 2 * 5)
+    assert whole([a, b, c], asked, shown, 1, 5, 1, {}) == Whole(191 + 5 + 5, None, 2 * 191 + 5 + 2 * 5)
+
+
+def test_a_shards_whole_is_its_own_share() -> None:
+    asked, shown = {"a": samples(10)}, {"a": ["full", "crop"]}
+    assert whole([benchmark("a", 1000)], asked, shown, 1, 80, 8, {}) == Whole(125, 2, 250)
+    assert whole([benchmark("a", 1000)], {"a": samples(124)}, shown, 1, None, 8, {}) == Whole(124, 2, 248)
+
+
+def test_parameters_that_a_user_gave_make_another_benchmark_than_the_card_counts() -> None:
+    asked, shown, wishes = {"a": samples(10)}, {"a": ["full"]}, {"a": {"canvas": 96}}
+    for typed, questions in (({}, 1000), ({"canvas": 96}, 1000), ({"canvas": 96, "questions": 50}, 10)):
+        assert whole([benchmark("a", 1000, **typed)], asked, shown, 1, 10, 1, wishes).questions == questions
+    assert whole([benchmark("a", 1000, canvas=96)], asked, shown, 1, 10, 1, {}).questions == 10
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from gapbench import images, preparing
+from gapbench.cases import Case
 from gapbench.pixels import Pixels
 from gapbench.preparing import Question, Ready, prepared
 from gapbench.types import Sample
@@ -82,6 +83,18 @@ def test_pictures_are_made_side_by_side() -> None:
 
     found = ready([question(str(i), (lambda: make())) for i in range(3)], workers=3)
     assert [one.case.error for one in found] == ["", "", ""]
+
+
+def test_what_is_kept_of_pictures_is_made_in_the_threads_and_before_they_are_handed_out() -> None:
+    kept: dict[str, tuple[str, tuple[int, int]]] = {}
+
+    def keep(question: Question, case: Case) -> None:
+        kept[question.sample.id] = threading.current_thread().name, case.pictures[0].size
+
+    for number, one in enumerate(prepared([question(str(i), noise(i)) for i in range(9)], Pixels(), 2, keep)):
+        thread, size = kept[one.question.sample.id]
+        assert thread.startswith("gapbench-prepare")
+        assert (size, one.question.sample.id) == ((80, 60), str(number))
 
 
 def test_each_view_that_is_asked_is_there_once_whatever_the_repeats() -> None:

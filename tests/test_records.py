@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,43 @@ def test_damage_is_named_and_nothing_is_taken_out(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="line 3: not a record"):
         drop_failed(tmp_path)
     assert (tmp_path / FILE).read_bytes() == data
+
+
+def test_a_file_is_never_held_in_memory(tmp_path: Path) -> None:
+    """Of 20 MB, a megabyte; a torn line may be longer than what is read at once."""
+    write(tmp_path, *with_outcomes("right", "failed"))
+    line = (tmp_path / FILE).read_bytes().splitlines(keepends=True)[0]
+    with (tmp_path / FILE).open("ab") as file:
+        file.writelines(line for _ in range(20_000_000 // len(line)))
+        whole = file.tell()
+        file.write(b"x" * 200_000)
+    tracemalloc.start()
+    try:
+        assert repair(tmp_path) is True
+        assert (tmp_path / FILE).stat().st_size == whole
+        assert drop_failed(tmp_path) == 1
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / FILE).stat().st_size < whole
+
+
+def test_a_disk_that_is_full_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    write(tmp_path, *with_outcomes("failed", *["right"] * 40))
+    before = (tmp_path / FILE).read_bytes()
+    code = """
+        import pathlib, resource
+        from gapbench.errors import RunError
+        from gapbench.records import drop_failed
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))
+        try:
+            drop_failed(pathlib.Path(sys.argv[1]))
+        except RunError as error:
+            print(error)
+    """
+    assert "the disk is full or a quota is reached" in python(code, tmp_path).stdout
+    assert (tmp_path / FILE).read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [FILE]
 
 
 def test_nothing_is_taken_out_while_another_process_writes(tmp_path: Path) -> None:

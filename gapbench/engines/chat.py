@@ -9,9 +9,11 @@ Thinking is switched off where the template has a switch for it; text from data 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.engines.tokens import special_token_escaper
@@ -84,3 +86,8 @@ def place(inputs: Mapping[str, Any], model: Any) -> dict[str, Any]:
         if getattr(value, "is_floating_point", lambda: False)():
             placed[name] = value.to(model.dtype)
     return placed
+
+
+def given_template(file: Path | None) -> str:
+    """For `run.json`: whose chat template it is, and of a given one what identifies its text."""
+    return f"given, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:32]}" if file else "the model's own"

@@ -52,8 +52,19 @@ def load(
 
     Raises SettingError for an engine that does not exist or an option that it does not take, and what its `load` does.
     """
+    given = check(model, engine, **options)
+    if engine == "server":
+        given.setdefault("base_urls", ())  # which it says how to give
+    loaded: Engine = _module(engine).load(model, **settings, **given)
+    return loaded
+
+
+def check(model: str, engine: str, **options: Unpack[EngineOptions]) -> dict[str, Any]:
+    """The options that are given, before anything is loaded. Raises SettingError as `load` does."""
     if engine not in ENGINES:
         raise SettingError(f"--engine {engine}: expected {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
+    if not model.strip():
+        raise SettingError("MODEL is empty; expected a Hub id, a folder, `glance`, or a server's name for it.")
     unknown = sorted(set(options) - set(EngineOptions.__annotations__))
     if unknown:
         raise SettingError(f"{unknown[0]}: no such setting. Engines take {', '.join(EngineOptions.__annotations__)}.")
@@ -64,12 +75,9 @@ def load(
             flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
             raise SettingError(
                 f"{flag}: --engine {engine} has no such setting, it is for {' and '.join(takers)}. Leave it "
-                "out, or use another engine."
+                f"out, or use --engine {takers[0]}."
             )
-    if engine == "server":
-        given.setdefault("base_urls", ())  # which it says how to give
-    loaded: Engine = _module(engine).load(model, **settings, **given)
-    return loaded
+    return given
 
 
 def _is_given(value: Any) -> bool:

@@ -14,9 +14,10 @@ batches on the same hardware.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from typing import Any
 from gapbench import models
 from gapbench.engines import Answer, Request
 from gapbench.engines.ahead import Waited, ahead
-from gapbench.engines.chat import Chat, make_chat, place
+from gapbench.engines.chat import Chat, given_template, make_chat, place
 from gapbench.engines.tokens import image_token_id, neutral_generation
+from gapbench.engines.withheld import HOPELESS, Answered, after_an_answer
 from gapbench.errors import ModelError, SettingError
 from gapbench.pixels import Pixels
 
@@ -38,8 +40,6 @@ TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
 LARGEST_BATCH = 64
 TOP = 20
 """First tokens of an answer whose log-probabilities are shown."""
-HOPELESS = 16
-"""Requests in a row, from the first, that a model may fail on before it is given up."""
 
 
 @dataclass
@@ -67,10 +67,7 @@ class TransformersEngine:
 
         Raises ModelError if the smallest request does not fit into memory, or if the first `HOPELESS` all fail.
         """
-        import torch
-
-        torch.manual_seed(self.seed)
-        yield from self._answers(ahead(self._prepare(requests), waited=self._waited))
+        yield from after_an_answer(self._answers(ahead(self._prepare(requests), waited=self._waited)))
 
     @property
     def waited(self) -> float:
@@ -95,7 +92,7 @@ class TransformersEngine:
     def _sized(self, request: Request) -> Request:
         return replace(request, images=tuple(map(self.pixels.apply, request.images)))
 
-    def _answers(self, batches: Iterable[tuple[list[Request], Any, str]]) -> Iterator[tuple[Hashable, Answer]]:
+    def _answers(self, batches: Iterable[tuple[list[Request], Any, str]]) -> Generator[Answered, None, None]:
         for group, inputs, error in batches:
             if error:
                 for request in group:
@@ -156,14 +153,18 @@ class TransformersEngine:
     def _answer(self, group: list[Request], inputs: Any) -> Iterator[tuple[Hashable, Answer]]:
         """Generate for one batch; on running out of memory halve it, and the limit for all that follow."""
         started = time.perf_counter()
+        failure: Exception | None = None
         try:
-            tokens = self._run(inputs)
+            tokens = self._run(inputs, [request.key for request in group])
         except Exception as error:
-            short = _out_of_memory(error)
+            failure = error.with_traceback(None)  # which would keep the failed batch's memory from the next ones
+            failure.__context__ = failure.__cause__ = None
+        if failure is not None:
+            short = _out_of_memory(failure)
             if short:
                 _free(self.loaded.device)
             if len(group) == 1:
-                refusal = self._refusal(group[0], error, short)
+                refusal = self._refusal(group[0], failure, short)
                 yield group[0].key, Answer(pictures=len(group[0].images), error=refusal)
                 return
             if short:
@@ -211,13 +212,16 @@ class TransformersEngine:
                 raise ModelError(f"Model {self.loaded.name}: nothing was answered; {reason}") from error
         return reason
 
-    def _run(self, inputs: Any) -> Any:
-        """New token ids, shape (batch, new tokens), on the CPU."""
+    def _run(self, inputs: Any, keys: Sequence[Hashable]) -> Any:
+        """New token ids, shape (batch, new tokens), on the CPU. What is drawn depends on the seed and the keys alone,
+        so that a later session does not repeat an earlier one's draws."""
         import torch
 
         settings: dict[str, Any] = {"max_new_tokens": self.max_new_tokens, "do_sample": self.temperature > 0}
         if self.temperature > 0:
             settings |= {"temperature": self.temperature, "top_k": 0, "top_p": 1.0}
+            digest = hashlib.sha256(f"{self.seed} {list(keys)!r}".encode()).hexdigest()
+            torch.manual_seed(int(digest[:15], 16))
         model = self.loaded.model
         with torch.inference_mode():
             out = model.generate(**place(inputs, model), **settings)
@@ -273,7 +277,7 @@ def load(
                    "processor": processor_size(loaded.processor), "processor_kwargs": dict(processor_kwargs or {})},
         "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
                        "thinking": thinking},
-        "chat_template": "given" if chat_template else "the model's own",
+        "chat_template": given_template(chat_template),
     }  # fmt: skip
     return TransformersEngine(loaded, chat, pixels, max_new_tokens, temperature, batch_size, seed, info)
 

@@ -1,7 +1,7 @@
 """A model judges the answers that no rule decided; the records stay as rules left them.
 
     run = gapbench.measure("glance", "signs", judge=Judge("http://localhost:8000/v1", "openai/gpt-oss-120b"))
-    judge_run(Path("runs/glance"), Judge("https://api.openai.com/v1", "gpt-5-mini", api_key_env="OPENAI_API_KEY"))
+    judge_run(Path("runs/glance"), Judge("https://example.org/v1", "openai/gpt-oss-120b", api_key_env="JUDGE_API_KEY"))
 
 Any OpenAI-compatible server will do. It is shown question, options, reference answers and the model's answer as quoted
 text, no picture, and says yes, no or cannot tell in a structured output (`prompt`). Two questions with a plain verdict
@@ -18,6 +18,7 @@ Every verdict is a line of `judgements.jsonl`, which summaries and reports lay o
 
 Limits: a judge may be wrong, and who judges changes results by points: compare runs that had the same judge.
 An answer that is empty, or that ends within its thinking, is not judged: there is nothing to be read.
+Verdicts are asked for at temperature 0; a model whose server refuses that cannot judge.
 """
 
 from __future__ import annotations

@@ -72,7 +72,10 @@ def connect(judge: Judge) -> Connection:
     for (row, wanted), answer in zip(PLAIN, answers, strict=True):
         found = _judgement(answer)
         if answer.error:
-            raise ModelError(f"--judge-model {judge.model}: a plain question was not answered; {answer.error}")
+            raise ModelError(
+                f"--judge-model {judge.model}: a plain question was not answered; {answer.error} "
+                "Look at that server's log, and check --judge and --judge-model."
+            )
         if found.verdict != wanted:
             said = f"it says {found.verdict!r}" if found.verdict else found.error
             raise ModelError(

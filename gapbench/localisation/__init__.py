@@ -80,6 +80,7 @@ def locate(
     wanted = _check_settings(method, engine, limit, margin, layers, coordinates, largest)
     place = Path(out)
     kept.check(place)
+    loading.check(model, engine, **options)
     chosen = catalogue.load_all(specs, models.benchmark_defaults(model, engine))
     asked = {b.name: b.samples(limit) for b in chosen}
     pixels = Pixels(min_pixels, max_pixels)

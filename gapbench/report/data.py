@@ -3,7 +3,7 @@
     [data_table(run), repairs_table(run)]
     notices(summary, run, images=True)    [('signs', 'The gap of this benchmark exists by construction.')]
 
-Limits: repairs are counted when a sample is shown, so a sample that was continued in a later session counts twice.
+Limits: repairs are counted with a sample's first answer; those of a session that was killed outright are not.
 """
 
 from __future__ import annotations

@@ -97,6 +97,15 @@ def alerts(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple[str
         if part(check, "outcome") == "failed":
             text = f"The engine's self-check failed: {name}: {part(check, 'found')}. {part(check, 'remedy')}"
             found.append(("", clip(text, 600)))
+    who = sorted({name for one in part(run, "sessions") or () for name in part(one, "answered_by") or ()})
+    if len(who) > 1:
+        text = f"The answers come from several models: {', '.join(who)}. Their mean is that of none of them."
+        found.append(("", clip(text, 600)))
+    views = [view for entry in benchmarks_of(summary).values() for view in (part(entry, "views") or {}).values()]
+    if lost := round(sum((part(view, "failed") or 0) * (part(view, "records") or 0) for view in views)):
+        text = "question was not answered" if lost == 1 else "questions were not answered"
+        remedy = "and left out; records.jsonl says why, and the same command with --retry-failed asks again"
+        found.append(("", f"{lost:,} {text} {remedy}."))
     verdicts = part(summary, "judge", "verdicts") or {}
     if failed := verdicts.get("failed"):
         text = "answer has no verdict" if failed == 1 else "answers have no verdict"

@@ -254,6 +254,22 @@ def test_what_is_none_says_why(response: Response, said: str) -> None:
     assert len(answer.error) < 450
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported.",
+        "Unsupported parameter: 'temperature' is not supported with this model.",
+        "these models don't support temperature=0.0. Only temperature=1 is supported.",
+    ],
+)
+def test_a_model_that_gives_no_greedy_answers_is_said_to_be_none_for_us(said: str) -> None:
+    with Stub(lambda asked, number: error(400, said)) as stub:
+        assert "gapbench asks for greedy answers" in ask(stub)[0].error
+        assert "greedy" not in ask(stub, temperature=0.7)[0].error
+    with Stub(lambda asked, number: error(400, "The temperature on the sign cannot be read")) as stub:
+        assert "greedy" not in ask(stub)[0].error
+
+
 def test_a_client_error_is_not_tried_again() -> None:
     with Stub(lambda asked, number: error(400, "no")) as stub:
         ask(stub, 3)

@@ -7,6 +7,7 @@ import io
 import json
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -136,8 +137,10 @@ def test_text_from_data_cannot_end_its_turn() -> None:
 
 
 def test_decoded_pictures_in_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four pictures of a quarter of the bound each, however many requests may be under way."""
-    monkeypatch.setattr(feeding, "HELD_PIXELS", 4 * 100 * 100)
+    """Four encoded pictures are more than the bound, however many requests may be under way."""
+    one = prepare(Request(0, (photograph(100, 100),), "?"), Pixels()).held
+    assert one > 3 * 100 * 100, "else it would be the decoded ones that are bounded here"
+    monkeypatch.setattr(feeding, "HELD_BYTES", 4 * one)
     pulled, lock = [0], threading.Lock()
 
     def endless() -> Iterator[Request]:
@@ -155,8 +158,41 @@ def test_decoded_pictures_in_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -
         answers.close()  # type: ignore[attr-defined]
 
 
+def test_pictures_that_are_small_as_stored_do_not_keep_each_other_from_being_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two decoded ones fill the bound; what waits for an answer is their stored bytes."""
+    image = Image.new("RGB", (600, 400))
+    data = stored(image, "JPEG")
+    monkeypatch.setattr(feeding, "HELD_BYTES", 2 * 3 * 600 * 400)
+    asked = [Request(i, (image,), "?", encoded=(data,)) for i in range(48)]
+    with Stub(delay=0.5) as stub:
+        answers = dict(server.load("stub", base_urls=[stub.url], concurrency=32).generate(asked))
+
+    assert len(answers) == 48
+    assert stub.most == 32
+
+
+def test_a_picture_is_let_go_of_once_it_is_encoded() -> None:
+    """However long the next one is in coming."""
+    gone, seen = threading.Event(), []
+
+    def two() -> Iterator[Request]:
+        image = photograph(60, 60)
+        weakref.finalize(image, gone.set)
+        yield Request(0, (image,), "?")
+        del image
+        seen.append(gone.wait(5))
+        yield Request(1, (), "?")
+
+    with Stub() as stub:
+        assert len(dict(server.load("stub", base_urls=[stub.url]).generate(two()))) == 2
+
+    assert seen == [True]
+
+
 def test_a_picture_larger_than_the_bound_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "HELD_PIXELS", 100)
+    monkeypatch.setattr(feeding, "HELD_BYTES", 300)
     with Stub() as stub:
         asked = [Request(i, (photograph(60, 60),), "?") for i in range(5)]
         answers = dict(server.load("stub", base_urls=[stub.url]).generate(asked))

@@ -15,6 +15,7 @@ import gapbench
 from engines.test_transformers import ATTENTION, picture
 from gapbench.engines import Request, transformers
 from gapbench.engines.chat import place
+from gapbench.engines.withheld import HOPELESS
 from gapbench.pixels import Pixels
 
 ONE, TWO, OTHER = picture(1, (100, 60)), picture(2, (64, 150)), picture(3, (200, 200))
@@ -107,7 +108,7 @@ def test_where_two_pictures_cannot_be_shown_those_requests_fail_alone_and_say_so
     engine: Callable[..., Any], tmp_path: Path, change: Callable[[str], str], says: str
 ) -> None:
     path = template(engine(), tmp_path / "one.jinja", change)
-    two = [Request(i, (ONE, TWO), "What?") for i in range(transformers.HOPELESS + 4)]
+    two = [Request(i, (ONE, TWO), "What?") for i in range(HOPELESS + 4)]
     one = [Request("one", (OTHER,), "What?"), Request("none", (), "What?")]
     answers = dict(engine(chat_template=path, batch_size=4).generate([*two, *one]))
     assert len(answers) == len(two) + 2

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 from tiny_models import FAMILIES
 
@@ -90,11 +93,11 @@ def test_running_out_of_memory_halves_the_batch(engine: Callable[..., Any], monk
     sizes: list[int] = []
     run = transformers.TransformersEngine._run
 
-    def short_of_memory(self: Any, inputs: Any) -> Any:
+    def short_of_memory(self: Any, inputs: Any, keys: Any) -> Any:
         sizes.append(len(inputs["input_ids"]))
         if sizes[-1] > 3:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return run(self, inputs)
+        return run(self, inputs, keys)
 
     monkeypatch.setattr(transformers.TransformersEngine, "_run", short_of_memory)
     answers = dict(engine(batch_size=8).generate(requests(16)))
@@ -104,10 +107,40 @@ def test_running_out_of_memory_halves_the_batch(engine: Callable[..., Any], monk
     assert max(sizes[-2:]) <= 3
 
 
+def test_a_batch_that_failed_is_let_go_of_before_its_halves_run(
+    engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it held may be the very memory that they need."""
+    held: list[weakref.ref[Any]] = []
+    run = transformers.TransformersEngine._run
+
+    def short_of_memory(self: Any, inputs: Any, keys: Any) -> Any:
+        gc.collect()
+        assert not [one for one in held if one() is not None]
+        if len(keys) > 1:
+            cache = torch.zeros(8)
+            held.append(weakref.ref(cache))
+            raise RuntimeError("CUDA out of memory")
+        return run(self, inputs, keys)
+
+    monkeypatch.setattr(transformers.TransformersEngine, "_run", short_of_memory)
+    assert not any(a.error for _, a in engine(batch_size=8).generate(requests(8)))
+    assert len(held) >= 3
+
+
+def test_draws_depend_on_what_is_asked_and_not_on_the_session(engine: Callable[..., Any]) -> None:
+    def sampled(repeat: int) -> list[str]:
+        asked = (Request((i, repeat), r.images, r.prompt) for i, r in enumerate(requests(6)))
+        return [a.text for _, a in sorted(engine(temperature=1.0, seed=3).generate(asked))]
+
+    assert sampled(0) == sampled(0)
+    assert sampled(0) != sampled(1)
+
+
 def test_out_of_memory_at_batch_size_one_stops_a_model_that_never_answered(
     engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_memory(self: Any, inputs: Any) -> Any:
+    def no_memory(self: Any, inputs: Any, keys: Any) -> Any:
         raise MemoryError
 
     monkeypatch.setattr(transformers.TransformersEngine, "_run", no_memory)
@@ -120,10 +153,10 @@ def test_one_picture_too_large_for_memory_fails_alone(
 ) -> None:
     run = transformers.TransformersEngine._run
 
-    def no_memory_for_large(self: Any, inputs: Any) -> Any:
+    def no_memory_for_large(self: Any, inputs: Any, keys: Any) -> Any:
         if inputs["pixel_values"].shape[0] > 200:
             raise MemoryError
-        return run(self, inputs)
+        return run(self, inputs, keys)
 
     monkeypatch.setattr(transformers.TransformersEngine, "_run", no_memory_for_large)
     asked = [*requests(2), Request("huge", (picture(9, (640, 640)),), "What?")]
@@ -151,7 +184,7 @@ def test_a_picture_the_model_dies_of_fails_alone(tiny: Callable[[str], Path]) ->
 def test_a_model_that_fails_on_everything_is_given_up(
     engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: Any, inputs: Any) -> Any:
+    def broken(self: Any, inputs: Any, keys: Any) -> Any:
         raise RuntimeError("kernel not built")
 
     monkeypatch.setattr(transformers.TransformersEngine, "_run", broken)

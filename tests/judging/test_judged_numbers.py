@@ -132,7 +132,7 @@ def test_who_judges_changes_the_fingerprint_of_a_run(make_run: MakeRun, monkeypa
     for name in ("model", "served_as", "prompt_sha256", "temperature"):
         changed = {**entry, "judge": {**entry["judge"], name: "x"}}
         assert fingerprint_of(changed) != prints[3], name
-        assert [what for what, *_ in differences(entry, changed)] == ["judge"]
+        assert [what for what, *_ in differences(entry, changed)] == [f"judge {name}"]
 
 
 def test_runs_with_different_judges_are_compared_with_an_alert(make_run: MakeRun, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_shards_with_different_judges_are_not_mixed(make_run: MakeRun, tmp_path:
     _, parts = shards(make_run, GIVEN)
     judged(parts[0])
     judged(parts[1], model="other")
-    with pytest.raises(RunError, match="merge: judge is"):
+    with pytest.raises(RunError, match="merge: judge model is"):
         gapbench.merge(parts, tmp_path / "merged")
 
 

@@ -72,6 +72,8 @@ def check_first(engine: Engine, quiet: bool) -> Selfcheck:
 
     Raises ModelError if pictures do not arrive, or not in their order.
     """
+    if not quiet:
+        print(f"{engine.info['model']}: self-check …", file=sys.stderr, flush=True)
     found = selfcheck(engine)
     for check in found.failed:
         text = f"selfcheck: {check.name}: {check.found}. Expected: {check.expected}. {check.remedy}"

@@ -30,6 +30,10 @@ COUNTED = (*reversed(SIZES), "colour 0", "first HK")
 """Whose tokens are compared, the largest picture first: that is the one that gets rescaled."""
 CLOSE = 0.03
 """Relative difference of two counts that may come from rounding to whole patches."""
+NOT_SHOWN = (
+    "The model is not shown what is sent: check that the server runs a multimodal model, its picture limit "
+    "(--limit-mm-per-prompt of vLLM), and the chat template (--chat-template FILE)."
+)
 
 
 @dataclass(frozen=True)
@@ -52,19 +56,15 @@ def checks_of(seen: Seen) -> tuple[Check, ...]:
 
 
 def _arrive(seen: Seen, same: bool) -> Check:
-    def check(outcome: Outcome, found: str) -> Check:
-        return Check(
-            "pictures arrive", outcome, found, "answers that depend on the picture",
-            "The model is not shown what is sent: check that the server runs a multimodal model, its picture limit "
-            "(--limit-mm-per-prompt of vLLM), and the chat template (--chat-template FILE).", stops=True,
-        )  # fmt: skip
+    def check(outcome: Outcome, found: str, remedy: str = NOT_SHOWN) -> Check:
+        return Check("pictures arrive", outcome, found, "answers that depend on the picture", remedy, stops=True)
 
     right = {**COLOURS, **LETTERS}
     answers = [seen.answers[name] for name in right]
     if errors := [answer.error for answer in answers if answer.error]:
         if len(errors) < len(answers):
             return check("not applicable", f"{len(errors)} of {len(answers)} pictures were refused: {errors[0]}")
-        return check("failed", f"every question with a picture failed: {errors[0]}")
+        return check("failed", f"every question with a picture failed: {errors[0].removesuffix('.')}", remedy="")
     named = sum(_says(seen.answers[name].text, word) for name, word in right.items())
     read = f"{named} of {len(right)} colours and letters are named"
     differ = any(len(set(seen.texts([*group]))) > 1 for group in (COLOURS, LETTERS))

@@ -18,6 +18,7 @@ from gapbench import models
 from gapbench.engines import Engine, Request
 from gapbench.engines.chat import Chat, chat_template_of, thinking_switches
 from gapbench.engines.tokens import special_token_escaper
+from gapbench.errors import ModelError
 from gapbench.pixels import Pixels
 from gapbench.prompts import SUFFIXES
 from gapbench.signs import Scene, Sign, draw
@@ -125,8 +126,14 @@ def reference_of(engine: Engine, pixels: Pixels) -> Reference | None:
 def _processor(info: Any) -> Any:
     from gapbench.torchvision_repair import repair
 
-    source, revision = models.resolve(str(info["model"])), info.get("revision")
+    try:
+        source = models.resolve(str(info["model"]))
+    except ModelError:  # a server's own name for it; vLLM lists what it loaded
+        (root,) = {m["root"] for s in info["servers"] for m in s["models"] if m["id"] == info["model"]}
+        source = models.resolve(str(root))
+    revision = info.get("revision")
     repair()
     from transformers import AutoProcessor
 
-    return AutoProcessor.from_pretrained(source, revision=None if revision == "unknown" else revision)
+    revision = None if revision == "unknown" else revision
+    return AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)  # None would ask on stdin

@@ -45,7 +45,7 @@ AHEAD = 8
 
 @dataclass
 class ServerEngine:
-    """See the module. Made by `load`; `tally` counts tries, answers, failures and faults by kind."""
+    """See the module. Made by `load`."""
 
     setup: Setup
     pixels: Pixels
@@ -63,6 +63,12 @@ class ServerEngine:
     def waited(self) -> float:
         """Seconds for which servers could have been asked more than was ready; half of them idle counts half."""
         return self.limit.idle
+
+    @property
+    def trouble(self) -> dict[str, Any]:
+        """What its whole life was like: requests sent, what they met by kind, and the most under way at once."""
+        faults = dict(sorted(self.tally.faults.items()))
+        return {"tries": self.tally.tries, "faults": faults, "most_at_once": self.limit.highest}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
         """Answers as they come, one per request.

@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import json
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -38,6 +39,11 @@ OPTIONAL = {
     "max_tokens": "max_completion_tokens",
 }
 """Fields that a server may refuse, and what takes their place."""
+REFUSED_TEMPERATURE = re.compile(r"support.{0,40}temperature|temperature.{0,40}(support|only)", re.IGNORECASE)
+GREEDY = (
+    " (gapbench asks for greedy answers, temperature 0, and this model gives none: it cannot judge, and can only be "
+    "measured by sampled answers, --temperature 1.)"
+)
 LONGEST_PAUSE = 60.0
 """Seconds between two tries, at most, where the server says nothing of it."""
 
@@ -61,7 +67,6 @@ class Tally:
 
     tries: int = 0
     answered: int = 0
-    failed: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     left_out: set[str] = field(default_factory=set)
 
@@ -108,10 +113,11 @@ class Asker:
                 continue
             tried += 1
             if reply.then is Then.GIVE_UP or tried >= self._setup.tries:
-                self._tally.failed += 1
                 times = f" ({tried} tries)" if tried > 1 else ""
-                return Answer(pictures=question.pictures, error=f"{url}{times}: {reply.message}"), reply
-            await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, self._setup.backoff * 2 ** (tried - 1))))
+                error = f"{url}{times}: {reply.message}{_about_greedy(self._setup.settings, reply)}"
+                return Answer(pictures=question.pictures, error=error), reply
+            with self._limit.resting():
+                await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, self._setup.backoff * 2 ** (tried - 1))))
 
     async def _try(self, question: Question) -> tuple[str, Answer | Fault, float]:
         """The URL asked, what came back, and how long it took; again without the fields that are refused by name."""
@@ -145,6 +151,12 @@ class Asker:
 def _complete(reply: Answer, question: Question, seconds: float) -> Answer:
     q = question
     return replace(reply, seconds=seconds, pictures=q.pictures, sent_size=q.sent_size, sent_pixels=q.sent_pixels)
+
+
+def _about_greedy(settings: Mapping[str, Any], fault: Fault) -> str:
+    """What it means that a server refuses temperature 0; empty where it does not."""
+    refused = fault.kind in ("HTTP 400", "HTTP 422") and REFUSED_TEMPERATURE.search(fault.message)
+    return GREEDY if refused and settings["temperature"] == 0 else ""
 
 
 def _settings(settings: Mapping[str, Any], without: set[str], question: Question) -> bytes:

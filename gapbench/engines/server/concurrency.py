@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 START = 16
@@ -35,14 +36,15 @@ PATIENCE = 8
 class Limit:
     """An asynchronous context: inside, at most `now` are. Those who ask first come first.
 
-    `idle` adds up the seconds times the fraction of places that stood empty, until nothing is left to ask (`close`).
+    `idle` adds up the seconds times the fraction of places that stood empty for want of questions: not while one rests
+    before its next try (`resting`), nor once nothing is left to ask (`close`). `highest` is the most that were inside.
     """
 
     def __init__(self, fixed: int | None, servers: int = 1) -> None:
         self.now = fixed or START * servers
-        self.inside = 0
+        self.inside = self.highest = 0
         self.idle = 0.0
-        self.highest = self.now
+        self._resting = 0
         self._most = fixed or min(MOST * servers, SOCKETS)
         self._auto = fixed is None
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -81,6 +83,17 @@ class Limit:
     ) -> None:
         self._leave()
 
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Around a pause outside: that place is empty for the server's faults."""
+        self._look()
+        self._resting += 1
+        try:
+            yield
+        finally:
+            self._look()
+            self._resting -= 1
+
     def close(self) -> None:
         """From here on places stand empty because there is nothing left to ask."""
         self._look()
@@ -89,13 +102,18 @@ class Limit:
     def _look(self) -> None:
         """Before anyone comes or goes: how long it has been as empty as it is."""
         now = time.perf_counter()
-        if not self._closing and self.inside < self.now:
-            self.idle += (now - self._looked) * (1 - self.inside / self.now)
+        if not self._closing:
+            self.idle += (now - self._looked) * max(0, self.now - self.inside - self._resting) / self.now
         self._looked = now
+        self.highest = max(self.highest, self.inside)
 
     def _leave(self) -> None:
         self._look()
         self.inside -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        """Let in those for whom there is room."""
         while self._waiting and self.inside < self.now:
             place = self._waiting.popleft()
             if not place.done():
@@ -143,11 +161,10 @@ class Limit:
                 self._set(max(self.now + 1, int(self.now * self._factor)))
 
     def _set(self, limit: int) -> None:
+        self._look()
         before, self.now = self.now, max(1, min(limit, self._most))
-        self.highest = max(self.highest, self.now)
         self._new_round(settle=self.now != before)
-        self.inside += 1  # lets those in for whom there is room now
-        self._leave()
+        self._admit()
 
     def _new_round(self, settle: bool) -> None:
         """After a change, as many answers as were under way are left out of the next rate."""

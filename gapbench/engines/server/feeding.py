@@ -3,9 +3,10 @@
     for question, (answer, fault) in run(requests, prepare, lambda: Asker(setup, limit, tally), lambda: limit.now): ...
 
 Feeders pull requests, one at a time, and encode them side by side; a thread with an event loop sends them; the caller's
-thread takes what comes back. What was pulled and not yet taken back is bounded, by number (`room`) and by decoded
-pixels (`HELD_PIXELS`), and so is memory. However the caller stops, by an error, an interrupt or by closing the
-iterator, the threads stop, connections are closed and `requests` is closed in the thread that it ran in.
+thread takes what comes back. What was pulled and not yet taken back is bounded, by number (`room`) and by its bytes
+(`HELD_BYTES`), and so is memory: a request weighs what its decoded pictures do, and once encoded what its message does.
+However the caller stops, by an error, an interrupt or by closing the iterator, the threads stop, connections are closed
+and `requests` is closed in the thread that it ran in.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from gapbench.engines.server.answers import Fault
 from gapbench.engines.server.asking import Asker
 from gapbench.engines.server.pictures import Question
 
-HELD_PIXELS = 500_000_000
-"""Decoded pixels of questions that are not answered yet: 1.5 GB of RGB, and at most 2 GB encoded without loss."""
+HELD_BYTES = 1_500_000_000
+"""Bytes of questions in hand above which the next one waits, unless it would be the only one."""
+RGB = 3
+"""Bytes of a decoded pixel."""
 FEEDERS = min(8, os.cpu_count() or 1)
 """Threads that encode pictures; Pillow lets go of the interpreter lock while it does."""
 
@@ -36,12 +39,12 @@ _END = object()
 
 
 class Gate:
-    """Counts what is in hand, questions and decoded pixels; whoever would bring too much waits."""
+    """Counts what is in hand, questions and their bytes; whoever would bring too much waits."""
 
     def __init__(self, room: Callable[[], int]) -> None:
         self._room = room
         self._change = threading.Condition()
-        self._count = self._pixels = 0
+        self._count = self._bytes = 0
         self.stopped = False
 
     def enter(self) -> bool:
@@ -52,18 +55,24 @@ class Gate:
             self._count += 1
             return not self.stopped
 
-    def weigh(self, pixels: int) -> None:
-        """Wait until its pixels have room; what is too large by itself goes alone."""
+    def weigh(self, weight: int) -> None:
+        """Wait until that many bytes have room; what is too large by itself goes alone."""
         with self._change:
-            while not self.stopped and self._pixels and self._pixels + pixels > HELD_PIXELS:
+            while not self.stopped and self._bytes and self._bytes + weight > HELD_BYTES:
                 self._change.wait()
-            self._pixels += pixels
+            self._bytes += weight
 
-    def leave(self, pixels: int) -> None:
+    def trade(self, before: int, after: int) -> None:
+        """What weighed `before` weighs `after` from here on; nobody waits."""
+        with self._change:
+            self._bytes += after - before
+            self._change.notify_all()
+
+    def leave(self, weight: int) -> None:
         """A question is done with."""
         with self._change:
             self._count -= 1
-            self._pixels -= pixels
+            self._bytes -= weight
             self._change.notify_all()
 
     def stop(self) -> None:
@@ -168,8 +177,11 @@ class _Work:
                     if not isinstance(request, Request):
                         self._end_requests()
                         break
-                    self.gate.weigh(request.pixels)
+                    decoded = RGB * request.pixels
+                    self.gate.weigh(decoded)
                 question = self._prepare(request)
+                del request  # with its pictures: the next turn may be long in coming
+                self.gate.trade(decoded, question.held)
                 if question.error:
                     self.done.put((question, (Answer(pictures=question.pictures, error=question.error), None)))
                 else:

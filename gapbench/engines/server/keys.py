@@ -18,6 +18,8 @@ from gapbench.errors import SettingError
 
 SECRET = 8
 """Characters from which on a key is redacted: `EMPTY` and the like are words that answers may hold."""
+NAME = re.compile(r"(?=.{1,40}$)[A-Z]{1,16}\d?(_[A-Z]{1,16}\d?)+")
+"""Names of variables that can be shown: OPENAI_API_KEY, HF_TOKEN2; not AKIA0123456789ABCDEF, nor hf_Abc."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,12 @@ class Key:
 def read_key(variable: str) -> Key:
     """The key in the environment variable of that name; no key for no name.
 
-    Raises SettingError where the variable is missing or holds what no header can; never shows a value, nor a name that
-    could be a key given in its place.
+    Raises SettingError where the variable is missing or holds what no header can. Never shows a value, and a name only
+    if it is words of capitals joined by underscores, for it may be a key given by mistake, and they hardly look so.
     """
     if not variable:
         return Key()
-    shown = variable if re.fullmatch(r"[A-Z][A-Z0-9_]{0,39}", variable) else "(not shown: it may be a key itself)"
+    shown = variable if NAME.fullmatch(variable) else "(not shown: it may be a key itself)"
     value = os.environ.get(variable, "").strip()
     if not value:
         raise SettingError(

@@ -42,34 +42,37 @@ CONTROL = re.compile(r"<\|(?=[^<>|\s]{1,40}\|>)")
 
 @dataclass(frozen=True)
 class Question:
-    """What is sent for one request. `held` is the decoded pixels that are kept until it is answered.
+    """What is sent for one request; its pictures are in `messages` alone.
 
     `pictures`, `sent_size` and `sent_pixels` are those of `Answer`; a question with `error` is not sent.
     """
 
     key: Hashable
-    held: int = 0
     messages: bytes = b""
     pictures: int = 0
     sent_size: tuple[int, int] | None = None
     sent_pixels: int | None = None
     error: str = ""
 
+    @property
+    def held(self) -> int:
+        """Bytes that are kept until it is answered: the messages, for another try, and their copy in what is sent."""
+        return 2 * len(self.messages)
+
 
 def prepare(request: Request, pixels: Pixels) -> Question:
     """Encode one request; what cannot be encoded becomes its `error`."""
     if request.error:
-        return Question(request.key, request.pixels, pictures=len(request.images), error=request.error)
+        return Question(request.key, pictures=len(request.images), error=request.error)
     encoded = request.encoded or (None,) * len(request.images)
     try:
         parts = [_picture(image, stored, pixels) for image, stored in zip(request.images, encoded, strict=True)]
     except Exception as error:  # Pillow raises OSError, ValueError, MemoryError and more; one sample must not end a run
         reason = f"its pictures cannot be encoded for the server ({type(error).__name__}: {error})."
-        return Question(request.key, request.pixels, pictures=len(request.images), error=reason)
+        return Question(request.key, pictures=len(request.images), error=reason)
     sizes = [pixels.target(image.size) for image in request.images]
     return Question(
         request.key,
-        request.pixels,
         _messages(parts, neutral(request.prompt)),
         pictures=len(sizes),
         sent_size=sizes[0] if sizes else None,

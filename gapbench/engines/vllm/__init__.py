@@ -14,10 +14,10 @@ One model over several devices is `tensor_parallel`; several copies of it (data 
 shard each (`CUDA_VISIBLE_DEVICES=0 gapbench measure … --shard 1/8`, then `gapbench merge`), or a server of vLLM's that
 keeps them all busy (`vllm serve MODEL --data-parallel-size 8`) behind `--engine server`.
 
-Limits: both were run on two cores of a CPU, and never on GPUs so far. Unless `VLLM_ENABLE_V1_MULTIPROCESSING=0` vLLM works
-in child processes, so a script of yours needs its `if __name__ == "__main__":`. Prompts and pictures are processed in
-this process, one after the other, as `LLM.chat` does; a server can do it in several. A model that runs out of memory
-ends the run; what was answered is kept.
+Limits: both were run on two cores of a CPU, and never on GPUs so far. Unless `VLLM_ENABLE_V1_MULTIPROCESSING=0` vLLM
+works in child processes, so a script of yours needs its `if __name__ == "__main__":`. Prompts and pictures are
+processed in this process, one after the other, as `LLM.chat` does; a server can do it in several. A model that runs out
+of memory ends the run; what was answered is kept.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,10 +35,11 @@ from typing import Any
 from gapbench import models
 from gapbench.engines import Answer, Request
 from gapbench.engines.ahead import Waited, ahead
-from gapbench.engines.chat import thinking_switches
+from gapbench.engines.chat import given_template, thinking_switches
 from gapbench.engines.tokens import image_token_id, special_token_escaper
-from gapbench.engines.transformers import HOPELESS, TOP, named_refusal, processor_size
+from gapbench.engines.transformers import TOP, named_refusal, processor_size
 from gapbench.engines.vllm.starting import first_line, import_vllm, read_processor, start
+from gapbench.engines.withheld import HOPELESS, Answered, after_an_answer
 from gapbench.errors import ModelError, SettingError
 from gapbench.pixels import Pixels
 
@@ -46,6 +47,9 @@ CHUNK, CHUNK_PIXELS = 32, 50_000_000
 """Requests made ready together, and the pixels at which fewer are enough; two such chunks lie ready at most."""
 QUEUE, QUEUE_PIXELS = 512, 500_000_000
 """Requests that are in vLLM's hands at most, and their pixels."""
+RESOURCES = frozenset({"gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_seqs", "max_num_batched_tokens",
+                       "cpu_offload_gb"})  # fmt: skip
+"""Engine arguments that decide what fits and how fast it goes, so that a continued run may change them."""
 
 
 @dataclass
@@ -79,6 +83,9 @@ class VllmEngine:
 
         Raises ModelError if vLLM dies, or if the first `HOPELESS` requests are all refused.
         """
+        yield from after_an_answer(self._answers(requests))
+
+    def _answers(self, requests: Iterable[Request]) -> Generator[Answered, None, None]:
         queue: dict[str, tuple[Hashable, Answer]] = {}
         try:
             for chunk in ahead(self._chunks(requests), 2, lambda: not queue, self._waited):
@@ -236,7 +243,7 @@ class VllmEngine:
         return ModelError(
             f"Model {self.info['model']}: vLLM stopped working ({type(error).__name__}: {first_line(error)}). If its "
             "own messages above speak of memory, lower --engine-args gpu_memory_utilization=0.85 or max_num_seqs=64, "
-            "or --max-pixels, or raise --tensor-parallel. Answers so far are kept; the same command goes on."
+            "or raise --tensor-parallel. Answers so far are kept; the same command, with those changed too, goes on."
         )
 
 
@@ -293,8 +300,6 @@ def load(
             "mm_processor_kwargs": dict(processor_kwargs or {}) or None,
         },
     )
-    import vllm
-
     config = llm.llm_engine.vllm_config
     switches = thinking_switches(template)
     info = {
@@ -307,10 +312,10 @@ def load(
                    "processor": processor_size(processor), "processor_kwargs": dict(processor_kwargs or {})},
         "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
                        "thinking": f"off ({', '.join(switches)})" if switches else "the template has no switch"},
-        "chat_template": "given" if chat_template else "the model's own",
-        "vllm": vllm.__version__,
+        "chat_template": given_template(chat_template),
         "tensor_parallel": tensor_parallel,
-        "engine_args": given,
+        "engine_args": {name: value for name, value in given.items() if name not in RESOURCES},
+        "resources": {name: value for name, value in given.items() if name in RESOURCES},
         "prefix_caching": bool(config.cache_config.enable_prefix_caching),
     }  # fmt: skip
     return VllmEngine(llm, processor, template, pixels, max_new_tokens, temperature, seed, info)
