@@ -225,7 +225,7 @@ def test_any_comparison_stays_under_twenty_megabytes(tmp_path: Path) -> None:
         long = {"question": "<" * 5_000, "options": ("'" * 2_000,) * 40, "category": f"{'<' * 300}{one.sample}"}
         return replace(one, output="<&'\"\U0001f600" * 4_000, **long)  # type: ignore[arg-type]
 
-    before = [spoil(one) for name in ("a", "b", "c") for one in example_records(name, 300)]
+    before = [spoil(one) for name in ("a", "b", "c") for one in example_records(name, 120)]
     runs = [
         write_run(tmp_path / name, records, prompt="<" * 500_000, **{f"key {i}": "<" * 3_000 for i in range(300)})
         for name, records in (("one", before), ("two", [improved(one, fixed=1.0, broken=0.5) for one in before]))
