@@ -61,6 +61,10 @@ BaseUrl = Annotated[
 Concurrency = Annotated[
     str, typer.Option(metavar="N|auto", help="server: requests under way at once, over all servers.")
 ]
+Timeout = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="server: how long a request may take before it is tried again; 600."),
+]
 ApiKeyEnv = Annotated[str, typer.Option(metavar="NAME", help="server: the environment variable that holds the key.")]
 JudgeUrl = Annotated[
     str,
@@ -108,6 +112,7 @@ def engine_asked(
     engine_args: EngineArgs = None,
     base_url: BaseUrl = None,
     concurrency: Concurrency = "auto",
+    timeout: Timeout = None,
     api_key_env: ApiKeyEnv = "",
 ) -> dict[str, Any]:
     """The options of every command that asks a model, as `gapbench.engines.loading.load` takes them."""
@@ -125,6 +130,7 @@ def engine_asked(
         "engine_args": _pairs("--engine-args", engine_args, "max_model_len=16384"),
         "base_urls": base_url,
         "concurrency": _number("--concurrency", concurrency),
+        "timeout": timeout,
         "api_key_env": api_key_env,
     }
 

@@ -27,7 +27,8 @@ class EngineOptions(TypedDict, total=False):
 
     `dtype`, `revision`, `trust_remote_code`, `chat_template`, `processor_kwargs`: transformers and vllm.
     `device`, `attn_implementation`, `batch_size`: transformers. `tensor_parallel` (devices), `engine_args` (vLLM's
-    own): vllm. `base_urls`, `concurrency` (requests under way), `api_key_env` (which variable holds the key): server.
+    own): vllm. `base_urls`, `concurrency` (requests under way), `timeout` (seconds a request may take), `api_key_env`
+    (which variable holds the key): server.
     """
 
     dtype: str
@@ -42,6 +43,7 @@ class EngineOptions(TypedDict, total=False):
     engine_args: Mapping[str, Any] | None
     base_urls: Sequence[str]
     concurrency: int | None
+    timeout: float | None
     api_key_env: str
 
 

@@ -43,6 +43,7 @@ def test_an_engine_that_does_not_exist_is_named_with_those_that_do(name: str) ->
         ("transformers", {"engine_args": {"max_model_len": 5}}, "--engine-args", "vllm"),
         ("transformers", {"base_urls": ["http://localhost"]}, "--base-url", "server"),
         ("transformers", {"concurrency": 3}, "--concurrency", "server"),
+        ("vllm", {"timeout": 60.0}, "--timeout", "server"),
         ("transformers", {"concurrency": 0}, "--concurrency", "server"),
         ("transformers", {"api_key_env": "NAME"}, "--api-key-env", "server"),
         ("vllm", {"batch_size": 3}, "--batch-size", "transformers"),
@@ -97,7 +98,7 @@ def test_what_was_not_given_is_left_to_the_engine() -> None:
     given: dict[str, Any] = {"dtype": "auto", "device": "auto", "revision": None, "trust_remote_code": False,
                              "chat_template": None, "attn_implementation": None, "processor_kwargs": {},
                              "batch_size": None, "tensor_parallel": None, "engine_args": {}, "concurrency": None,
-                             "api_key_env": ""}  # fmt: skip
+                             "timeout": None, "api_key_env": ""}  # fmt: skip
     assert {*given, "base_urls"} == set(loading.EngineOptions.__annotations__)
     with Stub() as stub:
         assert load("server", **given, base_urls=[stub.url]).info["concurrency"] == "auto"
@@ -109,7 +110,7 @@ def test_every_option_of_an_engine_can_be_given(engine: str) -> None:
     from importlib import import_module
 
     taken = set(inspect.signature(import_module(f"gapbench.engines.{engine}").load).parameters)
-    only_in_python = {"timeout", "tries", "backoff", "patience", "extra"} if engine == "server" else set()
+    only_in_python = {"tries", "backoff", "patience", "extra"} if engine == "server" else set()
     assert taken == {"model", *SETTINGS} | only_in_python | (taken & set(loading.EngineOptions.__annotations__))
 
 

@@ -282,8 +282,11 @@ def test_a_model_that_refuses_every_picture_is_stopped_with_its_reason(engine: A
     def refuse(request: Request) -> Request:
         return replace(request, error="no picture, please") if request.images else request
 
+    answers: list[Answer] = []
+    broken = Broken(engine, refuse, lambda answer: answers.append(answer) or answer)
     with pytest.raises(ModelError, match="every question with a picture failed: no picture, please"):
-        check_first(Broken(engine, refuse), quiet=True)
+        check_first(broken, quiet=True)
+    assert len(answers) == 1 + len(COLOURS) + len(LETTERS), "the first batch said enough"
 
 
 # --- no false alarms ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from engines.fault_proxy import FAULTS, POISON, FaultProxy
 from engines.stub_server import Asked, Response, Stub, chat, error
 from gapbench.engines import Answer, Request, server
+from gapbench.engines.server import asking
 from gapbench.errors import ModelError
 
 
@@ -42,6 +44,29 @@ def test_a_fault_that_passes_is_survived(fault: str) -> None:
     assert not any(answer.error for _, answer in answers)
     assert proxy.done[fault] == asked.tally.faults.total() > 10
     assert len(stub.asked) == len(stub.counts) == 40
+
+
+def test_a_server_that_stays_silent_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else would tell it from one that is at work."""
+    monkeypatch.setattr(asking, "SILENCE", 0.2)
+    with Stub() as stub, FaultProxy(stub, lambda number: "never" if number < 4 else "") as proxy:
+        asked = engine(proxy.url, concurrency=1)
+        with pytest.warns(
+            UserWarning, match=r"no answer in 0 s.* is tried 8 times and may take 0\.5 s \(--timeout\)"
+        ) as said:
+            answers = list(asked.generate(requests(4)))
+        assert len(said) == 1
+        check_complete(answers, 4)
+        with warnings.catch_warnings(action="error"):  # it has answered before: it is only slow
+            check_complete(list(asked.generate(requests(4))), 4)
+
+
+def test_a_server_that_never_answers_ends_the_run_soon() -> None:
+    with Stub() as stub, FaultProxy(stub, lambda number: "never") as proxy:
+        asked = engine(proxy.url, timeout=0.2)
+        with pytest.raises(ModelError, match=r"no answer within 0\.2 s, 16 times from the first on\..*--timeout"):
+            list(asked.generate(requests(100)))
+        assert asked.tally.tries < 64
 
 
 @pytest.mark.parametrize("fault", sorted(set(FAULTS) - {"never", "slow loris"}))

@@ -89,14 +89,24 @@ class Seen:
 
 
 def look(engine: Engine) -> Seen:
-    """Ask everything. Large pictures go alone, so that they cannot make the engine think its batches too large."""
+    """Ask everything, or until no picture of the first batch is answered, which says enough and may have taken minutes.
+
+    Large pictures go alone, so that they cannot make the engine think its batches too large.
+    """
     requests = probes()
 
+    hopeless: Answer | None = None
+
     def ask(*names: str) -> dict[str, Answer]:
+        if hopeless:
+            return dict.fromkeys(names, hopeless)
         found = dict(engine.generate(requests[name] for name in names))
         return {name: found.get(name, Answer(error="the engine did not answer")) for name in names}
 
-    answers = ask("none", *COLOURS, *LETTERS) | ask(*PAIRS)
+    answers = ask("none", *COLOURS, *LETTERS)
+    if all(answers[name].error for name in (*COLOURS, *LETTERS)):
+        hopeless = answers["colour 0"]
+    answers |= ask(*PAIRS)
     for size in SIZES:
         answers |= ask(size)
     one, again, other = (ask(name)[name] for name in ("colour 0", "colour 0", "letter 1"))

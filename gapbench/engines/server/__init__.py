@@ -190,9 +190,9 @@ def _check(
         raise SettingError("--base-url: expected one or more URLs, as in --base-url http://localhost:8000/v1.")
     if concurrency is not None and concurrency < 1:
         raise SettingError(f"--concurrency {concurrency}: expected auto or at least 1.")
-    if max_new_tokens < 1 or temperature < 0 or timeout <= 0 or tries < 1:
+    if max_new_tokens < 1 or temperature < 0 or not timeout > 0 or tries < 1:
         raise SettingError(
-            f"--max-new-tokens {max_new_tokens}, --temperature {temperature}, timeout {timeout}, tries {tries}: "
+            f"--max-new-tokens {max_new_tokens}, --temperature {temperature}, --timeout {timeout:g}, tries {tries}: "
             "expected at least 1, at least 0, more than 0 and at least 1."
         )
 

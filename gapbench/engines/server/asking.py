@@ -5,7 +5,8 @@
 
 Retried, with exponential backoff and full jitter: 408, 429 (after what `Retry-After` says), 5xx, timeouts, closed
 connections, and answers that cannot be read. Not retried: any other 4xx. A field of the request that servers need not
-know (`OPTIONAL`) is left out once one of them refuses it by name and takes the request without it.
+know (`OPTIONAL`) is left out once one of them refuses it by name and takes the request without it. A server that has
+never answered is named after a minute, and ends the run after `TIMEOUTS` tries that it let pass.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import random
 import re
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -29,6 +31,7 @@ from gapbench.engines.server.endpoints import Endpoints
 from gapbench.engines.server.exchange import Lines
 from gapbench.engines.server.keys import Key
 from gapbench.engines.server.pictures import Question
+from gapbench.errors import ModelError
 
 OPTIONAL = {
     "chat_template_kwargs": "",
@@ -46,6 +49,10 @@ GREEDY = (
 )
 LONGEST_PAUSE = 60.0
 """Seconds between two tries, at most, where the server says nothing of it."""
+SILENCE = 60.0
+"""Seconds without a first answer after which that is said."""
+TIMEOUTS = 16
+"""Tries that may pass without a reply, from the first on, before the run is ended."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +85,33 @@ class Asker:
         self._setup, self._limit, self._tally = setup, limit, tally
         self._endpoints = Endpoints(setup.urls, setup.patience)
         self._lines = {url: Lines(url, setup.key, setup.timeout) for url in setup.urls}
+        self._listening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Asker:
         self._limit.restart()
+        if not self._tally.answered:
+            self._listening = asyncio.create_task(self._say_if_nothing_comes())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._listening:
+            self._listening.cancel()
         for lines in self._lines.values():
             await lines.close()
+
+    async def _say_if_nothing_comes(self) -> None:
+        """A server that accepts and stays silent looks like one that is at work."""
+        await asyncio.sleep(SILENCE)
+        if not self._tally.answered:
+            met = ", ".join(f"{kind} {count} times" for kind, count in self._tally.faults.most_common())
+            warnings.warn(
+                f"{', '.join(self._setup.urls)}: no answer in {SILENCE:.0f} s{f' ({met})' if met else ''}. The server "
+                f"may still be starting; a request is tried {self._setup.tries} times and may take "
+                f"{self._setup.timeout:g} s (--timeout) each time. Ctrl-C ends this.",
+                stacklevel=1,
+            )
 
     def nothing_more(self) -> None:
         """From here on places stand empty because there is nothing left to ask."""
@@ -112,6 +136,11 @@ class Asker:
             if reply.then in (Then.ELSEWHERE, Then.REFUSED):
                 continue
             tried += 1
+            if not self._tally.answered and self._tally.faults["timeout"] >= TIMEOUTS:
+                raise ModelError(
+                    f"{url}: {reply.message}, {TIMEOUTS} times from the first on. If the server is well and only slow, "
+                    "give it longer (--timeout) or less at once (--concurrency 1); else look at its log."
+                )
             if reply.then is Then.GIVE_UP or tried >= self._setup.tries:
                 times = f" ({tried} tries)" if tried > 1 else ""
                 error = f"{url}{times}: {reply.message}{_about_greedy(self._setup.settings, reply)}"
