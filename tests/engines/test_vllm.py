@@ -324,13 +324,16 @@ def test_a_vllm_that_dies_ends_the_run_with_what_to_do_and_ctrl_c_ends_it_at_onc
     model = folder_of("qwen2_5_vl")
     job = {
         "killed": entry(model, many, after="kill"),
+        # all requests but two are in vLLM's hands then, and nothing comes that would tell it
+        "killed while we wait": entry(model, many[:40], {"engine_args": {"max_num_seqs": 2}}, after="kill"),
         "interrupted": entry(model, many, {"seed": 1}, after="interrupt"),
     }
     found = ask(tmp_path, job, VLLM_ENABLE_V1_MULTIPROCESSING="1")
-    raised = found["killed"]["raised"]
-    assert raised.startswith("ModelError: Model ")
-    assert "vLLM stopped working" in raised
-    assert "Answers so far are kept" in raised
+    for name in ("killed", "killed while we wait"):
+        raised = found[name]["raised"]
+        assert raised.startswith("ModelError: Model ")
+        assert "vLLM stopped working" in raised
+        assert "Answers so far are kept" in raised
     assert found["interrupted"]["raised"] == "KeyboardInterrupt: "
 
 

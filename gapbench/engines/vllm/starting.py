@@ -13,7 +13,7 @@ from typing import Any
 
 from gapbench import models
 from gapbench.engines.chat import chat_template_of
-from gapbench.engines.vllm.guard import end_with_us
+from gapbench.engines.vllm.guard import end_with_us, tell_of_their_end
 from gapbench.errors import ModelError, SettingError
 
 CPU_CACHE_BYTES = 2 << 30
@@ -92,7 +92,9 @@ def start(name: str, arguments: dict[str, Any]) -> Any:
             "safetensors are read, unless --engine-args load_format=auto. A model that vLLM does not know may run with "
             "--engine transformers."
         ) from error
-    end_with_us([child for child in active_children() if child not in others])
+    children = [child for child in active_children() if child not in others]
+    end_with_us(children)
+    tell_of_their_end(children, llm)
     return llm
 
 
