@@ -21,7 +21,7 @@ from typing import Any
 from gapbench import records, views
 from gapbench.cases import Case, to_record
 from gapbench.engines import Engine, Request
-from gapbench.files import write_json
+from gapbench.files import replacing, write_json
 from gapbench.interrupt import remember_interrupt
 from gapbench.pace import Pace
 from gapbench.pixels import Pixels
@@ -151,11 +151,11 @@ def _keep_thumbnails(place: Path, key: str, case: Case) -> None:
     """
     from gapbench.report.thumbnails import save_thumbnail
 
-    last, draft = place / f"{key}-full.jpg", place / f".{key}.draft"
+    last = place / f"{key}-full.jpg"
     if case.image is None or last.exists():
         return
     with suppress(OSError):
         if case.region is not None:
             save_thumbnail(views.mosaic(views.crop(case.pictures, case.region)), place / f"{key}-crop.jpg")
-        save_thumbnail(case.image, draft)
-        draft.replace(last)
+        with replacing(last) as draft:
+            save_thumbnail(case.image, draft)

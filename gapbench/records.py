@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from gapbench.errors import RunError
+from gapbench.files import replacing
 from gapbench.types import Record
 
 if TYPE_CHECKING:
@@ -198,14 +199,11 @@ def drop_failed(folder: Path) -> int:
     with Writer(folder):
         dropped = sum(1 for row in read(folder) if row["outcome"] == "failed")
         if dropped:
-            draft = path.with_name(f".{path.name}.draft")
             try:
-                with draft.open("wb") as kept:
+                with replacing(path) as draft, draft.open("wb") as kept:
                     kept.writelines(_line(row) for row in read(folder) if row["outcome"] != "failed")
-                draft.replace(path)
             except OSError as error:
-                draft.unlink(missing_ok=True)  # what it took may be all that the disk lacks
-                raise _write_error(draft, error) from error
+                raise _write_error(path, error) from error
     return dropped
 
 

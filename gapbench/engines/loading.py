@@ -75,8 +75,9 @@ def check(model: str, engine: str, **options: Unpack[EngineOptions]) -> dict[str
         takers = [other for other in ENGINES if name in _taken_by(other)]
         if engine not in takers:
             flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+            decided = "The server decides it: start it accordingly. " if engine == "server" else ""
             raise SettingError(
-                f"{flag}: --engine {engine} has no such setting, it is for {' and '.join(takers)}. Leave it "
+                f"{flag}: --engine {engine} has no such setting, it is for {' and '.join(takers)}. {decided}Leave it "
                 f"out, or use --engine {takers[0]}."
             )
     return given

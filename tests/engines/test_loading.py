@@ -69,7 +69,9 @@ def test_an_option_of_another_engine_is_refused_with_the_engine_that_takes_it(
      ({"trust_remote_code": True}, "--trust-remote-code"), ({"processor_kwargs": {"a": 1}}, "--processor")],
 )  # fmt: skip
 def test_what_a_server_decides_is_refused_by_the_flag_that_was_typed(options: dict[str, Any], flag: str) -> None:
-    with pytest.raises(SettingError, match=rf"^{flag}: the server decides this"):
+    with pytest.raises(
+        SettingError, match=rf"^{flag}: --engine server has no .*The server decides it: start it accordingly"
+    ):
         load("server", base_urls=["http://127.0.0.1:9"], **options)
 
 

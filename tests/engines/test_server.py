@@ -497,12 +497,6 @@ except KeyboardInterrupt:
     assert stderr == b""
 
 
-def test_settings_that_are_the_servers_are_refused_with_their_names() -> None:
-    for name, value in {"dtype": "float16", "revision": "main", "processor_kwargs": {"x": 1}}.items():
-        with pytest.raises(SettingError, match=f"--{name.removesuffix('_kwargs')}: the server decides"):
-            server.load("stub", base_urls=["http://127.0.0.1:9"], **{name: value})  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"max_new_tokens": 0}, {"temperature": -1}, {"base_urls": []}])
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match="expected"):

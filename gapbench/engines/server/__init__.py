@@ -22,7 +22,6 @@ import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from gapbench.engines import Answer, Request
@@ -117,25 +116,15 @@ def load(
     backoff: float = 0.5,
     patience: float = 300.0,
     extra: Mapping[str, Any] | None = None,
-    dtype: str = "auto",
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    chat_template: Path | None = None,
-    processor_kwargs: Mapping[str, Any] | None = None,
 ) -> ServerEngine:
     """The engine for the model that servers call `model`; `concurrency` (requests under way, in all) None is automatic.
 
     `timeout`, `backoff` (the longest pause before the second try, which doubles) and `patience` (without an answer from
-    any server) are in seconds; `tries` is per question; `extra` are further fields of every request. The last five are
-    for the server to decide and accepted only as they are. Looks at each server once. Raises SettingError, and
-    ModelError if no server can be reached or the key is refused.
+    any server) are in seconds; `tries` is per question; `extra` are further fields of every request. Looks at each
+    server once. Raises SettingError, and ModelError if no server can be reached or the key is refused.
     """
     _import_client()
     _check(concurrency, max_new_tokens, temperature, timeout, tries, base_urls)
-    for name, value in (("dtype", dtype != "auto"), ("revision", revision), ("trust-remote-code", trust_remote_code),
-                        ("chat-template", chat_template), ("processor", processor_kwargs)):  # fmt: skip
-        if value:
-            raise SettingError(f"--{name}: the server decides this. Start it accordingly, and leave the setting out.")
     urls = tuple(dict.fromkeys(map(base_url, base_urls)))
     key = read_key(api_key_env)
     open_ = [url for url in urls if url.startswith("http:") and not is_loopback(url)] if key.value else []
