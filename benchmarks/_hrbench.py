@@ -10,8 +10,8 @@ from pathlib import Path
 
 from _lettered import letter_of
 
+from gapbench.data.tables import Row, read_rows
 from gapbench.errors import BenchmarkError
-from gapbench.tables import Row, read_rows
 from gapbench.types import Protocol, Sample
 
 HUB = "DreamMr/HR-Bench"

@@ -14,9 +14,9 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from gapbench.boxes import four_numbers
 from gapbench.errors import BenchmarkError, SampleError
 from gapbench.types import Box
+from gapbench.views.boxes import four_numbers
 
 
 def json_file(path: Path) -> Any:

@@ -8,10 +8,10 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from gapbench.archives import inside, unpacked
-from gapbench.boxes import four_numbers
+from gapbench.data.archives import inside, unpacked
 from gapbench.errors import BenchmarkError, SampleError
 from gapbench.types import Sample
+from gapbench.views.boxes import four_numbers
 
 PICTURES = "original_images/original_images.tar.gz*"
 """One gzip tar of the clean pictures, which may be split into parts; made to be unpacked where it lies."""

@@ -16,8 +16,8 @@ from typing import Any
 from _lettered import letter_of
 from _reading import boxes_of
 
+from gapbench.data.tables import read_rows
 from gapbench.errors import BenchmarkError
-from gapbench.tables import read_rows
 from gapbench.types import Card, Protocol, Sample
 
 FILE = "TreeBench.tsv"

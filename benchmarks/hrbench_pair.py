@@ -9,8 +9,8 @@ from pathlib import Path
 
 from _hrbench import COUNTS, HUB, LICENCE, PROTOCOLS, REVISION, TRAPS, groups, options, sample
 
+from gapbench.data.tables import Row
 from gapbench.errors import BenchmarkError
-from gapbench.tables import Row
 from gapbench.types import Card, Sample
 
 CARD = Card(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from _lettered import answered, letter_of, split, texts
 
+from gapbench.data.tables import read_rows
 from gapbench.errors import BenchmarkError
-from gapbench.tables import read_rows
 from gapbench.types import Card, Protocol, Sample
 
 CARD = Card(

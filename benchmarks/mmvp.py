@@ -8,8 +8,8 @@ from pathlib import Path
 
 from _lettered import letter_of
 
+from gapbench.data.tables import read_rows
 from gapbench.errors import BenchmarkError
-from gapbench.tables import read_rows
 from gapbench.types import Card, Protocol, Sample
 
 SWAPPED = (99, 100, 279, 280)

@@ -1,8 +1,8 @@
-"""signs: drawn scenes with exact evidence boxes, made on the spot (see `gapbench/signs.py`)."""
+"""signs: drawn scenes with exact evidence boxes, made on the spot (see `gapbench/data/signs.py`)."""
 
 from __future__ import annotations
 
-from gapbench.signs import samples
+from gapbench.data.signs import samples
 from gapbench.types import Card
 
 CARD = Card(

@@ -8,11 +8,11 @@ from typing import Any
 
 from _reading import boxes_of, field
 
-from gapbench.boxes import TOLERANCE
+from gapbench.data.tables import read_rows
 from gapbench.errors import BenchmarkError
-from gapbench.images import stored_size
-from gapbench.tables import read_rows
 from gapbench.types import Box, Card, Sample
+from gapbench.views.boxes import TOLERANCE
+from gapbench.views.images import stored_size
 
 LOOKED_AT = 200
 """Pictures whose size is compared with their boxes before anything is asked, spread over all rows."""

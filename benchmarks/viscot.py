@@ -14,8 +14,8 @@ from typing import Any
 from _reading import boxes_of, field, json_file, json_lines
 
 from gapbench.errors import BenchmarkError, SampleError
-from gapbench.images import stored_size
 from gapbench.types import AnswerType, Box, Card, Sample
+from gapbench.views.images import stored_size
 
 DOCUMENTS = ("docvqa", "infographicsvqa", "dude", "sroie")
 HEADLINE = ("docvqa", "infographicsvqa", "textvqa", "textcap", "dude", "sroie")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from _region_to_image import read
 
+from gapbench.data.tables import open_table, read_rows
 from gapbench.errors import BenchmarkError
-from gapbench.tables import open_table, read_rows
 from gapbench.types import Card, Sample
 
 CARD = Card(

@@ -20,26 +20,26 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from gapbench.comparison import Comparison, compare
-    from gapbench.distillation.pipeline import Distilled, distill
+    from gapbench.commands.compare import Comparison, compare
+    from gapbench.commands.distill import Distilled, distill
+    from gapbench.commands.locate import locate
+    from gapbench.commands.measure import measure
+    from gapbench.commands.merge import merge
     from gapbench.judging import Judge
-    from gapbench.localisation import locate
-    from gapbench.measurement import measure
-    from gapbench.merging import merge
-    from gapbench.run import Run, load_run
+    from gapbench.runs.run import Run, load_run
     from gapbench.types import Card, Record, Sample
 
 _HOMES = {
-    "measure": "measurement",
-    "merge": "merging",
+    "measure": "commands.measure",
+    "merge": "commands.merge",
     "Judge": "judging",
-    "locate": "localisation",
-    "distill": "distillation.pipeline",
-    "Distilled": "distillation.pipeline",
-    "compare": "comparison",
-    "Comparison": "comparison",
-    "Run": "run",
-    "load_run": "run",
+    "locate": "commands.locate",
+    "distill": "commands.distill",
+    "Distilled": "commands.distill",
+    "compare": "commands.compare",
+    "Comparison": "commands.compare",
+    "Run": "runs.run",
+    "load_run": "runs.run",
     "Sample": "types",
     "Record": "types",
     "Card": "types",

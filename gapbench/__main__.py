@@ -27,7 +27,7 @@ def _warn(
 
 def main() -> None:
     """Run the command line; errors meant for the user become one paragraph and exit code 2."""
-    from gapbench.cli import app, run
+    from gapbench.cli.app import app, run
 
     warnings.showwarning = _warn
     sys.exit(run(app))

@@ -39,7 +39,7 @@ nothing else got worse; to train on."""
 class Sample:
     """One question about one picture, or about several (`more_images`, shown after `image` in their order).
 
-    `image` is anything `gapbench.images.decode` reads: a path, encoded bytes, a Hub image dict, a PIL image, or a
+    `image` is anything `gapbench.views.images.decode` reads: a path, encoded bytes, a Hub image dict, a PIL image, or a
     function that makes one, so that a benchmark of any size stays lazy; `crop_image` likewise, for a crop it ships.
     `answers` are the accepted answers: the option's letter for `letter`, any one of them for the other types.
     `boxes` are written in `box_format`, by default the card's: `xyxy` or `xywh` in pixels, `xyxy_normalised` or
@@ -69,8 +69,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named way to ask and to count, as somebody published it: the prompt's template (see `gapbench.prompts`), the
-    headline metric (a name in `gapbench.metrics`), where both come from, and what we do differently."""
+    """A named way to ask and to count, as somebody published it: the prompt's template (see `gapbench.views.prompts`),
+    the headline metric (a name in `gapbench.analysis.metrics`), where both come from, and what we do differently."""
 
     prompt: str
     metric: str = "accuracy"
@@ -83,12 +83,12 @@ class Card:
     """What is known about a benchmark; printed by `gapbench benchmarks show NAME`.
 
     `hub` is the Hub data set that is fetched at `revision`, only files that match `files`; empty where nothing is.
-    `region` is the region policy its evidence calls for (see `gapbench.views.REGIONS`); `box_format` holds for every
-    sample that names none itself; `scoring` and `cluster` describe, in words, what the samples' fields do;
+    `region` is the region policy its evidence calls for (see `gapbench.views.regions.REGIONS`); `box_format` holds for
+    every sample that names none itself; `scoring` and `cluster` describe, in words, what the samples' fields do;
     `expected` maps a count's name (`samples`, `images`, `clusters`, `with evidence box`, a category) to its value and
     is verified by `gapbench benchmarks check`; `reference` maps a model to its published score; `metrics` are reported
-    beside the accuracy (`gapbench.metrics`); `traps` are the ways this data has misled others. `restricted` says what
-    the licence forbids, and is shown before data is fetched.
+    beside the accuracy (`gapbench.analysis.metrics`); `traps` are the ways this data has misled others. `restricted`
+    says what the licence forbids, and is shown before data is fetched.
     """
 
     name: str

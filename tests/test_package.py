@@ -52,7 +52,7 @@ def test_an_installed_wheel_measures_like_a_checkout(wheel: Path, tmp_path: Path
     # Only third-party packages are lent: an editable gapbench is found by a .pth file, which this path does not read.
     here = next(p for p in sys.path if p.endswith("site-packages"))
     environment = {**os.environ, "PYTHONPATH": here}
-    code = "import gapbench, gapbench.catalogue as c, gapbench.distillation.recipe as r; "
+    code = "import gapbench, gapbench.data.catalogue as c, gapbench.distillation.recipe as r; "
     code += "print(gapbench.__file__, c.FOLDER, c.names(), r.load('demo').steps)"
     shown = subprocess.run(
         [python, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gapbench.torchvision_repair import repair
+from gapbench.util.torchvision_repair import repair
 
 repair()
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gapbench.analysis.aggregate import by_evidence
 from gapbench.distillation import recipe as recipes
-from gapbench.tallies import by_evidence
 
 
 def write_card(

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from gapbench.distillation.teachers import Teacher
 from gapbench.errors import RunError
-from gapbench.files import write_json
+from gapbench.util.files import write_json
 
 WRITING = (OSError, RuntimeError, SafetensorError)
 """How a full disk shows: torch and safetensors have errors of their own for it."""

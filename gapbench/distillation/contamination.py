@@ -12,11 +12,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gapbench import images
 from gapbench.distillation.pairs import Pairs
 from gapbench.errors import SampleError
-from gapbench.progress import progress
 from gapbench.types import Sample
+from gapbench.util.progress import progress
+from gapbench.views import images
 
 
 def find_shared(pairs: Pairs, tested: Sequence[tuple[str, Sequence[Sample]]], quiet: bool = True) -> dict[str, str]:

@@ -35,8 +35,8 @@ from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, random_key
 from gapbench.distillation.samplers import REFERENCE, Sampler
 from gapbench.distillation.student import Role
 from gapbench.distillation.teachers import Teacher
-from gapbench.engines.ahead import ahead
 from gapbench.errors import ModelError
+from gapbench.util.ahead import ahead
 
 LOG = "train.jsonl"
 

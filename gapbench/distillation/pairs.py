@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gapbench.benchmark import Benchmark
-from gapbench.cases import prepare, show
+from gapbench.data.benchmark import Benchmark
 from gapbench.distillation.recipe import Recipe
 from gapbench.errors import BenchmarkError, SettingError
-from gapbench.pixels import Pixels
-from gapbench.prompts import prompt
 from gapbench.types import Sample
-from gapbench.views import NEEDS_REGION, parse_policy
+from gapbench.views.pixels import Pixels
+from gapbench.views.prepare import prepare, show
+from gapbench.views.prompts import prompt
+from gapbench.views.regions import NEEDS_REGION, parse_policy
 
 if TYPE_CHECKING:
     from PIL.Image import Image

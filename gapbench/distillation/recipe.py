@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gapbench.distillation.divergence import Divergence
 from gapbench.errors import SettingError
-from gapbench.views import VIEWS, parse_policy
+from gapbench.views.regions import VIEWS, parse_policy
 
 _PACKAGE = Path(__file__).parent.parent
 FOLDER = next(

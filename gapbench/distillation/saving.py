@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gapbench import models
 from gapbench.distillation import checkpoints
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.student import Role
+from gapbench.engines import models
 from gapbench.errors import RunError
 
 

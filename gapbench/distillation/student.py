@@ -21,9 +21,9 @@ import torch
 from gapbench.distillation.forward import PLAIN, Reading
 from gapbench.distillation.recipe import Recipe
 from gapbench.engines.chat import Chat, make_chat
+from gapbench.engines.models import Loaded
 from gapbench.engines.tokens import neutral_generation
 from gapbench.errors import SettingError
-from gapbench.models import Loaded
 
 TOWER = r"(visual|vision\w*|image_tower|image_embed|vit)"
 VISION = re.compile(rf"(^|\.){TOWER}(\.|$)")

@@ -20,20 +20,21 @@ from typing import Any
 
 import torch
 
-from gapbench import models
-from gapbench.distillation import checkpoints, loop, vllm_rollouts
+from gapbench.distillation import checkpoints, loop
+from gapbench.distillation.forward_check import Finding, check_vllm, find_reading
 from gapbench.distillation.health import warnings
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.samplers import Sampler, TransformersSampler
 from gapbench.distillation.saving import save_model
-from gapbench.distillation.selfcheck import Finding, check_vllm, find_reading
 from gapbench.distillation.student import Role, make_role
 from gapbench.distillation.teachers import Teacher
+from gapbench.distillation.vllm import rollouts as vllm_rollouts
+from gapbench.engines import models
 from gapbench.errors import SettingError
-from gapbench.files import write_text
-from gapbench.interrupt import remember_interrupt
-from gapbench.progress import progress
+from gapbench.util.files import write_text
+from gapbench.util.interrupt import remember_interrupt
+from gapbench.util.progress import progress
 
 WAIT = timedelta(hours=24)
 """How long processes wait for the one that measures."""

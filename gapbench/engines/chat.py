@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gapbench.engines.models import Loaded
 from gapbench.engines.tokens import special_token_escaper
 from gapbench.errors import ModelError
-from gapbench.models import Loaded
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from gapbench.models import Loaded
+from gapbench.engines.models import Loaded
 
 
 def neutral_generation(loaded: Loaded) -> set[int]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gapbench import signs
-from gapbench.prompts import SUFFIXES
+from gapbench.data import signs
+from gapbench.views.prompts import SUFFIXES
 
 PATCH, MERGE, CANVAS = 8, 2, signs.SMALL.canvas
 SPECIAL = (

@@ -35,11 +35,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gapbench import signs, views
+from gapbench.data import signs
 from gapbench.glance.architecture import LIST_REQUEST, MERGE, build_model, build_processor, build_tokenizer
-from gapbench.prompts import SUFFIXES
-from gapbench.torchvision_repair import repair
 from gapbench.types import Box
+from gapbench.util.torchvision_repair import repair
+from gapbench.views import regions as views
+from gapbench.views.prompts import SUFFIXES
 
 if TYPE_CHECKING:
     import torch

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gapbench.judging.asking import judge_run
+    from gapbench.commands.judge import judge_run
 
 __all__ = ["Judge", "judge_run"]
 
@@ -50,7 +50,7 @@ class Judge:
 
 def __getattr__(name: str) -> object:
     if name == "judge_run":  # reports read verdicts and need no engine
-        from gapbench.judging.asking import judge_run
+        from gapbench.commands.judge import judge_run
 
         return judge_run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

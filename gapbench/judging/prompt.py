@@ -129,7 +129,7 @@ def _answer(row: Mapping[str, Any]) -> str:
 
 
 def _lettered(row: Mapping[str, Any]) -> dict[str, str]:
-    """Options by letter, as prompts letter them (`gapbench.prompts`)."""
+    """Options by letter, as prompts letter them (`gapbench.views.prompts`)."""
     return dict(zip(string.ascii_uppercase, row["options"], strict=False))
 
 

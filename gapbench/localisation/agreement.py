@@ -4,7 +4,7 @@
     summary = summarise([measures, ...], clusters)
 
 Chance is the same box (or boxes, kept together) moved to a random place within the picture, so that a locator earns
-nothing by large boxes. Intervals are clustered by picture, as everywhere (`gapbench.statistics`).
+nothing by large boxes. Intervals are clustered by picture, as everywhere (`gapbench.analysis.statistics`).
 
 Limits: questions for which the locator found nothing are counted apart, not as misses. Where evidence tends to lie in
 the middle of pictures, a locator that always points there beats this chance.
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.boxes import disjoint
-from gapbench.statistics import mean_difference, mean_interval
+from gapbench.analysis.statistics import mean_difference, mean_interval
 from gapbench.types import Box
+from gapbench.views.boxes import disjoint
 
 DRAWS = 200
 """Random places per question; the noise of their mean is far below that of the questions."""

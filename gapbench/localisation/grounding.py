@@ -17,10 +17,10 @@ import re
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import chain
 
-from gapbench.boxes import union_area
 from gapbench.engines import Engine, Request
 from gapbench.localisation.found import NOT_ASKED, Found
 from gapbench.types import Box
+from gapbench.views.boxes import union_area
 
 CONVENTIONS = {
     "thousand": "Coordinates are integers from 0 to 1000, relative to the image's width and height.",
@@ -39,7 +39,7 @@ MOST = 8
 """An answer with more boxes than this has lost its way."""
 
 TOLERANCE = 0.002
-"""By which fraction of the picture coordinates may overrun: 2 of 1000, as `gapbench.boxes` allows 2 pixels."""
+"""By which fraction of the picture coordinates may overrun: 2 of 1000, as `gapbench.views.boxes` allows 2 pixels."""
 
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+))"
 _LABEL = r"(?:[\"']?[a-z]\w*[\"']?\s*[:=]\s*)?"

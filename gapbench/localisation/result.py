@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gapbench import boxes
+from gapbench.analysis.statistics import merge_clusters
 from gapbench.errors import SampleError
 from gapbench.localisation import agreement
 from gapbench.localisation.found import NOT_ASKED
-from gapbench.statistics import merge_clusters
 from gapbench.types import Sample
+from gapbench.views import boxes
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ stays under 20 MB for a run of any size by showing a stratified choice of sample
 
 from __future__ import annotations
 
-from gapbench.report.page import write_report
-from gapbench.report.thumbnails import save_thumbnail, thumbnail_key
+from gapbench.report.run.page import write_report
+from gapbench.runs.thumbnails import save_thumbnail, thumbnail_key
 
 __all__ = ["save_thumbnail", "thumbnail_key", "write_report"]

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gapbench.analysis.aggregate import by_evidence
 from gapbench.report.tables import Table
 from gapbench.report.text import clip
-from gapbench.tallies import by_evidence
 
 ANNOTATED = "Annotated evidence"
 TITLE = "Regions made by a model"
@@ -61,7 +61,7 @@ def _of(summary: Mapping[str, Any], which: int) -> dict[str, Any]:
 
 
 def _locator(run: Mapping[str, Any]) -> str:
-    """Where the regions come from, as `run.json` has it (`gapbench.regions`)."""
+    """Where the regions come from, as `run.json` has it (`gapbench.data.region_file`)."""
     regions = run.get("regions")
     if not isinstance(regions, Mapping):
         return ""

@@ -33,6 +33,6 @@ Limits: rules for English and Chinese. No rule asks a model; `failed` is for eng
 
 from gapbench.scoring.files import score_file
 from gapbench.scoring.outcomes import score
-from gapbench.scoring.verdict import Verdict
+from gapbench.scoring.score import Verdict
 
 __all__ = ["Verdict", "score", "score_file"]

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from gapbench.errors import BenchmarkError
-from gapbench.files import json_object
 from gapbench.scoring.outcomes import score
-from gapbench.scoring.verdict import Verdict
+from gapbench.scoring.score import Verdict
 from gapbench.types import AnswerType
+from gapbench.util.files import json_object
 
 
 def score_file(answers: Path, out: Path) -> dict[str, int]:

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 
 from gapbench.scoring.clean import plain
 from gapbench.scoring.options import Choices, accepted_letters, choices_of
+from gapbench.scoring.score import Verdict, decided, unparsed
 from gapbench.scoring.statements import MOST_STATEMENTS, PLAIN, WEAK, Statement, conclude, is_denied, statements
 from gapbench.scoring.text import extents, normal
-from gapbench.scoring.verdict import Verdict, decided, unparsed
 
 _HEAD = re.compile(
     r"""[\s"'(\[{<:]{0,4}(?:(?i:option|choice|letter|answer|选项)[ ]?:?[ ]?["'(\[{]{0,2})?"""

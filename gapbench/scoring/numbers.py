@@ -19,9 +19,9 @@ from decimal import Decimal
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import clean, plain
+from gapbench.scoring.score import Verdict, unparsed
 from gapbench.scoring.statements import WEAK, conclude, statements
 from gapbench.scoring.text import SMALL_NUMBERS, extents
-from gapbench.scoring.verdict import Verdict, unparsed
 
 RELATIVE_TOLERANCE = 1e-6
 

@@ -14,9 +14,9 @@ from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import answer_part, clean, plain
 from gapbench.scoring.letters import score_letter
 from gapbench.scoring.numbers import score_number
+from gapbench.scoring.score import Verdict, unparsed
 from gapbench.scoring.soft import score_anls, score_vqa
 from gapbench.scoring.text import score_text
-from gapbench.scoring.verdict import Verdict, unparsed
 from gapbench.scoring.yes_no import score_yes_no
 from gapbench.types import AnswerType
 

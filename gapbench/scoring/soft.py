@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from gapbench.scoring.clean import fold, plain
+from gapbench.scoring.score import Verdict, unparsed
 from gapbench.scoring.text import extents, stated
-from gapbench.scoring.verdict import Verdict, unparsed
 
 RIGHT_FROM = 0.5
 ANLS_THRESHOLD = 0.5

@@ -17,8 +17,8 @@ import re
 from collections.abc import Sequence
 
 from gapbench.scoring.clean import fold, plain
+from gapbench.scoring.score import Verdict, decided, unparsed
 from gapbench.scoring.statements import PLAIN, Conclusion, conclude, statements
-from gapbench.scoring.verdict import Verdict, decided, unparsed
 
 MOST_OTHER_WORDS = 3
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import plain
+from gapbench.scoring.score import Verdict, decided, unparsed
 from gapbench.scoring.statements import conclude, statements
-from gapbench.scoring.verdict import Verdict, decided, unparsed
 
 _END = r"(?=\s*(?:\Z|[.,;:!)\]}\"'\n。、\u2014\u2013-]))"
 _HEAD = re.compile(

@@ -14,13 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 import gapbench
-from gapbench.catalogue import load, names
-from gapbench.checking import check
-from gapbench.cli import app
+from gapbench.analysis.metrics import METRICS
+from gapbench.cli.app import app
+from gapbench.commands.check import check
+from gapbench.data.catalogue import load, names
 from gapbench.errors import BenchmarkError
-from gapbench.metrics import METRICS
-from gapbench.prompts import NEUTRAL, prompt, template_of
 from gapbench.types import Card
+from gapbench.views.prompts import NEUTRAL, prompt, template_of
 
 FETCHED = [name for name in names() if name != "signs"]
 

@@ -17,12 +17,12 @@ from benchmarks.miniatures import textvqa_gt as textvqa_miniature
 from benchmarks.miniatures import treebench as treebench_miniature
 from benchmarks.miniatures import viscot as viscot_miniature
 from benchmarks.miniatures import zoombench as zoombench_miniature
-from gapbench.cases import Case, prepare, show
-from gapbench.catalogue import load
-from gapbench.checking import check
+from gapbench.commands.check import check
+from gapbench.data.catalogue import load
 from gapbench.errors import BenchmarkError
-from gapbench.prompts import prompt, template_of
 from gapbench.types import Sample
+from gapbench.views.prepare import Case, prepare, show
+from gapbench.views.prompts import prompt, template_of
 
 Read = Callable[..., dict[str, Sample]]
 

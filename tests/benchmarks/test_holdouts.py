@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.miniatures import blink, cvbench, mmstar, mmvp, pope, realworldqa
-from gapbench.catalogue import load
-from gapbench.checking import check
+from gapbench.commands.check import check
+from gapbench.data.catalogue import load
 from gapbench.errors import BenchmarkError
-from gapbench.images import decode
-from gapbench.prompts import prompt, template_of
 from gapbench.scoring import score
 from gapbench.types import Sample
+from gapbench.views.images import decode
+from gapbench.views.prompts import prompt, template_of
 
 
 def read(name: str, folder: Path, parameters: str = "") -> list[Sample]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gapbench.catalogue import FOLDER
+from gapbench.data.catalogue import FOLDER
 from gapbench.errors import BenchmarkError
 
 sys.path.append(str(FOLDER))

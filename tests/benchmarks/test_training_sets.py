@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.miniatures import vision_opd_6k, zwz_rl_vqa
-from gapbench import images
-from gapbench.catalogue import load
-from gapbench.cli import app
+from gapbench.cli.app import app
+from gapbench.data.catalogue import load
 from gapbench.errors import BenchmarkError
-from gapbench.prompts import prompt, template_of
 from gapbench.types import Sample
+from gapbench.views import images
+from gapbench.views.prompts import prompt, template_of
 
 
 @pytest.fixture(scope="module")

@@ -21,13 +21,13 @@ from benchmarks.miniatures import (
     visualprobe,
 )
 from benchmarks.miniatures._make import write_plain_parquet
-from gapbench.catalogue import load
-from gapbench.checking import check
+from gapbench.commands.check import check
+from gapbench.data.catalogue import load
 from gapbench.errors import BenchmarkError
-from gapbench.images import decode
-from gapbench.prompts import prompt, template_of
 from gapbench.scoring import score
 from gapbench.types import Sample
+from gapbench.views.images import decode
+from gapbench.views.prompts import prompt, template_of
 
 
 def read(name: str, folder: Path) -> list[Sample]:

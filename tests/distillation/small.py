@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from gapbench import models
-from gapbench.benchmark import Benchmark
+from gapbench.data.benchmark import Benchmark
 from gapbench.distillation.recipe import Recipe, make
 from gapbench.distillation.student import Role, make_role
+from gapbench.engines import models
 from gapbench.types import Card, Sample
 
 SIZES = ((100, 60), (64, 150), (120, 130), (90, 90))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gapbench.distillation.divergence import Divergence, chunked_divergence, token_divergence
-from gapbench.torchvision_repair import repair
+from gapbench.util.torchvision_repair import repair
 
 pytest.importorskip("trl", reason='TRL is an oracle, not a dependency; pip install "trl>=1.16" to compare')
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"

@@ -20,11 +20,11 @@ from torch import Tensor
 from distillation.small import Tiny, benchmark, recipe, role
 from gapbench.distillation import loop
 from gapbench.distillation.forward import PLAIN, Groups, Reading, head, hidden_states, process
+from gapbench.distillation.forward_check import Finding, find_reading
 from gapbench.distillation.pairs import Pair, Pairs
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import Prompt, Sampling, random_key, sample
 from gapbench.distillation.samplers import TransformersSampler
-from gapbench.distillation.selfcheck import Finding, find_reading
 from gapbench.distillation.student import VISION, Role
 from gapbench.distillation.teachers import Teacher
 from gapbench.errors import ModelError

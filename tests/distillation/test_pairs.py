@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from distillation.small import benchmark, recipe, scene
-from gapbench.benchmark import Benchmark
+from gapbench.data.benchmark import Benchmark
 from gapbench.distillation.pairs import Pair, Pairs
 from gapbench.errors import BenchmarkError, SampleError, SettingError
-from gapbench.prompts import prompt
 from gapbench.types import Card, Sample
-from gapbench.views import find_region
+from gapbench.views.prompts import prompt
+from gapbench.views.regions import find_region
 
 SCENES = [scene(i) for i in range(10)]
 

@@ -10,9 +10,9 @@ import torch
 from tiny_models import FAMILIES
 
 from distillation.small import Tiny, recipe, role
-from gapbench import models
 from gapbench.distillation.forward import PLAIN, Reading
 from gapbench.distillation.student import VISION, Inside, make_role, picture_tokens
+from gapbench.engines import models
 from gapbench.errors import SettingError
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import gapbench
-from gapbench.distillation.pipeline import Distilled
+from gapbench.commands.distill import Distilled
 
 SMALL = (
     "steps=4", "prompts_per_step=4", "rollouts_per_prompt=2", "max_new_tokens=5", "learning_rate=3e-4",
@@ -48,7 +48,7 @@ def gapbench_here(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str | Path
 ) -> tuple[int, str]:
     """The command line in this process: its exit code and what it wrote to standard error."""
-    from gapbench.cli import app, run
+    from gapbench.cli.app import app, run
 
     monkeypatch.setattr(sys, "argv", ["gapbench", *map(str, words)])
     capsys.readouterr()

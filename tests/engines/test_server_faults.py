@@ -16,7 +16,7 @@ import pytest
 from engines.fault_proxy import FAULTS, POISON, FaultProxy
 from engines.stub_server import Asked, Response, Stub, chat, error
 from gapbench.engines import Answer, Request, server
-from gapbench.engines.server import asking
+from gapbench.engines.server import retries as asking
 from gapbench.errors import ModelError
 
 
@@ -157,7 +157,7 @@ def test_retry_after_is_honoured() -> None:
 def test_retry_after_may_be_a_date() -> None:
     from email.utils import formatdate
 
-    from gapbench.engines.server.answers import Fault, read
+    from gapbench.engines.server.responses import Fault, read
 
     fault = read(503, {"retry-after": formatdate(time.time() + 30, usegmt=True)}, b"")
 

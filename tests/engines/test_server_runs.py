@@ -144,7 +144,8 @@ KILLED = """
 import os, random, signal, sys, threading, time
 sys.path.insert(0, sys.argv[1])
 import torch, pandas, scipy.stats, matplotlib, httpx2   # loaded once; every child is a fork
-import gapbench, gapbench.errors, gapbench.measurement, gapbench.engines.server, gapbench.summary, gapbench.report
+import gapbench, gapbench.errors, gapbench.commands.measure, gapbench.engines.server, gapbench.report
+import gapbench.analysis.summary
 from engines.stub_server import Stub
 from engines.test_server_runs import reply
 
@@ -406,7 +407,7 @@ def test_what_makes_no_sense_ends_with_2_and_says_what_to_do(
     given: str, said: list[str], mine: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    from gapbench import cli
+    from gapbench.cli import app as cli
 
     out = tmp_path / "run"
     typed = ["gapbench", "measure", "glance", "-b", str(mine), "--out", str(out), *given.split()]

@@ -15,8 +15,8 @@ import gapbench
 from engines.test_transformers import ATTENTION, picture
 from gapbench.engines import Request, transformers
 from gapbench.engines.chat import place
-from gapbench.engines.withheld import HOPELESS
-from gapbench.pixels import Pixels
+from gapbench.engines.fail_fast import HOPELESS
+from gapbench.views.pixels import Pixels
 
 ONE, TWO, OTHER = picture(1, (100, 60)), picture(2, (64, 150)), picture(3, (200, 200))
 FEWER_TOKENS = frozenset({"llava_onevision"})

@@ -16,7 +16,7 @@ from tiny_models import FAMILIES
 
 from gapbench.engines import Answer, Request, transformers
 from gapbench.errors import ModelError, SettingError
-from gapbench.pixels import Pixels
+from gapbench.views.pixels import Pixels
 
 SIZES = ((100, 60), (64, 150), (200, 200), (48, 48))
 # Phi-4-multimodal's vision attention says `is_causal`, and sdpa obeys where no picture of a batch is padded

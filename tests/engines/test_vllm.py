@@ -34,12 +34,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from engines.vllm_environment import ask, entry, python, server
-from gapbench import signs
-from gapbench.cases import prepare, show
+from gapbench.data import signs
 from gapbench.engines import Answer, Request, transformers, vllm
 from gapbench.engines.chat import place
 from gapbench.errors import ModelError, SettingError
-from gapbench.prompts import prompt
+from gapbench.views.prepare import prepare, show
+from gapbench.views.prompts import prompt
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl", "internvl", "idefics3", "llava")
 SERVED = ("glance", "qwen2_5_vl", "internvl", "idefics3")

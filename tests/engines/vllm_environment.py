@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from gapbench.engines import Request
-from gapbench.models import resolve
+from gapbench.engines.models import resolve
 
 ROOT = Path(__file__).parents[2]
 # One process, one thread, little memory: what suits tests on a shared machine. `load` itself sets none of it.

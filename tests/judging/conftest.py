@@ -14,8 +14,8 @@ from engines.stub_server import Asked, Response, chat
 
 from gapbench.judging import Judge
 from gapbench.judging.prompt import PLAIN, prompt
-from gapbench.plan import fingerprint_of
-from gapbench.records import Writer
+from gapbench.runs.manifest import fingerprint_of
+from gapbench.runs.records import Writer
 from gapbench.types import Record
 
 UNREAD = Record(

@@ -16,12 +16,12 @@ import pytest
 from engines.fault_proxy import FAULTS, POISON, FaultProxy
 from engines.stub_server import Asked, Response, Stub, chat, error
 
-from gapbench import records
 from gapbench.errors import GapbenchError, ModelError, RunError, SettingError
-from gapbench.judging import Judge, judge_run, judgements
+from gapbench.judging import Judge, judge_run
 from gapbench.judging.connection import connect
 from gapbench.judging.prompt import prompt_hash
-from gapbench.run import write_results
+from gapbench.runs import judgements, records
+from gapbench.runs.run import write_results
 
 from .conftest import READ, answer_in, answers, by_word, judge_at, judging, write_records
 

@@ -13,11 +13,10 @@ from engines.stub_server import Stub
 from helpers import write_benchmark
 
 import gapbench
-from gapbench import records
-from gapbench.cli import app
-from gapbench.cli import run as run_cli
+from gapbench.cli.app import app
+from gapbench.cli.app import run as run_cli
 from gapbench.errors import ModelError, RunError
-from gapbench.judging import judgements
+from gapbench.runs import judgements, records
 
 from .conftest import answers, judge_at, judging
 

@@ -15,10 +15,11 @@ from engines.stub_server import Stub, chat, error
 
 import gapbench
 from gapbench.errors import RunError
-from gapbench.judging import judge_run, judgements
-from gapbench.plan import differences, fingerprint_of
-from gapbench.report.overview import alerts
-from gapbench.run import load_run, read_json, write_results
+from gapbench.judging import judge_run
+from gapbench.report.run.overview import alerts
+from gapbench.runs import judgements
+from gapbench.runs.manifest import differences, fingerprint_of
+from gapbench.runs.run import load_run, read_json, write_results
 
 from .conftest import READ, by_word, judge_at, judging
 

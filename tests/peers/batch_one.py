@@ -19,7 +19,7 @@ import pyarrow.parquet
 import torch
 from PIL import Image
 
-from gapbench.torchvision_repair import repair
+from gapbench.util.torchvision_repair import repair
 
 
 def main(folder: str, questions: str, out: str, dtype: str = "float32", max_new_tokens: str = "128") -> None:

@@ -25,15 +25,15 @@ from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TRL_EXPERIMENTAL_SILENCE="1")
 
-from gapbench import catalogue, signs
+from gapbench.data import catalogue, signs
 from gapbench.distillation import loop, training
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.student import make_role
 from gapbench.distillation.teachers import Teacher
+from gapbench.engines.models import load
 from gapbench.glance import FOLDER
-from gapbench.models import load
-from gapbench.prompts import prompt
+from gapbench.views.prompts import prompt
 
 SMALL = {**asdict(signs.SMALL), "split": "train", "categories": "letter,shape"}
 
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    from gapbench.torchvision_repair import repair
+    from gapbench.util.torchvision_repair import repair
 
     repair()
     try:

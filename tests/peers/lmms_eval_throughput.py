@@ -39,9 +39,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gapbench import catalogue, models
+from gapbench.data import catalogue
+from gapbench.engines import models
 from gapbench.glance import FOLDER
-from gapbench.prompts import prompt
+from gapbench.views.prompts import prompt
 
 NEW_TOKENS = 128
 TURN = 0.5
@@ -122,7 +123,7 @@ def ask_gapbench(work: Path, dtype: str) -> dict[str, Any]:
 
 def ask_lmms_eval(work: Path, dtype: str, kind: str, batch_size: int) -> dict[str, Any]:
     """`simple_evaluate` with the class `qwen3_vl`."""
-    from gapbench.torchvision_repair import repair
+    from gapbench.util.torchvision_repair import repair
 
     repair()
     from lmms_eval import evaluator

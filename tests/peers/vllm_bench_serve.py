@@ -32,15 +32,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from engines.vllm_environment import environment, python, server
 
-from gapbench import signs
-from gapbench.cases import prepare as case_of
-from gapbench.cases import show
+from gapbench.data import signs
 from gapbench.engines import Request
 from gapbench.engines import server as client
-from gapbench.engines.server.pictures import _png, prepare
-from gapbench.models import resolve
-from gapbench.pixels import Pixels
-from gapbench.prompts import prompt
+from gapbench.engines.models import resolve
+from gapbench.engines.server.image_urls import _png, prepare
+from gapbench.views.pixels import Pixels
+from gapbench.views.prepare import prepare as case_of
+from gapbench.views.prepare import show
+from gapbench.views.prompts import prompt
 
 THEIRS = """
 import argparse

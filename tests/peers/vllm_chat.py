@@ -30,10 +30,10 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from gapbench import signs
-from gapbench.cases import prepare, show
+from gapbench.data import signs
 from gapbench.engines import Request, vllm
-from gapbench.prompts import prompt
+from gapbench.views.prepare import prepare, show
+from gapbench.views.prompts import prompt
 
 CLOCK = time.perf_counter
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from .conftest import MakeRun
-from .test_page import HOSTILE, Page, catalogued
+from .test_run_page import HOSTILE, Page, catalogued
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 TRACKER = "http://tracker.invalid/pixel.png"

@@ -25,16 +25,16 @@ from functools import partial
 from typing import Any
 
 from gapbench.engines import Answer, Request
-from gapbench.engines.server.answers import Then
-from gapbench.engines.server.asking import OPTIONAL, Asker, Setup, Tally
+from gapbench.engines.server.api_key import read_key
 from gapbench.engines.server.concurrency import Limit
+from gapbench.engines.server.discovery import doubts, look
 from gapbench.engines.server.endpoints import base_url, is_loopback
-from gapbench.engines.server.feeding import run
-from gapbench.engines.server.keys import read_key
-from gapbench.engines.server.pictures import prepare
-from gapbench.engines.server.served import doubts, look
+from gapbench.engines.server.image_urls import prepare
+from gapbench.engines.server.pipeline import run
+from gapbench.engines.server.responses import Then
+from gapbench.engines.server.retries import OPTIONAL, Asker, Setup, Tally
 from gapbench.errors import ModelError, SettingError
-from gapbench.pixels import Pixels
+from gapbench.views.pixels import Pixels
 
 HOPELESS = 16
 """Requests in a row that may fail, from the first on or for a server's reasons, before the run is ended."""

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from gapbench.engines.server.answers import Fault, Then
+from gapbench.engines.server.responses import Fault, Then
 from gapbench.errors import ModelError, SettingError
 
 STREAK = 8

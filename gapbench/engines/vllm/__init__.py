@@ -32,16 +32,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from gapbench import models
-from gapbench.engines import Answer, Request
-from gapbench.engines.ahead import Waited, ahead
+from gapbench.engines import Answer, Request, models
 from gapbench.engines.chat import given_template, thinking_switches
+from gapbench.engines.fail_fast import HOPELESS, Answered, after_an_answer
 from gapbench.engines.tokens import image_token_id, special_token_escaper
 from gapbench.engines.transformers import TOP, named_refusal, processor_size
 from gapbench.engines.vllm.starting import first_line, import_vllm, read_processor, start
-from gapbench.engines.withheld import HOPELESS, Answered, after_an_answer
 from gapbench.errors import ModelError, SettingError
-from gapbench.pixels import Pixels
+from gapbench.util.ahead import Waited, ahead
+from gapbench.views.pixels import Pixels
 
 CHUNK, CHUNK_PIXELS = 32, 50_000_000
 """Requests made ready together, and the pixels at which fewer are enough; two such chunks lie ready at most."""

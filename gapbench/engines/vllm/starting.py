@@ -11,7 +11,7 @@ from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
-from gapbench import models
+from gapbench.engines import models
 from gapbench.engines.chat import chat_template_of
 from gapbench.engines.vllm.guard import end_with_us, tell_of_their_end
 from gapbench.errors import ModelError, SettingError
@@ -34,7 +34,7 @@ def import_vllm(given: Mapping[str, Any]) -> bool:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing leaves the machine unasked
     if "OMP_NUM_THREADS" in os.environ:  # else vLLM binds its own choice of threads to cores, on a CPU
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    from gapbench.torchvision_repair import repair
+    from gapbench.util.torchvision_repair import repair
 
     repair()
     try:

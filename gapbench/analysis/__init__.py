@@ -1,0 +1,1 @@
+"""From records to numbers: statistics, metrics, summaries, verdicts and comparisons."""

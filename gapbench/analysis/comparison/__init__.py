@@ -1,0 +1,1 @@
+"""Two or more runs on the samples that they share."""

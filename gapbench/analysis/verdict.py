@@ -1,0 +1,89 @@
+"""The verdict of a run: what was measured, in one sentence that claims no more than its intervals allow.
+
+    verdict("glance", benchmarks, macro)
+    # 'glance answers 94 % from the crop and 52 % from the full image: gap 42 points [35, 49]'
+
+An interval that includes zero is "no gap shown". Gaps over annotated evidence and over regions that a model made are
+told one after the other, never averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gapbench.analysis.aggregate import PAIR, by_evidence
+from gapbench.analysis.statistics import Estimate
+
+MODEL_MADE = "from regions that a model made, "
+
+Json = dict[str, Any]
+
+
+def verdict(
+    model: str, benchmarks: Mapping[str, Json], macro: Estimate | None, macro_model: Estimate | None = None
+) -> str:
+    """`benchmarks` as in the summary; what failed or was not measured is said plainly.
+
+    `macro` is the mean gap over annotated evidence, `macro_model` the one over regions that a model made.
+    """
+    who = model or "the model"
+    told = []
+    for found, entries, regions in zip((macro, macro_model), by_evidence(benchmarks), ("", MODEL_MADE), strict=True):
+        gaps = {name: entry["gap"] for name, entry in entries.items() if entry["gap"]}
+        if found is not None and found.estimate is not None:
+            told.append(_family(who, gaps, found, regions, alone=len(benchmarks) == 1))
+    if not told:
+        return _without_gap(who, benchmarks)
+    left_out = sum(not entry["gap"] for entry in benchmarks.values())
+    note = f" ({left_out} benchmark{'s' * (left_out > 1)} without a gap left out)" if left_out else ""
+    return "; ".join(told) + note
+
+
+def _family(who: str, gaps: Mapping[str, Json], macro: Estimate, regions: str, alone: bool) -> str:
+    """The gap over some benchmarks, those of one kind of evidence."""
+    assert macro.estimate is not None
+    crop, full = (float(np.mean([gap[side] for gap in gaps.values()])) for side in ("crop", "full"))
+    over = f"over {len(gaps)} benchmarks " if len(gaps) > 1 else "" if alone else f"on {next(iter(gaps))} "
+    answers = f"{regions}{over}{who} answers {_percent(crop)} from the crop and {_percent(full)} from the full image"
+    if macro.ci is None:
+        points = _points(macro.estimate, 0)
+        return f"{answers}: gap {points} points, without an interval as all questions are one cluster"
+    low, high = macro.ci
+    size = _interval(macro.estimate, low, high)
+    if low <= 0 <= high:
+        return f"no gap shown: {answers}, gap {size}"
+    return f"{answers}: gap {size}{', in favour of the full image' if high < 0 else ''}"
+
+
+def _without_gap(who: str, benchmarks: Mapping[str, Json]) -> str:
+    views = [(view, v) for b in benchmarks.values() for view, v in b["views"].items()]
+    answered = sorted({view for view, v in views if v["n"]})
+    if not views:
+        return "nothing was measured: there are no records"
+    if not answered:
+        return f"nothing was answered: every request to {who} failed"
+    missing = [view for view in PAIR if view not in answered]
+    if not missing:
+        return f"no gap measured: {who} answered no sample in both the full image and the crop"
+    means = [
+        (view, float(np.mean([v["accuracy"] for name, v in views if name == view and v["n"]]))) for view in answered
+    ]
+    known = ", ".join(f"{_percent(accuracy)} in view {view}" for view, accuracy in means)
+    return f"no gap measured: {who} answers {known}, but has no answers in view {' or '.join(missing)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _points(share: float, digits: int) -> str:
+    return f"{round(100 * share, digits) + 0.0:.{digits}f}"
+
+
+def _interval(estimate: float, low: float, high: float) -> str:
+    """Whole points, or tenths where whole ones would make a limit look like zero or hide the width."""
+    digits = 0 if all(abs(x) >= 0.01 or x == 0 for x in (low, high)) and high - low >= 0.02 else 1
+    return f"{_points(estimate, digits)} points [{_points(low, digits)}, {_points(high, digits)}]"

@@ -1,0 +1,453 @@
+"""The command line: a thin shell over the Python API.
+
+    gapbench measure glance -b signs --views full,crop --out runs/glance
+
+Exit codes: 0 done, 1 a check failed, 2 cannot run (one paragraph says why; `--debug` shows the traceback),
+130 interrupted (what was answered is kept; the same command goes on).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gapbench.cli.options import (
+    BENCHMARK,
+    Benchmarks,
+    Debug,
+    EngineAsked,
+    JudgeApiKeyEnv,
+    JudgeModel,
+    JudgeUrl,
+    Limit,
+    MaxNewTokens,
+    MaxPixels,
+    MinPixels,
+    Model,
+    NoImages,
+    NoSelfcheck,
+    Quiet,
+    Revision,
+    Shard,
+    TrustRemoteCode,
+    engine_asked,
+    with_options_of,
+)
+
+app = typer.Typer(
+    help="Measure, explain and close the regional-to-global perception gap of multimodal models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+benchmarks_app = typer.Typer(help="The catalogue: what can be measured.", no_args_is_help=True)
+app.add_typer(benchmarks_app, name="benchmarks")
+
+INTERRUPTED = 130
+"""The exit code shells use for Ctrl-C."""
+
+
+def run(application: typer.Typer) -> int:
+    """Run the application and return the process's exit code."""
+    from gapbench.errors import GapbenchError
+
+    debug = "--debug" in sys.argv
+    try:
+        # typer.Exit comes back as its code; Ctrl-C as 130 from one release of typer and as Abort from another.
+        code = int(application(standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except GapbenchError as error:
+        if debug:
+            raise
+        print(f"gapbench: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if debug:
+            raise
+        place = f": {error.filename}" if error.filename else ""
+        print(
+            f"gapbench: {error.strerror or error}{place}. Check the path, its permissions and the disk's free space.",
+            file=sys.stderr,
+        )
+        return 2
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # click's own complaints about flags and arguments
+        if usage is not None:
+            print(f"gapbench: {usage()} See gapbench --help.", file=sys.stderr)
+            return 2
+        if debug:
+            raise
+        print(
+            f"gapbench: unexpected {type(error).__name__}: {error}. This is a defect of gapbench; --debug shows where. "
+            "Answers so far are kept.",
+            file=sys.stderr,
+        )
+        return 2
+    if code == INTERRUPTED:
+        print(
+            "gapbench: interrupted. Answers and checkpoints so far are kept; run the same command again to go on "
+            "(distill: with --resume).",
+            file=sys.stderr,
+        )
+    return code
+
+
+@app.command()
+@with_options_of(engine_asked, "asked")
+def measure(
+    model: Model,
+    benchmark: Benchmarks,
+    out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on where it stopped.")],
+    views: Annotated[str, typer.Option(help="Comma-separated: full,crop.")] = "full,crop",
+    limit: Limit = None,
+    seed: Annotated[int, typer.Option(help="Seed of sampling (with --temperature).")] = 0,
+    repeats: Annotated[int, typer.Option(help="Ask every question K times; shows the noise floor.")] = 1,
+    region: Annotated[
+        str,
+        typer.Option(
+            help="native, union, padded[:factor=1.2,min_side=16], square[:min_side=224], multi (a picture per evidence "
+            "box) or mosaic (those in one picture); default: the benchmark's."
+        ),
+    ] = "",
+    regions: Annotated[
+        Path | None, typer.Option(help="JSONL of boxes that a model made (gapbench locate); they replace all others.")
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="How to ask: neutral, or one that `benchmarks show` lists (original, vision-opd).")
+    ] = "neutral",
+    shard: Shard = "",
+    no_selfcheck: NoSelfcheck = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again what an engine or the judge did not answer before.")
+    ] = False,
+    judge: JudgeUrl = "",
+    judge_model: JudgeModel = "",
+    judge_api_key_env: JudgeApiKeyEnv = "",
+    max_new_tokens: MaxNewTokens = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
+    asked: EngineAsked = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the gap: every question from the full image and from the evidence crop, paired."""
+    from gapbench.commands.measure import measure as measure_
+
+    done = measure_(
+        model,
+        benchmark,
+        views=[v.strip() for v in views.split(",") if v.strip()],
+        out=out,
+        limit=limit,
+        seed=seed,
+        repeats=repeats,
+        region=region,
+        regions=regions or "",
+        protocol=protocol,
+        shard=shard,
+        selfcheck=not no_selfcheck,
+        retry_failed=retry_failed,
+        judge=_judge(judge, judge_model, judge_api_key_env),
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        **(asked or {}),
+        quiet=quiet,
+        command=_command(),
+    )
+    _say_result(done)
+    shown = [view for entry in done.summary["benchmarks"].values() for view in entry["views"].values()]
+    if shown and not any(view["n"] for view in shown):
+        raise typer.Exit(1)  # whatever asked for it must not go on as if something had been measured
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders that measure --shard wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the whole run.")],
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Merge what is there, though answers are missing.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Put the shards of one run together, to the very summary that one undivided run has."""
+    from gapbench.commands.merge import merge as merge_
+
+    _say_result(merge_(runs, out, partial=partial, command=_command()))
+
+
+@app.command()
+@with_options_of(engine_asked, "asked")
+def selfcheck(
+    model: Model,
+    max_new_tokens: MaxNewTokens = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
+    asked: EngineAsked = None,
+    debug: Debug = False,
+) -> None:
+    """Is this engine telling the truth about pictures and prompts? Exit code 1 if a check failed."""
+    from gapbench.engines import loading
+    from gapbench.selfcheck import selfcheck as selfcheck_
+    from gapbench.views.pixels import Pixels
+
+    pixels = Pixels(min_pixels, max_pixels)
+    loaded = loading.load(
+        model,
+        settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": 0},
+        **(asked or {}),
+    )
+    found = selfcheck_(loaded)
+    print(found.text())
+    if found.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+@with_options_of(engine_asked, "asked")
+def locate(
+    model: Model,
+    benchmark: Benchmarks,
+    out: Annotated[Path, typer.Option(help="The region file (.jsonl); the same command goes on where it stopped.")],
+    method: Annotated[
+        str, typer.Option(help="attention (where the model looks) or grounding (ask it for a box).")
+    ] = "attention",
+    limit: Limit = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Enlarge boxes by this factor; default: 1.5 for grounding, 1 for attention.")
+    ] = None,
+    layers: Annotated[
+        str, typer.Option(help="attention: layers such as 22 or 18-22,24, from 0; default: the middle of the depth.")
+    ] = "",
+    coordinates: Annotated[
+        str, typer.Option(help="grounding: thousand (0..1000), pixels or unit (0..1), as the model counts.")
+    ] = "thousand",
+    largest: Annotated[
+        float, typer.Option(help="grounding: reject boxes over more than this fraction of the picture.")
+    ] = 0.8,
+    max_new_tokens: MaxNewTokens = 128,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
+    asked: EngineAsked = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Let a model find the region of each question, for benchmarks without boxes; checked where there are some."""
+    from gapbench.commands.locate import locate as locate_
+
+    found = locate_(
+        model,
+        benchmark,
+        out,
+        method,
+        limit=limit,
+        margin=margin,
+        layers=layers,
+        coordinates=coordinates,
+        largest=largest,
+        max_new_tokens=max_new_tokens,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        **(asked or {}),
+        quiet=quiet,
+        command=_command(),
+    )
+    print(found.text())
+    print(f"regions: {os.path.relpath(found.path)}")
+
+
+@app.command()
+def distill(
+    model: Model,
+    data: Annotated[str, typer.Option(help=f"Training questions with evidence boxes: {BENCHMARK}.")],
+    recipe: Annotated[str, typer.Option(help="Name (vision-opd, lora-1gpu, demo) or a .yaml file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the training, its runs and the comparison.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe, as in its YAML.")
+    ] = None,
+    eval_: Annotated[
+        list[str] | None, typer.Option("--eval", help="Benchmark measured before and after; repeatable.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N training questions.")] = None,
+    eval_limit: Annotated[int | None, typer.Option(help="Only the first N questions of each --eval.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps; default: the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of order and sampling; default: the recipe's.")] = None,
+    lora: Annotated[bool, typer.Option("--lora", help="Train adapters; they are merged into model/.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Close the gap: train the model on its own evidence crops (Vision-OPD), measure before and after, compare."""
+    from gapbench.commands.distill import distill as distill_
+
+    flags = {"steps": steps, "seed": seed, "lora": lora or None}
+    done = distill_(
+        model,
+        data,
+        recipe,
+        out,
+        eval=eval_ or [],
+        overrides=[*(settings or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)],
+        limit=limit,
+        eval_limit=eval_limit,
+        resume=resume,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        quiet=quiet,
+        command=_command(),
+    )
+    if int(os.environ.get("RANK", "0")) == 0:
+        _say_distilled(done)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="BEFORE AFTER [MORE]...", help="Folders of finished runs.")],
+    out: Annotated[Path, typer.Option(help="Folder for comparison.html, .md and .json.")],
+    no_images: NoImages = False,
+    debug: Debug = False,
+) -> None:
+    """Compare runs on the questions they share: before and after a training, or different models."""
+    from gapbench.commands.compare import compare as compare_
+    from gapbench.errors import SettingError
+
+    if len(runs) < 2:
+        raise SettingError(f"compare: found {len(runs)} run; expected at least two, BEFORE and AFTER.")
+    _say_result(compare_(runs[0], runs[1], *runs[2:], out=out, images=not no_images))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    no_images: NoImages = False,
+    without_judge: Annotated[
+        bool, typer.Option("--without-judge", help="The numbers by rules alone, as if no judge had been asked.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Rebuild summary.json, report.html and report.md from the records alone."""
+    from gapbench.runs.run import write_results
+
+    _say_result(write_results(folder, images=not no_images, judged=not without_judge))
+
+
+@app.command()
+def score(
+    answers: Annotated[
+        Path, typer.Argument(metavar="ANSWERS.jsonl", help="output, answer(s), optional options, answer_type.")
+    ],
+    out: Annotated[Path, typer.Option(help="The same lines with outcome, score, parsed, rule and reason.")],
+    debug: Debug = False,
+) -> None:
+    """Judge answers that were produced elsewhere, by the same rules."""
+    from gapbench.scoring import score_file
+
+    counts = score_file(answers, out)
+    print(", ".join(f"{counts.get(o, 0)} {o}" for o in ("right", "wrong", "unparsed")) + f" -> {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demonstration.")] = Path("runs/demo"),
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the embedded model, close its gap, measure again: no download, a few minutes on a laptop."""
+    from gapbench.commands.distill import distill as distill_
+    from gapbench.data import catalogue
+
+    print(catalogue.load("signs").card.notice)
+    done = distill_("glance", "signs:questions=8000", "demo", out, eval=["signs"],
+                    resume=(out / "train.jsonl").exists(), quiet=quiet, command=_command())  # fmt: skip
+    _say_distilled(done)
+
+
+@benchmarks_app.command("list")
+def list_benchmarks(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of benchmarks/README.md.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Names, what each is for, and titles."""
+    from gapbench.data import catalogue
+    from gapbench.data.cards import catalogue_table
+
+    cards = [catalogue.load(name).card for name in catalogue.names()]
+    if markdown:
+        print(catalogue_table(cards), end="")
+    else:
+        for card in cards:
+            print(f"{card.name:20} {card.role:10} {card.title}")
+
+
+@benchmarks_app.command("show")
+def show_benchmark(name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")], debug: Debug = False) -> None:
+    """The card: source, licence, regions, prompt, parameters, known traps."""
+    from gapbench.data.cards import card_text
+    from gapbench.data.catalogue import load
+
+    print(card_text(load(name)))
+
+
+@benchmarks_app.command("check")
+def check_benchmark(
+    name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")],
+    limit: Annotated[int | None, typer.Option(help="Only the first N questions.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet: an HTML page of pictures, boxes and crops to look at.")
+    ] = None,
+    region: Annotated[str, typer.Option(help="Another region policy than the card's.")] = "",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Look at every picture, box and answer before spending GPU hours; exit code 1 if something is wrong."""
+    from gapbench.commands.check import check
+    from gapbench.data.catalogue import load
+
+    found = check(load(name), limit, region=region, sheet=sheet, quiet=quiet)
+    print(found.text())
+    print(f"contact sheet: {sheet}" if sheet else "To look at pictures and boxes: --sheet FILE.html")
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _say_distilled(done: Any) -> None:
+    print(f"model: {os.path.relpath(done.model_path)}")
+    if done.comparison is not None:
+        _say_result(done.comparison)
+    print(f"To share it: hf upload YOUR_NAME/YOUR_MODEL {os.path.relpath(done.model_path)}")
+
+
+def _say_result(done: Any) -> None:
+    print(done.summary["verdict"])
+    if hasattr(done, "asked"):
+        from gapbench.report.run.overview import alerts
+
+        for benchmark, text in alerts(done.summary, done.asked):
+            print(f"note: {f'{benchmark}: ' if benchmark else ''}{text}")
+    print(f"report: {os.path.relpath(done.report)}")
+
+
+def _command() -> str:
+    """What was typed, without the path of this installation."""
+    return shlex.join(["gapbench", *sys.argv[1:]])
+
+
+def _judge(url: str, model: str, api_key_env: str) -> Any:
+    from gapbench.errors import SettingError
+    from gapbench.judging import Judge
+
+    if bool(url) != bool(model) or (api_key_env and not url):
+        raise SettingError("--judge URL and --judge-model NAME go together, and --judge-api-key-env NAME with them.")
+    return Judge(url, model, api_key_env) if url else None

@@ -1,0 +1,91 @@
+"""What is known about a benchmark, in words: `gapbench benchmarks show`, and the table of the catalogue.
+
+    print(card_text(load("vstar")))
+
+Nothing is downloaded for it: an example prompt is shown only where the data is at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from textwrap import fill
+
+from gapbench.data import hub as sources
+from gapbench.data.benchmark import Benchmark
+from gapbench.errors import GapbenchError
+from gapbench.types import Card
+from gapbench.views.prompts import TEMPLATE, prompt
+
+INDENT = 14
+WIDTH = 110
+
+
+def card_text(benchmark: Benchmark) -> str:
+    """The card as plain text, with the parameters one may set, the protocols, and the prompt as a model sees it."""
+    card = benchmark.card
+    rows = {
+        "title": card.title, "role": card.role, "source": card.source, "hub": card.hub, "revision": card.revision,
+        "files": ", ".join(card.files), "split": card.split, "licence": card.licence, "restricted": card.restricted,
+        "region": card.region, "boxes": card.box_format, "clusters": card.cluster, "scoring": card.scoring,
+        "metrics": ", ".join(card.metrics), "expected": ", ".join(f"{k} {v}" for k, v in card.expected.items()),
+        "reference": "; ".join(f"{k}: {v}" for k, v in card.reference.items()), "notice": card.notice,
+        "parameters": ", ".join(str(p.replace(annotation=p.empty)) for p in benchmark.settable.values()),
+    }  # fmt: skip
+    lines = [benchmark.name, *(_row(key, value) for key, value in rows.items() if value)]
+    lines += [_row("trap", trap) for trap in card.traps]
+    for name, protocol in card.protocols.items():
+        source = f"From {protocol.source}." if protocol.source else ""
+        lines += [_row("protocol", f"{name}, by {protocol.metric}. {source} {protocol.note}"), _block(protocol.prompt)]
+    lines.append(_row("prompt", "neutral, for the first question:" if _at_hand(benchmark) else "neutral:"))
+    return "\n".join([*lines, _block(_example(benchmark))])
+
+
+def _at_hand(benchmark: Benchmark) -> bool:
+    if benchmark.data is not None or not benchmark.card.hub:
+        return True
+    return benchmark.takes_data and sources.cached(benchmark.card) is not None
+
+
+def _example(benchmark: Benchmark) -> str:
+    if not _at_hand(benchmark):
+        return benchmark.card.prompt or TEMPLATE
+    try:
+        return prompt(benchmark.samples(1)[0], benchmark.card.prompt)
+    except GapbenchError as error:  # a benchmark whose data is damaged still has a card
+        return f"no example: {error}"
+
+
+def _row(key: str, value: str) -> str:
+    text = " ".join(value.split())
+    return fill(text, WIDTH, initial_indent=f"  {key:{INDENT - 2}}", subsequent_indent=" " * INDENT,
+                break_long_words=False, break_on_hyphens=False)  # fmt: skip
+
+
+def _block(text: str) -> str:
+    return "\n".join(" " * INDENT + line for line in text.splitlines())
+
+
+def catalogue_table(cards: Iterable[Card]) -> str:
+    """The catalogue as a Markdown table, grouped by role; `benchmarks/README.md` holds it."""
+    roles = {"evidence": "both views", "full-view": "full view; both with a region file",
+             "hold-out": "full view, hold-out", "training": "training data"}  # fmt: skip
+    order = list(roles)
+    lines = [
+        "| name | for | questions | region | boxes as published | scored | licence | data |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for card in sorted(cards, key=lambda c: (order.index(c.role), c.name)):
+        boxed = card.role in ("evidence", "training")
+        count = card.expected.get("samples")
+        cells = (
+            f"`{card.name}`",
+            roles[card.role],
+            f"{count:,}" if count else "?",
+            f"`{card.region}`" if boxed else "",
+            card.box_format if boxed else "",
+            card.scoring,
+            card.licence + (" (**restricted**)" if card.restricted else ""),
+            f"`{card.hub}` @ `{card.revision[:7]}`" if card.hub and card.revision else card.hub or card.source,
+        )
+        lines.append("| " + " | ".join(" ".join(c.replace("|", "\\|").split()) for c in cells) + " |")
+    return "\n".join(lines) + "\n"

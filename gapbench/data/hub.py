@@ -1,0 +1,241 @@
+"""Fetches what a card names: a Hub data set at its pinned revision, only the files that are read.
+
+    folder = fetch(load("vstar").card)
+
+The files lie in the cache of `huggingface_hub` (HF_HOME says where). Once they are complete there, a pinned revision
+needs no network any more. Restrictions of the licence are named before anything is fetched, and what a download above
+1 GB will take.
+
+Limits: the Hub alone; HF_ENDPOINT names a mirror. A connection that breaks is taken up again where it broke; a fetch
+that was ended goes on with the next file. A revision is a full commit hash, a branch or a tag: the Hub knows no
+abbreviated hashes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gapbench.errors import BenchmarkError
+from gapbench.types import Card
+from gapbench.util.files import cache
+
+LARGE = 1_000_000_000
+"""Bytes from which on a download is announced."""
+
+
+def fetch(card: Card) -> Path:
+    """The local folder of the card's data set, downloaded first where it is not cached.
+
+    Several data sets (`hub="me/easy, me/hard"`, with as many revisions) come as one folder that holds them by their own
+    names: `easy`, `hard`. Raises BenchmarkError when there is nothing to fetch, the Hub is out of reach or refuses, or
+    the disk is too small.
+    """
+    several = _several(card)
+    if len(several) > 1:
+        return _joined(card.name, [fetch(one) for one in several])
+    if not card.hub:
+        files = f" ({', '.join(card.files)})" if card.files else ""
+        raise BenchmarkError(
+            f"{card.name}: its data is not on the Hub. Download it{files} from {card.source} into a folder, and give "
+            f"that: NAME=FOLDER, and parameters behind it: NAME=FOLDER:key=value."
+        )
+    here = cached(card)
+    if here is not None and _is_commit(_revision(card)):
+        return here
+    from huggingface_hub import snapshot_download
+
+    try:
+        _announce(card)
+        with _bars_on_terminals():
+            return Path(snapshot_download(**_request(card)))
+    except BenchmarkError:
+        raise
+    except Exception as error:  # the Hub's errors, those of its HTTP library, and the disk's
+        refused = any(400 <= _status(e) < 500 for e in _causes(error))
+        if here is not None and not refused:  # a branch, as it was when the Hub was last reached
+            return here
+        raise BenchmarkError(f"{card.name}: {_explained(card, error)}") from error
+
+
+def cached(card: Card) -> Path | None:
+    """The local folder if all of the card's files are there, else None. Asks nobody."""
+    if not card.hub:
+        return None
+    several = _several(card)
+    if len(several) > 1:
+        found = [cached(one) for one in several]
+        return None if None in found else _joined(card.name, [folder for folder in found if folder])
+    from huggingface_hub import get_cached_repo_tree, snapshot_download
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError
+
+    request = _request(card)
+    try:  # without the listing of a full fetch, nobody knows whether the files are all of them
+        get_cached_repo_tree(card.hub, repo_type="dataset", revision=request["revision"])
+        return Path(snapshot_download(**request, local_files_only=True))
+    except (CachedRepoTreeNotFoundError, LocalEntryNotFoundError):
+        return None
+
+
+def _several(card: Card) -> list[Card]:
+    """One card for each data set that a card names."""
+    hubs, revisions = card.hub.split(","), card.revision.split(",")
+    if len(hubs) == 1:
+        return [card]
+    if len(hubs) != len(revisions):
+        raise BenchmarkError(
+            f"{card.name}: its card names {len(hubs)} data sets and {len(revisions)} revisions; expected one for each."
+        )
+    return [replace(card, hub=h.strip(), revision=r.strip()) for h, r in zip(hubs, revisions, strict=True)]
+
+
+def _joined(name: str, snapshots: list[Path]) -> Path:
+    """A folder in gapbench's cache with a link to each snapshot (`datasets--OWNER--NAME/snapshots/COMMIT`)."""
+    links = {snapshot.parents[1].name.rpartition("--")[2]: snapshot for snapshot in snapshots}
+    identity = hashlib.sha256("\n".join(map(str, snapshots)).encode()).hexdigest()[:12]
+    folder = cache() / "joined" / f"{name}-{identity}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for title, snapshot in links.items():
+        with suppress(FileExistsError):  # made before, or by another process just now
+            (folder / title).symlink_to(snapshot, target_is_directory=True)
+    return folder
+
+
+@contextmanager
+def _bars_on_terminals() -> Iterator[None]:
+    """The Hub's own progress bars, but none in log files."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    hide = not sys.stderr.isatty() and not are_progress_bars_disabled()
+    if hide:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            enable_progress_bars()
+
+
+def _request(card: Card) -> dict[str, Any]:
+    files = list(card.files) or None
+    return {"repo_id": card.hub, "repo_type": "dataset", "revision": _revision(card), "allow_patterns": files}
+
+
+def _revision(card: Card) -> str:
+    return card.revision or "main"
+
+
+def _is_commit(revision: str) -> bool:
+    return len(revision) == 40 and all(c in "0123456789abcdef" for c in revision)
+
+
+def _announce(card: Card) -> None:
+    """Say what is about to be fetched, if that is restricted or large. Raises BenchmarkError if it does not fit."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.utils import filter_repo_objects
+
+    info = HfApi().dataset_info(card.hub, revision=_revision(card), files_metadata=True)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    wanted = list(filter_repo_objects(sizes, allow_patterns=list(card.files) or None))
+    if not wanted:
+        raise BenchmarkError(
+            f"{card.name}: no file of {card.hub} at {_revision(card)} is one of {', '.join(card.files)}. It has "
+            f"{', '.join(list(sizes)[:10]) or 'none'}. Has the data set changed? Give a copy of the data: "
+            f"{card.name}=FOLDER."
+        )
+    kept = {"repo_type": "dataset", "revision": info.sha}
+    missing = [name for name in wanted if not isinstance(try_to_load_from_cache(card.hub, name, **kept), str)]
+    size, free = sum(sizes[name] for name in missing), _free(Path(constants.HF_HUB_CACHE))
+    if missing and os.environ.get("LOCAL_RANK", "0") == "0":
+        if card.restricted:
+            print(f"{card.name}: restricted: {card.restricted}", file=sys.stderr)
+        if size > LARGE:
+            print(
+                f"{card.name}: fetching {_gb(size)} of {card.hub} at {_revision(card)}\n"
+                f"  files: {_listed(missing, sizes)}\n  licence: {card.licence}\n"
+                f"  into: {constants.HF_HUB_CACHE} ({_gb(free)} free)",
+                file=sys.stderr,
+                flush=True,
+            )
+    if size > free:
+        raise BenchmarkError(
+            f"{card.name}: fetching it takes {_gb(size)}, and {constants.HF_HUB_CACHE} has {_gb(free)} free. Make "
+            "room, or let HF_HOME name a folder on a larger disk."
+        )
+
+
+def _explained(card: Card, error: Exception) -> str:
+    """What happened, and what to do about it."""
+    from huggingface_hub import constants, errors
+
+    page = f"{constants.ENDPOINT}/datasets/{card.hub}"
+    copy = f"Or give a copy of the data: {card.name}=FOLDER."
+    for cause in _causes(error):
+        status = _status(cause)
+        if isinstance(cause, errors.GatedRepoError):
+            return (
+                f"access to {card.hub} is not granted. Accept its terms on {page}, then log in with `hf auth login` or "
+                f"set HF_TOKEN. {copy}"
+            )
+        if isinstance(cause, errors.RevisionNotFoundError):
+            short = "" if _is_commit(_revision(card)) else " (the Hub wants all 40 digits of a commit)"
+            return (
+                f"{card.hub} has no revision {_revision(card)}{short}. Its authors may have rewritten its history; see "
+                f"{page}/commits/main. {copy}"
+            )
+        if isinstance(cause, errors.RepositoryNotFoundError) or status in (401, 403):
+            return (
+                f"the Hub shows no data set {card.hub} (HTTP {status}). If {page} opens in a browser where you are "
+                f"logged in, log in here with `hf auth login` or set HF_TOKEN; else it was moved or deleted. {copy}"
+            )
+        if status:
+            return f"{constants.ENDPOINT} answered HTTP {status} for {card.hub}. Try again later. {copy}"
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"the disk of {constants.HF_HUB_CACHE} is full. Make room, or let HF_HOME name another folder."
+    if constants.is_offline_mode():
+        return (
+            f"{card.hub} at {_revision(card)} is not complete in {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids "
+            f"fetching it. Unset that where there is a network. {copy}"
+        )
+    return (
+        f"{card.hub} could not be fetched from {constants.ENDPOINT} ({type(error).__name__}: {_first_line(error)}). "
+        f"Check the network, or set HF_ENDPOINT to a mirror; what has arrived is kept. {copy}"
+    )
+
+
+def _status(error: BaseException) -> int:
+    """What the Hub answered, 0 where it did not."""
+    return int(getattr(getattr(error, "response", None), "status_code", None) or 0)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")[:200]
+
+
+def _listed(names: list[str], sizes: dict[str, int]) -> str:
+    shown = ", ".join(f"{name} ({_gb(sizes[name])})" for name in names[:10])
+    return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _free(folder: Path) -> int:
+    """Free bytes where a folder is, or will be."""
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(there).free
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 10_000_000 else f"{size / 1e6:.2f} MB"

@@ -1,0 +1,116 @@
+"""Where a row's pictures are: what `gapbench.views.images.decode` reads, found from what a cell holds.
+
+    pictures(["street.jpg"], Path("data"), urls=False)            # (Path("data/street.jpg"),)
+
+Addresses are refused unless asked for. Then they are fetched when the picture is looked at, every time again: http and
+https only, redirected or not, `SECONDS` in all, at most `LARGEST` bytes, nothing kept.
+
+Limits: an address is fetched from wherever this machine may go: allow only data you trust to name addresses.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gapbench.data.benchmark import is_text
+from gapbench.errors import BenchmarkError, SampleError
+from gapbench.views.images import URL, is_base64
+
+SECONDS = 60.0
+"""How long fetching one picture may take."""
+
+LARGEST = 200 << 20
+"""Bytes of the largest picture that is fetched."""
+
+
+def pictures(values: Sequence[Any], folder: Path, urls: bool) -> tuple[Any, ...]:
+    """The source of each picture. Raises BenchmarkError for what can be none."""
+    return tuple(_source(value, folder, urls) for value in values)
+
+
+def place(values: Sequence[Any]) -> str:
+    """The path or address of one picture, the same for all ways to write the path; "" where it has none."""
+    value = values[0] if len(values) == 1 else None
+    if isinstance(value, Mapping):
+        return "" if value.get("bytes") else place([value.get("path")])
+    if not isinstance(value, str) or is_base64(value):
+        return ""
+    return value if URL.match(value) else os.path.normpath(value)
+
+
+def fetch(url: str, largest: int = LARGEST, seconds: float = SECONDS) -> bytes:
+    """What lies at an http or https address. Raises SampleError naming it and what went wrong."""
+    end = time.monotonic() + seconds
+    parts = []
+    size = 0
+    try:
+        with _opener().open(urllib.request.Request(url), timeout=seconds) as answer:  # noqa: S310
+            while part := answer.read1(1 << 16):
+                parts.append(part)
+                size += len(part)
+                if size > largest:
+                    raise SampleError(
+                        f"image {url[:200]}: larger than {largest:,} bytes. Download it and give its path."
+                    )
+                if time.monotonic() > end:
+                    raise TimeoutError(f"not done after {seconds:g} seconds")
+            if answer.length:
+                raise ConnectionError(f"it broke off {answer.length:,} bytes before its end")
+    except (OSError, http.client.HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
+        reason = getattr(error, "reason", None) or error
+        raise SampleError(
+            f"image {url[:200]}: cannot be fetched ({reason}). Check the address, or download it and give its path."
+        ) from error
+    return b"".join(parts)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Speaks http and https and nothing else, so that no redirection leads to a file of this machine."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _source(value: Any, folder: Path, urls: bool) -> Any:
+    if isinstance(value, Mapping):
+        if value.get("bytes"):
+            return value
+        value = value.get("path")
+    if callable(value) or (isinstance(value, bytes) and value):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise BenchmarkError(
+            f"found {str(value)[:200]!r} ({type(value).__name__}); expected a path, base64 text, bytes, a Hub image "
+            '({"bytes", "path"}), or a list of these.'
+        )
+    if is_base64(value):
+        return value
+    if not is_text(value):
+        raise BenchmarkError(f"found {value[:200]!r}, which holds half a surrogate pair. Rename the file.")
+    if not URL.match(value):
+        return folder / value
+    if not urls:
+        raise BenchmarkError(
+            f"found {value[:200]}: URLs are not fetched. Download the file and give its path, or allow it: :urls=true "
+            "behind the name."
+        )
+    if urlsplit(value).scheme.lower() not in ("http", "https"):
+        raise BenchmarkError(f"found {value[:200]}: only http and https are fetched. Download the file.")
+    return partial(fetch, value)

@@ -1,0 +1,133 @@
+"""The figures of a comparison: accuracies before and after, and the curves of the training.
+
+change_plot(summary, name="change")    '<svg …>', or None where nothing was compared
+curves(steps)                          [('loss', '<svg …>'), …]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from gapbench.analysis.comparison.training_log import METRICS
+from gapbench.report.plots import CROP, FOREST_WIDTH, FULL, INK, LINE, MUTED, drawing, quiet, to_svg
+from gapbench.report.run.summary_tables import benchmarks_of
+from gapbench.report.text import clip, percent, points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BENCHMARKS = 30
+POINTS = 300
+"""Points of a curve; longer ones are drawn as means of equal stretches."""
+CURVE = (3.9, 1.75)
+"""Inches."""
+
+TITLES = {
+    "loss": "Loss",
+    "divergence": "Divergence from the teacher",
+    "ema_distance": "Distance of the teacher's average",
+    "logp_gap": "Trainer against sampler, |log p|",
+    "entropy": "Entropy of the student",
+    "mean_length": "Mean length, tokens",
+    "truncated": "Share truncated",
+    "tokens_per_second": "Tokens per second",
+    "probe_confidence": "Teacher's confidence on probe crops",
+    "lr": "Learning rate",
+    "grad_norm": "Gradient norm",
+}
+_MARKERS = {"full": ("s", FULL), "crop": ("o", CROP)}
+
+
+def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
+    """Full and crop accuracy of every benchmark, hollow before and filled after, each with its interval."""
+    rows = [
+        (benchmark, view, entry, index)
+        for index, (benchmark, entry) in enumerate(list(benchmarks_of(summary).items())[:BENCHMARKS])
+        for view in ("full", "crop")
+        if entry["delta"][view]
+    ]
+    if not rows:
+        return None
+    places = [row + 0.45 * index for row, (*_, index) in enumerate(rows)]
+    height = 0.42 * (places[-1] + 1) + 0.75
+    with drawing(FOREST_WIDTH, height) as figure:
+        axes = figure.add_axes((0.26, 0.5 / height, 0.5, 1 - 0.62 / height))
+        side: dict[str, Any] = {"va": "center", "transform": axes.get_yaxis_transform()}
+        named: set[str] = set()
+        for (benchmark, view, entry, _), place in zip(rows, places, strict=True):
+            _moved(axes, place, entry, view)
+            if benchmark not in named:
+                axes.text(-0.5, place, clip(" ".join(benchmark.split()), 24), color=INK, weight="bold", **side)
+                named.add(benchmark)
+            axes.text(-0.03, place, view, color=_MARKERS[view][1], weight="bold", ha="right", **side)
+            levels = " → ".join(percent(entry[when][view]["estimate"]) for when in ("before", "after"))
+            axes.text(1.04, place, levels, color=MUTED, **side)
+            change = points(entry["delta"][view]["estimate"])
+            axes.text(1.47, place, change, color=INK, weight="bold", ha="right", **side)
+        axes.set_ylim(places[-1] + 0.6, -0.6)
+        axes.set_xlim(-2, 102)
+        axes.set_yticks([])
+        axes.set_xlabel("accuracy, %", color=MUTED)
+        axes.grid(axis="x", color=LINE, linewidth=0.8)
+        quiet(axes)
+        return to_svg(figure, name, "Accuracy before and after: " + "; ".join(_in_words(row) for row in rows))
+
+
+def _moved(axes: Axes, place: float, entry: Mapping[str, Any], view: str) -> None:
+    marker, colour = _MARKERS[view]
+    spots = []
+    for when, offset in (("before", -0.15), ("after", 0.15)):
+        found = entry[when][view]
+        x, y = 100 * found["estimate"], place + offset
+        if found["ci"]:
+            axes.plot([100 * bound for bound in found["ci"]], [y, y], color=colour, linewidth=1.4, alpha=0.75)
+        spots.append((x, y))
+    axes.plot(*zip(*spots, strict=True), color=colour, linewidth=0.8, linestyle=(0, (2, 2)))
+    for (x, y), face in zip(spots, ("none", colour), strict=True):
+        axes.plot([x], [y], marker, markersize=6.5, mfc=face, mec=colour, mew=1.4)
+
+
+def _in_words(row: tuple[str, str, Mapping[str, Any], int]) -> str:
+    benchmark, view, entry, _ = row
+    before, after = (percent(entry[when][view]["estimate"]) for when in ("before", "after"))
+    return f"{clip(benchmark, 60)} {view} {before} to {after}"
+
+
+def curves(steps: Sequence[Mapping[str, float | None]]) -> list[tuple[str, str]]:
+    """(title, plot) of every metric that was logged at two steps or more."""
+    found = []
+    for metric in METRICS:
+        logged = [(step["step"], value) for step in steps if (value := step.get(metric)) is not None]
+        points_ = [(float(x), y) for x, y in logged if x is not None]
+        if len(points_) > 1:
+            found.append((TITLES[metric], _curve(_thinned(points_), metric)))
+    return found
+
+
+def _curve(line: Sequence[tuple[float, float]], metric: str) -> str:
+    with drawing(*CURVE) as figure:
+        axes = figure.add_axes((0.17, 0.22, 0.79, 0.66))
+        xs, ys = zip(*line, strict=True)
+        axes.plot(xs, ys, color=CROP, linewidth=1.5)
+        axes.margins(x=0.02, y=0.12)
+        if max(ys) - min(ys) < 1e-12:  # a constant would be drawn on an axis of meaningless digits
+            axes.set_ylim(*sorted((0.5 * ys[0], 1.5 * ys[0])) if ys[0] else (-0.05, 1.0))
+        axes.locator_params(axis="both", nbins=4)
+        axes.set_xlabel("step", color=MUTED, size=9)
+        axes.grid(axis="y", color=LINE, linewidth=0.8)
+        quiet(axes)
+        axes.tick_params(labelsize=9)
+        axes.yaxis.get_offset_text().set(color=MUTED, size=8)
+        words = f"{TITLES[metric]}: {ys[0]:.4g} at step {xs[0]:.0f}, {ys[-1]:.4g} at step {xs[-1]:.0f}"
+        return to_svg(figure, f"curve-{metric}", words)
+
+
+def _thinned(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most POINTS points: means over stretches of steps, so that no peak is picked by chance."""
+    if len(line) <= POINTS:
+        return list(line)
+    edges = [round(i * len(line) / POINTS) for i in range(POINTS + 1)]
+    stretches = [line[low:high] for low, high in pairwise(edges)]
+    return [(sum(x for x, _ in one) / len(one), sum(y for _, y in one) / len(one)) for one in stretches]

@@ -1,0 +1,243 @@
+"""The main tables of a comparison, built from `comparison.json`.
+
+    [headline_table(summary), holdout_table(summary), transition_table(summary), runs_table(summary)]
+
+Any number may be null: what was not measured shows as an en dash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from gapbench.analysis.metrics import HEADLINE
+from gapbench.report import tables
+from gapbench.report.run.summary_tables import NAME_LIMIT, benchmarks_of, metric_title, over_cell
+from gapbench.report.tables import Cell, Column, Table, count_cell, percent_cell, points_cell, text_cell
+from gapbench.report.text import MISSING, clip, interval, number, p_value, percent
+
+Summary = Mapping[str, Any]
+Entry = Mapping[str, Any]
+
+MEASURES = (("full", "full image"), ("crop", "crop"), ("gap", "gap"))
+LABEL_LIMIT = 40
+CLOSED = (
+    "1 minus gap after over gap before, where the gap before is shown to be above zero. "
+    "Crop lost more: more than the full image gained"
+)
+BLANK = Cell("")
+table_of = partial(tables.table_of, source="comparison.json")
+
+
+def headline_table(summary: Summary) -> Table:
+    """Three rows a benchmark (full, crop, gap), or one for a hold-out; the mean over several as footer."""
+    benchmarks = benchmarks_of(summary)
+    several = len(benchmarks) > 1
+    columns = (
+        Column("Benchmark"),
+        *(
+            Column(label, True, "With its 95% interval, on the questions both runs share")
+            for label in side_labels(summary)
+        ),
+        Column("Change, points", True, "Paired, question by question, with its 95% interval"),
+        Column("p", True, "Sign-flip test over clusters" + (", the marked rows corrected after Holm" * several)),
+        Column("MDE", True, "Smallest change, in points, that a comparison of this size finds with 80% power"),
+        Column(
+            "Gap closed",
+            True,
+            CLOSED,
+        ),
+        Column("Questions", True, "Questions compared, and the independent clusters they form"),
+    )
+    rows = [
+        _headline_row(name, entry, measure, title, several)
+        for name, entry in benchmarks.items()
+        for measure, title in MEASURES
+        if entry["delta"][measure]
+    ]
+    macro = summary.get("macro")
+    footer: list[tuple[Cell, ...]] = []
+    if macro and macro["benchmarks"] > 1:
+        for measure, title in MEASURES:
+            heading = Cell(f"Mean of {macro['benchmarks']} benchmarks", title)
+            levels = (level_cell(macro[side][measure], measure) for side in ("before", "after"))
+            footer.append((heading, *levels, *change_cells(macro["delta"][measure]), BLANK, BLANK))
+    return table_of("Before, after and change", columns, rows, footer)
+
+
+def _headline_row(name: str, entry: Entry, measure: str, title: str, several: bool) -> tuple[Cell, ...]:
+    change, p, mde = change_cells(entry["delta"][measure])
+    if several and entry["tested"] == measure:
+        p = Cell(p_value(entry["p_value_holm"]), "Holm", entry["p_value_holm"])
+    closed = BLANK
+    if measure == "gap":
+        closed = _closed(entry)
+    return (
+        Cell(clip(name, NAME_LIMIT), title, name.casefold()),
+        *(level_cell(entry[side][measure], measure) for side in ("before", "after")),
+        change,
+        p,
+        mde,
+        closed,
+        Cell(number(entry["n"]), f"{number(entry['clusters'])} clusters", entry["n"]),
+    )
+
+
+def holdout_table(summary: Summary) -> Table:
+    """Benchmarks without a gap: has something been lost?"""
+    words = ("fell", "rose") if summary["kind"] == "training" else ("lower", "higher")
+    columns = (
+        Column("Hold-out"),
+        *(Column(label, True) for label in side_labels(summary)),
+        Column("Change, points", True, "Of full-image accuracy, paired, with its 95% interval"),
+        Column("p", True, "Sign-flip test over clusters, corrected over the benchmarks after Holm"),
+        Column("MDE", True, "A loss smaller than this can go unnoticed"),
+        *(Column(title, True) for title in changed_titles(summary)),
+        Column("Verdict"),
+    )
+    rows = []
+    for name, entry in benchmarks_of(summary).items():
+        change = entry["delta"]["full"]
+        if entry["delta"]["gap"] or not change:
+            continue
+        ci = change["ci"]
+        told = "not shown" if not ci or ci[0] <= 0 <= ci[1] else words[0] if ci[1] < 0 else words[1]
+        delta, _, mde = change_cells(change)
+        rows.append(
+            (
+                text_cell(clip(name, NAME_LIMIT)),
+                *(level_cell(entry[side]["full"], "full") for side in ("before", "after")),
+                delta,
+                Cell(p_value(entry["p_value_holm"]), "", entry["p_value_holm"]),
+                mde,
+                count_cell(entry["fixed"]),
+                count_cell(entry["broken"]),
+                text_cell(told),
+            )
+        )
+    return table_of("Hold-outs", columns, rows)
+
+
+def metric_table(summary: Summary) -> Table:
+    """Every named metric of the benchmarks that report more than the accuracy, in both runs, the headline marked."""
+    columns = (
+        Column("Benchmark"),
+        Column("Metric"),
+        Column("View"),
+        *(Column(label, True, "With its 95% interval, on the questions compared") for label in side_labels(summary)),
+        Column("Change, points", True, "Paired, with its 95% interval; not tested"),
+        Column("Over", True, "What it is a mean of: questions, or clusters of them"),
+    )
+    rows = []
+    for name, entry in benchmarks_of(summary).items():
+        found = entry["metrics"] if set(entry["metrics"]) > {HEADLINE} else {}
+        for metric, sides in found.items():
+            mark = "headline" if metric == entry["headline_metric"] else ""
+            for view, title in MEASURES[:2]:
+                if view in sides["delta"]:
+                    change = sides["delta"][view]
+                    rows.append(
+                        (
+                            text_cell(clip(name, NAME_LIMIT)),
+                            text_cell(metric_title(metric), mark),
+                            Cell(title),
+                            *(level_cell(sides[side][view], view) for side in ("before", "after")),
+                            points_cell(change["estimate"], change["ci"]),
+                            over_cell(metric, change["n"]),
+                        )
+                    )
+    return table_of("Metrics", columns, rows)
+
+
+def transition_table(summary: Summary) -> Table:
+    """Of every question: right in both runs, in one of them, or in none."""
+    fixed, broken = changed_titles(summary)
+    columns = (
+        Column("Benchmark"),
+        Column("View"),
+        Column("Both right", True),
+        Column(fixed, True),
+        Column(broken, True),
+        Column("Both wrong", True),
+        Column("p", True, "Does one kind of change outweigh the other? Sign-flip test over clusters; with one question "
+               "per picture this is McNemar's exact test"),
+    )  # fmt: skip
+    rows = [
+        (
+            text_cell(clip(name, NAME_LIMIT)),
+            Cell(title),
+            *(count_cell(found[key]) for key in ("both", "fixed", "broken", "neither")),
+            Cell(p_value(entry["delta"][view]["p_value"]), "", entry["delta"][view]["p_value"]),
+        )
+        for name, entry in benchmarks_of(summary).items()
+        for view, title in MEASURES[:2]
+        if (found := entry["transitions"][view])
+    ]
+    return table_of("Answers that changed", columns, rows)
+
+
+def runs_table(summary: Summary) -> Table:
+    """Every run after the first, on every benchmark, against the first one."""
+    labels = [one["label"] for one in summary["runs"]]
+    columns = (
+        Column("Benchmark"),
+        Column("Run"),
+        *(Column(title.capitalize(), True) for _, title in MEASURES),
+        *(Column(f"Change of {title}", True, f"Points, against {clip(labels[0], LABEL_LIMIT)} on the questions that "
+                 "both share") for _, title in MEASURES),
+        Column("Gap closed", True),
+        Column("Questions", True),
+    )  # fmt: skip
+    each = [(labels[1], summary["benchmarks"]), *((one["label"], one["benchmarks"]) for one in summary["more"])]
+    rows = []
+    for name in dict.fromkeys(name for _, benchmarks in each for name in benchmarks):
+        for label, benchmarks in each:
+            if name in benchmarks:
+                entry = benchmarks[name]
+                rows.append(
+                    (
+                        text_cell(clip(name, NAME_LIMIT)),
+                        text_cell(clip(label, LABEL_LIMIT)),
+                        *(level_cell(entry["after"][measure], measure) for measure, _ in MEASURES),
+                        *(change_cells(entry["delta"][measure])[0] for measure, _ in MEASURES),
+                        _closed(entry),
+                        count_cell(entry["n"]),
+                    )
+                )
+    return table_of(f"Every run against {clip(labels[0], LABEL_LIMIT)}", columns, rows)
+
+
+def _closed(entry: Entry) -> Cell:
+    found = entry["gap_closed"]
+    if not found:
+        return Cell(MISSING)
+    if not found["ci"]:
+        return Cell(MISSING, "no gap shown before")
+    note = interval(found["ci"], 0)
+    if entry["crop_lost_more"]:
+        note += " · crop lost more"
+    return Cell(percent(found["estimate"], 0), note, found["estimate"])
+
+
+def level_cell(found: Mapping[str, Any] | None, measure: str) -> Cell:
+    value, ci = (found or {}).get("estimate"), (found or {}).get("ci")
+    return points_cell(value, ci) if measure == "gap" else percent_cell(value, ci)
+
+
+def change_cells(found: Mapping[str, Any] | None) -> tuple[Cell, Cell, Cell]:
+    if not found:
+        return Cell(MISSING), Cell(MISSING), Cell(MISSING)
+    mde = None if found["mde"] is None else 100 * found["mde"]
+    p = found["p_value"]
+    return points_cell(found["estimate"], found["ci"]), Cell(p_value(p), "", p), Cell(number(mde, 1), "", mde)
+
+
+def side_labels(summary: Summary) -> list[str]:
+    return [clip(one["label"], LABEL_LIMIT) for one in summary["runs"][:2]]
+
+
+def changed_titles(summary: Summary) -> tuple[str, str]:
+    before, after = side_labels(summary)
+    trained = summary["kind"] == "training"
+    return ("Fixed", "Broken") if trained else (f"Right only in {after}", f"Right only in {before}")

@@ -1,0 +1,170 @@
+"""Puts one run's report together and writes it.
+
+    write_report(Path("runs/signs"), summary=summary, run=run, records=frame)
+
+Everything but the gallery is bounded by row and length limits; the gallery then fills what the size limit leaves.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapbench.errors import RunError
+from gapbench.report.families import ANNOTATED, Family, families
+from gapbench.report.run import settings, summary_tables
+from gapbench.report.run.data_section import data_table, notices, repairs_table
+from gapbench.report.run.gallery import FLIP_NAMES, SIZE_LIMIT, gallery
+from gapbench.report.run.glossary import JUDGED, TERMS
+from gapbench.report.run.overview import alerts, area_figures, forest, headline
+from gapbench.report.run.samples import cases_of
+from gapbench.report.tables import ROW_LIMIT, Table, markdown_table
+from gapbench.report.text import clip, json_block, markdown_code, markdown_fence, markdown_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from pandas import DataFrame
+
+
+def write_report(
+    folder: Path,
+    *,
+    summary: Mapping[str, Any],
+    run: Mapping[str, Any],
+    records: DataFrame,
+    images: bool = True,
+) -> None:
+    """Write `folder/report.html` and `folder/report.md`.
+
+    `summary` and `run` are the contents of `summary.json` and `run.json`; missing keys and nulls are tolerated.
+    `records` has one row per record and the fields of `gapbench.types.Record` as columns. Pictures come from
+    `folder/thumbnails` and are left out with `images=False`. Raises `RunError` if `folder` does not exist.
+    """
+    if not folder.is_dir():
+        raise RunError(f"No run folder at {folder}. Expected the folder that holds records.jsonl; check the path.")
+    html, markdown = environment(html=True), environment(html=False)
+    page = _content(summary, run, images)
+    template = html.get_template("html.j2")
+    frame = len(template.render(page, gallery=None).encode())
+    shown = gallery(
+        cases_of(records), folder / "thumbnails" if images else None, html.get_template("card.j2"), SIZE_LIMIT - frame
+    )
+    write(folder / "report.html", template.render(page, gallery=shown))
+    write(folder / "report.md", markdown.get_template("md.j2").render(page))
+
+
+def environment(*, html: bool) -> Environment:
+    """Jinja with this package's templates, where every expression is escaped for its format unless marked safe."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def plain(value: object) -> object:
+        return value if isinstance(value, Markup) else markdown_text(value)
+
+    def safe(escape: Callable[[Any], str]) -> Callable[[Any], Markup]:
+        return lambda value: Markup(escape(value))  # noqa: S704 (the escaped text is what is marked)
+
+    made = Environment(
+        loader=PackageLoader("gapbench.report", "templates"),
+        autoescape=html,  # noqa: S701 (Markdown has its own escape: `plain`)
+        finalize=None if html else plain,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {
+        "clip": clip,
+        "json_block": safe(json_block),
+        "code": safe(markdown_code),
+        "fence": safe(markdown_fence),
+        "markdown_table": safe(markdown_table),
+    }
+    return made
+
+
+def asset(name: str) -> str:
+    """The text of a style sheet or script that belongs to this package."""
+    return (Path(__file__).parent.parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def _content(summary: Mapping[str, Any], run: Mapping[str, Any], images: bool) -> dict[str, Any]:
+    script = asset("gallery.js")
+    counted = {name: entry.get("pairs") or {} for name, entry in summary_tables.benchmarks_of(summary).items()}
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    parts = families(summary, run)
+    return {
+        "model": clip(summary.get("model") or run.get("model") or "unnamed model", 200),
+        "verdict": _sentence(summary),
+        "notices": notices(summary, run, images=images),
+        "alerts": alerts(summary, run),
+        "headline": headline(summary),
+        "results": [_results(family, f"forest{index or ''}") for index, family in enumerate(parts)],
+        "category_tables": grouped(summary_tables.category_tables, parts),
+        "area_tables": grouped(summary_tables.area_tables, parts),
+        "area": area_figures(summary),
+        "pairs": {clip(name, 200): pairs for name, pairs in list(counted.items())[:ROW_LIMIT]},
+        "totals": _totals(parts[0]),
+        "regions": _regions(parts) if len(parts) > 1 else {},
+        "flip_names": FLIP_NAMES,
+        "reading": (*TERMS, JUDGED) if summary.get("judge") else TERMS,
+        "command": settings.command_line(run),
+        "data_table": data_table(run),
+        "repairs_table": repairs_table(run),
+        "settings": settings.groups(run),
+        "style": asset("style.css"),
+        "script": script,
+        "script_hash": digest,
+    }
+
+
+def _results(family: Family, name: str) -> dict[str, Any]:
+    """The tables and the forest plot of one kind of evidence."""
+    return {
+        "title": family.title,
+        "remark": family.remark,
+        "forest": forest(family.summary, name),
+        "metric_terms": summary_tables.metric_terms(family.summary),
+        **{
+            key: family.captioned(table(family.summary))
+            for key, table in (
+                ("gap_table", summary_tables.gap_table),
+                ("metric_table", summary_tables.metric_table),
+                ("view_table", summary_tables.view_table),
+                ("flip_table", summary_tables.flip_table),
+            )
+        },
+    }
+
+
+def grouped(tables: Callable[[Mapping[str, Any]], tuple[Table, ...]], parts: Sequence[Family]) -> list[Table]:
+    """The tables of each benchmark, marked where a model made its regions."""
+    return [family.captioned(table) for family in parts for table in tables(family.summary)]
+
+
+def _regions(parts: Sequence[Family]) -> dict[str, str]:
+    """Benchmark to the title of its kind of evidence."""
+    named = [(name, family.title or ANNOTATED) for family in parts for name in family.summary["benchmarks"]]
+    return {clip(name, 200): title for name, title in named[:ROW_LIMIT]}
+
+
+def _totals(family: Family) -> dict[str, int]:
+    """Samples by which view was right, over the benchmarks of one kind of evidence."""
+    pairs = [entry.get("pairs") or {} for entry in summary_tables.benchmarks_of(family.summary).values()]
+    return {flip: sum(one.get(flip) or 0 for one in pairs) for flip in FLIP_NAMES}
+
+
+def _sentence(summary: Mapping[str, Any]) -> str:
+    verdict = clip(summary.get("verdict") or "No verdict was recorded.", 1_000)
+    # A model's name keeps its case even at the head of the page.
+    model = clip(summary.get("model"), 1_000)
+    return verdict if model and verdict.startswith(model) else verdict[:1].upper() + verdict[1:]
+
+
+def write(path: Path, text: str) -> None:
+    """Write a page with the same bytes on every system."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)

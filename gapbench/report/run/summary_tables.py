@@ -1,0 +1,299 @@
+"""The tables of one run, built from `summary.json`.
+
+    [gap_table(summary), view_table(summary), flip_table(summary), *category_tables(summary), *area_tables(summary)]
+
+A table holds all the benchmarks it is given; `gapbench.report.families` keeps those apart that must not share one. Any
+number may be null: a view that was not measured or a gap without pairs shows as an en dash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gapbench.analysis.metrics import HEADLINE, METRICS
+from gapbench.report.tables import (
+    ROW_LIMIT,
+    Cell,
+    Column,
+    Table,
+    count_cell,
+    percent_cell,
+    points_cell,
+    table_of,
+    text_cell,
+)
+from gapbench.report.text import MISSING, clip, number, p_value, percent
+
+Summary = Mapping[str, Any]
+
+NAME_LIMIT = 80
+
+
+def benchmarks_of(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
+    """Name to entry; empty when nothing was measured."""
+    return summary.get("benchmarks") or {}
+
+
+def macro_gap(summary: Summary) -> Mapping[str, Any] | None:
+    """The gap over several benchmarks, or None."""
+    return (summary.get("macro") or {}).get("gap") or None
+
+
+def has_gap(entry: Mapping[str, Any]) -> bool:
+    """Whether any sample of this benchmark was scored in both headline views."""
+    return part(entry, "gap", "estimate") is not None
+
+
+def part(entry: Mapping[str, Any], *keys: str) -> Any:
+    """`entry[a][b]…`, or None as soon as a step is missing or null."""
+    value: Any = entry
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def gap_table(summary: Summary) -> Table:
+    """The headline: one row per benchmark, with the macro mean as its footer."""
+    benchmarks = benchmarks_of(summary)
+    several, judged = len(benchmarks) > 1, _is_judged(summary)
+    columns = (
+        Column("Benchmark"),
+        Column("Samples", True, "Questions in the benchmark; pairs that enter the gap below"),
+        Column("Clusters", True, "Independent clusters: samples that share a picture are one unit"),
+        Column("Full", True, "Accuracy on the full image, 95% interval"),
+        Column("Crop", True, "Accuracy on the evidence-centred crop, 95% interval"),
+        Column("Gap, points", True, "Crop minus full on the same samples, 95% interval"),
+        Column("p (Holm)" if several else "p", True, "Sign-flip test over clusters" + _holm(several)),
+        Column("MDE", True, "Smallest gap, in points, that this run finds with 80% power"),
+        Column("Unparsed", True, "Answers no rule could read: full / crop"),
+        *([JUDGED] if judged else []),
+        Column("Failed", True, "No answer at all: full / crop; samples left out of the gap below"),
+        Column("Image tokens", True, "Mean tokens the picture costs: full / crop"),
+        Column("Interval", False, "How the interval of the gap was computed"),
+    )
+    rows = [_gap_row(name, entry, several, judged) for name, entry in benchmarks.items()]
+    macro = macro_gap(summary)
+    footer: tuple[tuple[Cell, ...], ...] = ()
+    averaged = sum(map(has_gap, benchmarks.values()))
+    if averaged > 1 and macro is not None:
+        blank = Cell("")
+        gap = points_cell(macro.get("estimate"), macro.get("ci"))
+        mean = Cell("Macro mean", f"of {averaged} benchmarks, unweighted")
+        numbers = (gap, Cell(p_value(macro.get("p_value"))), Cell(number(_times100(macro.get("mde")), 1)))
+        method = Cell(clip(macro.get("method") or "", NAME_LIMIT))
+        footer = ((mean, *[blank] * 4, *numbers, *[blank] * (4 if judged else 3), method),)
+    return table_of("Accuracy and gap", columns, rows, footer)
+
+
+def _gap_row(name: str, entry: Mapping[str, Any], several: bool, judged: bool) -> tuple[Cell, ...]:
+    gap = entry.get("gap") or {}
+    full, crop = (part(entry, "views", view) or {} for view in ("full", "crop"))
+    p = gap.get("p_value_holm") if several and gap.get("p_value_holm") is not None else gap.get("p_value")
+    tokens = full.get("image_tokens_mean")
+    paired, dropped = gap.get("n"), gap.get("dropped")
+    return (
+        text_cell(clip(name, NAME_LIMIT)),
+        Cell(number(entry.get("n")), f"{number(paired)} paired" if paired is not None else "", entry.get("n")),
+        count_cell(entry.get("clusters")),
+        percent_cell(full.get("accuracy"), full.get("ci")),
+        percent_cell(crop.get("accuracy"), crop.get("ci")),
+        points_cell(gap.get("estimate"), gap.get("ci")),
+        Cell(p_value(p), "", p),
+        Cell(number(_times100(gap.get("mde")), 1), "", gap.get("mde")),
+        _both(percent(full.get("unparsed")), percent(crop.get("unparsed")), full.get("unparsed")),
+        *([_judged_cell(full, crop)] if judged else []),
+        Cell(
+            f"{_failures(full)} / {_failures(crop)}",
+            f"{number(dropped)} left out" if dropped else "",
+            full.get("failed"),
+        ),
+        _both(number(tokens), number(crop.get("image_tokens_mean")), tokens),
+        text_cell(clip(gap.get("method") or "", NAME_LIMIT)),
+    )
+
+
+JUDGED = Column(
+    "Judged", True, "Answers no rule could read that the judge decided: full / crop; below, that it failed on"
+)
+
+
+def _is_judged(summary: Summary) -> bool:
+    """Whether a judge decided anything, or failed to."""
+    views = (view for entry in benchmarks_of(summary).values() for view in (entry.get("views") or {}).values())
+    return any(view.get("judged") or view.get("judge_failed") for view in views)
+
+
+def _judged_cell(*views: Mapping[str, Any]) -> Cell:
+    """What the judge decided in each view and, if anything, what it failed on."""
+    decided, failed = (" / ".join(percent(view.get(key)) for view in views) for key in ("judged", "judge_failed"))
+    any_failed = any(view.get("judge_failed") for view in views)
+    return Cell(decided, f"failed {failed}" if any_failed else "", views[0].get("judged"))
+
+
+def view_table(summary: Summary) -> Table:
+    """Every view of every benchmark, for runs that measured more than the headline pair."""
+    judged = _is_judged(summary)
+    columns = (
+        Column("Benchmark"),
+        Column("View"),
+        Column("Samples", True),
+        Column("Accuracy", True, "With its 95% interval"),
+        Column("Unparsed", True),
+        *([replace(JUDGED, help="Answers no rule could read that the judge decided")] if judged else []),
+        Column("Failed", True),
+        Column("Pixels", True, "Mean per answer, over all pictures sent with it"),
+        Column("Image tokens", True, "Mean per answer"),
+        Column("Output tokens", True, "Mean per answer"),
+        Column("Flip rate", True, "Answers that change between repeats of the same question: the noise floor"),
+    )
+    rows = [
+        (
+            text_cell(clip(name, NAME_LIMIT)),
+            text_cell(clip(view, NAME_LIMIT)),
+            count_cell(found.get("n")),
+            percent_cell(found.get("accuracy"), found.get("ci")),
+            percent_cell(found.get("unparsed")),
+            *([_judged_cell(found)] if judged else []),
+            percent_cell(found.get("failed")),
+            _pixels_cell(found),
+            count_cell(found.get("image_tokens_mean")),
+            count_cell(found.get("output_tokens_mean"), 1),
+            percent_cell(found.get("flip_rate")),
+        )
+        for name, entry in benchmarks_of(summary).items()
+        for view, found in (entry.get("views") or {}).items()
+    ]
+    return table_of("Every view", columns, rows)
+
+
+def _pixels_cell(view: Mapping[str, Any]) -> Cell:
+    pictures = view.get("pictures_mean")
+    several = f"{number(pictures, 1)} pictures" if pictures is not None and pictures != 1 else ""
+    return replace(count_cell(view.get("sent_pixels_mean")), note=several)
+
+
+def metric_table(summary: Summary) -> Table:
+    """Every named metric of the benchmarks that report more than the accuracy, the headline marked."""
+    columns = (
+        Column("Benchmark"),
+        Column("Metric"),
+        Column("Full", True, "On the full image, with its 95% interval"),
+        Column("Crop", True, "On the evidence-centred crop, with its 95% interval"),
+        Column("Gap, points", True, "Crop minus full on the samples answered in both views, 95% interval; not tested"),
+        Column("Over", True, "What the full view's number is a mean of: samples, or clusters of them"),
+    )
+    rows = []
+    for name, entry in benchmarks_of(summary).items():
+        found = entry.get("metrics") or {}
+        if set(found) <= {HEADLINE}:
+            continue
+        for metric, views in found.items():
+            full, crop, gap = (views.get(key) or {} for key in ("full", "crop", "gap"))
+            seen, left_out = full or crop, (full or crop).get("left_out")
+            rows.append(
+                (
+                    text_cell(clip(name, NAME_LIMIT)),
+                    text_cell(metric_title(metric), "headline" if metric == entry.get("headline_metric") else ""),
+                    percent_cell(full.get("estimate"), full.get("ci")),
+                    percent_cell(crop.get("estimate"), crop.get("ci")),
+                    points_cell(gap.get("estimate"), gap.get("ci")),
+                    over_cell(metric, seen.get("n"), f"{number(left_out)} left out" if left_out else ""),
+                )
+            )
+    return table_of("Metrics", columns, rows)
+
+
+def over_cell(metric: str, n: float | None, note: str = "") -> Cell:
+    """How many samples, or clusters of them, a metric is a mean of."""
+    unit = METRICS[metric].unit if metric in METRICS else ""
+    return Cell(f"{number(n)} {unit}".strip(), note, n)
+
+
+def metric_title(name: str) -> str:
+    """A metric in plain words."""
+    return METRICS[name].title if name in METRICS else clip(name, NAME_LIMIT)
+
+
+def metric_terms(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """(title, meaning) of the metrics that `metric_table` shows."""
+    shown = dict.fromkeys(
+        name for entry in benchmarks_of(summary).values() for name in entry.get("metrics") or {} if name in METRICS
+    )
+    return tuple((METRICS[name].title, METRICS[name].meaning) for name in shown) if set(shown) - {HEADLINE} else ()
+
+
+def flip_table(summary: Summary) -> Table:
+    """How many samples each pair of outcomes holds."""
+    names = (("crop_only", "Crop only"), ("full_only", "Full only"), ("both", "Both"), ("neither", "Neither"))
+    columns = (Column("Benchmark"), *(Column(title, True) for _, title in names))
+    rows = [
+        (text_cell(clip(name, NAME_LIMIT)), *(count_cell(part(entry, "pairs", key)) for key, _ in names))
+        for name, entry in benchmarks_of(summary).items()
+    ]
+    return table_of("Which view was right", columns, rows)
+
+
+def category_tables(summary: Summary) -> tuple[Table, ...]:
+    """One exploratory table for each benchmark that has categories, the largest category first."""
+    tables = []
+    for name, entry in list(benchmarks_of(summary).items())[:ROW_LIMIT]:
+        found = sorted((entry.get("by_category") or {}).items(), key=lambda item: -(item[1].get("n") or 0))
+        rows = [(text_cell(clip(key, NAME_LIMIT)), *_three(group)) for key, group in found]
+        if rows:
+            tables.append(table_of(clip(name, NAME_LIMIT), _group_columns("Category"), rows))
+    return tuple(tables)
+
+
+def area_tables(summary: Summary) -> tuple[Table, ...]:
+    """One table for each benchmark with evidence boxes: the gap by the evidence's share of the picture."""
+    tables = []
+    for name, entry in list(benchmarks_of(summary).items())[:ROW_LIMIT]:
+        found = entry.get("by_evidence_area") or []
+        rows = [(Cell(area_label(group), "", group.get("from")), *_three(group)) for group in found]
+        if rows:
+            tables.append(table_of(clip(name, NAME_LIMIT), _group_columns("Evidence area"), rows))
+    return tuple(tables)
+
+
+def area_label(group: Mapping[str, Any]) -> str:
+    """A bin of relative areas as a percentage range with two significant digits."""
+    low, high = (group.get(edge) for edge in ("from", "to"))
+    return " to ".join(MISSING if edge is None else area_percent(edge) for edge in (low, high))
+
+
+def area_percent(area: float) -> str:
+    """A fraction of the picture as a percentage with two significant digits and no exponent."""
+    return f"{float(f'{100 * area:.2g}'):.8f}".rstrip("0").rstrip(".") + "%"
+
+
+def _group_columns(heading: str) -> tuple[Column, ...]:
+    return (Column(heading), *(Column(title, True) for title in ("Samples", "Clusters", "Full", "Crop", "Gap, points")))
+
+
+def _three(group: Mapping[str, Any]) -> tuple[Cell, ...]:
+    full, crop, gap = (group.get(key) or {} for key in ("full", "crop", "gap"))
+    return (
+        count_cell(group.get("n")),
+        count_cell(group.get("clusters")),
+        percent_cell(full.get("estimate"), full.get("ci")),
+        percent_cell(crop.get("estimate"), crop.get("ci")),
+        points_cell(gap.get("estimate"), gap.get("ci")),
+    )
+
+
+def _both(full: str, crop: str, sort: float | None) -> Cell:
+    return Cell(f"{full} / {crop}", "", sort)
+
+
+def _failures(view: Mapping[str, Any]) -> str:
+    return percent(view.get("failed"))
+
+
+def _holm(several: bool) -> str:
+    return ", corrected for several benchmarks after Holm" if several else ""
+
+
+def _times100(value: float | None) -> float | None:
+    return None if value is None else 100 * value

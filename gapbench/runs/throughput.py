@@ -1,0 +1,115 @@
+"""How fast a run goes, whether pictures held it up, and how long the whole of it takes.
+
+    pace = Pace(Whole(questions=23609, views=2, answers=47218))
+    pace.count(answer)
+    pace.text()            # '23,609 questions x 2 views: about 3 h 10 min at this rate'
+
+Limits: rates are means over this session, and a projection is as good as the questions so far are like the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gapbench.data.benchmark import Benchmark
+from gapbench.engines import Answer
+from gapbench.types import Sample
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All that this worker has to ask, `--limit` left aside: `views` is None where benchmarks differ in it."""
+
+    questions: int
+    views: int | None
+    answers: int
+
+
+def whole(
+    chosen: Sequence[Benchmark],
+    asked: Mapping[str, Sequence[Sample]],
+    shown: Mapping[str, Sequence[str]],
+    repeats: int,
+    limit: int | None,
+    shards: int,
+    wishes: Mapping[str, Mapping[str, Any]],
+) -> Whole:
+    """What this worker, one of `shards`, would ask without `limit`; `asked` are its samples with it.
+
+    A card knows how many questions there are without parameters; a model's own `wishes` for them are taken to leave
+    the number as it is. Where a user gave others, it is what is asked.
+    """
+    counts = {b.name: len(asked[b.name]) for b in chosen}
+    if limit is not None:
+        published = (b for b in chosen if b.parameters in ({}, wishes.get(b.name)))
+        counts |= {b.name: max(counts[b.name], b.card.expected.get("samples", 0) // shards) for b in published}
+    numbers = {len(shown[name]) for name in counts}
+    return Whole(
+        sum(counts.values()),
+        numbers.pop() if len(numbers) == 1 else None,
+        sum(count * len(shown[name]) * repeats for name, count in counts.items()),
+    )
+
+
+@dataclass
+class Pace:
+    """Counts answers and tokens from its making on."""
+
+    whole: Whole
+    answers: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    def count(self, answer: Answer) -> None:
+        """One more answer, failed or not."""
+        self.answers += 1
+        self.prompt_tokens += answer.prompt_tokens or 0
+        self.output_tokens += answer.output_tokens or 0
+
+    def text(self) -> str:
+        """The projection in words; empty before the first answer."""
+        if not self.answers:
+            return ""
+        views = f" x {self.whole.views} view{'s' * (self.whole.views > 1)}" if self.whole.views else ""
+        return f"{self.whole.questions:,} questions{views}: about {duration(self._projected())} at this rate"
+
+    def json(self, waited: float | None) -> dict[str, Any]:
+        """For `run.json`; `waited` are the seconds for which the engine had nothing to do but wait for pictures."""
+        seconds = max(1e-9, time.perf_counter() - self.started)
+        return {
+            "answers": self.answers,
+            "seconds": round(seconds, 3),
+            "answers_per_second": round(self.answers / seconds, 3),
+            "prompt_tokens_per_second": round(self.prompt_tokens / seconds, 1),
+            "output_tokens_per_second": round(self.output_tokens / seconds, 1),
+            "waited_for_pictures": None if waited is None else round(min(1.0, waited / seconds), 4),
+            "projection": {
+                "questions": self.whole.questions,
+                "views": self.whole.views,
+                "answers": self.whole.answers,
+                "seconds": round(self._projected(), 1) if self.answers else None,
+                "text": self.text(),
+            },
+        }
+
+    def _projected(self) -> float:
+        """Seconds for all answers at the rate so far."""
+        return self.whole.answers * (time.perf_counter() - self.started) / self.answers
+
+
+def duration(seconds: float) -> str:
+    """`50 s`, `4 min`, `3 h 10 min`, `2 d 5 h`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"

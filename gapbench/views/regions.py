@@ -1,0 +1,240 @@
+"""Regions and views: what is cut out, and what the model is shown. Pure functions of pictures and boxes.
+
+    region = find_region("padded", boxes, image.size)
+    VIEWS["crop"]((image,), region)      # -> the pictures the model sees
+
+A *region policy* turns evidence boxes into a region:
+
+- `native`: the crop that the benchmark ships;
+- `union`: the smallest box around all evidence;
+- `padded`: the union grown about its centre (`padded:factor=2,min_side=224` sets its parameters);
+- `square`: a square around the centre of the union, 224 px a side or as large as the union, Visual-CoT's crop
+  (arXiv:2403.16999);
+- `multi`: every evidence box padded on its own, one picture each, for evidence that lies far apart;
+- `mosaic`: the same crops side by side in one picture on white, for models that take one picture.
+
+The views `full` and `crop` make the headline gap; `boxed` is the full picture with a red frame around the region. The
+other pictures of a sample that has several are shown after the first in `full` and `boxed`, and not in `crop`.
+
+Limits: regions lie in a sample's first picture; boxes must already be xyxy pixels inside it (`gapbench.views.boxes`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from gapbench.errors import SampleError, SettingError
+from gapbench.types import Box
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Size = tuple[int, int]
+Pictures = tuple["Image", ...]
+
+REGIONS: dict[str, tuple[str, ...]] = {
+    "native": (),
+    "union": (),
+    "padded": ("factor", "min_side"),
+    "square": ("min_side",),
+    "multi": ("factor", "min_side"),
+    "mosaic": ("factor", "min_side"),
+}
+"""Region policies and the parameters they take."""
+
+GAP = 8
+"""Pixels of white between the parts of a mosaic."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """What `crop` shows: `boxes` in whole pixels of the first picture, in the order they are shown, or the `picture`
+    that the benchmark ships (then `boxes` holds the evidence's union, or nothing)."""
+
+    policy: str
+    boxes: tuple[Box, ...]
+    picture: Image | None = None
+
+    @property
+    def box(self) -> Box | None:
+        """The smallest box around all that is cut out."""
+        return _around(self.boxes) if self.boxes else None
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
+
+
+def union(boxes: Sequence[Box], size: Size) -> Box:
+    """The smallest box in whole pixels that holds all boxes, clipped to a picture of `size` (width, height)."""
+    x0, y0, x1, y1 = _around(boxes)
+    return (
+        float(max(0, math.floor(x0))),
+        float(max(0, math.floor(y0))),
+        float(min(size[0], math.ceil(x1))),
+        float(min(size[1], math.ceil(y1))),
+    )
+
+
+def padded(boxes: Sequence[Box], size: Size, factor: float = 1.2, min_side: int = 16) -> Box:
+    """The union grown `factor`-fold (>= 1) about its centre to at least `min_side` whole pixels a side.
+
+    A region that would leave the picture is moved back inside, and cut only where it is larger than the picture, so
+    that evidence at a border gets as much context as evidence in the middle.
+    """
+    x0, y0, x1, y1 = union(boxes, size)
+    left, right = _centred(x0, x1, size[0], max(min_side, (x1 - x0) * factor))
+    top, bottom = _centred(y0, y1, size[1], max(min_side, (y1 - y0) * factor))
+    return left, top, right, bottom
+
+
+def square(boxes: Sequence[Box], size: Size, min_side: int = 224) -> Box:
+    """A square about the union's centre, `min_side` whole pixels a side or the union's longer one.
+
+    Moved and cut as `padded` is: not square only where the picture is too small for it.
+    """
+    x0, y0, x1, y1 = union(boxes, size)
+    side = max(min_side, x1 - x0, y1 - y0)
+    left, right = _centred(x0, x1, size[0], side)
+    top, bottom = _centred(y0, y1, size[1], side)
+    return left, top, right, bottom
+
+
+def _centred(low: float, high: float, limit: int, side: float) -> tuple[float, float]:
+    side = round(min(limit, side))
+    start = min(max(0, round((low + high - side) / 2)), limit - side)
+    return float(start), float(start + side)
+
+
+def parse_policy(policy: str) -> tuple[str, dict[str, float]]:
+    """`padded:factor=2,min_side=224` -> ("padded", {"factor": 2.0, "min_side": 224.0}).
+
+    Raises SettingError for an unknown policy or parameter.
+    """
+    name, _, rest = policy.partition(":")
+    if name not in REGIONS:
+        known = ", ".join(f"{n}[:{','.join(f'{p}=' for p in takes)}]" if takes else n for n, takes in REGIONS.items())
+        raise SettingError(f"Region policy {policy!r} is unknown. Known are {known}.")
+    values: dict[str, float] = {}
+    for item in filter(None, rest.split(",")):
+        key, _, value = item.partition("=")
+        if key in values:
+            raise SettingError(f"Region policy {policy!r}: {key!r} is given twice. Say it once.")
+        try:
+            values[key] = float(value)
+        except ValueError:
+            values[key] = math.nan
+        if key not in REGIONS[name] or not 0 < values[key] < math.inf:
+            takes = " and ".join(REGIONS[name])
+            takes = f"{takes}, as positive numbers (such as {name}:min_side=224)" if takes else "no parameters"
+            raise SettingError(f"Region policy {policy!r}: {item!r} is not understood. `{name}` takes {takes}.")
+    if values.get("factor", 1.0) < 1.0:
+        raise SettingError(f"Region policy {policy!r}: factor must be at least 1, or the evidence itself would be cut.")
+    if not values.get("min_side", 1.0).is_integer():
+        raise SettingError(f"Region policy {policy!r}: min_side must be a whole number of pixels.")
+    return name, values
+
+
+def find_region(policy: str, boxes: Sequence[Box], size: Size, native: Image | None = None) -> Region:
+    """The region of a sample with evidence `boxes` (xyxy pixels) in a first picture of `size`.
+
+    Raises SettingError for a policy that does not exist, SampleError where the sample has no evidence for it.
+    """
+    name, values = parse_policy(policy)
+    if name == "native":
+        if native is None:
+            raise SampleError("region policy `native`: this sample ships no crop. Use --region padded or union.")
+        return Region(policy, (union(boxes, size),) if boxes else (), native)
+    if not boxes:
+        raise SampleError(
+            f"view `crop` with region policy `{policy}`: this sample has no evidence box. "
+            "Measure --views full, or give boxes (`bbox` or `bboxes`)."
+        )
+    parts = [(box,) for box in boxes] if name in ("multi", "mosaic") else [boxes]
+    one: Callable[..., Box] = {"union": union, "square": square}.get(name, padded)
+    return Region(policy, tuple(one(part, size, **values) for part in parts))
+
+
+def cut(image: Image, box: Box) -> Image:
+    """The part of a picture inside a box of whole pixels."""
+    from PIL import Image as Pillow
+
+    x0, y0, x1, y1 = map(int, box)
+    # Image.crop would hold a large part for a decompression bomb, of a picture that was allowed to be large.
+    return image.resize((x1 - x0, y1 - y0), Pillow.Resampling.NEAREST, (x0, y0, x1, y1))
+
+
+def mosaic(pictures: Pictures) -> Image:
+    """Pictures on white, left to right, in rows that make the whole as square as whole rows allow.
+
+    None is scaled; `GAP` lies between them. One picture alone stays as it is.
+    """
+    from PIL import Image as Pillow
+
+    if len(pictures) == 1:
+        return pictures[0]
+    widths = list(accumulate(p.width + GAP for p in pictures))  # rows as wide as the first, the first two, ...
+    layouts = (_rows(pictures, max(width, *(p.width + GAP for p in pictures))) for width in reversed(widths))
+    places, size = min(layouts, key=lambda layout: max(layout[1]))
+    whole = Pillow.new("RGB", size, "white")
+    for picture, place in zip(pictures, places, strict=True):
+        whole.paste(picture, place)
+    return whole
+
+
+def _rows(pictures: Pictures, width: int) -> tuple[list[tuple[int, int]], Size]:
+    """Where pictures go that fill rows of at most `width` (a gap after each included), and the size of it all."""
+    places: list[tuple[int, int]] = []
+    x = y = height = widest = 0
+    for picture in pictures:
+        if x + picture.width + GAP > width:
+            x, y, height = 0, y + height + GAP, 0
+        places.append((x, y))
+        x, height = x + picture.width + GAP, max(height, picture.height)
+        widest = max(widest, x - GAP)
+    return places, (widest, y + height)
+
+
+def full(pictures: Pictures, region: Region | None) -> Pictures:
+    """All pictures whole, as the benchmark gives them."""
+    return pictures
+
+
+def crop(pictures: Pictures, region: Region | None) -> Pictures:
+    """The region alone. Enlarging it is left to the model's processor, as for any picture."""
+    if region is None:
+        raise SampleError("view `crop`: no region was given.")
+    if region.picture is not None:
+        return (region.picture,)
+    parts = tuple(cut(pictures[0], box) for box in region.boxes)
+    return (mosaic(parts),) if parse_policy(region.policy)[0] == "mosaic" else parts
+
+
+def boxed(pictures: Pictures, region: Region | None) -> Pictures:
+    """All pictures, the first with a red frame around the region, as ZwZ and Vision-OPD mark evidence.
+
+    The frame is drawn outside the region (around each of its boxes), so that it hides none of it: 5 px wide, less on
+    pictures below 320 px.
+    """
+    from PIL import ImageDraw
+
+    if region is None or not region.boxes:
+        raise SampleError("view `boxed`: no region with a box was given.")
+    image, *others = pictures
+    width = max(1, min(5, round(min(image.size) / 64)))
+    framed = image.copy()
+    for x0, y0, x1, y1 in region.boxes:
+        outside = (x0 - width, y0 - width, x1 + width - 1, y1 + width - 1)
+        ImageDraw.Draw(framed).rectangle(outside, outline=(255, 0, 0), width=width)
+    for box in region.boxes:  # no frame hides a part of another box
+        framed.paste(cut(image, box), (int(box[0]), int(box[1])))
+    return (framed, *others)
+
+
+VIEWS: dict[str, Callable[[Pictures, Region | None], Pictures]] = {"full": full, "crop": crop, "boxed": boxed}
+NEEDS_REGION = frozenset({"crop", "boxed"})

@@ -1,0 +1,208 @@
+"""The command line as a user meets it: in a process of its own, with exit codes and one-paragraph errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import edit, write_benchmark
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def gapbench(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command; what it prints comes without colours."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gapbench", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        timeout=300,
+        check=False,
+    )
+    done.stdout, done.stderr = ANSI.sub("", done.stdout), ANSI.sub("", done.stderr)
+    return done
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit code 2, one paragraph with these words, no traceback."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith("gapbench: ")
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in message
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    return write_benchmark(tmp_path / "data", questions=6)
+
+
+def test_help_is_there_in_half_a_second_and_loads_no_torch() -> None:
+    times = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = gapbench("--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert done.returncode == 0
+    for command in ("measure", "report", "score", "benchmarks", "demo", "distill", "compare"):
+        assert command in done.stdout
+    code = (
+        "import sys, gapbench, gapbench.cli.app; sys.exit(bool({'torch', 'transformers', 'pandas'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    # Half a second on an idle machine. CPU time, because a busy machine is slow and still does no more; a torch import
+    # takes two seconds and more.
+    assert min(times) < 1.0
+
+
+def test_measure_report_and_score_end_to_end(tiny: Callable[[str], Path], mine: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = gapbench(
+        "measure", tiny("qwen3_vl"), "-b", mine, "--views", "full,crop", "--out", out, "--max-new-tokens", 4
+    )
+    assert done.returncode == 0, done.stderr
+    verdict, *notes, where = done.stdout.strip().splitlines()
+    assert "from the crop" in verdict
+    assert any("could not be parsed" in note for note in notes), "a random model's answers are no answers"
+    assert where.endswith("report.html")
+    assert re.search(r"12/12 answers, .*/s", done.stderr), "plain progress lines where there is no terminal"
+
+    for name in ("summary.json", "report.html", "report.md"):
+        (out / name).unlink()
+    (mine.parent / "scene 0.png").unlink()  # the report needs the records alone
+    quiet = gapbench("report", out)
+    assert quiet.returncode == 0, quiet.stderr
+    assert quiet.stdout.strip().splitlines()[0] == verdict
+    assert json.loads((out / "summary.json").read_text())["schema_version"] == 2
+    assert "data:image/jpeg" in (out / "report.html").read_text()
+    assert gapbench("report", out, "--no-images").returncode == 0
+    assert "data:image" not in (out / "report.html").read_text()
+
+    again = shutil.copytree(out, tmp_path / "again")
+    compared = gapbench("compare", out, again, "--out", tmp_path / "compared")
+    assert compared.returncode == 0, compared.stderr
+    assert "not shown" in compared.stdout, "a run does not differ from itself"
+    assert json.loads((tmp_path / "compared" / "comparison.json").read_text())["benchmarks"]["mine"]["fixed"] == 0
+    refused(gapbench("compare", out, "--out", tmp_path / "alone"), "at least two", "BEFORE and AFTER")
+
+
+def test_a_full_view_run_needs_no_boxes(tiny: Callable[[str], Path], mine: Path, tmp_path: Path) -> None:
+    for line in range(6):
+        edit(mine, line, bbox=None, bbox_format=None)
+    done = gapbench("measure", tiny("qwen3_vl"), "-b", mine, "--views", "full", "--out", tmp_path / "run", "-q")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == ""
+
+
+def test_score_judges_answers_from_elsewhere(tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    rows = [
+        {"output": "The answer is B", "answer": "B", "options": ["red", "green"], "answer_type": "letter", "keep": 1},
+        {"output": "I think so", "answer": "B", "options": ["red", "green"], "answer_type": "letter"},
+        {"output": "no", "answer": "yes", "answer_type": "yes_no"},
+    ]
+    answers.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    done = gapbench("score", answers, "--out", tmp_path / "judged.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 right, 1 wrong, 1 unparsed")
+    judged = [json.loads(line) for line in (tmp_path / "judged.jsonl").read_text().splitlines()]
+    assert [r["outcome"] for r in judged] == ["right", "unparsed", "wrong"]
+    assert judged[0]["keep"] == 1
+
+
+def test_benchmarks_list_show_and_check(mine: Path) -> None:
+    assert "signs" in gapbench("benchmarks", "list").stdout
+    shown = gapbench("benchmarks", "show", "signs").stdout
+    assert "canvas" in shown
+    assert "by construction" in " ".join(shown.split())
+    assert gapbench("benchmarks", "check", mine).returncode == 0
+    edit(mine, 0, bbox=[-50, 0, 20, 20])
+    checked = gapbench("benchmarks", "check", mine)
+    assert checked.returncode == 1
+    assert "PROBLEM" in checked.stdout
+
+
+def test_errors_are_one_paragraph_with_the_remedy(tiny: Callable[[str], Path], mine: Path, tmp_path: Path) -> None:
+    model, out = tiny("qwen3_vl"), tmp_path / "run"
+    refused(gapbench("measure", model, "-b", "sings", "--out", out), "'sings'", "Did you mean signs?")
+    refused(gapbench("measure", "glanze", "-b", mine, "--out", out), "'glanze'", "Did you mean glance?")
+    refused(gapbench("measure", "nobody/nothing", "-b", mine, "--out", out), "nobody/nothing", "HF_HUB_OFFLINE")
+    refused(gapbench("measure", model, "-b", mine, "--out", out, "--batch-size", "many"), "--batch-size many", "auto")
+    refused(gapbench("measure", model, "-b", tmp_path / "none.jsonl", "--out", out), "none.jsonl", "not found")
+    refused(gapbench("measure", model, "-b", mine), "--out")
+    refused(gapbench("report", tmp_path / "nothing"), "records.jsonl")
+    edit(mine, 2, question=None)
+    refused(gapbench("measure", model, "-b", mine, "--out", out), "mine.jsonl line 3", "'question' is missing")
+    assert not out.exists(), "nothing is written before everything that was asked for is understood"
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = gapbench("report", tmp_path, "--debug")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_a_full_disk_ends_the_run_with_a_remedy_and_loses_nothing(
+    tiny: Callable[[str], Path], mine: Path, tmp_path: Path
+) -> None:
+    """A file size limit stands in for the disk: the kernel refuses the write in the same place."""
+    out = tmp_path / "run"
+    arguments = [sys.executable, "-m", "gapbench", "measure", tiny("qwen3_vl"), "-b", mine, "--out", out, "-q"]
+    arguments += ["--max-new-tokens", "4"]
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
+
+    done = subprocess.run(
+        [*map(str, arguments)], capture_output=True, text=True, preexec_fn=small_files, timeout=300, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    written = (out / "records.jsonl").read_bytes().count(b"\n")
+    assert 0 < written < 12
+    again = subprocess.run([*map(str, arguments)], capture_output=True, text=True, timeout=300, check=False)
+    assert again.returncode == 0, again.stderr
+    assert (out / "records.jsonl").read_bytes().count(b"\n") == 12
+
+
+def test_two_processes_never_write_the_same_run(tiny: Callable[[str], Path], mine: Path, tmp_path: Path) -> None:
+    from gapbench.runs.records import Writer
+
+    out = tmp_path / "run"
+    out.mkdir()
+    with Writer(out):
+        done = gapbench("measure", tiny("qwen3_vl"), "-b", mine, "--out", out)
+    refused(done, "another process is writing this file")
+
+
+def test_ctrl_c_keeps_what_was_answered(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    import signal
+
+    mine = write_benchmark(tmp_path / "long", questions=200)
+    out = tmp_path / "run"
+    arguments = [sys.executable, "-m", "gapbench", "measure", tiny("qwen3_vl"), "-b", mine, "--out", out]
+    process = subprocess.Popen(
+        [*map(str, arguments), "--batch-size", "2"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    path = out / "records.jsonl"
+    while process.poll() is None and not (path.exists() and path.stat().st_size > 5_000):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again" in errors
+    assert "Traceback" not in errors
+    assert path.read_bytes().endswith(b"\n")

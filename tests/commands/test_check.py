@@ -1,0 +1,328 @@
+"""`check` finds what contradicts itself before GPU hours are spent; `show` says what is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from gapbench.commands.check import Findings, check
+from gapbench.data.benchmark import Benchmark
+from gapbench.data.catalogue import load
+from gapbench.errors import BenchmarkError
+from gapbench.types import Card, Sample
+
+CARD = Card("own", "Own", "nowhere", "CC0")
+SAMPLE = Sample("1", Image.new("RGB", (100, 80), "red"), "Which colour?", ("red",), boxes=((10, 10, 30, 30),))
+CHOICE = dataclasses.replace(SAMPLE, answers=("A",), options=("red", "blue"), answer_type="letter")
+
+
+def findings(*samples: Sample, card: Card = CARD, limit: int | None = None) -> Findings:
+    return check(Benchmark("own", card, lambda: iter(samples)), limit)
+
+
+def problems(*samples: Sample, card: Card = CARD) -> str:
+    return "\n".join(findings(*samples, card=card).problems)
+
+
+def other(sample: Sample, id_: str = "2", **changes: Any) -> Sample:
+    return dataclasses.replace(sample, id=id_, **changes)
+
+
+# --- what is right ---------------------------------------------------------------------------------------------
+
+
+def test_the_embedded_benchmark_keeps_its_card_s_promises() -> None:
+    started = time.process_time()
+    found = check(load("signs"))
+    assert found.problems == ()
+    assert found.counts["samples"] == found.counts["with evidence box"] == 1000
+    assert found.counts["images"] == found.counts["clusters"]
+    assert found.counts["largest cluster"] == 4
+    assert time.process_time() - started < 30  # a few seconds on one core; a check must not be put off
+
+
+def test_counts_say_what_there_is() -> None:
+    blue = Image.new("RGB", (100, 80), "blue")
+    samples = [
+        SAMPLE, other(SAMPLE, "2", question="Other?", category="ocr"), other(SAMPLE, "3", image=blue, boxes=()),
+        other(SAMPLE, "4", image=blue, question="Other?", cluster="four", category="ocr"),
+    ]  # fmt: skip
+    assert findings(*samples).counts == {
+        "samples": 4, "images": 2, "clusters": 3, "smallest cluster": 1, "largest cluster": 2,
+        "with evidence box": 3, "category ocr": 2,
+    }  # fmt: skip
+    assert findings(*samples).problems == ()
+
+
+def test_a_sound_benchmark_is_ok_in_words() -> None:
+    assert findings(SAMPLE, other(CHOICE)).text().splitlines()[-1] == "ok: every expectation holds"
+
+
+# --- what is wrong ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"answers": ("C",)}, "'C' is no option"),
+        ({"answers": ("green",)}, "'green' is no option"),
+        ({"answers": ()}, "without an accepted answer"),
+        ({"answers": ("A", " ")}, "an accepted answer is empty"),
+        ({"options": ("red", "red")}, "two options are the same: red, red"),
+        ({"options": tuple(map(str, range(27)))}, "27 options"),
+        ({"answer_type": "yes_no", "options": ()}, "neither yes nor no"),
+        ({"answer_type": "number", "options": ()}, "holds 0 numbers"),
+        ({"answer_type": "words", "options": ()}, "'words' is unknown"),
+    ],
+)
+def test_an_answer_that_no_output_could_match_is_found(changes: dict[str, Any], says: str) -> None:
+    found = problems(SAMPLE, other(CHOICE, **changes))
+    assert found.startswith("sample '2': ")
+    assert says in found
+
+
+def test_a_box_outside_the_picture_is_found_and_counted() -> None:
+    found = findings(SAMPLE, other(CHOICE, boxes=((50, 50, 120, 70),)))
+    assert found.repairs == {"outside": 1}
+    (problem,) = found.problems
+    assert "sample '2': a box leaves the picture of 100 x 80 px by more than 2 px" in problem
+    assert "(xyxy) right?" in problem
+
+
+def test_fractions_that_are_read_as_pixels_are_found() -> None:
+    fractions = ((0.2, 0.3, 0.4, 0.6),)
+    assert "are smaller than a pixel. Are they fractions" in problems(other(SAMPLE, boxes=fractions))
+    assert not problems(other(SAMPLE, boxes=fractions, box_format="xyxy_normalised"))
+
+
+def test_a_sample_s_boxes_are_in_the_card_s_format_unless_it_names_its_own() -> None:
+    card = dataclasses.replace(CARD, box_format="xywh")
+    blue = Image.new("RGB", (100, 80), "blue")
+    own = other(SAMPLE, "2", image=blue, boxes=((10, 10, 30, 30),), box_format="xyxy")
+    found = check(Benchmark("own", card, lambda: iter((SAMPLE, own))))
+    assert found.evidence == (400 / 8000, 900 / 8000, 900 / 8000)
+
+
+def test_a_box_with_nothing_inside_is_found() -> None:
+    assert "nothing is left inside the picture of 100 x 80 px" in problems(other(SAMPLE, boxes=((200, 200, 300, 300),)))
+
+
+def test_harmless_repairs_are_counted_without_being_problems() -> None:
+    found = findings(SAMPLE, other(CHOICE, boxes=((30, 30, 10, 10), (90, 70, 101, 80))))
+    assert found.repairs == {"swapped": 1, "clipped": 1}
+    assert found.problems == ()
+    assert "repair: swapped" in found.text()
+
+
+def test_pictures_whose_orientation_is_ignored_are_counted_once_each() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (100, 80)).save(buffer, "JPEG", exif=exif)
+    data = buffer.getvalue()
+    found = findings(other(SAMPLE, "1", image=data), other(SAMPLE, "2", image=data, question="Other?"))
+    assert found.repairs == {"exif orientation ignored": 1}
+    assert "exif orientation ignored 1" in found.text()
+
+
+def test_the_same_question_about_the_same_picture_is_found(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 40)).save(tmp_path / name)
+    twice = [other(SAMPLE, n[0], image=tmp_path / n) for n in ("a.png", "b.png")]
+    assert problems(*twice) == "sample 'b': it asks the same about the same picture as sample 'a'."
+    assert not problems(twice[0], dataclasses.replace(twice[1], question="What else?"))
+
+
+def test_an_unreadable_picture_is_found_and_is_nobody_s_duplicate(tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
+    broken = [other(SAMPLE, "2", image=tmp_path / "cut.png"), other(SAMPLE, "3", image=tmp_path / "missing.png")]
+    found = findings(SAMPLE, *broken).problems
+    assert len(found) == 2
+    assert "sample '2': image" in found[0]
+    assert "cut.png: cannot be decoded" in found[0]
+    assert "missing.png: cannot be read" in found[1]
+
+
+def test_an_unreadable_crop_is_found_where_it_would_be_shown() -> None:
+    broken = other(CHOICE, crop_image=b"no")
+    native = dataclasses.replace(CARD, region="native")
+    assert "sample '2': image given as bytes: cannot be decoded" in problems(broken, card=native)
+    assert problems(SAMPLE, broken) == ""
+
+
+def test_evidence_that_the_card_s_region_cannot_use_is_found() -> None:
+    native = dataclasses.replace(CARD, region="native")
+    assert "ships no crop" in problems(SAMPLE, card=native)
+    assert not problems(other(SAMPLE, crop_image=Image.new("RGB", (5, 5))), card=native)
+
+
+@pytest.mark.parametrize(
+    ("expected", "problem"),
+    [
+        ({"samples": 3}, "samples: found 2, the card expects 3."),
+        ({"images": 2}, "images: found 1, the card expects 2."),
+        ({"ocr": 5}, "ocr: found 1, the card expects 5."),
+        ({"colour": 1}, "colour: found 0, the card expects 1."),
+        ({"samples": 2, "images": 1, "ocr": 1}, ""),
+    ],
+)
+def test_counts_that_differ_from_the_card_are_found(expected: dict[str, int], problem: str) -> None:
+    card = dataclasses.replace(CARD, expected=expected)
+    samples = (SAMPLE, other(CHOICE, category="ocr"))
+    assert problems(*samples, card=card) == problem
+    assert not findings(*samples, card=card, limit=1).problems  # a part need not be as large as the whole
+    parameterised = Benchmark("own", card, lambda part: iter(samples), {"part": 1})
+    assert not check(parameterised).problems
+
+
+def test_faulty_boxes_that_the_card_expects_are_counted_instead() -> None:
+    blue = Image.new("RGB", (100, 80), "blue")
+    samples = (
+        SAMPLE, other(SAMPLE, "2", image=blue, boxes=((10, 10, 10, 30),)),
+        other(SAMPLE, "3", image=blue, question="Other?", boxes=((50, 50, 120, 70),)),
+    )  # fmt: skip
+    known = dataclasses.replace(CARD, expected={"repair: empty": 1, "repair: outside": 1})
+    assert findings(*samples, card=known).problems == ()
+    more = dataclasses.replace(CARD, expected={"repair: empty": 8, "repair: outside": 1})
+    assert findings(*samples, card=more).problems == ("repair: empty: found 1, the card expects 8.",)
+    assert len(findings(*samples).problems) == 2
+
+
+def test_the_share_of_the_picture_that_is_evidence_is_said() -> None:
+    found = findings(SAMPLE, other(SAMPLE, "2", question="Other?", boxes=((0, 0, 100, 80),)))
+    assert found.evidence == (0.05, 1.0, 1.0)
+    assert "median 100 %, from 5 % to 100 %" in found.text()
+
+
+def test_a_picture_of_many_questions_is_decoded_once() -> None:
+    calls = []
+
+    def picture() -> Image.Image:
+        calls.append(1)
+        return Image.new("RGB", (100, 80))
+
+    samples = [other(SAMPLE, str(n), image=picture, question=f"Question {n}?") for n in range(20)]
+    assert findings(*samples).problems == ()
+    assert len(calls) == 1
+
+
+def test_pictures_are_let_go_one_after_the_other() -> None:
+    alive = most = 0
+    lock = threading.Lock()
+
+    class Counted(Image.Image):
+        """A picture that knows how many of its kind there are."""
+
+        def __del__(self) -> None:
+            nonlocal alive
+            with lock:
+                alive -= 1
+
+    def picture(number: int) -> Image.Image:
+        nonlocal alive, most
+        with lock:
+            alive += 1
+            most = max(most, alive)
+        made = Image.new("RGB", (100, 80), (number, 0, 0))
+        made.__class__ = Counted
+        return made
+
+    samples = [other(SAMPLE, str(n), image=partial(picture, n)) for n in range(200)]
+    assert findings(*samples).problems == ()
+    assert most < 40
+
+
+# --- the contact sheet -----------------------------------------------------------------------------------------
+
+
+def sheet(folder: Path, *samples: Sample, card: Card = CARD) -> str:
+    check(Benchmark("own", card, lambda: iter(samples)), sheet=folder / "sheet.html")
+    return (folder / "sheet.html").read_text(encoding="utf-8")
+
+
+def test_the_sheet_shows_pictures_boxes_and_crops(tmp_path: Path) -> None:
+    page = sheet(tmp_path, SAMPLE, other(CHOICE, boxes=()))
+    assert page.count('src="data:image/jpeg;base64,') == 3  # two full pictures and a crop
+    assert '<rect class="evidence" x="10.0" y="10.0" width="20.0" height="20.0"/>' in page
+    assert "evidence 5%" in page
+    assert "Answer the question using a single word or phrase." in page
+
+
+def test_the_sheet_shows_at_most_sixty_and_the_same_ones_each_time(tmp_path: Path) -> None:
+    samples = [other(SAMPLE, str(n), question=f"Question {n}?") for n in range(100)]
+    page = sheet(tmp_path, *samples)
+    assert page.count('class="whole"') == 60
+    assert sheet(tmp_path, *reversed(samples)).count('class="whole"') == 60
+    assert set(re.findall(r"Question \d+", page)) == set(re.findall(r"Question \d+", sheet(tmp_path, *samples[::-1])))
+
+
+def test_what_was_repaired_or_is_faulty_comes_first(tmp_path: Path) -> None:
+    faulty = other(SAMPLE, "faulty one", boxes=((200, 200, 300, 300),))
+    page = sheet(tmp_path, SAMPLE, other(SAMPLE, "2", question="Other?"), faulty)
+    assert page.index("faulty one") < page.index("Which colour?")
+    assert 'class="remark"' in page
+
+
+def test_nothing_from_the_data_becomes_markup(tmp_path: Path) -> None:
+    evil = '<script>alert(1)</script>"onload="'
+    sample = other(SAMPLE, evil, question=evil, answers=(evil,), category=evil)
+    page = sheet(tmp_path, sample, card=dataclasses.replace(CARD, licence=evil, restricted=evil))
+    assert "<script>" not in page
+    assert '"onload="' not in page
+
+
+def test_what_makes_a_benchmark_unusable_ends_the_check() -> None:
+    with pytest.raises(BenchmarkError, match="comes twice"):
+        findings(SAMPLE, SAMPLE)
+    with pytest.raises(BenchmarkError, match="no samples"):
+        findings()
+
+
+def test_a_terminal_is_not_flooded() -> None:
+    samples = [other(SAMPLE, str(n), image=b"no picture") for n in range(50)]
+    lines = findings(*samples).text().splitlines()
+    assert sum(line.startswith("PROBLEM") for line in lines) == 21
+    assert lines[-1] == "PROBLEM  and 30 more"
+
+
+# --- the command -----------------------------------------------------------------------------------------------
+
+
+def gapbench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gapbench", "benchmarks", *arguments],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_the_command_checks_a_part_with_parameters() -> None:
+    done = gapbench("check", "signs:split=validation,questions=50", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "samples                  50" in done.stdout
+    assert "ok: no contradictions; the card's counts are compared only without --limit" in done.stdout
+
+
+def test_the_command_fails_with_one_when_something_is_wrong(tmp_path: Path) -> None:
+    row = {"image": "missing.png", "question": "What?", "answer": "x"}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row))
+    done = gapbench("check", str(tmp_path / "mine.jsonl"), "--quiet")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "PROBLEM  sample '1': image " in done.stdout
+
+
+def test_the_command_fails_with_two_when_it_cannot_run() -> None:
+    done = gapbench("check", "sings")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("gapbench: Benchmark 'sings' is not in the catalogue. Did you mean signs?")

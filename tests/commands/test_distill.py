@@ -1,0 +1,229 @@
+"""Measure, train, measure again: what is read of the data, what is left out, and what is never overwritten."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from distillation.trainings import apart, crash, same, train
+from helpers import edit, write_benchmark
+
+from gapbench.distillation import recipe as recipes
+from gapbench.errors import BenchmarkError, RunError
+
+Tiny = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 questions about six pictures."""
+    return write_benchmark(tmp_path_factory.mktemp("data"), questions=12)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny: Tiny, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four steps on all of them."""
+    out = tmp_path_factory.mktemp("plain") / "out"
+    train(tiny("qwen3_vl"), data, out, "keep_checkpoints=9")
+    return out
+
+
+def copy(data: Path, folder: Path) -> Path:
+    shutil.copytree(data.parent, folder)
+    return folder / data.name
+
+
+def told(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "distill.json").read_text())
+    return found
+
+
+UNLABELLED = """
+from dataclasses import replace
+from pathlib import Path
+from gapbench.data import own as user_data
+from gapbench.types import Card
+CARD = Card(name="mine", title="Mine", source="here", licence="own")
+def samples(labels: bool = True):
+    for sample in user_data.read(Path(__file__).parent / "mine.jsonl"):
+        yield sample if labels else replace(sample, answers=())
+"""
+
+
+def test_answers_are_never_read(tiny: Tiny, data: Path, plain: Path, tmp_path: Path) -> None:
+    removed, other = tmp_path / "removed", tmp_path / "other"
+    script = copy(data, tmp_path / "script").with_name("mine.py")
+    script.write_text(UNLABELLED)
+    train(tiny("qwen3_vl"), f"{script}:labels=false", removed)
+    same(removed, plain)
+
+    wrong = copy(data, tmp_path / "wrong")
+    for line in range(12):
+        edit(wrong, line, answer="no" if line % 2 else "yellow")
+    train(tiny("qwen3_vl"), wrong, other)
+    same(other, plain)
+
+
+def test_before_and_after_ask_the_same_questions(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    """A benchmark with evidence in both views, a hold-out without in the full one."""
+    tested = copy(data, tmp_path / "tested")
+    holdout = copy(data, tmp_path / "held")
+    for line in range(12):
+        edit(holdout, line, bbox=None, bbox_format=None)
+    holdout = holdout.rename(holdout.with_name("holdout.jsonl"))
+    out = tmp_path / "out"
+    done = train(tiny("qwen3_vl"), data, out, "steps=1", "contamination=keep",
+                 eval=[str(tested), str(holdout)], eval_limit=4)  # fmt: skip
+    assert done.comparison is not None
+    for side in ("before", "after"):
+        rows = [json.loads(line) for line in (out / side / "records.jsonl").read_text().splitlines()]
+        assert sorted((r["benchmark"], r["view"]) for r in rows) == (
+            [("holdout", "full")] * 4 + [("mine", "crop")] * 4 + [("mine", "full")] * 4
+        )
+    found = json.loads((out / "comparison.json").read_text())["benchmarks"]
+    assert found["mine"]["delta"]["gap"] is not None
+    assert "gap" not in found["holdout"]["delta"] or found["holdout"]["delta"]["gap"] is None
+    assert (out / "comparison.html").is_file()
+    assert "Measured before and after" in (out / "model" / "README.md").read_text()
+
+
+def test_what_was_done_is_kept(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    train(tiny("qwen3_vl"), data, tmp_path, "steps=1", command="gapbench distill …", limit=8)
+    first = told(tmp_path)
+    assert recipes.load(tmp_path / "recipe.yaml").steps == 1
+    assert first["data"]["samples"] == 8
+    assert first["training"]["steps"] == 1
+    assert first["training"]["selfcheck"]["difference"] < 1e-4
+    written = (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns
+
+    train(tiny("qwen3_vl"), data, tmp_path, "steps=1", command="again", limit=8, resume=True)
+    again = told(tmp_path)
+    assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == written, "it was trained a second time"
+    assert again["training"] == first["training"]
+    assert [s["command"] for s in again["sessions"]] == ["gapbench distill …", "again"]
+    assert again["command"] == "gapbench distill …"
+
+
+def test_more_steps_are_measured_anew(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"eval": [str(data)], "eval_limit": 2}
+    train(tiny("qwen3_vl"), data, tmp_path, "steps=1", "contamination=keep", **options)
+    before, after = ((tmp_path / side / "run.json").read_text() for side in ("before", "after"))
+    train(tiny("qwen3_vl"), data, tmp_path, "steps=2", "contamination=keep", **options, resume=True)
+    identities = [json.loads((tmp_path / side / "run.json").read_text())["sha256"] for side in ("before", "after")]
+    assert identities[0] == json.loads(before)["sha256"]
+    assert identities[1] != json.loads(after)["sha256"]
+
+
+# --- contamination ------------------------------------------------------------------------------------------
+
+
+def questions(of: Path, first: int, last: int, name: str) -> Path:
+    """A file with some of another's questions, beside it."""
+    lines = of.read_text().splitlines(keepends=True)
+    path = of.with_name(name)
+    path.write_text("".join(lines[first:last]))
+    return path
+
+
+def test_training_pictures_that_are_tested_are_listed_and_left_out(
+    tiny: Tiny, data: Path, plain: Path, tmp_path: Path
+) -> None:
+    own = copy(data, tmp_path / "own")
+    tested = questions(own, 0, 4, "tested.jsonl")  # two of the six pictures
+    clean = questions(own, 4, 12, "clean.jsonl")
+    out = tmp_path / "out"
+    train(tiny("qwen3_vl"), own, out, eval=[str(tested)], eval_limit=4)
+    assert told(out)["contamination"] == {
+        "policy": "drop",
+        "shared": {f"q{i}": f"also in tested (sample q{i - i % 2})" for i in range(4)},
+    }
+    train(tiny("qwen3_vl"), clean, tmp_path / "clean")
+    assert apart(out / "model", tmp_path / "clean" / "model") == 0
+
+    kept = tmp_path / "kept"
+    train(tiny("qwen3_vl"), own, kept, "contamination=keep", eval=[str(tested)], eval_limit=4)
+    assert told(kept)["contamination"]["shared"] == told(out)["contamination"]["shared"]
+    same(kept, plain)
+
+
+def test_data_that_is_all_tested_is_refused(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match=r"every training question .* in --eval .*contamination=keep"):
+        train(tiny("qwen3_vl"), data, tmp_path, eval=[str(data)])
+
+
+def test_a_resumed_training_must_drop_the_same(tiny: Tiny, data: Path, plain: Path, tmp_path: Path) -> None:
+    own = copy(data, tmp_path / "own")
+    tested = questions(own, 0, 4, "tested.jsonl")
+    crashed = crash(plain, tmp_path / "crashed", 2, later=(4,))
+    with pytest.raises(RunError, match=r"without 0 questions .* --eval, and now it would be without 4"):
+        train(tiny("qwen3_vl"), own, crashed, eval=[str(tested)], resume=True)
+    assert not (crashed / "before").exists()
+
+
+# --- folders ------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_trained_over_a_training_or_a_model(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    train(tiny("qwen3_vl"), data, tmp_path / "out", "steps=1")
+    with pytest.raises(RunError, match=r"out: there is a training or a model already.*--resume.*another --out"):
+        train(tiny("qwen3_vl"), data, tmp_path / "out", "steps=1")
+    mine = tmp_path / "mine" / "model"  # `gapbench distill mine/model --out mine` must not replace its own source
+    shutil.copytree(tiny("qwen3_vl"), mine)
+    for resume in (False, True):
+        with pytest.raises(RunError, match="another --out"):
+            train(mine, data, mine.parent, "steps=1", resume=resume)
+    assert apart(mine, tiny("qwen3_vl")) == 0
+
+
+def test_a_resumed_training_is_the_one_that_was_started(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(tiny("qwen3_vl"), data, out, "steps=1")
+
+    def refused(words: str, *settings: str, model: str = "qwen3_vl", asked: Path = data, **more: Any) -> None:
+        with pytest.raises(RunError, match=words):
+            train(tiny(model), asked, out, "steps=1", *settings, resume=True, **more)
+
+    refused(r"learning_rate 0\.0003, and now it is 0\.01", "learning_rate=0.01")
+    refused("teacher 'ema', and now it is 'frozen'", "teacher=frozen")
+    refused("model", model="gemma3")
+    refused(r"data \(samples\) 12, and now it is 8", limit=8)
+    other = copy(data, tmp_path / "other")
+    edit(other, 3, question="Is the small patch pink?")
+    refused(r"data \(fingerprint\)", asked=other)
+    (out / "distill.json").write_text('{"mod')
+    refused("no training that can be resumed")
+
+
+def test_a_hub_model_counts_by_its_name(tmp_path: Path) -> None:
+    """Its content is not known before it is loaded."""
+    from gapbench.distillation.resume import continue_or_refuse
+
+    data = {"name": "mine", "samples": 3}
+    asked = {"model": "one/model", "revision": "unknown", "data": data}
+    (tmp_path / "train.jsonl").touch()
+    (tmp_path / "recipe.yaml").write_text(recipes.dump(recipes.make({})))
+    (tmp_path / "distill.json").write_text(json.dumps(asked))
+    assert continue_or_refuse(tmp_path, asked, recipes.make({}), resume=True) == asked
+    with pytest.raises(RunError, match=r"'one/model', and now it is 'another/model'"):
+        continue_or_refuse(tmp_path, {**asked, "model": "another/model"}, recipes.make({}), resume=True)
+
+
+# --- the card -----------------------------------------------------------------------------------------------
+
+
+def test_the_card_says_how_the_model_was_made(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    train(tiny("qwen3_vl"), data, tmp_path, "steps=1", command="gapbench distill MODEL --data mine.jsonl")
+    text = (tmp_path / "model" / "README.md").read_text()
+    _, head, body = text.split("---\n", 2)
+    assert yaml.safe_load(head) == {
+        "library_name": "transformers", "pipeline_tag": "image-text-to-text", "tags": ["gapbench", "vision-opd"],
+    }  # fmt: skip
+    assert "`gapbench distill MODEL --data mine.jsonl`" in body
+    assert "1 steps of 4 prompts x 2 rollouts" in body
+    block = body.split("## Recipe\n\n")[1]
+    assert recipes.make(yaml.safe_load(block)) == recipes.load(tmp_path / "recipe.yaml")

@@ -1,0 +1,115 @@
+"""A data set of the Hub is fetched once, read as any table, and said clearly when it cannot be had."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from PIL import Image
+
+from tests.hub_server import COMMIT, Hub
+
+CODE = """
+import sys
+from gapbench.data.catalogue import load
+from gapbench.errors import BenchmarkError
+from gapbench.views.images import decode
+try:
+    for s in load(sys.argv[1]).samples():
+        print(s.id, decode(s.image)[0].size, s.question, s.answers, s.options, s.category, s.boxes, s.box_format)
+except BenchmarkError as error:
+    print("BenchmarkError:", error)
+"""
+
+FEATURES = datasets.Features({
+    "image": datasets.Image(), "problem": datasets.Value("string"), "choices": datasets.List(datasets.Value("string")),
+    "answer": datasets.Value("string"), "category": datasets.ClassLabel(names=["ocr", "colour"]),
+    "bbox": datasets.List(datasets.Value("float32"), length=4),
+})  # fmt: skip
+MAP = "question=problem,options=choices,bbox_format=xyxy"
+READ = "1 (40, 30) Test? ('B',) ('red', 'blue') colour ((1.0, 2.0, 3.0, 4.0),) xyxy"
+
+
+def parquet(question: str) -> bytes:
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(picture, "PNG")
+    rows = {
+        "image": [{"bytes": picture.getvalue(), "path": "a.png"}], "problem": [question], "choices": [["red", "blue"]],
+        "answer": ["blue"], "category": [1], "bbox": [[1, 2, 3, 4]],
+    }  # fmt: skip
+    file = io.BytesIO()
+    datasets.Dataset.from_dict(rows, features=FEATURES).to_parquet(file)
+    return file.getvalue()
+
+
+Ask = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Ask]]:
+    """A Hub with two data sets, and a function that loads one in a fresh process whose cache is kept."""
+    home = tmp_path_factory.mktemp("home")
+    test = parquet("Test?")
+    repos = {
+        "me/two": {"data/test-00000-of-00001.parquet": test, "data/train-00000-of-00001.parquet": parquet("Train?")},
+        "me/one": {"test.parquet": test},
+    }
+    with Hub(repos) as found:
+        environment: dict[str, Any] = {**os.environ, **found.environment(home)}
+
+        def ask(spec: str, **more: str) -> str:
+            done = subprocess.run(
+                [sys.executable, "-c", CODE, spec], capture_output=True, text=True, check=True,
+                env={**environment, **more}, cwd=Path(__file__).parents[3], timeout=300,
+            )  # fmt: skip
+            return done.stdout.strip()
+
+        yield found, ask
+
+
+def test_it_is_fetched_once_and_then_read_without_the_hub(hub: tuple[Hub, Ask]) -> None:
+    server, ask = hub
+    spec = f"me/two:split=test,{MAP}"
+    assert ask(spec) == READ
+    server.asked.clear()
+    assert ask(f"{spec},revision={COMMIT}") == READ
+    assert server.downloads() == []
+    assert ask(spec, HF_HUB_OFFLINE="1") == READ
+    assert ask(f"{spec},revision={COMMIT}", HF_HUB_OFFLINE="1") == READ
+    other = ask(f"{spec},revision={'a' * 40}", HF_HUB_OFFLINE="1")
+    assert f"the cache holds revision {COMMIT}; expected aaaa" in other
+
+
+def test_the_only_split_need_not_be_named(hub: tuple[Hub, Ask]) -> None:
+    assert hub[1](f"me/one:{MAP}") == READ
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (f"me/two:{MAP}", "me/two: it has the splits train, test; none was named. Say which behind the name: :split="),
+        (f"me/two:split=tset,{MAP}", "split=tset is none of them"),
+        (f"me/two:split=test,config=other,{MAP}", "'other' not found. Available: ['default']"),
+        ("me/nothing:split=test", "there is no such file or folder here, nor can it be had from the Hub"),
+        ("me/nothing:split=test", "log in (`hf auth login`, or HF_TOKEN); a local copy of its files works, too"),
+        ("me/two:revision=v9", "Revision 'v9' doesn't exist"),
+        ("me/two:split=test", "row 1: column 'question' is missing; expected text. Found columns: image, problem,"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_there_is(hub: tuple[Hub, Ask], spec: str, says: str) -> None:
+    found = hub[1](spec)
+    assert found.startswith("BenchmarkError: ")
+    assert says in found
+
+
+def test_out_of_reach_and_not_in_the_cache(hub: tuple[Hub, Ask]) -> None:
+    said = hub[1]("me/elsewhere:split=test", HF_HUB_OFFLINE="1")
+    assert "me/elsewhere: there is no such file or folder here, and the Hub is out of reach" in said
+    assert "a local copy of its files works, too: -b FOLDER" in said

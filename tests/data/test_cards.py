@@ -1,0 +1,56 @@
+"""`show` says what is known about a benchmark, and the catalogue's table is made from the same cards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gapbench.data.benchmark import Benchmark
+from gapbench.data.cards import card_text, catalogue_table
+from gapbench.data.catalogue import FOLDER, load, names
+from gapbench.types import Card, Protocol, Sample
+
+CARD = Card("own", "Own", "nowhere", "CC0")
+
+
+def test_the_card_is_shown_with_parameters_and_prompt() -> None:
+    text = card_text(load("signs"))
+    assert "licence     Apache-2.0" in text
+    assert "split='test', questions=1000, seed=0, canvas=1344" in text
+    assert "trap " in text
+    assert "(A) " in text
+    assert text.endswith("Answer with the option's letter from the given choices directly.")
+
+
+def test_a_card_is_shown_even_where_its_data_is_missing() -> None:
+    def offline() -> list[Sample]:
+        raise ConnectionError("no network")
+
+    text = card_text(Benchmark("own", CARD, offline))
+    assert "licence     CC0" in text
+    assert "no example: own: its samples() failed with ConnectionError: no network" in text
+
+
+def test_protocols_are_shown_with_their_metric_their_source_and_their_prompt() -> None:
+    asked = Protocol("Look closely: {published}", metric="category_mean", source="somewhere", note="Greedy here.")
+    text = card_text(Benchmark("own", Card("own", "Own", "nowhere", "CC0", protocols={"original": asked}), list))
+    assert "protocol    original, by category_mean. From somewhere. Greedy here." in text
+    assert "Look closely: {published}" in text
+
+
+def test_showing_a_card_fetches_nothing() -> None:
+    def samples(data: Path) -> list[Sample]:
+        raise AssertionError("the data was asked for")
+
+    text = card_text(Benchmark("own", Card("own", "Own", "nowhere", "CC0", hub="owner/name"), samples))
+    assert "hub         owner/name" in text
+    assert "neutral:" in text
+
+
+def test_the_table_of_the_catalogue_is_the_one_in_its_readme() -> None:
+    table = catalogue_table([load(name).card for name in names()])
+    assert table in (FOLDER / "README.md").read_text(encoding="utf-8"), "gapbench benchmarks list --markdown"
+
+
+def test_a_restricted_licence_is_marked_in_the_table() -> None:
+    card = Card("own", "Own", "nowhere", "academic", restricted="No redistribution.")
+    assert "| academic (**restricted**) |" in catalogue_table([card])

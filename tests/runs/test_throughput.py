@@ -1,0 +1,140 @@
+"""How fast a run goes, and what the whole of it would take: sums that can be done by hand."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gapbench.data.benchmark import Benchmark
+from gapbench.engines import Answer
+from gapbench.runs.throughput import Pace, Whole, duration, whole
+from gapbench.types import Card, Sample
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """clock[0] is the time, in seconds."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+def begun(all_of_it: Whole) -> Pace:
+    return Pace(all_of_it, started=time.perf_counter())
+
+
+def benchmark(name: str, expected: int | None = None, **parameters: Any) -> Benchmark:
+    card = Card(name, "", "", "", expected={} if expected is None else {"samples": expected})
+    return Benchmark(name, card, lambda: iter(()), parameters)
+
+
+def samples(count: int) -> list[Sample]:
+    return [Sample(str(i), None, "?", ("a",)) for i in range(count)]
+
+
+def test_the_issues_example_word_for_word(clock: list[float]) -> None:
+    pace = begun(Whole(23_609, 2, 47_218))
+    for _ in range(47):
+        pace.count(Answer("a"))
+    clock[0] += 47 * 11_400 / 47_218  # 3 h 10 min for all of it
+    assert pace.text() == "23,609 questions x 2 views: about 3 h 10 min at this rate"
+
+
+def test_before_the_first_answer_nothing_is_promised() -> None:
+    pace = begun(Whole(10, 2, 20))
+    assert pace.text() == ""
+    assert pace.json(None)["projection"]["seconds"] is None
+    json.dumps(pace.json(0.0), allow_nan=False)
+
+
+def test_one_view_and_views_that_differ_are_worded_so(clock: list[float]) -> None:
+    texts = []
+    for views in (1, None):
+        pace = begun(Whole(3, views, 3))
+        pace.count(Answer("a"))
+        clock[0] += 60
+        texts.append(pace.text())
+    assert texts == [
+        "3 questions x 1 view: about 3 min at this rate",
+        "3 questions: about 3 min at this rate",
+    ]
+
+
+def test_rates_are_over_this_session(clock: list[float]) -> None:
+    pace = begun(Whole(100, 2, 200))
+    clock[0] += 4
+    for _ in range(6):
+        pace.count(Answer("a", prompt_tokens=100, output_tokens=5))
+    pace.count(Answer(error="no"))
+    pace.count(Answer("a"))
+    found = pace.json(waited=1.0)
+    assert found == {
+        "answers": 8,
+        "seconds": 4.0,
+        "answers_per_second": 2.0,
+        "prompt_tokens_per_second": 150.0,
+        "output_tokens_per_second": 7.5,
+        "waited_for_pictures": 0.25,
+        "projection": {
+            "questions": 100, "views": 2, "answers": 200, "seconds": 100.0,
+            "text": "100 questions x 2 views: about 2 min at this rate",
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("waited", "share"), [(None, None), (0.0, 0.0), (2.0, 0.5), (9.0, 1.0)])
+def test_the_share_of_waiting_is_a_share_or_not_known(clock: list[float], waited: Any, share: Any) -> None:
+    pace = begun(Whole(1, 1, 1))
+    clock[0] += 4
+    assert pace.json(waited)["waited_for_pictures"] == share
+
+
+def test_the_whole_is_what_is_asked_where_nothing_limits_it() -> None:
+    a, b = benchmark("a", 191), benchmark("b")
+    found = whole(
+        [a, b], {"a": samples(3), "b": samples(5)}, {"a": ["full", "crop"], "b": ["full", "crop"]}, 2, None, 1, {}
+    )
+    assert found == Whole(8, 2, 32)
+
+
+def test_with_a_limit_the_cards_say_how_many_there_would_be() -> None:
+    a, b, c = benchmark("a", 191), benchmark("b"), benchmark("c", 2)
+    asked = {name: samples(5) for name in "abc"}
+    shown = {"a": ["full", "crop"], "b": ["full"], "c": ["full", "crop"]}
+    assert whole([a, b, c], asked, shown, 1, 5, 1, {}) == Whole(191 + 5 + 5, None, 2 * 191 + 5 + 2 * 5)
+
+
+def test_a_shards_whole_is_its_own_share() -> None:
+    asked, shown = {"a": samples(10)}, {"a": ["full", "crop"]}
+    assert whole([benchmark("a", 1000)], asked, shown, 1, 80, 8, {}) == Whole(125, 2, 250)
+    assert whole([benchmark("a", 1000)], {"a": samples(124)}, shown, 1, None, 8, {}) == Whole(124, 2, 248)
+
+
+def test_parameters_that_a_user_gave_make_another_benchmark_than_the_card_counts() -> None:
+    asked, shown, wishes = {"a": samples(10)}, {"a": ["full"]}, {"a": {"canvas": 96}}
+    for typed, questions in (({}, 1000), ({"canvas": 96}, 1000), ({"canvas": 96, "questions": 50}, 10)):
+        assert whole([benchmark("a", 1000, **typed)], asked, shown, 1, 10, 1, wishes).questions == questions
+    assert whole([benchmark("a", 1000, canvas=96)], asked, shown, 1, 10, 1, {}).questions == 10
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "1 s"), (0.4, "1 s"), (50, "50 s"), (89.4, "89 s"), (90, "2 min"), (3569, "59 min"), (3571, "1 h"),
+     (11_400, "3 h 10 min"), (2 * 86_400 - 40, "47 h 59 min"), (2 * 86_400, "2 d"),
+     (190_800, "2 d 5 h"), (10**7, "115 d 17 h")],
+)  # fmt: skip
+def test_durations_are_worded_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@given(st.floats(0, 10**8))
+def test_a_duration_is_never_far_from_the_truth(seconds: float) -> None:
+    units = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+    words = duration(seconds).split()
+    said = sum(int(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
+    assert abs(said - seconds) <= max(1.0, 0.35 * seconds if seconds < 120 else 0.03 * seconds + 30)

@@ -1,0 +1,156 @@
+"""A sample made ready: pictures decoded once, evidence normalised, and whatever fails kept as text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gapbench.engines import Answer
+from gapbench.types import Sample
+from gapbench.views.prepare import prepare, show, to_record
+
+
+def noise(seed: int, size: tuple[int, int] = (80, 60)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def sample(**changes: Any) -> Sample:
+    given: dict[str, Any] = {"id": "s", "image": noise(0), "question": "Is it?", "answers": ("yes",),
+                             "answer_type": "yes_no", "boxes": ((10.0, 10.0, 30.0, 25.0),)}  # fmt: skip
+    return Sample(**{**given, **changes})
+
+
+def test_a_sample_of_one_picture_shows_it_and_its_region() -> None:
+    case = prepare(sample(), "union")
+    assert case.pictures == (case.image,)
+    assert (case.error, case.region_error) == ("", "")
+    assert show(case, "full") == (case.pictures, "")
+    (crop,), error = show(case, "crop")
+    assert (crop.size, error) == ((20, 15), "")
+
+
+def test_further_pictures_are_decoded_in_their_order() -> None:
+    several = sample(more_images=(noise(1, (30, 20)), noise(2, (20, 30))))
+    case = prepare(several, "union")
+    assert [p.size for p in case.pictures] == [(80, 60), (30, 20), (20, 30)]
+    assert case.image is case.pictures[0]
+
+
+def test_the_hash_of_several_pictures_tells_each_of_them_and_their_order() -> None:
+    one, two, three = noise(0), noise(1), noise(2)
+
+    def image_hash(*pictures: Image.Image) -> str:
+        return prepare(sample(image=pictures[0], more_images=pictures[1:]), "union").image_hash
+
+    hashes = [image_hash(*p) for p in ((one,), (one, two), (two, one), (one, three), (one, two, three))]
+    assert len(set(hashes)) == 5
+    assert {len(h) for h in hashes} == {24}
+    assert image_hash(one, two) == hashes[1]
+
+
+def test_a_picture_that_questions_in_a_row_share_is_decoded_once(tmp_path: Path) -> None:
+    noise(0).save(tmp_path / "a.png")
+    noise(1).save(tmp_path / "b.png")
+    a, b = tmp_path / "a.png", tmp_path / "b.png"
+    first = prepare(sample(image=a), "union")
+    second = prepare(sample(image=str(a), boxes=((0.0, 0.0, 9.0, 9.0),)), "union", first)
+    assert second.image is first.image
+    assert second.image_hash == first.image_hash
+    assert second.boxes != first.boxes
+    both = prepare(sample(image=b, more_images=(a,)), "union", second)
+    assert both.pictures[1] is first.image
+    turned = prepare(sample(image=a, more_images=(b,)), "union", both)
+    assert turned.pictures == both.pictures[::-1]
+    assert turned.image_hash != both.image_hash
+    assert prepare(sample(image=b), "union", first).image is not first.image
+
+
+def test_a_picture_that_cannot_be_read_is_told_by_its_number_among_several() -> None:
+    alone = prepare(sample(image=b"nonsense"), "union")
+    among = prepare(sample(more_images=(noise(1), b"nonsense")), "union")
+    assert alone.error.startswith("image given as bytes")
+    assert among.error.startswith("picture 3 of 3: image given as bytes")
+    for case in (alone, among):
+        assert (case.image, case.image_hash) == (None, "")
+        assert show(case, "full") == ((), case.error)
+
+
+@pytest.mark.parametrize("policy", ["padded", "union", "square", "multi", "mosaic"])
+def test_boxes_of_which_nothing_is_left_are_told_as_published(policy: str) -> None:
+    case = prepare(sample(boxes=((100.0, 20.0, 30.0, 40.0), (5.0, 5.0, 0.0, 8.0)), box_format="xywh"), policy)
+    for part in ("[100.0, 20.0, 30.0, 40.0]", "[5.0, 5.0, 0.0, 8.0]", "(xywh)", "80 x 60 px", "Check the box format"):
+        assert part in case.region_error
+    assert show(case, "crop") == ((), case.region_error)
+    assert show(case, "full") == (case.pictures, "")
+
+
+def test_a_sample_that_never_had_a_box_is_told_so() -> None:
+    assert "no evidence box" in prepare(sample(boxes=()), "padded").region_error
+
+
+def test_a_shipped_crop_needs_no_box_and_is_read_only_where_it_is_shown() -> None:
+    shipped = sample(boxes=((0.0, 0.0, 0.0, 0.0),), crop_image=noise(3, (9, 7)))
+    case = prepare(shipped, "native")
+    assert [p.size for p in show(case, "crop")[0]] == [(9, 7)]
+    assert "ships no crop" in prepare(sample(crop_image=None), "native").region_error
+    broken = replace(sample(), crop_image=b"nonsense")
+    assert prepare(broken, "union").region_error == ""
+    assert "given as bytes" in prepare(broken, "native").region_error
+
+
+def test_a_picture_larger_than_the_guard_is_read_where_the_sample_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    large = sample(image=_png(noise(0)), more_images=(_png(noise(1)),))
+    assert "picture 1 of 2" in prepare(large, "union").error
+    assert len(prepare(replace(large, max_image_pixels=80 * 60), "union").pictures) == 2
+
+
+def _png(picture: Image.Image) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_the_record_keeps_what_was_sent_and_covered() -> None:
+    boxes = ((0.0, 0.0, 20.0, 10.0), (10.0, 0.0, 30.0, 10.0))
+    case = prepare(sample(boxes=boxes, evidence="model"), "multi:factor=1,min_side=1")
+    answer = Answer(text="yes", pictures=2, sent_size=(20, 10), sent_pixels=400, image_tokens=8)
+    record = to_record("b", case, "crop", 0, answer)
+    assert (record.pictures, record.sent_size, record.sent_pixels, record.image_tokens) == (2, (20, 10), 400, 8)
+    assert record.region == (0, 0, 30, 10)
+    assert record.region_area == record.evidence_area == 300 / 4800
+    assert record.evidence == "model"
+    assert to_record("b", prepare(sample(boxes=()), "union"), "full", 0, answer).evidence == ""
+
+
+def test_a_case_without_pictures_says_the_same_of_the_sample() -> None:
+    """What is kept while a model is at work: an 8K picture is 100 MB, and hundreds are under way."""
+    shipped = sample(more_images=(noise(1),), crop_image=noise(3, (9, 7)))
+    for whole in (prepare(sample(), "padded"), prepare(shipped, "native"), prepare(sample(image=b"no"), "union")):
+        bare = whole.without_pictures()
+        assert (bare.pictures, bare.encoded, bare.image) == ((), (), None)
+        assert bare.region is None or bare.region.picture is None
+        answers = [to_record("b", case, "crop", 0, Answer("yes", seconds=1.0)) for case in (whole, bare)]
+        assert answers[0] == answers[1]
+
+
+def test_stored_bytes_follow_their_picture_to_the_next_question() -> None:
+    data = _png(noise(0))
+    first = prepare(sample(image=data, more_images=(noise(1),)), "union")
+    second = prepare(sample(image=data), "union", first)
+    assert first.encoded == (data, None)
+    assert second.encoded == (data,)
+    assert second.pictures == first.pictures[:1]
+
+
+def test_after_a_picture_that_could_not_be_read_the_next_one_is_tried_anew() -> None:
+    broken = prepare(sample(image=b"nonsense"), "union")
+    assert prepare(sample(image=b"nonsense"), "union", broken).error == broken.error
+    assert prepare(sample(), "union", broken).error == ""
