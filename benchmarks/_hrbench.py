@@ -10,7 +10,7 @@ from pathlib import Path
 
 from _lettered import letter_of
 
-from gapbench.data.tables import Row, read_rows
+from gapbench.data.table_reader import Row, read_rows
 from gapbench.errors import BenchmarkError
 from gapbench.types import Protocol, Sample
 

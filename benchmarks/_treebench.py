@@ -16,7 +16,7 @@ from typing import Any
 from _lettered import letter_of
 from _reading import boxes_of
 
-from gapbench.data.tables import read_rows
+from gapbench.data.table_reader import read_rows
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card, Protocol, Sample
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from _lettered import letter_of, split, texts
 from _parts import parts
 
-from gapbench.data.tables import read_rows
+from gapbench.data.table_reader import read_rows
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card, Protocol, Sample
 

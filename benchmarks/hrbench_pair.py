@@ -9,7 +9,7 @@ from pathlib import Path
 
 from _hrbench import COUNTS, HUB, LICENCE, PROTOCOLS, REVISION, TRAPS, groups, options, sample
 
-from gapbench.data.tables import Row
+from gapbench.data.table_reader import Row
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card, Sample
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from _lettered import letter_of
 
-from gapbench.data.tables import read_rows
+from gapbench.data.table_reader import read_rows
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card, Protocol, Sample
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _parts import parts
 
-from gapbench.data.tables import read_rows
+from gapbench.data.table_reader import read_rows
 from gapbench.types import Card, Protocol, Sample
 
 CARD = Card(

@@ -9,7 +9,7 @@ from pathlib import Path
 from _lettered import answered, letter_of, split
 from _parts import parts
 
-from gapbench.data.tables import read_rows
+from gapbench.data.table_reader import read_rows
 from gapbench.types import AnswerType, Card, Protocol, Sample
 
 CARD = Card(

@@ -8,7 +8,7 @@ from typing import Any
 
 from _reading import boxes_of, field
 
-from gapbench.data.tables import read_rows
+from gapbench.data.table_reader import read_rows
 from gapbench.errors import BenchmarkError
 from gapbench.types import Box, Card, Sample
 from gapbench.views.boxes import TOLERANCE

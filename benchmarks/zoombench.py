@@ -13,7 +13,7 @@ from typing import Any
 from _lettered import answered, letter_of, split
 from _reading import boxes_of
 
-from gapbench.data.tables import read_rows
+from gapbench.data.table_reader import read_rows
 from gapbench.errors import BenchmarkError
 from gapbench.types import AnswerType, Card, Protocol, Sample
 

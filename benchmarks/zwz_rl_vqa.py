@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _region_to_image import read
 
-from gapbench.data.tables import open_table, read_rows
+from gapbench.data.table_reader import open_table, read_rows
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card, Sample
 

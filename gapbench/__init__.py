@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from gapbench.version import VERSION
+
+__version__ = VERSION
 __all__ = [
     "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "compare", "distill",
     "load_run", "locate", "measure", "merge",
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     from gapbench.commands.locate import locate
     from gapbench.commands.measure import measure
     from gapbench.commands.merge import merge
+    from gapbench.commands.report import load_run
     from gapbench.judging import Judge
-    from gapbench.runs.run import Run, load_run
+    from gapbench.runs.run import Run
     from gapbench.types import Card, Record, Sample
 
 _HOMES = {
@@ -39,7 +42,7 @@ _HOMES = {
     "compare": "commands.compare",
     "Comparison": "commands.compare",
     "Run": "runs.run",
-    "load_run": "runs.run",
+    "load_run": "commands.report",
     "Sample": "types",
     "Record": "types",
     "Card": "types",

@@ -10,9 +10,13 @@ benchmark. Nothing here imports torch, so that statistics and reports stay light
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import typing
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the decoded image; x1 and y1 are exclusive edges."""
@@ -33,6 +37,11 @@ Evidence = Literal["annotated", "model"]
 Role = Literal["evidence", "full-view", "hold-out", "training"]
 """What a benchmark is for: with evidence for both views; without boxes, unless a region file brings them; to see that
 nothing else got worse; to train on."""
+
+
+MetricName = Literal["accuracy", "category_mean", "nested_mean", "cluster_accuracy", "yes_f1", "yes_ratio"]
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
+"""The metrics a card or a protocol may name; `gapbench.analysis.metrics` computes them."""
 
 
 @dataclass(frozen=True)
@@ -157,3 +166,62 @@ class Record:
     prompt_tokens: int | None
     output_tokens: int | None
     seconds: float | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """Pictures, if any, and the prompt that follows them; `key` comes back with the answer.
+
+    A request with `error` is answered by it. `encoded` has each picture's stored bytes, where they show exactly that
+    picture in a form that any server reads, and None for the others; empty where nobody looked for them.
+    """
+
+    key: Hashable
+    images: tuple[Image, ...]
+    prompt: str
+    error: str = ""
+    encoded: tuple[bytes | None, ...] = ()
+
+    @property
+    def pixels(self) -> int:
+        """Width x height, summed over the pictures."""
+        return sum(image.width * image.height for image in self.images)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. `error` is empty unless the engine gave no answer.
+
+    `pictures` is how many were shown, `sent_size` the first one's (width, height) as handed to the processor,
+    `sent_pixels` width x height summed over all; token counts are per answer, `image_tokens` over all pictures;
+    `seconds` is the answer's share of its batch; `truncated` says that it was cut off at the limit of new tokens;
+    `model` is who a server says answered.
+    """
+
+    text: str = ""
+    pictures: int = 0
+    sent_size: tuple[int, int] | None = None
+    sent_pixels: int | None = None
+    image_tokens: int | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    seconds: float | None = None
+    truncated: bool = False
+    error: str = ""
+    model: str = ""
+
+
+class Engine(typing.Protocol):
+    """What `gapbench.measure` needs of an engine.
+
+    One that also has `waited` (seconds for which it had nothing to do but wait for requests) has them in `run.json`.
+    """
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What reproduces it: model, revision or hash, dtype, device, pixels, generation settings. JSON-ready."""
+        ...
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
+        """Answers in any order, one per request; `requests` is consumed lazily."""
+        ...

@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("scripts", "scripts/glance")]
 
 import huggingface_hub.constants  # reads its switches once, before a test with --quiet can set one for all that follow
 import pytest

@@ -1,7 +1,7 @@
 """What a run's summary and a comparison of runs count in the same way: scores, right or wrong, bins of evidence area.
 
 scores = mean_scores(records)                     # one row per sample, one column per view
-tally(scores["full"], scores["crop"])             # Tally(both=3, first_only=1, second_only=4, neither=2)
+tally(scores["full"], scores["crop"])             # PairedCounts(both=3, first_only=1, second_only=4, neither=2)
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ BINS = 6
 PAIR = ("full", "crop")
 """The headline views: the gap is the second's score minus the first's."""
 
+Json = dict[str, Any]
 Entries = dict[str, Mapping[str, Any]]
+Effort = Mapping[str, int]
+"""`seed`, `resamples` and `flips` for the statistics."""
 
 
 @dataclass(frozen=True)
-class Tally:
+class PairedCounts:
     """Samples by what was right in two columns of scores."""
 
     both: int
@@ -40,10 +43,10 @@ def mean_scores(records: pd.DataFrame) -> pd.DataFrame:
     return scores.groupby(["sample", "view"], observed=True)["score"].mean().unstack("view")
 
 
-def tally(first: pd.Series[float], second: pd.Series[float]) -> Tally:
+def tally(first: pd.Series[float], second: pd.Series[float]) -> PairedCounts:
     """Counts over paired scores without gaps."""
     one, other = first.to_numpy(float) >= RIGHT, second.to_numpy(float) >= RIGHT
-    return Tally(*(int(found.sum()) for found in (one & other, one & ~other, ~one & other, ~one & ~other)))
+    return PairedCounts(*(int(found.sum()) for found in (one & other, one & ~other, ~one & other, ~one & ~other)))
 
 
 def area_bins(area: pd.Series[float]) -> Iterator[tuple[float, float, pd.Index]]:

@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapbench.analysis import metrics
-from gapbench.analysis.aggregate import PAIR, RIGHT, area_bins, by_evidence, mean_scores, tally
+from gapbench.analysis.aggregate import PAIR, RIGHT, Effort, Json, area_bins, by_evidence, mean_scores, tally
 from gapbench.analysis.statistics import (
     Estimate,
     flip_rate,
@@ -42,10 +42,6 @@ from gapbench.errors import RunError
 SCHEMA_VERSION = 2
 KEY = ["benchmark", "sample", "view", "repeat"]
 OUTCOMES = ("right", "wrong", "unparsed", "judge_failed", "failed")
-
-Json = dict[str, Any]
-Effort = Mapping[str, int]
-"""`seed`, `resamples` and `flips` for the statistics."""
 
 
 def summarise(

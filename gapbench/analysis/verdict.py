@@ -10,16 +10,14 @@ told one after the other, never averaged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from gapbench.analysis.aggregate import PAIR, by_evidence
+from gapbench.analysis.aggregate import PAIR, Json, by_evidence
 from gapbench.analysis.statistics import Estimate
+from gapbench.util.text import percent_in_words, points_in_words
 
 MODEL_MADE = "from regions that a model made, "
-
-Json = dict[str, Any]
 
 
 def verdict(
@@ -47,9 +45,10 @@ def _family(who: str, gaps: Mapping[str, Json], macro: Estimate, regions: str, a
     assert macro.estimate is not None
     crop, full = (float(np.mean([gap[side] for gap in gaps.values()])) for side in ("crop", "full"))
     over = f"over {len(gaps)} benchmarks " if len(gaps) > 1 else "" if alone else f"on {next(iter(gaps))} "
-    answers = f"{regions}{over}{who} answers {_percent(crop)} from the crop and {_percent(full)} from the full image"
+    shares = f"{percent_in_words(crop)} from the crop and {percent_in_words(full)} from the full image"
+    answers = f"{regions}{over}{who} answers {shares}"
     if macro.ci is None:
-        points = _points(macro.estimate, 0)
+        points = points_in_words(macro.estimate, 0)
         return f"{answers}: gap {points} points, without an interval as all questions are one cluster"
     low, high = macro.ci
     size = _interval(macro.estimate, low, high)
@@ -71,19 +70,13 @@ def _without_gap(who: str, benchmarks: Mapping[str, Json]) -> str:
     means = [
         (view, float(np.mean([v["accuracy"] for name, v in views if name == view and v["n"]]))) for view in answered
     ]
-    known = ", ".join(f"{_percent(accuracy)} in view {view}" for view, accuracy in means)
+    known = ", ".join(f"{percent_in_words(accuracy)} in view {view}" for view, accuracy in means)
     return f"no gap measured: {who} answers {known}, but has no answers in view {' or '.join(missing)}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _points(share: float, digits: int) -> str:
-    return f"{round(100 * share, digits) + 0.0:.{digits}f}"
 
 
 def _interval(estimate: float, low: float, high: float) -> str:
     """Whole points, or tenths where whole ones would make a limit look like zero or hide the width."""
     digits = 0 if all(abs(x) >= 0.01 or x == 0 for x in (low, high)) and high - low >= 0.02 else 1
-    return f"{_points(estimate, digits)} points [{_points(low, digits)}, {_points(high, digits)}]"
+    return (
+        f"{points_in_words(estimate, digits)} points [{points_in_words(low, digits)}, {points_in_words(high, digits)}]"
+    )

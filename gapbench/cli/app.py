@@ -18,23 +18,23 @@ import typer
 
 from gapbench.cli.options import (
     BENCHMARK,
-    Benchmarks,
-    Debug,
+    BenchmarksOption,
+    DebugOption,
     EngineAsked,
-    JudgeApiKeyEnv,
-    JudgeModel,
-    JudgeUrl,
-    Limit,
-    MaxNewTokens,
-    MaxPixels,
-    MinPixels,
-    Model,
-    NoImages,
-    NoSelfcheck,
-    Quiet,
-    Revision,
-    Shard,
-    TrustRemoteCode,
+    JudgeApiKeyEnvOption,
+    JudgeModelOption,
+    JudgeUrlOption,
+    LimitOption,
+    MaxNewTokensOption,
+    MaxPixelsOption,
+    MinPixelsOption,
+    ModelArgument,
+    NoImagesOption,
+    NoSelfcheckOption,
+    QuietOption,
+    RevisionOption,
+    ShardOption,
+    TrustRemoteCodeOption,
     engine_asked,
     with_options_of,
 )
@@ -102,11 +102,11 @@ def run(application: typer.Typer) -> int:
 @app.command()
 @with_options_of(engine_asked, "asked")
 def measure(
-    model: Model,
-    benchmark: Benchmarks,
+    model: ModelArgument,
+    benchmark: BenchmarksOption,
     out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on where it stopped.")],
     views: Annotated[str, typer.Option(help="Comma-separated: full,crop.")] = "full,crop",
-    limit: Limit = None,
+    limit: LimitOption = None,
     seed: Annotated[int, typer.Option(help="Seed of sampling (with --temperature).")] = 0,
     repeats: Annotated[int, typer.Option(help="Ask every question K times; shows the noise floor.")] = 1,
     region: Annotated[
@@ -122,21 +122,21 @@ def measure(
     protocol: Annotated[
         str, typer.Option(help="How to ask: neutral, or one that `benchmarks show` lists (original, vision-opd).")
     ] = "neutral",
-    shard: Shard = "",
-    no_selfcheck: NoSelfcheck = False,
+    shard: ShardOption = "",
+    no_selfcheck: NoSelfcheckOption = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what an engine or the judge did not answer before.")
     ] = False,
-    judge: JudgeUrl = "",
-    judge_model: JudgeModel = "",
-    judge_api_key_env: JudgeApiKeyEnv = "",
-    max_new_tokens: MaxNewTokens = 128,
+    judge: JudgeUrlOption = "",
+    judge_model: JudgeModelOption = "",
+    judge_api_key_env: JudgeApiKeyEnvOption = "",
+    max_new_tokens: MaxNewTokensOption = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    min_pixels: MinPixels = None,
-    max_pixels: MaxPixels = None,
+    min_pixels: MinPixelsOption = None,
+    max_pixels: MaxPixelsOption = None,
     asked: EngineAsked = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Measure the gap: every question from the full image and from the evidence crop, paired."""
     from gapbench.commands.measure import measure as measure_
@@ -177,7 +177,7 @@ def merge(
     partial: Annotated[
         bool, typer.Option("--partial", help="Merge what is there, though answers are missing.")
     ] = False,
-    debug: Debug = False,
+    debug: DebugOption = False,
 ) -> None:
     """Put the shards of one run together, to the very summary that one undivided run has."""
     from gapbench.commands.merge import merge as merge_
@@ -188,13 +188,13 @@ def merge(
 @app.command()
 @with_options_of(engine_asked, "asked")
 def selfcheck(
-    model: Model,
-    max_new_tokens: MaxNewTokens = 128,
+    model: ModelArgument,
+    max_new_tokens: MaxNewTokensOption = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    min_pixels: MinPixels = None,
-    max_pixels: MaxPixels = None,
+    min_pixels: MinPixelsOption = None,
+    max_pixels: MaxPixelsOption = None,
     asked: EngineAsked = None,
-    debug: Debug = False,
+    debug: DebugOption = False,
 ) -> None:
     """Is this engine telling the truth about pictures and prompts? Exit code 1 if a check failed."""
     from gapbench.engines import loading
@@ -216,13 +216,13 @@ def selfcheck(
 @app.command()
 @with_options_of(engine_asked, "asked")
 def locate(
-    model: Model,
-    benchmark: Benchmarks,
+    model: ModelArgument,
+    benchmark: BenchmarksOption,
     out: Annotated[Path, typer.Option(help="The region file (.jsonl); the same command goes on where it stopped.")],
     method: Annotated[
         str, typer.Option(help="attention (where the model looks) or grounding (ask it for a box).")
     ] = "attention",
-    limit: Limit = None,
+    limit: LimitOption = None,
     margin: Annotated[
         float | None, typer.Option(help="Enlarge boxes by this factor; default: 1.5 for grounding, 1 for attention.")
     ] = None,
@@ -235,12 +235,12 @@ def locate(
     largest: Annotated[
         float, typer.Option(help="grounding: reject boxes over more than this fraction of the picture.")
     ] = 0.8,
-    max_new_tokens: MaxNewTokens = 128,
-    min_pixels: MinPixels = None,
-    max_pixels: MaxPixels = None,
+    max_new_tokens: MaxNewTokensOption = 128,
+    min_pixels: MinPixelsOption = None,
+    max_pixels: MaxPixelsOption = None,
     asked: EngineAsked = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Let a model find the region of each question, for benchmarks without boxes; checked where there are some."""
     from gapbench.commands.locate import locate as locate_
@@ -268,7 +268,7 @@ def locate(
 
 @app.command()
 def distill(
-    model: Model,
+    model: ModelArgument,
     data: Annotated[str, typer.Option(help=f"Training questions with evidence boxes: {BENCHMARK}.")],
     recipe: Annotated[str, typer.Option(help="Name (vision-opd, lora-1gpu, demo) or a .yaml file.")],
     out: Annotated[Path, typer.Option(help="Folder of the training, its runs and the comparison.")],
@@ -284,10 +284,10 @@ def distill(
     seed: Annotated[int | None, typer.Option(help="Seed of order and sampling; default: the recipe's.")] = None,
     lora: Annotated[bool, typer.Option("--lora", help="Train adapters; they are merged into model/.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    revision: RevisionOption = None,
+    trust_remote_code: TrustRemoteCodeOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Close the gap: train the model on its own evidence crops (Vision-OPD), measure before and after, compare."""
     from gapbench.commands.distill import distill as distill_
@@ -316,8 +316,8 @@ def distill(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="BEFORE AFTER [MORE]...", help="Folders of finished runs.")],
     out: Annotated[Path, typer.Option(help="Folder for comparison.html, .md and .json.")],
-    no_images: NoImages = False,
-    debug: Debug = False,
+    no_images: NoImagesOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Compare runs on the questions they share: before and after a training, or different models."""
     from gapbench.commands.compare import compare as compare_
@@ -331,14 +331,14 @@ def compare(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    no_images: NoImages = False,
+    no_images: NoImagesOption = False,
     without_judge: Annotated[
         bool, typer.Option("--without-judge", help="The numbers by rules alone, as if no judge had been asked.")
     ] = False,
-    debug: Debug = False,
+    debug: DebugOption = False,
 ) -> None:
     """Rebuild summary.json, report.html and report.md from the records alone."""
-    from gapbench.runs.run import write_results
+    from gapbench.commands.report import write_results
 
     _say_result(write_results(folder, images=not no_images, judged=not without_judge))
 
@@ -349,10 +349,10 @@ def score(
         Path, typer.Argument(metavar="ANSWERS.jsonl", help="output, answer(s), optional options, answer_type.")
     ],
     out: Annotated[Path, typer.Option(help="The same lines with outcome, score, parsed, rule and reason.")],
-    debug: Debug = False,
+    debug: DebugOption = False,
 ) -> None:
     """Judge answers that were produced elsewhere, by the same rules."""
-    from gapbench.scoring import score_file
+    from gapbench.commands.score import score_file
 
     counts = score_file(answers, out)
     print(", ".join(f"{counts.get(o, 0)} {o}" for o in ("right", "wrong", "unparsed")) + f" -> {out}")
@@ -361,8 +361,8 @@ def score(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demonstration.")] = Path("runs/demo"),
-    quiet: Quiet = False,
-    debug: Debug = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Measure the embedded model, close its gap, measure again: no download, a few minutes on a laptop."""
     from gapbench.commands.distill import distill as distill_
@@ -377,7 +377,7 @@ def demo(
 @benchmarks_app.command("list")
 def list_benchmarks(
     markdown: Annotated[bool, typer.Option("--markdown", help="As the table of benchmarks/README.md.")] = False,
-    debug: Debug = False,
+    debug: DebugOption = False,
 ) -> None:
     """Names, what each is for, and titles."""
     from gapbench.data import catalogue
@@ -392,7 +392,7 @@ def list_benchmarks(
 
 
 @benchmarks_app.command("show")
-def show_benchmark(name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")], debug: Debug = False) -> None:
+def show_benchmark(name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")], debug: DebugOption = False) -> None:
     """The card: source, licence, regions, prompt, parameters, known traps."""
     from gapbench.data.cards import card_text
     from gapbench.data.catalogue import load
@@ -408,8 +408,8 @@ def check_benchmark(
         Path | None, typer.Option(help="Write a contact sheet: an HTML page of pictures, boxes and crops to look at.")
     ] = None,
     region: Annotated[str, typer.Option(help="Another region policy than the card's.")] = "",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Look at every picture, box and answer before spending GPU hours; exit code 1 if something is wrong."""
     from gapbench.commands.check import check

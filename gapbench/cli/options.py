@@ -1,6 +1,6 @@
 """Options that several commands share, each said once.
 
-def measure(model: Model, benchmark: Benchmarks, limit: Limit = None): ...
+def measure(model: ModelArgument, benchmark: BenchmarksOption, limit: LimitOption = None): ...
 """
 
 from __future__ import annotations
@@ -28,92 +28,96 @@ def _hush(quiet: bool) -> bool:
     return quiet
 
 
-Model = Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")]
-Benchmarks = Annotated[
+ModelArgument = Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")]
+BenchmarksOption = Annotated[
     list[str],
     typer.Option("--benchmark", "-b", help=f"{BENCHMARK}; repeatable."),
 ]
-Limit = Annotated[int | None, typer.Option(help="Only the first N questions of each benchmark.")]
-Shard = Annotated[
+LimitOption = Annotated[int | None, typer.Option(help="Only the first N questions of each benchmark.")]
+ShardOption = Annotated[
     str, typer.Option(metavar="K/N", help="Ask only the K-th of N shares, for as many workers; see `gapbench merge`.")
 ]
-NoSelfcheck = Annotated[
+NoSelfcheckOption = Annotated[
     bool, typer.Option("--no-selfcheck", help="Do not first ask the engine about drawn pictures; see `selfcheck`.")
 ]
-MaxNewTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
-MinPixels = Annotated[int | None, typer.Option(help="Enlarge smaller pictures to this many pixels (width x height).")]
-MaxPixels = Annotated[int | None, typer.Option(help="Shrink larger pictures to this many pixels.")]
-Engine = Annotated[
+MaxNewTokensOption = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
+MinPixelsOption = Annotated[
+    int | None, typer.Option(help="Enlarge smaller pictures to this many pixels (width x height).")
+]
+MaxPixelsOption = Annotated[int | None, typer.Option(help="Shrink larger pictures to this many pixels.")]
+EngineOption = Annotated[
     str, typer.Option(help="transformers, vllm (in this process) or server (any OpenAI-compatible one, at --base-url).")
 ]
-TensorParallel = Annotated[int | None, typer.Option(help="vllm: devices that share the model.")]
-EngineArgs = Annotated[
+TensorParallelOption = Annotated[int | None, typer.Option(help="vllm: devices that share the model.")]
+EngineArgsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--engine-args",
         help="vllm: KEY=VALUE of vLLM's own engine arguments, such as max_model_len=16384; repeatable.",
     ),
 ]
-BaseUrl = Annotated[
+BaseUrlOption = Annotated[
     list[str] | None,
     typer.Option("--base-url", help="server: such as http://localhost:8000/v1; repeatable, for several that share."),
 ]
-Concurrency = Annotated[
+ConcurrencyOption = Annotated[
     str, typer.Option(metavar="N|auto", help="server: requests under way at once, over all servers.")
 ]
-Timeout = Annotated[
+TimeoutOption = Annotated[
     float | None,
     typer.Option(metavar="SECONDS", help="server: how long a request may take before it is tried again; 600."),
 ]
-ApiKeyEnv = Annotated[str, typer.Option(metavar="NAME", help="server: the environment variable that holds the key.")]
-JudgeUrl = Annotated[
+ApiKeyEnvOption = Annotated[
+    str, typer.Option(metavar="NAME", help="server: the environment variable that holds the key.")
+]
+JudgeUrlOption = Annotated[
     str,
     typer.Option(
         "--judge", metavar="URL", help="An OpenAI-compatible server that judges the answers which no rule decides."
     ),
 ]
-JudgeModel = Annotated[str, typer.Option(metavar="NAME", help="Who judges, as that server calls it.")]
-JudgeApiKeyEnv = Annotated[
+JudgeModelOption = Annotated[str, typer.Option(metavar="NAME", help="Who judges, as that server calls it.")]
+JudgeApiKeyEnvOption = Annotated[
     str, typer.Option(metavar="NAME", help="The environment variable that holds the judge's key.")
 ]
-BatchSize = Annotated[str, typer.Option(metavar="N|auto", help="transformers: questions at once.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Revision = Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")]
-Processor = Annotated[
+BatchSizeOption = Annotated[str, typer.Option(metavar="N|auto", help="transformers: questions at once.")]
+DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+RevisionOption = Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")]
+ProcessorOption = Annotated[
     list[str] | None,
     typer.Option("--processor", help="KEY=VALUE passed to the model's processor (YAML value); repeatable."),
 ]
-ChatTemplate = Annotated[Path | None, typer.Option(help="A jinja file, for models without a template.")]
-Attention = Annotated[
+ChatTemplateOption = Annotated[Path | None, typer.Option(help="A jinja file, for models without a template.")]
+AttentionOption = Annotated[
     str | None, typer.Option(help="eager, sdpa, flash_attention_2, …; default: transformers' choice.")
 ]
-TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")]
-NoImages = Annotated[
+TrustRemoteCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")]
+NoImagesOption = Annotated[
     bool, typer.Option("--no-images", help="Leave all pictures out (for sharing under other licences).")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.", callback=_hush)]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.", callback=_hush)]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 EngineAsked = dict[str, Any] | None
 """Which engine is asked and what it is told: what `engine_asked` makes of its options."""
 
 
 def engine_asked(
-    engine: Engine = "transformers",
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    revision: Revision = None,
-    processor: Processor = None,
-    chat_template: ChatTemplate = None,
-    trust_remote_code: TrustRemoteCode = False,
-    attn_implementation: Attention = None,
-    batch_size: BatchSize = "auto",
-    tensor_parallel: TensorParallel = None,
-    engine_args: EngineArgs = None,
-    base_url: BaseUrl = None,
-    concurrency: Concurrency = "auto",
-    timeout: Timeout = None,
-    api_key_env: ApiKeyEnv = "",
+    engine: EngineOption = "transformers",
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
+    revision: RevisionOption = None,
+    processor: ProcessorOption = None,
+    chat_template: ChatTemplateOption = None,
+    trust_remote_code: TrustRemoteCodeOption = False,
+    attn_implementation: AttentionOption = None,
+    batch_size: BatchSizeOption = "auto",
+    tensor_parallel: TensorParallelOption = None,
+    engine_args: EngineArgsOption = None,
+    base_url: BaseUrlOption = None,
+    concurrency: ConcurrencyOption = "auto",
+    timeout: TimeoutOption = None,
+    api_key_env: ApiKeyEnvOption = "",
 ) -> dict[str, Any]:
     """The options of every command that asks a model, as `gapbench.engines.loading.load` takes them."""
     return {

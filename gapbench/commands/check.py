@@ -26,7 +26,7 @@ from gapbench.scoring import score
 from gapbench.types import Sample
 from gapbench.util.progress import progress
 from gapbench.views.boxes import TOLERANCE
-from gapbench.views.prepare import Case, prepare
+from gapbench.views.prepare import PreparedSample, prepare
 from gapbench.views.prompts import prompt
 
 OK = "ok: every expectation holds"
@@ -140,7 +140,7 @@ def _in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterato
 
 def _look(group: list[Sample], policy: str, known: frozenset[str], drawn: frozenset[str]) -> list[tuple[str, _Seen]]:
     found = []
-    case: Case | None = None
+    case: PreparedSample | None = None
     for sample in group:
         first, case = case is None, prepare(sample, policy, case)
         # What is said of a picture counts once, however many questions are asked about it.
@@ -151,7 +151,7 @@ def _look(group: list[Sample], policy: str, known: frozenset[str], drawn: frozen
     return found
 
 
-def _box_faults(case: Case, known: frozenset[str]) -> Iterator[str]:
+def _box_faults(case: PreparedSample, known: frozenset[str]) -> Iterator[str]:
     sample = case.sample
     if case.error:
         yield case.error

@@ -14,17 +14,20 @@ nothing about another training seed or prompt. A comparison of two models does n
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from gapbench.analysis.comparison.conclusion import verdict
 from gapbench.analysis.comparison.deltas import against
 from gapbench.analysis.comparison.differences import differences, setting_alerts
-from gapbench.analysis.comparison.runs import LoadedRun, load
-from gapbench.analysis.comparison.training_log import log_of, ranges, read_steps
+from gapbench.analysis.comparison.runs import LoadedRun
+from gapbench.analysis.comparison.training_log import LOG, log_of, ranges, read_steps
+from gapbench.commands.report import load_run
+from gapbench.errors import RunError, SettingError
 from gapbench.util.files import write_json
 
 SCHEMA_VERSION = 2
@@ -131,3 +134,47 @@ def _relative(path: Path, start: Path) -> str:
         return Path(os.path.relpath(path, start)).as_posix()
     except ValueError:  # another drive
         return path.name
+
+
+def load(folders: Sequence[Path], labels: Sequence[str]) -> tuple[list[LoadedRun], bool]:
+    """The runs in order, and whether the first two are before and after one training.
+
+    Raises RunError for a folder that is no run or is given twice, SettingError for labels that do not fit.
+    """
+    twice = [path for path, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
+    if twice:
+        raise RunError(f"{twice[0]}: given twice, so nothing could differ. Compare the folders of two different runs.")
+    runs = [_load(folder) for folder in folders]
+    before, after = (folder.resolve().parent for folder in folders[:2])
+    trained = before == after and (after / LOG).is_file()
+    names = list(labels) if labels else _labels(runs, trained)
+    if len(names) != len(runs):
+        raise SettingError(f"labels: found {len(names)} for {len(runs)} runs ({', '.join(names)}); expected one each.")
+    if len(set(names)) < len(names) or not all(name.strip() for name in names):
+        raise SettingError(f"labels: found {', '.join(map(repr, names))}; expected a different name for each run.")
+    return [replace(run, label=name) for run, name in zip(runs, names, strict=True)], trained
+
+
+def _load(folder: Path) -> LoadedRun:
+    run = load_run(folder)
+    frame = run.frame()
+    if frame.empty:
+        raise RunError(f"{folder}: no answers yet, so there is nothing to compare. Finish the run first.")
+    asked = {key: value for key, value in run.asked.items() if key != "judge" or run.judged}
+    return LoadedRun("", folder, asked, frame, str(run.asked.get("model") or ""))
+
+
+def _labels(runs: Sequence[LoadedRun], trained: bool) -> list[str]:
+    """`before`, `after` and models' names; runs of one name are told apart by their folders, then by number."""
+    names = [_short(run.model) or run.path.resolve().name for run in runs]
+    if trained:
+        names[:2] = ["before", "after"]
+    for extra in ([run.path.resolve().name for run in runs], [str(place + 1) for place in range(len(runs))]):
+        counts = Counter(names)
+        names = [f"{name} ({add})" if counts[name] > 1 else name for name, add in zip(names, extra, strict=True)]
+    return names
+
+
+def _short(model: str) -> str:
+    """A folder is named by its last two parts, as a model on the Hub is, and says nothing of the machine it lies on."""
+    return "/".join(PurePath(model).parts[-2:]).removeprefix("//") if len(PurePath(model).parts) > 2 else model

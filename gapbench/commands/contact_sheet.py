@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import GapbenchError
 from gapbench.types import Sample
-from gapbench.views.prepare import Case, show
+from gapbench.views.prepare import PreparedSample, show
 from gapbench.views.prompts import prompt
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _rank(sample_id: str) -> bytes:
     return hashlib.sha256(f"contact sheet {sample_id}".encode("utf-8", "surrogatepass")).digest()
 
 
-def tile(case: Case) -> Tile:
+def tile(case: PreparedSample) -> Tile:
     """What the sheet keeps of a prepared sample."""
     crops = show(case, "crop")[0]
     return Tile(
@@ -85,7 +85,7 @@ def _data_uri(picture: Image) -> str:
 
 def write_sheet(path: Path, benchmark: Benchmark, policy: str, tiles: Sequence[Tile]) -> None:
     """Write the page. Everything from the data is escaped."""
-    from gapbench.report.run.page import asset, environment, write
+    from gapbench.report.jinja import asset, environment, write
 
     ranked = sorted(tiles, key=lambda t: (not t.remarks, t.evidence if t.evidence is not None else 2.0))
     page = environment(html=True).get_template("contact_sheet.html.j2")

@@ -28,9 +28,11 @@ from gapbench.distillation.contamination import find_shared
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.resume import continue_or_refuse, refuse_other_drops
 from gapbench.engines import models
+from gapbench.engines.hardware import hardware
 from gapbench.errors import BenchmarkError, SettingError
-from gapbench.runs.manifest import session, utc_now
+from gapbench.runs.manifest import new_session, utc_now
 from gapbench.util.files import write_json, write_text
+from gapbench.util.text import listed
 
 if TYPE_CHECKING:
     from gapbench.commands.compare import Comparison
@@ -94,7 +96,8 @@ def distill(
     device = accelerator.device
     options: dict[str, Any] = {"limit": eval_limit, "trust_remote_code": trust_remote_code,
                                "device": "cpu" if device.type == "cpu" else str(device)}  # fmt: skip
-    now = session(command or f"gapbench.distill({model!r}, {data!r}, recipe={str(recipe)!r}, out={str(out)!r}, …)")
+    typed = f"gapbench.distill({model!r}, {data!r}, recipe={str(recipe)!r}, out={str(out)!r}, …)"
+    now = new_session(command or typed, hardware())
     asked = {**earlier, **asked, "sessions": [*earlier.get("sessions", []), now]}
     asked |= {**now, "command": asked["sessions"][0]["command"]}
 
@@ -183,5 +186,4 @@ def _speaker(aloud: bool) -> Callable[[str], None]:
 
 
 def _first(found: Mapping[str, str], count: int = 3) -> str:
-    shown = "; ".join(f"{key}: {value}" for key, value in list(found.items())[:count])
-    return shown + (f"; and {len(found) - count} more" if len(found) > count else "")
+    return listed((f"{key}: {value}" for key, value in found.items()), count, "; ")

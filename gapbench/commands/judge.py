@@ -19,8 +19,9 @@ from typing import Any
 from gapbench.errors import RunError
 from gapbench.judging import Judge
 from gapbench.judging.connection import connect
-from gapbench.judging.prompt import pair, prompt
+from gapbench.judging.prompt import prompt
 from gapbench.runs import judgements, records
+from gapbench.runs.judgements import pair
 from gapbench.runs.manifest import fingerprint_of
 from gapbench.runs.run import read_json
 from gapbench.util.files import write_json

@@ -20,20 +20,21 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from gapbench.data import catalogue
 from gapbench.data.benchmark import Benchmark
-from gapbench.engines import Engine, Request, loading
+from gapbench.engines import loading
+from gapbench.engines.hardware import hardware
 from gapbench.engines.loading import EngineOptions
 from gapbench.errors import SettingError
 from gapbench.localisation import attention, grounding
 from gapbench.localisation import region_run as kept
-from gapbench.localisation.found import NOT_ASKED, Found
-from gapbench.localisation.result import Located, summarise
+from gapbench.localisation.result import NOT_ASKED, Found, Located, summarise
 from gapbench.runs import records
-from gapbench.types import Box, Sample
+from gapbench.runs.manifest import new_session
+from gapbench.types import Box, Engine, Request, Sample
 from gapbench.util.files import write_json
 from gapbench.util.interrupt import remember_interrupt
 from gapbench.util.progress import progress
 from gapbench.views.pixels import Pixels
-from gapbench.views.prepare import Case, prepare
+from gapbench.views.prepare import PreparedSample, prepare
 from gapbench.views.prompts import prompt, template_of
 from gapbench.views.regions import padded
 
@@ -108,7 +109,7 @@ def locate(
             made_with,
             chosen,
             asked,
-            command or f"gapbench.locate({model!r}, {specs!r}, {str(out)!r}, {method!r})",
+            new_session(command or f"gapbench.locate({model!r}, {specs!r}, {str(out)!r}, {method!r})", hardware()),
         )
         _find(loaded, pixels, method, settings, factor, chosen, asked, writer, lines, quiet)
     summary = {"schema_version": kept.SCHEMA, "model": model, "method": method,
@@ -170,10 +171,10 @@ def _find(
     """Append a line for every question that has none, to the file and to `lines`."""
     done = {(line["benchmark"], line["id"]) for line in lines}
     todo = [(b, s) for b in chosen for s in asked[b.name] if (b.name, s.id) not in done]
-    cases: dict[tuple[str, str], Case] = {}
+    cases: dict[tuple[str, str], PreparedSample] = {}
 
     def requests() -> Iterator[Request]:
-        case: Case | None = None
+        case: PreparedSample | None = None
         for benchmark, sample in todo:
             case = cases[benchmark.name, sample.id] = prepare(sample, "union", case)
             error = case.error or ("the question is about several pictures" if len(case.pictures) > 1 else "")
@@ -205,7 +206,7 @@ def _find(
             check_interrupt()
 
 
-def _boxes(case: Case, found: Found, margin: float) -> dict[str, Any]:
+def _boxes(case: PreparedSample, found: Found, margin: float) -> dict[str, Any]:
     """What the region file keeps of one question; `bboxes` are xyxy pixels of the decoded picture."""
     located: list[Box] = []
     if case.size:

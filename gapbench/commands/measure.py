@@ -15,28 +15,32 @@ Limits: one engine per process; answers to repeats of a greedy run differ only b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
+from gapbench.commands.report import write_results
 from gapbench.data import catalogue
-from gapbench.data.benchmark import Benchmark
+from gapbench.data.benchmark import Benchmark, fingerprint, group_of
 from gapbench.data.region_file import read_regions
 from gapbench.engines import loading
+from gapbench.engines.hardware import hardware
 from gapbench.engines.loading import EngineOptions
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.judging import Judge
 from gapbench.runs import records, shards
-from gapbench.runs.manifest import continue_or_start, make_plan
-from gapbench.runs.run import Run, write_results
+from gapbench.runs.manifest import continue_or_start, make_plan, new_session
+from gapbench.runs.run import Run
 from gapbench.runs.session import ask, gallery_of
-from gapbench.runs.throughput import Pace, whole
+from gapbench.runs.throughput import Pace, Whole
 from gapbench.scoring import score
 from gapbench.selfcheck import check_first
 from gapbench.types import Sample
 from gapbench.views import regions as views
 from gapbench.views.pixels import Pixels
-from gapbench.views.prefetch import Question
+from gapbench.views.prefetch import Pending
 from gapbench.views.prompts import NEUTRAL, prompt, template_of
 
 
@@ -100,7 +104,7 @@ def measure(
     folder = Path(out)
     before = _before(folder)
     done = {key for key, outcome in before.items() if not (retry_failed and outcome == "failed")}
-    mine = shards.share(asked, part) if part else asked
+    mine = shards.share(asked, part, group_of) if part else asked
     todo = _todo(chosen, mine, shown, templates, region, repeats, done, before)
     judge_identity = connect(judge).identity if judge else None  # before any time is spent
     loaded = loading.load(
@@ -109,19 +113,16 @@ def measure(
         settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed},
         **options,
     )
-    plan = make_plan(loaded, chosen, asked, views, region, limit, repeats, seed, protocol, located, shown)
+    entries = {b.name: _entry(b, asked[b.name], region, templates[b.name], views, shown[b.name]) for b in chosen}
+    plan = make_plan(loaded.info, entries, views, limit, repeats, seed, protocol, located.info if located else None)
     if part:
         plan["shard"] = shards.entry(part, mine, shown, repeats)
     if judge_identity:
         plan["judge"] = dict(judge_identity)
     if selfcheck and todo:
         plan["selfcheck"] = check_first(loaded, quiet).json()
-    plan = continue_or_start(
-        folder,
-        plan,
-        asked,
-        command or f"gapbench.measure({model!r}, {specs!r}, views={list(views)!r}, out={str(out)!r}, …)",
-    )
+    typed = f"gapbench.measure({model!r}, {specs!r}, views={list(views)!r}, out={str(out)!r}, …)"
+    plan = continue_or_start(folder, plan, asked, new_session(command or typed, hardware()), fingerprint)
     if retry_failed:
         records.drop_failed(folder)
     pace = Pace(whole(chosen, mine, shown, repeats, limit, part.of if part else 1, wishes))
@@ -190,7 +191,29 @@ def _views_of(
     return shown
 
 
-def _before(folder: Path) -> dict[records.Key, str]:
+def _entry(
+    benchmark: Benchmark,
+    samples: Sequence[Sample],
+    region: str,
+    template: str,
+    wanted: Sequence[str],
+    shown: Sequence[str],
+) -> dict[str, Any]:
+    """What `run.json` keeps of a benchmark; `wanted` are the views of the run, `shown` its own."""
+    card = json.loads(json.dumps(asdict(benchmark.card)))
+    return {
+        "parameters": dict(benchmark.parameters),
+        "samples": len(samples),
+        "fingerprint": fingerprint(samples),
+        "region": region or benchmark.card.region,
+        "prompt": prompt(samples[0], template),
+        **({"local_copy": True} if benchmark.data else {}),
+        **({"views": list(shown)} if list(shown) != list(wanted) else {}),
+        "card": {key: value for key, value in card.items() if value not in ("", [], {})},
+    }
+
+
+def _before(folder: Path) -> dict[records.RecordKey, str]:
     """The keys of the records a run already has, with their outcomes."""
     if not (folder / records.FILE).exists():
         return {}
@@ -204,9 +227,9 @@ def _todo(
     templates: Mapping[str, str],
     region: str,
     repeats: int,
-    done: set[records.Key],
-    before: Iterable[records.Key],
-) -> list[Question]:
+    done: set[records.RecordKey],
+    before: Iterable[records.RecordKey],
+) -> list[Pending]:
     """What still lacks answers: all that is not `done`; of what is in `before`, there were records."""
     todo, known = [], {(name, sample) for name, sample, *_ in before}
     for benchmark in chosen:
@@ -220,5 +243,31 @@ def _todo(
             if missing:
                 text = prompt(sample, templates[benchmark.name])
                 policy, new = region or benchmark.card.region, (benchmark.name, sample.id) not in known
-                todo.append(Question(benchmark.name, sample, policy, text, missing, new))
+                todo.append(Pending(benchmark.name, sample, policy, text, missing, new))
     return todo
+
+
+def whole(
+    chosen: Sequence[Benchmark],
+    asked: Mapping[str, Sequence[Sample]],
+    shown: Mapping[str, Sequence[str]],
+    repeats: int,
+    limit: int | None,
+    shards: int,
+    wishes: Mapping[str, Mapping[str, Any]],
+) -> Whole:
+    """What this worker, one of `shards`, would ask without `limit`; `asked` are its samples with it.
+
+    A card knows how many questions there are without parameters; a model's own `wishes` for them are taken to leave
+    the number as it is. Where a user gave others, it is what is asked.
+    """
+    counts = {b.name: len(asked[b.name]) for b in chosen}
+    if limit is not None:
+        published = (b for b in chosen if b.parameters in ({}, wishes.get(b.name)))
+        counts |= {b.name: max(counts[b.name], b.card.expected.get("samples", 0) // shards) for b in published}
+    numbers = {len(shown[name]) for name in counts}
+    return Whole(
+        sum(counts.values()),
+        numbers.pop() if len(numbers) == 1 else None,
+        sum(count * len(shown[name]) * repeats for name, count in counts.items()),
+    )

@@ -25,12 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gapbench.commands.report import load_run, write_results
 from gapbench.errors import RunError, SettingError
 from gapbench.runs import judgements, records
 from gapbench.runs.manifest import MAY_DIFFER, differences, doubt_servers, rewordings, worst_check
-from gapbench.runs.run import Run, load_run, read_json, write_results
+from gapbench.runs.run import Run, read_json
 from gapbench.runs.shards import names, ranges
 from gapbench.util.files import write_json
+from gapbench.util.text import listed
 
 KEPT = frozenset({records.FILE, judgements.FILE, "run.json", "summary.json", "report.html", "report.md", "thumbnails"})
 """What a run's folder holds; a folder with anything else in it is not replaced."""
@@ -64,7 +66,7 @@ def merge(runs: Sequence[str | Path], out: str | Path, *, partial: bool = False,
         raise SettingError("merge: no run was named. Expected the folders of all shards of one run.")
     if folder in {path.resolve() for path in inputs}:
         raise SettingError(f"--out {out}: it is one of the runs to merge. Choose another folder.")
-    lines: dict[records.Key, tuple[bytes, Path]] = {}
+    lines: dict[records.RecordKey, tuple[bytes, Path]] = {}
     parts = [_read(path, lines) for path in inputs]
     for part in parts[1:]:
         _refuse_difference(parts[0], part)
@@ -95,7 +97,7 @@ def merge(runs: Sequence[str | Path], out: str | Path, *, partial: bool = False,
     return load_run(out)
 
 
-def _read(folder: Path, lines: dict[records.Key, tuple[bytes, Path]]) -> _Part:
+def _read(folder: Path, lines: dict[records.RecordKey, tuple[bytes, Path]]) -> _Part:
     """Add a shard's answers to `lines`. Raises RunError if the same question was answered differently."""
     asked = read_json(folder / "run.json")
     if not asked.get("shard"):
@@ -117,9 +119,9 @@ def _read(folder: Path, lines: dict[records.Key, tuple[bytes, Path]]) -> _Part:
     return _Part(folder, asked, answers)
 
 
-def _verdicts(inputs: Sequence[Path]) -> dict[records.Key, dict[str, Any]]:
+def _verdicts(inputs: Sequence[Path]) -> dict[records.RecordKey, dict[str, Any]]:
     """The judge's lines of all shards; of two about one answer, one with a verdict, whatever the order of the runs."""
-    found: dict[records.Key, dict[str, Any]] = {}
+    found: dict[records.RecordKey, dict[str, Any]] = {}
     for folder in inputs:
         for key, line in judgements.read(folder).items():
             found[key] = min(found.get(key, line), line, key=lambda one: (not one["verdict"], json.dumps(one)))
@@ -183,10 +185,6 @@ def _missing(parts: Sequence[_Part], found: Counter[str]) -> str:
     return f"{'; '.join(told)}." if told else ""
 
 
-def _few(texts: Sequence[str], count: int = 12) -> str:
-    return ", ".join(texts[:count]) + (f" and {len(texts) - count} more" if len(texts) > count else "")
-
-
 def _whole(parts: Sequence[_Part], incomplete: bool, command: str) -> dict[str, Any]:
     """`run.json` of all parts: the plan they share, what each worker did, and which shards if any are missing."""
     ordered = sorted(parts, key=lambda part: sorted(map(int, part.parts)))
@@ -226,7 +224,9 @@ def _copy_thumbnails(inputs: Sequence[Path], place: Path) -> None:
 
 
 def _check_place(
-    out: Path, lines: Mapping[records.Key, tuple[bytes, Path]], verdicts: Mapping[records.Key, Mapping[str, Any]]
+    out: Path,
+    lines: Mapping[records.RecordKey, tuple[bytes, Path]],
+    verdicts: Mapping[records.RecordKey, Mapping[str, Any]],
 ) -> None:
     """Refuse to replace anything but a run whose answers and verdicts are all in the new one."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
@@ -234,7 +234,7 @@ def _check_place(
     strange = sorted(p.name for p in out.iterdir() if p.name not in KEPT) if out.is_dir() else [out.name]
     if strange or not (out / records.FILE).is_file():
         raise RunError(
-            f"--out {out}: it holds {_few(strange) or 'no run'}, which a merge would not keep. Choose another."
+            f"--out {out}: it holds {listed(strange, 12) or 'no run'}, which a merge would not keep. Choose another."
         )
     for row in records.read(out):
         known = lines.get(records.key(row))

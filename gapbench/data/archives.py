@@ -35,7 +35,7 @@ from gapbench.errors import BenchmarkError, SampleError
 from gapbench.util.files import cache
 from gapbench.util.progress import MEGABYTE, megabytes
 
-Count = Callable[[int], None]
+CountBytes = Callable[[int], None]
 
 COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
@@ -139,7 +139,7 @@ def _unpack(paths: Sequence[Path], draft: Path) -> None:
         raise
 
 
-def _unpack_tar(paths: Sequence[Path], into: Path, count: Count) -> None:
+def _unpack_tar(paths: Sequence[Path], into: Path, count: CountBytes) -> None:
     with _Joined(paths, count) as raw:
         buffered = io.BufferedReader(raw, MEGABYTE)
         start = buffered.peek(6)
@@ -157,7 +157,7 @@ def _unpack_tar(paths: Sequence[Path], into: Path, count: Count) -> None:
             raise tarfile.ReadError("it ends in the middle")
 
 
-def _unpack_zip(paths: Sequence[Path], into: Path, count: Count) -> None:
+def _unpack_zip(paths: Sequence[Path], into: Path, count: CountBytes) -> None:
     if len(paths) > 1:
         raise zipfile.BadZipFile("a zip in several parts")
     with zipfile.ZipFile(paths[0]) as archive:
@@ -194,7 +194,7 @@ def _unsafe(archive: Path, name: str, why: str) -> BenchmarkError:
 class _Joined(io.RawIOBase):
     """Several files as one stream that is read once; `count` is told the bytes."""
 
-    def __init__(self, paths: Sequence[Path], count: Count) -> None:
+    def __init__(self, paths: Sequence[Path], count: CountBytes) -> None:
         self._left = list(paths)
         self._file: IO[bytes] | None = None
         self._count = count

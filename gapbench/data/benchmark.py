@@ -97,6 +97,15 @@ def fingerprint(samples: Iterable[Sample]) -> str:
     return digest.hexdigest()[:32]
 
 
+def group_of(sample: Sample) -> str:
+    """What keeps samples together: the cluster, or the picture where it can be told without decoding, or nothing."""
+    if sample.cluster:
+        return f"cluster {sample.cluster}"
+    if isinstance(sample.image, str | Path | bytes | Mapping | partial):
+        return f"picture {fingerprint([Sample(id='', image=sample.image, question='', answers=())])}"
+    return f"sample {sample.id}"
+
+
 def _picture_identity(source: Any) -> Any:
     if isinstance(source, Mapping):  # as `gapbench.views.images` reads it: the path beside the bytes is some cache's
         source = source.get("bytes") or source.get("path")

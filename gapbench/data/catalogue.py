@@ -29,11 +29,10 @@ from typing import Any
 
 import yaml
 
-from gapbench.analysis.metrics import find
 from gapbench.data import own as user_data
 from gapbench.data.benchmark import Benchmark
-from gapbench.errors import BenchmarkError, RunError, SettingError
-from gapbench.types import Card
+from gapbench.errors import BenchmarkError, SettingError
+from gapbench.types import METRICS, Card
 from gapbench.views.boxes import FORMATS
 from gapbench.views.regions import parse_policy
 
@@ -176,8 +175,11 @@ def _from_file(path: Path) -> Benchmark:
     try:
         parse_policy(card.region)
         for metric in (*card.metrics, *(p.metric for p in card.protocols.values())):
-            find(metric)
-    except (SettingError, RunError) as error:
+            if metric not in METRICS:
+                raise SettingError(
+                    f"there is no metric {metric!r}. Known are {', '.join(METRICS)}; correct the benchmark's card."
+                )
+    except SettingError as error:
         raise BenchmarkError(f"Benchmark file {path}: in its CARD: {error}") from error
     return Benchmark(card.name, card, make)
 

@@ -27,6 +27,7 @@ from typing import Any
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card
 from gapbench.util.files import cache
+from gapbench.util.text import error_line, listed
 
 LARGE = 1_000_000_000
 """Bytes from which on a download is announced."""
@@ -206,7 +207,7 @@ def _explained(card: Card, error: Exception) -> str:
             f"fetching it. Unset that where there is a network. {copy}"
         )
     return (
-        f"{card.hub} could not be fetched from {constants.ENDPOINT} ({type(error).__name__}: {_first_line(error)}). "
+        f"{card.hub} could not be fetched from {constants.ENDPOINT} ({error_line(error)}). "
         f"Check the network, or set HF_ENDPOINT to a mirror; what has arrived is kept. {copy}"
     )
 
@@ -222,13 +223,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")[:200]
-
-
 def _listed(names: list[str], sizes: dict[str, int]) -> str:
-    shown = ", ".join(f"{name} ({_gb(sizes[name])})" for name in names[:10])
-    return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    return listed((f"{name} ({_gb(sizes[name])})" for name in names), 10)
 
 
 def _free(folder: Path) -> int:

@@ -26,9 +26,10 @@ from gapbench.data.benchmark import is_text
 from gapbench.errors import BenchmarkError, SampleError
 from gapbench.types import Box, Sample
 from gapbench.util.files import json_object
+from gapbench.util.text import listed
 from gapbench.views.boxes import four_numbers
 
-Key = tuple[str, str]
+RegionKey = tuple[str, str]
 """(benchmark, or "" for any; sample id)"""
 
 
@@ -36,7 +37,7 @@ Key = tuple[str, str]
 class Regions:
     """Boxes by (benchmark or "", sample id); `info` identifies the file in `run.json`."""
 
-    boxes: Mapping[Key, tuple[Box, ...]]
+    boxes: Mapping[RegionKey, tuple[Box, ...]]
     info: Mapping[str, Any]
 
     def replace_boxes(self, benchmark: str, samples: Sequence[Sample]) -> list[Sample]:
@@ -58,8 +59,8 @@ class Regions:
             ours = [f"{name}: {s.id}" for name, samples in asked.items() for s in samples]
             raise BenchmarkError(
                 f"--regions {self.info['file']}: it has a box for none of the {len(ours)} samples. It names "
-                f"{_some(theirs)}; the samples are {_some(ours)}. Pass the file made for this benchmark (gapbench "
-                "locate MODEL -b NAME --out FILE)."
+                f"{listed(map(repr, theirs))}; the samples are {listed(map(repr, ours))}. Pass the file made for this "
+                "benchmark (gapbench locate MODEL -b NAME --out FILE)."
             )
         return located
 
@@ -73,7 +74,7 @@ def read_regions(path: Path) -> Regions:
             f"--regions {path}: cannot be read ({error.strerror}). Expected a JSONL file of boxes, as gapbench locate "
             "makes them."
         ) from error
-    boxes: dict[Key, tuple[Box, ...]] = {}
+    boxes: dict[RegionKey, tuple[Box, ...]] = {}
     named: dict[str, set[str]] = {"method": set(), "model": set()}
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
@@ -100,7 +101,7 @@ def read_regions(path: Path) -> Regions:
     return Regions(filled, info)
 
 
-def _line(line: bytes) -> tuple[Key, tuple[Box, ...], dict[str, str]]:
+def _line(line: bytes) -> tuple[RegionKey, tuple[Box, ...], dict[str, str]]:
     """One line's key, its boxes, and what it says of their origin."""
     row = json_object(line)
     sample = row.get("id")
@@ -134,8 +135,3 @@ def _box(given: Any) -> Box:
     if max(box) <= 1:
         raise BenchmarkError(f"bbox is {given!r}, which lies within one pixel; expected pixels, not fractions.")
     return box
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(n) for n in names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from gapbench.distillation.teachers import Teacher
 from gapbench.errors import RunError
 from gapbench.util.files import write_json
+from gapbench.util.text import first_line
 
 WRITING = (OSError, RuntimeError, SafetensorError)
 """How a full disk shows: torch and safetensors have errors of their own for it."""
@@ -80,11 +81,6 @@ def restore(checkpoint: Path, accelerator: Any, teacher: Teacher) -> dict[str, A
             "start anew in another --out."
         ) from error
     return state
-
-
-def first_line(error: Exception) -> str:
-    """The error in one line; many say nothing but their type."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def _all(folder: Path) -> list[Path]:

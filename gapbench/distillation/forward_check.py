@@ -23,9 +23,10 @@ from torch import Tensor
 from gapbench.distillation.forward import PLAIN, Groups, Reading, head, hidden_states, logit_cap, process
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import Prompt, Sampling, random_key, sample
-from gapbench.distillation.student import Role
+from gapbench.distillation.student import ModelRole
 from gapbench.distillation.vllm.rollouts import VllmSampler
 from gapbench.errors import ModelError
+from gapbench.util.text import error_line
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05}
 """Largest difference of a log-probability, in nats. Right passes in float32 stay below 1e-5, wrong ones exceed 0.07."""
@@ -53,7 +54,9 @@ class Finding:
     refused: tuple[str, ...] = ()
 
 
-def find_reading(role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe, precision: str = "float32") -> Finding:
+def find_reading(
+    role: ModelRole, asked: Sequence[tuple[Any, str]], recipe: Recipe, precision: str = "float32"
+) -> Finding:
     """The fastest reading that agrees with generation on these (picture, text) prompts.
 
     Raises ModelError if teacher forcing fails, or disagrees with generation, in every way.
@@ -66,7 +69,7 @@ def find_reading(role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe, p
         difference, plain_gradient = _agreement(role, asked, groups, target, PLAIN)
     except Exception as error:
         raise ModelError(
-            f"Model {role.name}: it cannot be read and asked as training does ({_first_line(error)}). Upgrade "
+            f"Model {role.name}: it cannot be read and asked as training does ({error_line(error)}). Upgrade "
             "transformers, or set attn_implementation=eager; if memory is short, lower max_pixels."
         ) from error
     refused: list[str] = []
@@ -82,7 +85,7 @@ def find_reading(role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe, p
         try:
             off, gradient = _agreement(role, asked, groups, target, reading)
         except Exception as error:
-            refused.append(f"{_name(reading)}: {_first_line(error)}")
+            refused.append(f"{_name(reading)}: {error_line(error)}")
             continue
         apart = _apart(gradient, plain_gradient)
         if not (off <= tolerance and apart <= GRADIENT[precision]):
@@ -99,7 +102,11 @@ def find_reading(role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe, p
 
 
 def check_vllm(
-    role: Role, sampler: VllmSampler, asked: Sequence[tuple[Any, str]], recipe: Recipe, precision: str = "float32"
+    role: ModelRole,
+    sampler: VllmSampler,
+    asked: Sequence[tuple[Any, str]],
+    recipe: Recipe,
+    precision: str = "float32",
 ) -> float:
     """The largest difference between vLLM's log-probabilities of a few of its answers and teacher forcing's, in nats.
 
@@ -135,11 +142,13 @@ def _readings(recipe: Recipe) -> list[Reading]:
     return [r for r in wanted if (r.share_prompt, r.expand) != (True, False) and (shared or not r.share_prompt)]
 
 
-def _cap(model: Any, role: Role, asked: Sequence[tuple[Any, str]]) -> float | None:
+def _cap(model: Any, role: ModelRole, asked: Sequence[tuple[Any, str]]) -> float | None:
     return logit_cap(model, process(role.chat, model, asked[:1], 1, PLAIN))
 
 
-def _generate(model: Any, role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe) -> tuple[list[Any], Tensor]:
+def _generate(
+    model: Any, role: ModelRole, asked: Sequence[tuple[Any, str]], recipe: Recipe
+) -> tuple[list[Any], Tensor]:
     """Greedy answers of `TOKENS` tokens, never ended, and their log-probabilities by generation's own logits."""
     from transformers import GenerationConfig
 
@@ -156,7 +165,7 @@ def _generate(model: Any, role: Role, asked: Sequence[tuple[Any, str]], recipe: 
 
 
 def _agreement(
-    role: Role, asked: Sequence[tuple[Any, str]], groups: Groups, target: Tensor, reading: Reading
+    role: ModelRole, asked: Sequence[tuple[Any, str]], groups: Groups, target: Tensor, reading: Reading
 ) -> tuple[float, list[Tensor]]:
     """Largest difference of a log-probability, and the gradient of their sum for a few small parameters.
 
@@ -168,7 +177,7 @@ def _agreement(
 
 
 def _agreement_inside(
-    model: Any, role: Role, asked: Sequence[tuple[Any, str]], groups: Groups, target: Tensor, reading: Reading
+    model: Any, role: ModelRole, asked: Sequence[tuple[Any, str]], groups: Groups, target: Tensor, reading: Reading
 ) -> tuple[float, list[Tensor]]:
     watched = _watched(model)
     with torch.set_grad_enabled(bool(watched)):
@@ -201,7 +210,7 @@ def _apart(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
 
 
 def _rollouts_agree(
-    role: Role, asked: Sequence[tuple[Any, str]], recipe: Recipe, reading: Reading, tolerance: float,
+    role: ModelRole, asked: Sequence[tuple[Any, str]], recipe: Recipe, reading: Reading, tolerance: float,
     shared: Reading | None,
 ) -> bool:  # fmt: skip
     """Whether sampling may share a prompt, or repeat it by itself: two answers each must agree with teacher forcing."""
@@ -220,7 +229,3 @@ def _rollouts_agree(
 
 def _name(reading: Reading) -> str:
     return ", ".join(name for name, on in vars(reading).items() if on is True) or "plain"
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"

@@ -29,11 +29,11 @@ from gapbench.distillation import checkpoints
 from gapbench.distillation.batches import Micro, pack
 from gapbench.distillation.divergence import Totals, chunked_divergence, sequence_weights
 from gapbench.distillation.forward import head, hidden_states, process
-from gapbench.distillation.pairs import Pair, Pairs
+from gapbench.distillation.pairs import Pairs, TrainingPrompt
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, random_key
 from gapbench.distillation.samplers import REFERENCE, Sampler
-from gapbench.distillation.student import Role
+from gapbench.distillation.student import ModelRole
 from gapbench.distillation.teachers import Teacher
 from gapbench.errors import ModelError
 from gapbench.util.ahead import ahead
@@ -42,20 +42,20 @@ LOG = "train.jsonl"
 
 
 @dataclass(frozen=True)
-class Setup:
+class TrainingSetup:
     """What does not change while training. `sampler` writes the rollouts."""
 
     recipe: Recipe
     pairs: Pairs
     accelerator: Any
-    student: Role
+    student: ModelRole
     teacher: Teacher
     optimizer: Any
     folder: Path
     sampler: Sampler = REFERENCE
 
 
-def train(setup: Setup, first: int = 0, probe: Sequence[Sequence[int]] = (),
+def train(setup: TrainingSetup, first: int = 0, probe: Sequence[Sequence[int]] = (),
           watch: Callable[[Mapping[str, Any]], None] = lambda line: None) -> None:  # fmt: skip
     """Train from step `first` (0-based) to the recipe's last; one line per step goes to `train.jsonl` and to `watch`.
 
@@ -130,7 +130,7 @@ def train(setup: Setup, first: int = 0, probe: Sequence[Sequence[int]] = (),
             checkpoints.save(setup.folder / "checkpoints", done, accelerator, teacher, state, recipe.keep_checkpoints)
 
 
-def roll_out(setup: Setup, pairs: Sequence[Pair], step: int) -> list[list[Rollout]]:
+def roll_out(setup: TrainingSetup, pairs: Sequence[TrainingPrompt], step: int) -> list[list[Rollout]]:
     """Answers to each prompt: the student's from its own view, or (off-policy) the teacher's from the teacher's."""
     recipe, role = setup.recipe, setup.student
     teaching = recipe.rollouts_from == "teacher"
@@ -148,7 +148,12 @@ def roll_out(setup: Setup, pairs: Sequence[Pair], step: int) -> list[list[Rollou
 
 
 def _divergence(
-    setup: Setup, pairs: Sequence[Pair], rollouts: Sequence[Sequence[Rollout]], micro: Micro, size: int, tokens: int
+    setup: TrainingSetup,
+    pairs: Sequence[TrainingPrompt],
+    rollouts: Sequence[Sequence[Rollout]],
+    micro: Micro,
+    size: int,
+    tokens: int,
 ) -> tuple[Totals, Tensor]:
     """The micro-batch's share of the loss, and |log p of the trainer - log p of the sampler| of each token."""
     recipe, student, teacher = setup.recipe, setup.student, setup.teacher
@@ -170,7 +175,7 @@ def _divergence(
     return totals, (totals.student_log_probs - sampled).abs()
 
 
-def _check_lengths(mask: Tensor, told: Sequence[int], shown: Sequence[Pair]) -> None:
+def _check_lengths(mask: Tensor, told: Sequence[int], shown: Sequence[TrainingPrompt]) -> None:
     """Whether the trainer reads as many prompt tokens as the sampler did: else it was shown another picture."""
     rows = mask.sum(1)[:: len(mask) // len(told)].tolist()
     for pair, row, tokens in zip(shown, rows, told, strict=True):
@@ -182,7 +187,7 @@ def _check_lengths(mask: Tensor, told: Sequence[int], shown: Sequence[Pair]) -> 
 
 
 def _objective(
-    model: Any, student: Role, recipe: Recipe, inputs: dict[str, Any], groups: Any, ids: Tensor, weights: Tensor,
+    model: Any, student: ModelRole, recipe: Recipe, inputs: dict[str, Any], groups: Any, ids: Tensor, weights: Tensor,
     taught: Tensor, teacher_head: Callable[[Tensor], Tensor], sampled: Tensor,
 ) -> Totals:  # fmt: skip
     """Runs inside the student's forward pass."""
@@ -210,7 +215,7 @@ def rate(recipe: Recipe, step: int) -> float:
     return {"constant": 1.0, "linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}[recipe.schedule]
 
 
-def first_answers(setup: Setup, tokens: int = 32) -> list[list[int]]:
+def first_answers(setup: TrainingSetup, tokens: int = 32) -> list[list[int]]:
     """What the teacher answers to the probe questions, greedily: kept to see whether it stays sure of them."""
     role, recipe = setup.teacher.role, setup.recipe
     asked = setup.pairs.probe(PROBES)
@@ -224,7 +229,7 @@ PROBES = 32
 """Questions of the probe."""
 
 
-def confidence(setup: Setup, answers: Sequence[Sequence[int]]) -> tuple[float, float]:
+def confidence(setup: TrainingSetup, answers: Sequence[Sequence[int]]) -> tuple[float, float]:
     """Mean over the probe of exp(mean log p) that teacher and student give the first answers on the teacher's view."""
     asked = setup.pairs.probe(PROBES)
     found = []
@@ -242,13 +247,13 @@ def confidence(setup: Setup, answers: Sequence[Sequence[int]]) -> tuple[float, f
     return found[0], found[1]
 
 
-def _log_probs(model: Any, role: Role, asked: Sequence[tuple[Any, str]], groups: Any, tokens: list[int]) -> Tensor:
+def _log_probs(model: Any, role: ModelRole, asked: Sequence[tuple[Any, str]], groups: Any, tokens: list[int]) -> Tensor:
     states = hidden_states(model, process(role.chat, model, asked, 1, role.reading), groups, role.reading)
     ids = torch.tensor(tokens, device=states.device)
     return torch.log_softmax(head(model, role.reading)(states), -1).gather(1, ids[:, None])[:, 0].cpu()
 
 
-def _micro_batches(setup: Setup, rollouts: Sequence[Sequence[Rollout]]) -> list[Micro]:
+def _micro_batches(setup: TrainingSetup, rollouts: Sequence[Sequence[Rollout]]) -> list[Micro]:
     """This process's micro-batches; all processes make the same number, as sharded models must stay in step."""
     budget, share = setup.recipe.micro_batch_tokens, setup.student.reading.share_prompt
     made = pack(rollouts, budget, share)
@@ -269,7 +274,7 @@ def _training(model: Any, recipe: Recipe) -> Any:
         model.eval()
 
 
-def _sum(setup: Setup, value: float) -> float:
+def _sum(setup: TrainingSetup, value: float) -> float:
     """The sum over all processes."""
     if setup.accelerator.num_processes == 1:
         return value
@@ -277,7 +282,7 @@ def _sum(setup: Setup, value: float) -> float:
     return float(setup.accelerator.reduce(tensor, "sum"))
 
 
-def _max(setup: Setup, value: float) -> float:
+def _max(setup: TrainingSetup, value: float) -> float:
     """The largest over all processes."""
     if setup.accelerator.num_processes == 1:
         return value
@@ -298,7 +303,7 @@ def _memory(accelerator: Any) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 30)  # bytes on macOS
 
 
-def _not_finite(setup: Setup, step: int, found: str) -> str:
+def _not_finite(setup: TrainingSetup, step: int, found: str) -> str:
     before = checkpoints.newest(setup.folder / "checkpoints")
     kept = f"The last good checkpoint is {before}." if before else "There was no checkpoint yet."
     return (

@@ -35,7 +35,7 @@ TRIES = 100
 
 
 @dataclass(frozen=True)
-class Pair:
+class TrainingPrompt:
     """One prompt of one step; `anchor` says that the student is shown the teacher's picture."""
 
     key: str
@@ -95,19 +95,19 @@ class Pairs:
         total = min(self.recipe.steps * self.recipe.prompts_per_step, len(self.samples))
         return [self.samples[self._index(position)] for position in range(total)]
 
-    def step(self, step: int, process: int = 0, processes: int = 1) -> list[Pair]:
+    def step(self, step: int, process: int = 0, processes: int = 1) -> list[TrainingPrompt]:
         """This process's share of the prompts of a step (0-based): every `processes`-th of them."""
         size = self.recipe.prompts_per_step
         rng = random.Random(f"gapbench distill anchors {self.recipe.seed} {step}")
         anchors = set(rng.sample(range(size), round(self.recipe.anchor_share * size)))
         return [self._pair(step * size + place, place in anchors) for place in range(process, size, processes)]
 
-    def steps(self, first: int, process: int, processes: int) -> Iterator[list[Pair]]:
+    def steps(self, first: int, process: int, processes: int) -> Iterator[list[TrainingPrompt]]:
         """The shares of all steps from `first` on."""
         for step in range(first, self.recipe.steps):
             yield self.step(step, process, processes)
 
-    def probe(self, count: int) -> list[Pair]:
+    def probe(self, count: int) -> list[TrainingPrompt]:
         """A fixed set of `count` questions for watching the teacher, those that are asked last."""
         total = len(self.samples)
         return [self._pair(position, True) for position in range(total - min(count, total), total)]
@@ -121,14 +121,14 @@ class Pairs:
         random.Random(f"gapbench distill order {self.recipe.seed} {epoch}").shuffle(order)
         return order
 
-    def _pair(self, position: int, anchor: bool) -> Pair:
+    def _pair(self, position: int, anchor: bool) -> TrainingPrompt:
         """The prompt at a position of the endless order; an unusable sample gives its place to the next one."""
         index = self._index(position)
         tries = min(TRIES, len(self.samples))
         for offset in range(tries):
             sample = self.samples[(index + offset) % len(self.samples)]
             made = self._make(sample, anchor) if sample.id not in self.skipped else self.skipped[sample.id]
-            if isinstance(made, Pair):
+            if isinstance(made, TrainingPrompt):
                 return made
             self.skipped[sample.id] = made
         raise BenchmarkError(
@@ -136,7 +136,7 @@ class Pairs:
             f"with `gapbench benchmarks check`."
         )
 
-    def _make(self, sample: Sample, anchor: bool) -> Pair | str:
+    def _make(self, sample: Sample, anchor: bool) -> TrainingPrompt | str:
         from PIL import Image as Pillow
 
         recipe = self.recipe
@@ -155,4 +155,4 @@ class Pairs:
         teacher = pixels.apply(teacher)
         text = prompt(sample, self.benchmark.card.prompt)
         text = f"{text}\n{recipe.hint}" if recipe.hint else text
-        return Pair(sample.id, teacher if anchor else pixels.apply(student), teacher, text, anchor)
+        return TrainingPrompt(sample.id, teacher if anchor else pixels.apply(student), teacher, text, anchor)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from gapbench.distillation.forward import Reading
 from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, sample
-from gapbench.distillation.student import Role
+from gapbench.distillation.student import ModelRole
 
 
 class Sampler(Protocol):
@@ -26,7 +26,7 @@ class Sampler(Protocol):
         """What `distill.json` keeps of it."""
         ...
 
-    def __call__(self, role: Role, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Rollout]]:
+    def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Rollout]]:
         """Answers to each prompt, one for each of its keys, by the weights that the role's model has now.
 
         All processes call it at the same time. Raises ModelError.
@@ -51,7 +51,7 @@ class TransformersSampler:
         """See `Sampler`."""
         return {"engine": "transformers"}
 
-    def __call__(self, role: Role, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Rollout]]:
+    def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Rollout]]:
         """See `Sampler`."""
         made: list[list[Rollout]] = role.ask(
             sample,

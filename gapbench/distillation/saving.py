@@ -20,13 +20,14 @@ from torch import Tensor
 
 from gapbench.distillation import checkpoints
 from gapbench.distillation.recipe import Recipe
-from gapbench.distillation.student import Role
+from gapbench.distillation.student import ModelRole
 from gapbench.engines import models
 from gapbench.errors import RunError
+from gapbench.util.text import first_line
 
 
 def save_model(
-    accelerator: Any, student: Role, recipe: Recipe, source: str, folder: Path, generation: Any,
+    accelerator: Any, student: ModelRole, recipe: Recipe, source: str, folder: Path, generation: Any,
     revision: str | None, trust_remote_code: bool,
 ) -> None:  # fmt: skip
     """A normal Hub-format folder: the source's with other weights, in its dtype, and with its `gapbench.json`.
@@ -44,7 +45,7 @@ def save_model(
         except checkpoints.WRITING as error:
             shutil.rmtree(draft, ignore_errors=True)
             raise RunError(
-                f"{folder}: the model could not be written ({checkpoints.first_line(error)}). Its weights are in "
+                f"{folder}: the model could not be written ({first_line(error)}). Its weights are in "
                 f"{checkpoints.newest(folder.parent / 'checkpoints')}. Free space on the disk, then run the same "
                 "command with --resume."
             ) from error

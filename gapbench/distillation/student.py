@@ -51,7 +51,7 @@ class Inside(torch.nn.Module):
 
 
 @dataclass(frozen=True)
-class Role:
+class ModelRole:
     """A model that answers or judges. `inside` is `Inside(model)`, wrapped once accelerate has prepared it; `ends` are
     the ids that end an answer, `suppressed` those that stand for pictures."""
 
@@ -73,12 +73,12 @@ class Role:
         with torch.no_grad():
             return self.inside(function, *args)
 
-    def read_as(self, reading: Reading) -> Role:
+    def read_as(self, reading: Reading) -> ModelRole:
         """The same role with the economies that `selfcheck` found."""
         return replace(self, reading=reading)
 
 
-def make_role(loaded: Loaded, recipe: Recipe, trained: bool = True) -> Role:
+def make_role(loaded: Loaded, recipe: Recipe, trained: bool = True) -> ModelRole:
     """A role for a loaded model; `trained`: parts of it get gradients, as the recipe says. Raises SettingError."""
     chat = make_chat(loaded, recipe.processor)
     ends = tuple(sorted(neutral_generation(loaded)))
@@ -95,7 +95,7 @@ def make_role(loaded: Loaded, recipe: Recipe, trained: bool = True) -> Role:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             if recipe.lora:
                 model.enable_input_require_grads()
-    return Role(loaded.name, model, Inside(model), chat, ends, suppressed)
+    return ModelRole(loaded.name, model, Inside(model), chat, ends, suppressed)
 
 
 def picture_tokens(config: Any) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ from torch.distributed.tensor import DTensor
 
 from gapbench.distillation.forward import Groups, bounded, head, hidden_states, process
 from gapbench.distillation.recipe import Recipe
-from gapbench.distillation.student import Role
+from gapbench.distillation.student import ModelRole
 from gapbench.errors import ModelError
 
 AVERAGED = frozenset({"ema", "copy", "frozen", "trust_region"})
@@ -45,7 +45,7 @@ AVERAGED = frozenset({"ema", "copy", "frozen", "trust_region"})
 class Teacher:
     """See the module. `other` is the role of another model, for the kind `model` alone."""
 
-    def __init__(self, recipe: Recipe, student: Role, other: Role | None = None) -> None:
+    def __init__(self, recipe: Recipe, student: ModelRole, other: ModelRole | None = None) -> None:
         self.recipe, self.student = recipe, student
         self.role = other or student
         _reshard(student.inside)
@@ -160,7 +160,7 @@ class Teacher:
             _reshard(self.student.inside)
 
 
-def check_vocabulary(student: Role, teacher: Role) -> None:
+def check_vocabulary(student: ModelRole, teacher: ModelRole) -> None:
     """Raises ModelError if the two models do not mean the same by the same token id."""
     ours, theirs = (role.chat.processor.tokenizer.get_vocab() for role in (student, teacher))
     if ours == theirs:

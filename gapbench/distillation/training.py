@@ -27,7 +27,7 @@ from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.samplers import Sampler, TransformersSampler
 from gapbench.distillation.saving import save_model
-from gapbench.distillation.student import Role, make_role
+from gapbench.distillation.student import ModelRole, make_role
 from gapbench.distillation.teachers import Teacher
 from gapbench.distillation.vllm import rollouts as vllm_rollouts
 from gapbench.engines import models
@@ -112,7 +112,7 @@ def run(
     if recipe.use_vllm:
         sampler = _start_vllm(model, student, pairs, recipe, accelerator, precision, revision, trust_remote_code, say)
     teacher = Teacher(recipe, student, other)
-    setup = loop.Setup(recipe, pairs, accelerator, student, teacher, optimizer, folder, sampler)
+    setup = loop.TrainingSetup(recipe, pairs, accelerator, student, teacher, optimizer, folder, sampler)
     first, probe = 0, []
     if start:
         state = checkpoints.restore(start, accelerator, teacher)
@@ -167,7 +167,7 @@ def _load(
     )
 
 
-def _other_teacher(recipe: Recipe, accelerator: Any, revision: str | None, trust_remote_code: bool) -> Role | None:
+def _other_teacher(recipe: Recipe, accelerator: Any, revision: str | None, trust_remote_code: bool) -> ModelRole | None:
     if recipe.teacher != "model":
         return None
     wish = os.environ.pop("FSDP_CPU_RAM_EFFICIENT_LOADING", None)  # weights for the first process alone
@@ -180,8 +180,13 @@ def _other_teacher(recipe: Recipe, accelerator: Any, revision: str | None, trust
 
 
 def _checked(
-    student: Role, other: Role | None, pairs: Pairs, recipe: Recipe, precision: str, say: Callable[[str], None]
-) -> tuple[Role, Role | None, Finding]:
+    student: ModelRole,
+    other: ModelRole | None,
+    pairs: Pairs,
+    recipe: Recipe,
+    precision: str,
+    say: Callable[[str], None],
+) -> tuple[ModelRole, ModelRole | None, Finding]:
     """Both roles with the reading that their check allows, on the pictures of both views."""
     shown = pairs.probe(2)
     asked = [(p.student, p.text) for p in pairs.step(0)[:1]] + [(p.teacher, p.text) for p in shown]
@@ -196,8 +201,8 @@ def _checked(
 
 
 def _start_vllm(
-    model: str, student: Role, pairs: Pairs, recipe: Recipe, accelerator: Any, precision: str, revision: str | None,
-    trust_remote_code: bool, say: Callable[[str], None],
+    model: str, student: ModelRole, pairs: Pairs, recipe: Recipe, accelerator: Any, precision: str,
+    revision: str | None, trust_remote_code: bool, say: Callable[[str], None],
 ) -> Sampler:  # fmt: skip
     """vLLM beside the trainer, once it has shown that it answers as the trainer would."""
     say("starting vLLM for the rollouts")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Hashable
 
-from gapbench.engines import Answer
+from gapbench.types import Answer
 
 HOPELESS = 16
 """Requests that may fail before anything is answered; then the run is given up."""

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from gapbench.engines import Engine
 from gapbench.errors import SettingError
+from gapbench.types import Engine
 
 ENGINES = ("transformers", "vllm", "server")
 FLAGS = {"base_urls": "--base-url", "processor_kwargs": "--processor"}

@@ -22,11 +22,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gapbench.engines import Answer, Request, models
+from gapbench.engines import models
 from gapbench.engines.chat import Chat, given_template, make_chat, place
 from gapbench.engines.fail_fast import HOPELESS, Answered, after_an_answer
 from gapbench.engines.tokens import image_token_id, neutral_generation
 from gapbench.errors import ModelError, SettingError
+from gapbench.types import Answer, Request
 from gapbench.util.ahead import Waited, ahead
 from gapbench.views.pixels import Pixels
 

@@ -6,9 +6,11 @@
 Any OpenAI-compatible server will do. It is shown question, options, reference answers and the model's answer as quoted
 text, no picture, and says yes, no or cannot tell in a structured output (`prompt`). Two questions with a plain verdict
 come first: a server that cannot be reached, or a model that cannot judge, is found before any time is spent
-(`connection`). Then each question with the same reference and the same answer is asked once (`asking`).
+(`connection`). Then each question with the same reference and the same answer is asked once
+(`gapbench.commands.judge`).
 
-Every verdict is a line of `judgements.jsonl`, which summaries and reports lay over the records (`judgements`):
+Every verdict is a line of `judgements.jsonl`, which summaries and reports lay over the records
+(`gapbench.runs.judgements`):
 
 | verdict | outcome |
 |---|---|
@@ -24,12 +26,6 @@ Verdicts are asked for at temperature 0; a model whose server refuses that canno
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from gapbench.commands.judge import judge_run
-
-__all__ = ["Judge", "judge_run"]
 
 
 @dataclass(frozen=True)
@@ -46,11 +42,3 @@ class Judge:
     timeout: float = 300.0
     tries: int = 8
     backoff: float = 0.5
-
-
-def __getattr__(name: str) -> object:
-    if name == "judge_run":  # reports read verdicts and need no engine
-        from gapbench.commands.judge import judge_run
-
-        return judge_run
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

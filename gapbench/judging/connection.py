@@ -15,11 +15,11 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gapbench.engines import Answer, Request
 from gapbench.engines.server import ServerEngine, load
 from gapbench.errors import GapbenchError, ModelError
 from gapbench.judging import Judge
-from gapbench.judging.prompt import PLAIN, SCHEMA, Verdict, prompt, prompt_hash, read_verdict
+from gapbench.judging.prompt import PLAIN, SCHEMA, JudgeVerdict, prompt, prompt_hash, read_verdict
+from gapbench.types import Answer, Request
 
 MAX_NEW_TOKENS = 2048
 """A verdict takes ten; models that cannot but think first take more, and what is cut off is no verdict."""
@@ -32,7 +32,7 @@ class Judgement:
     """A judge's reply: its `verdict`, or None with the reason in `error`; `text` as it was; `seconds` it took; and what
     the server calls the `model` that gave it."""
 
-    verdict: Verdict | None
+    verdict: JudgeVerdict | None
     text: str
     error: str
     seconds: float | None

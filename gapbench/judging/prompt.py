@@ -15,14 +15,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import string
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from gapbench.scoring.clean import answer_part
+from gapbench.runs.judgements import answer_text, lettered_options, pair, references_of
 
-Verdict = Literal["yes", "no", "cannot tell"]
-VERDICTS: tuple[str, ...] = get_args(Verdict)
+JudgeVerdict = Literal["yes", "no", "cannot tell"]
+VERDICTS: tuple[str, ...] = get_args(JudgeVerdict)
 
 TEMPLATE = """\
 You check whether an answer to a question about a picture is right. You are not shown the picture and need not answer \
@@ -66,7 +65,7 @@ SCHEMA: Mapping[str, Any] = {
 """What the reply must be, where the server knows structured outputs."""
 
 
-PLAIN: tuple[tuple[Mapping[str, Any], Verdict], ...] = (
+PLAIN: tuple[tuple[Mapping[str, Any], JudgeVerdict], ...] = (
     (
         {"question": "Which colour is the door?", "options": ("red", "green", "blue"), "answers": ("B",),
          "answer_type": "letter", "output": "The door looks green to me, so that is my choice."},
@@ -87,29 +86,23 @@ def prompt_hash() -> str:
     return hashlib.sha256(json.dumps([*asked, SCHEMA]).encode()).hexdigest()
 
 
-def pair(row: Mapping[str, Any]) -> str:
-    """What a verdict is about: a hash of the question, its options and references, and the answer without thinking."""
-    parts = [row["question"], list(row["options"]), _references(row), _answer(row)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
 def prompt(row: Mapping[str, Any]) -> str:
     """The judge's question about one record."""
     mark = f"[{pair(row)}]"
-    references = _references(row)
-    options = "\n".join(f"{letter}. {option}" for letter, option in _lettered(row).items())
+    references = references_of(row)
+    options = "\n".join(f"{letter}. {option}" for letter, option in lettered_options(row).items())
     text = TEMPLATE.format(
         mark=mark,
         question=row["question"],
         options=OPTIONS.format(mark=mark, options=options) if options else "",
         references="any one of these lines is" if len(references) > 1 else "this is",
         reference="\n".join(references),
-        answer=_answer(row),
+        answer=answer_text(row),
     )
     return text.encode("utf-8", "replace").decode()  # lone surrogates, which no request can hold
 
 
-def read_verdict(text: str) -> Verdict | None:
+def read_verdict(text: str) -> JudgeVerdict | None:
     """The verdict that a reply is: the JSON object (in a code fence or not), or one of the three alone. Else None."""
     text = text.strip()
     fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, re.DOTALL)
@@ -121,19 +114,3 @@ def read_verdict(text: str) -> Verdict | None:
         text = found[0][1] if isinstance(found[0][1], str) else ""
     word = text.strip(" \"'.*`").casefold()
     return word if word in VERDICTS else None  # type: ignore[return-value]
-
-
-def _answer(row: Mapping[str, Any]) -> str:
-    """What rules read, too: the output without its thinking."""
-    return (answer_part(row["output"]) or "").strip()
-
-
-def _lettered(row: Mapping[str, Any]) -> dict[str, str]:
-    """Options by letter, as prompts letter them (`gapbench.views.prompts`)."""
-    return dict(zip(string.ascii_uppercase, row["options"], strict=False))
-
-
-def _references(row: Mapping[str, Any]) -> list[str]:
-    """Each accepted answer once; a letter with its option."""
-    lettered = _lettered(row) if row["answer_type"] == "letter" else {}
-    return [f"{one}. {lettered[one]}" if one in lettered else one for one in dict.fromkeys(row["answers"])]

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gapbench.engines import Request
 from gapbench.errors import ModelError, SettingError
-from gapbench.localisation.found import NOT_ASKED, Found
-from gapbench.localisation.maps import INSTEAD, Floats, Maps, attention_maps, last_rows
+from gapbench.localisation.maps import INSTEAD, FloatMap, Maps, attention_maps, last_rows
+from gapbench.localisation.result import NOT_ASKED, Found
+from gapbench.types import Request
 
 if TYPE_CHECKING:
     from gapbench.engines.transformers import TransformersEngine
@@ -109,7 +109,7 @@ def box_of(asked: Maps, general: Maps, layers: Sequence[int], size: tuple[int, i
     return Found((box,), score=round(float(inside), 6))
 
 
-def divide(asked: Floats, general: Floats) -> Floats:
+def divide(asked: FloatMap, general: FloatMap) -> FloatMap:
     """The relative map of two maps that sum to 1, smoothed."""
     return asked / (general + SMOOTHING / general.size)
 
@@ -124,7 +124,7 @@ def window_sizes(grid: tuple[int, ...], size: tuple[float, float]) -> list[tuple
     return list(dict.fromkeys(sizes))
 
 
-def stand_out(values: Floats, sizes: Iterable[tuple[int, int]]) -> Window | None:
+def stand_out(values: FloatMap, sizes: Iterable[tuple[int, int]]) -> Window | None:
     """Of the best place of each window size, the one whose sum is furthest above the mean of the adjacent places'.
 
     Neither a window too small nor one too large for what it holds loses much when it moves by a token (the paper's

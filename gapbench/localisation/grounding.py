@@ -17,9 +17,8 @@ import re
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import chain
 
-from gapbench.engines import Engine, Request
-from gapbench.localisation.found import NOT_ASKED, Found
-from gapbench.types import Box
+from gapbench.localisation.result import NOT_ASKED, Found
+from gapbench.types import Box, Engine, Request
 from gapbench.views.boxes import union_area
 
 CONVENTIONS = {

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from gapbench.engines.transformers import TransformersEngine
 
-Floats = NDArray[np.float64]
+FloatMap = NDArray[np.float64]
 Grid = tuple[int, int]
 
 INSTEAD = "Use --method grounding, which needs no look inside."
@@ -44,7 +44,7 @@ TILING = "crop_to_patches=false or do_image_splitting=false, if it has such a sw
 class Maps:
     """Maps by layer, counted from 0, and the part of the picture they cover, in fractions of its sides."""
 
-    layers: Mapping[int, Floats]
+    layers: Mapping[int, FloatMap]
     seen: Box
 
 
@@ -68,7 +68,7 @@ def attention_maps(engine: TransformersEngine, picture: Image, text: str) -> Map
     names = ("do_center_crop", "do_pad", "crop_size", "size")
     own = {name: getattr(loaded.processor.image_processor, name, None) for name in names}
     seen = seen_part({**own, **engine.chat.processor_kwargs}, picture.size, grid)
-    layers: dict[int, Floats] = {}
+    layers: dict[int, FloatMap] = {}
     for layer, row in last_rows(loaded.model, inputs).items():
         values = row[where].double().cpu().numpy()
         if values.sum() > 0:

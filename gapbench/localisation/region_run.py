@@ -14,7 +14,6 @@ from typing import Any
 
 from gapbench.data.benchmark import Benchmark, fingerprint
 from gapbench.errors import RunError, SettingError
-from gapbench.runs.manifest import session
 from gapbench.types import Sample
 from gapbench.util.files import write_json
 
@@ -48,7 +47,7 @@ def start_or_continue(
     made_with: Mapping[str, Any],
     chosen: Sequence[Benchmark],
     asked: Mapping[str, list[Sample]],
-    command: str,
+    session: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """Write what the file is made with, and return the lines it has. To be called while its writer is open.
 
@@ -66,7 +65,7 @@ def start_or_continue(
     new = json.loads(json.dumps({"schema_version": SCHEMA, **made_with, "benchmarks": benchmarks}))
     if path.exists():
         _refuse_difference(out, _read(path), new, asked)
-    write_json(path, {**new, **session(command)})
+    write_json(path, {**new, **session})
     return read_lines(out)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from gapbench.analysis.statistics import merge_clusters
 from gapbench.errors import SampleError
 from gapbench.localisation import agreement
-from gapbench.localisation.found import NOT_ASKED
-from gapbench.types import Sample
+from gapbench.types import Box, Sample
+from gapbench.util.text import percent_in_words
 from gapbench.views import boxes
 
 
@@ -69,16 +69,30 @@ def _agreement_text(found: Mapping[str, Any] | None) -> list[str]:
 
     def interval(estimate: Mapping[str, Any]) -> str:
         low, high = estimate["ci"] or (None, None)
-        return f"{_percent(estimate['estimate'])} [{_percent(low)}, {_percent(high)}]"
+        return f"{percent_in_words(estimate['estimate'], 1)} [{percent_in_words(low, 1)}, {percent_in_words(high, 1)}]"
 
     head = f"  against people's boxes ({found['n']} questions, {found['clusters']} clusters; 95 % intervals):"
     rows = [
-        f"    {words:34} {interval(found[name]['located']):>24}   by chance {_percent(found[name]['chance']):>7}"
+        f"    {words:34} {interval(found[name]['located']):>24}   "
+        f"by chance {percent_in_words(found[name]['chance'], 1):>7}"
         for name, words in agreement.MEASURES.items()
     ]
     area = f"    {'share of the picture in the box':34} {interval(found['area']):>24}"
     return [head, *rows, area, "    (by chance: the same box at a random place)"]
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+NOT_ASKED = "not answered"
+"""First words of a `reason` that is the engine's, not the answer's; details follow a colon."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """`boxes` as fractions 0..1 of the picture's width and height, or none and the `reason`.
+
+    `score` is the locator's own confidence, 0..1 (None without one), `output` the answer it was read from.
+    """
+
+    boxes: tuple[Box, ...] = ()
+    score: float | None = None
+    reason: str = ""
+    output: str = ""

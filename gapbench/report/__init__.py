@@ -1,18 +1,11 @@
 """One self-contained report of one run: `report.html` to look at, `report.md` to paste.
 
-    from gapbench.report import write_report
+    from gapbench.report.run.page import write_report
     write_report(folder, summary=summary, run=run, records=frame)
 
 The report reads records and their summary, never a model or a benchmark. Everything in it that a model or a data set
 wrote is escaped. The HTML file needs no network, no server and, for its tables and sample cards, no JavaScript; it
 stays under 20 MB for a run of any size by showing a stratified choice of samples and saying what it left out.
 
-`text`, `tables` and `plots` know nothing about runs and serve any other report.
+`text`, `tables`, `plots` and `jinja` serve every page; `run/` and `comparison/` hold the pages.
 """
-
-from __future__ import annotations
-
-from gapbench.report.run.page import write_report
-from gapbench.runs.thumbnails import save_thumbnail, thumbnail_key
-
-__all__ = ["save_thumbnail", "thumbnail_key", "write_report"]

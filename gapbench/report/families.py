@@ -14,7 +14,7 @@ from typing import Any
 
 from gapbench.analysis.aggregate import by_evidence
 from gapbench.report.tables import Table
-from gapbench.report.text import clip
+from gapbench.util.text import clip
 
 ANNOTATED = "Annotated evidence"
 TITLE = "Regions made by a model"

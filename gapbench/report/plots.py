@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from gapbench.report.text import clip, interval, points
+from gapbench.util.text import clip, interval, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Interval = Sequence[float | None] | None
-Estimate = tuple[float | None, Interval]
+PlottedEstimate = tuple[float | None, Interval]
 
 # Placeholder colours that matplotlib can write, and the CSS colour each one stands for.
 INK, MUTED, LINE = "#010101", "#020202", "#030303"
@@ -58,9 +58,9 @@ class Bin:
     low: float
     high: float
     n: int
-    full: Estimate
-    crop: Estimate
-    gap: Estimate
+    full: PlottedEstimate
+    crop: PlottedEstimate
+    gap: PlottedEstimate
 
 
 def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, percentage points") -> str:
@@ -134,7 +134,7 @@ def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
 
 
 def _curve(
-    axes: Axes, bins: Sequence[Bin], curve: Sequence[Estimate], colour: str, marker: str, aside: float = 1.0
+    axes: Axes, bins: Sequence[Bin], curve: Sequence[PlottedEstimate], colour: str, marker: str, aside: float = 1.0
 ) -> float | None:
     """Draw one curve, beside the bins' centres so that intervals do not cover each other; return its last height."""
     xs, ys = [], []

@@ -10,10 +10,12 @@ render the same object with `parts.j2`. Knows nothing about runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from gapbench.report.text import MISSING, interval, markdown_text, missing, number, percent, points
+from gapbench.report.escape import markdown_text
+from gapbench.util.text import MISSING, interval, missing, number, percent, points
 
 ROW_LIMIT = 200
 
@@ -102,3 +104,32 @@ def _markdown_cell(cell: Cell) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+Summary = Mapping[str, Any]
+
+
+NAME_LIMIT = 80
+
+
+def benchmarks_of(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
+    """Name to entry; empty when nothing was measured."""
+    return summary.get("benchmarks") or {}
+
+
+def macro_gap(summary: Summary) -> Mapping[str, Any] | None:
+    """The gap over several benchmarks, or None."""
+    return (summary.get("macro") or {}).get("gap") or None
+
+
+def has_gap(entry: Mapping[str, Any]) -> bool:
+    """Whether any sample of this benchmark was scored in both headline views."""
+    return part(entry, "gap", "estimate") is not None
+
+
+def part(entry: Mapping[str, Any], *keys: str) -> Any:
+    """`entry[a][b]…`, or None as soon as a step is missing or null."""
+    value: Any = entry
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

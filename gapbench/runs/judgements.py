@@ -14,13 +14,16 @@ Limits: a verdict about another answer than the record's (`pair` differs) is non
 
 from __future__ import annotations
 
+import hashlib
+import json
+import string
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gapbench.judging.prompt import pair
 from gapbench.runs import records
+from gapbench.scoring.clean import answer_part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,10 +36,10 @@ NOTHING_TO_READ = frozenset({"empty", "truncated-thinking"})
 """Rules by which an answer is unparsed because there is none: not even a judge could read it."""
 ANOTHER = f"To have another judge, copy the run's folder without {FILE} and continue the copy: its answers are kept."
 
-Verdicts = Mapping[records.Key, Mapping[str, Any]]
+Verdicts = Mapping[records.RecordKey, Mapping[str, Any]]
 
 
-def read(folder: Path) -> dict[records.Key, dict[str, Any]]:
+def read(folder: Path) -> dict[records.RecordKey, dict[str, Any]]:
     """The last line of each key; empty without a file. Raises RunError for a damaged line."""
     path = folder / FILE
     return {records.key(row): row for row in records.read_lines(path, FIELDS)} if path.exists() else {}
@@ -97,3 +100,25 @@ def counted(rows: Iterable[Mapping[str, Any]], found: Verdicts) -> dict[str, int
             line = verdict_on(row, found)
             counts["waiting" if line is None else str(line["verdict"] or "failed")] += 1
     return dict(counts)
+
+
+def pair(row: Mapping[str, Any]) -> str:
+    """What a verdict is about: a hash of the question, its options and references, and the answer without thinking."""
+    parts = [row["question"], list(row["options"]), references_of(row), answer_text(row)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def answer_text(row: Mapping[str, Any]) -> str:
+    """What rules read, too: the output without its thinking."""
+    return (answer_part(row["output"]) or "").strip()
+
+
+def lettered_options(row: Mapping[str, Any]) -> dict[str, str]:
+    """Options by letter, as prompts letter them (`gapbench.views.prompts`)."""
+    return dict(zip(string.ascii_uppercase, row["options"], strict=False))
+
+
+def references_of(row: Mapping[str, Any]) -> list[str]:
+    """Each accepted answer once; a letter with its option."""
+    lettered = lettered_options(row) if row["answer_type"] == "letter" else {}
+    return [f"{one}. {lettered[one]}" if one in lettered else one for one in dict.fromkeys(row["answers"])]

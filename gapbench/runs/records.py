@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FILE = "records.jsonl"
 COLUMNS = tuple(f.name for f in fields(Record))
-Key = tuple[str, str, str, int]
+RecordKey = tuple[str, str, str, int]
 BLOCK = 1 << 16
 """Bytes read at once in search of the last whole line."""
 
@@ -207,6 +207,6 @@ def drop_failed(folder: Path) -> int:
     return dropped
 
 
-def key(row: Mapping[str, Any]) -> Key:
+def key(row: Mapping[str, Any]) -> RecordKey:
     """What identifies a record: benchmark, sample, view, repeat."""
     return row["benchmark"], row["sample"], row["view"], row["repeat"]

@@ -18,17 +18,17 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from gapbench.engines import Engine, Request
 from gapbench.runs import records
 from gapbench.runs.throughput import Pace
-from gapbench.types import Sample
+from gapbench.scoring import Score, score
+from gapbench.types import Answer, Engine, Record, Request, Sample
 from gapbench.util.files import replacing, write_json
 from gapbench.util.interrupt import remember_interrupt
 from gapbench.util.progress import progress
 from gapbench.views import regions as views
 from gapbench.views.pixels import Pixels
-from gapbench.views.prefetch import Question, prepared
-from gapbench.views.prepare import Case, to_record
+from gapbench.views.prefetch import Pending, prepared
+from gapbench.views.prepare import PreparedSample
 
 THUMBNAILS = 400
 """Samples per benchmark whose pictures are kept, small, for the report's gallery."""
@@ -38,7 +38,7 @@ def ask(
     engine: Engine,
     folder: Path,
     plan: dict[str, Any],
-    todo: Sequence[Question],
+    todo: Sequence[Pending],
     gallery: Mapping[tuple[str, str], str],
     pixels: Pixels,
     pace: Pace,
@@ -49,13 +49,13 @@ def ask(
 
     `plan` is the run's, as written; what this session learnt is added to it. Raises what the engine raises.
     """
-    cases: dict[tuple[str, str], tuple[Case, int]] = {}
+    cases: dict[tuple[str, str], tuple[PreparedSample, int]] = {}
     uncounted: dict[tuple[str, str], tuple[str, ...]] = {}
     repairs: Counter[str] = Counter()
     models: Counter[str] = Counter()
     (folder / "thumbnails").mkdir(exist_ok=True)
 
-    def keep(question: Question, case: Case) -> None:
+    def keep(question: Pending, case: PreparedSample) -> None:
         if key := gallery.get((question.benchmark, question.sample.id)):
             _keep_thumbnails(folder / "thumbnails", key, case)
 
@@ -144,7 +144,7 @@ def gallery_of(asked: Mapping[str, list[Sample]]) -> dict[tuple[str, str], str]:
     return drawn
 
 
-def _keep_thumbnails(place: Path, key: str, case: Case) -> None:
+def _keep_thumbnails(place: Path, key: str, case: PreparedSample) -> None:
     """Small pictures of a sample for the report's gallery: its first picture, and all that `crop` shows in one.
 
     The first picture comes last and at once, so that after a kill it stands for both. A gallery that lacks a picture
@@ -160,3 +160,46 @@ def _keep_thumbnails(place: Path, key: str, case: Case) -> None:
             save_thumbnail(views.mosaic(views.crop(case.pictures, case.region)), place / f"{key}-crop.jpg")
         with replacing(last) as draft:
             save_thumbnail(case.image, draft)
+
+
+def to_record(benchmark: str, case: PreparedSample, view: str, repeat: int, answer: Answer) -> Record:
+    """Score an answer by rule and write down all that statistics and reports will ask for."""
+    sample = case.sample
+    if answer.error:
+        verdict = Score("failed", None, None, "", answer.error)
+    else:
+        verdict = score(answer.text, sample.answers, sample.answer_type, sample.options, sample.question)
+    cut_off = "stopped at the limit of new tokens" if answer.truncated else ""
+    return Record(
+        benchmark=benchmark,
+        sample=sample.id,
+        view=view,
+        repeat=repeat,
+        outcome=verdict.outcome,
+        score=verdict.score,
+        output=answer.text,
+        parsed=verdict.parsed,
+        rule=verdict.rule,
+        reason="; ".join(filter(None, (verdict.reason, cut_off))),
+        question=sample.question,
+        options=sample.options,
+        answers=sample.answers,
+        answer_type=sample.answer_type,
+        category=sample.category,
+        cluster=sample.cluster,
+        image_hash=case.image_hash,
+        image_size=case.size,
+        boxes=case.boxes,
+        evidence=sample.evidence if case.boxes or sample.crop_image is not None else "",
+        evidence_area=case.evidence_area,
+        region_policy=case.policy,
+        region=case.region.box if case.region else None,
+        region_area=case.region_area,
+        pictures=answer.pictures,
+        sent_size=answer.sent_size,
+        sent_pixels=answer.sent_pixels,
+        image_tokens=answer.image_tokens,
+        prompt_tokens=answer.prompt_tokens,
+        output_tokens=answer.output_tokens,
+        seconds=answer.seconds,
+    )

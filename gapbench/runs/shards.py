@@ -1,6 +1,6 @@
 """A worker's share of a run: disjoint, complete, and known to every worker without asking another one.
 
-    mine = share(asked, parse("2/8"))      # what the second of eight workers asks
+    mine = share(samples, parse("2/8"), group)      # what the second of eight workers asks
 
 Questions are dealt in their order, each to the shard that has the fewest so far; a hash of benchmark and cluster
 chooses among equals, so that no pattern in the data lines up with the number of workers. Questions of one cluster (or,
@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from gapbench.errors import SettingError
@@ -45,10 +43,19 @@ def parse(text: str) -> Shard:
     return shard
 
 
-def share(asked: Mapping[str, Sequence[Sample]], shard: Shard) -> dict[str, list[Sample]]:
-    """The samples of each benchmark that this shard asks, in their order; none is in two shards of the same `of`."""
+def share(
+    asked: Mapping[str, Sequence[Sample]], shard: Shard, group: Callable[[Sample], str]
+) -> dict[str, list[Sample]]:
+    """The samples of each benchmark that this shard asks, in their order; none is in two shards of the same `of`.
+
+    `group` names what keeps samples together.
+    """
     return {
-        name: [s for s, home in zip(samples, _deal(name, samples, shard.of), strict=True) if home == shard.number - 1]
+        name: [
+            s
+            for s, home in zip(samples, _deal(name, [group(s) for s in samples], shard.of), strict=True)
+            if home == shard.number - 1
+        ]
         for name, samples in asked.items()
     }
 
@@ -101,11 +108,11 @@ def is_empty(run: Mapping[str, Any]) -> bool:
     return bool(found) and not any(c["samples"] for part in found["parts"].values() for c in part.values())
 
 
-def _deal(benchmark: str, samples: Sequence[Sample], of: int) -> Iterator[int]:
+def _deal(benchmark: str, groups: Sequence[str], of: int) -> Iterator[int]:
     """The shard, from 0, of each sample."""
     loads, homes = [0] * of, dict[str, int]()
-    for sample in samples:
-        group, least = _group(sample), min(loads)
+    for group in groups:
+        least = min(loads)
         home = homes.get(group)
         if home is None or loads[home] - least >= SLACK:
             free = [number for number, load in enumerate(loads) if load == least]
@@ -113,14 +120,3 @@ def _deal(benchmark: str, samples: Sequence[Sample], of: int) -> Iterator[int]:
             home = homes[group] = free[int.from_bytes(digest[:8], "big") % len(free)]
         loads[home] += 1
         yield home
-
-
-def _group(sample: Sample) -> str:
-    """What keeps samples together: the cluster, or the picture where it can be told without decoding, or nothing."""
-    from gapbench.data.benchmark import fingerprint  # reports read `described` and need no benchmark
-
-    if sample.cluster:
-        return f"cluster {sample.cluster}"
-    if isinstance(sample.image, str | Path | bytes | Mapping | partial):
-        return f"picture {fingerprint([Sample(id='', image=sample.image, question='', answers=())])}"
-    return f"sample {sample.id}"

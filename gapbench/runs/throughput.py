@@ -10,13 +10,10 @@ Limits: rates are means over this session, and a projection is as good as the qu
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gapbench.data.benchmark import Benchmark
-from gapbench.engines import Answer
-from gapbench.types import Sample
+from gapbench.types import Answer
 
 
 @dataclass(frozen=True)
@@ -26,32 +23,6 @@ class Whole:
     questions: int
     views: int | None
     answers: int
-
-
-def whole(
-    chosen: Sequence[Benchmark],
-    asked: Mapping[str, Sequence[Sample]],
-    shown: Mapping[str, Sequence[str]],
-    repeats: int,
-    limit: int | None,
-    shards: int,
-    wishes: Mapping[str, Mapping[str, Any]],
-) -> Whole:
-    """What this worker, one of `shards`, would ask without `limit`; `asked` are its samples with it.
-
-    A card knows how many questions there are without parameters; a model's own `wishes` for them are taken to leave
-    the number as it is. Where a user gave others, it is what is asked.
-    """
-    counts = {b.name: len(asked[b.name]) for b in chosen}
-    if limit is not None:
-        published = (b for b in chosen if b.parameters in ({}, wishes.get(b.name)))
-        counts |= {b.name: max(counts[b.name], b.card.expected.get("samples", 0) // shards) for b in published}
-    numbers = {len(shown[name]) for name in counts}
-    return Whole(
-        sum(counts.values()),
-        numbers.pop() if len(numbers) == 1 else None,
-        sum(count * len(shown[name]) * repeats for name, count in counts.items()),
-    )
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
     from gapbench.scoring import score
     score("The answer is (B) because A is wrong.", ["B"], "letter", ("red", "blue"))
-    # Verdict(outcome='right', score=1.0, parsed='B', rule='letter-statement', reason='')
+    # Score(outcome='right', score=1.0, parsed='B', rule='letter-statement', reason='')
 
 Thinking is removed, markup and typography are undone, then the rules of the answer type decide. The rule is recorded:
 
@@ -31,8 +31,7 @@ Statements that contradict each other: "final answer", a box or an answer tag ov
 Limits: rules for English and Chinese. No rule asks a model; `failed` is for engines and is never produced here.
 """
 
-from gapbench.scoring.files import score_file
-from gapbench.scoring.outcomes import score
-from gapbench.scoring.score import Verdict
+from gapbench.scoring.outcome import Score
+from gapbench.scoring.rules import score
 
-__all__ = ["Verdict", "score", "score_file"]
+__all__ = ["Score", "score"]

@@ -16,11 +16,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from gapbench.scoring.choices import Choices, accepted_letters, choices_of
 from gapbench.scoring.clean import plain
-from gapbench.scoring.options import Choices, accepted_letters, choices_of
-from gapbench.scoring.score import Verdict, decided, unparsed
+from gapbench.scoring.free_text import extents, normal
+from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.statements import MOST_STATEMENTS, PLAIN, WEAK, Statement, conclude, is_denied, statements
-from gapbench.scoring.text import extents, normal
 
 _HEAD = re.compile(
     r"""[\s"'(\[{<:]{0,4}(?:(?i:option|choice|letter|answer|选项)[ ]?:?[ ]?["'(\[{]{0,2})?"""
@@ -66,7 +66,7 @@ _CORRECT = re.compile(
 )
 
 
-def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Verdict:
+def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Score:
     """Score a cleaned text; `answers` are letters or texts of options, any one of which is accepted.
 
     Raises BenchmarkError for an accepted answer that is no option, and for more than 26 options.
@@ -92,7 +92,7 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
     return _one_letter(conclusion.value, accepted, choices, stated)
 
 
-def _one_letter(found: frozenset[str], accepted: frozenset[str], choices: Choices, rule: str) -> Verdict:
+def _one_letter(found: frozenset[str], accepted: frozenset[str], choices: Choices, rule: str) -> Score:
     if not found:
         return unparsed("no-letter", "no explicit option letter, and not the exact text of one option")
     if len(found) > 1:

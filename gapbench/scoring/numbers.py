@@ -19,9 +19,9 @@ from decimal import Decimal
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import clean, plain
-from gapbench.scoring.score import Verdict, unparsed
+from gapbench.scoring.free_text import SMALL_NUMBERS, extents
+from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.statements import WEAK, conclude, statements
-from gapbench.scoring.text import SMALL_NUMBERS, extents
 
 RELATIVE_TOLERANCE = 1e-6
 
@@ -47,7 +47,7 @@ _NO_VALUE = re.compile(
 )
 
 
-def score_number(text: str, answers: Sequence[str]) -> Verdict:
+def score_number(text: str, answers: Sequence[str]) -> Score:
     """Score a cleaned text by value. Raises BenchmarkError for an accepted answer that is not exactly one number."""
     accepted = [_gold(answer) for answer in answers]
     whole = plain(text)
@@ -65,7 +65,7 @@ def score_number(text: str, answers: Sequence[str]) -> Verdict:
     value = min(values)
     right = any(equal(value, gold) for gold in accepted)
     rule = "number-statement" if conclusion else "number-only"
-    return Verdict("right" if right else "wrong", float(right), _plain(value), rule, "")
+    return Score("right" if right else "wrong", float(right), _plain(value), rule, "")
 
 
 def equal(a: Decimal, b: Decimal) -> bool:

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from gapbench.scoring.clean import fold, plain
-from gapbench.scoring.score import Verdict, unparsed
-from gapbench.scoring.text import extents, stated
+from gapbench.scoring.free_text import extents, stated
+from gapbench.scoring.outcome import Score, unparsed
 
 RIGHT_FROM = 0.5
 ANLS_THRESHOLD = 0.5
@@ -57,12 +57,12 @@ def _contractions() -> dict[str, str]:
 _CONTRACTIONS = _contractions()
 
 
-def score_vqa(text: str, answers: Sequence[str]) -> Verdict:
+def score_vqa(text: str, answers: Sequence[str]) -> Score:
     """Score a cleaned text by VQA accuracy over its human references."""
     return _soft(text, lambda said: vqa_accuracy(said, answers), "vqa")
 
 
-def score_anls(text: str, answers: Sequence[str]) -> Verdict:
+def score_anls(text: str, answers: Sequence[str]) -> Score:
     """Score a cleaned text by ANLS, the best over the accepted answers."""
     return _soft(text, lambda said: anls(said, answers), "anls")
 
@@ -140,12 +140,12 @@ def _spaced(text: str) -> str:
     return " ".join(fold(text).casefold().split())
 
 
-def _soft(text: str, score: Callable[[str], float], rule: str) -> Verdict:
+def _soft(text: str, score: Callable[[str], float], rule: str) -> Score:
     conclusion = stated(text)
     if conclusion is not None and not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
     candidates = extents(conclusion.statement.value) if conclusion else [plain(text)]
     value, best = max(((score(said), said) for said in map(str.strip, candidates)), key=lambda pair: pair[0])
-    return Verdict(
+    return Score(
         "right" if value >= RIGHT_FROM else "wrong", value, best, f"{rule}-statement" if conclusion else rule, ""
     )

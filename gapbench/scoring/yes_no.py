@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import plain
-from gapbench.scoring.score import Verdict, decided, unparsed
+from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.statements import conclude, statements
 
 _END = r"(?=\s*(?:\Z|[.,;:!)\]}\"'\n。、\u2014\u2013-]))"
@@ -41,7 +41,7 @@ _YES = frozenset({"yes", "true", "y", "是", "对", "有", "正确"})
 _NO = frozenset({"no", "false", "n", "否", "不", "不是", "没有", "错", "错误"})
 
 
-def score_yes_no(text: str, answers: Sequence[str]) -> Verdict:
+def score_yes_no(text: str, answers: Sequence[str]) -> Score:
     """Score a cleaned text. Raises BenchmarkError for an accepted answer that is neither yes nor no."""
     accepted = {yes_or_no(answer) for answer in answers}
     whole = plain(text)
@@ -56,7 +56,7 @@ def score_yes_no(text: str, answers: Sequence[str]) -> Verdict:
     return _one(said, accepted, "yes-no-lead")
 
 
-def _one(said: frozenset[str], accepted: set[str], rule: str) -> Verdict:
+def _one(said: frozenset[str], accepted: set[str], rule: str) -> Score:
     if not said:
         return unparsed("no-yes-no", "neither begins with yes or no nor states it")
     if len(said) > 1:

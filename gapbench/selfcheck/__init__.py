@@ -22,10 +22,10 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gapbench.engines import Engine
 from gapbench.errors import ModelError
 from gapbench.selfcheck.checks import Check, checks_of
 from gapbench.selfcheck.evidence import ShowsLogprobs, ShowsPrompt, look
+from gapbench.types import Engine
 
 __all__ = ["Check", "Selfcheck", "ShowsLogprobs", "ShowsPrompt", "check_first", "selfcheck"]
 

@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gapbench.engines import Answer
 from gapbench.selfcheck.evidence import Seen
 from gapbench.selfcheck.probes import COLOURS, LETTERS, PAIRS, SIZES
+from gapbench.types import Answer
+from gapbench.util.text import quoted
 
-Outcome = Literal["passed", "failed", "not applicable"]
+CheckOutcome = Literal["passed", "failed", "not applicable"]
 
 THINKING = re.compile(r"</?think(ing)?>|◁/?think▷|\[/?THINK\]|<\|channel\|?>\s*(analysis|thought)", re.IGNORECASE)
 """How models begin or end their thoughts."""
@@ -41,7 +42,7 @@ class Check:
     """One thing that was looked at. `remedy` is for when it failed; `stops` says that numbers would mean nothing."""
 
     name: str
-    outcome: Outcome
+    outcome: CheckOutcome
     found: str
     expected: str
     remedy: str
@@ -56,7 +57,7 @@ def checks_of(seen: Seen) -> tuple[Check, ...]:
 
 
 def _arrive(seen: Seen, same: bool) -> Check:
-    def check(outcome: Outcome, found: str, remedy: str = NOT_SHOWN) -> Check:
+    def check(outcome: CheckOutcome, found: str, remedy: str = NOT_SHOWN) -> Check:
         return Check("pictures arrive", outcome, found, "answers that depend on the picture", remedy, stops=True)
 
     right = {**COLOURS, **LETTERS}
@@ -80,7 +81,7 @@ def _arrive(seen: Seen, same: bool) -> Check:
     shown, none = seen.answers["colour 0"], seen.answers["none"]
     if shown.image_tokens == 0 or _fewer(shown.prompt_tokens, none):
         return check("failed", f"the prompt has {shown.prompt_tokens} tokens with a picture and without one")
-    alike = f"it answers every picture alike ({_short(shown.text)})" if same else "its answers are not reproducible"
+    alike = f"it answers every picture alike ({_quote(shown.text)})" if same else "its answers are not reproducible"
     return check("not applicable", f"{alike}, and shows no log-probabilities; {read}")
 
 
@@ -89,7 +90,7 @@ def _fewer(tokens: int | None, none: Answer) -> bool:
 
 
 def _order(seen: Seen, same: bool) -> Check:
-    def check(outcome: Outcome, found: str) -> Check:
+    def check(outcome: CheckOutcome, found: str) -> Check:
         return Check(
             "order of pictures", outcome, found, "the first picture first, and both of them",
             "Pictures are mixed up on their way to the model: check the chat template (--chat-template FILE) and the "
@@ -138,7 +139,7 @@ def _misplaced(seen: Seen, answers: Mapping[str, Answer]) -> str:
 
 
 def _tokens(seen: Seen) -> Check:
-    def check(outcome: Outcome, found: str) -> Check:
+    def check(outcome: CheckOutcome, found: str) -> Check:
         return Check(
             "visual tokens", outcome, found, "as many as the model's own processor makes of the same picture",
             "Something between us and the model rescales pictures: lift the server's limits (mm_processor_kwargs, "
@@ -196,7 +197,7 @@ def _like(seen: Seen, name: str, found: int) -> str:
 
 
 def _greedy(seen: Seen) -> Check:
-    def check(outcome: Outcome, found: str) -> Check:
+    def check(outcome: CheckOutcome, found: str) -> Check:
         return Check(
             "greedy is greedy", outcome, found, "the same answer to the same question, alone and in a batch",
             "Scores will wobble between runs: check that the server neither samples nor applies penalties of its own; "
@@ -210,15 +211,15 @@ def _greedy(seen: Seen) -> Check:
     if any(answer.error for answer in (*seen.alone, *batched)):
         return check("not applicable", "some of the questions failed")
     if one.text != again.text:
-        return check("failed", f"the same question is answered {_short(one.text)} and {_short(again.text)}")
+        return check("failed", f"the same question is answered {_quote(one.text)} and {_quote(again.text)}")
     for lone, many in zip((one, other), batched, strict=True):
         if lone.text != many.text:
-            return check("failed", f"alone it answers {_short(lone.text)}, in a batch {_short(many.text)}")
+            return check("failed", f"alone it answers {_quote(lone.text)}, in a batch {_quote(many.text)}")
     return check("passed", "the same answers twice, alone and in a batch")
 
 
 def _thinking(seen: Seen) -> Check:
-    def check(outcome: Outcome, found: str) -> Check:
+    def check(outcome: CheckOutcome, found: str) -> Check:
         return Check(
             "thinking is off", outcome, found, "answers without a chain of thought",
             "Measure an instruct model, switch thinking off in the server or in a --chat-template FILE, or raise "
@@ -230,7 +231,7 @@ def _thinking(seen: Seen) -> Check:
         return check("not applicable", "no question was answered")
     thoughts = [match[0] for answer in answers if (match := THINKING.search(answer.text))]
     if thoughts:
-        return check("failed", f"{len(thoughts)} of {len(answers)} answers hold {_short(thoughts[0])}")
+        return check("failed", f"{len(thoughts)} of {len(answers)} answers hold {_quote(thoughts[0])}")
     longer = [answer for answer in answers if (answer.output_tokens or 0) > HIDDEN + len(answer.text)]
     if 2 * len(longer) > len(answers):  # as a server does that takes the thoughts out of the answer
         one = longer[0]
@@ -242,7 +243,7 @@ def _thinking(seen: Seen) -> Check:
 
 
 def _prompt(seen: Seen) -> Check:
-    def check(outcome: Outcome, found: str) -> Check:
+    def check(outcome: CheckOutcome, found: str) -> Check:
         return Check(
             "prompt", outcome, found, "the prompt that the model's own template makes",
             "The engine asks in other words: check its chat template, a system prompt of its own, and its limit on the "
@@ -285,10 +286,9 @@ def _says(text: str, word: str) -> bool:
     return re.search(rf"(?<![a-z]){word}(?![a-z])", text, re.IGNORECASE) is not None
 
 
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
 def _size(size: Sequence[int]) -> str:
     return f"{size[0]} x {size[1]}"
+
+
+def _quote(text: str) -> str:
+    return quoted(" ".join(text.split()), 60)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from gapbench.engines import Answer, Engine, Request
 from gapbench.selfcheck.probes import COLOURS, LETTERS, PAIRS, SIZES, Reference, probes, reference_of
+from gapbench.types import Answer, Engine, Request
 from gapbench.views.pixels import Pixels
 
 T = TypeVar("T")

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gapbench.data.signs import Scene, Sign, draw
-from gapbench.engines import Engine, Request, models
+from gapbench.engines import models
 from gapbench.engines.chat import Chat, chat_template_of, thinking_switches
 from gapbench.engines.tokens import special_token_escaper
 from gapbench.errors import ModelError
+from gapbench.types import Engine, Request
 from gapbench.views.pixels import Pixels
 from gapbench.views.prompts import SUFFIXES
 

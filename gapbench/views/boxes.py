@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 from gapbench.errors import SampleError
 from gapbench.types import Box, BoxFormat
+from gapbench.util.text import shorten
 
 TOLERANCE = 2.0
 """Pixels by which a box may leave the picture without being called wrong (rounding in published data)."""
@@ -84,7 +85,7 @@ def _shown(value: Any) -> str:
         text = repr(value)
     except ValueError:  # Python refuses to write integers of thousands of digits
         text = f"({type(value).__name__})"
-    return text if len(text) <= 200 else f"{text[:200]}…"
+    return shorten(text)
 
 
 def union_area(boxes: Sequence[Box]) -> float:

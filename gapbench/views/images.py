@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.errors import GapbenchError, SampleError
+from gapbench.util.text import shorten
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
@@ -283,7 +284,7 @@ def _read(source: Any) -> tuple[bytes | Image, str]:
         )
     if isinstance(source, str) and is_base64(source):
         return _from_base64(source), "image given as base64"
-    name = str(source) if len(str(source)) <= 200 else f"{str(source)[:200]}…"
+    name = shorten(str(source))
     name = name.encode("utf-8", "backslashreplace").decode()
     if URL.match(str(source)):
         raise SampleError(f"image {name}: URLs are not fetched. Download the file and give its path.")

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from gapbench.types import Sample
 from gapbench.views import regions as views
 from gapbench.views.pixels import Pixels
-from gapbench.views.prepare import Case, prepare, same_source, show
+from gapbench.views.prepare import PreparedSample, prepare, same_source, show
 
 WORKERS = min(16, os.cpu_count() or 1)
 """Threads that make pictures ready."""
@@ -33,7 +33,7 @@ TOGETHER = 16
 
 
 @dataclass(frozen=True)
-class Question:
+class Pending:
     """A sample of a benchmark, its region policy and prompt, and what of it is asked: (view, repeat) pairs.
 
     `new` says that no earlier session wrote a record of it.
@@ -48,7 +48,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Shown:
+class PreparedView:
     """What the model is shown in a view, within the pixel bounds, or nothing and why; `encoded` as in `Request`."""
 
     view: str
@@ -58,27 +58,27 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Ready:
+class Prefetched:
     """A question, its case, and one entry for each view that is asked."""
 
-    question: Question
-    case: Case
-    shown: tuple[Shown, ...]
+    question: Pending
+    case: PreparedSample
+    shown: tuple[PreparedView, ...]
 
 
 def prepared(
-    questions: Iterable[Question],
+    questions: Iterable[Pending],
     pixels: Pixels,
     workers: int = WORKERS,
-    keep: Callable[[Question, Case], None] = lambda question, case: None,
-) -> Generator[Ready, None, None]:
+    keep: Callable[[Pending, PreparedSample], None] = lambda question, case: None,
+) -> Generator[Prefetched, None, None]:
     """Every question made ready, in order; whatever is wrong with one is text in its case or view.
 
     `keep` is called with each in the thread that makes it ready, its pictures at hand; what it raises ends all.
     """
     groups = _about_one_picture(questions)
     with ThreadPoolExecutor(workers, thread_name_prefix="gapbench-prepare") as pool:
-        begun: deque[Future[list[Ready]]] = deque()
+        begun: deque[Future[list[Prefetched]]] = deque()
         usual = AHEAD_PIXELS // workers
         try:
             while True:
@@ -94,8 +94,8 @@ def prepared(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _about_one_picture(questions: Iterable[Question]) -> Iterator[list[Question]]:
-    group: list[Question] = []
+def _about_one_picture(questions: Iterable[Pending]) -> Iterator[list[Pending]]:
+    group: list[Pending] = []
     for question in questions:
         if group and (len(group) == TOGETHER or not same_source(group[-1].sample.image, question.sample.image)):
             yield group
@@ -105,32 +105,34 @@ def _about_one_picture(questions: Iterable[Question]) -> Iterator[list[Question]
         yield group
 
 
-def _pixels(begun: Iterable[Future[list[Ready]]], usual: int) -> int:
+def _pixels(begun: Iterable[Future[list[Prefetched]]], usual: int) -> int:
     """Of what lies ready and, reckoned to be like what was taken last, of what is being made."""
     return sum(_pixels_of(f.result()) if f.done() and f.exception() is None else usual for f in begun)
 
 
-def _pixels_of(group: Iterable[Ready]) -> int:
+def _pixels_of(group: Iterable[Prefetched]) -> int:
     """Width x height, summed over all pictures that these keep in memory."""
     kept = (p for r in group for p in (*r.case.pictures, *(p for shown in r.shown for p in shown.pictures)))
     return sum({id(picture): picture.width * picture.height for picture in kept}.values())
 
 
-def _make_ready(group: list[Question], pixels: Pixels, keep: Callable[[Question, Case], None]) -> list[Ready]:
+def _make_ready(
+    group: list[Pending], pixels: Pixels, keep: Callable[[Pending, PreparedSample], None]
+) -> list[Prefetched]:
     made, case = [], None
     for question in group:
         case = prepare(question.sample, question.policy, case)
         keep(question, case)
         asked = dict.fromkeys(view for view, _ in question.asked)
-        made.append(Ready(question, case, tuple(_shown(case, view, pixels) for view in asked)))
+        made.append(Prefetched(question, case, tuple(_shown(case, view, pixels) for view in asked)))
     return made
 
 
-def _shown(case: Case, view: str, pixels: Pixels) -> Shown:
+def _shown(case: PreparedSample, view: str, pixels: Pixels) -> PreparedView:
     pictures, error = show(case, view)
     try:
         sized = tuple(map(pixels.apply, pictures))
     except (MemoryError, ValueError) as reason:  # a strip of a pixel's width has no size within some bounds
-        return Shown(view, (), (), f"the picture cannot be brought within the pixel bounds ({reason}).")
+        return PreparedView(view, (), (), f"the picture cannot be brought within the pixel bounds ({reason}).")
     stored = {id(picture): encoded for picture, encoded in zip(case.pictures, case.encoded, strict=True)}
-    return Shown(view, sized, tuple(stored.get(id(picture)) for picture in sized), error)
+    return PreparedView(view, sized, tuple(stored.get(id(picture)) for picture in sized), error)

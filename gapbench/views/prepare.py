@@ -15,10 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gapbench.engines import Answer
 from gapbench.errors import SampleError
-from gapbench.scoring import Verdict, score
-from gapbench.types import Box, Record, Sample
+from gapbench.types import Box, Sample
 from gapbench.views import boxes, images
 from gapbench.views import regions as views
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Case:
+class PreparedSample:
     """One sample made ready: its pictures, evidence and region, or the reason why there is none.
 
     `size` is the first picture's (width, height).
@@ -54,7 +52,7 @@ class Case:
         """The first picture, in which the evidence lies."""
         return self.pictures[0] if self.pictures else None
 
-    def without_pictures(self) -> Case:
+    def without_pictures(self) -> PreparedSample:
         """What judging an answer needs of it: one picture of 8K is 100 MB."""
         region = replace(self.region, picture=None) if self.region else None
         return replace(self, pictures=(), encoded=(), region=region)
@@ -80,7 +78,7 @@ class Case:
         return hashlib.sha256(" ".join(self.hashes).encode()).hexdigest()[:24]
 
 
-def prepare(sample: Sample, policy: str, before: Case | None = None) -> Case:
+def prepare(sample: Sample, policy: str, before: PreparedSample | None = None) -> PreparedSample:
     """Decode the pictures, normalise the boxes and find the region; whatever fails is kept as text.
 
     `before` is the case made just before: a picture that several questions in a row share is decoded once.
@@ -88,12 +86,12 @@ def prepare(sample: Sample, policy: str, before: Case | None = None) -> Case:
     try:
         found = _decoded(sample, before)
     except SampleError as error:
-        return Case(sample, policy, error=str(error))
+        return PreparedSample(sample, policy, error=str(error))
     pictures = tuple(one.picture for one in found)
     hashes, encoded = tuple(one.digest for one in found), tuple(one.encoded for one in found)
     notes = tuple(note for picture in pictures for note in images.notes(picture))
     size = pictures[0].size
-    case = Case(sample, policy, pictures, size, hashes, encoded, repairs=notes, notes=notes)
+    case = PreparedSample(sample, policy, pictures, size, hashes, encoded, repairs=notes, notes=notes)
     try:
         evidence, repairs = boxes.normalise(sample.boxes, sample.box_format or "xyxy", size)
         case = replace(case, boxes=evidence, repairs=(*repairs, *notes))
@@ -107,7 +105,7 @@ def prepare(sample: Sample, policy: str, before: Case | None = None) -> Case:
         return replace(case, region_error=str(error))
 
 
-def _decoded(sample: Sample, before: Case | None) -> list[images.Decoded]:
+def _decoded(sample: Sample, before: PreparedSample | None) -> list[images.Decoded]:
     """Each picture, in order; taken over from the case before where it is the same."""
     known: list[tuple[object, images.Decoded]] = []
     if before is not None and before.pictures:
@@ -138,7 +136,7 @@ def same_source(one: object, other: object) -> bool:
     return one is other or (isinstance(one, str | Path) and isinstance(other, str | Path) and str(one) == str(other))
 
 
-def show(case: Case, view: str) -> tuple[views.Pictures, str]:
+def show(case: PreparedSample, view: str) -> tuple[views.Pictures, str]:
     """What the model is shown in a view, or nothing and the reason why it cannot be shown."""
     if not case.pictures:
         return (), case.error
@@ -148,46 +146,3 @@ def show(case: Case, view: str) -> tuple[views.Pictures, str]:
         return views.VIEWS[view](case.pictures, case.region), ""
     except SampleError as error:  # a shipped crop is a region without a place in the picture
         return (), str(error)
-
-
-def to_record(benchmark: str, case: Case, view: str, repeat: int, answer: Answer) -> Record:
-    """Score an answer by rule and write down all that statistics and reports will ask for."""
-    sample = case.sample
-    if answer.error:
-        verdict = Verdict("failed", None, None, "", answer.error)
-    else:
-        verdict = score(answer.text, sample.answers, sample.answer_type, sample.options, sample.question)
-    cut_off = "stopped at the limit of new tokens" if answer.truncated else ""
-    return Record(
-        benchmark=benchmark,
-        sample=sample.id,
-        view=view,
-        repeat=repeat,
-        outcome=verdict.outcome,
-        score=verdict.score,
-        output=answer.text,
-        parsed=verdict.parsed,
-        rule=verdict.rule,
-        reason="; ".join(filter(None, (verdict.reason, cut_off))),
-        question=sample.question,
-        options=sample.options,
-        answers=sample.answers,
-        answer_type=sample.answer_type,
-        category=sample.category,
-        cluster=sample.cluster,
-        image_hash=case.image_hash,
-        image_size=case.size,
-        boxes=case.boxes,
-        evidence=sample.evidence if case.boxes or sample.crop_image is not None else "",
-        evidence_area=case.evidence_area,
-        region_policy=case.policy,
-        region=case.region.box if case.region else None,
-        region_area=case.region_area,
-        pictures=answer.pictures,
-        sent_size=answer.sent_size,
-        sent_pixels=answer.sent_pixels,
-        image_tokens=answer.image_tokens,
-        prompt_tokens=answer.prompt_tokens,
-        output_tokens=answer.output_tokens,
-        seconds=answer.seconds,
-    )

@@ -21,7 +21,7 @@ from gapbench.commands.check import check
 from gapbench.data.catalogue import load
 from gapbench.errors import BenchmarkError
 from gapbench.types import Sample
-from gapbench.views.prepare import Case, prepare, show
+from gapbench.views.prepare import PreparedSample, prepare, show
 from gapbench.views.prompts import prompt, template_of
 
 Read = Callable[..., dict[str, Sample]]
@@ -41,7 +41,7 @@ def read(tmp_path: Path) -> Read:
     return samples
 
 
-def ready(sample: Sample, name: str, policy: str = "") -> Case:
+def ready(sample: Sample, name: str, policy: str = "") -> PreparedSample:
     return prepare(sample, policy or load(name).card.region)
 
 

@@ -393,7 +393,7 @@ def test_several_benchmarks_share_one_run(measure: Measure, mine: Path, tmp_path
 
 
 def test_the_summary_does_not_depend_on_the_order_of_records(measure: Measure) -> None:
-    from gapbench.runs.run import write_results
+    from gapbench.commands.report import write_results
 
     run = measure()
     path = run.path / "records.jsonl"

@@ -428,7 +428,7 @@ def test_a_lazy_picture_counts_by_its_function_and_arguments() -> None:
 def test_the_fingerprint_is_the_same_in_every_process() -> None:
     code = (
         "from functools import partial\n"
-        "from gapbench import catalogue\n"
+        "from gapbench.data import catalogue\n"
         "from gapbench.data.benchmark import fingerprint\n"
         "from gapbench.types import Sample\n"
         "lazy = partial(sorted, {'red', 'blue', 'green', 'yellow'}, key={'b': {1, 2}, 'a': object()})\n"

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from gapbench.data.benchmark import Benchmark
 from gapbench.distillation.recipe import Recipe, make
-from gapbench.distillation.student import Role, make_role
+from gapbench.distillation.student import ModelRole, make_role
 from gapbench.engines import models
 from gapbench.types import Card, Sample
 
@@ -46,7 +46,7 @@ def recipe(**changes: Any) -> Recipe:
     return make({**small, **changes})
 
 
-def role(folder: str | Path, settings: Recipe | None = None, trained: bool = True) -> Role:
+def role(folder: str | Path, settings: Recipe | None = None, trained: bool = True) -> ModelRole:
     """A model in its role, on the CPU."""
     settings = settings or recipe()
     loaded = models.load(str(folder), dtype="float32", device="cpu", attn_implementation=settings.attn_implementation)

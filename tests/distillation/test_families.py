@@ -21,11 +21,11 @@ from distillation.small import Tiny, benchmark, recipe, role
 from gapbench.distillation import loop
 from gapbench.distillation.forward import PLAIN, Groups, Reading, head, hidden_states, process
 from gapbench.distillation.forward_check import Finding, find_reading
-from gapbench.distillation.pairs import Pair, Pairs
+from gapbench.distillation.pairs import Pairs, TrainingPrompt
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import Prompt, Sampling, random_key, sample
 from gapbench.distillation.samplers import TransformersSampler
-from gapbench.distillation.student import VISION, Role
+from gapbench.distillation.student import VISION, ModelRole
 from gapbench.distillation.teachers import Teacher
 from gapbench.errors import ModelError
 
@@ -40,8 +40,8 @@ class Family:
 
     name: str
     recipe: Recipe
-    role: Role
-    pairs: list[Pair]
+    role: ModelRole
+    pairs: list[TrainingPrompt]
     found: Finding
 
     def asked(self, view: str) -> list[tuple[Any, str]]:
@@ -195,7 +195,7 @@ def test_two_steps_of_training_move_the_weights(family: Family, tiny: Tiny, tmp_
     lines: list[Any] = []
     found = family.found
     sampler = TransformersSampler(found.expand_rollouts, shared=found.sampling)
-    setup = loop.Setup(family.recipe, pairs, accelerator, student, teacher, optimizer, tmp_path, sampler)
+    setup = loop.TrainingSetup(family.recipe, pairs, accelerator, student, teacher, optimizer, tmp_path, sampler)
     loop.train(setup, watch=lines.append)
 
     assert [line["step"] for line in lines] == [1, 2]

@@ -20,14 +20,14 @@ from gapbench.distillation.forward import (
     logit_cap,
     process,
 )
-from gapbench.distillation.student import Role
+from gapbench.distillation.student import ModelRole
 
 READINGS = [Reading(bool(n & 4), bool(n & 2), bool(n & 1)) for n in range(8)]
 GROUPS: Groups = [[(30, 31, 32), (40,)], [(50, 51), (60, 61, 62, 63)], [(70,), (80, 81)]]
 
 
 @pytest.fixture(scope="module")
-def student(tiny: Tiny) -> Role:
+def student(tiny: Tiny) -> ModelRole:
     torch.set_num_threads(1)
     return role(tiny("qwen2_5_vl"))
 
@@ -40,13 +40,15 @@ def label(reading: Reading) -> str:
     return "-".join(k for k, v in vars(reading).items() if v) or "plain"
 
 
-def states(student: Role, groups: Groups, reading: Reading, prompts: list[tuple[Any, str]] | None = None) -> Tensor:
+def states(
+    student: ModelRole, groups: Groups, reading: Reading, prompts: list[tuple[Any, str]] | None = None
+) -> Tensor:
     inputs = process(student.chat, student.model, prompts or asked(len(groups)), len(groups[0]), reading)
     return hidden_states(student.model, inputs, groups, reading)
 
 
 @torch.no_grad()
-def by_hand(student: Role, prompt: tuple[Any, str], answer: tuple[int, ...]) -> Tensor:
+def by_hand(student: ModelRole, prompt: tuple[Any, str], answer: tuple[int, ...]) -> Tensor:
     """Logits at the positions that predict one answer, from one plain call of the model."""
     inputs = student.chat.batch([((prompt[0],), prompt[1])])
     ids = torch.cat([inputs["input_ids"], torch.tensor([answer])], 1)
@@ -58,7 +60,7 @@ def by_hand(student: Role, prompt: tuple[Any, str], answer: tuple[int, ...]) -> 
 
 @torch.no_grad()
 @pytest.mark.parametrize("reading", READINGS, ids=label)
-def test_states_come_in_order_of_prompt_answer_and_position(student: Role, reading: Reading) -> None:
+def test_states_come_in_order_of_prompt_answer_and_position(student: ModelRole, reading: Reading) -> None:
     found = head(student.model, reading)(states(student, GROUPS, reading))
     expected = [by_hand(student, p, row) for p, group in zip(asked(), GROUPS, strict=True) for row in group]
     assert found.dtype == torch.float32
@@ -67,7 +69,7 @@ def test_states_come_in_order_of_prompt_answer_and_position(student: Role, readi
 
 @torch.no_grad()
 @pytest.mark.parametrize("reading", READINGS, ids=label)
-def test_answers_of_one_token_are_predicted_by_the_prompt_alone(student: Role, reading: Reading) -> None:
+def test_answers_of_one_token_are_predicted_by_the_prompt_alone(student: ModelRole, reading: Reading) -> None:
     found = states(student, [[(30,), (40,)], [(50,), (60,)]], reading)
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found[2], found[3], atol=1e-4, rtol=1e-4)
@@ -75,27 +77,27 @@ def test_answers_of_one_token_are_predicted_by_the_prompt_alone(student: Role, r
 
 @torch.no_grad()
 @pytest.mark.parametrize("reading", READINGS, ids=label)
-def test_a_later_token_changes_no_earlier_state(student: Role, reading: Reading) -> None:
+def test_a_later_token_changes_no_earlier_state(student: ModelRole, reading: Reading) -> None:
     one, other = (states(student, [[(30, last, 32)]], reading) for last in (31, 99))
     torch.testing.assert_close(one[:2], other[:2], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(one[2], other[2], atol=1e-2)
 
 
 @pytest.mark.parametrize("reading", READINGS, ids=label)
-def test_pictures_are_processed_once_where_that_is_allowed(student: Role, reading: Reading) -> None:
+def test_pictures_are_processed_once_where_that_is_allowed(student: ModelRole, reading: Reading) -> None:
     rows = len(process(student.chat, student.model, asked(), 5, reading)["input_ids"])
     assert rows == (3 if reading.share_prompt or reading.expand else 15)
 
 
 @torch.no_grad()
-def test_a_split_head_gives_hidden_states_and_no_logits(student: Role) -> None:
+def test_a_split_head_gives_hidden_states_and_no_logits(student: ModelRole) -> None:
     whole, split = (states(student, GROUPS, r) for r in (PLAIN, Reading(False, True, False)))
     assert whole.shape == (13, student.vocabulary)
     assert split.shape == (13, student.model.get_output_embeddings().in_features)
 
 
 @torch.no_grad()
-def test_the_projection_is_itself_again_afterwards(student: Role) -> None:
+def test_the_projection_is_itself_again_afterwards(student: ModelRole) -> None:
     projection = student.model.get_output_embeddings()
     reading = Reading(True, True, True)
     states(student, GROUPS, reading)
@@ -120,5 +122,5 @@ def test_a_bound_bends_logits_as_gemma_does() -> None:
     assert bounded(logits, None) is logits
 
 
-def test_a_model_without_a_bound_has_none(student: Role) -> None:
+def test_a_model_without_a_bound_has_none(student: ModelRole) -> None:
     assert logit_cap(student.model, process(student.chat, student.model, asked(1), 1, PLAIN)) is None

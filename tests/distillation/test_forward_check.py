@@ -15,11 +15,11 @@ from gapbench.distillation.forward import PLAIN, Reading
 from gapbench.distillation.forward_check import Finding, _apart, _watched, find_reading
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.recipe import Recipe
-from gapbench.distillation.student import Role
+from gapbench.distillation.student import ModelRole
 from gapbench.errors import ModelError
 
 
-def check(student: Role, settings: Recipe | None = None, precision: str = "float32") -> Finding:
+def check(student: ModelRole, settings: Recipe | None = None, precision: str = "float32") -> Finding:
     settings = settings or recipe()
     asked = [(p.student, p.text) for p in Pairs(benchmark(), settings).step(0)]
     return find_reading(student, asked, settings, precision)

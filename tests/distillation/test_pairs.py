@@ -14,7 +14,7 @@ from PIL import Image
 
 from distillation.small import benchmark, recipe, scene
 from gapbench.data.benchmark import Benchmark
-from gapbench.distillation.pairs import Pair, Pairs
+from gapbench.distillation.pairs import Pairs, TrainingPrompt
 from gapbench.errors import BenchmarkError, SampleError, SettingError
 from gapbench.types import Card, Sample
 from gapbench.views.prompts import prompt
@@ -32,7 +32,7 @@ def keys(of: Pairs, steps: range | None = None) -> list[str]:
     return [p.key for step in steps or range(of.recipe.steps) for p in of.step(step)]
 
 
-def same(one: list[Pair], other: list[Pair]) -> bool:
+def same(one: list[TrainingPrompt], other: list[TrainingPrompt]) -> bool:
     """The same questions, pictures and texts."""
     if len(one) != len(other):
         return False
@@ -68,7 +68,7 @@ def test_more_steps_change_no_earlier_one() -> None:
 def test_the_shares_of_the_processes_make_up_the_step(size: int, step: int, share: float, processes: int) -> None:
     whole = pairs(prompts_per_step=size, steps=40, anchor_share=share)
     parts = [whole.step(step, process, processes) for process in range(processes)]
-    dealt: list[Pair | None] = [None] * size
+    dealt: list[TrainingPrompt | None] = [None] * size
     for process, part in enumerate(parts):
         dealt[process::processes] = part
     assert same([p for p in dealt if p is not None], whole.step(step))
@@ -102,7 +102,7 @@ def pixels(picture: Image.Image) -> Any:
     return np.asarray(picture)
 
 
-def by_key(of: Pairs) -> dict[str, tuple[Pair, Sample]]:
+def by_key(of: Pairs) -> dict[str, tuple[TrainingPrompt, Sample]]:
     samples = {s.id: s for s in of.samples}
     return {p.key: (p, samples[p.key]) for step in range(of.recipe.steps) for p in of.step(step)}
 

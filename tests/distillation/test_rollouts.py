@@ -20,7 +20,7 @@ from distillation.small import Tiny, role, scene
 from gapbench.distillation import rollouts
 from gapbench.distillation.forward import Reading
 from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, _Draw, _nucleus, gumbel, random_key, sample
-from gapbench.distillation.student import Role
+from gapbench.distillation.student import ModelRole
 from gapbench.engines.chat import Chat
 from gapbench.errors import ModelError
 
@@ -152,7 +152,7 @@ def test_temperature_zero_takes_the_likeliest() -> None:
 
 
 @pytest.fixture(scope="module")
-def student(tiny: Tiny) -> Role:
+def student(tiny: Tiny) -> ModelRole:
     torch.set_num_threads(1)
     return role(tiny("qwen2_vl"))
 
@@ -164,7 +164,7 @@ def prompts(order: Sequence[int] = (0, 1, 2, 3), rollouts: int = 3) -> list[Prom
 
 
 def answered(
-    student: Role, asked: list[Prompt], sampling: Sampling | None = None, chat: Chat | None = None, **more: Any
+    student: ModelRole, asked: list[Prompt], sampling: Sampling | None = None, chat: Chat | None = None, **more: Any
 ) -> list[list[Rollout]]:
     settings = {"ends": student.ends, "suppressed": student.suppressed, **more}
     return sample(student.model, chat or student.chat, asked, sampling or Sampling(6), **settings)
@@ -178,31 +178,31 @@ def same(one: list[list[Rollout]], other: list[list[Rollout]]) -> None:
             torch.testing.assert_close(torch.tensor(a.logps), torch.tensor(b.logps), atol=1e-5, rtol=0)
 
 
-def test_each_prompt_gets_as_many_different_answers_as_it_has_keys(student: Role) -> None:
+def test_each_prompt_gets_as_many_different_answers_as_it_has_keys(student: ModelRole) -> None:
     found = answered(student, prompts())
     assert [len(answers) for answers in found] == [3, 3, 3, 3]
     assert len({r.ids for answers in found for r in answers}) == 12
 
 
-def test_an_answer_depends_neither_on_the_order_nor_on_the_batch_it_is_made_in(student: Role) -> None:
+def test_an_answer_depends_neither_on_the_order_nor_on_the_batch_it_is_made_in(student: ModelRole) -> None:
     whole = answered(student, prompts())
     same(answered(student, prompts((2, 0, 3, 1))), [whole[i] for i in (2, 0, 3, 1)])
     same(answered(student, prompts((3, 1))), [whole[3], whole[1]])
     same(answered(student, prompts((1,), rollouts=1)), [whole[1][:1]])
 
 
-def test_an_answer_depends_on_its_key(student: Role) -> None:
+def test_an_answer_depends_on_its_key(student: ModelRole) -> None:
     asked = prompts((0,))
     other = replace(asked[0], keys=tuple(random_key(1, "q0", n) for n in range(3)))
     assert [r.ids for r in answered(student, asked)[0]] != [r.ids for r in answered(student, [other])[0]]
 
 
-def test_processing_a_prompt_once_or_for_every_answer_is_the_same(student: Role) -> None:
+def test_processing_a_prompt_once_or_for_every_answer_is_the_same(student: ModelRole) -> None:
     same(answered(student, prompts(), expand=True), answered(student, prompts(), expand=False))
 
 
 @pytest.mark.parametrize("split", [True, False])
-def test_sharing_a_prompt_is_the_same(student: Role, split: bool) -> None:
+def test_sharing_a_prompt_is_the_same(student: ModelRole, split: bool) -> None:
     """In one batch, in several, with ends and without, greedily and at other temperatures."""
     shared = Reading(True, split, True)
     for ends in ((), tuple(range(0, student.vocabulary, 4))):
@@ -226,7 +226,7 @@ class Watched(Chat):
 
 @pytest.mark.parametrize(("expand", "shared"), [(True, None), (False, None), (False, Reading(True, True, True))])
 def test_a_smaller_budget_makes_more_batches_of_the_same_answers(
-    student: Role, expand: bool, shared: Reading | None
+    student: ModelRole, expand: bool, shared: Reading | None
 ) -> None:
     """And never are more pictures processed at once than go into one batch."""
     asked = prompts()
@@ -240,11 +240,11 @@ def test_a_smaller_budget_makes_more_batches_of_the_same_answers(
         assert max(chat.rows) == room * (1 if expand or shared else 3)
 
 
-def test_a_budget_that_is_less_than_one_prompt_takes_them_one_by_one(student: Role) -> None:
+def test_a_budget_that_is_less_than_one_prompt_takes_them_one_by_one(student: ModelRole) -> None:
     same(answered(student, prompts(), Sampling(6, tokens=1)), answered(student, prompts()))
 
 
-def test_log_probabilities_are_those_of_the_model_on_the_whole_sequence(student: Role) -> None:
+def test_log_probabilities_are_those_of_the_model_on_the_whole_sequence(student: ModelRole) -> None:
     asked = prompts((1, 2))
     for prompt, answers in zip(asked, answered(student, asked), strict=True):
         inputs = student.chat.batch([((prompt.picture,), prompt.text)])
@@ -260,7 +260,7 @@ def test_log_probabilities_are_those_of_the_model_on_the_whole_sequence(student:
             assert answer.prompt_tokens == length
 
 
-def test_an_answer_stops_with_its_end_and_says_whether_it_was_cut_off(student: Role) -> None:
+def test_an_answer_stops_with_its_end_and_says_whether_it_was_cut_off(student: ModelRole) -> None:
     whole = answered(student, prompts((0, 1)), ends=())
     assert all(r.truncated and len(r.ids) == 6 for answers in whole for r in answers)
     end = whole[0][1].ids[2]
@@ -272,7 +272,7 @@ def test_an_answer_stops_with_its_end_and_says_whether_it_was_cut_off(student: R
             assert len(ended.logps) == len(ended.ids)
 
 
-def test_greedy_answers_are_those_of_generate(student: Role) -> None:
+def test_greedy_answers_are_those_of_generate(student: ModelRole) -> None:
     asked = prompts((0, 3), rollouts=1)
     inputs = student.chat.batch([((p.picture,), p.text) for p in asked])
     expected = student.model.generate(**inputs, max_new_tokens=6, suppress_tokens=list(student.suppressed))
@@ -281,14 +281,14 @@ def test_greedy_answers_are_those_of_generate(student: Role) -> None:
         assert list(answers[0].ids) == row[: len(answers[0].ids)]
 
 
-def test_suppressed_tokens_are_never_answered(student: Role) -> None:
+def test_suppressed_tokens_are_never_answered(student: ModelRole) -> None:
     half = tuple(range(0, student.vocabulary, 2))
     found = answered(student, prompts(rollouts=8), suppressed=half)
     assert not {token for answers in found for r in answers for token in r.ids} & set(half)
 
 
 def test_too_little_memory_halves_the_batch_and_names_the_remedy_at_last(
-    student: Role, monkeypatch: pytest.MonkeyPatch
+    student: ModelRole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = answered(student, prompts())
     real = student.model.generate
@@ -308,7 +308,7 @@ def test_too_little_memory_halves_the_batch_and_names_the_remedy_at_last(
         answered(student, prompts())
 
 
-def test_no_prompts_are_no_answers(student: Role) -> None:
+def test_no_prompts_are_no_answers(student: ModelRole) -> None:
     assert answered(student, []) == []
 
 

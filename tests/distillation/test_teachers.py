@@ -14,7 +14,7 @@ from distillation.small import Tiny, benchmark, recipe, role
 from gapbench.distillation.forward import Reading, head, hidden_states, process
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.recipe import Recipe
-from gapbench.distillation.student import Role
+from gapbench.distillation.student import ModelRole
 from gapbench.distillation.teachers import AVERAGED, Teacher, _cut
 from gapbench.errors import ModelError
 
@@ -33,21 +33,21 @@ def setting(kind: str, **more: Any) -> Recipe:
 
 def pair(
     tiny: Tiny, settings: Recipe, family: str = "qwen2_vl", reading: Reading | None = None
-) -> tuple[Role, Teacher]:
+) -> tuple[ModelRole, Teacher]:
     student = role(tiny(family), settings).read_as(reading or READINGS[0])
     return student, Teacher(settings, student)
 
 
-def trained(student: Role) -> list[Tensor]:
+def trained(student: ModelRole) -> list[Tensor]:
     return [p for p in student.model.parameters() if p.requires_grad]
 
 
-def values(student: Role) -> list[Tensor]:
+def values(student: ModelRole) -> list[Tensor]:
     return [p.detach().clone() for p in trained(student)]
 
 
 @torch.no_grad()
-def move(student: Role, size: float = 0.02, seed: int = 0) -> None:
+def move(student: ModelRole, size: float = 0.02, seed: int = 0) -> None:
     """What an optimizer's step does: every trained weight changes in place."""
     generator = torch.Generator().manual_seed(seed)
     for p in trained(student):
@@ -59,7 +59,7 @@ def equal(one: list[Tensor], other: list[Tensor]) -> bool:
 
 
 @torch.no_grad()
-def logits(of: Role | Teacher) -> Tensor:
+def logits(of: ModelRole | Teacher) -> Tensor:
     """What a teacher, or a student, says on the teacher's view; shape (tokens, vocabulary)."""
     if isinstance(of, Teacher):
         return of.head()(of.hidden(asked(), GROUPS))
@@ -265,7 +265,7 @@ def test_one_process_writes_and_only_what_there_is(
 # --- another model -------------------------------------------------------------------------------------------------
 
 
-def of_other(tiny: Tiny, other: Role) -> tuple[Role, Teacher]:
+def of_other(tiny: Tiny, other: ModelRole) -> tuple[ModelRole, Teacher]:
     settings = setting("model", teacher_model="another")
     student = role(tiny("qwen2_vl"), settings).read_as(READINGS[0])
     return student, Teacher(settings, student, other)

@@ -29,7 +29,8 @@ from unittest.mock import patch
 from PIL import Image
 from serve_vllm import fork_workers
 
-from gapbench.engines import Request, vllm
+from gapbench.engines import vllm
+from gapbench.types import Request
 
 
 def ask(folder: Path, engine: Any, entry: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from gapbench.engines import Answer
 from gapbench.engines.fail_fast import Answered, after_an_answer
 from gapbench.errors import ModelError
+from gapbench.types import Answer
 
 BAD, GOOD = Answer(error="no"), Answer("yes")
 

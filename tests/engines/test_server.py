@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from engines.stub_server import Asked, Response, Stub, chat, error
-from gapbench.engines import Answer, Request, server
+from gapbench.engines import server
 from gapbench.errors import ModelError, SettingError
+from gapbench.types import Answer, Request
 
 
 def requests(count: int) -> list[Request]:
@@ -472,7 +473,7 @@ def test_an_error_of_the_requests_is_raised_and_stops_everything() -> None:
 def test_an_interrupt_ends_a_process_that_waits_for_an_answer() -> None:
     code = """
 import sys
-from gapbench.engines import Request, server
+from gapbench.engines import server; from gapbench.types import Request
 engine = server.load("stub", base_urls=[sys.argv[1]])
 try:
     for key, answer in engine.generate(Request(i, (), "x") for i in range(1000)):

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from engines.stub_server import Asked, Response, Stub, chat, error
-from gapbench.engines import Request, server
+from gapbench.engines import server
 from gapbench.engines.server.api_key import read_key
 from gapbench.errors import GapbenchError, SettingError
+from gapbench.types import Request
 
 KEY = 'sk-planted-0123456789/abc+"def'
 
@@ -91,7 +92,7 @@ def test_nor_while_it_is_looked_at(status: int) -> None:
 def test_nor_in_a_traceback() -> None:
     code = """
 import sys
-from gapbench.engines import Request, server
+from gapbench.engines import server; from gapbench.types import Request
 for _ in server.load("stub", base_urls=[sys.argv[1]], api_key_env="PLANTED_KEY").generate([Request(0, (), "x")]): pass
 """
     with Stub(lambda asked, number: error(404, parrot(asked))) as stub:

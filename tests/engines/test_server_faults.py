@@ -15,9 +15,10 @@ import pytest
 
 from engines.fault_proxy import FAULTS, POISON, FaultProxy
 from engines.stub_server import Asked, Response, Stub, chat, error
-from gapbench.engines import Answer, Request, server
+from gapbench.engines import server
 from gapbench.engines.server import retries as asking
 from gapbench.errors import ModelError
+from gapbench.types import Answer, Request
 
 
 def requests(count: int) -> Iterator[Request]:

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engines.stub_server import Stub, chat
-from gapbench.engines import Request, server
+from gapbench.engines import server
 from gapbench.engines.server import pipeline as feeding
 from gapbench.engines.server.image_urls import neutral, prepare
+from gapbench.types import Request
 from gapbench.views.pixels import Pixels
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gapbench.engines import Request, server
+from gapbench.engines import server
+from gapbench.types import Request
 
 
 @contextmanager

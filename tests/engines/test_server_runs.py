@@ -354,8 +354,8 @@ def test_a_planted_key_is_in_no_file_and_on_no_terminal(what: str, mine: Path, t
     out = tmp_path / "run"
     start = "import sys; from gapbench.__main__ import main\n"
     if what == "an unexpected error":
-        start += "from gapbench import asking\ndef to_record(*given):\n    raise RuntimeError('a defect')\n"
-        start += "asking.to_record = to_record\n"
+        start += "from gapbench.runs import session\ndef to_record(*given):\n    raise RuntimeError('a defect')\n"
+        start += "session.to_record = to_record\n"
     arguments = ["measure", "stub", "-b", mine, "--engine", "server", "--api-key-env", "PLANTED_KEY", "--no-selfcheck"]
     with Stub(CARELESS[what], models=listed) as stub:
         asked = [sys.executable, "-c", f"{start}main()", *arguments, "--base-url", stub.url, "--out", out, "--debug"]

@@ -13,9 +13,10 @@ from tiny_models import FAMILIES
 
 import gapbench
 from engines.test_transformers import ATTENTION, picture
-from gapbench.engines import Request, transformers
+from gapbench.engines import transformers
 from gapbench.engines.chat import place
 from gapbench.engines.fail_fast import HOPELESS
+from gapbench.types import Request
 from gapbench.views.pixels import Pixels
 
 ONE, TWO, OTHER = picture(1, (100, 60)), picture(2, (64, 150)), picture(3, (200, 200))

@@ -14,8 +14,9 @@ import torch
 from PIL import Image, ImageDraw
 from tiny_models import FAMILIES
 
-from gapbench.engines import Answer, Request, transformers
+from gapbench.engines import transformers
 from gapbench.errors import ModelError, SettingError
+from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
 SIZES = ((100, 60), (64, 150), (200, 200), (48, 48))

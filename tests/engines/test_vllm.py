@@ -35,9 +35,10 @@ from safetensors.torch import load_file
 
 from engines.vllm_environment import ask, entry, python, server
 from gapbench.data import signs
-from gapbench.engines import Answer, Request, transformers, vllm
+from gapbench.engines import transformers, vllm
 from gapbench.engines.chat import place
 from gapbench.errors import ModelError, SettingError
+from gapbench.types import Answer, Request
 from gapbench.views.prepare import prepare, show
 from gapbench.views.prompts import prompt
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import pytest
 
-from gapbench.engines import Request
 from gapbench.engines.models import resolve
+from gapbench.types import Request
 
 ROOT = Path(__file__).parents[2]
 # One process, one thread, little memory: what suits tests on a shared machine. `load` itself sets none of it.

@@ -6,13 +6,14 @@ import json
 import random
 from pathlib import Path
 
+import make
 import pytest
 
 import gapbench
 from gapbench.data import signs
 from gapbench.engines import transformers
 from gapbench.engines.models import benchmark_defaults
-from gapbench.glance import FOLDER, make
+from gapbench.glance import FOLDER
 from gapbench.views.prompts import SUFFIXES
 
 

@@ -16,12 +16,13 @@ import pytest
 from engines.fault_proxy import FAULTS, POISON, FaultProxy
 from engines.stub_server import Asked, Response, Stub, chat, error
 
+from gapbench.commands.judge import judge_run
+from gapbench.commands.report import write_results
 from gapbench.errors import GapbenchError, ModelError, RunError, SettingError
-from gapbench.judging import Judge, judge_run
+from gapbench.judging import Judge
 from gapbench.judging.connection import connect
 from gapbench.judging.prompt import prompt_hash
 from gapbench.runs import judgements, records
-from gapbench.runs.run import write_results
 
 from .conftest import READ, answer_in, answers, by_word, judge_at, judging, write_records
 
@@ -270,7 +271,8 @@ def test_a_judge_that_goes_away_ends_the_pass_and_what_it_said_is_kept(make_run:
 KILLED = """
 import sys
 from pathlib import Path
-from gapbench.judging import Judge, judge_run
+from gapbench.commands.judge import judge_run
+from gapbench.judging import Judge
 judge_run(Path(sys.argv[1]), Judge(sys.argv[2], "stub"))
 """
 

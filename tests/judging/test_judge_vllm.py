@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from engines.vllm_environment import server
 
-from gapbench.engines import Request
 from gapbench.errors import ModelError
 from gapbench.judging import Judge
 from gapbench.judging.connection import FORMAT, connect
 from gapbench.judging.prompt import PLAIN, prompt
+from gapbench.types import Request
 
 
 @pytest.mark.slow

@@ -14,12 +14,13 @@ import pytest
 from engines.stub_server import Stub, chat, error
 
 import gapbench
+from gapbench.commands.judge import judge_run
+from gapbench.commands.report import load_run, write_results
 from gapbench.errors import RunError
-from gapbench.judging import judge_run
 from gapbench.report.run.overview import alerts
 from gapbench.runs import judgements
 from gapbench.runs.manifest import differences, fingerprint_of
-from gapbench.runs.run import load_run, read_json, write_results
+from gapbench.runs.run import read_json
 
 from .conftest import READ, by_word, judge_at, judging
 

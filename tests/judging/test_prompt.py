@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gapbench.judging import prompt as prompts
-from gapbench.judging.prompt import PLAIN, VERDICTS, pair, prompt, prompt_hash, read_verdict
+from gapbench.judging.prompt import PLAIN, VERDICTS, prompt, prompt_hash, read_verdict
+from gapbench.runs.judgements import pair
 
 ROW: dict[str, Any] = {"question": "Which colour is the sign?", "options": ["red", "green"], "answers": ["B"],
                        "answer_type": "letter", "output": "Perhaps green."}  # fmt: skip

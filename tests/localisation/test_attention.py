@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gapbench.engines import Request, transformers
+from gapbench.engines import transformers
 from gapbench.errors import ModelError, SettingError
 from gapbench.localisation.attention import (
     WINDOWS,
@@ -25,15 +25,16 @@ from gapbench.localisation.attention import (
     stand_out,
     window_sizes,
 )
-from gapbench.localisation.maps import Floats, Maps
+from gapbench.localisation.maps import FloatMap, Maps
+from gapbench.types import Request
 
 ALL = (0.0, 0.0, 1.0, 1.0)
 
 
-def planted(grid: tuple[int, int], top: int, left: int, tall: int, wide: int, low: float = 0.1) -> Floats:
+def planted(grid: tuple[int, int], top: int, left: int, tall: int, wide: int, low: float = 0.1) -> FloatMap:
     values = np.full(grid, low) + np.random.default_rng(0).random(grid) * low
     values[top : top + tall, left : left + wide] = 1
-    normal: Floats = values / values.sum()
+    normal: FloatMap = values / values.sum()
     return normal
 
 
@@ -97,7 +98,7 @@ def test_windows_are_square_in_pixels() -> None:
     assert window_sizes((24, 24), (300, 100)) == [(3, 2), (4, 2), (6, 2), (8, 3), (12, 4), (16, 5)]
 
 
-def maps(values: Floats, seen: tuple[float, float, float, float] = ALL) -> Maps:
+def maps(values: FloatMap, seen: tuple[float, float, float, float] = ALL) -> Maps:
     return Maps({3: values}, seen)
 
 
@@ -116,7 +117,7 @@ def test_a_box_lies_in_the_part_that_is_seen() -> None:
         (np.full((6, 6), 1 / 36), [3, 5], "the picture lies outside of the attention of some layers"),
     ],
 )
-def test_a_map_without_a_box_has_a_reason(values: Floats, layers: list[int], reason: str) -> None:
+def test_a_map_without_a_box_has_a_reason(values: FloatMap, layers: list[int], reason: str) -> None:
     found = box_of(maps(values), maps(values), layers, (100, 100))
     assert (found.boxes, found.reason) == ((), reason)
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gapbench.engines import Answer, Request
 from gapbench.localisation.grounding import CONVENTIONS, locate, prompt_text, read_boxes
+from gapbench.types import Answer, Request
 
 SIZE = (200, 100)
 

@@ -62,7 +62,7 @@ def ours(prompts: int, rollouts: int, steps: int, tokens: int) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         # Answers end at no token, so that all have the same length on both sides.
         role = replace(role, ends=(), suppressed=(*role.suppressed, *role.ends))
-        setup = loop.Setup(recipe, pairs, accelerator, role, Teacher(recipe, role), optimizer, Path(folder))
+        setup = loop.TrainingSetup(recipe, pairs, accelerator, role, Teacher(recipe, role), optimizer, Path(folder))
         last = time.perf_counter()
 
         def watch(line: Any) -> None:

@@ -26,7 +26,7 @@ from engines.test_vllm import Reference, asked_of, exceptions, ids_of, refer
 from engines.vllm_environment import ask, entry, server
 from tiny_models import FAMILIES, build
 
-from gapbench.engines import Request
+from gapbench.types import Request
 
 DTYPE = {"qwen3_5": "bfloat16"}
 """Where vLLM's kernels for CPUs want another one than float32; transformers keeps to float32."""

@@ -33,10 +33,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from engines.vllm_environment import environment, python, server
 
 from gapbench.data import signs
-from gapbench.engines import Request
 from gapbench.engines import server as client
 from gapbench.engines.models import resolve
 from gapbench.engines.server.image_urls import _png, prepare
+from gapbench.types import Request
 from gapbench.views.pixels import Pixels
 from gapbench.views.prepare import prepare as case_of
 from gapbench.views.prepare import show

@@ -31,7 +31,8 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from gapbench.data import signs
-from gapbench.engines import Request, vllm
+from gapbench.engines import vllm
+from gapbench.types import Request
 from gapbench.views.prepare import prepare, show
 from gapbench.views.prompts import prompt
 

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from gapbench.report import save_thumbnail, thumbnail_key, write_report
+from gapbench.report.run.page import write_report
+from gapbench.runs.thumbnails import save_thumbnail, thumbnail_key
 from gapbench.types import Record
 
 CHANCE = {"full": 0.45, "crop": 0.85}

@@ -21,8 +21,8 @@ from PIL import Image
 
 from gapbench.analysis.comparison.training_log import METRICS
 from gapbench.commands.compare import Comparison, compare
-from gapbench.report import save_thumbnail, thumbnail_key
 from gapbench.report.comparison.plots import POINTS, curves
+from gapbench.runs.thumbnails import save_thumbnail, thumbnail_key
 from gapbench.types import Record
 
 from .conftest import draw_thumbnails, example_records, example_settings

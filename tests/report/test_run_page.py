@@ -24,9 +24,10 @@ from PIL import Image
 from gapbench.analysis.metrics import names_of
 from gapbench.analysis.summary import summarise
 from gapbench.errors import RunError
-from gapbench.report import save_thumbnail, thumbnail_key, write_report
 from gapbench.report.run.gallery import PICTURE_BUDGET
 from gapbench.report.run.overview import headline
+from gapbench.report.run.page import write_report
+from gapbench.runs.thumbnails import save_thumbnail, thumbnail_key
 
 from .conftest import ExampleRun, MakeRun
 

@@ -15,13 +15,13 @@ from helpers import edit, write_benchmark
 from PIL import Image
 
 from gapbench.data import catalogue
-from gapbench.engines import Answer, Request
 from gapbench.errors import ModelError
 from gapbench.runs import records, thumbnails
 from gapbench.runs import session as asking
 from gapbench.runs.throughput import Pace, Whole
+from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
-from gapbench.views.prefetch import Question
+from gapbench.views.prefetch import Pending
 
 Given = Iterable[Request]
 Answers = Iterator[tuple[Hashable, Answer]]
@@ -65,14 +65,14 @@ def mine(tmp_path: Path) -> Path:
     return write_benchmark(tmp_path / "data")
 
 
-def questions(path: Path, *asked: tuple[str, int]) -> list[Question]:
+def questions(path: Path, *asked: tuple[str, int]) -> list[Pending]:
     benchmark = catalogue.load(str(path))
-    return [Question(benchmark.name, s, "padded", s.question, asked or (("full", 0), ("crop", 0)))
+    return [Pending(benchmark.name, s, "padded", s.question, asked or (("full", 0), ("crop", 0)))
             for s in benchmark.samples()]  # fmt: skip
 
 
 def ask(
-    engine: Engine, folder: Path, todo: list[Question], plan: dict[str, Any] | None = None, **changes: Any
+    engine: Engine, folder: Path, todo: list[Pending], plan: dict[str, Any] | None = None, **changes: Any
 ) -> dict[str, Any]:
     """One session; what `run.json` says after it."""
     folder.mkdir(exist_ok=True)
@@ -88,7 +88,7 @@ def run_json(folder: Path) -> dict[str, Any]:
     return found
 
 
-def keys(folder: Path) -> list[records.Key]:
+def keys(folder: Path) -> list[records.RecordKey]:
     return [records.key(row) for row in records.read(folder)]
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import gapbench
 from gapbench import Sample
+from gapbench.data.benchmark import group_of
 from gapbench.errors import RunError, SettingError
 from gapbench.runs import shards
 from gapbench.runs.shards import SLACK, Shard, parse, share
@@ -27,7 +28,9 @@ def sample(number: int, cluster: str = "", image: Any = None) -> Sample:
 
 def homes(samples: list[Sample], of: int, name: str = "mine") -> dict[str, int]:
     """Sample id to shard number."""
-    return {s.id: number for number in range(1, of + 1) for s in share({name: samples}, Shard(number, of))[name]}
+    return {
+        s.id: number for number in range(1, of + 1) for s in share({name: samples}, Shard(number, of), group_of)[name]
+    }
 
 
 clusters = st.lists(st.integers(0, 40), max_size=300)
@@ -36,7 +39,7 @@ clusters = st.lists(st.integers(0, 40), max_size=300)
 @given(clusters, st.integers(1, 20))
 def test_every_question_is_in_exactly_one_shard_in_its_order(groups: list[int], of: int) -> None:
     samples = [sample(i, f"c{group}" if group else "") for i, group in enumerate(groups)]
-    shares = [share({"mine": samples}, Shard(number, of))["mine"] for number in range(1, of + 1)]
+    shares = [share({"mine": samples}, Shard(number, of), group_of)["mine"] for number in range(1, of + 1)]
     assert sorted(s.id for part in shares for s in part) == sorted(s.id for s in samples)
     for part in shares:
         numbers = [int(s.id[1:]) for s in part]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gapbench.commands.measure import whole
 from gapbench.data.benchmark import Benchmark
-from gapbench.engines import Answer
-from gapbench.runs.throughput import Pace, Whole, duration, whole
-from gapbench.types import Card, Sample
+from gapbench.runs.throughput import Pace, Whole, duration
+from gapbench.types import Answer, Card, Sample
 
 
 @pytest.fixture

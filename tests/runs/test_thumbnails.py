@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gapbench.report import save_thumbnail, thumbnail_key
+from gapbench.runs.thumbnails import save_thumbnail, thumbnail_key
 
 
 def test_key_is_the_start_of_a_hash_of_benchmark_and_sample() -> None:

@@ -21,10 +21,11 @@ from PIL import Image
 from tiny_models import FAMILIES
 
 import gapbench
-from gapbench.engines import Answer, Request, transformers
+from gapbench.engines import transformers
 from gapbench.errors import ModelError
 from gapbench.selfcheck import Selfcheck, check_first, selfcheck
 from gapbench.selfcheck.probes import COLOURS, LETTERS, SIZES, picture, probes
+from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
 NAMES = ("pictures arrive", "order of pictures", "visual tokens", "greedy is greedy", "thinking is off", "prompt")

@@ -20,12 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gapbench.engines import Answer
 from gapbench.errors import SettingError
-from gapbench.types import Sample
+from gapbench.runs.session import to_record
+from gapbench.types import Answer, Sample
 from gapbench.views.boxes import FORMATS, TOLERANCE
 from gapbench.views.images import decode
-from gapbench.views.prepare import Case, prepare, show, to_record
+from gapbench.views.prepare import PreparedSample, prepare, show
 from gapbench.views.regions import REGIONS, VIEWS, parse_policy
 
 LONGEST = 30_000
@@ -171,7 +171,7 @@ SOURCES: st.SearchStrategy[Any] = st.one_of(
 # --- what must hold --------------------------------------------------------------------------------------------
 
 
-def shown(sample: Sample, policy: str) -> Case | None:
+def shown(sample: Sample, policy: str) -> PreparedSample | None:
     """Take a sample the way of a run; None where the policy was refused. No other exception may come."""
     try:
         case = prepare(sample, policy)

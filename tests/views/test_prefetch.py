@@ -19,8 +19,8 @@ from gapbench.types import Sample
 from gapbench.views import images
 from gapbench.views import prefetch as preparing
 from gapbench.views.pixels import Pixels
-from gapbench.views.prefetch import Question, Ready, prepared
-from gapbench.views.prepare import Case
+from gapbench.views.prefetch import Pending, Prefetched, prepared
+from gapbench.views.prepare import PreparedSample
 
 BOTH = (("full", 0), ("crop", 0))
 
@@ -35,12 +35,12 @@ def stored(picture: Image.Image, kind: str = "PNG") -> bytes:
     return out.getvalue()
 
 
-def question(name: str, image: Any, asked: tuple[tuple[str, int], ...] = BOTH, **changes: Any) -> Question:
+def question(name: str, image: Any, asked: tuple[tuple[str, int], ...] = BOTH, **changes: Any) -> Pending:
     sample = Sample(name, image, "Is it?", ("yes",), "yes_no", boxes=((10.0, 10.0, 30.0, 25.0),), **changes)
-    return Question("b", sample, "union", "Is it?", asked)
+    return Pending("b", sample, "union", "Is it?", asked)
 
 
-def ready(questions: list[Question], workers: int = 4, pixels: Pixels | None = None) -> list[Ready]:
+def ready(questions: list[Pending], workers: int = 4, pixels: Pixels | None = None) -> list[Prefetched]:
     return list(prepared(questions, pixels or Pixels(), workers))
 
 
@@ -89,7 +89,7 @@ def test_pictures_are_made_side_by_side() -> None:
 def test_what_is_kept_of_pictures_is_made_in_the_threads_and_before_they_are_handed_out() -> None:
     kept: dict[str, tuple[str, tuple[int, int]]] = {}
 
-    def keep(question: Question, case: Case) -> None:
+    def keep(question: Pending, case: PreparedSample) -> None:
         kept[question.sample.id] = threading.current_thread().name, case.pictures[0].size
 
     for number, one in enumerate(prepared([question(str(i), noise(i)) for i in range(9)], Pixels(), 2, keep)):
@@ -125,7 +125,7 @@ def test_stored_bytes_come_only_with_the_picture_that_they_show() -> None:
 
 def test_a_region_that_is_the_whole_picture_shows_the_same_pixels() -> None:
     data = stored(noise(0))
-    whole = Question(
+    whole = Pending(
         "b", Sample("q", data, "?", ("yes",), "yes_no", boxes=((0.0, 0.0, 80.0, 60.0),)), "union", "?", BOTH
     )
     (one,) = ready([whole])
@@ -171,7 +171,7 @@ def test_an_exception_in_a_benchmarks_own_code_is_the_samples() -> None:
 
 def test_a_sample_without_a_region_is_still_shown_in_full() -> None:
     sample = Sample("q", noise(0), "?", ("yes",), "yes_no", boxes=((200.0, 200.0, 300.0, 300.0),))
-    (one,) = ready([Question("b", sample, "union", "?", BOTH)])
+    (one,) = ready([Pending("b", sample, "union", "?", BOTH)])
     full, crop = one.shown
     assert (full.error, full.pictures[0].size) == ("", (80, 60))
     assert "nothing is left inside the picture" in crop.error
@@ -191,7 +191,7 @@ def test_a_picture_that_has_no_size_within_the_bounds_fails_alone() -> None:
 
 
 def test_an_error_of_the_questions_themselves_is_raised_and_leaves_no_thread() -> None:
-    def questions() -> Iterator[Question]:
+    def questions() -> Iterator[Pending]:
         yield question("q", noise(0))
         raise RuntimeError("the list is broken")
 
@@ -203,7 +203,7 @@ def test_an_error_of_the_questions_themselves_is_raised_and_leaves_no_thread() -
 def test_closing_early_stops_threads_and_reads_no_further() -> None:
     read = 0
 
-    def endless() -> Iterator[Question]:
+    def endless() -> Iterator[Pending]:
         nonlocal read
         while True:
             yield question(str(read), noise(read))

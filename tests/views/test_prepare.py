@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gapbench.engines import Answer
-from gapbench.types import Sample
-from gapbench.views.prepare import prepare, show, to_record
+from gapbench.runs.session import to_record
+from gapbench.types import Answer, Sample
+from gapbench.views.prepare import prepare, show
 
 
 def noise(seed: int, size: tuple[int, int] = (80, 60)) -> Image.Image:

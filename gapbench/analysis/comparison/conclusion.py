@@ -19,8 +19,8 @@ from typing import Any
 
 from gapbench.analysis.aggregate import by_evidence
 from gapbench.analysis.verdict import MODEL_MADE
+from gapbench.util.text import percent_in_words, points_in_words
 
-Json = Mapping[str, Any]
 NAMED = 3
 """Benchmarks listed by name before the rest are counted."""
 
@@ -46,12 +46,12 @@ MODELS = Words(
 
 
 def verdict(
-    benchmarks: Mapping[str, Json],
-    macro: Json | None,
+    benchmarks: Mapping[str, Mapping[str, Any]],
+    macro: Mapping[str, Any] | None,
     labels: tuple[str, str],
     *,
     trained: bool,
-    macro_model: Json | None = None,
+    macro_model: Mapping[str, Any] | None = None,
 ) -> str:
     """What the second run changed against the first. `labels` name the two where no training joins them.
 
@@ -74,7 +74,7 @@ def verdict(
     return ". ".join([head + first if head else _capital(first), *map(_capital, others)]) + "."
 
 
-def _family(with_gap: Mapping[str, Json], macro: Json, words: Words) -> tuple[str, list[str]]:
+def _family(with_gap: Mapping[str, Mapping[str, Any]], macro: Mapping[str, Any], words: Words) -> tuple[str, list[str]]:
     """What became of the gap over some benchmarks, and what has to be known beside it."""
     # One benchmark with a gap beside hold-outs is named; of a lone benchmark the page says which it is.
     over = f" over {len(with_gap)} benchmarks" if len(with_gap) > 1 else f" on {next(iter(with_gap))}"
@@ -83,16 +83,18 @@ def _family(with_gap: Mapping[str, Json], macro: Json, words: Words) -> tuple[st
     return _gap_sentence(side, closed, over, words), [_why(side, words), _apart(with_gap, macro, words)]
 
 
-def direction(change: Json | None) -> int:
+def direction(change: Mapping[str, Any] | None) -> int:
     """-1 or 1 where the interval of a change lies below or above zero, else 0: not shown."""
     ci = (change or {}).get("ci")
     return 0 if ci is None else -1 if ci[1] < 0 else 1 if ci[0] > 0 else 0
 
 
-def _gap_sentence(entry: Json, closed: Json | None, over: str, words: Words) -> str:
+def _gap_sentence(entry: Mapping[str, Any], closed: Mapping[str, Any] | None, over: str, words: Words) -> str:
     delta = entry["delta"]
     digits = _digits(delta["gap"]["ci"])
-    levels = words.levels.format(*(_points(entry[side]["gap"]["estimate"], digits) for side in ("before", "after")))
+    levels = words.levels.format(
+        *(points_in_words(entry[side]["gap"]["estimate"], digits) for side in ("before", "after"))
+    )
     parts = f"full {change(delta['full'])}, crop {change(delta['crop'])}"
     way = direction(delta["gap"])
     if way == 0:
@@ -101,12 +103,12 @@ def _gap_sentence(entry: Json, closed: Json | None, over: str, words: Words) -> 
     share = ""
     if way < 0 and closed and closed["ci"] and not entry["crop_lost_more"]:
         low, high = closed["ci"]
-        share = f" ({_percent(closed['estimate'])} [{100 * low:.0f}, {100 * high:.0f}] {words.closed})"
+        share = f" ({percent_in_words(closed['estimate'])} [{100 * low:.0f}, {100 * high:.0f}] {words.closed})"
     moved = words.shrank if way < 0 else words.grew
     return f"the gap{over} {moved}, {levels}: {change(delta['gap'])}{share}; {parts}"
 
 
-def _why(entry: Json, words: Words) -> str:
+def _why(entry: Mapping[str, Any], words: Words) -> str:
     """What the change of the gap is made of, where the gap's own number would mislead."""
     delta, lost = entry["delta"], entry["crop_lost_more"]
     shown = {view: direction(delta[view]) for view in ("full", "crop")}
@@ -127,7 +129,7 @@ def _why(entry: Json, words: Words) -> str:
     return ""
 
 
-def _apart(with_gap: Mapping[str, Json], macro: Json, words: Words) -> str:
+def _apart(with_gap: Mapping[str, Mapping[str, Any]], macro: Mapping[str, Any], words: Words) -> str:
     """Benchmarks that a mean over several would hide: the gap went the other way, or shrank with the crop."""
     if len(with_gap) < 2:
         return ""
@@ -142,7 +144,7 @@ def _apart(with_gap: Mapping[str, Json], macro: Json, words: Words) -> str:
     return "; ".join(parts)
 
 
-def _guard(benchmarks: Mapping[str, Json], with_gap: Mapping[str, Json], words: Words) -> str:
+def _guard(benchmarks: Mapping[str, Mapping[str, Any]], with_gap: Mapping[str, Mapping[str, Any]], words: Words) -> str:
     """Benchmarks whose full accuracy fell; where hold-outs were measured and none fell, that much."""
     holdouts = {name: entry for name, entry in benchmarks.items() if name not in with_gap and entry["delta"]["full"]}
     watched = {**holdouts, **(with_gap if len(with_gap) > 1 else {})}
@@ -158,7 +160,7 @@ def _guard(benchmarks: Mapping[str, Json], with_gap: Mapping[str, Json], words: 
     return f"{words.a_fall} on the hold-out{'s' * (len(holdouts) > 1)} {_names(list(holdouts))} is not shown"
 
 
-def _without_gap(benchmarks: Mapping[str, Json], words: Words) -> str:
+def _without_gap(benchmarks: Mapping[str, Mapping[str, Any]], words: Words) -> str:
     """Only one view was measured, in all benchmarks: its changes, benchmark by benchmark."""
     told: list[str] = []
     for view in ("full", "crop"):
@@ -171,7 +173,7 @@ def _without_gap(benchmarks: Mapping[str, Json], words: Words) -> str:
     return f"no gap was compared. {_capital('; '.join(told))}"
 
 
-def change(one: Json | None) -> str:
+def change(one: Mapping[str, Any] | None) -> str:
     """A change in points with its interval, signed: whole points, or tenths where whole ones would hide something."""
     if one is None or one["estimate"] is None:
         return "not measured"
@@ -188,16 +190,8 @@ def _digits(ci: Sequence[float] | None) -> int:
 
 
 def _signed(share: float, digits: int) -> str:
-    text = _points(share, digits)
+    text = points_in_words(share, digits)
     return text if text.startswith("-") or float(text) == 0 else f"+{text}"
-
-
-def _points(share: float, digits: int) -> str:
-    return f"{round(100 * share, digits) + 0.0:.{digits}f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from gapbench.analysis import metrics
-from gapbench.analysis.aggregate import RIGHT, area_bins, by_evidence, tally
+from gapbench.analysis.aggregate import RIGHT, Effort, Json, area_bins, by_evidence, tally
 from gapbench.analysis.comparison.left_out import left_out
 from gapbench.analysis.comparison.runs import Alert, LoadedRun
-from gapbench.analysis.comparison.samples import SIDES, Shared, share
+from gapbench.analysis.comparison.shared import SIDES, Shared, share
 from gapbench.analysis.statistics import (
     Estimate,
     Floats,
@@ -36,9 +36,6 @@ from gapbench.analysis.statistics import (
 
 MEASURES = ("full", "crop", "gap")
 
-Json = dict[str, Any]
-Effort = Mapping[str, int]
-"""`resamples` and `flips` for the statistics."""
 
 THOROUGH: Effort = {"resamples": 10_000, "flips": 100_000}
 GROUPS: Effort = {"resamples": 10_000, "flips": 19_999}
@@ -46,7 +43,7 @@ MANY_GROUPS: Effort = {"resamples": 1_000, "flips": 1_999}
 
 
 @dataclass(frozen=True)
-class Pair:
+class RunPair:
     """One run against another: an entry per shared benchmark, their means, and what a reader has to be told.
 
     `macro` is over gaps of annotated evidence, `macro_model` over those of regions that a model made.
@@ -58,8 +55,8 @@ class Pair:
     alerts: list[Alert]
 
 
-def against(before: LoadedRun, after: LoadedRun) -> Pair:
-    """`after` compared with `before`. Raises RunError as `gapbench.analysis.comparison.samples.share` does."""
+def against(before: LoadedRun, after: LoadedRun) -> RunPair:
+    """`after` compared with `before`. Raises RunError as `gapbench.analysis.comparison.shared.share` does."""
     shared = share(before.records, after.records, (before.label, after.label))
     notices = {**after.notices, **before.notices}
     benchmarks: dict[str, Json] = {}
@@ -76,7 +73,7 @@ def against(before: LoadedRun, after: LoadedRun) -> Pair:
     # What was measured in both views comes first, hold-outs after it; within each, by name.
     ordered = dict(sorted(benchmarks.items(), key=lambda one: (one[1]["delta"]["gap"] is None, one[0])))
     macro, macro_model = (_macro(family, changes) for family in families)
-    return Pair(ordered, macro, macro_model, left_out(before, after, shared))
+    return RunPair(ordered, macro, macro_model, left_out(before, after, shared))
 
 
 def _benchmark(shared: Shared, notice: str) -> tuple[Json, dict[str, Estimate]]:

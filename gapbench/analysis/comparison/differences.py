@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gapbench.analysis.comparison.runs import Alert, LoadedRun
+from gapbench.util.text import shorten
 
 NOT_SETTINGS = frozenset(
     ("model", "revision", "sha256", "model_hash", "command", "sessions", "hardware", "repairs", "limit", "selfcheck",
@@ -65,8 +66,7 @@ def _against(values: Sequence[Any], runs: Sequence[LoadedRun]) -> str:
 
 def _shown(value: Any) -> str:
     text = UNSET if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = " ".join(text.split())
-    return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 1] + "…"
+    return shorten(" ".join(text.split()), VALUE_LIMIT)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from gapbench.analysis.aggregate import PAIR
 from gapbench.analysis.comparison.runs import Alert, LoadedRun
-from gapbench.analysis.comparison.samples import Shared
+from gapbench.analysis.comparison.shared import Shared
 
 
 def left_out(before: LoadedRun, after: LoadedRun, shared: Mapping[str, Shared]) -> list[Alert]:

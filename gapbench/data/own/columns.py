@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from gapbench.data.tables import Row
+from gapbench.data.table_reader import Row
 from gapbench.errors import BenchmarkError
 
 FIELDS = (

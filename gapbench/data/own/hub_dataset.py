@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gapbench.data.own.readers import Reader, TableRows
-from gapbench.data.tables import AT_A_TIME, open_arrow
+from gapbench.data.table_reader import AT_A_TIME, open_arrow
 from gapbench.errors import BenchmarkError
 
 

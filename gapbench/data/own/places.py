@@ -28,7 +28,7 @@ from gapbench.data.own.fields import samples as samples_of
 from gapbench.data.own.hub_dataset import choose_split, open_hub
 from gapbench.data.own.readers import JsonLines, Reader, TableRows
 from gapbench.data.table_files import SEPARATORS
-from gapbench.data.tables import open_table
+from gapbench.data.table_reader import open_table
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card, Sample
 

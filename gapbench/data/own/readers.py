@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from gapbench.data.tables import Row, Table
+from gapbench.data.table_reader import Row, RowTable
 from gapbench.errors import BenchmarkError
 from gapbench.util.files import json_object
 
@@ -100,7 +100,7 @@ class JsonLines:
 class TableRows:
     """A table, its rows counted from 1; a cell's key is its row counted from 0."""
 
-    table: Table
+    table: RowTable
 
     def __repr__(self) -> str:
         return repr(self.table)

@@ -30,11 +30,12 @@ import torch
 
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import Prompt, Rollout, Sampling
-from gapbench.distillation.student import Role
+from gapbench.distillation.student import ModelRole
 from gapbench.distillation.vllm.export import published_weights
 from gapbench.engines import models
 from gapbench.engines.chat import chat_template_of
 from gapbench.errors import ModelError, SettingError
+from gapbench.util.text import error_line
 
 PIXELS = 200_000_000
 """Pixels of the prompts that vLLM is given together; prepared for a model they take about 24 bytes each."""
@@ -53,7 +54,7 @@ class VllmSampler:
     info: dict[str, Any]
     sleeps: bool = False
 
-    def __call__(self, role: Role, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Rollout]]:
+    def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Rollout]]:
         """Answers to each prompt, one for each of its keys; see `Sampler`."""
         answers = []
         with self._awake(role):
@@ -63,7 +64,7 @@ class VllmSampler:
                             for output in self._ask(role, part, settings)]  # fmt: skip
         return answers
 
-    def prompt_ids(self, role: Role, prompts: Sequence[Prompt]) -> list[list[int]]:
+    def prompt_ids(self, role: ModelRole, prompts: Sequence[Prompt]) -> list[list[int]]:
         """The prompts as vLLM reads them, pictures expanded to their tokens."""
         with self._awake(role):
             settings = [_settings(role, prompt, Sampling(1)) for prompt in prompts]
@@ -75,7 +76,7 @@ class VllmSampler:
             self.llm.llm_engine.engine_core.shutdown()
 
     @contextmanager
-    def _awake(self, role: Role) -> Iterator[None]:
+    def _awake(self, role: ModelRole) -> Iterator[None]:
         """vLLM with the weights that the role's model has now. They come before the cache: less memory at the peak."""
         from gapbench.distillation.vllm.weights import push
 
@@ -91,7 +92,7 @@ class VllmSampler:
             if self.sleeps:
                 self.llm.sleep(level=2)  # weights are forgotten, not kept: they are old by the next time
 
-    def _ask(self, role: Role, prompts: Sequence[Prompt], settings: Sequence[Any]) -> list[Any]:
+    def _ask(self, role: ModelRole, prompts: Sequence[Prompt], settings: Sequence[Any]) -> list[Any]:
         """vLLM's outputs, in order."""
         talks = []
         for prompt in prompts:
@@ -108,7 +109,7 @@ class VllmSampler:
             )
         except Exception as error:
             raise ModelError(
-                f"use_vllm: vLLM gave no rollouts ({_first_line(error)}). If the prompt is too long: lower max_pixels, "
+                f"use_vllm: vLLM gave no rollouts ({error_line(error)}). If the prompt is too long: lower max_pixels, "
                 "or vllm_engine_args={max_model_len: N}. If its messages above speak of memory: lower "
                 "vllm_gpu_memory_utilization. use_vllm=false works without it."
             ) from error
@@ -166,7 +167,7 @@ def start(
         llm = vllm.LLM(**arguments)
     except Exception as error:
         raise ModelError(
-            f"Model {model}: vLLM could not start it ({_first_line(error)}). Its own messages above say why. For want "
+            f"Model {model}: vLLM could not start it ({error_line(error)}). Its own messages above say why. For want "
             "of memory beside the trainer: lower vllm_gpu_memory_utilization, or vllm_engine_args={max_model_len: N}. "
             "use_vllm=false works without it."
         ) from error
@@ -186,7 +187,7 @@ def stop_sharing() -> None:
         SHARING.pop().llm_engine.engine_core.shutdown()
 
 
-def _settings(role: Role, prompt: Prompt, sampling: Sampling) -> Any:
+def _settings(role: ModelRole, prompt: Prompt, sampling: Sampling) -> Any:
     """vLLM's settings for all answers to one prompt; the seed of the n-th is the first one's plus n."""
     from vllm import SamplingParams
 
@@ -226,7 +227,3 @@ def _parts(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
         pixels += own
     if part:
         yield part
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:200]}"

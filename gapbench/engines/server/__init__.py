@@ -24,16 +24,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from gapbench.engines import Answer, Request
 from gapbench.engines.server.api_key import read_key
-from gapbench.engines.server.concurrency import Limit
+from gapbench.engines.server.concurrency import AdaptiveLimit
 from gapbench.engines.server.discovery import doubts, look
 from gapbench.engines.server.endpoints import base_url, is_loopback
 from gapbench.engines.server.image_urls import prepare
 from gapbench.engines.server.pipeline import run
 from gapbench.engines.server.responses import Then
-from gapbench.engines.server.retries import OPTIONAL, Asker, Setup, Tally
+from gapbench.engines.server.retries import OPTIONAL, Asker, RequestCounts, RequestPolicy
 from gapbench.errors import ModelError, SettingError
+from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
 HOPELESS = 16
@@ -46,11 +46,11 @@ AHEAD = 8
 class ServerEngine:
     """See the module. Made by `load`."""
 
-    setup: Setup
+    setup: RequestPolicy
     pixels: Pixels
-    limit: Limit
+    limit: AdaptiveLimit
     described: Mapping[str, Any]
-    tally: Tally = field(default_factory=Tally)
+    tally: RequestCounts = field(default_factory=RequestCounts)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -153,8 +153,8 @@ def load(
     }  # fmt: skip
     for doubt in doubts(model, described["servers"]):
         warnings.warn(doubt, stacklevel=2)
-    setup = Setup(urls, key, settings, timeout, tries, backoff, patience)
-    return ServerEngine(setup, pixels, Limit(concurrency, len(urls)), described)
+    setup = RequestPolicy(urls, key, settings, timeout, tries, backoff, patience)
+    return ServerEngine(setup, pixels, AdaptiveLimit(concurrency, len(urls)), described)
 
 
 def _import_client() -> None:

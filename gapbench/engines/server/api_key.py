@@ -23,7 +23,7 @@ NAME = re.compile(r"(?=.{1,40}$)[A-Z]{1,16}\d?(_[A-Z]{1,16}\d?)+")
 
 
 @dataclass(frozen=True)
-class Key:
+class ApiKey:
     """An API key, or none; its `repr` does not show it."""
 
     value: str = field(default="", repr=False)
@@ -41,14 +41,14 @@ class Key:
         return text
 
 
-def read_key(variable: str) -> Key:
+def read_key(variable: str) -> ApiKey:
     """The key in the environment variable of that name; no key for no name.
 
     Raises SettingError where the variable is missing or holds what no header can. Never shows a value, and a name only
     if it is words of capitals joined by underscores, for it may be a key given by mistake, and they hardly look so.
     """
     if not variable:
-        return Key()
+        return ApiKey()
     shown = variable if NAME.fullmatch(variable) else "(not shown: it may be a key itself)"
     value = os.environ.get(variable, "").strip()
     if not value:
@@ -58,4 +58,4 @@ def read_key(variable: str) -> Key:
         )
     if not re.fullmatch(r"[\x21-\x7e]+", value):
         raise SettingError(f"--api-key-env {shown}: its value has spaces or characters that no HTTP header can hold.")
-    return Key(value)
+    return ApiKey(value)

@@ -1,6 +1,6 @@
 """How many requests are under way at once: a number, or as many as make the server faster.
 
-    limit = Limit(None)                 # automatic
+    limit = AdaptiveLimit(None)                 # automatic
     async with limit: ...               # one place
 
 Automatic: starts at `START` and doubles as long as that raises the rate of answers by `GAIN`; then stays, and tries a
@@ -33,7 +33,7 @@ PATIENCE = 8
 """Rounds between two trials of a higher limit, once a higher limit did not help."""
 
 
-class Limit:
+class AdaptiveLimit:
     """An asynchronous context: inside, at most `now` are. Those who ask first come first.
 
     `idle` adds up the seconds times the fraction of places that stood empty for want of questions: not while one rests

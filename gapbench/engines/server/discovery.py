@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from gapbench.engines.server.api_key import Key
+from gapbench.engines.server.api_key import ApiKey
 from gapbench.engines.server.endpoints import is_loopback
 from gapbench.engines.server.responses import explain
 from gapbench.errors import ModelError
@@ -25,7 +25,7 @@ MODELS = 20
 """Models that are listed, at most: a gateway may have hundreds."""
 
 
-def look(urls: Sequence[str], key: Key) -> list[dict[str, Any]]:
+def look(urls: Sequence[str], key: ApiKey) -> list[dict[str, Any]]:
     """One entry per URL. Raises ModelError if none can be reached, or if one refuses the key."""
     import httpx2
 
@@ -70,20 +70,20 @@ def doubts(model: str, servers: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def _models(body: bytes, key: Key) -> list[dict[str, Any]]:
+def _models(body: bytes, key: ApiKey) -> list[dict[str, Any]]:
     listed = _json(body, key).get("data")
     kept = ("id", "root", "max_model_len")
     return [{name: m[name] for name in kept if isinstance(m.get(name), str | int)}
             for m in (listed if isinstance(listed, list) else [])[:MODELS] if isinstance(m, dict)]  # fmt: skip
 
 
-def _version(client: Any, url: str, key: Key) -> str:
+def _version(client: Any, url: str, key: ApiKey) -> str:
     parts = urlsplit(url)
     value = _json(client.get(f"{parts.scheme}://{parts.netloc}/version").content, key).get("version")
     return value[:100] if isinstance(value, str) else ""
 
 
-def _json(body: bytes, key: Key) -> dict[str, Any]:
+def _json(body: bytes, key: ApiKey) -> dict[str, Any]:
     try:
         value = json.loads(key.redact(body.decode("utf-8", "replace")))
     except (ValueError, RecursionError):

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gapbench.engines import Answer
-from gapbench.engines.server.api_key import Key
+from gapbench.engines.server.api_key import ApiKey
 from gapbench.engines.server.endpoints import is_loopback
 from gapbench.engines.server.responses import Fault, Then, read
+from gapbench.types import Answer
 
 if TYPE_CHECKING:
     import httpx2
@@ -29,7 +29,7 @@ LARGEST = 8_000_000
 class Lines:
     """Connections to one server, as many as are used at once; for use within one event loop."""
 
-    def __init__(self, url: str, key: Key, timeout: float) -> None:
+    def __init__(self, url: str, key: ApiKey, timeout: float) -> None:
         import httpx2
 
         self._url, self._timeout, self._redact = f"{url}/chat/completions", timeout, key.redact

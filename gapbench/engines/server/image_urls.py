@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gapbench.engines import Request
+from gapbench.types import Request
 from gapbench.views.pixels import Pixels
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ CONTROL = re.compile(r"<\|(?=[^<>|\s]{1,40}\|>)")
 
 
 @dataclass(frozen=True)
-class Question:
+class ChatRequest:
     """What is sent for one request; its pictures are in `messages` alone.
 
     `pictures`, `sent_size` and `sent_pixels` are those of `Answer`; a question with `error` is not sent.
@@ -60,18 +60,18 @@ class Question:
         return 2 * len(self.messages)
 
 
-def prepare(request: Request, pixels: Pixels) -> Question:
+def prepare(request: Request, pixels: Pixels) -> ChatRequest:
     """Encode one request; what cannot be encoded becomes its `error`."""
     if request.error:
-        return Question(request.key, pictures=len(request.images), error=request.error)
+        return ChatRequest(request.key, pictures=len(request.images), error=request.error)
     encoded = request.encoded or (None,) * len(request.images)
     try:
         parts = [_picture(image, stored, pixels) for image, stored in zip(request.images, encoded, strict=True)]
     except Exception as error:  # Pillow raises OSError, ValueError, MemoryError and more; one sample must not end a run
         reason = f"its pictures cannot be encoded for the server ({type(error).__name__}: {error})."
-        return Question(request.key, pictures=len(request.images), error=reason)
+        return ChatRequest(request.key, pictures=len(request.images), error=reason)
     sizes = [pixels.target(image.size) for image in request.images]
-    return Question(
+    return ChatRequest(
         request.key,
         _messages(parts, neutral(request.prompt)),
         pictures=len(sizes),

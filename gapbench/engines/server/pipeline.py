@@ -21,10 +21,10 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from typing import Any
 
-from gapbench.engines import Answer, Request
-from gapbench.engines.server.image_urls import Question
+from gapbench.engines.server.image_urls import ChatRequest
 from gapbench.engines.server.responses import Fault
 from gapbench.engines.server.retries import Asker
+from gapbench.types import Answer, Request
 from gapbench.util.ahead import SHORT_TURN
 
 HELD_BYTES = 1_500_000_000
@@ -84,10 +84,10 @@ class Gate:
 
 def run(
     requests: Iterable[Request],
-    prepare: Callable[[Request], Question],
+    prepare: Callable[[Request], ChatRequest],
     asker: Callable[[], Asker],
     room: Callable[[], int],
-) -> Generator[tuple[Question, Reply], None, None]:
+) -> Generator[tuple[ChatRequest, Reply], None, None]:
     """Questions and replies, as they come. Raises what `requests` or the asker raise."""
     work = _Work(requests, prepare, asker, Gate(room))
     thread = threading.Thread(target=work.serve, name="gapbench-server", daemon=True)
@@ -112,7 +112,7 @@ class _Work:
     def __init__(
         self,
         requests: Iterable[Request],
-        prepare: Callable[[Request], Question],
+        prepare: Callable[[Request], ChatRequest],
         asker: Callable[[], Asker],
         gate: Gate,
     ) -> None:
@@ -147,7 +147,7 @@ class _Work:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         if self.gate.stopped:
             return
-        inbox: asyncio.Queue[Question | None] = asyncio.Queue()
+        inbox: asyncio.Queue[ChatRequest | None] = asyncio.Queue()
         feeders = [threading.Thread(target=self._feed, args=(inbox,), name="gapbench-feed", daemon=True)
                    for _ in range(FEEDERS)]  # fmt: skip
         open_ = len(feeders)
@@ -162,13 +162,13 @@ class _Work:
                 else:
                     tasks.create_task(self._ask(asker, question))
 
-    async def _ask(self, asker: Asker, question: Question) -> None:
+    async def _ask(self, asker: Asker, question: ChatRequest) -> None:
         try:
             self.done.put((question, await asker.ask(question)))
         except Exception as error:  # the caller's thread raises it and stops us
             self.done.put(error)
 
-    def _feed(self, inbox: asyncio.Queue[Question | None]) -> None:
+    def _feed(self, inbox: asyncio.Queue[ChatRequest | None]) -> None:
         """The body of a feeding thread."""
         try:
             while self.gate.enter():
@@ -199,7 +199,7 @@ class _Work:
         if inspect.isgenerator(self._iterator):
             self._iterator.close()
 
-    def _send(self, inbox: asyncio.Queue[Question | None], item: Question | None) -> None:
+    def _send(self, inbox: asyncio.Queue[ChatRequest | None], item: ChatRequest | None) -> None:
         assert self._loop is not None
         with suppress(RuntimeError):  # the loop is closed: nobody waits for it
             self._loop.call_soon_threadsafe(inbox.put_nowait, item)

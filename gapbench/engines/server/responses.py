@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
-from gapbench.engines import Answer
+from gapbench.types import Answer
 
 STOPPED = {"stop", "eos", "eos_token", "stop_sequence", "end_turn"}
 CUT_OFF = {"length", "max_tokens", "model_length"}

@@ -24,14 +24,14 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
-from gapbench.engines import Answer
-from gapbench.engines.server.api_key import Key
-from gapbench.engines.server.concurrency import Limit
+from gapbench.engines.server.api_key import ApiKey
+from gapbench.engines.server.concurrency import AdaptiveLimit
 from gapbench.engines.server.endpoints import Endpoints
 from gapbench.engines.server.http import Lines
-from gapbench.engines.server.image_urls import Question
+from gapbench.engines.server.image_urls import ChatRequest
 from gapbench.engines.server.responses import Fault, Then
 from gapbench.errors import ModelError
+from gapbench.types import Answer
 
 OPTIONAL = {
     "chat_template_kwargs": "",
@@ -56,11 +56,11 @@ TIMEOUTS = 16
 
 
 @dataclass(frozen=True)
-class Setup:
+class RequestPolicy:
     """How every question is asked. `settings` are the request's fields beside the messages; times are in seconds."""
 
     urls: tuple[str, ...]
-    key: Key
+    key: ApiKey
     settings: Mapping[str, Any]
     timeout: float
     tries: int
@@ -69,7 +69,7 @@ class Setup:
 
 
 @dataclass
-class Tally:
+class RequestCounts:
     """What happened so far. `faults` counts by kind what tries met; `left_out` are fields that servers refused."""
 
     tries: int = 0
@@ -81,7 +81,7 @@ class Tally:
 class Asker:
     """See the module. An asynchronous context that holds the connections; for use within one event loop."""
 
-    def __init__(self, setup: Setup, limit: Limit, tally: Tally) -> None:
+    def __init__(self, setup: RequestPolicy, limit: AdaptiveLimit, tally: RequestCounts) -> None:
         self._setup, self._limit, self._tally = setup, limit, tally
         self._endpoints = Endpoints(setup.urls, setup.patience)
         self._lines = {url: Lines(url, setup.key, setup.timeout) for url in setup.urls}
@@ -117,7 +117,7 @@ class Asker:
         """From here on places stand empty because there is nothing left to ask."""
         self._limit.close()
 
-    async def ask(self, question: Question) -> tuple[Answer, Fault | None]:
+    async def ask(self, question: ChatRequest) -> tuple[Answer, Fault | None]:
         """The answer, or the fault of the last try and an answer that only has its `error`. Raises ModelError."""
         tried = 0
         while True:
@@ -148,7 +148,7 @@ class Asker:
             with self._limit.resting():
                 await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, self._setup.backoff * 2 ** (tried - 1))))
 
-    async def _try(self, question: Question) -> tuple[str, Answer | Fault, float]:
+    async def _try(self, question: ChatRequest) -> tuple[str, Answer | Fault, float]:
         """The URL asked, what came back, and how long it took; again without the fields that are refused by name."""
         without: set[str] = set()
         while True:
@@ -177,7 +177,7 @@ class Asker:
         return {name for name in OPTIONAL if name in self._setup.settings and name in fault.message} - without
 
 
-def _complete(reply: Answer, question: Question, seconds: float) -> Answer:
+def _complete(reply: Answer, question: ChatRequest, seconds: float) -> Answer:
     q = question
     return replace(reply, seconds=seconds, pictures=q.pictures, sent_size=q.sent_size, sent_pixels=q.sent_pixels)
 
@@ -188,7 +188,7 @@ def _about_greedy(settings: Mapping[str, Any], fault: Fault) -> str:
     return GREEDY if refused and settings["temperature"] == 0 else ""
 
 
-def _settings(settings: Mapping[str, Any], without: set[str], question: Question) -> bytes:
+def _settings(settings: Mapping[str, Any], without: set[str], question: ChatRequest) -> bytes:
     """The fields beside the messages. Sampled, each question has a seed of its own, else repeats would be copies."""
     if settings["temperature"] > 0:
         drawn = hashlib.sha256(f"{settings['seed']} {question.key!r}".encode()).digest()

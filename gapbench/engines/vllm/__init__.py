@@ -32,14 +32,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from gapbench.engines import Answer, Request, models
+from gapbench.engines import models
 from gapbench.engines.chat import given_template, thinking_switches
 from gapbench.engines.fail_fast import HOPELESS, Answered, after_an_answer
 from gapbench.engines.tokens import image_token_id, special_token_escaper
 from gapbench.engines.transformers import TOP, named_refusal, processor_size
-from gapbench.engines.vllm.starting import first_line, import_vllm, read_processor, start
+from gapbench.engines.vllm.starting import import_vllm, read_processor, start
 from gapbench.errors import ModelError, SettingError
+from gapbench.types import Answer, Request
 from gapbench.util.ahead import Waited, ahead
+from gapbench.util.text import error_line
 from gapbench.views.pixels import Pixels
 
 CHUNK, CHUNK_PIXELS = 32, 50_000_000
@@ -240,7 +242,7 @@ class VllmEngine:
 
     def _died(self, error: Exception) -> ModelError:
         return ModelError(
-            f"Model {self.info['model']}: vLLM stopped working ({type(error).__name__}: {first_line(error)}). If its "
+            f"Model {self.info['model']}: vLLM stopped working ({error_line(error)}). If its "
             "own messages above speak of memory, lower --engine-args gpu_memory_utilization=0.85 or max_num_seqs=64, "
             "or raise --tensor-parallel. Answers so far are kept; the same command, with those changed too, goes on."
         )

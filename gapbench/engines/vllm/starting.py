@@ -15,6 +15,7 @@ from gapbench.engines import models
 from gapbench.engines.chat import chat_template_of
 from gapbench.engines.vllm.guard import end_with_us, tell_of_their_end
 from gapbench.errors import ModelError, SettingError
+from gapbench.util.text import error_line
 
 CPU_CACHE_BYTES = 2 << 30
 """Key-value cache on a CPU, where vLLM's own default is nearly all of the machine's memory."""
@@ -42,7 +43,7 @@ def import_vllm(given: Mapping[str, Any]) -> bool:
         from vllm.platforms import current_platform
     except Exception as error:
         raise ModelError(
-            f"--engine vllm: vLLM is installed but cannot be imported ({type(error).__name__}: {first_line(error)}). "
+            f"--engine vllm: vLLM is installed but cannot be imported ({error_line(error)}). "
             "It wants its own exact torch; install it into an environment of its own: pip install 'gapbench[vllm]'."
         ) from error
     if not hasattr(LLM, "enqueue_chat"):
@@ -87,7 +88,7 @@ def start(name: str, arguments: dict[str, Any]) -> Any:
         llm = LLM(**arguments)
     except Exception as error:
         raise ModelError(
-            f"Model {name}: vLLM could not start it ({type(error).__name__}: {first_line(error)}). Its own messages "
+            f"Model {name}: vLLM could not start it ({error_line(error)}). Its own messages "
             "above say why. For want of memory: --engine-args gpu_memory_utilization=0.85, --tensor-parallel N. Only "
             "safetensors are read, unless --engine-args load_format=auto. A model that vLLM does not know may run with "
             "--engine transformers."
@@ -96,8 +97,3 @@ def start(name: str, arguments: dict[str, Any]) -> Any:
     end_with_us(children)
     tell_of_their_end(children, llm)
     return llm
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the pages that vLLM may add."""
-    return next(iter(str(error).strip().splitlines()), "no message")

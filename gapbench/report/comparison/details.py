@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from gapbench.analysis.comparison.differences import UNSET, settings_of
 from gapbench.report.comparison.samples import Changed, total_of
-from gapbench.report.comparison.tables import LABEL_LIMIT, MEASURES, Entry, Summary, side_labels, table_of
-from gapbench.report.run.summary_tables import NAME_LIMIT, area_label, benchmarks_of
-from gapbench.report.tables import Cell, Column, Table, count_cell, text_cell
-from gapbench.report.text import clip, interval, percent, points
+from gapbench.report.comparison.tables import LABEL_LIMIT, MEASURES, Entry, side_labels, table_of
+from gapbench.report.run.summary_tables import area_label
+from gapbench.report.tables import NAME_LIMIT, Cell, Column, Summary, Table, benchmarks_of, count_cell, text_cell
+from gapbench.util.text import clip, interval, percent, points
 
 if TYPE_CHECKING:
     from gapbench.analysis.comparison.runs import LoadedRun

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gapbench.report.families import families
-from gapbench.report.run.summary_tables import benchmarks_of
-from gapbench.report.text import clip, interval, percent, points
+from gapbench.report.tables import benchmarks_of
+from gapbench.util.text import clip, interval, percent, points
 
 MEASURES = (("full", "Full image"), ("crop", "Crop"), ("gap", "Gap"))
 

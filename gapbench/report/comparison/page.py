@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.report.comparison import details as details
-from gapbench.report.comparison import tables as tables
+from gapbench.report.comparison import tables
 from gapbench.report.comparison.glossary import hero, sections, terms
 from gapbench.report.comparison.plots import change_plot, curves
 from gapbench.report.comparison.samples import changed_cases, rendered
 from gapbench.report.families import Family, families
+from gapbench.report.jinja import asset, environment, grouped, write
 from gapbench.report.run.data_section import restricted
 from gapbench.report.run.overview import MESSAGES
-from gapbench.report.run.page import asset, environment, grouped, write
 from gapbench.report.run.settings import command_line
-from gapbench.report.run.summary_tables import benchmarks_of, metric_terms
-from gapbench.report.text import clip
+from gapbench.report.run.summary_tables import metric_terms
+from gapbench.report.tables import benchmarks_of
+from gapbench.util.text import clip
 
 if TYPE_CHECKING:
     from gapbench.analysis.comparison.runs import LoadedRun

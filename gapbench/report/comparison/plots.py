@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from gapbench.analysis.comparison.training_log import METRICS
 from gapbench.report.plots import CROP, FOREST_WIDTH, FULL, INK, LINE, MUTED, drawing, quiet, to_svg
-from gapbench.report.run.summary_tables import benchmarks_of
-from gapbench.report.text import clip, percent, points
+from gapbench.report.tables import benchmarks_of
+from gapbench.util.text import clip, percent, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gapbench.report.run.gallery import OUTCOMES, Picture, read_pictures
-from gapbench.report.run.samples import Answer, Case, cases_of
-from gapbench.report.run.summary_tables import area_percent, benchmarks_of
-from gapbench.report.text import size
+from gapbench.report.run.samples import AnswerEntry, SampleCard, cases_of
+from gapbench.report.run.summary_tables import area_percent
+from gapbench.report.tables import benchmarks_of
 from gapbench.runs.thumbnails import thumbnail_key
+from gapbench.util.text import size
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -43,10 +44,10 @@ class Changed:
     """
 
     way: str
-    case: Case
-    before: Answer
-    after: Answer
-    crops: tuple[Answer | None, Answer | None]
+    case: SampleCard
+    before: AnswerEntry
+    after: AnswerEntry
+    crops: tuple[AnswerEntry | None, AnswerEntry | None]
 
 
 @dataclass(frozen=True)

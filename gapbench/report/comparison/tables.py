@@ -13,11 +13,21 @@ from typing import Any
 
 from gapbench.analysis.metrics import HEADLINE
 from gapbench.report import tables
-from gapbench.report.run.summary_tables import NAME_LIMIT, benchmarks_of, metric_title, over_cell
-from gapbench.report.tables import Cell, Column, Table, count_cell, percent_cell, points_cell, text_cell
-from gapbench.report.text import MISSING, clip, interval, number, p_value, percent
+from gapbench.report.run.summary_tables import metric_title, over_cell
+from gapbench.report.tables import (
+    NAME_LIMIT,
+    Cell,
+    Column,
+    Summary,
+    Table,
+    benchmarks_of,
+    count_cell,
+    percent_cell,
+    points_cell,
+    text_cell,
+)
+from gapbench.util.text import MISSING, clip, interval, number, p_value, percent
 
-Summary = Mapping[str, Any]
 Entry = Mapping[str, Any]
 
 MEASURES = (("full", "full image"), ("crop", "crop"), ("gap", "gap"))

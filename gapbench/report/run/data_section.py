@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gapbench.report.run.summary_tables import NAME_LIMIT, benchmarks_of, metric_title, part
-from gapbench.report.tables import Cell, Column, Table, count_cell, table_of, text_cell
-from gapbench.report.text import clip
+from gapbench.report.run.summary_tables import metric_title
+from gapbench.report.tables import NAME_LIMIT, Cell, Column, Table, benchmarks_of, count_cell, part, table_of, text_cell
+from gapbench.util.text import clip
 
 NOTICES = 12
 REPAIRS = {

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gapbench.report.run.samples import Case, stratified
+from gapbench.report.run.samples import SampleCard, stratified
 from gapbench.report.run.summary_tables import area_percent
-from gapbench.report.text import clip, size
+from gapbench.util.text import clip, size
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -69,11 +69,11 @@ class Gallery:
     counts: dict[str, int]
 
 
-def gallery(cases: Sequence[Case], thumbnails: Path | None, template: Template, room: int) -> Gallery:
+def gallery(cases: Sequence[SampleCard], thumbnails: Path | None, template: Template, room: int) -> Gallery:
     """Render as many cards as fit into `room` bytes; `thumbnails=None` leaves all pictures out."""
     stored = {path.name.partition("-")[0] for path in thumbnails.glob("*-*.jpg")} if thumbnails else set()
     room, pictures = room - MARGIN, PICTURE_BUDGET
-    chosen: list[tuple[Case, str]] = []
+    chosen: list[tuple[SampleCard, str]] = []
     for case in stratified(cases, stored):
         if len(chosen) == CARDS:
             break

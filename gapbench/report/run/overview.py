@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gapbench.report.families import families
-from gapbench.report.plots import Bin, Effect, Estimate, area_plot, forest_plot
+from gapbench.report.plots import Bin, Effect, PlottedEstimate, area_plot, forest_plot
 from gapbench.report.run.data_section import repairs_of
-from gapbench.report.run.summary_tables import benchmarks_of, has_gap, macro_gap, part
-from gapbench.report.text import clip, interval, missing, p_value, percent, points
+from gapbench.report.tables import benchmarks_of, has_gap, macro_gap, part
+from gapbench.util.text import clip, interval, missing, p_value, percent, points
 
 FOREST_BENCHMARKS = 40
 FOREST_CATEGORIES = 12
@@ -206,7 +206,7 @@ def _bins(entry: Mapping[str, Any]) -> list[Bin]:
     return bins
 
 
-def _estimate(value: Mapping[str, Any] | None) -> Estimate:
+def _estimate(value: Mapping[str, Any] | None) -> PlottedEstimate:
     return ((value or {}).get("estimate"), (value or {}).get("ci"))
 
 

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.errors import RunError
 from gapbench.report.families import ANNOTATED, Family, families
+from gapbench.report.jinja import asset, environment, grouped, write
 from gapbench.report.run import settings, summary_tables
 from gapbench.report.run.data_section import data_table, notices, repairs_table
 from gapbench.report.run.gallery import FLIP_NAMES, SIZE_LIMIT, gallery
 from gapbench.report.run.glossary import JUDGED, TERMS
 from gapbench.report.run.overview import alerts, area_figures, forest, headline
 from gapbench.report.run.samples import cases_of
-from gapbench.report.tables import ROW_LIMIT, Table, markdown_table
-from gapbench.report.text import clip, json_block, markdown_code, markdown_fence, markdown_text
+from gapbench.report.tables import ROW_LIMIT, benchmarks_of
+from gapbench.util.text import clip
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
     from pandas import DataFrame
 
 
@@ -56,44 +56,9 @@ def write_report(
     write(folder / "report.md", markdown.get_template("md.j2").render(page))
 
 
-def environment(*, html: bool) -> Environment:
-    """Jinja with this package's templates, where every expression is escaped for its format unless marked safe."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def plain(value: object) -> object:
-        return value if isinstance(value, Markup) else markdown_text(value)
-
-    def safe(escape: Callable[[Any], str]) -> Callable[[Any], Markup]:
-        return lambda value: Markup(escape(value))  # noqa: S704 (the escaped text is what is marked)
-
-    made = Environment(
-        loader=PackageLoader("gapbench.report", "templates"),
-        autoescape=html,  # noqa: S701 (Markdown has its own escape: `plain`)
-        finalize=None if html else plain,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters |= {
-        "clip": clip,
-        "json_block": safe(json_block),
-        "code": safe(markdown_code),
-        "fence": safe(markdown_fence),
-        "markdown_table": safe(markdown_table),
-    }
-    return made
-
-
-def asset(name: str) -> str:
-    """The text of a style sheet or script that belongs to this package."""
-    return (Path(__file__).parent.parent / "templates" / name).read_text(encoding="utf-8")
-
-
 def _content(summary: Mapping[str, Any], run: Mapping[str, Any], images: bool) -> dict[str, Any]:
     script = asset("gallery.js")
-    counted = {name: entry.get("pairs") or {} for name, entry in summary_tables.benchmarks_of(summary).items()}
+    counted = {name: entry.get("pairs") or {} for name, entry in benchmarks_of(summary).items()}
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = families(summary, run)
     return {
@@ -140,11 +105,6 @@ def _results(family: Family, name: str) -> dict[str, Any]:
     }
 
 
-def grouped(tables: Callable[[Mapping[str, Any]], tuple[Table, ...]], parts: Sequence[Family]) -> list[Table]:
-    """The tables of each benchmark, marked where a model made its regions."""
-    return [family.captioned(table) for family in parts for table in tables(family.summary)]
-
-
 def _regions(parts: Sequence[Family]) -> dict[str, str]:
     """Benchmark to the title of its kind of evidence."""
     named = [(name, family.title or ANNOTATED) for family in parts for name in family.summary["benchmarks"]]
@@ -153,7 +113,7 @@ def _regions(parts: Sequence[Family]) -> dict[str, str]:
 
 def _totals(family: Family) -> dict[str, int]:
     """Samples by which view was right, over the benchmarks of one kind of evidence."""
-    pairs = [entry.get("pairs") or {} for entry in summary_tables.benchmarks_of(family.summary).values()]
+    pairs = [entry.get("pairs") or {} for entry in benchmarks_of(family.summary).values()]
     return {flip: sum(one.get(flip) or 0 for one in pairs) for flip in FLIP_NAMES}
 
 
@@ -162,9 +122,3 @@ def _sentence(summary: Mapping[str, Any]) -> str:
     # A model's name keeps its case even at the head of the page.
     model = clip(summary.get("model"), 1_000)
     return verdict if model and verdict.startswith(model) else verdict[:1].upper() + verdict[1:]
-
-
-def write(path: Path, text: str) -> None:
-    """Write a page with the same bytes on every system."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)

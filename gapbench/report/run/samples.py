@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gapbench.report.text import missing
 from gapbench.runs.thumbnails import thumbnail_key
+from gapbench.util.text import missing
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -28,7 +28,7 @@ Rectangle = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerEntry:
     """The first repeat's answer in one view; `score` is the mean over `repeats`, None if none was scored."""
 
     view: str
@@ -45,7 +45,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Case:
+class SampleCard:
     """One sample and what was answered, keyed by view. Rectangles are clipped to the picture.
 
     `model_made`: the evidence boxes are a model's and not an annotator's.
@@ -65,10 +65,10 @@ class Case:
     evidence_area: float | None
     region: Rectangle | None
     region_policy: str
-    answers: Mapping[str, Answer]
+    answers: Mapping[str, AnswerEntry]
 
 
-def cases_of(records: DataFrame) -> list[Case]:
+def cases_of(records: DataFrame) -> list[SampleCard]:
     """One case per (benchmark, sample), in the order of the records."""
     grouped: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in records.to_dict("records"):
@@ -76,14 +76,14 @@ def cases_of(records: DataFrame) -> list[Case]:
     return [_case(benchmark, sample, rows) for (benchmark, sample), rows in grouped.items()]
 
 
-def stratified(cases: Iterable[Case], first: Iterable[str] = ()) -> list[Case]:
+def stratified(cases: Iterable[SampleCard], first: Iterable[str] = ()) -> list[SampleCard]:
     """All cases, taken in turn from every (benchmark, flip), so that any beginning is a fair choice.
 
     Within a stratum the order is that of the hashed key, hence random but reproducible. Cases whose key is in `first`
     (samples that have pictures) take their turns before the others.
     """
     preferred = set(first)
-    strata: dict[tuple[bool, int, str], list[Case]] = defaultdict(list)
+    strata: dict[tuple[bool, int, str], list[SampleCard]] = defaultdict(list)
     for case in cases:
         strata[case.key not in preferred, FLIPS.index(case.flip), case.benchmark].append(case)
     turns = [
@@ -94,7 +94,7 @@ def stratified(cases: Iterable[Case], first: Iterable[str] = ()) -> list[Case]:
     return [case for _, case in sorted(turns, key=lambda turn: turn[0])]
 
 
-def _case(benchmark: str, sample: str, rows: list[dict[str, Any]]) -> Case:
+def _case(benchmark: str, sample: str, rows: list[dict[str, Any]]) -> SampleCard:
     by_view: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: int(row.get("repeat") or 0)):
         by_view[str(row["view"])].append(row)
@@ -103,7 +103,7 @@ def _case(benchmark: str, sample: str, rows: list[dict[str, Any]]) -> Case:
     cut = by_view.get("crop", rows)[0]
     image_size = _size(seen.get("image_size")) or _size(cut.get("image_size"))
     boxes = [_rectangle(box, image_size) for box in _items(seen.get("boxes"))]
-    return Case(
+    return SampleCard(
         key=thumbnail_key(benchmark, sample),
         benchmark=benchmark,
         sample=sample,
@@ -122,10 +122,10 @@ def _case(benchmark: str, sample: str, rows: list[dict[str, Any]]) -> Case:
     )
 
 
-def _answer(view: str, repeats: list[dict[str, Any]]) -> Answer:
+def _answer(view: str, repeats: list[dict[str, Any]]) -> AnswerEntry:
     row = repeats[0]
     scores = [float(one["score"]) for one in repeats if not missing(one.get("score"))]
-    return Answer(
+    return AnswerEntry(
         view=view,
         outcome=_text(row.get("outcome")),
         output=_text(row.get("output")),
@@ -140,7 +140,7 @@ def _answer(view: str, repeats: list[dict[str, Any]]) -> Answer:
     )
 
 
-def _flip(answers: Mapping[str, Answer]) -> str:
+def _flip(answers: Mapping[str, AnswerEntry]) -> str:
     scores = [answers[view].score if view in answers else None for view in ("crop", "full")]
     if any(score is None for score in scores):
         return "dropped"

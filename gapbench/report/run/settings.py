@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gapbench.report.text import MISSING, clip
+from gapbench.util.text import MISSING, clip
 
 FIRST = ("model", "revision", "model_hash", "views", "protocol", "region", "regions", "pixels", "seeds", "prompt",
          "generation", "benchmarks", "versions", "hardware")  # fmt: skip

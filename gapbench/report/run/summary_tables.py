@@ -14,44 +14,23 @@ from typing import Any
 
 from gapbench.analysis.metrics import HEADLINE, METRICS
 from gapbench.report.tables import (
+    NAME_LIMIT,
     ROW_LIMIT,
     Cell,
     Column,
+    Summary,
     Table,
+    benchmarks_of,
     count_cell,
+    has_gap,
+    macro_gap,
+    part,
     percent_cell,
     points_cell,
     table_of,
     text_cell,
 )
-from gapbench.report.text import MISSING, clip, number, p_value, percent
-
-Summary = Mapping[str, Any]
-
-NAME_LIMIT = 80
-
-
-def benchmarks_of(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
-    """Name to entry; empty when nothing was measured."""
-    return summary.get("benchmarks") or {}
-
-
-def macro_gap(summary: Summary) -> Mapping[str, Any] | None:
-    """The gap over several benchmarks, or None."""
-    return (summary.get("macro") or {}).get("gap") or None
-
-
-def has_gap(entry: Mapping[str, Any]) -> bool:
-    """Whether any sample of this benchmark was scored in both headline views."""
-    return part(entry, "gap", "estimate") is not None
-
-
-def part(entry: Mapping[str, Any], *keys: str) -> Any:
-    """`entry[a][b]…`, or None as soon as a step is missing or null."""
-    value: Any = entry
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+from gapbench.util.text import MISSING, clip, number, p_value, percent
 
 
 def gap_table(summary: Summary) -> Table:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from gapbench.cli.app import app
 from gapbench.data import own as user_data
-from gapbench.data import tables
+from gapbench.data import table_reader as tables
 from gapbench.data.benchmark import fingerprint
 from gapbench.data.catalogue import Benchmark, load
 from gapbench.errors import BenchmarkError

@@ -1,4 +1,4 @@
-"""Ask the vLLM sampler, in the environment that has vLLM: `python ask_vllm_rollouts.py MODEL FINDINGS`.
+"""Ask the vLLM sampler, in the environment that has vLLM: `python ask_rollouts.py MODEL FINDINGS`.
 
 Prompts and settings are those of `small`; what comes back is written as JSON, to be judged by test_vllm_rollouts.py.
 """
@@ -21,7 +21,7 @@ from distillation.small import recipe, role, scene
 from gapbench.distillation import forward_check as selfcheck
 from gapbench.distillation.forward import PLAIN, hidden_states, process
 from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, random_key
-from gapbench.distillation.student import Role
+from gapbench.distillation.student import ModelRole
 from gapbench.distillation.teachers import Teacher
 from gapbench.distillation.vllm import rollouts as vllm_rollouts
 from gapbench.distillation.vllm import weights as vllm_weights
@@ -86,7 +86,7 @@ def main() -> None:
     found["probabilities"] = logits.softmax(-1).tolist()
     found["drawn"], found["likely"] = [r.ids[0] for r in drawn], [r.ids[0] for r in likely]
 
-    def gap(of: Role) -> float:
+    def gap(of: ModelRole) -> float:
         return selfcheck.check_vllm(of, sampler, asked, settings)
 
     selfcheck.VLLM_TOLERANCE = {"float32": math.inf}
@@ -125,7 +125,7 @@ def main() -> None:
     Path(findings).write_text(json.dumps(found))
 
 
-def _without_escaping(of: Role) -> Any:
+def _without_escaping(of: ModelRole) -> Any:
     """A chat that adds a word to every prompt, as a processor of another version might."""
 
     class Longer:

@@ -54,10 +54,10 @@ def tie(model: Path, to: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def found(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the sampler answered; see ask_vllm_rollouts.py."""
+    """What the sampler answered; see ask_rollouts.py."""
     folder = tmp_path_factory.mktemp("vllm")
     model = tie(tiny("qwen3_vl"), folder / "model")
-    run(Path(__file__).with_name("ask_vllm_rollouts.py"), model, folder / "findings.json")
+    run(Path(__file__).with_name("ask_rollouts.py"), model, folder / "findings.json")
     answers: dict[str, Any] = json.loads((folder / "findings.json").read_text())
     assert answers["tied"]
     return answers

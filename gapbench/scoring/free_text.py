@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 
 from gapbench.scoring.clean import fold, plain
-from gapbench.scoring.score import Verdict, decided, unparsed
+from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.statements import PLAIN, Conclusion, conclude, statements
 
 MOST_OTHER_WORDS = 3
@@ -84,7 +84,7 @@ def stated(text: str) -> Conclusion[str] | None:
     return conclude(found, text)
 
 
-def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Verdict:
+def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Score:
     """Score a cleaned text against any one of `answers`; `options` is the closed set of possible answers, if any."""
     accepted = {normal(answer) for answer in answers if answer.strip()}
     claim = stated(text)
@@ -93,7 +93,7 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     body = claim.statement.value if claim else plain(text)
     for candidate in extents(body) if claim else [body]:
         if normal(candidate) in accepted:
-            return Verdict("right", 1.0, candidate.strip(), "text-statement" if claim else "text-exact", "")
+            return Score("right", 1.0, candidate.strip(), "text-statement" if claim else "text-exact", "")
     named = _named(extents(body)[-1] if claim else body, options)
     if len(named) > 1:
         return unparsed("alternatives", f"several possible answers are named: {', '.join(sorted(named))}")
@@ -105,7 +105,7 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     heard = body if predicate is None else predicate
     contained = [answer for answer in accepted if _contains(normal(heard), answer)]
     if not contained:
-        return Verdict("wrong", 0.0, body, rule, "")
+        return Score("wrong", 0.0, body, rule, "")
     if predicate is None and _is_prose(body):
         return unparsed("mentioned", "the accepted answer is mentioned, but not stated as the answer")
     tokens = set(words(heard))
@@ -114,11 +114,11 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     if _ALTERNATIVES & tokens or _LIST_MARK.search(heard):
         return unparsed("alternatives", "the accepted answer is one of several that are offered")
     if predicate is None:
-        return Verdict("wrong", 0.0, body, rule, "")
+        return Score("wrong", 0.0, body, rule, "")
     others = tokens - _EMPTY_WORDS - set(words(question)) - set(" ".join(contained).split())
     if len(others) > MOST_OTHER_WORDS:
         return unparsed("mentioned", "the accepted answer appears among too many other words")
-    return Verdict("right", 1.0, predicate.strip(), "text-contained", "")
+    return Score("right", 1.0, predicate.strip(), "text-contained", "")
 
 
 def _named(body: str, options: Sequence[str]) -> set[str]:

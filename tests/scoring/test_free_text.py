@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from gapbench.scoring import score
-from gapbench.scoring.text import normal
+from gapbench.scoring.free_text import normal
 
 RIGHT = [
     ("K", "K"),

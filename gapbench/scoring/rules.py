@@ -12,18 +12,18 @@ from typing import get_args
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import answer_part, clean, plain
+from gapbench.scoring.free_text import score_text
 from gapbench.scoring.letters import score_letter
 from gapbench.scoring.numbers import score_number
-from gapbench.scoring.score import Verdict, unparsed
+from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.soft import score_anls, score_vqa
-from gapbench.scoring.text import score_text
 from gapbench.scoring.yes_no import score_yes_no
 from gapbench.types import AnswerType
 
 
 def score(
     output: str, answers: Sequence[str], answer_type: AnswerType, options: Sequence[str] = (), question: str = ""
-) -> Verdict:
+) -> Score:
     """The verdict on one raw output; see the table of rules in `gapbench.scoring`.
 
     `answers` are the accepted answers: letters or texts of options for `letter`, the human references for `vqa`.
@@ -56,7 +56,7 @@ def score(
 
 def _by_type(
     text: str, answers: Sequence[str], answer_type: AnswerType, options: Sequence[str], question: str
-) -> Verdict:
+) -> Score:
     match answer_type:
         case "letter":
             return score_letter(text, answers, options, question)

@@ -43,7 +43,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class RowTable:
     """An open table; its name and length identify it, whatever machine it lies on.
 
     `folder` is where relative paths in its cells start; `maps` are the files behind `data`, an Arrow table.
@@ -105,7 +105,7 @@ class Table:
                 file.madvise(mmap.MADV_DONTNEED)
 
 
-def cell(table: Table, row: int, column: str) -> Any:
+def cell(table: RowTable, row: int, column: str) -> Any:
     """`table.cell` as a plain function, so that a `partial` of it shows which table it reads."""
     return table.cell(row, column)
 
@@ -119,7 +119,7 @@ def read_rows(files: Path | Sequence[Path], lazy: Sequence[str] = (), needs: Seq
     yield from open_table(files, needs).rows(lazy)
 
 
-def open_table(files: Path | Sequence[Path], needs: Sequence[str] = (), separator: str = "") -> Table:
+def open_table(files: Path | Sequence[Path], needs: Sequence[str] = (), separator: str = "") -> RowTable:
     """The table in some files of one kind.
 
     `separator` stands between the cells of a text file; if it is not given, the suffix says which. Raises
@@ -139,7 +139,7 @@ def open_table(files: Path | Sequence[Path], needs: Sequence[str] = (), separato
     if sum(p.stat().st_size for p in paths) <= IN_MEMORY:
         import pyarrow as pa
 
-        return Table(name, paths[0].parent, pa.Table.from_batches(list(batches), schema))
+        return RowTable(name, paths[0].parent, pa.Table.from_batches(list(batches), schema))
     target = _place_of(paths, separator)
     with contextlib.suppress(BenchmarkError):  # not converted yet, or damaged since
         return open_arrow(name, paths[0].parent, [target])
@@ -147,7 +147,7 @@ def open_table(files: Path | Sequence[Path], needs: Sequence[str] = (), separato
     return open_arrow(name, paths[0].parent, [target])
 
 
-def open_arrow(name: str, folder: Path, files: Sequence[Path]) -> Table:
+def open_arrow(name: str, folder: Path, files: Sequence[Path]) -> RowTable:
     """The table in some files of Arrow's stream format, memory-mapped. Raises BenchmarkError if one cannot be read."""
     import pyarrow as pa
 
@@ -161,7 +161,7 @@ def open_arrow(name: str, folder: Path, files: Sequence[Path]) -> Table:
             raise BenchmarkError(
                 f"{path}: cannot be read as Arrow ({error}). It is a cache: delete it, and it is made again."
             ) from error
-    return Table(name, folder, pa.concat_tables(parts), tuple(maps))
+    return RowTable(name, folder, pa.concat_tables(parts), tuple(maps))
 
 
 def conversions() -> Path:

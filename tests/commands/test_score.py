@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from gapbench.commands.score import score_file
 from gapbench.errors import BenchmarkError
-from gapbench.scoring import score_file
 
 ROWS: list[dict[str, Any]] = [
     {"id": 1, "output": "The answer is B", "answer": "B", "options": ["red", "blue"], "note": {"kept": [1]}},

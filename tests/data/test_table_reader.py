@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gapbench.data import tables
+from gapbench.data import table_reader as tables
 from gapbench.data.benchmark import fingerprint
-from gapbench.data.tables import open_table, read_rows
+from gapbench.data.table_reader import open_table, read_rows
 from gapbench.errors import BenchmarkError
 from gapbench.types import Sample
 
@@ -282,7 +282,7 @@ def test_the_cache_lies_beside_that_of_datasets(
 LOOK = """
 import resource, sys
 from pathlib import Path
-from gapbench.data.tables import read_rows
+from gapbench.data.table_reader import read_rows
 import pyarrow.parquet
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 rows = list(read_rows(Path(sys.argv[1]), lazy=("image",)))

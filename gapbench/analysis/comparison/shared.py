@@ -18,6 +18,7 @@ import pandas as pd
 from gapbench.analysis.aggregate import PAIR, mean_scores
 from gapbench.analysis.statistics import merge_clusters
 from gapbench.errors import RunError
+from gapbench.util.text import shorten
 
 SIDES = ("before", "after")
 ASKED = ("question", "options", "answers", "answer_type", "image_hash", "evidence", "boxes")
@@ -138,4 +139,4 @@ def _refuse_difference(
 
 def _short(value: Any) -> str:
     text = "empty" if value is None else repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+    return shorten(text, 120)

@@ -1,6 +1,6 @@
 """Makes the embedded model `glance` from nothing: tokenizer, processor, architecture and weights.
 
-    python -m gapbench.glance.make --out glance
+    python scripts/glance/make.py --out glance
 
 Phases of next-token training on fresh `signs` scenes of a stream of their own, replies only:
 
@@ -35,8 +35,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from architecture import LIST_REQUEST, MERGE, build_model, build_processor, build_tokenizer
+
 from gapbench.data import signs
-from gapbench.glance.architecture import LIST_REQUEST, MERGE, build_model, build_processor, build_tokenizer
 from gapbench.types import Box
 from gapbench.util.torchvision_repair import repair
 from gapbench.views import regions as views

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import clean, fold, plain
-from gapbench.scoring.text import normal
+from gapbench.scoring.free_text import normal
 
 _LABEL = re.compile(r"[(\[]?([A-Za-z])[)\]]?(?:[.):] ?|(?<=[)\]]) ?|(?= \())")
 _LABELLED = re.compile(r"(?:(?<=\s)|\A)\(?([A-Z])[.):]\s")

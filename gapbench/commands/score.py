@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from gapbench.errors import BenchmarkError
-from gapbench.scoring.outcomes import score
-from gapbench.scoring.score import Verdict
+from gapbench.scoring.outcome import Score
+from gapbench.scoring.rules import score
 from gapbench.types import AnswerType
 from gapbench.util.files import json_object
+from gapbench.util.text import shorten
 
 
 def score_file(answers: Path, out: Path) -> dict[str, int]:
@@ -61,7 +62,7 @@ def score_file(answers: Path, out: Path) -> dict[str, int]:
     return counts
 
 
-def _score_row(row: Mapping[str, Any]) -> Verdict:
+def _score_row(row: Mapping[str, Any]) -> Score:
     output, question = row.get("output"), row.get("question", "")
     if not isinstance(output, str):
         raise BenchmarkError(
@@ -104,7 +105,7 @@ def _accepted(row: Mapping[str, Any]) -> list[str]:
 def _found(value: object) -> str:
     """What was found, short enough for a message."""
     text = repr(value)
-    return "missing or null" if value is None else text if len(text) <= 60 else f"{text[:60]}..."
+    return "missing or null" if value is None else shorten(text, 60)
 
 
 def _replace(out: Path, content: bytes) -> None:

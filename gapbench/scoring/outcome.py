@@ -14,7 +14,7 @@ from gapbench.types import Outcome
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Score:
     """The outcome of one answer.
 
     `score` is in 0..1: 1 for right and 0 for wrong or unparsed, and the soft value for `vqa` and `anls`.
@@ -29,12 +29,12 @@ class Verdict:
     reason: str
 
 
-def decided(accepted: Collection[str], parsed: str, rule: str) -> Verdict:
+def decided(accepted: Collection[str], parsed: str, rule: str) -> Score:
     """Right if `parsed` is among the accepted answers, else wrong."""
     right = parsed in accepted
-    return Verdict("right" if right else "wrong", float(right), parsed, rule, "")
+    return Score("right" if right else "wrong", float(right), parsed, rule, "")
 
 
-def unparsed(rule: str, reason: str) -> Verdict:
+def unparsed(rule: str, reason: str) -> Score:
     """No rule could read the answer; it counts 0 and is reported apart from wrong answers."""
-    return Verdict("unparsed", 0.0, None, rule, reason)
+    return Score("unparsed", 0.0, None, rule, reason)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapbench.errors import BenchmarkError
-from gapbench.scoring import Verdict, score
+from gapbench.scoring import Score, score
 from gapbench.types import AnswerType
 
 GOLD = {"letter": "B", "yes_no": "yes", "number": "3", "text": "stop", "vqa": "stop", "anls": "stop"}
@@ -32,7 +32,7 @@ def test_every_answer_type_has_its_rules() -> None:
 
 
 def test_a_lone_answer_need_not_be_a_list() -> None:
-    assert score("stop", "stop", "text") == Verdict("right", 1.0, "stop", "text-exact", "")
+    assert score("stop", "stop", "text") == Score("right", 1.0, "stop", "text-exact", "")
 
 
 def test_an_unknown_answer_type_is_an_error() -> None:

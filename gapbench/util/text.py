@@ -1,10 +1,12 @@
-"""Numbers and untrusted text, made ready for HTML, JSON inside HTML, and Markdown.
+"""Text for people: shortened strings, lists, percents and points, written the same way everywhere.
 
-    percent(0.6125)                  '61.3%'
+    percent(0.6125)                  '61.3%'      in tables; None and NaN become an en dash
+    percent_in_words(0.6125)         '61 %'       in sentences and on terminals
     points(0.213)                    '+21.3'
-    markdown_text("a|b <i>")         'a\\|b &lt;i&gt;'
+    listed(["a", "b", "c", "d"])     'a, b, c and 1 more'
+    error_line(error)                'RuntimeError: the first line of what it says'
 
-Proportions are 0..1 throughout; None and NaN become an en dash. HTML escaping itself is left to Jinja's autoescape.
+Proportions are 0..1 throughout. Nothing here escapes for HTML or Markdown: see `gapbench.report.escape`.
 """
 
 from __future__ import annotations
@@ -12,15 +14,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 MISSING = "\u2013"
 MINUS = "\u2212"
+ELLIPSIS = "\u2026"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 _INVISIBLE = re.compile(r"[\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_EMPHASIS = re.compile(r"([\\`*\[\]|#~]|(?<!\w)_|_(?!\w))")
 
 
 def missing(value: object) -> bool:
@@ -41,8 +43,34 @@ def printable(value: object) -> str:
 
 def clip(value: object, limit: int) -> str:
     """Printable text of at most `limit` characters, ending in an ellipsis where it was cut."""
-    text = printable(value)
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "\u2026"
+    return shorten(printable(value), limit)
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """The text, or its first characters and an ellipsis: at most `limit` characters in all."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + ELLIPSIS
+
+
+def quoted(value: Any, limit: int = 160) -> str:
+    """A value in quotes, shortened: text as it is, anything else as JSON."""
+    return repr(shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), limit))
+
+
+def listed(texts: Iterable[str], most: int = 3, separator: str = ", ") -> str:
+    """The first texts, and how many more there are."""
+    every = list(texts)
+    more = len(every) - most
+    return separator.join(every[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """The first line of what an error says, or its type where it says nothing; some add pages."""
+    return shorten(next(iter(str(error).strip().splitlines()), "") or type(error).__name__, limit)
+
+
+def error_line(error: BaseException, limit: int = 200) -> str:
+    """An error's type and the first line of what it says."""
+    return f"{type(error).__name__}: {first_line(error, limit) if str(error).strip() else 'no message'}"
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -54,17 +82,27 @@ def number(value: float | None, digits: int = 0) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A proportion 0..1 as a percentage."""
+    """A proportion as a percentage, for tables."""
     return MISSING if missing(value) else number(100 * value, digits) + "%"  # type: ignore[operator]
 
 
+def percent_in_words(value: float | None, digits: int = 0) -> str:
+    """A proportion as a percentage, for sentences and terminals; a hyphen where there is none."""
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
 def points(value: float | None, digits: int = 1) -> str:
-    """A difference of proportions as signed percentage points."""
+    """A difference of proportions as signed percentage points, for tables."""
     if missing(value):
         return MISSING
     assert value is not None
     rounded = round(100 * value, digits) + 0.0  # + 0.0 turns -0.0 into 0.0
     return ("+" if rounded > 0 else "") + number(rounded, digits)
+
+
+def points_in_words(value: float, digits: int) -> str:
+    """A difference of proportions in percentage points, for sentences; only a minus is written."""
+    return f"{round(100 * value, digits) + 0.0:.{digits}f}"
 
 
 def interval(bounds: Sequence[float | None] | None, digits: int = 1, *, signed: bool = False) -> str:
@@ -86,44 +124,3 @@ def p_value(value: float | None) -> str:
 def size(value: Sequence[float] | None) -> str:
     """(width, height) in pixels."""
     return MISSING if value is None or len(value) != 2 else f"{value[0]:,.0f} \u00d7 {value[1]:,.0f}"
-
-
-def json_block(value: Any) -> str:
-    """JSON that may stand between `<script type="application/json">` and `</script>`, whatever it holds.
-
-    ASCII only, and without `<`, `>` and `&`, so that neither `</script>`, `<!--` nor U+2028 can appear in it.
-    """
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def markdown_text(value: object) -> str:
-    """Untrusted text for one Markdown line or table cell: no markup, HTML, mathematics or line break survives."""
-    text = " ".join(printable(value).split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")
-    return _EMPHASIS.sub(r"\\\1", text)
-
-
-def markdown_code(value: object) -> str:
-    """Untrusted text as a code span that is safe in a table cell too, a line break shown as U+23CE.
-
-    The fence is longer than any run of backticks inside; see CommonMark 0.31, section 6.1.
-    """
-    lines = (" ".join(line.split()) for line in printable(value).strip().split("\n"))
-    text = " \u23ce ".join(lines).replace("|", "\\|")
-    if not text:
-        return MISSING
-    fence = "`" * (_longest_backticks(text) + 1)
-    pad = " " if "`" in text else ""
-    return f"{fence}{pad}{text}{pad}{fence}"
-
-
-def markdown_fence(value: object) -> str:
-    """Untrusted text of several lines as a fenced code block."""
-    text = printable(value)
-    fence = "`" * max(3, _longest_backticks(text) + 1)
-    return f"{fence}text\n{text}\n{fence}"
-
-
-def _longest_backticks(text: str) -> int:
-    return max((len(run) for run in re.findall("`+", text)), default=0)

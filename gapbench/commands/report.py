@@ -1,0 +1,67 @@
+"""(Re)builds a run's summary and report from its records alone, without a model, an engine or a benchmark.
+
+run = gapbench.load_run("runs/glance")
+write_results(Path("runs/glance"), images=False)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gapbench.errors import RunError
+from gapbench.runs import records
+from gapbench.runs.run import Run, read_json
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run folder; its summary is made if it is missing. Raises RunError if it is no run."""
+    folder = Path(path)
+    if not (folder / "summary.json").exists():
+        return write_results(folder)
+    return Run(folder, read_json(folder / "summary.json"), read_json(folder / "run.json"))
+
+
+def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run:
+    """(Re)build `summary.json`, `report.html` and `report.md` from the records alone.
+
+    In a run that has a judge, its verdicts count, unless `judged` is False: then all is as if there were none.
+    """
+    from gapbench.analysis.metrics import names_of
+    from gapbench.analysis.summary import summarise
+    from gapbench.report.run.page import write_report
+    from gapbench.runs import judgements
+    from gapbench.runs.shards import described, is_empty
+    from gapbench.util.files import write_json
+
+    asked = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
+    judge = asked.get("judge") if judged else None
+    frame = judgements.read_frame(folder) if judge else records.read_frame(folder)
+    if frame.empty and not is_empty(asked):
+        raise RunError(
+            f"{folder}: no answers yet, so there is nothing to report. Run gapbench measure … --out {folder}."
+        )
+    # Answers come in any order; sorted, sums and tables are the same however often a run was interrupted.
+    frame = frame.sort_values(["benchmark", "sample", "view", "repeat"], ignore_index=True)
+    entries = asked.get("benchmarks", {})
+    notices = {name: entry.get("card", {}).get("notice", "") for name, entry in entries.items()}
+    named = {name: names_of(entry, str(asked.get("protocol", ""))) for name, entry in entries.items()}
+    summary = summarise(frame, model=str(asked.get("model", "")), notices=notices, named=named)
+    if part := described(asked, len(frame)):
+        summary |= {"part": part, "verdict": f"{part}: {summary['verdict']}"}
+    if judge:
+        summary["judge"] = {**judge, "verdicts": judgements.counted(records.read(folder), judgements.read(folder))}
+    shown = asked if judge else _without_judge(asked)
+    write_json(folder / "summary.json", summary)
+    write_report(folder, summary=summary, run=shown, records=frame, images=images)
+    return Run(folder, summary, asked)
+
+
+def _without_judge(asked: dict[str, Any]) -> dict[str, Any]:
+    """What was asked, as if no judge had been."""
+    if "judge" not in asked:
+        return asked
+    from gapbench.runs.manifest import fingerprint_of
+
+    plain = {key: value for key, value in asked.items() if key != "judge"}
+    return {**plain, "fingerprint": fingerprint_of(plain)}

@@ -1,0 +1,55 @@
+"""Untrusted text made safe for JSON inside HTML and for Markdown; HTML itself is left to Jinja's autoescape.
+
+markdown_text("a|b <i>")         'a\\|b &lt;i&gt;'
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from gapbench.util.text import MISSING, printable
+
+_EMPHASIS = re.compile(r"([\\`*\[\]|#~]|(?<!\w)_|_(?!\w))")
+
+
+def json_block(value: Any) -> str:
+    """JSON that may stand between `<script type="application/json">` and `</script>`, whatever it holds.
+
+    ASCII only, and without `<`, `>` and `&`, so that neither `</script>`, `<!--` nor U+2028 can appear in it.
+    """
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def markdown_text(value: object) -> str:
+    """Untrusted text for one Markdown line or table cell: no markup, HTML, mathematics or line break survives."""
+    text = " ".join(printable(value).split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")
+    return _EMPHASIS.sub(r"\\\1", text)
+
+
+def markdown_code(value: object) -> str:
+    """Untrusted text as a code span that is safe in a table cell too, a line break shown as U+23CE.
+
+    The fence is longer than any run of backticks inside; see CommonMark 0.31, section 6.1.
+    """
+    lines = (" ".join(line.split()) for line in printable(value).strip().split("\n"))
+    text = " \u23ce ".join(lines).replace("|", "\\|")
+    if not text:
+        return MISSING
+    fence = "`" * (_longest_backticks(text) + 1)
+    pad = " " if "`" in text else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def markdown_fence(value: object) -> str:
+    """Untrusted text of several lines as a fenced code block."""
+    text = printable(value)
+    fence = "`" * max(3, _longest_backticks(text) + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _longest_backticks(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)

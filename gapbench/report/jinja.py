@@ -1,0 +1,61 @@
+"""How every page is made: Jinja environments that escape, assets, and files with the same bytes on every system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapbench.report.escape import json_block, markdown_code, markdown_fence, markdown_text
+from gapbench.report.families import Family
+from gapbench.report.tables import Table, markdown_table
+from gapbench.util.text import clip
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def environment(*, html: bool) -> Environment:
+    """Jinja with this package's templates, where every expression is escaped for its format unless marked safe."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def plain(value: object) -> object:
+        return value if isinstance(value, Markup) else markdown_text(value)
+
+    def safe(escape: Callable[[Any], str]) -> Callable[[Any], Markup]:
+        return lambda value: Markup(escape(value))  # noqa: S704 (the escaped text is what is marked)
+
+    made = Environment(
+        loader=PackageLoader("gapbench.report", "templates"),
+        autoescape=html,  # noqa: S701 (Markdown has its own escape: `plain`)
+        finalize=None if html else plain,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {
+        "clip": clip,
+        "json_block": safe(json_block),
+        "code": safe(markdown_code),
+        "fence": safe(markdown_fence),
+        "markdown_table": safe(markdown_table),
+    }
+    return made
+
+
+def asset(name: str) -> str:
+    """The text of a style sheet or script that belongs to this package."""
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def grouped(tables: Callable[[Mapping[str, Any]], tuple[Table, ...]], parts: Sequence[Family]) -> list[Table]:
+    """The tables of each benchmark, marked where a model made its regions."""
+    return [family.captioned(table) for family in parts for table in tables(family.summary)]
+
+
+def write(path: Path, text: str) -> None:
+    """Write a page with the same bytes on every system."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)

@@ -1,0 +1,52 @@
+"""Numbers keep their sign and never show NaN; long text is cut where it says so."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from gapbench.util import text
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (text.percent(0.6125), "61.3%"),
+        (text.percent(None), "\u2013"),
+        (text.percent(math.nan), "\u2013"),
+        (text.points(0.213), "+21.3"),
+        (text.points(-0.05), "\u22125.0"),
+        (text.points(-0.0001), "0.0"),
+        (text.interval((0.15, 0.27)), "[15.0, 27.0]"),
+        (text.interval((-0.02, 0.27), signed=True), "[\u22122.0, +27.0]"),
+        (text.interval(None), ""),
+        (text.interval((None, 0.3)), ""),
+        (text.p_value(0.0), "< 0.0001"),
+        (text.p_value(0.0021), "0.0021"),
+        (text.p_value(0.5), "0.500"),
+        (text.number(12345), "12,345"),
+        (text.size((1600, 1000)), "1,600 \u00d7 1,000"),
+        (text.clip("abcdef", 4), "abc…"),
+        (text.shorten("abc", 3), "abc"),
+        (text.quoted({"a": "b" * 9}, 9), "'{\"a\": …'"),
+        (text.quoted("é", 8), "'é'"),
+        (text.listed("abc"), "a, b, c"),
+        (text.listed("abcde", 2, "; "), "a; b and 3 more"),
+        (text.listed([]), ""),
+        (text.first_line(ValueError("one\ntwo")), "one"),
+        (text.first_line(ValueError()), "ValueError"),
+        (text.error_line(ValueError("\n one\ntwo")), "ValueError: one"),
+        (text.error_line(ValueError()), "ValueError: no message"),
+        (text.percent_in_words(0.415), "42 %"),
+        (text.percent_in_words(None), "-"),
+        (text.points_in_words(-0.0001, 0), "0"),
+        (text.points_in_words(-0.315, 1), "-31.5"),
+    ],
+)
+def test_formats(shown: str, expected: str) -> None:
+    assert shown == expected
+
+
+def test_printable_text_shows_what_would_hide() -> None:
+    assert text.printable("a\x00b\x1bc\r\nd\u202ee\ud800f") == "a␀b␛c\nd\ufffde\ufffdf"
