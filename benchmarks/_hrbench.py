@@ -19,7 +19,7 @@ REVISION = "83b9013d6293b85dc507e87199ca52517536939c"
 LICENCE = 'tagged "other"; the licence file is empty'
 COUNTS = {"samples": 800, "clusters": 200, "smallest cluster": 4, "largest cluster": 4, "single": 400, "cross": 400}
 MOST_PIXELS = 300_000_000
-"""8K pictures stay below Pillow's 89 MP as far as is known; a larger one should not stop a run."""
+"""8K images stay below Pillow's 89 MP as far as is known; a larger one should not stop a run."""
 
 PROTOCOLS = {
     "original": Protocol(
@@ -42,7 +42,7 @@ TRAPS = (
     "Rows 4k to 4k+3 are one question in four orders, and not independent. Only 159 question texts are distinct; what "
     "belongs together is known by position alone, and checked.",
     "The orders are no rotations of each other (1 of 200 is): never make them anew from one row.",
-    "Pictures are base64 text. `cycle_category` (0 to 3, as number or text) is not read.",
+    "Images are base64 text. `cycle_category` (0 to 3, as number or text) is not read.",
 )
 
 _NEEDS = ("index", "question", "answer", "A", "B", "C", "D", "category", "image")

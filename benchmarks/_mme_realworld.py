@@ -22,12 +22,12 @@ SCORING = "letter; accuracy over all questions, and by task and subtask"
 ENGLISH = "The choices are listed below:"
 CHINESE = "选项如下所示:"
 MOST_PIXELS = 500_000_000
-"""Remote sensing pictures are larger than 25 MP on average, by the README; how large at most is not known."""
+"""Remote sensing images are larger than 25 MP on average, by the README; how large at most is not known."""
 
 TRAPS = (
-    "Key on `index`: `Question_id` of the raw files is not unique, and one picture serves several questions.",
-    "`bytes` is base64 text, not bytes. Some pictures are RGBA or have a palette.",
-    "Five options, E for what is not in the picture; but two rows of Lite list (D) twice, which are five options and "
+    "Key on `index`: `Question_id` of the raw files is not unique, and one image serves several questions.",
+    "`bytes` is base64 text, not bytes. Some images are RGBA or have a palette.",
+    "Five options, E for what is not in the image; but two rows of Lite list (D) twice, which are five options and "
     "not six, and one option has a line break in it.",
     "Options that are not lettered A, B, C in order stay in the question, as published.",
     "`l2-category` is not read: its spellings differ in case and letters (person, Person; Pedestrain).",

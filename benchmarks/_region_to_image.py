@@ -1,4 +1,4 @@
-"""Shared by the training sets in ZwZ's form: a clean picture, the evidence's box, and a question with its options."""
+"""Shared by the training sets in ZwZ's form: a clean image, the evidence's box, and a question with its options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gapbench.types import Sample
 from gapbench.views.boxes import four_numbers
 
 PICTURES = "original_images/original_images.tar.gz*"
-"""One gzip tar of the clean pictures, which may be split into parts; made to be unpacked where it lies."""
+"""One gzip tar of the clean images, which may be split into parts; made to be unpacked where it lies."""
 
 HINT = re.compile(r"Only focus on the \w+ inside the red bounding box[^.\n]*\.")
 INSTRUCTION = re.compile(r"\s*Answer with the option's letter[^\n]*\s*$")
@@ -22,7 +22,7 @@ OPTION = re.compile(r"^\(?([A-Z])[.)][ \t]*(\S.*)$", re.MULTILINE)
 
 
 def read(data: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
-    """One sample per row, with the row's number (from 0) as its id. Pictures are unpacked when the first row comes."""
+    """One sample per row, with the row's number (from 0) as its id. Images are unpacked when the first row comes."""
     base: Path | None = None
     for number, row in enumerate(rows):
         try:

@@ -3,7 +3,7 @@
     for sample in read(folder, lambda first, second: first == "Reasoning"): ...
 
 `treebench` is the headline: perception whose question is asked in words. `treebench_ocr` has its questions drawn into
-the picture, `treebench_reasoning` asks for what no magnification shows.
+the image, `treebench_reasoning` asks for what no magnification shows.
 """
 
 from __future__ import annotations

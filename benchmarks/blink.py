@@ -1,4 +1,4 @@
-"""BLINK: fourteen tasks of perception that people solve within a blink, on one to four pictures; a hold-out."""
+"""BLINK: fourteen tasks of perception that people solve within a blink, on one to four images; a hold-out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TASKS = {
 
 CARD = Card(
     name="blink",
-    title="BLINK: fourteen perception tasks, one to four pictures each",
+    title="BLINK: fourteen perception tasks, one to four images each",
     source="Fu et al., BLINK, arXiv 2404.12390",
     licence="Apache-2.0",
     role="hold-out",
@@ -42,7 +42,7 @@ CARD = Card(
     files=("*/val-*.parquet",),
     split="val",
     scoring="letter; the mean over the fourteen tasks",
-    cluster="image (all pictures of a question together)",
+    cluster="image (all images of a question together)",
     metrics=("category_mean",),
     protocols={
         "original": Protocol(
@@ -55,10 +55,10 @@ CARD = Card(
     expected={"samples": 1901, **TASKS},
     traps=(
         "Answers of the test split are hidden: only val is read.",
-        "The column `question` is too short for many tasks: what the marks REF, A and B are, or that the pictures are "
+        "The column `question` is too short for many tasks: what the marks REF, A and B are, or that the images are "
         "frames of a video, stands in `prompt` alone. The question is that text, up to its options.",
-        "Up to four pictures a question: all are shown, in order. An engine that takes one picture cannot run this.",
-        "Some pictures are marked (circles, boxes, letters): a crop or resize may remove what the question refers to.",
+        "Up to four images a question: all are shown, in order. An engine that takes one image cannot run this.",
+        "Some images are marked (circles, boxes, letters): a crop or resize may remove what the question refers to.",
         "The official score is the mean over tasks, not over questions; tasks have 117 to 172 questions.",
     ),
 )
@@ -78,7 +78,7 @@ def samples(data: Path) -> Iterator[Sample]:
             options = texts(choices if isinstance(choices, list) else split(published)[1], where)
             images = [row[name] for name in _IMAGES if row[name] is not None]
             if not images:
-                raise BenchmarkError(f"{where}: it has no picture; expected one to four. Fetch the file again.")
+                raise BenchmarkError(f"{where}: it has no image; expected one to four. Fetch the file again.")
             yield Sample(
                 id=str(row["idx"]),
                 image=images[0],

@@ -43,7 +43,7 @@ CARD = Card(
         "Three ways to average are in use: over all questions (lmms-eval), 2D with 3D (Vision-OPD), and sources first "
         "(the authors).",
         "`idx` may start anew in each file: ids carry 2D or 3D.",
-        "Boxes in further columns are those of objects that the picture has marked: no evidence, and not read.",
+        "Boxes in further columns are those of objects that the image has marked: no evidence, and not read.",
         "Older commits have one test.parquet instead of the two files.",
     ),
 )

@@ -1,4 +1,4 @@
-"""FINERS-4k: very small objects in 4K pictures taken by drones, each with the polygon of its target (FineRS)."""
+"""FINERS-4k: very small objects in 4K images taken by drones, each with the polygon of its target (FineRS)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABELS = "all_annotations_final_test_v5.json"
 
 CARD = Card(
     name="finers4k",
-    title="FINERS-4k: very small objects in 4K drone pictures (test)",
+    title="FINERS-4k: very small objects in 4K drone images (test)",
     source="huggingface.co/datasets/Jiazuo98/Finers-4k-benchmark",
     licence="not known here",
     hub="Jiazuo98/Finers-4k-benchmark",
@@ -32,7 +32,7 @@ CARD = Card(
         "No revision is pinned, and no counts are expected: neither is known here. Note those of your copy.",
         "The spelling of the fields (Q-type, Q, A, options, image_path, points) is that of two programs which read the "
         "file, not of a description. The loader stops at any other.",
-        "The pictures are an archive of about 18 GB. They are read from all_images.zip, or from a folder beside the "
+        "The images are an archive of about 18 GB. They are read from all_images.zip, or from a folder beside the "
         "labels.",
         "The box is the smallest around the polygon `points`. That the crop is padded to at least 224 px is our "
         "choice.",
@@ -44,11 +44,11 @@ CARD = Card(
 
 
 def samples(data: Path) -> Iterator[Sample]:
-    """`data` holds the labels, and `all_images.zip` or its pictures, at any depth."""
+    """`data` holds the labels, and `all_images.zip` or its images, at any depth."""
     labels = sorted(data.rglob(LABELS))
     if len(labels) != 1:
         raise BenchmarkError(f"{data}: found {len(labels)} files {LABELS}; expected one, from {CARD.hub}.")
-    pictures = _pictures(data)
+    images = _images(data)
     content = json_file(labels[0])
     for number, row in enumerate(field(content, "annotations", LABELS) if isinstance(content, Mapping) else content):
         where = f"{LABELS} row {number}"
@@ -62,7 +62,7 @@ def samples(data: Path) -> Iterator[Sample]:
         answer = str(field(row, "A", where)).strip()
         yield Sample(
             id=str(number),
-            image=_picture(pictures, field(row, "image_path", where), where),
+            image=_image(images, field(row, "image_path", where), where),
             question=field(row, "Q", where).strip(),
             answers=(letter_of(answer, options, where) if options else answer,),
             options=options,
@@ -80,8 +80,8 @@ def _around(points: Any, where: str) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _pictures(data: Path) -> dict[str, list[Any]]:
-    """What reads each picture, by its file's name: files, or members of the archive."""
+def _images(data: Path) -> dict[str, list[Any]]:
+    """What reads each image, by its file's name: files, or members of the archive."""
     found: dict[str, list[Any]] = {}
     for path in sorted(data.rglob("*")):
         if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
@@ -91,7 +91,7 @@ def _pictures(data: Path) -> dict[str, list[Any]]:
             for member in members.namelist():
                 found.setdefault(member.rpartition("/")[2], []).append(partial(_member, archive, member))
     if not found:
-        raise BenchmarkError(f"{data}: found neither pictures nor all_images.zip. Expected the files of {CARD.hub}.")
+        raise BenchmarkError(f"{data}: found neither images nor all_images.zip. Expected the files of {CARD.hub}.")
     return found
 
 
@@ -100,8 +100,8 @@ def _member(archive: Path, member: str) -> bytes:
         return members.read(member)
 
 
-def _picture(pictures: Mapping[str, list[Any]], named: str, where: str) -> Any:
-    candidates = pictures.get(named.rpartition("/")[2], [])
+def _image(images: Mapping[str, list[Any]], named: str, where: str) -> Any:
+    candidates = images.get(named.rpartition("/")[2], [])
     if len(candidates) != 1:
-        raise BenchmarkError(f"{where}: found {len(candidates)} pictures called {named!r}; expected one.")
+        raise BenchmarkError(f"{where}: found {len(candidates)} images called {named!r}; expected one.")
     return candidates[0]

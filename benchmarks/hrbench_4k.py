@@ -1,4 +1,4 @@
-"""HR-Bench 4K: 200 questions about fine detail in 4K pictures, each asked with its options in four orders."""
+"""HR-Bench 4K: 200 questions about fine detail in 4K images, each asked with its options in four orders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HR-Bench 8K: 200 questions about fine detail in 8K pictures, each asked with its options in four orders."""
+"""HR-Bench 8K: 200 questions about fine detail in 8K images, each asked with its options in four orders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HR-Bench 8K against 4K: each 8K question with the 4K picture that was cut from its 8K picture around the answer."""
+"""HR-Bench 8K against 4K: each 8K question with the 4K image that was cut from its 8K image around the answer."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ CARD = Card(
     scoring="letter; accuracy over 800 rows, and the share of questions right in all four orders",
     cluster="question (its four orders)",
     notice=(
-        "The region of hrbench_pair is the 4K picture: a part of the 8K picture that holds the evidence and much else. "
+        "The region of hrbench_pair is the 4K image: a part of the 8K image that holds the evidence and much else. "
         "The difference is a coarse one between two resolutions of one scene. It is not the gap between an "
-        "evidence-centred crop and the full picture, and must not be listed beside such."
+        "evidence-centred crop and the full image, and must not be listed beside such."
     ),
     metrics=("cluster_accuracy",),
     protocols=PROTOCOLS,
     expected={**COUNTS, "with a crop of its own": 800},
     traps=(
         *TRAPS,
-        "That the 4K picture is cut from the 8K one is said in the HR-Bench README; the boxes are not released, so "
+        "That the 4K image is cut from the 8K one is said in the HR-Bench README; the boxes are not released, so "
         "nothing verifies it for a single pair. Look at the contact sheet.",
         "That both files ask the same, row for row, is likely and not certain: rows are joined on question, options "
         "in their order and answer, and a row without its one partner stops the loader.",

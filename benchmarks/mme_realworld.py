@@ -1,4 +1,4 @@
-"""MME-RealWorld: questions about high-resolution pictures of five kinds of scenes."""
+"""MME-RealWorld: questions about high-resolution images of five kinds of scenes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gapbench.types import Card, Sample
 
 CARD = Card(
     name="mme_realworld",
-    title="MME-RealWorld: questions about high-resolution pictures of five kinds of scenes",
+    title="MME-RealWorld: questions about high-resolution images of five kinds of scenes",
     source="Zhang et al., MME-RealWorld, arXiv 2408.13257",
     licence=LICENCE,
     role="full-view",

@@ -26,7 +26,7 @@ CARD = Card(
     expected={"samples": 1919},
     traps=(
         *TRAPS,
-        "The subset has 1,537 pictures, by their names in the raw copy.",
+        "The subset has 1,537 images, by their names in the raw copy.",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""MMStar: multiple choice that cannot be answered without the picture; a hold-out."""
+"""MMStar: multiple choice that cannot be answered without the image; a hold-out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MMVP: pairs of pictures that CLIP confuses, with one question each; a hold-out."""
+"""MMVP: pairs of images that CLIP confuses, with one question each; a hold-out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SWAPPED = (99, 100, 279, 280)
 
 CARD = Card(
     name="mmvp",
-    title="MMVP: 150 pairs of pictures that CLIP takes for the same",
+    title="MMVP: 150 pairs of images that CLIP takes for the same",
     source="Tong et al., Eyes Wide Shut?, arXiv 2401.06209",
     licence="MIT, by the repository tsb0601/MMVP; the data set page was not seen",
     role="hold-out",
@@ -48,7 +48,7 @@ CARD = Card(
         "Labels of 99, 100, 279 and 280 are disputed (tsb0601/MMVP issues 14 and 30). `labels=lmms-lab` exchanges all "
         "four as lmms-lab-eval/MMVP does; an audit quoted in issue 30 finds only one of each pair wrong, counting from "
         "0. The default keeps the official labels.",
-        "load_dataset sees only the pictures and sorts them 1, 10, 100: take the files by their numbers.",
+        "load_dataset sees only the images and sorts them 1, 10, 100: take the files by their numbers.",
         "The number's column is called Index, in some copies lndex with a small L: both are read.",
     ),
 )

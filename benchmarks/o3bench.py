@@ -31,7 +31,7 @@ CARD = Card(
         "original": Protocol(
             prompt="{published}",
             source="m-Just/InSight-o3 insight_o3/scripts/evaluate.py",
-            note="They average three trials of 16,384 new tokens, shrink pictures to 3,500 x 3,500 px (GPT: about "
+            note="They average three trials of 16,384 new tokens, shrink images to 3,500 x 3,500 px (GPT: about "
             "1,280 x 1,280) and let gpt-5-nano read the letter.",
         )
     },
@@ -43,16 +43,16 @@ CARD = Card(
     traps=(
         "No revision is pinned, and no counts are expected: neither is known here. Note those of your copy.",
         "Evidence lies in several distant places: a union is often the whole page, so the region is one crop per "
-        "layout (--region mosaic puts them into one picture).",
+        "layout (--region mosaic puts them into one image).",
         "The last option says that none of the others is right.",
-        "Boxes are those of the layouts in target_layouts, in pixels of the stored picture (img_width x img_height).",
+        "Boxes are those of the layouts in target_layouts, in pixels of the stored image (img_width x img_height).",
         "Questions take several steps: a wrong answer on the crops need not be a failure to see.",
     ),
 )
 
 
 def samples(data: Path) -> Iterator[Sample]:
-    """`data` holds `test/metadata.jsonl` and the pictures it names."""
+    """`data` holds `test/metadata.jsonl` and the images it names."""
     for number, row in enumerate(json_lines(data / METADATA)):
         where = f"{METADATA.name} row {number}"
         question, lettered = field(row, "question", where).strip(), field(row, "options", where)

@@ -1,4 +1,4 @@
-"""POPE: is there such an object in the picture?; a hold-out for hallucination."""
+"""POPE: is there such an object in the image?; a hold-out for hallucination."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CARD = Card(
     name="pope",
     title="POPE: polling for objects that are there and objects that are not",
     source="Li et al., Evaluating Object Hallucination in Large Vision-Language Models, arXiv 2305.10355",
-    licence="none stated on the data set page; pictures of MS COCO",
+    licence="none stated on the data set page; images of MS COCO",
     role="hold-out",
     hub="lmms-lab/POPE",
     revision="4db1276663dfa5eb8ad16a52d24c31a09e470896",
@@ -49,7 +49,7 @@ CARD = Card(
     reference={"Qwen3.5-4B": "89.27, accuracy (Vision-OPD paper)"},
     traps=(
         "The questions about objects that are there are the same in all three categories: 9,000 rows are fewer "
-        "different questions, and none of the 18 about one picture is independent of the others.",
+        "different questions, and none of the 18 about one image is independent of the others.",
         "`question_id` starts anew in each category: ids carry the category.",
         "Half of the true answers are yes, so a yes ratio of the truth says nothing about a model.",
         "The Hub data set has the same rows a second time under Full/.",

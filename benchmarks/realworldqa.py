@@ -24,7 +24,7 @@ CARD = Card(
     split="test",
     scoring="letter where options are given; else yes or no, a number, or a short text by normalised match",
     cluster="image",
-    restricted="no derivatives (CC BY-ND 4.0): changed pictures may not be passed on",
+    restricted="no derivatives (CC BY-ND 4.0): changed images may not be passed on",
     protocols={
         "original": Protocol(
             prompt="{published}",
@@ -35,7 +35,7 @@ CARD = Card(
     expected={"samples": 765},
     traps=(
         "Questions end with an instruction on the form of the answer, which the neutral prompt replaces by its own.",
-        "Pictures are WebP, and nothing names a question but its place: ids are row numbers from 0.",
+        "Images are WebP, and nothing names a question but its place: ids are row numbers from 0.",
     ),
 )
 

@@ -15,7 +15,7 @@ from gapbench.views.boxes import TOLERANCE
 from gapbench.views.images import stored_size
 
 LOOKED_AT = 200
-"""Pictures whose size is compared with their boxes before anything is asked, spread over all rows."""
+"""Images whose size is compared with their boxes before anything is asked, spread over all rows."""
 
 CARD = Card(
     name="textvqa_gt",
@@ -32,10 +32,10 @@ CARD = Card(
     expected={"samples": 4370, "with evidence box": 4370},
     traps=(
         "That boxes are x, y, width, height is reported by two users and in no schema. The loader compares a sample of "
-        f"{LOOKED_AT} boxes with their pictures and stops if fewer than 99 % fit; `check` compares them all.",
-        "ViCrop itself shows the full picture and the crop together; the gap is between the one and the other.",
-        "ViCrop's categories are bins of the box's share of the picture: S below 0.005, M below 0.05, L. They are no "
-        "category here, as they need every picture's size; records and reports have the evidence area.",
+        f"{LOOKED_AT} boxes with their images and stops if fewer than 99 % fit; `check` compares them all.",
+        "ViCrop itself shows the full image and the crop together; the gap is between the one and the other.",
+        "ViCrop's categories are bins of the box's share of the image: S below 0.005, M below 0.05, L. They are no "
+        "category here, as they need every image's size; records and reports have the evidence area.",
         "ViCrop's min(0.3 * matches, 1) and the leave-one-out accuracy used here are equal for 10 references; tools "
         "differ in how they normalise text.",
     ),
@@ -70,16 +70,16 @@ def _box(value: Any, where: str) -> Box:
     return found[0]
 
 
-def _check_format(pictures: Sequence[Any], boxes: Sequence[Box]) -> None:
-    """Whether boxes are a corner with width and height, in pixels: read so, two corners leave half of the pictures."""
+def _check_format(images: Sequence[Any], boxes: Sequence[Box]) -> None:
+    """Whether boxes are a corner with width and height, in pixels: read so, two corners leave half of the images."""
     step = -(-len(boxes) // LOOKED_AT) or 1
-    pairs = zip(pictures[::step], boxes[::step], strict=True)
+    pairs = zip(images[::step], boxes[::step], strict=True)
     looked = [(stored_size(cell), box) for cell, box in pairs if cell is not None]
     wrong = [(size, box) for size, box in looked if not _fits(box, size)]
     if len(wrong) > 0.01 * len(looked):
         size, box = wrong[0]
         raise BenchmarkError(
-            f"{CARD.name}: {len(wrong)} of {len(looked)} boxes are not x, y, width, height in pixels of the picture, "
+            f"{CARD.name}: {len(wrong)} of {len(looked)} boxes are not x, y, width, height in pixels of the image, "
             f"such as {list(box)} in {size[0]} x {size[1]} px. Find out their format before you measure a gap: give "
             "the data as your own, with the right `bbox_format`."
         )
@@ -88,4 +88,4 @@ def _check_format(pictures: Sequence[Any], boxes: Sequence[Box]) -> None:
 def _fits(box: Box, size: tuple[int, int]) -> bool:
     x, y, width, height = box
     inside = min(x, y, width, height) >= 0 and x + width <= size[0] + TOLERANCE and y + height <= size[1] + TOLERANCE
-    return inside and max(box) > TOLERANCE  # else it is a fraction of the picture
+    return inside and max(box) > TOLERANCE  # else it is a fraction of the image

@@ -23,7 +23,7 @@ CARD = replace(
     },
     traps=(
         *_treebench.CARD.traps,
-        "All 68 Perception/OCR questions are drawn into the picture as a panel: a crop of the evidence cuts the "
+        "All 68 Perception/OCR questions are drawn into the image as a panel: a crop of the evidence cuts the "
         "question off. They are apart, as treebench_ocr.",
         "One question is 1.2 points.",
     ),

@@ -1,4 +1,4 @@
-"""TreeBench, OCR: the question is a panel drawn into the picture. See `_treebench.py`."""
+"""TreeBench, OCR: the question is a panel drawn into the image. See `_treebench.py`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gapbench.types import Sample
 CARD = replace(
     _treebench.CARD,
     name="treebench_ocr",
-    title="TreeBench: text whose question is a panel in the picture",
+    title="TreeBench: text whose question is a panel in the image",
     region="mosaic",
     expected={"samples": 68, "with evidence box": 68, "Perception/OCR": 68},
     traps=(
         *_treebench.CARD.traps,
-        "All 68 rows have the same text, which says to read question and options in the picture. The last box of "
+        "All 68 rows have the same text, which says to read question and options in the image. The last box of "
         "each (from 50, 50) is that panel: the region is a mosaic of all boxes, so that the crop keeps the question. "
         "It is a smaller reading task all the same, and no part of the headline.",
         "The authors' script means to leave the options out of these prompts and never does (it compares the category "

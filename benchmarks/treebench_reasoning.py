@@ -27,7 +27,7 @@ CARD = replace(
         *_treebench.CARD.traps,
         "Magnification answers few of these: with the annotated crop a 9B model is reported to reach about 53. "
         "Expect a small gap, and look at the region's area: where targets are far apart, the union is most of the "
-        "picture.",
+        "image.",
     ),
 )
 

@@ -1,7 +1,7 @@
 """Visual-CoT benchmark: questions on documents, scene text and photographs, one box each (arXiv:2403.16999).
 
 Annotations come with the code's repository, twice: as dialogues (`benchmark/*.json`, which have the answers) and as
-boxes (`benchmark_det/*.jsonl`, which have the clean questions and the picture's size). Both are read and compared.
+boxes (`benchmark_det/*.jsonl`, which have the clean questions and the image's size). Both are read and compared.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ LARGEST = {"dude": 100_000_000}
 CARD = Card(
     name="viscot",
     title="Visual-CoT: documents, infographics, receipts and scene text with small evidence",
-    source="github.com/deepcs233/Visual-CoT (annotations); pictures: huggingface.co/datasets/deepcs233/Visual-CoT",
-    licence="code and annotations Apache-2.0; pictures as in each source",
-    restricted="Pictures keep the licences of DocVQA, InfographicVQA, TextVQA, DUDE, SROIE and the others; some of "
+    source="github.com/deepcs233/Visual-CoT (annotations); images: huggingface.co/datasets/deepcs233/Visual-CoT",
+    licence="code and annotations Apache-2.0; images as in each source",
+    restricted="Images keep the licences of DocVQA, InfographicVQA, TextVQA, DUDE, SROIE and the others; some of "
     "these ask for registration. The authors offer the data for research only.",
     split="val",
     region="square",
@@ -48,18 +48,18 @@ CARD = Card(
         "repair: outside": 32,
     },
     traps=(
-        "There is no Hub data set to fetch: clone the repository and put the pictures into playground/data/cot/ as its "
-        "README says, or name their folder: -b viscot=/repo:images=/pictures (the folder that holds cot/).",
-        "The box in the dialogue is normalised to the picture padded to a square: times width and height it is wrong "
+        "There is no Hub data set to fetch: clone the repository and put the images into playground/data/cot/ as its "
+        "README says, or name their folder: -b viscot=/repo:images=/images (the folder that holds cot/).",
+        "The box in the dialogue is normalised to the image padded to a square: times width and height it is wrong "
         "for all others. Boxes are read from benchmark_det and compared with the text behind ### in the dialogue "
         "file, where fractions of pixels are cut off.",
         "The default is the six subsets with small evidence; subsets=gqa+cub picks others, subsets=all takes all 13.",
         "Eight boxes of docvqa have no size (question_id 128, 175, 263, 377, 378, 419, 491, 773), and of the 32 of "
         "dude that leave their page 22 lie wholly outside: these 30 have no crop. They look like boxes of another "
         "page size; others of dude may be off without showing it.",
-        "Pictures one collects oneself may have other sizes than the annotated ones; such samples fail, as the box "
+        "Images one collects oneself may have other sizes than the annotated ones; such samples fail, as the box "
         "would show something else.",
-        "textcap uses the pictures of textvqa; visual7w calls its folder cot/v7w in one file and cot/visual7w in the "
+        "textcap uses the images of textvqa; visual7w calls its folder cot/v7w in one file and cot/visual7w in the "
         "other: both are tried.",
         "One reference answer per question, although the sources have several. The paper lets GPT-3.5 rate answers "
         "from 0 to 1; here documents are scored by ANLS, the others by text: scores do not compare.",
@@ -77,10 +77,8 @@ def samples(data: Path, subsets: str = "+".join(HEADLINE), images: str = "") -> 
     roots = [root for root in roots if (root / "cot").is_dir()]
     if not roots:
         where = images or f"{data} or its playground/data"
-        raise BenchmarkError(
-            f"viscot: found no folder cot/ with pictures in {where}. Set images=FOLDER. {CARD.traps[0]}"
-        )
-    sized = cache(partial(partial, _picture))  # one function per picture, which tells that questions share it
+        raise BenchmarkError(f"viscot: found no folder cot/ with images in {where}. Set images=FOLDER. {CARD.traps[0]}")
+    sized = cache(partial(partial, _image))  # one function per image, which tells that questions share it
     for subset in chosen:
         yield from _subset(data / "viscot_benchmark", subset, roots, sized)
 
@@ -128,12 +126,12 @@ def _answer(row: Mapping[str, Any], where: str) -> str:
     return str(field(turns[3], "value", where)).strip()
 
 
-def _picture(path: Path, width: int, height: int) -> Path:
-    """The picture, unless it has another size than the one its box refers to."""
+def _image(path: Path, width: int, height: int) -> Path:
+    """The image, unless it has another size than the one its box refers to."""
     found = stored_size(path)
     if found != (width, height):
         raise SampleError(
             f"image {path}: it has {found[0]} x {found[1]} px, and its box refers to {width} x {height} px. Take the "
-            "picture of the Visual-CoT archives."
+            "image of the Visual-CoT archives."
         )
     return path

@@ -1,4 +1,4 @@
-"""Vision-OPD-6K: the training questions of Vision-OPD (arXiv:2605.18740), on clean pictures."""
+"""Vision-OPD-6K: the training questions of Vision-OPD (arXiv:2605.18740), on clean images."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CARD = Card(
     box_format="xyxy",
     scoring="letter; distillation reads no answers",
     restricted=(
-        "the pictures are SA-1B's, by their names (sa_*.jpg), whose licence allows research only; of a licence of the "
+        "the images are SA-1B's, by their names (sa_*.jpg), whose licence allows research only; of a licence of the "
         "data set itself we know nothing."
     ),
     notice=(
-        "Only the clean pictures are read (original_images, 6.2 GB packed). The released training shows the student "
-        "the picture with a red box and adds a sentence about it; for that: student_view=boxed and a hint."
+        "Only the clean images are read (original_images, 6.2 GB packed). The released training shows the student "
+        "the image with a red box and adds a sentence about it; for that: student_view=boxed and a hint."
     ),
     protocols={
         "original": Protocol(
@@ -43,9 +43,9 @@ CARD = Card(
     traps=(
         "`images` has the red box drawn in and `problem` speaks of it: that gives the place away; neither is used.",
         "Some questions repeat an option (row 3882, for one: two are SNCF); `check` reports them as problems.",
-        "Questions were written for the crop alone: without the red box, some may fit several places of the picture.",
+        "Questions were written for the crop alone: without the red box, some may fit several places of the image.",
         "Answers were voted by models, not checked by people. Letters are uneven: in a sample of 1,216, A was 29 %.",
-        "One fork found 21 of V*'s 191 pictures in it, another 3 that are byte-identical: keep contamination=drop.",
+        "One fork found 21 of V*'s 191 images in it, another 3 that are byte-identical: keep contamination=drop.",
         "Whether the paths in the archive begin with `original_images/` is not known: both are read.",
     ),
 )

@@ -1,4 +1,4 @@
-"""VisualProbe: small things in large pictures at three levels of difficulty, by the authors of Mini-o3."""
+"""VisualProbe: small things in large images at three levels of difficulty, by the authors of Mini-o3."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ CARD = Card(
     traps=(
         "Three data sets of the Hub; a local copy is a folder with VisualProbe_Easy, VisualProbe_Medium and "
         "VisualProbe_Hard in it.",
-        "Picture paths begin with the data set's name, questions with an image mark, and answers end with a full stop: "
+        "Image paths begin with the data set's name, questions with an image mark, and answers end with a full stop: "
         "all three are taken off.",
         "Published scores come from an LLM judge and, for Mini-o3, from many turns with zooming, averaged over 32 "
         "answers: there is no single-turn protocol of the authors.",

@@ -1,6 +1,6 @@
 """V* Bench: a small object, or two and their relation, in high-resolution photographs (arXiv:2312.14135).
 
-Boxes are only in the JSON beside each picture; question, order of options and answer are in `test_questions.jsonl`.
+Boxes are only in the JSON beside each image; question, order of options and answer are in `test_questions.jsonl`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CARD = Card(
     name="vstar",
     title="V* Bench: attributes and relations of small objects in large photographs",
     source="huggingface.co/datasets/craigwu/vstar_bench; code github.com/penghao-wu/vstar",
-    licence="none stated for the data (code: MIT); the pictures are from SA-1B",
+    licence="none stated for the data (code: MIT); the images are from SA-1B",
     hub="craigwu/vstar_bench",
     revision="d9ae62c903da0c98336e85c5ee89cd863b04b4da",
     files=(QUESTIONS, *(f"{folder}/*" for folder in FOLDERS)),
@@ -41,8 +41,8 @@ CARD = Card(
         "vision-opd": Protocol(
             prompt="{question}{options}\nAnswer with the option's letter from the given choices directly.",
             source="VisionOPD/Vision-OPD eval/prepare_data.py",
-            note="They re-encode pictures as PNG of at most 20 MB and let a judge see what their letter rule calls "
-            "wrong; here pictures stay as stored and rules alone decide.",
+            note="They re-encode images as PNG of at most 20 MB and let a judge see what their letter rule calls "
+            "wrong; here images stay as stored and rules alone decide.",
         ),
     },
     expected={
@@ -68,13 +68,13 @@ CARD = Card(
         "224 px).",
         "Published scores of one model lie up to 9 points apart: prompt and pixel budget decide. One question is 0.52 "
         "points.",
-        "21 of the pictures are reported to occur in Vision-OPD-6K, too.",
+        "21 of the images are reported to occur in Vision-OPD-6K, too.",
     ),
 )
 
 
 def samples(data: Path) -> Iterator[Sample]:
-    """`data` holds the two folders of pictures and side files, and `test_questions.jsonl`."""
+    """`data` holds the two folders of images and side files, and `test_questions.jsonl`."""
     if not any(next((data / folder).glob("*.json"), None) for folder in FOLDERS):
         raise BenchmarkError(
             f"{data}: found no side files ({FOLDERS[0]}/*.json), which alone have the boxes of V*. Take the files of "

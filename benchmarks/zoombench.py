@@ -19,7 +19,7 @@ from gapbench.types import AnswerType, Card, Protocol, Sample
 
 CARD = Card(
     name="zoombench",
-    title="ZoomBench: fine-grained perception, full picture against published crop",
+    title="ZoomBench: fine-grained perception, full image against published crop",
     source="huggingface.co/datasets/inclusionAI/ZoomBench; code github.com/inclusionAI/Zooming-without-Zooming",
     licence="Apache-2.0",
     hub="inclusionAI/ZoomBench",
@@ -55,7 +55,7 @@ CARD = Card(
         "Vision-OPD-4B": "full 59.76 (Vision-OPD paper)",
     },
     traps=(
-        "A published crop need not be the picture inside the box: about 58 % are reported to be enlarged twofold. "
+        "A published crop need not be the image inside the box: about 58 % are reported to be enlarged twofold. "
         "The headline takes the crop as published; --region union cuts the box itself, which is another condition.",
         "Programs that read the pinned release find the columns bbox and question_type, other copies lack them. "
         "Without boxes only `native` can be measured; without question_type, a letter that answers lettered options "
@@ -65,8 +65,8 @@ CARD = Card(
         "neutral prompt is that of other benchmarks; any other query is asked as it stands.",
         "492 of the 621 lettered queries are reported to carry 'Answer with the option's letter from the given "
         "choices.', the others without: the neutral prompt asks all alike, the protocols ask as published.",
-        "The mirror mm-eval/ZoomBench holds re-encoded pictures: scores do not compare.",
-        "Some pictures have transparency, and names do not tell the format.",
+        "The mirror mm-eval/ZoomBench holds re-encoded images: scores do not compare.",
+        "Some images have transparency, and names do not tell the format.",
         "Published scores count what a judge accepts; rules are stricter on the 224 open questions. One question is "
         "0.12 points.",
     ),

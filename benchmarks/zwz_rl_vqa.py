@@ -1,4 +1,4 @@
-"""ZwZ-RL-VQA: the training questions of Zooming without Zooming (arXiv:2602.11858), on clean pictures."""
+"""ZwZ-RL-VQA: the training questions of Zooming without Zooming (arXiv:2602.11858), on clean images."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ CARD = Card(
     box_format="xyxy",
     scoring="letter or text; distillation reads no answers",
     restricted=(
-        "the pictures come from SA-1B, LAION, MetaCLIP, Visual Genome, CC12M and STPLS3D and keep their terms; that of "
+        "the images come from SA-1B, LAION, MetaCLIP, Visual Genome, CC12M and STPLS3D and keep their terms; that of "
         "SA-1B allows research only."
     ),
     notice=(
-        "Not pinned: we know no commit of this data set, so the newest is fetched (about 48 GB of clean pictures). ZwZ "
-        "itself trains on pictures with the red box drawn in. These are never read: their full view shows where to "
+        "Not pinned: we know no commit of this data set, so the newest is fetched (about 48 GB of clean images). ZwZ "
+        "itself trains on images with the red box drawn in. These are never read: their full view shows where to "
         "look, so no gap can be measured on them. student_view=boxed draws such a box."
     ),
     traps=(
-        "The format is reported by two users of the data, not by its authors: train1.parquet names clean pictures in "
+        "The format is reported by two users of the data, not by its authors: train1.parquet names clean images in "
         "`original_images`. A table that has only `images` (red box drawn in) is refused.",
         "Row counts differ by source: 37K and 74K, and 110,988 for all tables together.",
         "Rows repeat: one user removed equal questions with unequal answers. `check` reports the repeated questions.",
         "Answers were voted by models, not checked by people; most are short texts, so exact match understates them.",
-        "Many questions share a picture: they are one cluster.",
+        "Many questions share an image: they are one cluster.",
     ),
 )
 
@@ -48,7 +48,7 @@ def samples(data: Path, table: str = "train1.parquet") -> Iterator[Sample]:
     columns = open_table(data / table, needs=("problem", "answer", "bbox")).data.column_names
     if "original_images" not in columns:
         raise BenchmarkError(
-            f"{data / table}: it names no clean pictures (original_images): {', '.join(columns)}. `images` has the "
+            f"{data / table}: it names no clean images (original_images): {', '.join(columns)}. `images` has the "
             "red box drawn in, which tells where to look: it is no full view. Name another table: "
             "zwz_rl_vqa:table=FILE.parquet."
         )

@@ -46,14 +46,14 @@ METRICS: tuple[MetricName, ...] = get_args(MetricName)
 
 @dataclass(frozen=True)
 class Sample:
-    """One question about one picture, or about several (`more_images`, shown after `image` in their order).
+    """One question about one image, or about several (`more_images`, shown after `image` in their order).
 
     `image` is anything `gapbench.views.images.decode` reads: a path, encoded bytes, a Hub image dict, a PIL image, or a
     function that makes one, so that a benchmark of any size stays lazy; `crop_image` likewise, for a crop it ships.
     `answers` are the accepted answers: the option's letter for `letter`, any one of them for the other types.
     `boxes` are written in `box_format`, by default the card's: `xyxy` or `xywh` in pixels, `xyxy_normalised` or
-    `xywh_normalised` in fractions of the picture (0..1); they become xyxy pixels once its size is known. Samples with
-    the same `cluster` (by default: the same picture) are not independent and are one unit to the statistics.
+    `xywh_normalised` in fractions of the image (0..1); they become xyxy pixels once its size is known. Samples with
+    the same `cluster` (by default: the same image) are not independent and are one unit to the statistics.
     `category` may have two levels, as `2D/COCO`. `published` is the question as its authors' prompt words it, for
     protocols that ask exactly so. `max_image_pixels` raises Pillow's guard against decompression bombs for data that
     is known to be larger; 0 keeps it.
@@ -129,7 +129,7 @@ class Record:
 
     Keyed by (`benchmark`, `sample`, `view`, `repeat`). Sizes are (width, height) in pixels; areas are fractions of the
     full image in 0..1, or None without evidence boxes; `evidence` says who drew those (empty without any). `sent_size`
-    is the first picture's and `sent_pixels` the sum over all `pictures` shown. `score` is 0..1 (between the two only
+    is the first image's and `sent_pixels` the sum over all `images` shown. `score` is 0..1 (between the two only
     for `vqa` and `anls`) and None for `failed`. `rule` names the parsing rule that decided, `reason` why an answer is
     `unparsed` or `failed`. A judge's verdict changes these, the outcome and the score where records are read for
     numbers, never in the file.
@@ -159,7 +159,7 @@ class Record:
     region_policy: str
     region: Box | None
     region_area: float | None
-    pictures: int
+    images: int
     sent_size: tuple[int, int] | None
     sent_pixels: int | None
     image_tokens: int | None
@@ -170,10 +170,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Request:
-    """Pictures, if any, and the prompt that follows them; `key` comes back with the answer.
+    """Images, if any, and the prompt that follows them; `key` comes back with the answer.
 
-    A request with `error` is answered by it. `encoded` has each picture's stored bytes, where they show exactly that
-    picture in a form that any server reads, and None for the others; empty where nobody looked for them.
+    A request with `error` is answered by it. `encoded` has each image's stored bytes, where they show exactly that
+    image in a form that any server reads, and None for the others; empty where nobody looked for them.
     """
 
     key: Hashable
@@ -184,7 +184,7 @@ class Request:
 
     @property
     def pixels(self) -> int:
-        """Width x height, summed over the pictures."""
+        """Width x height, summed over the images."""
         return sum(image.width * image.height for image in self.images)
 
 
@@ -192,14 +192,14 @@ class Request:
 class Answer:
     """What came back. `error` is empty unless the engine gave no answer.
 
-    `pictures` is how many were shown, `sent_size` the first one's (width, height) as handed to the processor,
-    `sent_pixels` width x height summed over all; token counts are per answer, `image_tokens` over all pictures;
+    `images` is how many were shown, `sent_size` the first one's (width, height) as handed to the processor,
+    `sent_pixels` width x height summed over all; token counts are per answer, `image_tokens` over all images;
     `seconds` is the answer's share of its batch; `truncated` says that it was cut off at the limit of new tokens;
     `model` is who a server says answered.
     """
 
     text: str = ""
-    pictures: int = 0
+    images: int = 0
     sent_size: tuple[int, int] | None = None
     sent_pixels: int | None = None
     image_tokens: int | None = None

@@ -1,4 +1,4 @@
-"""A small benchmark of one's own, written as a user would: pictures in a folder and a JSONL beside them."""
+"""A small benchmark of one's own, written as a user would: images in a folder and a JSONL beside them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ WORDS = ("red", "green", "blue", "yellow")
 INK = {"red": (200, 20, 20), "green": (20, 140, 40), "blue": (20, 60, 200), "yellow": (240, 220, 30)}
 
 
-def write_benchmark(folder: Path, questions: int = 12, per_picture: int = 2) -> Path:
-    """`mine.jsonl` with yes/no and lettered questions about coloured patches; two questions share a picture."""
+def write_benchmark(folder: Path, questions: int = 12, per_image: int = 2) -> Path:
+    """`mine.jsonl` with yes/no and lettered questions about coloured patches; two questions share an image."""
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for i in range(questions):
-        number = i // per_picture
+        number = i // per_image
         name = f"scene {number}.png"
         x, y = 10 + 7 * (number % 9), 60 - 5 * (number % 9)
         box = (x, y, x + 24, y + 18)
         colour = WORDS[number % 4]
-        if i % per_picture == 0:
+        if i % per_image == 0:
             noise = np.random.default_rng(number).integers(150, 256, (100, 140, 3), dtype=np.uint8)
-            picture = Image.fromarray(noise)
-            ImageDraw.Draw(picture).rectangle((x, y, x + 23, y + 17), fill=INK[colour])
-            picture.save(folder / name)
+            image = Image.fromarray(noise)
+            ImageDraw.Draw(image).rectangle((x, y, x + 23, y + 17), fill=INK[colour])
+            image.save(folder / name)
         row = {"id": f"q{i}", "image": name, "bbox": list(box), "bbox_format": "xyxy", "category": "patch"}
-        if i % per_picture:
+        if i % per_image:
             row |= {"question": f"Is the small patch {colour}?", "answer": "yes", "answer_type": "yes_no"}
         else:
             row |= {"question": "Which colour is the small patch?", "options": list(WORDS), "answer": colour}

@@ -1,4 +1,4 @@
-"""Every tiny checkpoint behaves like a real one: it loads generically, sees its picture and batches cleanly."""
+"""Every tiny checkpoint behaves like a real one: it loads generically, sees its image and batches cleanly."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Loaded:
     report: dict[str, Any]
 
     def inputs(self, *prompts: tuple[str, Image.Image]) -> Any:
-        """A left-padded batch of (question, picture), as every engine makes it."""
+        """A left-padded batch of (question, image), as every engine makes it."""
         messages = [
-            [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": question}]}]
-            for question, picture in prompts
+            [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": question}]}]
+            for question, image in prompts
         ]
         return self.processor.apply_chat_template(
             messages,
@@ -66,9 +66,9 @@ class Loaded:
         )
 
     @torch.no_grad()
-    def logits(self, question: str, picture: Image.Image) -> torch.Tensor:
+    def logits(self, question: str, image: Image.Image) -> torch.Tensor:
         """Logits of the first answer token, shape (vocabulary,)."""
-        logits: torch.Tensor = self.model(**self.inputs((question, picture))).logits
+        logits: torch.Tensor = self.model(**self.inputs((question, image))).logits
         return logits[0, -1]
 
     @torch.no_grad()
@@ -98,9 +98,9 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def drawn(width: int, height: int) -> Image.Image:
-    picture = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(picture).ellipse((5, 5, width // 2, height // 2), fill="red")
-    return picture
+    image = Image.new("RGB", (width, height), "white")
+    ImageDraw.Draw(image).ellipse((5, 5, width // 2, height // 2), fill="red")
+    return image
 
 
 PROMPTS = (
@@ -131,8 +131,8 @@ def test_the_older_auto_class_loads_all_but_phi4(loaded: Loaded) -> None:
         assert type(model) is type(loaded.model)
 
 
-def test_another_picture_gives_other_logits(loaded: Loaded) -> None:
-    first, second = (loaded.logits("What colour?", picture) for picture in (drawn(100, 60), noise(64, 150)))
+def test_another_image_gives_other_logits(loaded: Loaded) -> None:
+    first, second = (loaded.logits("What colour?", image) for image in (drawn(100, 60), noise(64, 150)))
     assert (first - second).abs().max() > 0.5 * first.std()
 
 
@@ -152,14 +152,14 @@ def test_answers_never_contain_a_placeholder(loaded: Loaded) -> None:
 
 
 @torch.no_grad()
-def test_image_tokens_are_where_the_picture_enters(loaded: Loaded) -> None:
-    """Positions that depend on the picture are image tokens, and every image token is overwritten."""
+def test_image_tokens_are_where_the_image_enters(loaded: Loaded) -> None:
+    """Positions that depend on the image are image tokens, and every image token is overwritten."""
     entering: list[torch.Tensor] = []
     decoder = loaded.model.get_decoder()
     hook = decoder.layers[0].register_forward_pre_hook(
         lambda module, args, kwargs: entering.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
     )
-    inputs, others = (loaded.inputs(("What colour?", picture)) for picture in (noise(100, 60), noise(100, 60, seed=1)))
+    inputs, others = (loaded.inputs(("What colour?", image)) for image in (noise(100, 60), noise(100, 60, seed=1)))
     loaded.model(**inputs)
     loaded.model(**others)
     hook.remove()
@@ -174,8 +174,8 @@ def test_image_tokens_are_where_the_picture_enters(loaded: Loaded) -> None:
 
 
 @torch.no_grad()
-def test_phi4_sees_a_square_picture_alike_alone_and_in_a_batch_under_eager_attention(tmp_path: Path) -> None:
-    """Its vision tower claims to be causal, which SDPA believes whenever no picture of the batch has padding."""
+def test_phi4_sees_a_square_image_alike_alone_and_in_a_batch_under_eager_attention(tmp_path: Path) -> None:
+    """Its vision tower claims to be causal, which SDPA believes whenever no image of the batch has padding."""
     folder = build("phi4_multimodal", tmp_path)
     model = AutoModelForMultimodalLM.from_pretrained(folder, attn_implementation="eager").eval()
     phi4 = Loaded("phi4_multimodal", folder, AutoProcessor.from_pretrained(folder), model, {})

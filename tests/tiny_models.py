@@ -6,7 +6,7 @@
 Every checkpoint loads through AutoProcessor and AutoModelForMultimodalLM without trust_remote_code. Hidden size 64,
 2 layers, a byte-level vocabulary of at most 480 tokens (PaliGemma's processor adds its own 1152) and a text head
 dimension of 32 (the smallest that vLLM serves on CPU).
-The usual initialisation (normal, 0.02) leaves logits nearly flat and some families blind to the picture, and tests of
+The usual initialisation (normal, 0.02) leaves logits nearly flat and some families blind to the image, and tests of
 equal tokens would pass for nothing; weights are drawn here with variance 1/fan-in, which keeps activations and logits
 at unit scale (LeCun et al., "Efficient BackProp", 1998, section 4.6).
 
@@ -41,7 +41,7 @@ TEMPLATE = (
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 TEXT = (
-    "system user assistant You are a helpful assistant. Look at the picture and answer with one word. "
+    "system user assistant You are a helpful assistant. Look at the image and answer with one word. "
     "What is the colour of the small sign on the left? How many people are there? Is the door open? yes no "
     "Answer with the option's letter from the given choices directly. (A) red (B) blue (C) green (D) yellow "
     "What number is written on the bus? 0 1 2 3 4 5 6 7 8 9 Which word stands above the window? nothing else "
@@ -57,7 +57,7 @@ Processor = Callable[[Any], Any]
 @dataclass(frozen=True)
 class Family:
     """`tokens` are special tokens that the tokenizer must know by name, `others` those without one, `literals` plain
-    text kept in one piece; `image` is what the chat template writes for a picture."""
+    text kept in one piece; `image` is what the chat template writes for an image."""
 
     config: Config
     processor: Processor
@@ -379,7 +379,7 @@ def _paligemma_processor(tok: Any) -> Any:
     return tf.PaliGemmaProcessor(image, tok)
 
 
-# --- pictures cut into tiles: Idefics, SmolVLM, LFM2-VL, Phi-4; and Kimi ------------------------------------
+# --- images cut into tiles: Idefics, SmolVLM, LFM2-VL, Phi-4; and Kimi ------------------------------------
 
 _IDEFICS = {
     "image_token": "<image>",
@@ -572,7 +572,7 @@ _FAMILIES: dict[str, Family] = {
     "lfm2_vl": Family(
         _config(
             tf.Lfm2VlConfig,
-            # attention first: after a convolution of 3 tokens alone, the picture would hardly reach the answer
+            # attention first: after a convolution of 3 tokens alone, the image would hardly reach the answer
             {"model_type": "lfm2", "layer_types": ["full_attention", "conv"], "block_multiple_of": 32},
             _tower(model_type="siglip2_vision_model", patch_size=16, num_patches=16, vision_use_head=False),
             {"image_token_id": "image_token"},

@@ -174,7 +174,7 @@ def _nested_mean(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cluster_accuracy(rows: pd.DataFrame) -> pd.DataFrame:
-    """One unit per declared cluster, or else per picture; without a value where one of its samples has no answer."""
+    """One unit per declared cluster, or else per image; without a value where one of its samples has no answer."""
     import pandas as pd
 
     from gapbench.analysis.aggregate import RIGHT

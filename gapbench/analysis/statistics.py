@@ -3,7 +3,7 @@
     from gapbench.analysis.statistics import paired_gap
     paired_gap(full=[0, 1, 0, 0], crop=[1, 1, 1, 0], clusters=["a", "a", "b", "c"])
 
-Questions about one picture are not independent, so pictures (clusters), not questions, are the sampling unit
+Questions about one image are not independent, so images (clusters), not questions, are the sampling unit
 everywhere (Miller 2024, "Adding Error Bars to Evals", arXiv:2411.00640). Three interval methods:
 
 `cluster-t`          C >= 100 clusters: cluster-robust standard error, Student t with C - 1 degrees of freedom.
@@ -162,10 +162,10 @@ def mean_difference(
 def sign_flip_test(differences: ArrayLike, clusters: ArrayLike, *, seed: int = 0, flips: int = 100_000) -> float:
     """Two-sided p-value of "the n paired `differences` are symmetric about zero", flipping whole clusters.
 
-    Randomisation test of Fisher 1935 on cluster sums: without a gap, each picture's sum is as likely
+    Randomisation test of Fisher 1935 on cluster sums: without a gap, each image's sum is as likely
     negative. Exact over all 2**k flips for k <= 20 non-zero clusters (with one 0/1 pair per cluster this is
     exact McNemar), otherwise `flips` seeded draws with p = (b + 1) / (m + 1), which never understates
-    (Phipson and Smyth 2010). Row-level tests are wrong here: with four questions per picture McNemar rejects
+    (Phipson and Smyth 2010). Row-level tests are wrong here: with four questions per image McNemar rejects
     a true null far too often.
     """
     _, sums, _ = _cluster_sums(differences, clusters, None)
@@ -288,7 +288,7 @@ def ratio_of_means(
     and joined with the cluster-robust correlation. With `cluster-t` on both sides this is Fieller's interval. The
     estimate and `ci` are None unless the denominator's interval lies above zero; otherwise the interval is bounded.
 
-    Coverage of nominal 95 % (`tests/commands/test_compare.py`): 94 to 96 % at 60 to 300 pictures and 94 to 98 % at 20,
+    Coverage of nominal 95 % (`tests/commands/test_compare.py`): 94 to 96 % at 60 to 300 images and 94 to 98 % at 20,
     also where the denominator is so small that only one run in four to two in three gives an interval at all. Where
     after a training hardly a question is left with a gap, plain Fieller and the cluster bootstrap collapse onto what
     was seen (10 to 80 %); this one stays conservative.
@@ -374,8 +374,8 @@ def merge_clusters(*keys: Sequence[Hashable]) -> NDArray[np.int64]:
     """Cluster number per row (shape (n,)): rows sharing a key, directly or through others, are one cluster.
 
     Every argument is a column of n keys, such as declared cluster and image content hash; an empty key or
-    None links nothing. Connected components, because a picture listed twice under two names is still one
-    picture.
+    None links nothing. Connected components, because an image listed twice under two names is still one
+    image.
     """
     if len({len(column) for column in keys}) != 1:
         raise SettingError(

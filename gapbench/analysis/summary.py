@@ -39,7 +39,7 @@ from gapbench.analysis.statistics import (
 from gapbench.analysis.verdict import verdict
 from gapbench.errors import RunError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KEY = ["benchmark", "sample", "view", "repeat"]
 OUTCOMES = ("right", "wrong", "unparsed", "judge_failed", "failed")
 
@@ -232,7 +232,7 @@ def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.Da
         "judged": _mean(answered["rule"] == "judge") if "rule" in answered else None,
         "failed": _mean(records["outcome"] == "failed"),
     }
-    for column in ("pictures", "sent_pixels", "image_tokens", "output_tokens"):
+    for column in ("images", "sent_pixels", "image_tokens", "output_tokens"):
         row[f"{column}_mean"] = _mean(answered[column]) if column in answered else None
     row["flip_rate"] = flip_rate(answered["score"] >= RIGHT, answered["sample"].cat.codes)
     return row

@@ -112,8 +112,8 @@ def measure(
     region: Annotated[
         str,
         typer.Option(
-            help="native, union, padded[:factor=1.2,min_side=16], square[:min_side=224], multi (a picture per evidence "
-            "box) or mosaic (those in one picture); default: the benchmark's."
+            help="native, union, padded[:factor=1.2,min_side=16], square[:min_side=224], multi (an image per evidence "
+            "box) or mosaic (those in one image); default: the benchmark's."
         ),
     ] = "",
     regions: Annotated[
@@ -196,7 +196,7 @@ def selfcheck(
     asked: EngineAsked = None,
     debug: DebugOption = False,
 ) -> None:
-    """Is this engine telling the truth about pictures and prompts? Exit code 1 if a check failed."""
+    """Is this engine telling the truth about images and prompts? Exit code 1 if a check failed."""
     from gapbench.engines import loading
     from gapbench.selfcheck import selfcheck as selfcheck_
     from gapbench.views.pixels import Pixels
@@ -233,7 +233,7 @@ def locate(
         str, typer.Option(help="grounding: thousand (0..1000), pixels or unit (0..1), as the model counts.")
     ] = "thousand",
     largest: Annotated[
-        float, typer.Option(help="grounding: reject boxes over more than this fraction of the picture.")
+        float, typer.Option(help="grounding: reject boxes over more than this fraction of the image.")
     ] = 0.8,
     max_new_tokens: MaxNewTokensOption = 128,
     min_pixels: MinPixelsOption = None,
@@ -369,7 +369,7 @@ def demo(
     from gapbench.data import catalogue
 
     print(catalogue.load("signs").card.notice)
-    done = distill_("glance", "signs:questions=8000", "demo", out, eval=["signs"],
+    done = distill_("glance", "signs:samples=8000", "demo", out, eval=["signs"],
                     resume=(out / "train.jsonl").exists(), quiet=quiet, command=_command())  # fmt: skip
     _say_distilled(done)
 
@@ -405,19 +405,19 @@ def check_benchmark(
     name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")],
     limit: Annotated[int | None, typer.Option(help="Only the first N questions.")] = None,
     sheet: Annotated[
-        Path | None, typer.Option(help="Write a contact sheet: an HTML page of pictures, boxes and crops to look at.")
+        Path | None, typer.Option(help="Write a contact sheet: an HTML page of images, boxes and crops to look at.")
     ] = None,
     region: Annotated[str, typer.Option(help="Another region policy than the card's.")] = "",
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Look at every picture, box and answer before spending GPU hours; exit code 1 if something is wrong."""
+    """Look at every image, box and answer before spending GPU hours; exit code 1 if something is wrong."""
     from gapbench.commands.check import check
     from gapbench.data.catalogue import load
 
     found = check(load(name), limit, region=region, sheet=sheet, quiet=quiet)
     print(found.text())
-    print(f"contact sheet: {sheet}" if sheet else "To look at pictures and boxes: --sheet FILE.html")
+    print(f"contact sheet: {sheet}" if sheet else "To look at images and boxes: --sheet FILE.html")
     if found.problems:
         raise typer.Exit(1)
 
@@ -431,10 +431,10 @@ def _say_distilled(done: Any) -> None:
 
 def _say_result(done: Any) -> None:
     print(done.summary["verdict"])
-    if hasattr(done, "asked"):
+    if hasattr(done, "manifest"):
         from gapbench.report.run.overview import alerts
 
-        for benchmark, text in alerts(done.summary, done.asked):
+        for benchmark, text in alerts(done.summary, done.manifest):
             print(f"note: {f'{benchmark}: ' if benchmark else ''}{text}")
     print(f"report: {os.path.relpath(done.report)}")
 

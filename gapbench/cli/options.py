@@ -38,13 +38,13 @@ ShardOption = Annotated[
     str, typer.Option(metavar="K/N", help="Ask only the K-th of N shares, for as many workers; see `gapbench merge`.")
 ]
 NoSelfcheckOption = Annotated[
-    bool, typer.Option("--no-selfcheck", help="Do not first ask the engine about drawn pictures; see `selfcheck`.")
+    bool, typer.Option("--no-selfcheck", help="Do not first ask the engine about drawn images; see `selfcheck`.")
 ]
 MaxNewTokensOption = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
 MinPixelsOption = Annotated[
-    int | None, typer.Option(help="Enlarge smaller pictures to this many pixels (width x height).")
+    int | None, typer.Option(help="Enlarge smaller images to this many pixels (width x height).")
 ]
-MaxPixelsOption = Annotated[int | None, typer.Option(help="Shrink larger pictures to this many pixels.")]
+MaxPixelsOption = Annotated[int | None, typer.Option(help="Shrink larger images to this many pixels.")]
 EngineOption = Annotated[
     str, typer.Option(help="transformers, vllm (in this process) or server (any OpenAI-compatible one, at --base-url).")
 ]
@@ -94,7 +94,7 @@ AttentionOption = Annotated[
 ]
 TrustRemoteCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")]
 NoImagesOption = Annotated[
-    bool, typer.Option("--no-images", help="Leave all pictures out (for sharing under other licences).")
+    bool, typer.Option("--no-images", help="Leave all images out (for sharing under other licences).")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.", callback=_hush)]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -3,7 +3,7 @@
     found = check(load("signs"), sheet=Path("signs.html"))
     found.problems            # () when all expectations hold
 
-Every sample goes through the same `gapbench.views.prepare.prepare` as when it is measured; pictures are decoded in
+Every sample goes through the same `gapbench.views.prepare.prepare` as when it is measured; images are decoded in
 threads, one after the other let go, so that data of any size passes. The contact sheet shows some of them to a person.
 
 Limits: `check` sees what contradicts itself, never whether a plausible answer is the true one.
@@ -37,9 +37,9 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Findings:
-    """What `check` saw: counts, repairs by kind (of boxes and pictures), and problems, each one sentence.
+    """What `check` saw: counts, repairs by kind (of boxes and images), and problems, each one sentence.
 
-    `evidence` has the smallest, median and largest share of a picture that evidence boxes cover (0..1), or is empty.
+    `evidence` has the smallest, median and largest share of an image that evidence boxes cover (0..1), or is empty.
     `compared` says whether the card's counts were compared, which takes the whole benchmark.
     """
 
@@ -54,7 +54,7 @@ class Findings:
         lines = [f"{name:24} {count}" for name, count in self.counts.items()]
         if self.evidence:
             smallest, median, largest = (f"{100 * share:.3g} %" for share in self.evidence)
-            lines.append(f"{'evidence, of the picture':24} median {median}, from {smallest} to {largest}")
+            lines.append(f"{'evidence, of the image':24} median {median}, from {smallest} to {largest}")
         lines += [f"{f'repair: {kind}':24} {count}" for kind, count in sorted(self.repairs.items())]
         lines += [f"PROBLEM  {problem}" for problem in self.problems[:SHOWN]] or [OK if self.compared else PART_OK]
         if len(self.problems) > SHOWN:
@@ -64,7 +64,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is kept of a sample once its picture is let go."""
+    """What is kept of a sample once its image is let go."""
 
     image_hash: str
     repairs: tuple[str, ...]
@@ -93,8 +93,8 @@ def check(
     known = frozenset(benchmark.card.expected)
     drawn = chosen_ids(samples) if sheet else frozenset()
     seen: dict[str, _Seen] = {}
-    groups = list(_by_picture(samples))
-    with progress(len(samples), 0, benchmark.name, quiet, "questions") as advance:
+    groups = list(_by_image(samples))
+    with progress(len(samples), 0, benchmark.name, quiet, "samples") as advance:
         for findings in _in_threads(lambda group: _look(group, policy, known, drawn), groups):
             for sample_id, found in findings:
                 seen[sample_id] = found
@@ -113,8 +113,8 @@ def check(
     return Findings(counts, dict(repairs), tuple(problems), evidence, compared)
 
 
-def _by_picture(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    """Samples in groups that share a picture, which is then decoded once."""
+def _by_image(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Samples in groups that share an image, which is then decoded once."""
     groups: dict[Hashable, list[Sample]] = {}
     for sample in samples:
         source = sample.image
@@ -143,7 +143,7 @@ def _look(group: list[Sample], policy: str, known: frozenset[str], drawn: frozen
     case: PreparedSample | None = None
     for sample in group:
         first, case = case is None, prepare(sample, policy, case)
-        # What is said of a picture counts once, however many questions are asked about it.
+        # What is said of an image counts once, however many questions are asked about it.
         repairs = case.repairs if first else tuple(r for r in case.repairs if r not in case.notes)
         shown = tile(case) if sample.id in drawn else None
         faults = tuple(_box_faults(case, known))
@@ -159,13 +159,13 @@ def _box_faults(case: PreparedSample, known: frozenset[str]) -> Iterator[str]:
     if "outside" in case.repairs and case.boxes and "repair: outside" not in known:
         assert case.size is not None
         yield (
-            f"a box leaves the picture of {case.size[0]} x {case.size[1]} px by more than {TOLERANCE:g} px. "
+            f"a box leaves the image of {case.size[0]} x {case.size[1]} px by more than {TOLERANCE:g} px. "
             f"Is the box format ({sample.box_format}) right?"
         )
     if case.boxes and all(x1 - x0 < 1 and y1 - y0 < 1 for x0, y0, x1, y1 in case.boxes):
         yield (
             f"its boxes {[list(box) for box in sample.boxes]} ({sample.box_format}) are smaller than a pixel. Are they "
-            "fractions of the picture (xyxy_normalised, xywh_normalised)?"
+            "fractions of the image (xyxy_normalised, xywh_normalised)?"
         )
     if case.region_error and (sample.boxes or sample.crop_image is not None):
         emptied = sample.boxes and not case.boxes and "repair: empty" in known
@@ -186,7 +186,7 @@ def _counts(samples: list[Sample], seen: Mapping[str, _Seen]) -> dict[str, int]:
     }
     for name, count in (
         ("with a crop of its own", sum(s.crop_image is not None for s in samples)),
-        ("with several pictures", sum(bool(s.more_images) for s in samples)),
+        ("with several images", sum(bool(s.more_images) for s in samples)),
     ):
         counts |= {name: count} if count else {}
     return counts | {f"category {c}": n for c, n in sorted(categories.items())}
@@ -203,14 +203,14 @@ def _unlike_the_card(expected: Mapping[str, int], counts: Mapping[str, int], rep
 
 
 def _repeated(samples: list[Sample], seen: Mapping[str, _Seen]) -> list[str]:
-    """Questions asked twice within a category: same picture, same words, same options in the same order."""
+    """Questions asked twice within a category: same image, same words, same options in the same order."""
     first: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
     faults = []
     for s in samples:
         if digest := seen[s.id].image_hash:
             other = first.setdefault((s.category, digest, s.question, s.options), s.id)
             if other != s.id:
-                faults.append(f"sample {s.id!r}: it asks the same about the same picture as sample {other!r}.")
+                faults.append(f"sample {s.id!r}: it asks the same about the same image as sample {other!r}.")
     return faults
 
 

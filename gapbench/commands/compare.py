@@ -7,7 +7,7 @@
 Written are `comparison.json` (every key: `reports/COMPARISON_SCHEMA.md`), `comparison.html` and `comparison.md`, from
 the records alone: no model, no engine, no benchmark.
 
-Limits: the sampling unit is the picture, so an interval says what other questions of the same kind would give. It says
+Limits: the sampling unit is the image, so an interval says what other questions of the same kind would give. It says
 nothing about another training seed or prompt. A comparison of two models does not say why they differ.
 """
 
@@ -73,7 +73,7 @@ def compare(
     """Compare `after`, and each of `more`, with `before`; write the comparison to the folder `out`.
 
     `labels` names the runs, one for each. By default they are `before` and `after` where the two runs are siblings of
-    a `train.jsonl`, as `gapbench distill` leaves them, and else the models' names. `images=False` leaves pictures out
+    a `train.jsonl`, as `gapbench distill` leaves them, and else the models' names. `images=False` leaves images out
     of the report.
 
     Raises RunError for a folder that is no run, when the runs share no answered question, and when a question of the
@@ -160,8 +160,8 @@ def _load(folder: Path) -> LoadedRun:
     frame = run.frame()
     if frame.empty:
         raise RunError(f"{folder}: no answers yet, so there is nothing to compare. Finish the run first.")
-    asked = {key: value for key, value in run.asked.items() if key != "judge" or run.judged}
-    return LoadedRun("", folder, asked, frame, str(run.asked.get("model") or ""))
+    manifest = {key: value for key, value in run.manifest.items() if key != "judge" or run.judged}
+    return LoadedRun("", folder, manifest, frame, str(run.manifest.get("model") or ""))
 
 
 def _labels(runs: Sequence[LoadedRun], trained: bool) -> list[str]:

@@ -1,11 +1,11 @@
-"""A contact sheet: full pictures with their boxes, and the crops, on one HTML page to look at before measuring.
+"""A contact sheet: full images with their boxes, and the crops, on one HTML page to look at before measuring.
 
     check(load("vstar"), sheet=Path("vstar.html"))
 
 The smallest and largest evidence, the repaired and the faulty come first, the rest is a fixed draw over the whole data,
 so that a wrong box format is seen at a glance.
 
-Limits: small JPEGs inside one file, at most `TILES` samples; it holds pictures of the benchmark, so mind its licence.
+Limits: small JPEGs inside one file, at most `TILES` samples; it holds images of the benchmark, so mind its licence.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 TILES = 60
 LONGEST = 480
-"""Longest side of a picture on the sheet, in pixels."""
+"""Longest side of an image on the sheet, in pixels."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One sample as the sheet shows it; pictures are data URIs, boxes in pixels of the full picture."""
+    """One sample as the sheet shows it; images are data URIs, boxes in pixels of the full image."""
 
     sample: Sample
     size: tuple[int, int] | None
@@ -73,10 +73,10 @@ def tile(case: PreparedSample) -> Tile:
     )
 
 
-def _data_uri(picture: Image) -> str:
+def _data_uri(image: Image) -> str:
     from PIL import Image as Pillow
 
-    small = picture.copy()
+    small = image.copy()
     small.thumbnail((LONGEST, LONGEST), Pillow.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)

@@ -113,7 +113,7 @@ def distill(
     accelerator.wait_for_everyone()
     shared = json.loads((folder / "distill.json").read_text(encoding="utf-8"))["contamination"]["shared"]
     if shared:
-        say(f"{len(shared)} training questions show a picture of the evaluation: {_first(shared)}.")
+        say(f"{len(shared)} training questions show an image of the evaluation: {_first(shared)}.")
         if settings.contamination == "drop":
             say("They are left out (contamination=keep keeps them).")
             pairs = pairs.without(frozenset(shared))
@@ -155,11 +155,11 @@ def _training_data(data: str, wishes: Mapping[str, Mapping[str, Any]]) -> Benchm
 
 
 def _shared(pairs: Pairs, tested: Sequence[Benchmark], limit: int | None, quiet: bool) -> dict[str, str]:
-    """The training questions that show a picture of the evaluation."""
+    """The training questions that show an image of the evaluation."""
     shared = find_shared(pairs, [(b.name, b.samples(limit)) for b in tested], quiet) if tested else {}
     if len(shared) == len(pairs.samples) and pairs.recipe.contamination == "drop":
         raise BenchmarkError(
-            f"{pairs.benchmark.name}: every training question shows a picture that is also in --eval "
+            f"{pairs.benchmark.name}: every training question shows an image that is also in --eval "
             f"({_first(shared, 1)}). Train on other data, or set contamination=keep and say so."
         )
     return shared

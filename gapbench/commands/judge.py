@@ -85,8 +85,8 @@ def _lacking(folder: Path, retry_failed: bool) -> tuple[dict[str, list[dict[str,
 
 
 def _enter(folder: Path, identity: Mapping[str, Any]) -> None:
-    asked = read_json(folder / "run.json")
-    known = asked.get("judge")
+    manifest = read_json(folder / "run.json")
+    known = manifest.get("judge")
     if known == identity:
         return
     if judgements.begun(folder):
@@ -94,5 +94,5 @@ def _enter(folder: Path, identity: Mapping[str, Any]) -> None:
             f"{folder}: it was judged by {known}, and now by {dict(identity)}. Verdicts of both must not be mixed. "
             f"{judgements.ANOTHER}"
         )
-    asked["judge"] = dict(identity)
-    write_json(folder / "run.json", {**asked, "fingerprint": fingerprint_of(asked)})
+    manifest["judge"] = dict(identity)
+    write_json(folder / "run.json", {**manifest, "fingerprint": fingerprint_of(manifest)})

@@ -9,7 +9,7 @@ Two locators: `grounding` asks the model for a box (`gapbench.localisation.groun
 (`gapbench.localisation.agreement`): do that before trusting a gap from such boxes, which depends on the model that made
 them. One line is kept per question as it is found, and the same call after a kill goes on where it stopped.
 
-Limits: regions lie in one picture; questions about several have none.
+Limits: regions lie in one image; questions about several have none.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def locate(
 ) -> Located:
     """Let `model` find the region each question is about, and write them to `out` (.jsonl) for `measure(regions=…)`.
 
-    `method` is `grounding` (with `coordinates`: thousand, pixels or unit, and `largest`, the fraction of the picture a
+    `method` is `grounding` (with `coordinates`: thousand, pixels or unit, and `largest`, the fraction of the image a
     box may cover) or `attention` (with `layers` such as "18-22", counted from 0; default: the middle of the depth).
     `margin` >= 1 enlarges boxes about their centre. The other settings are those of `gapbench.measure`; `attention`
     looks into the model and needs engine transformers.
@@ -142,7 +142,7 @@ def _check_settings(
     if coordinates not in grounding.CONVENTIONS:
         raise SettingError(f"--coordinates {coordinates}: expected one of {', '.join(grounding.CONVENTIONS)}.")
     if not 0 < largest <= 1:
-        raise SettingError(f"--largest {largest}: expected a fraction of the picture, above 0 and at most 1.")
+        raise SettingError(f"--largest {largest}: expected a fraction of the image, above 0 and at most 1.")
     if layers and method != "attention":
         raise SettingError(f"--layers {layers}: only --method attention looks into layers.")
     return attention.parse_layers(layers)
@@ -177,13 +177,13 @@ def _find(
         case: PreparedSample | None = None
         for benchmark, sample in todo:
             case = cases[benchmark.name, sample.id] = prepare(sample, "union", case)
-            error = case.error or ("the question is about several pictures" if len(case.pictures) > 1 else "")
+            error = case.error or ("the question is about several images" if len(case.images) > 1 else "")
             if method == "attention":
                 text = prompt(sample, template_of(benchmark.card))
             else:
                 size = pixels.target(case.size) if case.size else (0, 0)
                 text = grounding.prompt_text(prompt(sample, NEEDED), settings["coordinates"], size)
-            yield Request((benchmark.name, sample.id), case.pictures, text, error)
+            yield Request((benchmark.name, sample.id), case.images, text, error)
 
     if method == "attention":
         found_ = attention.locate(
@@ -192,7 +192,7 @@ def _find(
     else:
         found_ = grounding.locate(engine, requests(), settings["coordinates"], settings["largest"])
     with (
-        progress(len(done) + len(todo), len(done), str(engine.info["model"]), quiet, "questions") as advance,
+        progress(len(done) + len(todo), len(done), str(engine.info["model"]), quiet, "samples") as advance,
         remember_interrupt() as check_interrupt,
     ):
         for key, found in found_:
@@ -207,7 +207,7 @@ def _find(
 
 
 def _boxes(case: PreparedSample, found: Found, margin: float) -> dict[str, Any]:
-    """What the region file keeps of one question; `bboxes` are xyxy pixels of the decoded picture."""
+    """What the region file keeps of one question; `bboxes` are xyxy pixels of the decoded image."""
     located: list[Box] = []
     if case.size:
         width, height = case.size

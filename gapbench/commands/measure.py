@@ -31,7 +31,7 @@ from gapbench.engines.loading import EngineOptions
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.judging import Judge
 from gapbench.runs import records, shards
-from gapbench.runs.manifest import continue_or_start, make_plan, new_session
+from gapbench.runs.manifest import continue_or_start, make_manifest, new_session
 from gapbench.runs.run import Run
 from gapbench.runs.session import ask, gallery_of
 from gapbench.runs.throughput import Pace, Whole
@@ -79,7 +79,7 @@ def measure(
     `retry_failed` asks again what an engine or a judge did not answer in an earlier session; `judge` is asked about the
     answers that no rule decides (`gapbench.judging`).
     `shard` (`2/8`) asks this worker's share of the run alone (`gapbench.runs.shards`); `selfcheck` first asks the
-    engine about pictures that we drew (`gapbench.selfcheck`).
+    engine about images that we drew (`gapbench.selfcheck`).
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy. What was answered before an
     error stays in `out` and is not asked again.
@@ -114,19 +114,21 @@ def measure(
         **options,
     )
     entries = {b.name: _entry(b, asked[b.name], region, templates[b.name], views, shown[b.name]) for b in chosen}
-    plan = make_plan(loaded.info, entries, views, limit, repeats, seed, protocol, located.info if located else None)
+    manifest = make_manifest(
+        loaded.info, entries, views, limit, repeats, seed, protocol, located.info if located else None
+    )
     if part:
-        plan["shard"] = shards.entry(part, mine, shown, repeats)
+        manifest["shard"] = shards.entry(part, mine, shown, repeats)
     if judge_identity:
-        plan["judge"] = dict(judge_identity)
+        manifest["judge"] = dict(judge_identity)
     if selfcheck and todo:
-        plan["selfcheck"] = check_first(loaded, quiet).json()
+        manifest["selfcheck"] = check_first(loaded, quiet).json()
     typed = f"gapbench.measure({model!r}, {specs!r}, views={list(views)!r}, out={str(out)!r}, …)"
-    plan = continue_or_start(folder, plan, asked, new_session(command or typed, hardware()), fingerprint)
+    manifest = continue_or_start(folder, manifest, asked, new_session(command or typed, hardware()), fingerprint)
     if retry_failed:
         records.drop_failed(folder)
     pace = Pace(whole(chosen, mine, shown, repeats, limit, part.of if part else 1, wishes))
-    ask(loaded, folder, plan, todo, gallery_of(asked), pixels, pace, len(done), quiet)
+    ask(loaded, folder, manifest, todo, gallery_of(asked), pixels, pace, len(done), quiet)
     if judge:
         judge_run(folder, judge, quiet, retry_failed)
     return write_results(folder)

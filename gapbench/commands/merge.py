@@ -2,7 +2,7 @@
 
     gapbench.merge(["runs/a", "runs/b"], out="runs/whole")      # gapbench merge runs/a runs/b --out runs/whole
 
-Shards must have been asked alike (`gapbench.runs.manifest`), and every answer must be there. The whole is written
+Shards must have the same manifest (`gapbench.runs.manifest`), and every answer must be there. The whole is written
 into a hidden folder beside `out` and renamed at the end, so a kill leaves no half of it, and the same command starts
 over. A merge of some shards (`partial`) is a shard itself, of several numbers: it says so, and can be merged with the
 others.
@@ -45,12 +45,12 @@ class _Part:
     """One shard's folder, its `run.json`, and how many answers it has of each benchmark."""
 
     folder: Path
-    asked: Mapping[str, Any]
+    manifest: Mapping[str, Any]
     answers: Counter[str]
 
     @property
     def parts(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.asked["shard"]["parts"]
+        found: Mapping[str, Any] = self.manifest["shard"]["parts"]
         return found
 
 
@@ -58,7 +58,7 @@ def merge(runs: Sequence[str | Path], out: str | Path, *, partial: bool = False,
     """Put the shards `runs` together into the folder `out`, and return it as a run. The inputs stay as they are.
 
     An earlier merge in `out` is replaced if all of its answers are in the new one. Raises RunError for a folder that is
-    no shard, for shards that were asked differently or contradict each other, and, without `partial`, for answers that
+    no shard, for shards with different manifests or contradictory answers, and, without `partial`, for answers that
     are missing.
     """
     folder, inputs = Path(out).resolve(), list({path.resolve(): path for path in map(Path, runs)}.values())
@@ -74,7 +74,7 @@ def merge(runs: Sequence[str | Path], out: str | Path, *, partial: bool = False,
     if missing and not partial:
         raise RunError(f"merge: {missing} Let those workers finish, or merge what is there with --partial.")
     verdicts = _verdicts(inputs)
-    if parts[0].asked.get("judge") and not partial:
+    if parts[0].manifest.get("judge") and not partial:
         rows = (json.loads(line) for line, _ in lines.values())
         if waiting := judgements.counted(rows, verdicts)["waiting"]:
             raise RunError(
@@ -99,8 +99,8 @@ def merge(runs: Sequence[str | Path], out: str | Path, *, partial: bool = False,
 
 def _read(folder: Path, lines: dict[records.RecordKey, tuple[bytes, Path]]) -> _Part:
     """Add a shard's answers to `lines`. Raises RunError if the same question was answered differently."""
-    asked = read_json(folder / "run.json")
-    if not asked.get("shard"):
+    manifest = read_json(folder / "run.json")
+    if not manifest.get("shard"):
         raise RunError(f"{folder}: not a shard, it was measured without --shard. Merge shards of one run alone.")
     answers: Counter[str] = Counter()
     begun = (folder / records.FILE).exists()  # a worker may be killed before its first answer
@@ -116,7 +116,7 @@ def _read(folder: Path, lines: dict[records.RecordKey, tuple[bytes, Path]]) -> _
                 "overlap; leave out the run that is not of this set."
             )
         lines[key] = min((before, where), (line, folder), key=lambda one: one[0])
-    return _Part(folder, asked, answers)
+    return _Part(folder, manifest, answers)
 
 
 def _verdicts(inputs: Sequence[Path]) -> dict[records.RecordKey, dict[str, Any]]:
@@ -140,7 +140,7 @@ def _refuse_difference(first: _Part, other: _Part) -> None:
             "mixed. Merge shards of the same run alone."
         )
 
-    one, two = first.asked, other.asked
+    one, two = first.manifest, other.manifest
     if one["shard"]["of"] != two["shard"]["of"]:
         raise refuse("--shard", names(one["shard"]), names(two["shard"]))
     plans = [{**run, "shard": None} for run in (one, two)]
@@ -160,7 +160,7 @@ def _refuse_difference(first: _Part, other: _Part) -> None:
 
 def _missing(parts: Sequence[_Part], found: Counter[str]) -> str:
     """What is not there: shards with their number of questions, and answers of shards that are; empty if all is."""
-    of, benchmarks = parts[0].asked["shard"]["of"], parts[0].asked["benchmarks"]
+    of, benchmarks = parts[0].manifest["shard"]["of"], parts[0].manifest["benchmarks"]
     here = {number: counts for part in parts for number, counts in part.parts.items()}
     absent = [number for number in range(1, of + 1) if str(number) not in here]
     open_ = sum(b["samples"] - sum(c[n]["samples"] for c in here.values()) for n, b in benchmarks.items())
@@ -180,7 +180,7 @@ def _missing(parts: Sequence[_Part], found: Counter[str]) -> str:
             if wanted > part.answers.total():
                 lacking = wanted - part.answers.total()
                 told.append(
-                    f"{part.folder} (shard {names(part.asked['shard'])}) lacks {lacking:,} of {wanted:,} answers"
+                    f"{part.folder} (shard {names(part.manifest['shard'])}) lacks {lacking:,} of {wanted:,} answers"
                 )
     return f"{'; '.join(told)}." if told else ""
 
@@ -189,15 +189,15 @@ def _whole(parts: Sequence[_Part], incomplete: bool, command: str) -> dict[str, 
     """`run.json` of all parts: the plan they share, what each worker did, and which shards if any are missing."""
     ordered = sorted(parts, key=lambda part: sorted(map(int, part.parts)))
     sessions = [
-        {"shard": names(part.asked["shard"]), **session} for part in ordered for session in part.asked["sessions"]
+        {"shard": names(part.manifest["shard"]), **session} for part in ordered for session in part.manifest["sessions"]
     ]
     repairs: Counter[str] = Counter()
     for part in ordered:
-        repairs.update(part.asked.get("repairs", {}))
-    checks = [part.asked["selfcheck"] for part in ordered if "selfcheck" in part.asked]
-    first = ordered[0].asked
-    refused = sorted({name for part in ordered for name in part.asked.get("server_defaults", ())})
-    devices = dict.fromkeys(str(part.asked["device"]) for part in ordered if "device" in part.asked)
+        repairs.update(part.manifest.get("repairs", {}))
+    checks = [part.manifest["selfcheck"] for part in ordered if "selfcheck" in part.manifest]
+    first = ordered[0].manifest
+    refused = sorted({name for part in ordered for name in part.manifest.get("server_defaults", ())})
+    devices = dict.fromkeys(str(part.manifest["device"]) for part in ordered if "device" in part.manifest)
     together = {number: counts for part in ordered for number, counts in part.parts.items()}
     return {
         **{key: value for key, value in first.items() if key not in OWN},
@@ -218,9 +218,9 @@ def _whole(parts: Sequence[_Part], incomplete: bool, command: str) -> dict[str, 
 def _copy_thumbnails(inputs: Sequence[Path], place: Path) -> None:
     place.mkdir()
     for folder in inputs:
-        for picture in sorted((folder / "thumbnails").glob("*.jpg")):
-            if not (place / picture.name).exists():
-                shutil.copyfile(picture, place / picture.name)
+        for image in sorted((folder / "thumbnails").glob("*.jpg")):
+            if not (place / image.name).exists():
+                shutil.copyfile(image, place / image.name)
 
 
 def _check_place(

@@ -34,34 +34,34 @@ def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run
     from gapbench.runs.shards import described, is_empty
     from gapbench.util.files import write_json
 
-    asked = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
-    judge = asked.get("judge") if judged else None
+    manifest = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
+    judge = manifest.get("judge") if judged else None
     frame = judgements.read_frame(folder) if judge else records.read_frame(folder)
-    if frame.empty and not is_empty(asked):
+    if frame.empty and not is_empty(manifest):
         raise RunError(
             f"{folder}: no answers yet, so there is nothing to report. Run gapbench measure … --out {folder}."
         )
     # Answers come in any order; sorted, sums and tables are the same however often a run was interrupted.
     frame = frame.sort_values(["benchmark", "sample", "view", "repeat"], ignore_index=True)
-    entries = asked.get("benchmarks", {})
+    entries = manifest.get("benchmarks", {})
     notices = {name: entry.get("card", {}).get("notice", "") for name, entry in entries.items()}
-    named = {name: names_of(entry, str(asked.get("protocol", ""))) for name, entry in entries.items()}
-    summary = summarise(frame, model=str(asked.get("model", "")), notices=notices, named=named)
-    if part := described(asked, len(frame)):
+    named = {name: names_of(entry, str(manifest.get("protocol", ""))) for name, entry in entries.items()}
+    summary = summarise(frame, model=str(manifest.get("model", "")), notices=notices, named=named)
+    if part := described(manifest, len(frame)):
         summary |= {"part": part, "verdict": f"{part}: {summary['verdict']}"}
     if judge:
         summary["judge"] = {**judge, "verdicts": judgements.counted(records.read(folder), judgements.read(folder))}
-    shown = asked if judge else _without_judge(asked)
+    shown = manifest if judge else _without_judge(manifest)
     write_json(folder / "summary.json", summary)
-    write_report(folder, summary=summary, run=shown, records=frame, images=images)
-    return Run(folder, summary, asked)
+    write_report(folder, summary=summary, manifest=shown, records=frame, images=images)
+    return Run(folder, summary, manifest)
 
 
-def _without_judge(asked: dict[str, Any]) -> dict[str, Any]:
-    """What was asked, as if no judge had been."""
-    if "judge" not in asked:
-        return asked
+def _without_judge(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What was manifest, as if no judge had been."""
+    if "judge" not in manifest:
+        return manifest
     from gapbench.runs.manifest import fingerprint_of
 
-    plain = {key: value for key, value in asked.items() if key != "judge"}
+    plain = {key: value for key, value in manifest.items() if key != "judge"}
     return {**plain, "fingerprint": fingerprint_of(plain)}

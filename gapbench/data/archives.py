@@ -98,7 +98,7 @@ def unpack(parts: Path | Sequence[Path], into: Path) -> Path:
 
 
 def read_member(archive: Path, name: str) -> bytes:
-    """One file of a zip; `functools.partial(read_member, archive, name)` is a picture that is read when it is needed.
+    """One file of a zip; `functools.partial(read_member, archive, name)` is an image that is read when it is needed.
 
     Raises SampleError when the archive or the file is missing or damaged.
     """

@@ -82,23 +82,23 @@ class Benchmark:
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:
-    """32 hex digits over all that is asked: ids, questions, options, answers, boxes, and the pictures' identity.
+    """32 hex digits over all that is asked: ids, questions, options, answers, boxes, and the images' identity.
 
-    A picture in a file counts by name and size, so that naming a benchmark of many gigabytes costs no reading; the
-    content of every picture that was shown is hashed in its record. The same on every machine and in every process.
+    An image in a file counts by name and size, so that naming a benchmark of many gigabytes costs no reading; the
+    content of every image that was shown is hashed in its record. The same on every machine and in every process.
     """
     digest = hashlib.sha256()
     others = {f.name for f in fields(Sample)} - {"image", "crop_image", "more_images"}
     for sample in samples:
         values = {name: _identity(getattr(sample, name)) for name in others}
-        values |= {"image": _picture_identity(sample.image), "crop_image": _picture_identity(sample.crop_image)}
-        values["more_images"] = [_picture_identity(source) for source in sample.more_images]
+        values |= {"image": _image_identity(sample.image), "crop_image": _image_identity(sample.crop_image)}
+        values["more_images"] = [_image_identity(source) for source in sample.more_images]
         digest.update(json.dumps(values, sort_keys=True, ensure_ascii=True).encode())
     return digest.hexdigest()[:32]
 
 
 def group_of(sample: Sample) -> str:
-    """What keeps samples together: the cluster, or the picture where it can be told without decoding, or nothing."""
+    """What keeps samples together: the cluster, or the image where it can be told without decoding, or nothing."""
     if sample.cluster:
         return f"cluster {sample.cluster}"
     if isinstance(sample.image, str | Path | bytes | Mapping | partial):
@@ -106,7 +106,7 @@ def group_of(sample: Sample) -> str:
     return f"sample {sample.id}"
 
 
-def _picture_identity(source: Any) -> Any:
+def _image_identity(source: Any) -> Any:
     if isinstance(source, Mapping):  # as `gapbench.views.images` reads it: the path beside the bytes is some cache's
         source = source.get("bytes") or source.get("path")
     return _identity(Path(source) if isinstance(source, str) and not is_base64(source) else source)
@@ -129,10 +129,10 @@ def _identity(value: Any) -> Any:
             return {str(k): _identity(v) for k, v in value.items()}
         case partial():
             return [_identity(value.func), _identity(value.args), _identity(value.keywords)]
-    if hasattr(value, "tobytes") and hasattr(value, "size"):  # a picture or an array
+    if hasattr(value, "tobytes") and hasattr(value, "size"):  # an image or an array
         try:
             content = value.tobytes()
-        except Exception:  # a picture whose file is damaged, as its own record will say
+        except Exception:  # an image whose file is damaged, as its own record will say
             content = b""
         return hashlib.sha256(repr(value.size).encode() + content).hexdigest()
     if callable(value):

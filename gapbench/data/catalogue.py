@@ -10,7 +10,7 @@ and is run as code: only name files you trust. A `samples` with a parameter `dat
 local copy, or what the card's `hub` says, fetched. Data of one's own (JSONL, CSV, TSV, Parquet, a folder, a data set of
 the Hub) is never run; see `gapbench.data.own` for what may stand behind its colon.
 
-Limits: all samples of a benchmark are held in memory, so their pictures should be paths or functions.
+Limits: all samples of a benchmark are held in memory, so their images should be paths or functions.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     located = read_regions(Path("regions.jsonl"))
     asked = located.apply({"hrbench_4k": samples})
 
-One JSON object a line: `id`, `bbox` or `bboxes` (xyxy pixels of the decoded picture), and optionally `benchmark` (else
+One JSON object a line: `id`, `bbox` or `bboxes` (xyxy pixels of the decoded image), and optionally `benchmark` (else
 the line is for any), `score`, `method` and `model`; several lines with one id are several boxes. A line with a `reason`
 and no box says why a locator found nothing. `gapbench locate` writes such files; anything else may, too.
 

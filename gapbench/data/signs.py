@@ -9,7 +9,7 @@ box is the evidence. `LARGE` scenes with lettered options suit any real model; `
 `glance`, whose folder asks for them (`gapbench.json`). Everything is a parameter: canvas, number of signs, size of
 signs, options, split, seed.
 
-Limits: drawn pictures say nothing about natural ones. Pixels depend on Pillow's font rasteriser, so every record keeps
+Limits: drawn images say nothing about natural ones. Pixels depend on Pillow's font rasteriser, so every record keeps
 a hash of what was shown. Eight fills cannot all stay apart for colour-blind readers.
 """
 
@@ -94,7 +94,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture before it is drawn: canvas side, background seed and signs."""
+    """An image before it is drawn: canvas side, background seed and signs."""
 
     canvas: int
     background: int
@@ -128,15 +128,15 @@ def make_scene(rng: random.Random, style: Style) -> Scene:
 
 
 def draw(scene: Scene) -> Image:
-    """The scene as an RGB picture of `canvas` x `canvas` pixels, antialiased by drawing large and averaging."""
+    """The scene as an RGB image of `canvas` x `canvas` pixels, antialiased by drawing large and averaging."""
     from PIL import Image, ImageDraw
 
     scale = max(1, min(4, 1024 // scene.canvas))
     side = scene.canvas * scale
     rng = random.Random(scene.background)
     shade = rng.randint(205, 240)
-    picture = Image.new("RGB", (side, side), (shade, shade, min(255, shade + rng.randint(0, 12))))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (side, side), (shade, shade, min(255, shade + rng.randint(0, 12))))
+    pen = ImageDraw.Draw(image)
     for _ in range(rng.randint(2, 5)):  # pale blocks, so that the background is not one flat colour
         x, y = rng.randint(-side // 4, side), rng.randint(-side // 4, side)
         w, h = rng.randint(side // 8, side // 2), rng.randint(side // 8, side // 2)
@@ -144,7 +144,7 @@ def draw(scene: Scene) -> Image:
         pen.rectangle((x, y, x + w, y + h), fill=(tone, tone, tone))
     for sign in scene.signs:
         _draw_sign(pen, sign, scale)
-    return picture.reduce(scale) if scale > 1 else picture
+    return image.reduce(scale) if scale > 1 else image
 
 
 def ask(scene: Scene, sign: Sign, category: Category) -> str | None:
@@ -165,7 +165,7 @@ def ask(scene: Scene, sign: Sign, category: Category) -> str | None:
 
 def samples(
     split: str = "test",
-    questions: int = 1000,
+    samples: int = 1000,
     seed: int = 0,
     canvas: int = LARGE.canvas,
     signs_min: int = LARGE.signs_min,
@@ -175,7 +175,7 @@ def samples(
     options: bool = LARGE.options,
     categories: str = ",".join(CATEGORIES),
 ) -> Iterator[Sample]:
-    """Exactly `questions` samples; one to four share a picture and with it a cluster.
+    """Exactly `samples` samples; one to four share an image and with it a cluster.
 
     Every scene has its own random stream, named by split, seed and index, so splits never share one. The defaults are
     those of `LARGE`; `categories` are what is asked for, with commas or plus signs between them. Raises SettingError
@@ -183,15 +183,15 @@ def samples(
     """
     if split not in SPLITS:
         raise SettingError(f"signs: split is {split!r}; it must be one of {', '.join(SPLITS)}.")
-    if questions < 1:
-        raise SettingError(f"signs: questions={questions}; expected at least 1.")
+    if samples < 1:
+        raise SettingError(f"signs: samples={samples}; expected at least 1.")
     style = Style(canvas, signs_min, signs_max, size_min, size_max, options)
     _check(style)
     named = set(filter(None, re.split(r"[,+\s]+", categories)))
     if not named or named - set(CATEGORIES):
         raise SettingError(f"signs: categories={categories!r}; expected some of {', '.join(CATEGORIES)}.")
     made = index = 0
-    while made < questions:
+    while made < samples:
         if index - made > BARREN:
             raise SettingError(
                 f"signs: {signs_min} to {signs_max} signs leave hardly any sign that one can ask for by name. "
@@ -199,9 +199,9 @@ def samples(
             )
         rng = random.Random(f"gapbench signs {split} {seed} {index}")
         scene = make_scene(rng, style)
-        picture = partial(draw, scene)
+        image = partial(draw, scene)
         pairs = [(sign, category) for sign in scene.signs for category in CATEGORIES if category in named]
-        wanted = min(rng.randint(1, 4), questions - made)
+        wanted = min(rng.randint(1, 4), samples - made)
         asked = 0
         for sign, category in rng.sample(pairs, len(pairs)):
             question = ask(scene, sign, category)
@@ -210,7 +210,7 @@ def samples(
             x0, y0, x1, y1 = sign.box
             sample = Sample(
                 id=f"{split}-{seed}-{index:05d}-{asked}",
-                image=picture,
+                image=image,
                 question=question,
                 answers=(sign.attribute(category),),
                 boxes=((float(x0), float(y0), float(x1), float(y1)),),

@@ -129,7 +129,7 @@ def _read_text(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any
 
 def _text_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The file's rows, blank ones left out, the header first, each with the line at which it ends."""
-    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))  # a picture as base64 is one cell
+    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))  # an image as base64 is one cell
     line, empty = 0, True
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -74,13 +74,13 @@ class RowTable:
         return {column: names for column, names in found.items() if names}
 
     def cell(self, row: int, column: str) -> Any:
-        """One value, read now; a picture of the Hub's Image type stays encoded."""
+        """One value, read now; an image of the Hub's Image type stays encoded."""
         value = self.data.column(column)[row].as_py()
         self._let_go()
         return value
 
     def sizes(self, column: str) -> list[int]:
-        """How large each cell is, without reading it: bytes of text and pictures, items of a list; 0 if empty."""
+        """How large each cell is, without reading it: bytes of text and images, items of a list; 0 if empty."""
         return [size for chunk in self.data.column(column).chunks for size in _sizes(chunk)]
 
     def rows(self, lazy: Sequence[str] = ()) -> Iterator[Row]:

@@ -10,5 +10,5 @@ module: `recipe` (what to do), `pairs` (what each side sees), `rollouts`, `sampl
 `selfcheck`, `contamination`, `card`, `training` (from recipe to model folder), `pipeline` (measure, train, measure
 again).
 
-Limits: one picture per question; ZeRO is not supported, use DDP or FSDP2.
+Limits: one image per question; ZeRO is not supported, use DDP or FSDP2.
 """

@@ -6,7 +6,7 @@
 The answers' token ids are appended to the prompt as they are; nothing is decoded and encoded again. Three economies are
 used where a model allows them (`Reading`, found by `selfcheck`): a prompt is read once for all its answers, through the
 cache that generation uses, with gradients; the vocabulary's logits are made in slices, apart from the hidden states;
-and a picture is processed once for all its answers.
+and an image is processed once for all its answers.
 
 Limits: prompts must be padded on the left. The models' own code decides positions and masks.
 """
@@ -30,7 +30,7 @@ Groups = Sequence[Sequence[Sequence[int]]]
 
 @dataclass(frozen=True)
 class Reading:
-    """Which economies a model allows: `share_prompt`, `split_head`, `expand` (pictures processed once a prompt).
+    """Which economies a model allows: `share_prompt`, `split_head`, `expand` (images processed once a prompt).
 
     `cap` is what `logit_cap` found; without it `split_head` is wrong for a model that bounds its logits.
     """
@@ -49,9 +49,9 @@ PLAIN = Reading(False, False, False)
 
 
 def process(chat: Chat, model: Any, asked: Sequence[tuple[Any, str]], answers: int, reading: Reading) -> dict[str, Any]:
-    """The processor's output for (picture, text) prompts that have `answers` answers each, on the model's device."""
+    """The processor's output for (image, text) prompts that have `answers` answers each, on the model's device."""
     copies = 1 if reading.expand or reading.share_prompt else answers
-    return place(chat.batch([((picture,), text) for picture, text in asked for _ in range(copies)]), model)
+    return place(chat.batch([((image,), text) for image, text in asked for _ in range(copies)]), model)
 
 
 def hidden_states(model: Any, inputs: dict[str, Any], groups: Groups, reading: Reading) -> Tensor:
@@ -65,7 +65,7 @@ def hidden_states(model: Any, inputs: dict[str, Any], groups: Groups, reading: R
         states = _read_once(model, inputs, ids, mask, answers, reading)
     else:
         expand = reading.expand and answers > 1
-        if expand:  # the whole batch again and again: pictures have as many rows as they like, but keep their order
+        if expand:  # the whole batch again and again: images have as many rows as they like, but keep their order
             inputs = {name: torch.cat([x] * answers) if isinstance(x, Tensor) else x for name, x in inputs.items()}
         turn = partial(_turn, answers=answers if expand else 1)
         states = turn(_read_each(model, inputs, turn(ids), turn(mask), reading), back=True)

@@ -31,7 +31,7 @@ from gapbench.util.text import error_line
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05}
 """Largest difference of a log-probability, in nats. Right passes in float32 stay below 1e-5, wrong ones exceed 0.07."""
 VLLM_TOLERANCE = {"float32": 1e-2, "bfloat16": 1.0, "float16": 0.25}
-"""The same for vLLM's other kernels. On a CPU in float32 ten families stay below 1e-5, and Gemma 3, whose pictures vLLM
+"""The same for vLLM's other kernels. On a CPU in float32 ten families stay below 1e-5, and Gemma 3, whose images vLLM
 masks otherwise there, differs by 0.06 and more. In bfloat16 means of 0.01 to 0.06 are reported (see `health`), with a
 few tokens far above; the bound is for what is plainly another model, the mean is watched while training."""
 TOKENS = 6
@@ -57,7 +57,7 @@ class Finding:
 def find_reading(
     role: ModelRole, asked: Sequence[tuple[Any, str]], recipe: Recipe, precision: str = "float32"
 ) -> Finding:
-    """The fastest reading that agrees with generation on these (picture, text) prompts.
+    """The fastest reading that agrees with generation on these (image, text) prompts.
 
     Raises ModelError if teacher forcing fails, or disagrees with generation, in every way.
     """
@@ -113,8 +113,8 @@ def check_vllm(
     Raises ModelError if it is no rounding, or if a prompt's token ids are not those that the trainer reads.
     """
     prompts = [Prompt(p, t, tuple(random_key("check", i, n) for n in (0, 1))) for i, (p, t) in enumerate(asked)]
-    for (picture, text), theirs in zip(asked, sampler.prompt_ids(role, prompts), strict=True):
-        ours = role.chat.batch([((picture,), text)])["input_ids"][0].tolist()
+    for (image, text), theirs in zip(asked, sampler.prompt_ids(role, prompts), strict=True):
+        ours = role.chat.batch([((image,), text)])["input_ids"][0].tolist()
         if ours != theirs:
             raise ModelError(
                 f"Model {role.name}: vLLM reads a prompt as other tokens ({len(theirs)} of them) than the trainer does "

@@ -176,13 +176,13 @@ def _divergence(
 
 
 def _check_lengths(mask: Tensor, told: Sequence[int], shown: Sequence[TrainingPrompt]) -> None:
-    """Whether the trainer reads as many prompt tokens as the sampler did: else it was shown another picture."""
+    """Whether the trainer reads as many prompt tokens as the sampler did: else it was shown another image."""
     rows = mask.sum(1)[:: len(mask) // len(told)].tolist()
     for pair, row, tokens in zip(shown, rows, told, strict=True):
         if row != tokens:
             raise ModelError(
                 f"Question {pair.key}: the sampler read a prompt of {tokens} tokens, and the trainer reads {row}. They "
-                "prepare pictures differently, so its answers are not to what is trained. Set use_vllm=false."
+                "prepare images differently, so its answers are not to what is trained. Set use_vllm=false."
             )
 
 

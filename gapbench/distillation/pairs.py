@@ -1,4 +1,4 @@
-"""What each side sees of one question: the student's picture, the teacher's picture, and the text both are asked.
+"""What each side sees of one question: the student's image, the teacher's image, and the text both are asked.
 
     pairs = Pairs(catalogue.load("signs:split=train"), recipe)
     pairs.step(0)                    # the prompts of the first step
@@ -6,8 +6,8 @@
 Views and regions are those of `gapbench.measure`. The order of the questions, and which of them are anchors, depend on
 the seed and the step alone, so a run can be resumed, or spread over processes, without changing either.
 
-Limits: one picture a side, so no region `multi`, and samples of several pictures are skipped. All samples are held in
-memory, so their pictures should be paths or functions; the pictures of one step are decoded together.
+Limits: one image a side, so no region `multi`, and samples of several images are skipped. All samples are held in
+memory, so their images should be paths or functions; the images of one step are decoded together.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TRIES = 100
 
 @dataclass(frozen=True)
 class TrainingPrompt:
-    """One prompt of one step; `anchor` says that the student is shown the teacher's picture."""
+    """One prompt of one step; `anchor` says that the student is shown the teacher's image."""
 
     key: str
     student: Image
@@ -50,7 +50,7 @@ class Pairs:
     """The training questions of a benchmark under a recipe; `skipped` maps unusable samples to the reason.
 
     Raises BenchmarkError if no sample has the evidence that the views need, SettingError for a region of several
-    pictures. Answers are never read.
+    images. Answers are never read.
     """
 
     benchmark: Benchmark
@@ -68,7 +68,7 @@ class Pairs:
         if policy == "multi" and "crop" in views:
             raise SettingError(
                 f"region: {self.region!r} (of {'the recipe' if self.recipe.region else self.benchmark.name}) makes one "
-                "picture per evidence box, and a training pair has one picture a side. Set region to mosaic, padded or "
+                "image per evidence box, and a training pair has one image a side. Set region to mosaic, padded or "
                 "union in the recipe."
             )
         usable = [s for s in found if (s.crop_image is not None if native else bool(s.boxes))]
@@ -141,7 +141,7 @@ class Pairs:
 
         recipe = self.recipe
         if sample.more_images:
-            return f"sample {sample.id!r} has {1 + len(sample.more_images)} pictures; a pair has one a side."
+            return f"sample {sample.id!r} has {1 + len(sample.more_images)} images; a pair has one a side."
         case = prepare(sample, self.region)
         shown, error = show(case, recipe.teacher_view)
         other, why = (shown, error) if anchor else show(case, recipe.student_view)

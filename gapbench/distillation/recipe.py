@@ -47,11 +47,11 @@ class Recipe(BaseModel):
     student_view: str = Field("full", description="view of the student: full, boxed or crop")
     teacher_view: str = Field("crop", description="view of the teacher")
     region: str = Field("padded:factor=1.1", description="region policy; empty: the benchmark's own")
-    teacher_enlarge: Annotated[float, Field(ge=1, le=16)] = Field(2.0, description="enlarges the teacher's picture")
+    teacher_enlarge: Annotated[float, Field(ge=1, le=16)] = Field(2.0, description="enlarges the teacher's image")
     hint: str = Field("", description="sentence added to the prompt of both sides, such as one about the red box")
     anchor_share: Share = Field(0.0, description="share of prompts whose student sees the teacher's view as well")
-    min_pixels: Count | None = Field(None, description="smaller pictures are enlarged to this many pixels")
-    max_pixels: Count | None = Field(None, description="larger pictures are shrunk to this many pixels")
+    min_pixels: Count | None = Field(None, description="smaller images are enlarged to this many pixels")
+    max_pixels: Count | None = Field(None, description="larger images are shrunk to this many pixels")
     processor: dict[str, Any] = Field({}, description="passed to the model's processor")
 
     # Rollouts

@@ -69,7 +69,7 @@ def refuse_other_drops(folder: Path, earlier: Mapping[str, Any], asked: Mapping[
 
     if earlier and dropped(earlier) != dropped(asked):
         raise RunError(
-            f"{folder}: this training was started without {len(dropped(earlier))} questions whose pictures occur in "
+            f"{folder}: this training was started without {len(dropped(earlier))} questions whose images occur in "
             f"--eval, and now it would be without {len(dropped(asked))}. Resume with the same --eval, steps and "
             "contamination, or choose another --out."
         )

@@ -35,7 +35,7 @@ _MASK = 0xFFFFFFFF
 class Prompt:
     """What is asked: `keys` has one random key per rollout wanted (see `random_key`)."""
 
-    picture: Image
+    image: Image
     text: str
     keys: tuple[int, ...]
 
@@ -79,7 +79,7 @@ def sample(
 ) -> list[list[Rollout]]:
     """Answers to each prompt, as many as it has keys (the same number for all).
 
-    `suppressed` tokens (placeholders of pictures) are never drawn. `expand`: a prompt is processed once for all its
+    `suppressed` tokens (placeholders of images) are never drawn. `expand`: a prompt is processed once for all its
     rollouts; else as often as it has rollouts. `synced`: keep all processes generating until the last one is done.
     `shared`: read a prompt once for all its rollouts, as this reading does; else transformers' `generate` answers.
     Raises ModelError if one prompt alone does not fit into memory, or with `synced` a batch.
@@ -92,7 +92,7 @@ def sample(
         # Processes that are done keep the others company with a prompt of theirs: sharded weights need all of them.
         group = waiting.pop(0) if waiting else order[:1]
         asked = [prompts[i] for i in group]
-        inputs = chat.batch([((p.picture,), p.text) for p in asked for _ in range(1 if once else len(p.keys))])
+        inputs = chat.batch([((p.image,), p.text) for p in asked for _ in range(1 if once else len(p.keys))])
         draw = _Draw(torch.tensor([k for p in asked for k in p.keys], device=model.device), sampling, suppressed)
         try:
             if shared is not None:
@@ -121,7 +121,7 @@ def sample(
 
 
 def _area(prompt: Prompt) -> int:
-    return prompt.picture.width * prompt.picture.height
+    return prompt.image.width * prompt.image.height
 
 
 def _parts(group: list[int], size: int) -> list[list[int]]:
@@ -129,12 +129,12 @@ def _parts(group: list[int], size: int) -> list[list[int]]:
 
 
 def _room(chat: Chat, prompts: Sequence[Prompt], sampling: Sampling) -> int:
-    """How many prompts go into one batch, were all as long as the largest picture with the longest text.
+    """How many prompts go into one batch, were all as long as the largest image with the longest text.
 
     Known before anything else is processed, so that the pixels of more than one batch are never held.
     """
-    picture = max(prompts, key=_area).picture
-    length = int(chat.batch([((picture,), max((p.text for p in prompts), key=len))])["input_ids"].shape[1])
+    image = max(prompts, key=_area).image
+    length = int(chat.batch([((image,), max((p.text for p in prompts), key=len))])["input_ids"].shape[1])
     return max(1, sampling.tokens // ((length + sampling.max_new_tokens) * len(prompts[0].keys)))
 
 
@@ -172,7 +172,7 @@ def _generate(
 def _decode(
     model: Any, inputs: dict[str, Any], draw: _Draw, answers: int, ends: Sequence[int], reading: Reading
 ) -> list[list[int]]:
-    """The same with every prompt, and its picture, read once for all its answers."""
+    """The same with every prompt, and its image, read once for all its answers."""
     logits = head(model, reading)
     stops = torch.tensor(list(ends), dtype=torch.long, device=model.device)
     with torch.no_grad():

@@ -29,7 +29,7 @@ TOWER = r"(visual|vision\w*|image_tower|image_embed|vit)"
 VISION = re.compile(rf"(^|\.){TOWER}(\.|$)")
 """Parts of a parameter's name that say that it belongs to the vision tower; a projector counts where it lies inside."""
 PICTURE = re.compile(r"(image|video|vision|visual|audio|media|boi|eoi|boa|eoa)\w*_token_(id|ids|index)")
-"""Settings of a configuration that name tokens which stand for pictures, films or sounds, or frame them."""
+"""Settings of a configuration that name tokens which stand for images, films or sounds, or frame them."""
 
 
 class Inside(torch.nn.Module):
@@ -53,7 +53,7 @@ class Inside(torch.nn.Module):
 @dataclass(frozen=True)
 class ModelRole:
     """A model that answers or judges. `inside` is `Inside(model)`, wrapped once accelerate has prepared it; `ends` are
-    the ids that end an answer, `suppressed` those that stand for pictures."""
+    the ids that end an answer, `suppressed` those that stand for images."""
 
     name: str
     model: Any
@@ -82,7 +82,7 @@ def make_role(loaded: Loaded, recipe: Recipe, trained: bool = True) -> ModelRole
     """A role for a loaded model; `trained`: parts of it get gradients, as the recipe says. Raises SettingError."""
     chat = make_chat(loaded, recipe.processor)
     ends = tuple(sorted(neutral_generation(loaded)))
-    suppressed = picture_tokens(loaded.model.config)
+    suppressed = image_tokens(loaded.model.config)
     model = loaded.model
     model.requires_grad_(False)
     if recipe.freeze_vision and not any(VISION.search(name) for name, _ in model.named_parameters()):
@@ -98,8 +98,8 @@ def make_role(loaded: Loaded, recipe: Recipe, trained: bool = True) -> ModelRole
     return ModelRole(loaded.name, model, Inside(model), chat, ends, suppressed)
 
 
-def picture_tokens(config: Any) -> tuple[int, ...]:
-    """Ids that stand for pictures, films and sounds, found by name in a model's configuration."""
+def image_tokens(config: Any) -> tuple[int, ...]:
+    """Ids that stand for images, films and sounds, found by name in a model's configuration."""
     found: set[int] = set()
     for part in (config, getattr(config, "vision_config", None), getattr(config, "audio_config", None)):
         for name, value in vars(part).items() if part is not None else ():

@@ -187,7 +187,7 @@ def _checked(
     precision: str,
     say: Callable[[str], None],
 ) -> tuple[ModelRole, ModelRole | None, Finding]:
-    """Both roles with the reading that their check allows, on the pictures of both views."""
+    """Both roles with the reading that their check allows, on the images of both views."""
     shown = pairs.probe(2)
     asked = [(p.student, p.text) for p in pairs.step(0)[:1]] + [(p.teacher, p.text) for p in shown]
     found = find_reading(student, asked, recipe, precision)

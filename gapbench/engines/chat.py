@@ -1,7 +1,7 @@
-"""From (pictures, prompt) to what a model reads: one left-padded batch through its own chat template and processor.
+"""From (images, prompt) to what a model reads: one left-padded batch through its own chat template and processor.
 
     chat = make_chat(loaded)
-    inputs = place(chat.batch([((picture,), "Which letter?")]), loaded.model)
+    inputs = place(chat.batch([((image,), "Which letter?")]), loaded.model)
 
 Shared by the reference engine and by training, so that a model is trained on the very prompts it is measured with.
 Thinking is switched off where the template has a switch for it; text from data cannot become a control token.
@@ -34,13 +34,13 @@ class Chat:
     escape: Callable[[str], str]
 
     def batch(self, asked: Sequence[tuple[Sequence[Image], str]]) -> Any:
-        """The processor's output for (pictures, prompt) pairs, one row each, padded on the left.
+        """The processor's output for (images, prompt) pairs, one row each, padded on the left.
 
-        The pictures stand before the prompt, in their order; none is fine, and rows may have different numbers of them.
+        The images stand before the prompt, in their order; none is fine, and rows may have different numbers of them.
         """
         talks = []
-        for pictures, prompt in asked:
-            shown = [{"type": "image", "image": picture} for picture in pictures]
+        for images, prompt in asked:
+            shown = [{"type": "image", "image": image} for image in images]
             talks.append([{"role": "user", "content": [*shown, {"type": "text", "text": self.escape(prompt)}]}])
         return self.processor.apply_chat_template(
             talks,
@@ -80,7 +80,7 @@ def thinking_switches(template: Any) -> tuple[str, ...]:
 
 
 def place(inputs: Mapping[str, Any], model: Any) -> dict[str, Any]:
-    """A batch on the model's device, pictures in its dtype; labels that some processors add are left out."""
+    """A batch on the model's device, images in its dtype; labels that some processors add are left out."""
     placed = {k: v.to(model.device) if hasattr(v, "to") else v for k, v in inputs.items() if k != "labels"}
     for name, value in placed.items():
         if getattr(value, "is_floating_point", lambda: False)():

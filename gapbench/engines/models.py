@@ -137,7 +137,7 @@ def load(
         raise ModelError(load_error(name, error)) from error
     if not hasattr(processor, "tokenizer") or getattr(processor, "image_processor", None) is None:
         raise ModelError(
-            f"Model {name}: its processor ({type(processor).__name__}) reads no pictures. Name a multimodal model."
+            f"Model {name}: its processor ({type(processor).__name__}) reads no images. Name a multimodal model."
         )
     if chat_template is not None:
         processor.chat_template = chat_template.read_text(encoding="utf-8")

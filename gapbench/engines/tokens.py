@@ -33,7 +33,7 @@ def neutral_generation(loaded: Loaded) -> set[int]:
 def image_token_id(loaded: Loaded) -> int | None:
     """The id that stands for one visual token in `input_ids`, found without knowing the family; None if there is none.
 
-    The configuration is asked first: the processors of Gemma 3 and Ovis2 name a token that merely begins a picture.
+    The configuration is asked first: the processors of Gemma 3 and Ovis2 name a token that merely begins an image.
     """
     config = loaded.model.config
     for part in (config, getattr(config, "vision_config", None)):
@@ -49,7 +49,7 @@ def special_token_escaper(tokenizer: Any) -> Callable[[str], str]:
     """A function that keeps text from turning into control tokens: `<|im_end|>` becomes `< |im_end|>`.
 
     Covers special tokens and whatever else was added in brackets (`<think>`), so that data can neither end its turn
-    nor add pictures.
+    nor add images.
     """
     added = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
     added |= {t.content for t in tokenizer.added_tokens_decoder.values() if re.fullmatch(r"[<\[].+[>\]]", t.content)}

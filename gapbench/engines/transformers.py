@@ -3,7 +3,7 @@
     engine = load("Qwen/Qwen3-VL-4B-Instruct", dtype="bfloat16", max_new_tokens=64)
     for key, answer in engine.generate(requests): ...
 
-Requests are read ahead in a thread: pictures are decoded, put in order of size and processed into left-padded batches
+Requests are read ahead in a thread: images are decoded, put in order of size and processed into left-padded batches
 while the model is busy with the batch before. An automatic batch size starts from a budget of prompt tokens and halves
 whenever memory runs out. Greedy decoding with neutral penalties is the default, whatever the model's own
 `generation_config` says, so that two models are asked in the same way.
@@ -63,7 +63,7 @@ class TransformersEngine:
         self._ends = neutral_generation(self.loaded)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
-        """Answers in order of size. A request whose picture the processor refuses comes back with `error`.
+        """Answers in order of size. A request whose image the processor refuses comes back with `error`.
 
         Raises ModelError if the smallest request does not fit into memory, or if the first `HOPELESS` all fail.
         """
@@ -75,7 +75,7 @@ class TransformersEngine:
         return self._waited.seconds
 
     def prompt_ids(self, request: Request) -> list[int]:
-        """The prompt as the model reads it, pictures expanded to their tokens."""
+        """The prompt as the model reads it, images expanded to their tokens."""
         ids: list[int] = self._inputs([self._sized(request)])["input_ids"][0].tolist()
         return ids
 
@@ -96,12 +96,12 @@ class TransformersEngine:
         for group, inputs, error in batches:
             if error:
                 for request in group:
-                    yield request.key, Answer(pictures=len(request.images), error=error)
+                    yield request.key, Answer(images=len(request.images), error=error)
             else:
                 yield from self._answer(group, inputs)
 
     def _prepare(self, requests: Iterable[Request]) -> Iterator[tuple[list[Request], Any, str]]:
-        """Batches ready for the model, smallest pictures first within each window."""
+        """Batches ready for the model, smallest images first within each window."""
         for window in self._windows(requests):
             for request in window:
                 if request.error:
@@ -129,7 +129,7 @@ class TransformersEngine:
             yield window
 
     def _process(self, group: list[Request]) -> Iterator[tuple[list[Request], Any, str]]:
-        """One processed batch; split where it exceeds the token budget or holds a picture the processor refuses."""
+        """One processed batch; split where it exceeds the token budget or holds an image the processor refuses."""
         try:
             inputs = self._inputs(group)
         except Exception as error:
@@ -165,7 +165,7 @@ class TransformersEngine:
                 _free(self.loaded.device)
             if len(group) == 1:
                 refusal = self._refusal(group[0], failure, short)
-                yield group[0].key, Answer(pictures=len(group[0].images), error=refusal)
+                yield group[0].key, Answer(images=len(group[0].images), error=refusal)
                 return
             if short:
                 self._limit = max(1, len(group) // 2)
@@ -185,7 +185,7 @@ class TransformersEngine:
                 request.key,
                 Answer(
                     text=text.encode("utf-8", "replace").decode(),
-                    pictures=len(request.images),
+                    images=len(request.images),
                     sent_size=request.images[0].size if request.images else None,
                     sent_pixels=request.pixels if request.images else None,
                     image_tokens=int((ids[i] == self._image_token).sum()) if self._image_token is not None else None,
@@ -200,7 +200,7 @@ class TransformersEngine:
         """Why one request alone was not answered. Raises ModelError if nothing suggests that the model works at all."""
         if short:
             reason = (
-                f"out of memory at batch size 1 for {_pictures(request)} on {self.loaded.device}. "
+                f"out of memory at batch size 1 for {_images(request)} on {self.loaded.device}. "
                 "Lower --max-pixels or --max-new-tokens, use --dtype bfloat16, or a larger device."
             )
         else:
@@ -283,7 +283,7 @@ def load(
 
 
 def processor_size(processor: Any) -> Any:
-    """The bounds that a processor sets to a picture by itself, as far as it says."""
+    """The bounds that a processor sets to an image by itself, as far as it says."""
     size = getattr(getattr(processor, "image_processor", None), "size", None)
     if size is None:
         return None
@@ -291,11 +291,11 @@ def processor_size(processor: Any) -> Any:
     return {str(k): v for k, v in values.items() if isinstance(v, int | float)}
 
 
-def _pictures(request: Request) -> str:
+def _images(request: Request) -> str:
     sizes = [str(image.size) for image in request.images]
     if len(sizes) < 2:
-        return f"a picture of {sizes[0]} px" if sizes else "a prompt without a picture"
-    return f"{len(sizes)} pictures of {', '.join(sizes)} px in one prompt"
+        return f"an image of {sizes[0]} px" if sizes else "a prompt without an image"
+    return f"{len(sizes)} images of {', '.join(sizes)} px in one prompt"
 
 
 def named_refusal(request: Request, error: Exception) -> str:
@@ -303,7 +303,7 @@ def named_refusal(request: Request, error: Exception) -> str:
     help_ = "A larger --min-pixels, or a region with a larger min_side, may help."
     if len(request.images) > 1:
         help_ = "Not every model takes several; where they are parts of one region, --region mosaic shows them as one."
-    return f"{_pictures(request)} ({type(error).__name__}: {error}). {help_}"
+    return f"{_images(request)} ({type(error).__name__}: {error}). {help_}"
 
 
 def _halves(group: list[Request]) -> tuple[list[Request], list[Request]]:

@@ -4,7 +4,7 @@
     judge_run(Path("runs/glance"), Judge("https://example.org/v1", "openai/gpt-oss-120b", api_key_env="JUDGE_API_KEY"))
 
 Any OpenAI-compatible server will do. It is shown question, options, reference answers and the model's answer as quoted
-text, no picture, and says yes, no or cannot tell in a structured output (`prompt`). Two questions with a plain verdict
+text, no image, and says yes, no or cannot tell in a structured output (`prompt`). Two questions with a plain verdict
 come first: a server that cannot be reached, or a model that cannot judge, is found before any time is spent
 (`connection`). Then each question with the same reference and the same answer is asked once
 (`gapbench.commands.judge`).

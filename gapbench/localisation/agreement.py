@@ -3,11 +3,11 @@
     measures = agreement(located, evidence, size, key="1")      # one question
     summary = summarise([measures, ...], clusters)
 
-Chance is the same box (or boxes, kept together) moved to a random place within the picture, so that a locator earns
-nothing by large boxes. Intervals are clustered by picture, as everywhere (`gapbench.analysis.statistics`).
+Chance is the same box (or boxes, kept together) moved to a random place within the image, so that a locator earns
+nothing by large boxes. Intervals are clustered by image, as everywhere (`gapbench.analysis.statistics`).
 
 Limits: questions for which the locator found nothing are counted apart, not as misses. Where evidence tends to lie in
-the middle of pictures, a locator that always points there beats this chance.
+the middle of images, a locator that always points there beats this chance.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ WHOLE = 1 - 1e-6
 
 
 def agreement(located: Sequence[Box], evidence: Sequence[Box], size: tuple[int, int], key: str) -> dict[str, float]:
-    """All of MEASURES, the same with `chance_` before their names, and `area`, the located share of the picture.
+    """All of MEASURES, the same with `chance_` before their names, and `area`, the located share of the image.
 
-    Boxes are xyxy pixels inside a picture of `size` (width, height); `key` seeds the random places.
+    Boxes are xyxy pixels inside an image of `size` (width, height); `key` seeds the random places.
     """
     ours, theirs = (np.array(disjoint(boxes)) for boxes in (located, evidence))
     low, high = ours[:, :2].min(0), ours[:, 2:].max(0)

@@ -3,17 +3,17 @@
     for key, found in locate(engine, requests, layers=(18, 19, 20)): ...
 
 After ViCrop's "rel-att" (Zhang et al. 2025, "MLLMs Know Where to Look", arXiv:2502.17422), written anew: the attention
-of the last prompt token to the picture, divided by the same for a prompt that asks for a general description; then, of
+of the last prompt token to the image, divided by the same for a prompt that asks for a general description; then, of
 square windows of several sizes, the one whose sum stands out most from its neighbours'. What differs from the paper:
 
 - several layers are averaged, by default those between 40 and 80 % of the depth, where the layers that others picked by
   hand lie (22 of 28 in Qwen2.5-VL-7B, 24 of 36 in Qwen3-VL);
 - a uniform share is added to the denominator (`SMOOTHING`), so that tokens which the general prompt hardly looks at do
   not win by a division by almost nothing;
-- windows are fractions of the picture instead of multiples of a model's input size, and at least two tokens a side.
+- windows are fractions of the image instead of multiples of a model's input size, and at least two tokens a side.
 
 Limits: a box is as coarse as the tokens; a question whose evidence lies in two places gets one of them. Two forward
-passes per question, one where the picture was that of the question before.
+passes per question, one where the image was that of the question before.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SMOOTHING = 1.0
 the evidence with it and 51 % without, in windows of the same size."""
 DEPTH = (0.4, 0.8)
 WINDOWS = (1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3)
-"""Sides of the windows, as fractions of the picture's shorter side."""
+"""Sides of the windows, as fractions of the image's shorter side."""
 LEAST = 2
 """Tokens a window has at least across: a single one is too often a sink of attention that means nothing."""
 
@@ -58,7 +58,7 @@ class Window:
 def locate(
     engine: TransformersEngine, requests: Iterable[Request], layers: Sequence[int], works: bool = False
 ) -> Iterator[tuple[Hashable, Found]]:
-    """One box for each request, in order; what fails with one picture is its `reason`.
+    """One box for each request, in order; what fails with one image is its `reason`.
 
     Raises ModelError if already the first fails, unless the model is known to work: then none is likely to succeed.
     """
@@ -67,12 +67,12 @@ def locate(
         if request.error:
             yield request.key, Found(reason=f"{NOT_ASKED}: {request.error}")
             continue
-        picture = request.images[0]
+        image = request.images[0]
         try:
-            if picture is not last:
-                sent, last = engine.pixels.apply(picture), None
+            if image is not last:
+                sent, last = engine.pixels.apply(image), None
                 general = attention_maps(engine, sent, GENERAL)
-                last = picture
+                last = image
             found = box_of(attention_maps(engine, sent, request.prompt), general, layers, sent.size)
         except Exception as error:  # the processor's and the model's own, as well as memory
             if not works:
@@ -89,7 +89,7 @@ def box_of(asked: Maps, general: Maps, layers: Sequence[int], size: tuple[int, i
     """The box of the window that stands out in the relative map; its score is the map's share inside of it."""
     blind = [n for n in layers if n not in asked.layers or n not in general.layers]
     if blind:
-        return Found(reason="the picture lies outside of the attention of some layers")
+        return Found(reason="the image lies outside of the attention of some layers")
     relative = divide(*(np.mean([maps.layers[n] for n in layers], axis=0) for maps in (asked, general)))
     x0, y0, x1, y1 = asked.seen
     shown = ((x1 - x0) * size[0], (y1 - y0) * size[1])
@@ -115,7 +115,7 @@ def divide(asked: FloatMap, general: FloatMap) -> FloatMap:
 
 
 def window_sizes(grid: tuple[int, ...], size: tuple[float, float]) -> list[tuple[int, int]]:
-    """Windows as (rows, columns), square in pixels of a picture of `size` (width, height), each once."""
+    """Windows as (rows, columns), square in pixels of an image of `size` (width, height), each once."""
     sizes = []
     for part in WINDOWS:
         side = part * min(size)
@@ -159,7 +159,7 @@ def parse_layers(text: str) -> tuple[int, ...]:
 def choose_layers(engine: TransformersEngine, wanted: Sequence[int]) -> tuple[int, ...]:
     """The wanted layers, or those in the middle of the depth, among those that have attention maps.
 
-    Found out by one forward pass over a grey picture. Raises ModelError if none has a map, SettingError if a wanted one
+    Found out by one forward pass over a grey image. Raises ModelError if none has a map, SettingError if a wanted one
     has none.
     """
     from PIL import Image

@@ -3,12 +3,12 @@
     text = prompt_text("What does the small sign say?", "thousand", (1344, 896))
     read_boxes('[{"bbox_2d": [612, 388, 640, 412], "label": "sign"}]', "thousand", (1344, 896))
 
-Families write coordinates in different conventions: thousandths of the picture, its pixels, or fractions. A convention
+Families write coordinates in different conventions: thousandths of the image, its pixels, or fractions. A convention
 is declared, never guessed from the values; the prompt asks for it, and an answer outside of its range is rejected.
 
 Limits: corners are read as x0, y0, x1, y1; a model that answers y first, or x, y, width, height, is read wrongly unless
-its corners come out of order. `pixels` are those of the picture as handed to the processor, and a processor that
-resizes it again may have its model count in others: keep the picture within the processor's bounds by --max-pixels.
+its corners come out of order. `pixels` are those of the image as handed to the processor, and a processor that
+resizes it again may have its model count in others: keep the image within the processor's bounds by --max-pixels.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MOST = 8
 """An answer with more boxes than this has lost its way."""
 
 TOLERANCE = 0.002
-"""By which fraction of the picture coordinates may overrun: 2 of 1000, as `gapbench.views.boxes` allows 2 pixels."""
+"""By which fraction of the image coordinates may overrun: 2 of 1000, as `gapbench.views.boxes` allows 2 pixels."""
 
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+))"
 _LABEL = r"(?:[\"']?[a-z]\w*[\"']?\s*[:=]\s*)?"
@@ -50,7 +50,7 @@ _BARE = re.compile(rf"\s*{_FOUR}\s*\.?\s*", re.IGNORECASE)
 
 
 def prompt_text(question: str, convention: str, size: tuple[int, int]) -> str:
-    """The request for a box; `size` is the picture's (width, height) as it is sent."""
+    """The request for a box; `size` is the image's (width, height) as it is sent."""
     asked = CONVENTIONS[convention].format(width=size[0], height=size[1])
     return PROMPT.format(question=question, convention=asked)
 
@@ -60,7 +60,7 @@ def read_boxes(text: str, convention: str, size: tuple[int, int], largest: float
 
     Reads four numbers in brackets of any kind (JSON, `<box>` tags, two points in parentheses, named corners), however
     many such groups there are. Rejects coordinates out of the convention's range, and boxes that together cover more
-    than the fraction `largest` of the picture; drops boxes with swapped corners or less than a pixel across.
+    than the fraction `largest` of the image; drops boxes with swapped corners or less than a pixel across.
     """
     whole = _BARE.fullmatch(text)
     groups = [whole] if whole else _BOX.finditer(text)
@@ -81,7 +81,7 @@ def read_boxes(text: str, convention: str, size: tuple[int, int], largest: float
     if not kept:
         return Found(reason="empty box, or corners out of order", output=text)
     if union_area(kept) > largest:
-        return Found(reason=f"box over {100 * largest:g} % of the picture", output=text)
+        return Found(reason=f"box over {100 * largest:g} % of the image", output=text)
     return Found(tuple(dict.fromkeys(kept)), output=text)
 
 
@@ -91,6 +91,6 @@ def locate(
     """What the model's answers to `requests` (made with `prompt_text`) say, in the engine's order."""
     for key, answer in engine.generate(requests):
         if answer.error or answer.sent_size is None:
-            yield key, Found(reason=f"{NOT_ASKED}: {answer.error or 'no picture was sent'}")
+            yield key, Found(reason=f"{NOT_ASKED}: {answer.error or 'no image was sent'}")
         else:
             yield key, read_boxes(answer.text, convention, answer.sent_size, largest)

@@ -1,15 +1,15 @@
-"""Where the last prompt token looks: one attention map over the picture per layer, for any model of transformers.
+"""Where the last prompt token looks: one attention map over the image per layer, for any model of transformers.
 
-    maps = attention_maps(engine, picture, "What does the small sign say?")
-    maps.layers[22]         # shape (rows, columns) of the picture's tokens, >= 0, sums to 1
+    maps = attention_maps(engine, image, "What does the small sign say?")
+    maps.layers[22]         # shape (rows, columns) of the image's tokens, >= 0, sums to 1
 
 Only the last row of attention is needed. It is computed beside the attention that the model uses, by a wrapper around
 `AttentionInterface.get_interface`, in the layers of the language model: nothing is slower than usual, no layer needs
 eager attention, and a map costs heads x length instead of heads x length x length numbers. The rows are those that
 `output_attentions=True` gives under eager attention.
 
-Limits: one picture per prompt; models of transformers' attention interface only (code that ships with a model may have
-its own). A processor that pads the picture at the right or below by less than a token shifts boxes by as much.
+Limits: one image per prompt; models of transformers' attention interface only (code that ships with a model may have
+its own). A processor that pads the image at the right or below by less than a token shifts boxes by as much.
 """
 
 from __future__ import annotations
@@ -42,32 +42,32 @@ TILING = "crop_to_patches=false or do_image_splitting=false, if it has such a sw
 
 @dataclass(frozen=True)
 class Maps:
-    """Maps by layer, counted from 0, and the part of the picture they cover, in fractions of its sides."""
+    """Maps by layer, counted from 0, and the part of the image they cover, in fractions of its sides."""
 
     layers: Mapping[int, FloatMap]
     seen: Box
 
 
-def attention_maps(engine: TransformersEngine, picture: Image, text: str) -> Maps:
-    """The maps of one prompt: mean over heads, restricted to the picture's tokens, each summing to 1.
+def attention_maps(engine: TransformersEngine, image: Image, text: str) -> Maps:
+    """The maps of one prompt: mean over heads, restricted to the image's tokens, each summing to 1.
 
-    Layers that do not see the picture (a linear layer, a sliding window that ends before it) have none. Raises
+    Layers that do not see the image (a linear layer, a sliding window that ends before it) have none. Raises
     ModelError where tokens cannot be told or cannot be laid out as a grid, naming what was found.
     """
     loaded = engine.loaded
-    inputs = place(engine.chat.batch([((picture,), text)]), loaded.model)
+    inputs = place(engine.chat.batch([((image,), text)]), loaded.model)
     token = image_token_id(loaded)
     where = inputs["input_ids"][0] == token
     count = int(where.sum())
     if not count:
         raise ModelError(
-            f"Model {loaded.name}: none of the prompt's {len(where)} tokens is the picture's (id {token}), so there is "
+            f"Model {loaded.name}: none of the prompt's {len(where)} tokens is the image's (id {token}), so there is "
             f"no map. {INSTEAD}"
         )
-    grid = find_grid(inputs, count, picture.size)
+    grid = find_grid(inputs, count, image.size)
     names = ("do_center_crop", "do_pad", "crop_size", "size")
     own = {name: getattr(loaded.processor.image_processor, name, None) for name in names}
-    seen = seen_part({**own, **engine.chat.processor_kwargs}, picture.size, grid)
+    seen = seen_part({**own, **engine.chat.processor_kwargs}, image.size, grid)
     layers: dict[int, FloatMap] = {}
     for layer, row in last_rows(loaded.model, inputs).items():
         values = row[where].double().cpu().numpy()
@@ -140,7 +140,7 @@ def _last_row(query: Any, key: Any, mask: Any, name: str, settings: Mapping[str,
 
 
 def find_grid(inputs: Mapping[str, Any], tokens: int, size: tuple[int, int]) -> Grid:
-    """(rows, columns) of a picture's tokens, from what the processor says or, failing that, from its aspect ratio.
+    """(rows, columns) of an image's tokens, from what the processor says or, failing that, from its aspect ratio.
 
     A grid of patches (`image_grid_thw`, `spatial_shapes`) or the tensor of pixels must be a whole multiple of the
     tokens' grid, the same along both sides. Otherwise exactly one way to lay out the tokens may fit `size` (width,
@@ -151,7 +151,7 @@ def find_grid(inputs: Mapping[str, Any], tokens: int, size: tuple[int, int]) -> 
     tiles = [len(g) for g in grids] or [math.prod(shape[:-3]) for shape in tensors]
     if any(n > 1 for n in tiles):
         raise ModelError(
-            f"A picture of {size[0]} x {size[1]} px becomes {max(tiles)} tiles, whose tokens form no single grid. Turn "
+            f"An image of {size[0]} x {size[1]} px becomes {max(tiles)} tiles, whose tokens form no single grid. Turn "
             f"tiling off (--processor {TILING}), lower --max-pixels, or use --method grounding."
         )
     shapes = [[int(n) for n in g[0].tolist()] for g in grids] or [list(shape[-2:]) for shape in tensors]
@@ -165,20 +165,20 @@ def find_grid(inputs: Mapping[str, Any], tokens: int, size: tuple[int, int]) -> 
     ways = [] if shapes else [way for way in ways if _fits(way, size)]
     if len(ways) != 1:
         raise ModelError(
-            f"A picture of {size[0]} x {size[1]} px becomes {tokens} tokens, which cannot be laid out as a grid: the "
-            f"processor says {shapes or 'nothing of a grid'}, and {len(ways)} ways fit the picture's sides. {INSTEAD}"
+            f"An image of {size[0]} x {size[1]} px becomes {tokens} tokens, which cannot be laid out as a grid: the "
+            f"processor says {shapes or 'nothing of a grid'}, and {len(ways)} ways fit the image's sides. {INSTEAD}"
         )
     return ways[0]
 
 
 def _fits(grid: Grid, size: tuple[int, int]) -> bool:
-    """Whether square tokens in this grid have the picture's aspect ratio, to less than a token a side."""
+    """Whether square tokens in this grid have the image's aspect ratio, to less than a token a side."""
     rows = math.sqrt(grid[0] * grid[1] * size[1] / size[0])
     return abs(grid[0] - rows) < 1 and abs(grid[1] - grid[0] * grid[1] / rows) < 1
 
 
 def seen_part(processing: Mapping[str, Any], size: tuple[int, int], grid: Grid) -> Box:
-    """The part of a picture that is kept by an image processor with these settings, in fractions of the picture's
+    """The part of an image that is kept by an image processor with these settings, in fractions of the image's
     sides: less than all if it crops the centre. Raises ModelError if it pads to another aspect ratio."""
     keep, given = _sides(processing.get("crop_size")), _sides(processing.get("size"))
     if processing.get("do_center_crop") and "height" in keep and given:
@@ -189,8 +189,8 @@ def seen_part(processing: Mapping[str, Any], size: tuple[int, int], grid: Grid) 
         return x, y, 1 - x, 1 - y
     if processing.get("do_pad") and not _fits(grid, size):
         raise ModelError(
-            f"A picture of {size[0]} x {size[1]} px becomes {grid[1]} x {grid[0]} tokens, padding included, and which "
-            "ones lie on the picture is not known. Pass --processor do_pad=false, or use --method grounding."
+            f"An image of {size[0]} x {size[1]} px becomes {grid[1]} x {grid[0]} tokens, padding included, and which "
+            "ones lie on the image is not known. Pass --processor do_pad=false, or use --method grounding."
         )
     return 0.0, 0.0, 1.0, 1.0
 

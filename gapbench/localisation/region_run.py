@@ -109,7 +109,7 @@ def _refuse_difference(
         if now["samples"] < before["samples"]:
             raise refuse(f"--limit: {name} samples", before["samples"], now["samples"])
         if fingerprint(asked[name][: before["samples"]]) != before["fingerprint"]:
-            raise refuse(f"{name}: a question, box or picture changed (fingerprint)", before["fingerprint"],
+            raise refuse(f"{name}: a question, box or image changed (fingerprint)", before["fingerprint"],
                          fingerprint(asked[name][: before["samples"]]))  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def _agreement_text(found: Mapping[str, Any] | None) -> list[str]:
         f"by chance {percent_in_words(found[name]['chance'], 1):>7}"
         for name, words in agreement.MEASURES.items()
     ]
-    area = f"    {'share of the picture in the box':34} {interval(found['area']):>24}"
+    area = f"    {'share of the image in the box':34} {interval(found['area']):>24}"
     return [head, *rows, area, "    (by chance: the same box at a random place)"]
 
 
@@ -87,7 +87,7 @@ NOT_ASKED = "not answered"
 
 @dataclass(frozen=True)
 class Found:
-    """`boxes` as fractions 0..1 of the picture's width and height, or none and the `reason`.
+    """`boxes` as fractions 0..1 of the image's width and height, or none and the `reason`.
 
     `score` is the locator's own confidence, 0..1 (None without one), `output` the answer it was read from.
     """

@@ -1,7 +1,7 @@
 """One self-contained report of one run: `report.html` to look at, `report.md` to paste.
 
     from gapbench.report.run.page import write_report
-    write_report(folder, summary=summary, run=run, records=frame)
+    write_report(folder, summary=summary, manifest=manifest, records=frame)
 
 The report reads records and their summary, never a model or a benchmark. Everything in it that a model or a data set
 wrote is escaped. The HTML file needs no network, no server and, for its tables and sample cards, no JavaScript; it

@@ -43,13 +43,13 @@ class Family:
         return f"{name}: {self.title.lower()}" if self.title else name
 
 
-def families(summary: Mapping[str, Any], run: Mapping[str, Any] | None = None) -> list[Family]:
-    """One or two families; `run` is the `run.json` that says where regions come from."""
+def families(summary: Mapping[str, Any], manifest: Mapping[str, Any] | None = None) -> list[Family]:
+    """One or two families; `manifest` is the `run.json` that says where regions come from."""
     annotated, made = by_evidence(summary.get("benchmarks") or {})
     found = [Family({**_of(summary, 0), "benchmarks": annotated})] if annotated or not made else []
     if made:
         own = {**_of(summary, 1), "benchmarks": made, "macro": summary.get("macro_model")}
-        found.append(Family(own, TITLE, f"{_locator(run or {})}{REMARK}"))
+        found.append(Family(own, TITLE, f"{_locator(manifest or {})}{REMARK}"))
     return found
 
 
@@ -60,9 +60,9 @@ def _of(summary: Mapping[str, Any], which: int) -> dict[str, Any]:
     return {**summary} if more is None else {**summary, "more": reduced}
 
 
-def _locator(run: Mapping[str, Any]) -> str:
+def _locator(manifest: Mapping[str, Any]) -> str:
     """Where the regions come from, as `run.json` has it (`gapbench.data.region_file`)."""
-    regions = run.get("regions")
+    regions = manifest.get("regions")
     if not isinstance(regions, Mapping):
         return ""
     methods, models = (", ".join(map(str, regions.get(key) or ())) for key in ("methods", "models"))

@@ -53,7 +53,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Bin:
-    """Samples whose evidence covers `low`..`high` of the picture (0..1), with (estimate, interval) of each curve."""
+    """Samples whose evidence covers `low`..`high` of the image (0..1), with (estimate, interval) of each curve."""
 
     low: float
     high: float
@@ -119,7 +119,7 @@ def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
         above.set_ylim(-4, 104)
         above.set_ylabel("accuracy, %", color=MUTED)
         below.set_ylabel("gap, points", color=MUTED)
-        below.set_xlabel("evidence area, % of the picture (logarithmic); n above each bin", color=MUTED)
+        below.set_xlabel("evidence area, % of the image (logarithmic); n above each bin", color=MUTED)
         below.set_xscale("log")
         below.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         below.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.8f}".rstrip("0").rstrip(".") + "%"))

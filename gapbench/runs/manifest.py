@@ -1,11 +1,11 @@
 """`run.json`: what was asked, and the refusal to mix it with anything else.
 
-    plan = make_plan(engine.info, entries, views, limit, repeats, seed, protocol)
-    continue_or_start(folder, plan, samples, new_session(command, hardware()), fingerprint)
+    manifest = make_manifest(engine.info, entries, views, limit, repeats, seed, protocol)
+    continue_or_start(folder, manifest, samples, new_session(command, hardware()), fingerprint)
 
 All that decides what an answer means is compared with what the run was started with; the first difference is named.
 What may differ is `MAY_DIFFER`: more samples or repeats, another device, a later session. A shard's `run.json` is the
-plan of the whole run and says which shard it is (`gapbench.runs.shards`).
+manifest of the whole run and says which shard it is (`gapbench.runs.shards`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gapbench.util.files import write_json
 from gapbench.util.text import quoted
 from gapbench.version import VERSION
 
-RUN_SCHEMA = 1
+RUN_SCHEMA = 2
 OF_SERVERS = ("base_urls", "servers", "concurrency")
 """Entries that say who answered a session; each keeps its own."""
 MAY_DIFFER = frozenset({"sessions", "seconds", "repairs", "device", "limit", "repeats", "selfcheck", "tensor_parallel",
@@ -38,7 +38,7 @@ OF_A_SESSION = frozenset({"command", "versions", "hardware", "shard", "fingerpri
 """Entries that say who asked, or follow from the others."""
 
 
-def make_plan(
+def make_manifest(
     info: Mapping[str, Any],
     benchmarks: Mapping[str, Mapping[str, Any]],
     views: Sequence[str],
@@ -68,7 +68,7 @@ def make_plan(
 
 def continue_or_start(
     folder: Path,
-    plan: dict[str, Any],
+    manifest: dict[str, Any],
     asked: Mapping[str, Sequence[Sample]],
     session: Mapping[str, Any],
     fingerprint: Callable[[Sequence[Sample]], str],
@@ -78,7 +78,7 @@ def continue_or_start(
     `session` is who asks now (`new_session`), `fingerprint` what identifies samples.
     """
     path = folder / "run.json"
-    now = {**session} | {key: plan[key] for key in OF_SERVERS if key in plan}
+    now = {**session} | {key: manifest[key] for key in OF_SERVERS if key in manifest}
     old: dict[str, Any] = {}
     if path.exists():
         try:
@@ -86,15 +86,15 @@ def continue_or_start(
             _ = [(bench["samples"], bench["fingerprint"]) for bench in old["benchmarks"].values()]
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise RunError(f"{path}: cannot be read ({error!r}). Restore it, or choose another --out.") from error
-        _refuse_difference(folder, old, plan, asked, fingerprint)
-        doubt_servers(old, plan)
+        _refuse_difference(folder, old, manifest, asked, fingerprint)
+        doubt_servers(old, manifest)
     elif (folder / records.FILE).exists() and (folder / records.FILE).stat().st_size:
         raise RunError(f"{folder}: records.jsonl without run.json, so what was asked is unknown. Choose another --out.")
     sessions = [*old.get("sessions", []), now]
-    kept: dict[str, Any] = {k: old[k] for k in ("repairs", "server_defaults") if k in old and k not in plan}
-    if checks := [run["selfcheck"] for run in (plan, old) if "selfcheck" in run]:
+    kept: dict[str, Any] = {k: old[k] for k in ("repairs", "server_defaults") if k in old and k not in manifest}
+    if checks := [run["selfcheck"] for run in (manifest, old) if "selfcheck" in run]:
         kept["selfcheck"] = worst_check(checks)
-    whole = {**plan, **kept, "command": sessions[0]["command"],
+    whole = {**manifest, **kept, "command": sessions[0]["command"],
              "versions": now["versions"], "hardware": now["hardware"], "sessions": sessions}  # fmt: skip
     whole["fingerprint"] = fingerprint_of(whole)
     write_json(path, whole)
@@ -227,7 +227,7 @@ def _changed_question(folder: Path, asked: Sequence[Sample]) -> str:
     for row in records.read(folder):
         if row["sample"] in now and now[row["sample"]] != (row["question"], row["options"], row["answers"]):
             return f"sample {row['sample']!r} changed"
-    return "a question, answer, box or picture changed"
+    return "a question, answer, box or image changed"
 
 
 def new_session(command: str, hardware: Mapping[str, Any]) -> dict[str, Any]:

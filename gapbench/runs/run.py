@@ -29,7 +29,7 @@ class Run:
 
     path: Path
     summary: dict[str, Any]
-    asked: dict[str, Any]
+    manifest: dict[str, Any]
 
     @property
     def judged(self) -> bool:

@@ -1,6 +1,6 @@
 """Feeds an engine and writes down what it answers: from what is to be asked to `records.jsonl`.
 
-    ask(engine, folder, plan, questions, gallery_of(asked), pixels, Pace(...), done=0, quiet=False)
+    ask(engine, folder, manifest, questions, gallery_of(asked), pixels, Pace(...), done=0, quiet=False)
 
 Records are appended as answers come, whatever their order. What a session learnt beside them (repairs, how fast it
 went, an engine's troubles, what a server would not let us set) goes into `run.json` when it ends, by an error or an
@@ -31,13 +31,13 @@ from gapbench.views.prefetch import Pending, prepared
 from gapbench.views.prepare import PreparedSample
 
 THUMBNAILS = 400
-"""Samples per benchmark whose pictures are kept, small, for the report's gallery."""
+"""Samples per benchmark whose images are kept, small, for the report's gallery."""
 
 
 def ask(
     engine: Engine,
     folder: Path,
-    plan: dict[str, Any],
+    manifest: dict[str, Any],
     todo: Sequence[Pending],
     gallery: Mapping[tuple[str, str], str],
     pixels: Pixels,
@@ -47,7 +47,7 @@ def ask(
 ) -> None:
     """Ask `todo` and append one record per answer, while a bar shows what is left; `done` were answered before.
 
-    `plan` is the run's, as written; what this session learnt is added to it. Raises what the engine raises.
+    `manifest` is the run's, as written; what this session learnt is added to it. Raises what the engine raises.
     """
     cases: dict[tuple[str, str], tuple[PreparedSample, int]] = {}
     uncounted: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -64,16 +64,16 @@ def ask(
             for ready in all_ready:
                 question, case = ready.question, ready.case
                 which = question.benchmark, question.sample.id
-                cases[which] = case.without_pictures(), len(question.asked)
+                cases[which] = case.without_images(), len(question.missing)
                 if question.new:  # repairs of any other were counted with its first answer
                     uncounted[which] = case.repairs
                 shown = {one.view: one for one in ready.shown}
-                for view, repeat in question.asked:
+                for view, repeat in question.missing:
                     one = shown[view]
-                    yield Request((*which, view, repeat), one.pictures, question.prompt, one.error, one.encoded)
+                    yield Request((*which, view, repeat), one.images, question.prompt, one.error, one.encoded)
 
     waited = _waited(engine)
-    left = sum(len(question.asked) for question in todo)
+    left = sum(len(question.missing) for question in todo)
     with (
         records.Writer(folder) as writer,
         progress(done + left, done, str(engine.info["model"]), quiet, about=pace.text) as advance,
@@ -98,7 +98,7 @@ def ask(
                 answers.close()
             if pace.answers:
                 throughput = pace.json(None if waited is None else (_waited(engine) or 0.0) - waited)
-                _note(folder, plan, engine, throughput, repairs, models)
+                _note(folder, manifest, engine, throughput, repairs, models)
                 if len(names := sorted(filter(None, models))) > 1 and not quiet:
                     print(f"gapbench: warning: the answers come from several models: {', '.join(names)} (as the server "
                           "says; run.json has how many from each). Their mean is that of none of them.",
@@ -106,35 +106,35 @@ def ask(
 
 
 def _waited(engine: Engine) -> float | None:
-    """Seconds for which the engine waited for pictures, in all its life; None where it does not say."""
+    """Seconds for which the engine waited for images, in all its life; None where it does not say."""
     return getattr(engine, "waited", None)
 
 
 def _note(
     folder: Path,
-    plan: dict[str, Any],
+    manifest: dict[str, Any],
     engine: Engine,
     throughput: Mapping[str, Any],
     repairs: Counter[str],
     models: Mapping[str, int],
 ) -> None:
     """Add to `run.json` what this session learnt."""
-    plan["sessions"][-1]["throughput"] = throughput
+    manifest["sessions"][-1]["throughput"] = throughput
     if trouble := getattr(engine, "trouble", None):
-        plan["sessions"][-1]["trouble"] = dict(trouble)
+        manifest["sessions"][-1]["trouble"] = dict(trouble)
     if any(models):  # who servers say it was; they do not say it of what failed
-        plan["sessions"][-1]["answered_by"] = {name: models[name] for name in sorted(filter(None, models))}
+        manifest["sessions"][-1]["answered_by"] = {name: models[name] for name in sorted(filter(None, models))}
     if repairs:
-        before = plan.get("repairs", {})
-        plan["repairs"] = {k: before.get(k, 0) + repairs[k] for k in sorted(repairs | Counter(before))}
-    refused = {*plan.get("server_defaults", ()), *engine.info.get("server_defaults", ())}
+        before = manifest.get("repairs", {})
+        manifest["repairs"] = {k: before.get(k, 0) + repairs[k] for k in sorted(repairs | Counter(before))}
+    refused = {*manifest.get("server_defaults", ()), *engine.info.get("server_defaults", ())}
     if refused:
-        plan["server_defaults"] = sorted(refused)
-    write_json(folder / "run.json", plan)
+        manifest["server_defaults"] = sorted(refused)
+    write_json(folder / "run.json", manifest)
 
 
 def gallery_of(asked: Mapping[str, list[Sample]]) -> dict[tuple[str, str], str]:
-    """Thumbnail keys of the samples whose pictures are kept: a fixed draw, the same for every model and resume."""
+    """Thumbnail keys of the samples whose images are kept: a fixed draw, the same for every model and resume."""
     from gapbench.runs.thumbnails import thumbnail_key
 
     drawn: dict[tuple[str, str], str] = {}
@@ -145,9 +145,9 @@ def gallery_of(asked: Mapping[str, list[Sample]]) -> dict[tuple[str, str], str]:
 
 
 def _keep_thumbnails(place: Path, key: str, case: PreparedSample) -> None:
-    """Small pictures of a sample for the report's gallery: its first picture, and all that `crop` shows in one.
+    """Small images of a sample for the report's gallery: its first image, and all that `crop` shows in one.
 
-    The first picture comes last and at once, so that after a kill it stands for both. A gallery that lacks a picture
+    The first image comes last and at once, so that after a kill it stands for both. A gallery that lacks an image
     ends no run: a disk that is full is the records' to report.
     """
     from gapbench.runs.thumbnails import save_thumbnail
@@ -157,7 +157,7 @@ def _keep_thumbnails(place: Path, key: str, case: PreparedSample) -> None:
         return
     with suppress(OSError):
         if case.region is not None:
-            save_thumbnail(views.mosaic(views.crop(case.pictures, case.region)), place / f"{key}-crop.jpg")
+            save_thumbnail(views.mosaic(views.crop(case.images, case.region)), place / f"{key}-crop.jpg")
         with replacing(last) as draft:
             save_thumbnail(case.image, draft)
 
@@ -195,7 +195,7 @@ def to_record(benchmark: str, case: PreparedSample, view: str, repeat: int, answ
         region_policy=case.policy,
         region=case.region.box if case.region else None,
         region_area=case.region_area,
-        pictures=answer.pictures,
+        images=answer.images,
         sent_size=answer.sent_size,
         sent_pixels=answer.sent_pixels,
         image_tokens=answer.image_tokens,

@@ -4,7 +4,7 @@
 
 Questions are dealt in their order, each to the shard that has the fewest so far; a hash of benchmark and cluster
 chooses among equals, so that no pattern in the data lines up with the number of workers. Questions of one cluster (or,
-where none is declared, about one picture) go to the same shard, so that its picture is decoded once and a prefix cache
+where none is declared, about one image) go to the same shard, so that its image is decoded once and a prefix cache
 can help; only a cluster that would put its shard `SLACK` questions ahead is continued on another one. Asking more
 questions later (`--limit`) moves none that was dealt before. `gapbench merge` puts the shards together.
 

@@ -1,8 +1,8 @@
-"""How fast a run goes, whether pictures held it up, and how long the whole of it takes.
+"""How fast a run goes, whether images held it up, and how long the whole of it takes.
 
-    pace = Pace(Whole(questions=23609, views=2, answers=47218))
+    pace = Pace(Whole(samples=23609, views=2, answers=47218))
     pace.count(answer)
-    pace.text()            # '23,609 questions x 2 views: about 3 h 10 min at this rate'
+    pace.text()            # '23,609 samples x 2 views: about 3 h 10 min at this rate'
 
 Limits: rates are means over this session, and a projection is as good as the questions so far are like the others.
 """
@@ -20,7 +20,7 @@ from gapbench.types import Answer
 class Whole:
     """All that this worker has to ask, `--limit` left aside: `views` is None where benchmarks differ in it."""
 
-    questions: int
+    samples: int
     views: int | None
     answers: int
 
@@ -46,10 +46,10 @@ class Pace:
         if not self.answers:
             return ""
         views = f" x {self.whole.views} view{'s' * (self.whole.views > 1)}" if self.whole.views else ""
-        return f"{self.whole.questions:,} questions{views}: about {duration(self._projected())} at this rate"
+        return f"{self.whole.samples:,} samples{views}: about {duration(self._projected())} at this rate"
 
     def json(self, waited: float | None) -> dict[str, Any]:
-        """For `run.json`; `waited` are the seconds for which the engine had nothing to do but wait for pictures."""
+        """For `run.json`; `waited` are the seconds for which the engine had nothing to do but wait for images."""
         seconds = max(1e-9, time.perf_counter() - self.started)
         return {
             "answers": self.answers,
@@ -57,9 +57,9 @@ class Pace:
             "answers_per_second": round(self.answers / seconds, 3),
             "prompt_tokens_per_second": round(self.prompt_tokens / seconds, 1),
             "output_tokens_per_second": round(self.output_tokens / seconds, 1),
-            "waited_for_pictures": None if waited is None else round(min(1.0, waited / seconds), 4),
+            "waited_for_images": None if waited is None else round(min(1.0, waited / seconds), 4),
             "projection": {
-                "questions": self.whole.questions,
+                "samples": self.whole.samples,
                 "views": self.whole.views,
                 "answers": self.whole.answers,
                 "seconds": round(self._projected(), 1) if self.answers else None,

@@ -1,8 +1,8 @@
-"""Small JPEGs that a run keeps so that its report can show pictures without the benchmark.
+"""Small JPEGs that a run keeps so that its report can show images without the benchmark.
 
-    save_thumbnail(picture, run / "thumbnails" / f"{thumbnail_key('signs', '17')}-full.jpg")
+    save_thumbnail(image, run / "thumbnails" / f"{thumbnail_key('signs', '17')}-full.jpg")
 
-Made while measuring, when the pictures are decoded anyway; the report only reads them.
+Made while measuring, when the images are decoded anyway; the report only reads them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LONGEST = 512
 """Longest side of a thumbnail, in pixels."""
 
 SMALLEST = 224
-"""Pictures whose longest side is below this are enlarged, so that a crop of 16 x 16 pixels can be seen."""
+"""Images whose longest side is below this are enlarged, so that a crop of 16 x 16 pixels can be seen."""
 
 QUALITY = 80
 
@@ -33,7 +33,7 @@ def thumbnail_key(benchmark: str, sample: str) -> str:
 def save_thumbnail(image: Image, path: Path) -> None:
     """Write `image` as an RGB JPEG with a longest side of 224 to 512 pixels; folders are made as needed.
 
-    Large pictures are shrunk with Lanczos. Tiny ones grow by a whole factor with nearest neighbour: every pixel that
+    Large images are shrunk with Lanczos. Tiny ones grow by a whole factor with nearest neighbour: every pixel that
     the model saw stays a visible square. Transparency is laid on white.
     """
     from PIL import Image as Images

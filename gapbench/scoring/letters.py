@@ -8,7 +8,7 @@ correct"); else a line that is nothing but a letter; else, all together, lines t
 is exactly one option's text is that option. Letters that contradict each other, or lie outside the options, are
 unparsed.
 
-Limits: a letter in brackets that denotes something else, such as a mark in the picture, is taken for an answer.
+Limits: a letter in brackets that denotes something else, such as a mark in the image, is taken for an answer.
 """
 
 from __future__ import annotations

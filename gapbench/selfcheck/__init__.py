@@ -1,18 +1,18 @@
-"""Is this engine telling the truth about pictures and prompts? Asked with a few pictures that we draw ourselves.
+"""Is this engine telling the truth about images and prompts? Asked with a few images that we draw ourselves.
 
     found = selfcheck(engine)
     print(found.text())            # gapbench selfcheck MODEL
 
-Six checks (`checks` has the rules): that pictures arrive, in their order, at the number of tokens that the model's own
+Six checks (`checks` has the rules): that images arrive, in their order, at the number of tokens that the model's own
 processor makes of them; that greedy answers come again, alone and in a batch; that thinking is off; and that the prompt
 is the one that the model's template makes. The first two stop a run when they fail, for its numbers would mean nothing;
 the others warn.
 
 An engine is judged by its answers and token counts. Two optional methods tell more (`ShowsPrompt`, `ShowsLogprobs`): a
-model that answers all pictures alike, as an untrained one may, still differs in log-probabilities if it sees them.
+model that answers all images alike, as an untrained one may, still differs in log-probabilities if it sees them.
 
 Limits: what the evidence does not decide is `not applicable`, never `failed`: a false alarm that stops a run is worse
-than a miss. Without the prompt's ids, the order of pictures is known only for models that read large letters.
+than a miss. Without the prompt's ids, the order of images is known only for models that read large letters.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def selfcheck(engine: Engine) -> Selfcheck:
 def check_first(engine: Engine, quiet: bool) -> Selfcheck:
     """What `measure` does before its first question; what failed is said on standard error, unless `quiet`.
 
-    Raises ModelError if pictures do not arrive, or not in their order.
+    Raises ModelError if images do not arrive, or not in their order.
     """
     if not quiet:
         print(f"{engine.info['model']}: self-check …", file=sys.stderr, flush=True)

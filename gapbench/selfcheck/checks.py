@@ -2,10 +2,10 @@
 
     checks_of(look(engine))
 
-Evidence that pictures arrive, from the strongest: reproducible answers that differ by picture, right answers,
-log-probabilities of the first token, and a prompt that is no longer for its picture. Evidence of their order: the
-prompt's ids, sizes, and four questions about two pictures that are all answered with the other one's letter; a model
-that merely prefers the last picture does not do that.
+Evidence that images arrive, from the strongest: reproducible answers that differ by image, right answers,
+log-probabilities of the first token, and a prompt that is no longer for its image. Evidence of their order: the
+prompt's ids, sizes, and four questions about two images that are all answered with the other one's letter; a model
+that merely prefers the last image does not do that.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ OPENED = re.compile(r"(<think(ing)?>|◁think▷|\[THINK\])\s*\Z", re.IGNORECASE
 HIDDEN = 64
 """Tokens beyond one a character that no answer needs."""
 COUNTED = (*reversed(SIZES), "colour 0", "first HK")
-"""Whose tokens are compared, the largest picture first: that is the one that gets rescaled."""
+"""Whose tokens are compared, the largest image first: that is the one that gets rescaled."""
 CLOSE = 0.03
 """Relative difference of two counts that may come from rounding to whole patches."""
 NOT_SHOWN = (
-    "The model is not shown what is sent: check that the server runs a multimodal model, its picture limit "
+    "The model is not shown what is sent: check that the server runs a multimodal model, its image limit "
     "(--limit-mm-per-prompt of vLLM), and the chat template (--chat-template FILE)."
 )
 
@@ -58,30 +58,30 @@ def checks_of(seen: Seen) -> tuple[Check, ...]:
 
 def _arrive(seen: Seen, same: bool) -> Check:
     def check(outcome: CheckOutcome, found: str, remedy: str = NOT_SHOWN) -> Check:
-        return Check("pictures arrive", outcome, found, "answers that depend on the picture", remedy, stops=True)
+        return Check("images arrive", outcome, found, "answers that depend on the image", remedy, stops=True)
 
     right = {**COLOURS, **LETTERS}
     answers = [seen.answers[name] for name in right]
     if errors := [answer.error for answer in answers if answer.error]:
         if len(errors) < len(answers):
-            return check("not applicable", f"{len(errors)} of {len(answers)} pictures were refused: {errors[0]}")
-        return check("failed", f"every question with a picture failed: {errors[0].removesuffix('.')}", remedy="")
+            return check("not applicable", f"{len(errors)} of {len(answers)} images were refused: {errors[0]}")
+        return check("failed", f"every question with an image failed: {errors[0].removesuffix('.')}", remedy="")
     named = sum(_says(seen.answers[name].text, word) for name, word in right.items())
     read = f"{named} of {len(right)} colours and letters are named"
     differ = any(len(set(seen.texts([*group]))) > 1 for group in (COLOURS, LETTERS))
     if differ and same:
-        return check("passed", f"answers differ from picture to picture; {read}")
+        return check("passed", f"answers differ from image to image; {read}")
     if 2 * named > len(right):
         return check("passed", read)
     apart = seen.apart("colour 0", "colour 1")
     if apart:
-        return check("passed", f"log-probabilities differ from picture to picture; {read}")
+        return check("passed", f"log-probabilities differ from image to image; {read}")
     if apart is not None:
-        return check("failed", "log-probabilities of the answer are the same for a red and for a blue picture")
+        return check("failed", "log-probabilities of the answer are the same for a red and for a blue image")
     shown, none = seen.answers["colour 0"], seen.answers["none"]
     if shown.image_tokens == 0 or _fewer(shown.prompt_tokens, none):
-        return check("failed", f"the prompt has {shown.prompt_tokens} tokens with a picture and without one")
-    alike = f"it answers every picture alike ({_quote(shown.text)})" if same else "its answers are not reproducible"
+        return check("failed", f"the prompt has {shown.prompt_tokens} tokens with an image and without one")
+    alike = f"it answers every image alike ({_quote(shown.text)})" if same else "its answers are not reproducible"
     return check("not applicable", f"{alike}, and shows no log-probabilities; {read}")
 
 
@@ -92,28 +92,28 @@ def _fewer(tokens: int | None, none: Answer) -> bool:
 def _order(seen: Seen, same: bool) -> Check:
     def check(outcome: CheckOutcome, found: str) -> Check:
         return Check(
-            "order of pictures", outcome, found, "the first picture first, and both of them",
-            "Pictures are mixed up on their way to the model: check the chat template (--chat-template FILE) and the "
+            "order of images", outcome, found, "the first image first, and both of them",
+            "Images are mixed up on their way to the model: check the chat template (--chat-template FILE) and the "
             "server's version.", stops=True,
         )  # fmt: skip
 
     answers = {name: seen.answers[name] for name in PAIRS}
     if error := next((answer.error for answer in answers.values() if answer.error), ""):
-        return check("not applicable", f"two pictures in one prompt are not possible: {error}")
+        return check("not applicable", f"two images in one prompt are not possible: {error}")
     if found := _misplaced(seen, answers):
         return check("failed", found)
     named = sum(_says(answer.text, PAIRS[name][0]) for name, answer in answers.items())
     if all(_says(a.text, PAIRS[n][1]) and not _says(a.text, PAIRS[n][0]) for n, a in answers.items()):
-        return check("failed", "asked about one of two pictures, it names the other one's letter, four times of four")
+        return check("failed", "asked about one of two images, it names the other one's letter, four times of four")
     if named == len(PAIRS):
-        return check("passed", "the letters of the first and the second picture are named, in both orders")
+        return check("passed", "the letters of the first and the second image are named, in both orders")
     ours, swapped = seen.ours("first HK"), seen.ours("first KH")
     if ours is not None and ours != swapped and seen.theirs("first HK") == ours:
-        return check("passed", "the prompt's ids show the first picture first")
+        return check("passed", "the prompt's ids show the first image first")
     texts = [seen.texts([name.replace("HK", order) for name in PAIRS if "HK" in name]) for order in ("HK", "KH")]
     apart = True if same and texts[0] != texts[1] else seen.apart("first HK", "first KH")
     if apart is False:
-        return check("failed", "log-probabilities of the answer are the same for two pictures in either order")
+        return check("failed", "log-probabilities of the answer are the same for two images in either order")
     matters = "the order matters to its answers; which is the first" if apart else "the order"
     return check("not applicable", f"{matters} cannot be told: {named} of 4 letters are named, and no ids tell it")
 
@@ -123,33 +123,33 @@ def _misplaced(seen: Seen, answers: Mapping[str, Answer]) -> str:
     for name, answer in answers.items():
         first, second = (seen.target(image.size) for image in seen.requests[name].images)
         if answer.sent_size is not None and tuple(answer.sent_size) == second:
-            return f"the first of two pictures was sent as {_size(second)} px; it has {_size(first)}"
+            return f"the first of two images was sent as {_size(second)} px; it has {_size(first)}"
     ours, swapped = seen.ours("first HK"), seen.ours("first KH")
     if ours is None or swapped is None or ours == swapped:
         return ""
     theirs = seen.theirs("first HK")
     if theirs == swapped:
-        return "the prompt's ids show the second picture first"
+        return "the prompt's ids show the second image first"
     token, single = seen.visual_token, seen.ours("colour 0")
     if theirs is None or single is None or token is None:
         return ""
     if theirs.count(token) == single.count(token) != ours.count(token):
-        return f"the prompt has {theirs.count(token)} visual tokens for two pictures, as many as for one"
+        return f"the prompt has {theirs.count(token)} visual tokens for two images, as many as for one"
     return ""
 
 
 def _tokens(seen: Seen) -> Check:
     def check(outcome: CheckOutcome, found: str) -> Check:
         return Check(
-            "visual tokens", outcome, found, "as many as the model's own processor makes of the same picture",
-            "Something between us and the model rescales pictures: lift the server's limits (mm_processor_kwargs, "
+            "visual tokens", outcome, found, "as many as the model's own processor makes of the same image",
+            "Something between us and the model rescales images: lift the server's limits (mm_processor_kwargs, "
             "image size limits of a proxy), or pass --max-pixels so that all engines see the same.",
         )  # fmt: skip
 
     for name in reversed(SIZES):
         wanted, sent = seen.target(seen.requests[name].images[0].size), seen.answers[name].sent_size
         if sent is not None and tuple(sent) != wanted:
-            return check("failed", f"a picture of {_size(wanted)} px was sent as {_size(sent)}")
+            return check("failed", f"an image of {_size(wanted)} px was sent as {_size(sent)}")
     if seen.visual_token is None:
         return check("not applicable", "the model's processor is not to be had")
     counts = {name: counted for name in COUNTED if (counted := _counts(seen, name))}
@@ -159,7 +159,7 @@ def _tokens(seen: Seen) -> Check:
         if found != expected:
             size = " and ".join(_size(image.size) for image in seen.requests[name].images)
             like = _like(seen, name, found)
-            return check("failed", f"a picture of {size} px takes {found} visual tokens instead of {expected}{like}")
+            return check("failed", f"an image of {size} px takes {found} visual tokens instead of {expected}{like}")
     told = ", ".join(f"{counts[n][0]} for {_size(seen.requests[n].images[0].size)} px" for n in SIZES if n in counts)
     return check("passed", told)
 
@@ -180,7 +180,7 @@ def _counts(seen: Seen, name: str) -> tuple[int, int] | None:
 
 
 def _like(seen: Seen, name: str, found: int) -> str:
-    """Which smaller picture has so many tokens, to name what was done to this one."""
+    """Which smaller image has so many tokens, to name what was done to this one."""
     request, token = seen.requests[name], seen.visual_token
     if len(request.images) > 1 or seen.reference is None or token is None or found < 1:
         return ""
@@ -262,7 +262,7 @@ def _prompt(seen: Seen) -> Check:
             shown = [i for i in theirs if i != token]
             if shown != text:
                 return check("failed", f"its ids differ from ours in {_first_difference(shown, text)}")
-        # Without a count of its visual tokens, a picture that was rescaled would be blamed on the prompt.
+        # Without a count of its visual tokens, an image that was rescaled would be blamed on the prompt.
         visual = 0 if name == "none" else answer.image_tokens
         if answer.prompt_tokens is not None and visual is not None and answer.prompt_tokens - visual != len(text):
             return check("failed", f"it reads {answer.prompt_tokens - visual} tokens of text, and we {len(text)}")

@@ -27,7 +27,7 @@ class ShowsPrompt(Protocol):
     """An engine that shows the ids its model reads."""
 
     def prompt_ids(self, request: Request) -> Sequence[int] | None:
-        """The whole prompt, pictures expanded to their tokens; None where it is not known."""
+        """The whole prompt, images expanded to their tokens; None where it is not known."""
         ...
 
 
@@ -44,7 +44,7 @@ class ShowsLogprobs(Protocol):
 class Seen:
     """What the engine answered; `alone` has two lone answers to `colour 0` and one to `letter 1`, in this order.
 
-    `reference` is None where the model's processor is not to be had; `visual_token` is the id it makes pictures of.
+    `reference` is None where the model's processor is not to be had; `visual_token` is the id it makes images of.
     """
 
     engine: Engine
@@ -57,7 +57,7 @@ class Seen:
     _ours: dict[str, list[int] | None] = field(default_factory=dict)
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size (width, height) at which a picture is to be sent."""
+        """The size (width, height) at which an image is to be sent."""
         return self.pixels.target(size)
 
     def texts(self, names: Sequence[str]) -> list[str]:
@@ -89,9 +89,9 @@ class Seen:
 
 
 def look(engine: Engine) -> Seen:
-    """Ask everything, or until no picture of the first batch is answered, which says enough and may have taken minutes.
+    """Ask everything, or until no image of the first batch is answered, which says enough and may have taken minutes.
 
-    Large pictures go alone, so that they cannot make the engine think its batches too large.
+    Large images go alone, so that they cannot make the engine think its batches too large.
     """
     requests = probes()
 

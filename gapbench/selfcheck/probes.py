@@ -1,10 +1,10 @@
-"""What `selfcheck` asks: drawn pictures and short questions, and what the model's own processor makes of them.
+"""What `selfcheck` asks: drawn images and short questions, and what the model's own processor makes of them.
 
     asked = probes()                  # name -> Request
     reference_of(engine, pixels).ids(asked["colour 0"])
 
 Signs with a large letter, of one size and one wording, so that answers can differ by what is shown alone; two signs in
-one prompt, in both orders; and one sign in several sizes, up to a picture that servers like to shrink.
+one prompt, in both orders; and one sign in several sizes, up to an image that servers like to shrink.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ if TYPE_CHECKING:
 
 COLOURS = {"colour 0": "red", "colour 1": "blue", "colour 2": "yellow"}
 LETTERS = {"letter 0": "H", "letter 1": "K", "letter 2": "T"}
-"""The right answer to each question about one picture."""
+"""The right answer to each question about one image."""
 PAIRS = {"first HK": ("H", "K"), "second HK": ("K", "H"), "first KH": ("K", "H"), "second KH": ("H", "K")}
-"""Questions about two pictures: the right answer, and the one that says that they were swapped."""
+"""Questions about two images: the right answer, and the one that says that they were swapped."""
 SIZES = {"small": (96, 72), "middle": (640, 480), "large": (1600, 1200)}
 """Width and height in pixels."""
 SQUARE, WIDE = (224, 224), (320, 192)
 
 
 def probes() -> dict[str, Request]:
-    """All requests by name, which is their key; `none` is the first colour's question without any picture."""
+    """All requests by name, which is their key; `none` is the first colour's question without any image."""
     colour = f"What colour is the sign with the letter H?\n{SUFFIXES['text']}"
     letter = f"Which letter is on the red sign?\n{SUFFIXES['text']}"
     asked: dict[str, tuple[tuple[Image, ...], str]] = {"none": ((), colour)}
-    asked |= {name: ((picture(right, "H", SQUARE),), colour) for name, right in COLOURS.items()}
-    asked |= {name: ((picture("red", right, SQUARE),), letter) for name, right in LETTERS.items()}
+    asked |= {name: ((image(right, "H", SQUARE),), colour) for name, right in COLOURS.items()}
+    asked |= {name: ((image("red", right, SQUARE),), letter) for name, right in LETTERS.items()}
     for name in PAIRS:
         which, order = name.split()
-        pictures = {"H": picture("red", "H", SQUARE), "K": picture("red", "K", WIDE)}
+        images = {"H": image("red", "H", SQUARE), "K": image("red", "K", WIDE)}
         question = f"Which letter is on the sign in the {which} picture?\n{SUFFIXES['text']}"
-        asked[name] = tuple(pictures[shown] for shown in order), question
-    asked |= {name: ((picture("red", "H", size),), colour) for name, size in SIZES.items()}
-    found = {name: Request(name, pictures, text) for name, (pictures, text) in asked.items()}
-    # As they are in measuring: some pictures come with bytes that a server may be sent untouched.
+        asked[name] = tuple(images[shown] for shown in order), question
+    asked |= {name: ((image("red", "H", size),), colour) for name, size in SIZES.items()}
+    found = {name: Request(name, images, text) for name, (images, text) in asked.items()}
+    # As they are in measuring: some images come with bytes that a server may be sent untouched.
     return {name: replace(one, encoded=tuple(map(_png, one.images))) if name in SIZES else one
             for name, one in found.items()}  # fmt: skip
 
 
-def picture(colour: str, letter: str, size: tuple[int, int]) -> Image:
+def image(colour: str, letter: str, size: tuple[int, int]) -> Image:
     """A square sign in the middle, three sevenths of the shorter side, on a pale background."""
     width, height = size
     side = round(3 * min(size) / 7)
@@ -78,7 +78,7 @@ class Reference:
     pixels: Pixels
 
     def ids(self, request: Request) -> list[int] | None:
-        """The prompt's ids, pictures expanded; None where the processor refuses: some demand a picture, or just one."""
+        """The prompt's ids, images expanded; None where the processor refuses: some demand an image, or just one."""
         images = tuple(map(self.pixels.apply, request.images))
         try:
             found: list[int] = self.chat.batch([(images, request.prompt)])["input_ids"][0].tolist()
@@ -87,14 +87,14 @@ class Reference:
         return found
 
     def visual_token(self, shown: Request) -> int | None:
-        """The id that a picture is made of: what a prompt with one more picture has more of."""
+        """The id that an image is made of: what a prompt with one more image has more of."""
         one = self.ids(shown)
         none, two = (self.ids(replace(shown, images=shown.images * times)) for times in (0, 2))
         fewer, more = (none, one) if none is not None else (one, two)
         if fewer is None or more is None:
             return None
         grown = Counter(more) - Counter(fewer)
-        # Line breaks may come with a picture, too: among equals, what only pictures bring.
+        # Line breaks may come with an image, too: among equals, what only images bring.
         return max(grown, key=lambda token: (grown[token], token not in fewer), default=None)
 
     def opening(self, ids: list[int]) -> str:

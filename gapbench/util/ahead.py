@@ -1,4 +1,4 @@
-"""Work ahead in a thread, so that the model need not wait for pictures."""
+"""Work ahead in a thread, so that the model need not wait for images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _END = object()
 
 @dataclass
 class Waited:
-    """Seconds for which somebody had nothing to do but wait for pictures."""
+    """Seconds for which somebody had nothing to do but wait for images."""
 
     seconds: float = 0.0
 

@@ -1,4 +1,4 @@
-"""One box normaliser: boxes as a data set writes them become xyxy pixels inside the picture.
+"""One box normaliser: boxes as a data set writes them become xyxy pixels inside the image.
 
     boxes, repairs = normalise([(10, 20, 30, 40)], "xywh", (640, 480))     # ((10.0, 20.0, 40.0, 60.0),), ()
 
@@ -6,7 +6,7 @@ The format is declared, never guessed. Swapped corners are put right, overruns a
 they are flagged `outside`), empty boxes are dropped. Every repair is named, so that it can be counted and shown; what a
 sample means of which no box is left is for the caller to say.
 
-Limits: a wrong format whose boxes happen to lie inside the picture cannot be told from a right one.
+Limits: a wrong format whose boxes happen to lie inside the image cannot be told from a right one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gapbench.types import Box, BoxFormat
 from gapbench.util.text import shorten
 
 TOLERANCE = 2.0
-"""Pixels by which a box may leave the picture without being called wrong (rounding in published data)."""
+"""Pixels by which a box may leave the image without being called wrong (rounding in published data)."""
 
 NOISE = 1e-6
 """Pixels of overrun that are floating-point noise (0.7 + 0.3 of a width): clipped, but no repair worth a name."""
@@ -33,7 +33,7 @@ FORMATS: tuple[str, ...] = get_args(BoxFormat)
 def normalise(
     boxes: Sequence[Sequence[float]], box_format: BoxFormat, size: tuple[int, int]
 ) -> tuple[tuple[Box, ...], tuple[str, ...]]:
-    """xyxy float pixels within a picture of `size` (width, height), and the repairs made, one name per event.
+    """xyxy float pixels within an image of `size` (width, height), and the repairs made, one name per event.
 
     Repairs: `swapped`, `clipped` (within TOLERANCE), `outside` (further out, or no part of it inside), `empty`
     (dropped). A box entirely outside counts as both of the last; all boxes may be dropped, and none is an error.

@@ -1,14 +1,14 @@
-"""One decoder: whatever a data set calls an image becomes an RGB picture and a hash of what was stored.
+"""One decoder: whatever a data set calls an image becomes an RGB image and a hash of what was stored.
 
     image, digest = decode("street.jpg")
 
 Reads a path, encoded bytes, base64 text, a Hub image dict ({"bytes", "path"}), a PIL image, or a function that makes
 any of them. The format comes from the bytes, never from the file's name. Transparency is laid on white, and of moving
-pictures the first frame is taken. EXIF orientation is kept as stored, because published boxes refer to the stored pixel
-grid; `notes` says of which pictures that is true, and the tag itself is taken off, so that no processor turns the
-picture behind the boxes' back.
+images the first frame is taken. EXIF orientation is kept as stored, because published boxes refer to the stored pixel
+grid; `notes` says of which images that is true, and the tag itself is taken off, so that no processor turns the
+image behind the boxes' back.
 
-Limits: no URLs (nothing is fetched behind the user's back) and no pictures above Pillow's pixel limit, which guards
+Limits: no URLs (nothing is fetched behind the user's back) and no images above Pillow's pixel limit, which guards
 against decompression bombs, unless a sample allows more. Colour profiles are ignored. A CMYK JPEG is taken to store
 inverted values, as Adobe's do.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
 
 ORIENTATION = 0x0112
-"""The EXIF tag that asks viewers to turn or mirror a picture (CIPA DC-008, section 4.6.4); 1 is upright."""
+"""The EXIF tag that asks viewers to turn or mirror an image (CIPA DC-008, section 4.6.4); 1 is upright."""
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """How a URL begins; two letters at least, since C:/ is a path, and one slash, since paths fold the second one away."""
@@ -43,7 +43,7 @@ URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 SIGNATURE = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF.{4}WEBP|BM.{4}\0{4}|II[*+]\0|MM\0[*+]", re.DOTALL
 )
-"""How encoded pictures begin: PNG, JPEG, GIF, WebP, BMP, TIFF. Tells base64 text from a path."""
+"""How encoded images begin: PNG, JPEG, GIF, WebP, BMP, TIFF. Tells base64 text from a path."""
 
 PLAIN_FORMATS = ("JPEG", "PNG", "WEBP")
 """Formats, by Pillow's names, that every server reads."""
@@ -56,54 +56,54 @@ _ALONE = threading.RLock()
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture as RGB, and 24 hex digits that identify its stored bytes (its pixels, where there are none).
+    """An image as RGB, and 24 hex digits that identify its stored bytes (its pixels, where there are none).
 
-    `encoded` is those bytes where any program that reads JPEG, PNG and WebP makes the same picture of them, else None:
+    `encoded` is those bytes where any program that reads JPEG, PNG and WebP makes the same image of them, else None:
     no transparency, no orientation, at most 8 bits a channel, one frame.
     """
 
-    picture: Image
+    image: Image
     digest: str
     encoded: bytes | None
 
 
 def decode(source: Any, max_pixels: int = 0) -> tuple[Image, str]:
-    """Picture and digest of `read`, which see."""
+    """Image and digest of `read`, which see."""
     found = read(source, max_pixels)
-    return found.picture, found.digest
+    return found.image, found.digest
 
 
 def read(source: Any, max_pixels: int = 0) -> Decoded:
     """Whatever a data set calls an image, decoded.
 
-    `max_pixels` (width x height) raises Pillow's guard against decompression bombs for this picture alone; 0 keeps it.
+    `max_pixels` (width x height) raises Pillow's guard against decompression bombs for this image alone; 0 keeps it.
     A PIL image was opened by whoever gave it, under a guard of their own.
 
-    Raises SampleError when the source is missing, truncated, not a picture or too large.
+    Raises SampleError when the source is missing, truncated, not an image or too large.
     """
     stored, name = _read(_given(source))
-    picture, plain_already = _plain(stored, name, max_pixels)
-    parts = [stored] if isinstance(stored, bytes) else [repr(picture.size).encode(), picture.tobytes()]
+    image, plain_already = _plain(stored, name, max_pixels)
+    parts = [stored] if isinstance(stored, bytes) else [repr(image.size).encode(), image.tobytes()]
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
     encoded = stored if plain_already and isinstance(stored, bytes) else None
-    return Decoded(picture, digest.hexdigest()[:24], encoded)
+    return Decoded(image, digest.hexdigest()[:24], encoded)
 
 
 def stored_size(source: Any) -> tuple[int, int]:
-    """Width and height in pixels as the picture's header says; nothing is decoded. Raises SampleError, as `decode`."""
+    """Width and height in pixels as the image's header says; nothing is decoded. Raises SampleError, as `decode`."""
     stored, name = _read(_given(source))
     with _errors_of(stored, name), _guard(0):
-        picture = _opened(stored)
-        width, height = picture.size
-        return (height, width) if _turned_by_pillow(picture) >= 5 else (width, height)
+        image = _opened(stored)
+        width, height = image.size
+        return (height, width) if _turned_by_pillow(image) >= 5 else (width, height)
 
 
 def is_base64(text: str) -> bool:
-    """Whether a string is a picture as base64 text rather than the path of one.
+    """Whether a string is an image as base64 text rather than the path of one.
 
-    It is if it is a data URI, or if its first characters decode to how encoded pictures begin.
+    It is if it is a data URI, or if its first characters decode to how encoded images begin.
     """
     if text[:100].lstrip()[:5].lower() == "data:":
         return True
@@ -114,12 +114,12 @@ def is_base64(text: str) -> bool:
         return False
 
 
-def notes(picture: Image) -> tuple[str, ...]:
-    """What a reader should know of a picture from `decode`, to be counted beside the repairs of boxes."""
-    return ("exif orientation ignored",) if picture.info.get("stored_orientation", 1) != 1 else ()
+def notes(image: Image) -> tuple[str, ...]:
+    """What a reader should know of an image from `decode`, to be counted beside the repairs of boxes."""
+    return ("exif orientation ignored",) if image.info.get("stored_orientation", 1) != 1 else ()
 
 
-def to_rgb(picture: Image) -> Image:
+def to_rgb(image: Image) -> Image:
     """RGB with transparency on white and deep greys scaled to 8 bits; the size stays.
 
     16-bit greys map 0..65535 to 0..255. 32-bit integers and floats carry no range of their own: they are taken as
@@ -128,18 +128,18 @@ def to_rgb(picture: Image) -> Image:
     import numpy as np
     from PIL import Image as Pillow
 
-    if picture.mode.startswith(("I", "F")):
-        levels = np.nan_to_num(np.asarray(picture).astype(np.float64))
+    if image.mode.startswith(("I", "F")):
+        levels = np.nan_to_num(np.asarray(image).astype(np.float64))
         highest = levels.max(initial=0.0)
-        if picture.mode.startswith("I;16") or highest > 255:
+        if image.mode.startswith("I;16") or highest > 255:
             levels /= 257
-        elif picture.mode == "F" and highest <= 1:
+        elif image.mode == "F" and highest <= 1:
             levels *= 255
         return Pillow.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8)).convert("RGB")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        return Pillow.alpha_composite(Pillow.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return picture.convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Pillow.alpha_composite(Pillow.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
 
 
 def _given(source: Any) -> Any:
@@ -169,7 +169,7 @@ def _made(function: Any) -> Any:
 def _guard(max_pixels: int) -> Iterator[tuple[float, float]]:
     """Pillow's own pixel limit, and the limit that holds within: raised to `max_pixels` where that is more.
 
-    Warnings (of metadata, once a picture) are silenced. Both settings belong to the whole process, so one thread at a
+    Warnings (of metadata, once an image) are silenced. Both settings belong to the whole process, so one thread at a
     time gets here, and not for longer than needed.
     """
     from PIL import Image as Pillow
@@ -196,7 +196,7 @@ def _errors_of(source: bytes | Image, name: str) -> Iterator[None]:
     except SampleError:
         raise
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more
-        why = "not a known picture format" if isinstance(error, UnidentifiedImageError) else str(error)
+        why = "not a known image format" if isinstance(error, UnidentifiedImageError) else str(error)
         read = f"; {len(source):,} bytes were read" if isinstance(source, bytes) else ""
         raise SampleError(
             f"{name}: cannot be decoded ({why}){read}. "
@@ -211,45 +211,45 @@ def _opened(source: bytes | Image) -> Image:
 
 
 def _plain(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, bool]:
-    """A decoded RGB picture free of metadata, but for the orientation that was stored; and whether it was so before."""
+    """A decoded RGB image free of metadata, but for the orientation that was stored; and whether it was so before."""
     with _errors_of(source, name):
-        picture, turned = _allowed(source, name, max_pixels)
-        picture.load()
-        plain = to_rgb(picture)
+        image, turned = _allowed(source, name, max_pixels)
+        image.load()
+        plain = to_rgb(image)
     with _guard(0):
-        orientation = _orientation(picture) if turned == 1 else turned
+        orientation = _orientation(image) if turned == 1 else turned
         plain.info = {"stored_orientation": orientation}
-        same = orientation == 1 and picture.format in PLAIN_FORMATS and picture.mode in ("RGB", "L")
-        same = same and not picture.has_transparency_data and getattr(picture, "n_frames", 1) == 1
-        same = same and not (picture.format == "PNG" and isinstance(source, bytes) and source[PNG_DEPTH] > 8)
+        same = orientation == 1 and image.format in PLAIN_FORMATS and image.mode in ("RGB", "L")
+        same = same and not image.has_transparency_data and getattr(image, "n_frames", 1) == 1
+        same = same and not (image.format == "PNG" and isinstance(source, bytes) and source[PNG_DEPTH] > 8)
     return (plain if turned == 1 else plain.transpose(_back(turned))), same
 
 
 def _allowed(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, int]:
-    """The opened picture, if it is not too large, and by which orientation Pillow is going to turn it."""
+    """The opened image, if it is not too large, and by which orientation Pillow is going to turn it."""
     from PIL import Image as Pillow
 
     with _guard(max_pixels) as (own, limit):
         try:
-            picture = _opened(source)
-            pixels = picture.width * picture.height
+            image = _opened(source)
+            pixels = image.width * image.height
             if isinstance(source, bytes) and pixels > limit:  # Pillow warns above its limit and refuses above twice it
                 raise Pillow.DecompressionBombError(f"{pixels} pixels")
-            turned = _turned_by_pillow(picture)
+            turned = _turned_by_pillow(image)
             if pixels > own:
-                picture.load()  # some formats look at the limit once more
+                image.load()  # some formats look at the limit once more
         except Pillow.DecompressionBombError as error:
             found = int(next(iter(re.findall(r"\d+", str(error))), 0))
             raise SampleError(
                 f"{name}: its {found:,} pixels exceed the limit of {limit:,} that guards against decompression bombs. "
-                f"Shrink the picture, or set the sample's max_image_pixels to {found} if the data can be trusted."
+                f"Shrink the image, or set the sample's max_image_pixels to {found} if the data can be trusted."
             ) from error
-    return picture, turned
+    return image, turned
 
 
-def _turned_by_pillow(picture: Image) -> int:
-    """The orientation that Pillow applies by itself while it loads a picture: a TIFF's, of no other format."""
-    return _orientation(picture) if picture.format == "TIFF" else 1
+def _turned_by_pillow(image: Image) -> int:
+    """The orientation that Pillow applies by itself while it loads an image: a TIFF's, of no other format."""
+    return _orientation(image) if image.format == "TIFF" else 1
 
 
 def _back(orientation: int) -> Transpose:
@@ -261,10 +261,10 @@ def _back(orientation: int) -> Transpose:
     ]
 
 
-def _orientation(picture: Image) -> int:
+def _orientation(image: Image) -> int:
     try:
-        stored = picture.getexif().get(ORIENTATION, 1)
-    except Exception:  # damaged EXIF raises as many kinds of errors as damaged pictures, and says nothing
+        stored = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF raises as many kinds of errors as damaged images, and says nothing
         return 1
     return stored if stored in range(2, 9) else 1
 

@@ -1,9 +1,9 @@
 """The pixel policy: every engine is handed the same pixels.
 
-    picture = Pixels(min_pixels=65536, max_pixels=1048576).apply(picture)
+    image = Pixels(min_pixels=65536, max_pixels=1048576).apply(image)
 
-No two model families share a setting for their image budget, so gapbench resizes the picture itself, before the
-processor. Without bounds the picture goes as it is and the processor's own default decides; both are recorded.
+No two model families share a setting for their image budget, so gapbench resizes the image itself, before the
+processor. Without bounds the image goes as it is and the processor's own default decides; both are recorded.
 
 Limits: sides are whole pixels, so the aspect ratio is kept to less than one pixel a side. Where both bounds cannot hold
 (min and max so close that no whole size lies between them), max does.
@@ -34,9 +34,9 @@ class Pixels:
             raise SettingError(f"--min-pixels {low} and --max-pixels {high}: expected 1 <= min <= max.")
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size a picture of `size` (width, height) is brought to, aspect ratio kept to rounding.
+        """The size an image of `size` (width, height) is brought to, aspect ratio kept to rounding.
 
-        `target(target(size)) == target(size)`, since pictures are bounded when they are made ready and by the engine.
+        `target(target(size)) == target(size)`, since images are bounded when they are made ready and by the engine.
         """
         low, high = self.min_pixels or 1, self.max_pixels or math.inf
         larger = _least(size, self.min_pixels) if self.min_pixels else size
@@ -49,15 +49,15 @@ class Pixels:
         as_near_as_whole_pixels_are = width * height <= high < (width + 1) * (height + 1)
         return size if as_near_as_whole_pixels_are else self.target(smaller)
 
-    def apply(self, picture: Image) -> Image:
-        """The picture within the bounds, resampled with Lanczos where it has to change."""
+    def apply(self, image: Image) -> Image:
+        """The image within the bounds, resampled with Lanczos where it has to change."""
         from PIL import Image as Pillow
 
-        target = self.target(picture.size)
-        return picture if target == picture.size else picture.resize(target, Pillow.Resampling.LANCZOS)
+        target = self.target(image.size)
+        return image if target == image.size else image.resize(target, Pillow.Resampling.LANCZOS)
 
 
-# A scaled picture is sqrt(pixels * width / height) wide. Integer roots are exact where floats would be a pixel off.
+# A scaled image is sqrt(pixels * width / height) wide. Integer roots are exact where floats would be a pixel off.
 
 
 def _most(size: tuple[int, int], pixels: int) -> tuple[int, int]:

@@ -1,14 +1,14 @@
-"""Pictures ahead of the engine: decoded, cropped and resized in threads, handed out in the order of the questions.
+"""Images ahead of the engine: decoded, cropped and resized in threads, handed out in the order of the questions.
 
     for ready in prepared(questions, Pixels(max_pixels=1048576)):
-        ready.case, [(shown.view, shown.pictures) for shown in ready.shown]
+        ready.case, [(shown.view, shown.images) for shown in ready.shown]
 
-Questions in a row about one picture are made ready together, so that it is decoded once. What is ready and not yet
+Questions in a row about one image are made ready together, so that it is decoded once. What is ready and not yet
 taken is bounded by its pixels.
 
-Limits: one picture may be as large as it likes, and a few are decoded side by side: memory is bounded by the largest
-pictures times the number of threads, beside `AHEAD_PIXELS`. Pillow lets go of the interpreter lock while it decodes and
-resizes, Python code that makes pictures does not.
+Limits: one image may be as large as it likes, and a few are decoded side by side: memory is bounded by the largest
+images times the number of threads, beside `AHEAD_PIXELS`. Pillow lets go of the interpreter lock while it decodes and
+resizes, Python code that makes images does not.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from gapbench.views.pixels import Pixels
 from gapbench.views.prepare import PreparedSample, prepare, same_source, show
 
 WORKERS = min(16, os.cpu_count() or 1)
-"""Threads that make pictures ready."""
+"""Threads that make images ready."""
 AHEAD_PIXELS = 250_000_000
 """Pixels that lie ready at most before no more are begun: 750 MB of RGB."""
 TOGETHER = 16
-"""Questions about one picture that one thread makes ready, at most."""
+"""Questions about one image that one thread makes ready, at most."""
 
 
 @dataclass(frozen=True)
 class Pending:
-    """A sample of a benchmark, its region policy and prompt, and what of it is asked: (view, repeat) pairs.
+    """A sample of a benchmark, its region policy and prompt, and the (view, repeat) pairs that lack an answer.
 
     `new` says that no earlier session wrote a record of it.
     """
@@ -43,7 +43,7 @@ class Pending:
     sample: Sample
     policy: str
     prompt: str
-    asked: tuple[tuple[str, int], ...]
+    missing: tuple[tuple[str, int], ...]
     new: bool = True
 
 
@@ -52,7 +52,7 @@ class PreparedView:
     """What the model is shown in a view, within the pixel bounds, or nothing and why; `encoded` as in `Request`."""
 
     view: str
-    pictures: views.Pictures
+    images: views.Images
     encoded: tuple[bytes | None, ...]
     error: str
 
@@ -74,9 +74,9 @@ def prepared(
 ) -> Generator[Prefetched, None, None]:
     """Every question made ready, in order; whatever is wrong with one is text in its case or view.
 
-    `keep` is called with each in the thread that makes it ready, its pictures at hand; what it raises ends all.
+    `keep` is called with each in the thread that makes it ready, its images at hand; what it raises ends all.
     """
-    groups = _about_one_picture(questions)
+    groups = _about_one_image(questions)
     with ThreadPoolExecutor(workers, thread_name_prefix="gapbench-prepare") as pool:
         begun: deque[Future[list[Prefetched]]] = deque()
         usual = AHEAD_PIXELS // workers
@@ -94,7 +94,7 @@ def prepared(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _about_one_picture(questions: Iterable[Pending]) -> Iterator[list[Pending]]:
+def _about_one_image(questions: Iterable[Pending]) -> Iterator[list[Pending]]:
     group: list[Pending] = []
     for question in questions:
         if group and (len(group) == TOGETHER or not same_source(group[-1].sample.image, question.sample.image)):
@@ -111,9 +111,9 @@ def _pixels(begun: Iterable[Future[list[Prefetched]]], usual: int) -> int:
 
 
 def _pixels_of(group: Iterable[Prefetched]) -> int:
-    """Width x height, summed over all pictures that these keep in memory."""
-    kept = (p for r in group for p in (*r.case.pictures, *(p for shown in r.shown for p in shown.pictures)))
-    return sum({id(picture): picture.width * picture.height for picture in kept}.values())
+    """Width x height, summed over all images that these keep in memory."""
+    kept = (p for r in group for p in (*r.case.images, *(p for shown in r.shown for p in shown.images)))
+    return sum({id(image): image.width * image.height for image in kept}.values())
 
 
 def _make_ready(
@@ -123,16 +123,16 @@ def _make_ready(
     for question in group:
         case = prepare(question.sample, question.policy, case)
         keep(question, case)
-        asked = dict.fromkeys(view for view, _ in question.asked)
+        asked = dict.fromkeys(view for view, _ in question.missing)
         made.append(Prefetched(question, case, tuple(_shown(case, view, pixels) for view in asked)))
     return made
 
 
 def _shown(case: PreparedSample, view: str, pixels: Pixels) -> PreparedView:
-    pictures, error = show(case, view)
+    images, error = show(case, view)
     try:
-        sized = tuple(map(pixels.apply, pictures))
+        sized = tuple(map(pixels.apply, images))
     except (MemoryError, ValueError) as reason:  # a strip of a pixel's width has no size within some bounds
-        return PreparedView(view, (), (), f"the picture cannot be brought within the pixel bounds ({reason}).")
-    stored = {id(picture): encoded for picture, encoded in zip(case.pictures, case.encoded, strict=True)}
-    return PreparedView(view, sized, tuple(stored.get(id(picture)) for picture in sized), error)
+        return PreparedView(view, (), (), f"the image cannot be brought within the pixel bounds ({reason}).")
+    stored = {id(image): encoded for image, encoded in zip(case.images, case.encoded, strict=True)}
+    return PreparedView(view, sized, tuple(stored.get(id(image)) for image in sized), error)

@@ -1,7 +1,7 @@
-"""Regions and views: what is cut out, and what the model is shown. Pure functions of pictures and boxes.
+"""Regions and views: what is cut out, and what the model is shown. Pure functions of images and boxes.
 
     region = find_region("padded", boxes, image.size)
-    VIEWS["crop"]((image,), region)      # -> the pictures the model sees
+    VIEWS["crop"]((image,), region)      # -> the images the model sees
 
 A *region policy* turns evidence boxes into a region:
 
@@ -10,13 +10,13 @@ A *region policy* turns evidence boxes into a region:
 - `padded`: the union grown about its centre (`padded:factor=2,min_side=224` sets its parameters);
 - `square`: a square around the centre of the union, 224 px a side or as large as the union, Visual-CoT's crop
   (arXiv:2403.16999);
-- `multi`: every evidence box padded on its own, one picture each, for evidence that lies far apart;
-- `mosaic`: the same crops side by side in one picture on white, for models that take one picture.
+- `multi`: every evidence box padded on its own, one image each, for evidence that lies far apart;
+- `mosaic`: the same crops side by side in one image on white, for models that take one image.
 
-The views `full` and `crop` make the headline gap; `boxed` is the full picture with a red frame around the region. The
-other pictures of a sample that has several are shown after the first in `full` and `boxed`, and not in `crop`.
+The views `full` and `crop` make the headline gap; `boxed` is the full image with a red frame around the region. The
+other images of a sample that has several are shown after the first in `full` and `boxed`, and not in `crop`.
 
-Limits: regions lie in a sample's first picture; boxes must already be xyxy pixels inside it (`gapbench.views.boxes`).
+Limits: regions lie in a sample's first image; boxes must already be xyxy pixels inside it (`gapbench.views.boxes`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Size = tuple[int, int]
-Pictures = tuple["Image", ...]
+Images = tuple["Image", ...]
 
 REGIONS: dict[str, tuple[str, ...]] = {
     "native": (),
@@ -52,12 +52,12 @@ GAP = 8
 
 @dataclass(frozen=True)
 class Region:
-    """What `crop` shows: `boxes` in whole pixels of the first picture, in the order they are shown, or the `picture`
+    """What `crop` shows: `boxes` in whole pixels of the first image, in the order they are shown, or the `image`
     that the benchmark ships (then `boxes` holds the evidence's union, or nothing)."""
 
     policy: str
     boxes: tuple[Box, ...]
-    picture: Image | None = None
+    image: Image | None = None
 
     @property
     def box(self) -> Box | None:
@@ -71,7 +71,7 @@ def _around(boxes: Sequence[Box]) -> Box:
 
 
 def union(boxes: Sequence[Box], size: Size) -> Box:
-    """The smallest box in whole pixels that holds all boxes, clipped to a picture of `size` (width, height)."""
+    """The smallest box in whole pixels that holds all boxes, clipped to an image of `size` (width, height)."""
     x0, y0, x1, y1 = _around(boxes)
     return (
         float(max(0, math.floor(x0))),
@@ -84,7 +84,7 @@ def union(boxes: Sequence[Box], size: Size) -> Box:
 def padded(boxes: Sequence[Box], size: Size, factor: float = 1.2, min_side: int = 16) -> Box:
     """The union grown `factor`-fold (>= 1) about its centre to at least `min_side` whole pixels a side.
 
-    A region that would leave the picture is moved back inside, and cut only where it is larger than the picture, so
+    A region that would leave the image is moved back inside, and cut only where it is larger than the image, so
     that evidence at a border gets as much context as evidence in the middle.
     """
     x0, y0, x1, y1 = union(boxes, size)
@@ -96,7 +96,7 @@ def padded(boxes: Sequence[Box], size: Size, factor: float = 1.2, min_side: int 
 def square(boxes: Sequence[Box], size: Size, min_side: int = 224) -> Box:
     """A square about the union's centre, `min_side` whole pixels a side or the union's longer one.
 
-    Moved and cut as `padded` is: not square only where the picture is too small for it.
+    Moved and cut as `padded` is: not square only where the image is too small for it.
     """
     x0, y0, x1, y1 = union(boxes, size)
     side = max(min_side, x1 - x0, y1 - y0)
@@ -141,7 +141,7 @@ def parse_policy(policy: str) -> tuple[str, dict[str, float]]:
 
 
 def find_region(policy: str, boxes: Sequence[Box], size: Size, native: Image | None = None) -> Region:
-    """The region of a sample with evidence `boxes` (xyxy pixels) in a first picture of `size`.
+    """The region of a sample with evidence `boxes` (xyxy pixels) in a first image of `size`.
 
     Raises SettingError for a policy that does not exist, SampleError where the sample has no evidence for it.
     """
@@ -161,71 +161,71 @@ def find_region(policy: str, boxes: Sequence[Box], size: Size, native: Image | N
 
 
 def cut(image: Image, box: Box) -> Image:
-    """The part of a picture inside a box of whole pixels."""
+    """The part of an image inside a box of whole pixels."""
     from PIL import Image as Pillow
 
     x0, y0, x1, y1 = map(int, box)
-    # Image.crop would hold a large part for a decompression bomb, of a picture that was allowed to be large.
+    # Image.crop would hold a large part for a decompression bomb, of an image that was allowed to be large.
     return image.resize((x1 - x0, y1 - y0), Pillow.Resampling.NEAREST, (x0, y0, x1, y1))
 
 
-def mosaic(pictures: Pictures) -> Image:
-    """Pictures on white, left to right, in rows that make the whole as square as whole rows allow.
+def mosaic(images: Images) -> Image:
+    """Images on white, left to right, in rows that make the whole as square as whole rows allow.
 
-    None is scaled; `GAP` lies between them. One picture alone stays as it is.
+    None is scaled; `GAP` lies between them. One image alone stays as it is.
     """
     from PIL import Image as Pillow
 
-    if len(pictures) == 1:
-        return pictures[0]
-    widths = list(accumulate(p.width + GAP for p in pictures))  # rows as wide as the first, the first two, ...
-    layouts = (_rows(pictures, max(width, *(p.width + GAP for p in pictures))) for width in reversed(widths))
+    if len(images) == 1:
+        return images[0]
+    widths = list(accumulate(p.width + GAP for p in images))  # rows as wide as the first, the first two, ...
+    layouts = (_rows(images, max(width, *(p.width + GAP for p in images))) for width in reversed(widths))
     places, size = min(layouts, key=lambda layout: max(layout[1]))
     whole = Pillow.new("RGB", size, "white")
-    for picture, place in zip(pictures, places, strict=True):
-        whole.paste(picture, place)
+    for image, place in zip(images, places, strict=True):
+        whole.paste(image, place)
     return whole
 
 
-def _rows(pictures: Pictures, width: int) -> tuple[list[tuple[int, int]], Size]:
-    """Where pictures go that fill rows of at most `width` (a gap after each included), and the size of it all."""
+def _rows(images: Images, width: int) -> tuple[list[tuple[int, int]], Size]:
+    """Where images go that fill rows of at most `width` (a gap after each included), and the size of it all."""
     places: list[tuple[int, int]] = []
     x = y = height = widest = 0
-    for picture in pictures:
-        if x + picture.width + GAP > width:
+    for image in images:
+        if x + image.width + GAP > width:
             x, y, height = 0, y + height + GAP, 0
         places.append((x, y))
-        x, height = x + picture.width + GAP, max(height, picture.height)
+        x, height = x + image.width + GAP, max(height, image.height)
         widest = max(widest, x - GAP)
     return places, (widest, y + height)
 
 
-def full(pictures: Pictures, region: Region | None) -> Pictures:
-    """All pictures whole, as the benchmark gives them."""
-    return pictures
+def full(images: Images, region: Region | None) -> Images:
+    """All images whole, as the benchmark gives them."""
+    return images
 
 
-def crop(pictures: Pictures, region: Region | None) -> Pictures:
-    """The region alone. Enlarging it is left to the model's processor, as for any picture."""
+def crop(images: Images, region: Region | None) -> Images:
+    """The region alone. Enlarging it is left to the model's processor, as for any image."""
     if region is None:
         raise SampleError("view `crop`: no region was given.")
-    if region.picture is not None:
-        return (region.picture,)
-    parts = tuple(cut(pictures[0], box) for box in region.boxes)
+    if region.image is not None:
+        return (region.image,)
+    parts = tuple(cut(images[0], box) for box in region.boxes)
     return (mosaic(parts),) if parse_policy(region.policy)[0] == "mosaic" else parts
 
 
-def boxed(pictures: Pictures, region: Region | None) -> Pictures:
-    """All pictures, the first with a red frame around the region, as ZwZ and Vision-OPD mark evidence.
+def boxed(images: Images, region: Region | None) -> Images:
+    """All images, the first with a red frame around the region, as ZwZ and Vision-OPD mark evidence.
 
     The frame is drawn outside the region (around each of its boxes), so that it hides none of it: 5 px wide, less on
-    pictures below 320 px.
+    images below 320 px.
     """
     from PIL import ImageDraw
 
     if region is None or not region.boxes:
         raise SampleError("view `boxed`: no region with a box was given.")
-    image, *others = pictures
+    image, *others = images
     width = max(1, min(5, round(min(image.size) / 64)))
     framed = image.copy()
     for x0, y0, x1, y1 in region.boxes:
@@ -236,5 +236,5 @@ def boxed(pictures: Pictures, region: Region | None) -> Pictures:
     return (framed, *others)
 
 
-VIEWS: dict[str, Callable[[Pictures, Region | None], Pictures]] = {"full": full, "crop": crop, "boxed": boxed}
+VIEWS: dict[str, Callable[[Images, Region | None], Images]] = {"full": full, "crop": crop, "boxed": boxed}
 NEEDS_REGION = frozenset({"crop", "boxed"})

@@ -39,7 +39,7 @@ def one(work: Path, variant: str, seed: int, steps: int) -> dict[str, Any]:
     out = work / f"{variant}-{seed}"
     if not (out / "comparison.json").exists():
         settings = [f"steps={steps}", f"seed={seed}", "save_every=100000", *VARIANTS[variant][1]]
-        train = ["distill", "glance", "--data", f"signs:questions={steps * 32},seed={seed}", "--recipe", "demo"]
+        train = ["distill", "glance", "--data", f"signs:samples={steps * 32},seed={seed}", "--recipe", "demo"]
         resume = ["--resume"] if (out / "train.jsonl").exists() else []
         _gapbench(*train, "--out", str(out), *resume, "--quiet", *settings)
         _gapbench("measure", str(out / "model"), "-b", "signs", "--out", str(out / "after"), "--quiet")

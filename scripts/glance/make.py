@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TURNS = 5
-"""Questions about one picture at most, as turns of one conversation."""
+"""Questions about one image at most, as turns of one conversation."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +78,22 @@ FEW = replace(signs.SMALL, signs_min=1, signs_max=3, size_min=24, size_max=48)
 
 
 def example(kind: str, rng: random.Random) -> tuple[Image, list[tuple[str, str]]]:
-    """A picture and the turns of a conversation about it: (prompt, reply)."""
+    """An image and the turns of a conversation about it: (prompt, reply)."""
     scene = signs.make_scene(rng, FEW if kind == "list few" else signs.SMALL)
-    picture = signs.draw(scene)
+    image = signs.draw(scene)
     if kind == "zoom":
         box, inside = window(rng, scene)
-        return views.cut(picture, box), [(LIST_REQUEST, listing(replace(scene, signs=inside)))]
+        return views.cut(image, box), [(LIST_REQUEST, listing(replace(scene, signs=inside)))]
     if kind not in ("crop", "ask"):
-        return picture, [(LIST_REQUEST, listing(scene))]
+        return image, [(LIST_REQUEST, listing(scene))]
     asked = [(sign, category) for sign in scene.signs for category in signs.CATEGORIES]
     if kind == "crop":
         sign = rng.choice(scene.signs)
         asked = [(sign, category) for category in signs.CATEGORIES]
         box = (float(sign.box[0]), float(sign.box[1]), float(sign.box[2]), float(sign.box[3]))
-        picture = views.cut(picture, views.padded((box,), picture.size))
+        image = views.cut(image, views.padded((box,), image.size))
     turns = [(signs.ask(scene, sign, c), sign.attribute(c)) for sign, c in rng.sample(asked, len(asked))]
-    return picture, [(f"{question}\n{SUFFIXES['text']}", answer) for question, answer in turns if question][:TURNS]
+    return image, [(f"{question}\n{SUFFIXES['text']}", answer) for question, answer in turns if question][:TURNS]
 
 
 def window(rng: random.Random, scene: signs.Scene) -> tuple[Box, tuple[signs.Sign, ...]]:
@@ -138,8 +138,8 @@ def batches(processor: Any, seed: int, size: int, phase: Phase) -> Iterator[dict
     image_token, pad = tokenizer.convert_tokens_to_ids("<|image_pad|>"), tokenizer.pad_token_id
     for _ in range(phase.steps):
         kinds = rng.choices(list(phase.mix), list(phase.mix.values()), k=size)
-        pictures, talks = zip(*(example(kind, rng) for kind in kinds), strict=True)
-        pixels = processor.image_processor(images=list(pictures), return_tensors="pt")
+        images, talks = zip(*(example(kind, rng) for kind in kinds), strict=True)
+        pixels = processor.image_processor(images=list(images), return_tensors="pt")
         rows, labels = [], []
         for grid, talk in zip(pixels["image_grid_thw"].tolist(), talks, strict=True):
             row: list[int] = []
@@ -166,14 +166,14 @@ def batches(processor: Any, seed: int, size: int, phase: Phase) -> Iterator[dict
 
 
 def answer(model: Any, processor: Any, asked: list[tuple[Image, str]], max_new_tokens: int) -> list[str]:
-    """Greedy answers to (picture, prompt) pairs, through the model's own chat template."""
+    """Greedy answers to (image, prompt) pairs, through the model's own chat template."""
     import torch
 
     texts: list[str] = []
     for start in range(0, len(asked), 100):
         talks = [
-            [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": prompt}]}]
-            for picture, prompt in asked[start : start + 100]
+            [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": prompt}]}]
+            for image, prompt in asked[start : start + 100]
         ]
         inputs = processor.apply_chat_template(
             talks, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt",
@@ -191,11 +191,11 @@ def evaluate(model: Any, processor: Any, questions: int) -> dict[str, float]:
     model.eval()
     result: dict[str, float] = {}
     for view in ("full", "crop"):
-        pictures = [s.image() for s in asked]
+        images = [s.image() for s in asked]
         if view == "crop":
-            pictures = [views.cut(p, views.padded(s.boxes, p.size)) for p, s in zip(pictures, asked, strict=True)]
+            images = [views.cut(p, views.padded(s.boxes, p.size)) for p, s in zip(images, asked, strict=True)]
         prompts = [f"{s.question}\n{SUFFIXES['text']}" for s in asked]
-        said = answer(model, processor, list(zip(pictures, prompts, strict=True)), 4)
+        said = answer(model, processor, list(zip(images, prompts, strict=True)), 4)
         right = [(s.category, text == s.answers[0]) for s, text in zip(asked, said, strict=True)]
         result[view] = statistics.mean(r for _, r in right)
         for category in signs.CATEGORIES:

@@ -91,7 +91,7 @@ def test_cluster_accuracy_counts_pairs_and_orders_of_which_every_sample_is_right
     assert (found.estimate.estimate, found.estimate.n, found.left_out) == (pytest.approx(2 / 3), 3, 0)
 
 
-def test_without_a_declared_cluster_the_picture_is_one() -> None:
+def test_without_a_declared_cluster_the_image_is_one() -> None:
     asked = [record("a", 1.0, cluster="", image_hash="x"), record("b", 0.0, cluster="", image_hash="x")]
     asked += [record("c", 1.0, cluster="", image_hash=""), record("d", 1.0, cluster="", image_hash="")]
     found = measure("cluster_accuracy", rows(*asked)["full"]).estimate
@@ -160,7 +160,7 @@ def test_a_category_of_which_nothing_was_answered_leaves_the_mean_undefined() ->
     assert value("accuracy", asked) == 1.0
 
 
-def test_a_category_of_one_picture_leaves_the_mean_without_an_interval() -> None:
+def test_a_category_of_one_image_leaves_the_mean_without_an_interval() -> None:
     found = measure("category_mean", rows(*categorised(a="1100", b="1"))["full"]).estimate
     assert (found.estimate, found.ci) == (pytest.approx(0.75), None)
 
@@ -304,10 +304,10 @@ def test_a_protocols_metric_is_the_headline_and_the_cards_follow() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "pictures", "names"),
+    ("count", "images", "names"),
     [(9_000, 500, ("accuracy", "yes_f1", "yes_ratio")), (23_609, 13_366, ("nested_mean", "accuracy", "category_mean"))],
 )
-def test_pope_and_mme_realworld_take_seconds(count: int, pictures: int, names: tuple[str, ...]) -> None:
+def test_pope_and_mme_realworld_take_seconds(count: int, images: int, names: tuple[str, ...]) -> None:
     rng = np.random.default_rng(0)
     right, number = rng.random(count) < 0.8, np.arange(count)
     truth = np.where(rng.random(count) < 0.5, "yes", "no")
@@ -316,7 +316,7 @@ def test_pope_and_mme_realworld_take_seconds(count: int, pictures: int, names: t
             "benchmark": "big", "sample": number.astype(str), "view": "full", "repeat": 0,
             "outcome": np.where(right, "right", "wrong"), "score": right.astype(float), "answer_type": "yes_no",
             "parsed": np.where(right, truth, np.where(truth == "yes", "no", "yes")),
-            "cluster": (number % pictures).astype(str), "answers": [[t] for t in truth],
+            "cluster": (number % images).astype(str), "answers": [[t] for t in truth],
             "category": [f"{'Perception' if i % 3 else 'Reasoning'}/{i % 43}" for i in number],
         }
     )  # fmt: skip

@@ -65,7 +65,7 @@ def test_sign_flip_gives_the_published_mcnemar_values(crop_only: int, full_only:
 
 @given(st.integers(0, 14), st.integers(0, 6), st.integers(0, 20))
 @settings(deadline=None, max_examples=60)
-def test_sign_flip_with_one_question_per_picture_is_exact_mcnemar(plus: int, minus: int, zero: int) -> None:
+def test_sign_flip_with_one_question_per_image_is_exact_mcnemar(plus: int, minus: int, zero: int) -> None:
     assume(plus + minus > 0)
     differences = [1.0] * plus + [-1.0] * minus + [0.0] * zero
     expected = stats.binomtest(plus, plus + minus, 0.5).pvalue
@@ -96,8 +96,8 @@ def test_sign_flip_counts_ties_of_fractional_sums() -> None:
     assert sign_flip_test([0.1, 0.2, 0.3], ["a", "a", "b"]) == 0.5
 
 
-def test_whole_pictures_are_flipped_not_questions() -> None:
-    """Twelve wins in three pictures are three independent wins: p = 2 / 2**3."""
+def test_whole_images_are_flipped_not_questions() -> None:
+    """Twelve wins in three images are three independent wins: p = 2 / 2**3."""
     assert sign_flip_test([1] * 12, np.repeat([0, 1, 2], 4)) == 0.25
 
 
@@ -109,7 +109,7 @@ def test_no_difference_at_all_has_p_one() -> None:
 
 
 def test_cluster_t_interval_by_hand() -> None:
-    """100 pictures of two questions, half of them right twice: mean 0.5, se = sqrt(100/99 * 100 * 1) / 200."""
+    """100 images of two questions, half of them right twice: mean 0.5, se = sqrt(100/99 * 100 * 1) / 200."""
     found = mean_interval(np.repeat([0, 1] * 50, 2), np.repeat(np.arange(100), 2))
     se = math.sqrt(100 / 99 * 100) / 200
     margin = stats.t.ppf(0.975, 99) * se
@@ -121,7 +121,7 @@ def test_cluster_t_interval_by_hand() -> None:
 
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0, 0.5]), min_size=100, max_size=160))
 @settings(deadline=None, max_examples=50)
-def test_one_question_per_picture_is_the_textbook_t_interval(values: list[float]) -> None:
+def test_one_question_per_image_is_the_textbook_t_interval(values: list[float]) -> None:
     found = mean_difference(values, range(len(values)), flips=100)
     assume(found.method == "cluster-t")
     mean, sem = np.mean(values), stats.sem(values)
@@ -129,7 +129,7 @@ def test_one_question_per_picture_is_the_textbook_t_interval(values: list[float]
     assert found.ci == pytest.approx(stats.t.interval(0.95, len(values) - 1, loc=mean, scale=sem))
 
 
-def test_fewer_than_a_hundred_pictures_use_the_bootstrap() -> None:
+def test_fewer_than_a_hundred_images_use_the_bootstrap() -> None:
     values = np.tile([0.0, 1.0, 1.0], 33)
     assert mean_interval(values, range(99)).method == "cluster-bootstrap"
     assert mean_interval([*values, 0.0], range(100)).method == "cluster-t"
@@ -183,7 +183,7 @@ def test_row_order_does_not_matter(scores: Scores, shuffle: int) -> None:
 def test_names_of_clusters_do_not_matter(scores: Scores) -> None:
     full, crop, clusters = scores
     assume(len(set(clusters)) > 1)
-    names = [f"picture-{hash(int(c) * 7919) % 1009}-{c}" for c in clusters]
+    names = [f"image-{hash(int(c) * 7919) % 1009}-{c}" for c in clusters]
     assert same(paired_gap(full, crop, clusters, flips=500), paired_gap(full, crop, names, flips=500))
 
 
@@ -273,14 +273,14 @@ def test_with_five_discordant_pairs_interval_and_test_agree_that_nothing_is_show
     assert found.p_value == 0.0625
 
 
-def test_pictures_that_all_score_alike_inside_have_no_certainty_either() -> None:
-    """Every picture has one right and one wrong answer: variance between pictures is zero, knowledge is not."""
+def test_images_that_all_score_alike_inside_have_no_certainty_either() -> None:
+    """Every image has one right and one wrong answer: variance between images is zero, knowledge is not."""
     found = mean_interval(np.tile([0.0, 1.0], 30), np.repeat(np.arange(30), 2))
     share = 1 - 0.025 ** (1 / 30)
     assert found.ci == pytest.approx((0.5 - share / 2, 0.5 + share / 2))
 
 
-def test_one_huge_picture_counts_as_few() -> None:
+def test_one_huge_image_counts_as_few() -> None:
     sizes = [50, *[1] * 9]
     found = mean_interval(np.ones(59), np.repeat(np.arange(10), sizes))
     effective = 59**2 / (50**2 + 9)
@@ -296,7 +296,7 @@ def test_nothing_measured_is_none_throughout_and_json_ready() -> None:
     assert json.loads(json.dumps(dataclasses.asdict(found), allow_nan=False))["ci"] is None
 
 
-def test_a_single_picture_has_a_mean_but_no_interval() -> None:
+def test_a_single_image_has_a_mean_but_no_interval() -> None:
     found = paired_gap([0, 0, 1], [1, 1, 1], ["a", "a", "a"])
     assert found.estimate == pytest.approx(2 / 3)
     assert found.p_value == 1.0
@@ -411,7 +411,7 @@ def test_flip_rate_of_a_single_run_is_unknown() -> None:
 
 
 def test_clusters_join_through_either_key() -> None:
-    """p and q share a picture; q and r share a declared cluster, so all three are one; s stands alone."""
+    """p and q share an image; q and r share a declared cluster, so all three are one; s stands alone."""
     declared = ["p", "q", "q", "s"]
     hashes = ["h1", "h1", "h2", "h3"]
     assert merge_clusters(declared, hashes).tolist() == [0, 0, 0, 1]
@@ -464,7 +464,7 @@ def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
         mean_interval([1.0, 0.0], [0, 1], weights=weights)
 
 
-def test_a_mean_of_means_with_own_pictures_in_each_group_is_the_macro_mean_of_the_groups() -> None:
+def test_a_mean_of_means_with_own_images_in_each_group_is_the_macro_mean_of_the_groups() -> None:
     rng = np.random.default_rng(3)
     values, groups = rng.random(90), np.repeat([0, 1, 2], [20, 30, 40])
     found = mean_of_means(values, np.arange(90) // 2, groups, dict.fromkeys(range(3), 1 / 3))
@@ -475,8 +475,8 @@ def test_a_mean_of_means_with_own_pictures_in_each_group_is_the_macro_mean_of_th
     assert (found.n, found.clusters) == (90, 45)
 
 
-def test_shared_pictures_widen_a_mean_of_means_to_that_of_the_clusters_means() -> None:
-    """Each picture has one question in both groups, with the same score: two questions say as much as one."""
+def test_shared_images_widen_a_mean_of_means_to_that_of_the_clusters_means() -> None:
+    """Each image has one question in both groups, with the same score: two questions say as much as one."""
     score = np.repeat([1.0, 0.0], [70, 50])
     found = mean_of_means(
         np.tile(score, 2), np.tile(np.arange(120), 2), np.repeat(["a", "b"], 120), {"a": 0.5, "b": 0.5}

@@ -1,14 +1,14 @@
 """Does the 5 % test reject 5 % and does the 95 % interval cover 95 %? Measured on simulated benchmarks.
 
-Each row copies its picture's outcome with probability `shared`, else has its own. Seeds are fixed; the number
+Each row copies its image's outcome with probability `shared`, else has its own. Seeds are fixed; the number
 of simulated sets makes the Monte-Carlo error (at most 0.6 points, for 1,500 sets at 95 %) small against the
 limits. Resamples and flips are fewer than by default: a randomisation test stays valid with any number of
 flips.
 
 Measured with these seeds: rejection 4.5 % (a discrete test stays below 5 %) against 24 % for row-level
-McNemar; coverage 95 to 96 % for 200 and for 60 pictures, uneven or not; 97 % for 20 skewed ones, where plain
-percentiles cover 91.5 %. Means over categories 94 to 97 %, also where pictures have questions in all of them; F1 and
-its change 94 to 97 %. With few discordant pictures intervals are wider than they need be (98 to 100 %), by
+McNemar; coverage 95 to 96 % for 200 and for 60 images, uneven or not; 97 % for 20 skewed ones, where plain
+percentiles cover 91.5 %. Means over categories 94 to 97 %, also where images have questions in all of them; F1 and
+its change 94 to 97 %. With few discordant images intervals are wider than they need be (98 to 100 %), by
 design.
 """
 
@@ -23,11 +23,11 @@ from gapbench.analysis.statistics import change_of_ratio, mean_interval, mean_of
 
 
 def simulate(
-    seed: int, sets: int, pictures: int, rows: int, crop_only: float, full_only: float, shared: float = 0.8
+    seed: int, sets: int, images: int, rows: int, crop_only: float, full_only: float, shared: float = 0.8
 ) -> NDArray[np.float64]:
-    """Differences -1, 0, 1, shape (sets, pictures * rows), with true gap `crop_only - full_only`."""
+    """Differences -1, 0, 1, shape (sets, images * rows), with true gap `crop_only - full_only`."""
     rng = np.random.default_rng(seed)
-    own, common = rng.random((sets, pictures, rows)), rng.random((sets, pictures, 1))
+    own, common = rng.random((sets, images, rows)), rng.random((sets, images, 1))
     u = np.where(rng.random(own.shape) < shared, common, own)
     return np.where(u < crop_only, 1.0, np.where(u > 1 - full_only, -1.0, 0.0)).reshape(sets, -1)
 
@@ -41,7 +41,7 @@ def coverage(differences: NDArray[np.float64], clusters: NDArray[np.int64], gap:
 
 
 def test_without_a_gap_the_clustered_test_rejects_five_percent_and_row_level_mcnemar_far_more() -> None:
-    differences = simulate(seed=1, sets=8_000, pictures=200, rows=4, crop_only=0.15, full_only=0.15)
+    differences = simulate(seed=1, sets=8_000, images=200, rows=4, crop_only=0.15, full_only=0.15)
     clusters = np.repeat(np.arange(200), 4)
     clustered = np.mean([sign_flip_test(d, clusters, seed=i, flips=999) <= 0.05 for i, d in enumerate(differences)])
     plus, minus = (differences > 0).sum(1), (differences < 0).sum(1)
@@ -52,13 +52,13 @@ def test_without_a_gap_the_clustered_test_rejects_five_percent_and_row_level_mcn
 
 def test_row_level_mcnemar_is_right_once_questions_are_independent() -> None:
     """The control: the same machinery with nothing shared, so that the excess above is due to clustering."""
-    differences = simulate(seed=2, sets=8_000, pictures=200, rows=4, crop_only=0.15, full_only=0.15, shared=0)
+    differences = simulate(seed=2, sets=8_000, images=200, rows=4, crop_only=0.15, full_only=0.15, shared=0)
     plus, minus = (differences > 0).sum(1), (differences < 0).sum(1)
     assert np.mean(2 * stats.binom.cdf(np.minimum(plus, minus), plus + minus, 0.5) <= 0.05) < 0.055
 
 
 @pytest.mark.parametrize(("crop_only", "full_only"), [(0.15, 0.15), (0.25, 0.05), (0.45, 0.02)])
-def test_the_t_interval_of_200_pictures_covers_the_true_gap(crop_only: float, full_only: float) -> None:
+def test_the_t_interval_of_200_images_covers_the_true_gap(crop_only: float, full_only: float) -> None:
     differences = simulate(3, 5_000, 200, 4, crop_only, full_only)
     covered, method = coverage(differences, np.repeat(np.arange(200), 4), crop_only - full_only)
     assert method == "cluster-t"
@@ -66,14 +66,14 @@ def test_the_t_interval_of_200_pictures_covers_the_true_gap(crop_only: float, fu
 
 
 @pytest.mark.parametrize(("crop_only", "full_only"), [(0.15, 0.15), (0.25, 0.05), (0.45, 0.02)])
-def test_the_bootstrap_interval_of_60_pictures_covers_the_true_gap(crop_only: float, full_only: float) -> None:
+def test_the_bootstrap_interval_of_60_images_covers_the_true_gap(crop_only: float, full_only: float) -> None:
     differences = simulate(4, 2_000, 60, 4, crop_only, full_only)
     covered, method = coverage(differences, np.repeat(np.arange(60), 4), crop_only - full_only)
     assert method == "cluster-bootstrap"
     assert 0.93 <= covered <= 0.97
 
 
-def test_the_bootstrap_interval_of_60_pictures_of_uneven_size_covers_the_true_gap() -> None:
+def test_the_bootstrap_interval_of_60_images_of_uneven_size_covers_the_true_gap() -> None:
     keep = np.concatenate([np.arange(4) < 1 + i % 4 for i in range(60)])
     differences = simulate(5, 1_500, 60, 4, 0.3, 0.1)[:, keep]
     covered, method = coverage(differences, np.repeat(np.arange(60), 4)[keep], 0.2)
@@ -82,7 +82,7 @@ def test_the_bootstrap_interval_of_60_pictures_of_uneven_size_covers_the_true_ga
 
 
 def test_the_expanded_bootstrap_covers_where_plain_percentiles_do_not() -> None:
-    """20 pictures, one question each, a skewed gap: the reason for expansion and exact limits."""
+    """20 images, one question each, a skewed gap: the reason for expansion and exact limits."""
     differences = simulate(6, 3_000, 20, 1, 0.45, 0.02)
     covered, method = coverage(differences, np.arange(20), 0.43)
     rng = np.random.default_rng(7)
@@ -97,67 +97,65 @@ def test_the_expanded_bootstrap_covers_where_plain_percentiles_do_not() -> None:
     assert plain / len(differences) < 0.93
 
 
-@pytest.mark.parametrize(("pictures", "crop_only", "full_only"), [(10, 0.1, 0.0), (40, 0.1, 0.0), (100, 0.03, 0.0)])
-def test_sparse_discordance_is_covered_conservatively(pictures: int, crop_only: float, full_only: float) -> None:
-    """The t and bootstrap intervals cover only 62 % at 10 pictures here: they collapse when nothing is observed."""
-    differences = simulate(8, 4_000, pictures, 1, crop_only, full_only)
-    covered, _ = coverage(differences, np.arange(pictures), crop_only - full_only)
+@pytest.mark.parametrize(("images", "crop_only", "full_only"), [(10, 0.1, 0.0), (40, 0.1, 0.0), (100, 0.03, 0.0)])
+def test_sparse_discordance_is_covered_conservatively(images: int, crop_only: float, full_only: float) -> None:
+    """The t and bootstrap intervals cover only 62 % at 10 images here: they collapse when nothing is observed."""
+    differences = simulate(8, 4_000, images, 1, crop_only, full_only)
+    covered, _ = coverage(differences, np.arange(images), crop_only - full_only)
     assert covered >= 0.945
 
 
-@pytest.mark.parametrize(("pictures", "accuracy"), [(100, 0.97), (60, 0.95), (191, 0.9)])
-def test_the_interval_of_a_high_accuracy_covers(pictures: int, accuracy: float) -> None:
-    right = (np.random.default_rng(9).random((4_000, pictures)) < accuracy).astype(float)
-    found = [mean_interval(r, np.arange(pictures), seed=i, resamples=2_000).ci for i, r in enumerate(right)]
+@pytest.mark.parametrize(("images", "accuracy"), [(100, 0.97), (60, 0.95), (191, 0.9)])
+def test_the_interval_of_a_high_accuracy_covers(images: int, accuracy: float) -> None:
+    right = (np.random.default_rng(9).random((4_000, images)) < accuracy).astype(float)
+    found = [mean_interval(r, np.arange(images), seed=i, resamples=2_000).ci for i, r in enumerate(right)]
     assert np.mean([ci is not None and ci[0] <= accuracy <= ci[1] for ci in found]) >= 0.93
 
 
 @pytest.mark.parametrize(
-    ("pictures", "accuracies"),
+    ("images", "accuracies"),
     [((100, 30), (0.7, 0.5)), ((300, 20), (0.8, 0.4)), ((20, 20), (0.7, 0.7)), ((30,) * 14, (0.9, 0.5) * 7)],
 )
-def test_the_interval_of_a_mean_over_categories_covers(
-    pictures: tuple[int, ...], accuracies: tuple[float, ...]
-) -> None:
+def test_the_interval_of_a_mean_over_categories_covers(images: tuple[int, ...], accuracies: tuple[float, ...]) -> None:
     rng, covered = np.random.default_rng(10), []
-    groups = np.repeat(np.arange(len(pictures)), 2 * np.array(pictures))
-    clusters, shares = np.repeat(np.arange(sum(pictures)), 2), dict.fromkeys(range(len(pictures)), 1 / len(pictures))
+    groups = np.repeat(np.arange(len(images)), 2 * np.array(images))
+    clusters, shares = np.repeat(np.arange(sum(images)), 2), dict.fromkeys(range(len(images)), 1 / len(images))
     for _ in range(700):
-        common, own = rng.random((sum(pictures), 1)), rng.random((sum(pictures), 2))
+        common, own = rng.random((sum(images), 1)), rng.random((sum(images), 2))
         right = np.where(rng.random(own.shape) < 0.8, common, own).ravel() < np.array(accuracies)[groups]
         ci = mean_of_means(right, clusters, groups, shares).ci
         covered.append(ci is not None and ci[0] <= np.mean(accuracies) <= ci[1])
     assert np.mean(covered) >= 0.93
 
 
-@pytest.mark.parametrize("pictures", [20, 60, 200])
-def test_pictures_with_questions_in_every_category_are_no_independent_evidence(pictures: int) -> None:
+@pytest.mark.parametrize("images", [20, 60, 200])
+def test_images_with_questions_in_every_category_are_no_independent_evidence(images: int) -> None:
     """The control: taken for independent, the categories' means would cover far less."""
     rng, covered, apart = np.random.default_rng(11), [], []
     accuracies = np.array([0.8, 0.6, 0.7, 0.5])
-    clusters, groups = np.repeat(np.arange(pictures), 4), np.tile(np.arange(4), pictures)
+    clusters, groups = np.repeat(np.arange(images), 4), np.tile(np.arange(4), images)
     shares = dict.fromkeys(range(4), 0.25)
     for _ in range(700):
-        common, own = rng.random((pictures, 1)), rng.random((pictures, 4))
+        common, own = rng.random((images, 1)), rng.random((images, 4))
         right = (np.where(rng.random(own.shape) < 0.8, common, own) < accuracies).ravel()
-        for keys, found in ((clusters, covered), (np.arange(4 * pictures), apart)):
+        for keys, found in ((clusters, covered), (np.arange(4 * images), apart)):
             ci = mean_of_means(right, keys, groups, shares).ci
             found.append(ci is not None and ci[0] <= accuracies.mean() <= ci[1])
     assert np.mean(covered) >= 0.925
     assert np.mean(apart) < 0.85
 
 
-@pytest.mark.parametrize("pictures", [60, 200])
-def test_the_intervals_of_f1_and_of_its_change_cover(pictures: int) -> None:
-    """Six questions a picture, half of them about what is there; 90 % of those get a yes, then 94 %; 10 %, then 8 %."""
+@pytest.mark.parametrize("images", [60, 200])
+def test_the_intervals_of_f1_and_of_its_change_cover(images: int) -> None:
+    """Six questions an image, half of them about what is there; 90 % of those get a yes, then 94 %; 10 %, then 8 %."""
     rng, covered, changed = np.random.default_rng(12), [], []
-    there, clusters = np.tile([0.0, 1.0], 3 * pictures), np.repeat(np.arange(pictures), 6)
+    there, clusters = np.tile([0.0, 1.0], 3 * images), np.repeat(np.arange(images), 6)
     rates = ((0.9, 0.1), (0.94, 0.08))
     truths = [2 * hit / (hit + false + 1) for hit, false in rates]
     for seed in range(500):
 
         def difficulty() -> NDArray[np.float64]:
-            common, own = rng.random((pictures, 1)), rng.random((pictures, 6))
+            common, own = rng.random((images, 1)), rng.random((images, 6))
             return np.where(rng.random(own.shape) < 0.8, common, own).ravel()
 
         first = difficulty()

@@ -35,7 +35,7 @@ def record(sample: str, view: str, outcome: str = "right", **given: Any) -> dict
         "image_tokens": 256,
         "output_tokens": 4,
         "seconds": 0.5,
-        "pictures": 1,
+        "images": 1,
         "sent_pixels": 5000,
         **given,
     }
@@ -131,8 +131,8 @@ def test_soft_scores_count_as_right_from_one_half() -> None:
     assert found["pairs"] == {"both": 1, "crop_only": 1, "full_only": 0, "neither": 0}
 
 
-def test_samples_sharing_a_picture_or_a_declared_cluster_are_one_cluster() -> None:
-    """a and b share an image, b and c a cluster, d has neither key; its crop record knows nothing of the picture."""
+def test_samples_sharing_a_image_or_a_declared_cluster_are_one_cluster() -> None:
+    """a and b share an image, b and c a cluster, d has neither key; its crop record knows nothing of the image."""
     keys = {"a": ("x", "h1"), "b": ("y", "h1"), "c": ("y", "h2"), "d": ("", "")}
     rows = [record(s, "full", cluster=c, image_hash=h) for s, (c, h) in keys.items()]
     rows += [record(s, "crop", "failed" if s == "d" else "right", cluster="", image_hash="") for s in keys]
@@ -143,12 +143,12 @@ def test_samples_sharing_a_picture_or_a_declared_cluster_are_one_cluster() -> No
 
 def test_token_and_pixel_means_are_over_answers_that_have_them() -> None:
     rows = pairs(["rr", "rr", "fr"])
-    rows[0] |= {"image_tokens": None, "sent_pixels": 200, "pictures": 2}
+    rows[0] |= {"image_tokens": None, "sent_pixels": 200, "images": 2}
     rows[4] |= {"image_tokens": 9999, "sent_pixels": None, "seconds": None}
     view = summarise(run(*rows))["benchmarks"]["signs"]["views"]["full"]
     assert (view["image_tokens_mean"], view["output_tokens_mean"]) == (256, 4)
     assert "seconds_mean" not in view, "a resumed run must end with the summary of an uninterrupted one"
-    assert (view["sent_pixels_mean"], view["pictures_mean"]) == ((200 + 5000) / 2, 1.5)
+    assert (view["sent_pixels_mean"], view["images_mean"]) == ((200 + 5000) / 2, 1.5)
 
 
 def test_categories_by_hand() -> None:
@@ -352,7 +352,7 @@ def test_a_limit_close_to_zero_is_not_rounded_to_zero() -> None:
     assert f"[{100 * low:.1f}, " in verdict(outcomes)
 
 
-def test_one_picture_gives_a_gap_without_an_interval() -> None:
+def test_one_image_gives_a_gap_without_an_interval() -> None:
     said = summarise(run(*pairs(["wr", "rr"], cluster="one")), model="glance")["verdict"]
     assert said == (
         "glance answers 100 % from the crop and 50 % from the full image: "
@@ -461,7 +461,7 @@ def test_two_hundred_thousand_records_take_seconds() -> None:
     frame["outcome"], frame["score"] = np.where(right, "right", "wrong"), right.astype(float)
     number = frame["sample"].astype(int)
     frame["category"] = "kind " + (number % 40).astype(str)
-    frame["cluster"] = "picture " + (number // 4).astype(str)
+    frame["cluster"] = "image " + (number // 4).astype(str)
     frame["image_hash"] = frame["cluster"] + " hash"
     frame["evidence_area"] = (number % 997) / 1000
     began = time.perf_counter()

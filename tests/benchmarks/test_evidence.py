@@ -46,9 +46,9 @@ def ready(sample: Sample, name: str, policy: str = "") -> PreparedSample:
 
 
 def crop(sample: Sample, name: str, policy: str = "") -> np.ndarray:
-    (picture,), error = show(ready(sample, name, policy), "crop")
+    (image,), error = show(ready(sample, name, policy), "crop")
     assert error == ""
-    return np.asarray(picture).astype(int)
+    return np.asarray(image).astype(int)
 
 
 # V* Bench
@@ -67,7 +67,7 @@ def test_vstar_joins_questions_with_side_files(read: Read) -> None:
     assert not any("sign" in s.question for s in (glove, dog, flag)), "GPT4V-hard and OCR are decoys"
 
 
-def test_vstar_asks_nothing_about_pictures_in_other_folders(read: Read, tmp_path: Path) -> None:
+def test_vstar_asks_nothing_about_images_in_other_folders(read: Read, tmp_path: Path) -> None:
     known = read("vstar")
     path = tmp_path / "data" / "test_questions.jsonl"
     rows = path.read_text()
@@ -273,7 +273,7 @@ def test_textvqa_stops_at_boxes_of_another_format(
 # Visual-CoT
 
 
-def test_viscot_boxes_lie_on_the_evidence_of_pictures_that_are_not_square(read: Read) -> None:
+def test_viscot_boxes_lie_on_the_evidence_of_images_that_are_not_square(read: Read) -> None:
     dealer, page, *_ = read("viscot").values()
     for sample in (dealer, page):
         case = ready(sample, "viscot", "union")
@@ -293,7 +293,7 @@ def test_viscot_reads_clean_questions_and_the_last_turn(read: Read) -> None:
     assert (dealer.question, dealer.answers) == ("What is the name of the Dealer ?", ("A. C. Monk",))
     assert (dealer.answer_type, found["textvqa/0"].answer_type) == ("anls", "text")
     assert {"docvqa/0", "dude/0", "textcap/0"} <= set(found), "question numbers start anew in every subset"
-    assert found["docvqa/0"].image is found["docvqa/1"].image, "a shared picture is decoded once"
+    assert found["docvqa/0"].image is found["docvqa/1"].image, "a shared image is decoded once"
     assert found["dude/0"].max_image_pixels > 8400 * 11200
     assert found["docvqa/0"].max_image_pixels == 0
 
@@ -310,25 +310,25 @@ def test_viscot_counts_empty_and_outside_boxes_as_the_card_does(read: Read, tmp_
     assert findings.repairs == {"empty": 2, "outside": 2}
 
 
-def test_viscot_finds_pictures_under_either_name_and_in_another_folder(read: Read, tmp_path: Path) -> None:
+def test_viscot_finds_images_under_either_name_and_in_another_folder(read: Read, tmp_path: Path) -> None:
     (cows,) = read("viscot", ":subsets=visual7w").values()
     assert ready(cows, "viscot").error == ""
     assert len(read("viscot", ":subsets=docvqa+visual7w")) == 4
     assert read("viscot", ":subsets=docvqa").keys() == {"docvqa/0", "docvqa/1", "docvqa/2"}
-    shutil.move(tmp_path / "data" / "playground" / "data", tmp_path / "pictures")
+    shutil.move(tmp_path / "data" / "playground" / "data", tmp_path / "images")
     with pytest.raises(BenchmarkError, match=r"found no folder cot/.*Set images=FOLDER"):
         read("viscot")
-    moved = read("viscot", f":images={tmp_path / 'pictures'}")
+    moved = read("viscot", f":images={tmp_path / 'images'}")
     assert ready(moved["docvqa/0"], "viscot").error == ""
     with pytest.raises(BenchmarkError, match="subsets=docvq is unknown"):
         read("viscot", ":subsets=docvq")
 
 
-def test_viscot_fails_a_picture_of_another_size_than_its_box_refers_to(read: Read, tmp_path: Path) -> None:
+def test_viscot_fails_a_image_of_another_size_than_its_box_refers_to(read: Read, tmp_path: Path) -> None:
     dealer = read("viscot")["docvqa/0"]
     path = tmp_path / "data" / "playground" / "data" / "cot" / "docvqa" / "xjpn0081_4.png"
-    with Image.open(path) as picture:
-        picture.resize((160, 60)).save(path)
+    with Image.open(path) as image:
+        image.resize((160, 60)).save(path)
     assert "160 x 60 px, and its box refers to 320 x 120" in ready(dealer, "viscot").error
 
 
@@ -359,14 +359,14 @@ def test_finers_boxes_are_drawn_around_polygons_and_masks_are_left_out(read: Rea
     assert ready(car, "finers4k").image_hash == ready(roof, "finers4k").image_hash != ready(man, "finers4k").image_hash
 
 
-def test_finers_pictures_may_be_unpacked(read: Read, tmp_path: Path) -> None:
+def test_finers_images_may_be_unpacked(read: Read, tmp_path: Path) -> None:
     packed = [ready(s, "finers4k").image_hash for s in read("finers4k").values()]
     with zipfile.ZipFile(tmp_path / "data" / "all_images.zip") as archive:
         archive.extractall(tmp_path / "data" / "all_images")
     (tmp_path / "data" / "all_images.zip").unlink()
     assert [ready(s, "finers4k").image_hash for s in read("finers4k").values()] == packed
     (tmp_path / "data" / "all_images" / "all_images" / "DJI_0002.jpg").unlink()
-    with pytest.raises(BenchmarkError, match=r"found 0 pictures called 'DJI_0002\.jpg'"):
+    with pytest.raises(BenchmarkError, match=r"found 0 images called 'DJI_0002\.jpg'"):
         read("finers4k")
 
 
@@ -393,8 +393,8 @@ def test_o3bench_takes_the_boxes_of_the_layouts_that_are_needed(read: Read) -> N
     gate, highest, falls = read("o3bench").values()
     assert gate.boxes == ((12.5, 30.0, 70.0, 66.25), (300.0, 200.0, 390.0, 280.0))
     assert (gate.options[2], gate.answers, gate.category) == ("Main", ("C",), "map")
-    pictures, error = show(ready(gate, "o3bench"), "crop")
-    assert (len(pictures), error) == (2, "")
+    images, error = show(ready(gate, "o3bench"), "crop")
+    assert (len(images), error) == (2, "")
     assert len(highest.boxes) == 1
     assert falls.answers == ("F",)
     asked = prompt(gate, template_of(load("o3bench").card, "original"))

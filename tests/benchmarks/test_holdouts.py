@@ -66,7 +66,7 @@ def test_mmstar_asks_raw_questions_for_vision_opd_and_lettered_lines_originally(
     )
 
 
-def test_mmvp_pairs_neighbours_and_finds_pictures_by_number(tmp_path: Path) -> None:
+def test_mmvp_pairs_neighbours_and_finds_images_by_number(tmp_path: Path) -> None:
     mmvp.write(tmp_path)
     samples = read("mmvp", tmp_path)
     assert [s.id for s in samples] == ["1", "2", "9", "10", "99", "100", "279", "280"]
@@ -128,7 +128,7 @@ def test_cvbench_has_two_levels_of_categories_and_ids_of_both_files(tmp_path: Pa
     assert (protocols["original"].metric, protocols["vision-opd"].metric) == ("nested_mean", "category_mean")
 
 
-def test_pope_keeps_the_three_categories_apart_and_one_picture_together(tmp_path: Path) -> None:
+def test_pope_keeps_the_three_categories_apart_and_one_image_together(tmp_path: Path) -> None:
     pope.write(tmp_path)
     samples = read("pope", tmp_path)
     assert len(samples) == 12
@@ -160,7 +160,7 @@ def test_realworldqa_takes_the_form_of_the_answer_from_the_answer(tmp_path: Path
     assert decode(word.image)[0].size == (96, 64)
 
 
-def test_blink_shows_all_pictures_of_a_question_in_order_and_skips_hidden_answers(tmp_path: Path) -> None:
+def test_blink_shows_all_images_of_a_question_in_order_and_skips_hidden_answers(tmp_path: Path) -> None:
     blink.write(tmp_path)
     samples = read("blink", tmp_path)
     assert len({s.category for s in samples}) == 14

@@ -1,4 +1,4 @@
-"""Vision-OPD-6K and ZwZ-RL-VQA: clean pictures, boxes and questions; never the pictures that show the place."""
+"""Vision-OPD-6K and ZwZ-RL-VQA: clean images, boxes and questions; never the images that show the place."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def copy(opd: Path, tmp_path: Path) -> Path:
 # --- Vision-OPD-6K ---------------------------------------------------------------------------------------------
 
 
-def test_a_row_is_a_clean_picture_a_box_and_a_lettered_question(opd: Path) -> None:
+def test_a_row_is_a_clean_image_a_box_and_a_lettered_question(opd: Path) -> None:
     samples = load(f"vision_opd_6k={opd}").samples()
     assert len(samples) == vision_opd_6k.ROWS
     first = samples[0]
@@ -61,11 +61,11 @@ def test_a_row_is_a_clean_picture_a_box_and_a_lettered_question(opd: Path) -> No
 def test_the_patch_of_the_answer_s_colour_lies_in_the_box_and_no_red_frame_around_it(opd: Path) -> None:
     inks = {"A": (254, 0, 0), "B": (0, 128, 1), "C": (0, 0, 254), "D": (255, 255, 255)}
     for sample in load(f"vision_opd_6k={opd}").samples():
-        picture, _ = images.decode(sample.image)
+        image, _ = images.decode(sample.image)
         x0, y0, x1, y1 = (int(v) for v in sample.boxes[0])
-        centre = picture.getpixel(((x0 + x1) // 2, (y0 + y1) // 2))
+        centre = image.getpixel(((x0 + x1) // 2, (y0 + y1) // 2))
         assert all(abs(a - b) < 12 for a, b in zip(centre, inks[sample.answers[0]], strict=True))  # type: ignore
-        frame = picture.getpixel((x0 - 4, (y0 + y1) // 2))
+        frame = image.getpixel((x0 - 4, (y0 + y1) // 2))
         assert max(frame) - min(frame) < 60, "grey noise, not the red frame"  # type: ignore
 
 
@@ -101,7 +101,7 @@ def test_options_are_found_in_whichever_text_has_them_and_a_text_without_is_kept
     assert (samples[1].question, samples[1].options, samples[1].answer_type) == ("Say A. or B.", (), "text")
 
 
-def test_only_the_clean_pictures_are_unpacked(copy: Path) -> None:
+def test_only_the_clean_images_are_unpacked(copy: Path) -> None:
     for folder in ("images", "teacher_images"):
         shutil.rmtree(copy / folder)
     samples = load(f"vision_opd_6k={copy}").samples()
@@ -109,7 +109,7 @@ def test_only_the_clean_pictures_are_unpacked(copy: Path) -> None:
     assert {p.suffix for p in (copy / ".unpacked").rglob("sa_*")} == {".jpg"}
 
 
-def test_pictures_that_are_unpacked_already_are_used_where_they_lie(copy: Path) -> None:
+def test_images_that_are_unpacked_already_are_used_where_they_lie(copy: Path) -> None:
     packed = load(f"vision_opd_6k={copy}").samples()
     shutil.copytree(Path(packed[0].image).parent, copy / "original_images", dirs_exist_ok=True)
     shutil.rmtree(copy / ".unpacked")
@@ -162,7 +162,7 @@ def test_glance_is_distilled_on_it_with_and_without_the_red_box(opd: Path, tmp_p
 # --- ZwZ-RL-VQA ------------------------------------------------------------------------------------------------
 
 
-def test_the_table_of_clean_pictures_is_read(zwz: Path) -> None:
+def test_the_table_of_clean_images_is_read(zwz: Path) -> None:
     samples = load(f"zwz_rl_vqa={zwz}").samples()
     assert len(samples) == 8
     by_kind: dict[str, list[Sample]] = {}
@@ -177,8 +177,8 @@ def test_the_table_of_clean_pictures_is_read(zwz: Path) -> None:
     assert all(images.decode(s.image)[0].size == (300, 200) for s in samples)
 
 
-def test_a_table_with_red_boxed_pictures_alone_is_refused(zwz: Path) -> None:
-    with pytest.raises(BenchmarkError, match=r"train\.parquet: it names no clean pictures .* no full view"):
+def test_a_table_with_red_boxed_images_alone_is_refused(zwz: Path) -> None:
+    with pytest.raises(BenchmarkError, match=r"train\.parquet: it names no clean images .* no full view"):
         load(f"zwz_rl_vqa={zwz}:table=train.parquet").samples()
 
 

@@ -111,14 +111,14 @@ def test_hrbench_refuses_rows_that_are_no_four_orders(
         read("hrbench_4k", tmp_path)
 
 
-def test_hrbench_pair_shows_the_4k_picture_as_the_region_of_the_8k_question(tmp_path: Path) -> None:
+def test_hrbench_pair_shows_the_4k_image_as_the_region_of_the_8k_question(tmp_path: Path) -> None:
     hrbench_pair.write(tmp_path)
     samples = read("hrbench_pair", tmp_path)
     assert [s.id for s in samples] == [str(i) for i in range(12)]
     for sample in samples:
         full, region = decode(sample.image)[0], decode(sample.crop_image)[0]
         assert (full.size, region.size) == ((200, 120), (100, 60))
-        # Each cut-out is a part of its own picture, told by the colour of the rectangle in it.
+        # Each cut-out is a part of its own image, told by the colour of the rectangle in it.
         assert sum(abs(a - b) for a, b in zip(full.getpixel((20, 18)), region.getpixel((20, 18)), strict=True)) < 40
     hues = {decode(s.crop_image)[0].getpixel((20, 18))[0] // 20 for s in samples[::4]}
     assert len(hues) == 3
@@ -193,7 +193,7 @@ def test_mme_realworld_reads_odd_options(tmp_path: Path) -> None:
     assert {s.category for s in (colours, gap)} == {"Perception/Monitoring", "Perception/OCR with Complex Context"}
 
 
-def test_mme_realworld_pictures_are_base64_text_of_any_mode_and_shared(tmp_path: Path) -> None:
+def test_mme_realworld_images_are_base64_text_of_any_mode_and_shared(tmp_path: Path) -> None:
     mme_realworld.write(tmp_path)
     samples = read("mme_realworld", tmp_path)
     assert all(decode(s.image)[0].mode == "RGB" for s in samples)
@@ -240,7 +240,7 @@ def test_visualprobe_takes_prefixes_and_full_stops_off(tmp_path: Path) -> None:
     assert load("visualprobe").card.protocols["vision-opd"].metric == "category_mean"
 
 
-def test_visualprobe_reads_no_picture_outside_its_folder(tmp_path: Path) -> None:
+def test_visualprobe_reads_no_image_outside_its_folder(tmp_path: Path) -> None:
     visualprobe.write(tmp_path)
     file = tmp_path / "VisualProbe_Hard" / "val.json"
     rows = json.loads(file.read_text(encoding="utf-8"))

@@ -93,11 +93,11 @@ def test_an_answer_that_no_output_could_match_is_found(changes: dict[str, Any], 
     assert says in found
 
 
-def test_a_box_outside_the_picture_is_found_and_counted() -> None:
+def test_a_box_outside_the_image_is_found_and_counted() -> None:
     found = findings(SAMPLE, other(CHOICE, boxes=((50, 50, 120, 70),)))
     assert found.repairs == {"outside": 1}
     (problem,) = found.problems
-    assert "sample '2': a box leaves the picture of 100 x 80 px by more than 2 px" in problem
+    assert "sample '2': a box leaves the image of 100 x 80 px by more than 2 px" in problem
     assert "(xyxy) right?" in problem
 
 
@@ -116,7 +116,7 @@ def test_a_sample_s_boxes_are_in_the_card_s_format_unless_it_names_its_own() -> 
 
 
 def test_a_box_with_nothing_inside_is_found() -> None:
-    assert "nothing is left inside the picture of 100 x 80 px" in problems(other(SAMPLE, boxes=((200, 200, 300, 300),)))
+    assert "nothing is left inside the image of 100 x 80 px" in problems(other(SAMPLE, boxes=((200, 200, 300, 300),)))
 
 
 def test_harmless_repairs_are_counted_without_being_problems() -> None:
@@ -126,7 +126,7 @@ def test_harmless_repairs_are_counted_without_being_problems() -> None:
     assert "repair: swapped" in found.text()
 
 
-def test_pictures_whose_orientation_is_ignored_are_counted_once_each() -> None:
+def test_images_whose_orientation_is_ignored_are_counted_once_each() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
@@ -137,15 +137,15 @@ def test_pictures_whose_orientation_is_ignored_are_counted_once_each() -> None:
     assert "exif orientation ignored 1" in found.text()
 
 
-def test_the_same_question_about_the_same_picture_is_found(tmp_path: Path) -> None:
+def test_the_same_question_about_the_same_image_is_found(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.new("RGB", (40, 40)).save(tmp_path / name)
     twice = [other(SAMPLE, n[0], image=tmp_path / n) for n in ("a.png", "b.png")]
-    assert problems(*twice) == "sample 'b': it asks the same about the same picture as sample 'a'."
+    assert problems(*twice) == "sample 'b': it asks the same about the same image as sample 'a'."
     assert not problems(twice[0], dataclasses.replace(twice[1], question="What else?"))
 
 
-def test_an_unreadable_picture_is_found_and_is_nobody_s_duplicate(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_found_and_is_nobody_s_duplicate(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(b"\x89PNG")
     broken = [other(SAMPLE, "2", image=tmp_path / "cut.png"), other(SAMPLE, "3", image=tmp_path / "missing.png")]
     found = findings(SAMPLE, *broken).problems
@@ -200,37 +200,37 @@ def test_faulty_boxes_that_the_card_expects_are_counted_instead() -> None:
     assert len(findings(*samples).problems) == 2
 
 
-def test_the_share_of_the_picture_that_is_evidence_is_said() -> None:
+def test_the_share_of_the_image_that_is_evidence_is_said() -> None:
     found = findings(SAMPLE, other(SAMPLE, "2", question="Other?", boxes=((0, 0, 100, 80),)))
     assert found.evidence == (0.05, 1.0, 1.0)
     assert "median 100 %, from 5 % to 100 %" in found.text()
 
 
-def test_a_picture_of_many_questions_is_decoded_once() -> None:
+def test_a_image_of_many_questions_is_decoded_once() -> None:
     calls = []
 
-    def picture() -> Image.Image:
+    def image() -> Image.Image:
         calls.append(1)
         return Image.new("RGB", (100, 80))
 
-    samples = [other(SAMPLE, str(n), image=picture, question=f"Question {n}?") for n in range(20)]
+    samples = [other(SAMPLE, str(n), image=image, question=f"Question {n}?") for n in range(20)]
     assert findings(*samples).problems == ()
     assert len(calls) == 1
 
 
-def test_pictures_are_let_go_one_after_the_other() -> None:
+def test_images_are_let_go_one_after_the_other() -> None:
     alive = most = 0
     lock = threading.Lock()
 
     class Counted(Image.Image):
-        """A picture that knows how many of its kind there are."""
+        """An image that knows how many of its kind there are."""
 
         def __del__(self) -> None:
             nonlocal alive
             with lock:
                 alive -= 1
 
-    def picture(number: int) -> Image.Image:
+    def image(number: int) -> Image.Image:
         nonlocal alive, most
         with lock:
             alive += 1
@@ -239,7 +239,7 @@ def test_pictures_are_let_go_one_after_the_other() -> None:
         made.__class__ = Counted
         return made
 
-    samples = [other(SAMPLE, str(n), image=partial(picture, n)) for n in range(200)]
+    samples = [other(SAMPLE, str(n), image=partial(image, n)) for n in range(200)]
     assert findings(*samples).problems == ()
     assert most < 40
 
@@ -252,9 +252,9 @@ def sheet(folder: Path, *samples: Sample, card: Card = CARD) -> str:
     return (folder / "sheet.html").read_text(encoding="utf-8")
 
 
-def test_the_sheet_shows_pictures_boxes_and_crops(tmp_path: Path) -> None:
+def test_the_sheet_shows_images_boxes_and_crops(tmp_path: Path) -> None:
     page = sheet(tmp_path, SAMPLE, other(CHOICE, boxes=()))
-    assert page.count('src="data:image/jpeg;base64,') == 3  # two full pictures and a crop
+    assert page.count('src="data:image/jpeg;base64,') == 3  # two full images and a crop
     assert '<rect class="evidence" x="10.0" y="10.0" width="20.0" height="20.0"/>' in page
     assert "evidence 5%" in page
     assert "Answer the question using a single word or phrase." in page
@@ -291,7 +291,7 @@ def test_what_makes_a_benchmark_unusable_ends_the_check() -> None:
 
 
 def test_a_terminal_is_not_flooded() -> None:
-    samples = [other(SAMPLE, str(n), image=b"no picture") for n in range(50)]
+    samples = [other(SAMPLE, str(n), image=b"no image") for n in range(50)]
     lines = findings(*samples).text().splitlines()
     assert sum(line.startswith("PROBLEM") for line in lines) == 21
     assert lines[-1] == "PROBLEM  and 30 more"
@@ -308,7 +308,7 @@ def gapbench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_checks_a_part_with_parameters() -> None:
-    done = gapbench("check", "signs:split=validation,questions=50", "--quiet")
+    done = gapbench("check", "signs:split=validation,samples=50", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert "samples                  50" in done.stdout
     assert "ok: no contradictions; the card's counts are compared only without --limit" in done.stdout

@@ -34,7 +34,7 @@ def record(benchmark: str, sample: str, view: str, outcome: str, **given: Any) -
         "answer_type": "text", "category": "", "cluster": sample, "image_hash": f"hash of {sample}",
         "image_size": [96, 96], "boxes": [[1.0, 2.0, 9.0, 8.0]], "evidence": "annotated",
         "evidence_area": None, "region_policy": "padded",
-        "region": None, "region_area": None, "pictures": 1, "sent_size": None, "sent_pixels": None,
+        "region": None, "region_area": None, "images": 1, "sent_size": None, "sent_pixels": None,
         "image_tokens": 36, "prompt_tokens": 50,
         "output_tokens": 2, "seconds": 0.1, **given,
     }  # fmt: skip
@@ -116,7 +116,7 @@ def test_the_change_of_the_gap_is_a_paired_difference_in_differences(tmp_path: P
     assert found["p_value"] == pytest.approx(expected.p_value)
 
 
-def test_questions_that_share_a_picture_are_one_unit(tmp_path: Path) -> None:
+def test_questions_that_share_a_image_are_one_unit(tmp_path: Path) -> None:
     before, after = changes(("wr", "rr", 20), ("rr", "rr", 20))
     shared = [answers("signs", some, image_hash="", cluster="scene") for some in (before, after)]
     alone = compared(tmp_path / "a", answers("signs", before), answers("signs", after)).summary["benchmarks"]["signs"]
@@ -248,18 +248,18 @@ def test_the_ratio_lies_in_its_interval_and_excludes_zero_just_as_the_numerator_
 
 
 def simulated_gaps(
-    rng: np.random.Generator, pictures: int, rows: int, before: tuple[float, float], after: tuple[float, float]
+    rng: np.random.Generator, images: int, rows: int, before: tuple[float, float], after: tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gaps before and after per question; (full, crop) accuracies; questions of a picture and both runs go together."""
+    """Gaps before and after per question; (full, crop) accuracies; questions of an image and both runs go together."""
 
     def difficulty() -> NDArray[np.float64]:
-        own, common = rng.random((pictures, rows)), rng.random((pictures, 1))
+        own, common = rng.random((images, rows)), rng.random((images, 1))
         return np.where(rng.random(own.shape) < 0.8, common, own)
 
     gaps = []
     views = [difficulty(), difficulty()]
     for full, crop in (before, after):
-        kept = [np.where(rng.random((pictures, rows)) < 0.7, view, difficulty()) for view in views]
+        kept = [np.where(rng.random((images, rows)) < 0.7, view, difficulty()) for view in views]
         gaps.append(((kept[1] < crop) * 1.0 - (kept[0] < full)).ravel())
     return gaps[0], gaps[1]
 
@@ -271,21 +271,21 @@ SMALL = ((0.6, 0.75), (0.65, 0.72))
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("pictures", "rows", "accuracies", "lowest"),
+    ("images", "rows", "accuracies", "lowest"),
     [
         (60, 1, CLOSING, 0.93), (60, 4, CLOSING, 0.925), (200, 4, CLOSING, 0.935), (300, 1, CLOSING, 0.935),
         (20, 4, CLOSING, 0.93), (60, 1, GONE, 0.98), (300, 1, GONE, 0.98), (200, 4, SMALL, 0.935), (60, 4, SMALL, 0.90),
     ],
 )  # fmt: skip
 def test_the_interval_of_gap_closed_covers(
-    pictures: int, rows: int, accuracies: tuple[tuple[float, float], tuple[float, float]], lowest: float
+    images: int, rows: int, accuracies: tuple[tuple[float, float], tuple[float, float]], lowest: float
 ) -> None:
     rng = np.random.default_rng(11)
-    clusters = np.repeat(np.arange(pictures), rows)
+    clusters = np.repeat(np.arange(images), rows)
     truth = (accuracies[1][1] - accuracies[1][0]) / (accuracies[0][1] - accuracies[0][0])
     covered = []
     for seed in range(1_000):
-        before, after = simulated_gaps(rng, pictures, rows, *accuracies)
+        before, after = simulated_gaps(rng, images, rows, *accuracies)
         ci = ratio_of_means(after, before, clusters, seed=seed, resamples=1_000).ci
         if ci is not None:
             covered.append(ci[0] <= truth <= ci[1])
@@ -405,7 +405,7 @@ def test_metrics_of_either_run_are_compared_on_the_same_questions(tmp_path: Path
     ("field", "value"),
     [
         ("question", "Another question?"),
-        ("image_hash", "another picture"),
+        ("image_hash", "another image"),
         ("answers", ["square"]),
         ("options", ["a", "b"]),
         ("boxes", [[0.0, 0.0, 5.0, 5.0]]),

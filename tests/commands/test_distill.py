@@ -21,7 +21,7 @@ Tiny = Callable[[str], Path]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 questions about six pictures."""
+    """12 questions about six images."""
     return write_benchmark(tmp_path_factory.mktemp("data"), questions=12)
 
 
@@ -130,11 +130,11 @@ def questions(of: Path, first: int, last: int, name: str) -> Path:
     return path
 
 
-def test_training_pictures_that_are_tested_are_listed_and_left_out(
+def test_training_images_that_are_tested_are_listed_and_left_out(
     tiny: Tiny, data: Path, plain: Path, tmp_path: Path
 ) -> None:
     own = copy(data, tmp_path / "own")
-    tested = questions(own, 0, 4, "tested.jsonl")  # two of the six pictures
+    tested = questions(own, 0, 4, "tested.jsonl")  # two of the six images
     clean = questions(own, 4, 12, "clean.jsonl")
     out = tmp_path / "out"
     train(tiny("qwen3_vl"), own, out, eval=[str(tested)], eval_limit=4)

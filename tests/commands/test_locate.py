@@ -45,7 +45,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_one_line_per_question_with_boxes_in_pixels_of_the_picture(locate: Locate) -> None:
+def test_one_line_per_question_with_boxes_in_pixels_of_the_image(locate: Locate) -> None:
     found = locate()
     lines = rows(found.path)
     assert [line["id"] for line in lines] == [f"q{i}" for i in range(6)]
@@ -145,7 +145,7 @@ def test_other_settings_are_refused(locate: Locate, changes: dict[str, Any], nam
 def test_other_questions_are_refused(locate: Locate, mine: Path) -> None:
     locate()
     edit(mine, 2, question="Which colour is the large patch?")
-    with pytest.raises(RunError, match="mine: a question, box or picture changed"):
+    with pytest.raises(RunError, match="mine: a question, box or image changed"):
         locate()
 
 
@@ -179,8 +179,8 @@ def test_evidence_that_is_no_box_is_left_out_of_the_comparison(locate: Locate, m
     assert (bench["located"], bench["agreement"]["n"]) == (3, 1)
 
 
-def test_a_picture_that_cannot_be_read_is_a_reason(locate: Locate, mine: Path) -> None:
-    (mine.parent / "scene 1.png").write_bytes(b"no picture")
+def test_a_image_that_cannot_be_read_is_a_reason(locate: Locate, mine: Path) -> None:
+    (mine.parent / "scene 1.png").write_bytes(b"no image")
     found = locate()
     assert found.summary["benchmarks"]["mine"]["not_located"] == {"not answered": 2}
     assert rows(found.path)[2]["reason"].startswith("not answered: ")

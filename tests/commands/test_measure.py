@@ -69,7 +69,7 @@ def test_records_hold_what_was_shown(measure: Measure) -> None:
 
 
 def test_run_json_reproduces_the_run(measure: Measure) -> None:
-    asked = measure(min_pixels=100, max_pixels=100_000).asked
+    asked = measure(min_pixels=100, max_pixels=100_000).manifest
     assert {
         "command",
         "versions",
@@ -242,7 +242,7 @@ def test_a_damaged_run_json_is_named(measure: Measure, damage: str) -> None:
 
 
 def test_one_bad_sample_is_recorded_as_failed_and_ends_nothing(measure: Measure, mine: Path) -> None:
-    (mine.parent / "scene 1.png").write_bytes(b"not a picture")
+    (mine.parent / "scene 1.png").write_bytes(b"not an image")
     (mine.parent / "scene 2.png").unlink()
     data = (mine.parent / "scene 3.png").read_bytes()
     (mine.parent / "scene 3.png").write_bytes(data[: len(data) // 2])
@@ -254,7 +254,7 @@ def test_one_bad_sample_is_recorded_as_failed_and_ends_nothing(measure: Measure,
         for view in ("full", "crop"):
             assert frame.loc[(sample, view), "outcome"] == "failed"
             assert reason in frame.loc[(sample, view), "reason"]
-    assert "nothing is left inside the picture" in frame.loc[("q8", "crop"), "reason"]
+    assert "nothing is left inside the image" in frame.loc[("q8", "crop"), "reason"]
     assert "no evidence box" in frame.loc[("q10", "crop"), "reason"]
     assert frame.loc[("q8", "full"), "outcome"] != "failed"
     bench = run.summary["benchmarks"]["mine"]
@@ -287,7 +287,7 @@ def test_a_hold_out_without_evidence_is_asked_in_the_full_view_beside_others(
         ("plain", "full"): 4,
     }
     assert run.summary["benchmarks"]["plain"]["gap"] is None
-    assert run.asked["benchmarks"]["plain"]["views"] == ["full"], "or a comparison takes it for unfinished"
+    assert run.manifest["benchmarks"]["plain"]["views"] == ["full"], "or a comparison takes it for unfinished"
     with pytest.raises(BenchmarkError, match=r"plain: none of its 4 samples.*--views full"):
         measure(benchmarks=[str(mine), str(plain)], views=("crop",), out=tmp_path / "crops")
 
@@ -295,31 +295,31 @@ def test_a_hold_out_without_evidence_is_asked_in_the_full_view_beside_others(
 def test_repairs_of_boxes_are_counted(measure: Measure, mine: Path) -> None:
     edit(mine, 0, bbox=[34, 78, 10, 60])
     edit(mine, 2, bbox=[100, 60, 141, 80])
-    assert measure().asked["repairs"] == {"mine: clipped": 1, "mine: swapped": 1}
+    assert measure().manifest["repairs"] == {"mine: clipped": 1, "mine: swapped": 1}
 
 
 def test_repairs_are_numbers_of_boxes_however_often_they_are_asked_about(measure: Measure, mine: Path) -> None:
     edit(mine, 0, bbox=[34, 78, 10, 60])
-    assert measure(limit=4).asked["repairs"] == {"mine: swapped": 1}
+    assert measure(limit=4).manifest["repairs"] == {"mine: swapped": 1}
     more = measure(limit=4, repeats=2)
-    assert more.asked["repairs"] == {"mine: swapped": 1}
+    assert more.manifest["repairs"] == {"mine: swapped": 1}
     rows = [json.loads(line) for line in (more.path / "records.jsonl").read_text().splitlines()]
     failed = [{**row, "outcome": "failed", "score": None} if row["sample"] == "q0" else row for row in rows]
     (more.path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in failed))
     retried = measure(limit=4, repeats=2, retry_failed=True)
-    assert retried.asked["sessions"][-1]["throughput"]["answers"] == 4
-    assert retried.asked["repairs"] == {"mine: swapped": 1}
+    assert retried.manifest["sessions"][-1]["throughput"]["answers"] == 4
+    assert retried.manifest["repairs"] == {"mine: swapped": 1}
 
 
 def test_a_worker_with_a_limit_projects_its_own_share_of_what_the_card_counts(measure: Measure, tmp_path: Path) -> None:
     def projected(name: str, out: str, **changes: Any) -> int:
         run = measure(benchmarks=[name], out=tmp_path / out, views=("crop",), max_new_tokens=1, max_pixels=10_000,
                       selfcheck=False, **changes)  # fmt: skip
-        found: int = run.asked["sessions"][-1]["throughput"]["projection"]["questions"]
+        found: int = run.manifest["sessions"][-1]["throughput"]["projection"]["samples"]
         return found
 
     assert projected("signs", "a", limit=20, shard="1/4") == 250
-    assert projected("signs:questions=50", "b", limit=2) == 2
+    assert projected("signs:samples=50", "b", limit=2) == 2
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_signs_at_real_size_asks_any_model_with_lettered_options(measure: Measur
     assert set(frame["answer_type"]) == {"letter"}
     assert {tuple(size) for size in frame["image_size"]} == {(1344, 1344)}
     assert (frame["evidence_area"] < 0.01).all()
-    assert run.asked["benchmarks"]["signs"]["parameters"] == {}
+    assert run.manifest["benchmarks"]["signs"]["parameters"] == {}
 
 
 def test_several_benchmarks_share_one_run(measure: Measure, mine: Path, tmp_path: Path) -> None:

@@ -93,14 +93,14 @@ def test_glance_on_signs_merges_to_the_very_summary_of_one_run(of: int, tmp_path
 def test_benchmarks_of_several_kinds_and_repeats_merge_to_one_run(measure: Measure, tmp_path: Path) -> None:
     mine = write_benchmark(tmp_path / "a", questions=10)
     edit(mine, 0, bbox=[34, 78, 10, 60])  # a repair
-    (mine.parent / "scene 1.png").write_bytes(b"not a picture")  # failed in both views
+    (mine.parent / "scene 1.png").write_bytes(b"not an image")  # failed in both views
     plain = write_benchmark(tmp_path / "b", questions=7).rename(tmp_path / "b" / "plain.jsonl")
     for line in range(7):
         edit(plain, line, bbox=None, bbox_format=None)  # a hold-out, asked in the full view alone
     settings: dict[str, Any] = {"benchmarks": [str(mine), str(plain), "signs:canvas=96,signs_min=3,signs_max=5,"
                                                "size_min=12,size_max=40"], "limit": 9, "repeats": 2}  # fmt: skip
     whole = measure(tmp_path / "whole", **settings)
-    assert whole.asked["repairs"]
+    assert whole.manifest["repairs"]
     runs = [measure(tmp_path / str(n), shard=f"{n}/3", **settings).path for n in (1, 2, 3)]
     same_as_whole(gapbench.merge(runs[::-1], tmp_path / "merged").path, whole.path)
 
@@ -109,7 +109,7 @@ def test_the_order_of_the_runs_does_not_matter(shards: list[Path], three: Sequen
     one, other = gapbench.merge(shards, tmp_path / "x"), gapbench.merge(shards[::-1], tmp_path / "y")
     same_as_whole(one.path, three[0])
     assert (one.path / "records.jsonl").read_bytes() == (other.path / "records.jsonl").read_bytes()
-    assert [s["shard"] for s in one.asked["sessions"]] == ["1/3", "2/3", "3/3"]
+    assert [s["shard"] for s in one.manifest["sessions"]] == ["1/3", "2/3", "3/3"]
 
 
 KILLED = """
@@ -163,7 +163,7 @@ def test_a_partial_merge_is_a_part_and_can_be_completed(
     assert part.summary["verdict"].startswith("shards 1,3 of 3 (")
     whole = gapbench.merge([part.path, shards[1]], tmp_path / "out")
     same_as_whole(whole.path, three[0])
-    assert [s["shard"] for s in whole.asked["sessions"]] == ["1/3", "3/3", "2/3"]
+    assert [s["shard"] for s in whole.manifest["sessions"]] == ["1/3", "3/3", "2/3"]
 
 
 def test_an_unfinished_shard_is_named_and_counted_in_a_partial_merge(shards: list[Path], tmp_path: Path) -> None:
@@ -221,8 +221,8 @@ def test_where_and_when_a_worker_ran_may_differ(shards: list[Path], three: Seque
     change(shards[1], device="cuda", hardware={"machine": "other"}, versions={"gapbench": "0"}, repairs={"mine: x": 2})
     change(shards[2], repairs={"mine: x": 1})
     merged = gapbench.merge(shards, tmp_path / "out")
-    assert merged.asked["device"] == "cpu, cuda"
-    assert merged.asked["repairs"] == {"mine: x": 3}
+    assert merged.manifest["device"] == "cpu, cuda"
+    assert merged.manifest["repairs"] == {"mine: x": 3}
     assert (merged.path / "summary.json").read_bytes() == (three[0] / "summary.json").read_bytes()
 
 

@@ -87,17 +87,17 @@ def test_parts_are_one_stream_in_the_order_of_their_numbers(tmp_path: Path, part
 
 
 def test_names_may_count_from_the_data_or_from_the_archive_s_folder(tmp_path: Path) -> None:
-    written(tmp_path / "inner", tar({"./1.jpg": b"1"}), "pictures/pack.tar")
-    written(tmp_path / "whole", tar({"pictures/1.jpg": b"1"}), "pictures/pack.tar")
+    written(tmp_path / "inner", tar({"./1.jpg": b"1"}), "images/pack.tar")
+    written(tmp_path / "whole", tar({"images/1.jpg": b"1"}), "images/pack.tar")
     for data in (tmp_path / "inner", tmp_path / "whole"):
-        base = unpacked(data, "pictures/pack.tar*", "pictures/1.jpg")
-        assert (base / "pictures" / "1.jpg").read_bytes() == b"1"
+        base = unpacked(data, "images/pack.tar*", "images/1.jpg")
+        assert (base / "images" / "1.jpg").read_bytes() == b"1"
 
 
 def test_what_lies_there_unpacked_is_used_as_it_is(tmp_path: Path) -> None:
-    written(tmp_path, b"1", "pictures/1.jpg")
-    written(tmp_path, b"no archive at all", "pictures/pack.tar")
-    assert unpacked(tmp_path, "pictures/pack.tar", "pictures/1.jpg") == tmp_path
+    written(tmp_path, b"1", "images/1.jpg")
+    written(tmp_path, b"no archive at all", "images/pack.tar")
+    assert unpacked(tmp_path, "images/pack.tar", "images/1.jpg") == tmp_path
     assert not (tmp_path / ".unpacked").exists()
 
 
@@ -138,7 +138,7 @@ def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return data
 
 
-@pytest.mark.parametrize("name", ["1.jpg", "pictures/1.jpg"])
+@pytest.mark.parametrize("name", ["1.jpg", "images/1.jpg"])
 def test_what_somebody_else_unpacked_is_used_without_writing_there(
     monkeypatch: pytest.MonkeyPatch, read_only: Path, name: str
 ) -> None:
@@ -153,12 +153,12 @@ def test_what_somebody_else_unpacked_is_used_without_writing_there(
 
 
 def test_where_somebody_else_s_unpacking_was_cut_off_the_cache_is_used(read_only: Path) -> None:
-    path = written(read_only, tar({"1.jpg": b"1"}), "pictures/pack.tar")
-    room = archives._room(read_only, [path], PurePosixPath("pictures"))
-    (read_only / ".unpacked" / room.name / ".pictures.draft").mkdir(parents=True)
-    base = unpacked(read_only, "pictures/pack.tar", "pictures/1.jpg")
+    path = written(read_only, tar({"1.jpg": b"1"}), "images/pack.tar")
+    room = archives._room(read_only, [path], PurePosixPath("images"))
+    (read_only / ".unpacked" / room.name / ".images.draft").mkdir(parents=True)
+    base = unpacked(read_only, "images/pack.tar", "images/1.jpg")
     assert not base.is_relative_to(read_only)
-    assert (base / "pictures" / "1.jpg").read_bytes() == b"1"
+    assert (base / "images" / "1.jpg").read_bytes() == b"1"
 
 
 UNSAFE = {
@@ -236,14 +236,14 @@ def test_a_missing_part_is_suspected(tmp_path: Path) -> None:
 
 
 def test_an_archive_without_the_file_says_what_it_holds(tmp_path: Path) -> None:
-    written(tmp_path, tar({"other.jpg": b"1"}), "pictures/pack.tar")
-    with pytest.raises(BenchmarkError, match=r"does not hold pictures/1\.jpg, .* it holds, for instance, other\.jpg"):
-        unpacked(tmp_path, "pictures/pack.tar", "pictures/1.jpg")
+    written(tmp_path, tar({"other.jpg": b"1"}), "images/pack.tar")
+    with pytest.raises(BenchmarkError, match=r"does not hold images/1\.jpg, .* it holds, for instance, other\.jpg"):
+        unpacked(tmp_path, "images/pack.tar", "images/1.jpg")
 
 
 def test_neither_file_nor_archive_names_both(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match=r"neither pictures/1\.jpg nor an archive pictures/pack\.tar\*"):
-        unpacked(tmp_path, "pictures/pack.tar*", "pictures/1.jpg")
+    with pytest.raises(BenchmarkError, match=r"neither images/1\.jpg nor an archive images/pack\.tar\*"):
+        unpacked(tmp_path, "images/pack.tar*", "images/1.jpg")
 
 
 def test_a_disk_that_is_too_small_is_seen_before_and_a_full_one_leaves_nothing(

@@ -15,7 +15,7 @@ CARD = Card("own", "Own", "nowhere", "CC0")
 def test_the_card_is_shown_with_parameters_and_prompt() -> None:
     text = card_text(load("signs"))
     assert "licence     Apache-2.0" in text
-    assert "split='test', questions=1000, seed=0, canvas=1344" in text
+    assert "split='test', samples=1000, seed=0, canvas=1344" in text
     assert "trap " in text
     assert "(A) " in text
     assert text.endswith("Answer with the option's letter from the given choices directly.")

@@ -25,7 +25,7 @@ from gapbench.types import Card, Sample
 
 CARD = Card("own", "Own", "nowhere", "CC0")
 SAMPLE = Sample(
-    "1", b"bytes of a picture", "Which letter?", ("A",), options=("K", "M"), answer_type="letter",
+    "1", b"bytes of an image", "Which letter?", ("A",), options=("K", "M"), answer_type="letter",
     boxes=((1.0, 2.0, 3.0, 4.0),), category="letter", cluster="one", crop_image=b"bytes of a crop",
 )  # fmt: skip
 
@@ -117,7 +117,7 @@ CARD = Card("own", "Own questions", "my page", "CC0")
 
 def samples(data: Path, count: int = 1):
     for n in range(count):
-        yield Sample(str(n), data / "pictures" / f"{n}.png", question(data / "words.txt"), (ANSWER,))
+        yield Sample(str(n), data / "images" / f"{n}.png", question(data / "words.txt"), (ANSWER,))
 """
 
 
@@ -134,7 +134,7 @@ def test_a_user_s_file_reads_a_local_copy_and_shares_code_with_others_beside_it(
     path = with_data(tmp_path, "STOP")
     benchmark = load(f"{path}={tmp_path / 'copy'}:count=2")
     assert benchmark.samples() == [
-        Sample(str(n), tmp_path / "copy" / "pictures" / f"{n}.png", "What is STOP?", ("STOP",), box_format="xyxy")
+        Sample(str(n), tmp_path / "copy" / "images" / f"{n}.png", "What is STOP?", ("STOP",), box_format="xyxy")
         for n in range(2)
     ]
     assert list(benchmark.settable) == ["count"]
@@ -321,8 +321,8 @@ def test_code_that_fails_is_the_benchmark_s_error() -> None:
 
     with pytest.raises(BenchmarkError, match=r"own: its samples\(\) failed with KeyError: 'column'"):
         Benchmark("own", CARD, broken).samples()
-    with pytest.raises(SettingError, match="signs: questions=0"):
-        load("signs:questions=0").samples()
+    with pytest.raises(SettingError, match="signs: samples=0"):
+        load("signs:samples=0").samples()
 
 
 # --- fingerprint -----------------------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ def test_the_fingerprint_is_of_all_samples_in_order() -> None:
 CHANGES: dict[str, Any] = {
     "id": "2", "image": b"other bytes", "question": "Which Letter?", "answers": ("B",), "options": ("K", "N"),
     "answer_type": "text", "boxes": ((1.0, 2.0, 3.0, 4.5),), "box_format": "xywh", "category": "colour",
-    "cluster": "two", "crop_image": None, "more_images": (b"a second picture",), "published": "Which? Say a letter.",
+    "cluster": "two", "crop_image": None, "more_images": (b"a second image",), "published": "Which? Say a letter.",
     "max_image_pixels": 10**9, "evidence": "model",
 }  # fmt: skip
 
@@ -353,42 +353,40 @@ def test_the_fingerprint_changes_with(field: str) -> None:
     assert fingerprint([dataclasses.replace(SAMPLE, **{field: CHANGES[field]})]) != fingerprint([SAMPLE])
 
 
-def pictured(image: Any) -> str:
+def hash_of(image: Any) -> str:
     return fingerprint([dataclasses.replace(SAMPLE, image=image)])
 
 
-def test_a_picture_in_a_file_counts_by_name_and_size_not_by_folder(tmp_path: Path) -> None:
+def test_a_image_in_a_file_counts_by_name_and_size_not_by_folder(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.png").write_bytes(b"1234")
-    first = pictured(tmp_path / "a" / "x.png")
-    assert first == pictured(tmp_path / "b" / "x.png") == pictured(str(tmp_path / "b" / "x.png"))
+    first = hash_of(tmp_path / "a" / "x.png")
+    assert first == hash_of(tmp_path / "b" / "x.png") == hash_of(str(tmp_path / "b" / "x.png"))
     (tmp_path / "b" / "x.png").write_bytes(b"12345")
-    assert first != pictured(tmp_path / "b" / "x.png")
-    assert pictured("missing.png") != pictured("other.png")
-    assert pictured("x" * 5000) != pictured("nul\0.png")
+    assert first != hash_of(tmp_path / "b" / "x.png")
+    assert hash_of("missing.png") != hash_of("other.png")
+    assert hash_of("x" * 5000) != hash_of("nul\0.png")
 
 
-def test_a_hub_picture_counts_by_its_bytes_whatever_cache_it_came_from() -> None:
-    assert (
-        pictured({"bytes": b"1", "path": "/cache/1.png"}) == pictured({"bytes": b"1", "path": None}) == pictured(b"1")
-    )
-    assert pictured({"bytes": None, "path": "a.png"}) == pictured("a.png")
+def test_a_hub_image_counts_by_its_bytes_whatever_cache_it_came_from() -> None:
+    assert hash_of({"bytes": b"1", "path": "/cache/1.png"}) == hash_of({"bytes": b"1", "path": None}) == hash_of(b"1")
+    assert hash_of({"bytes": None, "path": "a.png"}) == hash_of("a.png")
 
 
-def test_a_base64_picture_counts_by_all_its_text() -> None:
-    """Taken for a path, it would count by what comes after its last slash, which many pictures share."""
+def test_a_base64_image_counts_by_all_its_text() -> None:
+    """Taken for a path, it would count by what comes after its last slash, which many images share."""
     stored = [base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes([n]) * 90 + b"\xff" * 90).decode() for n in (1, 2)]
     assert stored[0].rpartition("/")[2] == stored[1].rpartition("/")[2]
-    assert pictured(stored[0]) != pictured(stored[1])
-    assert pictured(f"data:image/png;base64,{stored[0]}") != pictured(f"data:image/png;base64,{stored[1]}")
+    assert hash_of(stored[0]) != hash_of(stored[1])
+    assert hash_of(f"data:image/png;base64,{stored[0]}") != hash_of(f"data:image/png;base64,{stored[1]}")
 
 
 def test_any_kind_of_bytes_counts_by_content() -> None:
-    assert pictured(b"1") == pictured(bytearray(b"1")) == pictured(memoryview(b"1")) != pictured(memoryview(b"2"))
+    assert hash_of(b"1") == hash_of(bytearray(b"1")) == hash_of(memoryview(b"1")) != hash_of(memoryview(b"2"))
 
 
-def test_further_pictures_count_as_the_first_one_does(tmp_path: Path) -> None:
+def test_further_images_count_as_the_first_one_does(tmp_path: Path) -> None:
     def with_more(*more: Any) -> str:
         return fingerprint([dataclasses.replace(SAMPLE, more_images=more)])
 
@@ -397,17 +395,15 @@ def test_further_pictures_count_as_the_first_one_does(tmp_path: Path) -> None:
     assert len({with_more(), with_more(b"1"), with_more(b"1", b"2"), with_more(b"2", b"1")}) == 4
 
 
-def test_a_picture_that_cannot_be_read_has_an_identity_too() -> None:
+def test_a_image_that_cannot_be_read_has_an_identity_too() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (400, 400)).save(buffer, "PNG")
-    assert len(pictured(Image.open(io.BytesIO(buffer.getvalue()[:100])))) == 32
+    assert len(hash_of(Image.open(io.BytesIO(buffer.getvalue()[:100])))) == 32
 
 
-def test_a_pil_picture_counts_by_its_pixels() -> None:
-    assert pictured(Image.new("RGB", (4, 4))) == pictured(Image.new("RGB", (4, 4)))
-    assert (
-        len({pictured(Image.new("RGB", (4, 4), c)) for c in ("red", "blue")} | {pictured(Image.new("L", (4, 4)))}) == 3
-    )
+def test_a_pil_image_counts_by_its_pixels() -> None:
+    assert hash_of(Image.new("RGB", (4, 4))) == hash_of(Image.new("RGB", (4, 4)))
+    assert len({hash_of(Image.new("RGB", (4, 4), c)) for c in ("red", "blue")} | {hash_of(Image.new("L", (4, 4)))}) == 3
 
 
 class Store:
@@ -417,12 +413,12 @@ class Store:
         return n
 
 
-def test_a_lazy_picture_counts_by_its_function_and_arguments() -> None:
-    assert pictured(partial(Store.get, Store(), 3)) == pictured(partial(Store.get, Store(), 3))
-    assert pictured(partial(Store.get, Store(), 3)) != pictured(partial(Store.get, Store(), 4))
-    assert pictured(partial(Image.open, Path("a/x.png"))) == pictured(partial(Image.open, Path("b/x.png")))
-    assert pictured(partial(max, {"b": 1}, key=None)) != pictured(partial(min, {"b": 1}, key=None))
-    assert pictured(partial(max, np.arange(3))) != pictured(partial(max, np.arange(4)))
+def test_a_lazy_image_counts_by_its_function_and_arguments() -> None:
+    assert hash_of(partial(Store.get, Store(), 3)) == hash_of(partial(Store.get, Store(), 3))
+    assert hash_of(partial(Store.get, Store(), 3)) != hash_of(partial(Store.get, Store(), 4))
+    assert hash_of(partial(Image.open, Path("a/x.png"))) == hash_of(partial(Image.open, Path("b/x.png")))
+    assert hash_of(partial(max, {"b": 1}, key=None)) != hash_of(partial(min, {"b": 1}, key=None))
+    assert hash_of(partial(max, np.arange(3))) != hash_of(partial(max, np.arange(4)))
 
 
 def test_the_fingerprint_is_the_same_in_every_process() -> None:

@@ -202,7 +202,7 @@ def test_a_benchmark_is_checked_straight_from_the_hub(tmp_path: Path) -> None:
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "samples                  3" in done.stdout
-        assert "restricted: the pictures are SA-1B's" in done.stderr
+        assert "restricted: the images are SA-1B's" in done.stderr
         assert sorted(hub.downloads()) == ["original_images/original_images.tar.gz", "train.jsonl"]
     again = subprocess.run([*command, "--quiet"], env=environment, capture_output=True, text=True)
     assert (again.returncode, again.stderr) == (0, ""), "the Hub is gone, and nothing is unpacked twice"
@@ -236,13 +236,13 @@ def test_what_is_unpacked_in_the_hub_s_cache_is_deleted_with_it(tmp_path: Path) 
     code = """
 from huggingface_hub import scan_cache_dir
 from gapbench.data.catalogue import load
-picture = load("vision_opd_6k").samples(1)[0].image
+image = load("vision_opd_6k").samples(1)[0].image
 found = scan_cache_dir()
 (repo,) = found.repos
 (commit,) = repo.revisions
-assert picture.exists() and not found.warnings, found.warnings
+assert image.exists() and not found.warnings, found.warnings
 found.delete_revisions(commit.commit_hash).execute()
-assert not picture.exists()
+assert not image.exists()
 """
     with Hub({card.hub: files}, card.revision) as hub:
         environment = {**os.environ, **hub.environment(tmp_path / "home")}

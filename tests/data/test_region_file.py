@@ -155,7 +155,7 @@ def test_a_run_with_regions_is_marked_and_counts_who_has_none(tiny: Callable[[st
         return gapbench.measure(**{**settings, **more})
 
     run = measure(limit=2)
-    assert run.asked["regions"]["models"] == ["M"]
+    assert run.manifest["regions"]["models"] == ["M"]
     frame = measure().frame().set_index(["sample", "view"])
     assert set(frame["evidence"]) == {"model", ""}
     assert frame.loc[("q0", "crop"), "region"] == [5.0, 6.0, 65.0, 54.0]

@@ -47,20 +47,20 @@ def answer_of(sample: Sample) -> str:
 
 
 def test_a_seed_gives_the_same_questions_and_pixels_every_time() -> None:
-    first, again = list(samples(questions=20, **TINY)), list(samples(questions=20, **TINY))
+    first, again = list(samples(samples=20, **TINY)), list(samples(samples=20, **TINY))
     for a, b in zip(first, again, strict=True):
         assert dataclasses.replace(a, image=None) == dataclasses.replace(b, image=None)
         assert images.decode(a.image)[1] == images.decode(b.image)[1]
 
 
 def test_fewer_questions_are_the_first_of_more() -> None:
-    more = [dataclasses.replace(s, image=None) for s in samples(questions=40, **TINY)]
-    fewer = [dataclasses.replace(s, image=None) for s in samples(questions=30, **TINY)]
+    more = [dataclasses.replace(s, image=None) for s in samples(samples=40, **TINY)]
+    fewer = [dataclasses.replace(s, image=None) for s in samples(samples=30, **TINY)]
     assert fewer == more[:30]
 
 
 def test_another_seed_gives_other_scenes() -> None:
-    scenes = [scene_of(s) for seed in (0, 1) for s in samples(questions=1, seed=seed)]
+    scenes = [scene_of(s) for seed in (0, 1) for s in samples(samples=1, seed=seed)]
     assert scenes[0] != scenes[1]
 
 
@@ -77,10 +77,10 @@ def test_no_scene_is_shared_between_splits(parameters: dict[str, Any]) -> None:
 # --- what is asked ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("questions", [1, 2, 3, 17, 250])
-def test_there_are_exactly_as_many_questions_as_asked_for(questions: int) -> None:
-    made = list(samples(questions=questions, **TINY))
-    assert len(made) == len({s.id for s in made}) == questions
+@pytest.mark.parametrize("count", [1, 2, 3, 17, 250])
+def test_there_are_exactly_as_many_questions_as_asked_for(count: int) -> None:
+    made = list(samples(samples=count, **TINY))
+    assert len(made) == len({s.id for s in made}) == count
 
 
 def test_ids_number_the_questions_and_give_no_answer_away(test_split: list[Sample]) -> None:
@@ -127,7 +127,7 @@ def described(question: str, scene: Scene) -> tuple[str, list[Sign]]:
 def test_every_question_fits_exactly_one_sign_whose_box_and_value_are_given(
     test_split: list[Sample], small_split: list[Sample]
 ) -> None:
-    crowded = list(samples(questions=300, signs_min=30, signs_max=40, size_max=60))
+    crowded = list(samples(samples=300, signs_min=30, signs_max=40, size_max=60))
     for s in [*test_split, *small_split, *crowded]:
         category, fitting = described(s.question, scene_of(s))
         assert len(fitting) == 1, s
@@ -168,7 +168,7 @@ def test_no_letter_of_a_sign_is_a_letter_of_an_option() -> None:
 # --- what is drawn ---------------------------------------------------------------------------------------------
 
 
-def test_pictures_have_the_size_asked_for(test_split: list[Sample], small_split: list[Sample]) -> None:
+def test_images_have_the_size_asked_for(test_split: list[Sample], small_split: list[Sample]) -> None:
     assert LARGE.canvas == 1344
     assert images.decode(test_split[0].image)[0].size == (1344, 1344)
     assert images.decode(small_split[0].image)[0].size == (96, 96)
@@ -233,7 +233,7 @@ def test_evidence_spans_areas_from_hard_to_easy(small_split: list[Sample], test_
     ("parameters", "says"),
     [
         ({"split": "dev"}, "one of train, validation, test, holdout"),
-        ({"questions": 0}, "questions=0; expected at least 1"),
+        ({"samples": 0}, "samples=0; expected at least 1"),
         ({"signs_min": 0}, "1 <= min <= max"),
         ({"signs_min": 5, "signs_max": 4}, "1 <= min <= max"),
         ({"size_min": 7}, "8 <= size_min"),
@@ -245,14 +245,14 @@ def test_evidence_spans_areas_from_hard_to_easy(small_split: list[Sample], test_
 )
 def test_settings_that_cannot_be_drawn_are_refused(parameters: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingError, match=says):
-        list(samples(**{"questions": 3, **parameters}))
+        list(samples(**{"samples": 3, **parameters}))
 
 
 def test_so_many_signs_that_none_can_be_named_are_refused_instead_of_sought_for_ever() -> None:
     with pytest.raises(SettingError, match="Lower signs_min"):
-        list(samples(questions=1, signs_min=400, signs_max=400, size_min=8, size_max=8))
+        list(samples(samples=1, signs_min=400, signs_max=400, size_min=8, size_max=8))
 
 
 def test_one_sign_as_large_as_allowed_is_drawn() -> None:
-    (made,) = samples(questions=1, canvas=96, signs_min=1, signs_max=1, size_min=94, size_max=94, options=False)
+    (made,) = samples(samples=1, canvas=96, signs_min=1, signs_max=1, size_min=94, size_max=94, options=False)
     assert made.boxes == ((1.0, 1.0, 95.0, 95.0),)

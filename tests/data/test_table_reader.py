@@ -1,4 +1,4 @@
-"""Rows of Parquet, CSV and TSV come out as they were written, and pictures stay on disk until somebody looks."""
+"""Rows of Parquet, CSV and TSV come out as they were written, and images stay on disk until somebody looks."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_a_cell_of_many_megabytes_is_no_obstacle(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("way")
-def test_a_lazy_picture_is_identified_by_table_row_and_column(tmp_path: Path) -> None:
+def test_a_lazy_image_is_identified_by_table_row_and_column(tmp_path: Path) -> None:
     def prints(folder: str, count: int, row: int, column: str) -> str:
         (tmp_path / folder).mkdir(exist_ok=True)
         path = parquet(tmp_path / folder / "t.parquet", {"a": [b"1"] * count, "b": [b"1"] * count})

@@ -1,4 +1,4 @@
-"""Small things to train on: a benchmark of noisy pictures with one coloured patch each, a recipe, a role."""
+"""Small things to train on: a benchmark of noisy images with one coloured patch each, a recipe, a role."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from gapbench.engines import models
 from gapbench.types import Card, Sample
 
 SIZES = ((100, 60), (64, 150), (120, 130), (90, 90))
-"""No two pictures are of one size, nor are their crops."""
+"""No two images are of one size, nor are their crops."""
 COLOURS = ("red", "green", "blue", "yellow")
 
 
 def scene(number: int) -> Sample:
-    """One question about one picture, with its evidence box."""
+    """One question about one image, with its evidence box."""
     width, height = SIZES[number % 4]
     noise = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    picture, colour = Image.fromarray(noise), COLOURS[number % 4]
+    image, colour = Image.fromarray(noise), COLOURS[number % 4]
     side = 20 + 4 * (number % 4)
     box = (8, 12, 8 + side, 12 + side + 6)
-    ImageDraw.Draw(picture).rectangle(box, fill=colour)
+    ImageDraw.Draw(image).rectangle(box, fill=colour)
     question = "Which colour?" + " Look closely." * (number % 3)
-    return Sample(f"q{number}", picture, question, (colour,), boxes=(tuple(map(float, box)),))  # type: ignore[arg-type]
+    return Sample(f"q{number}", image, question, (colour,), boxes=(tuple(map(float, box)),))  # type: ignore[arg-type]
 
 
 def benchmark(samples: list[Sample] | int = 4, region: str = "padded") -> Benchmark:

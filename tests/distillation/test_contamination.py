@@ -1,4 +1,4 @@
-"""A picture that is tested is found among those that are trained on, whatever it is stored as."""
+"""An image that is tested is found among those that are trained on, whatever it is stored as."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def questions(*numbers: int) -> list[Sample]:
     return [replace(SCENES[i], id=f"t{i}", question="Another question?") for i in numbers]
 
 
-def test_shared_pictures_are_named_with_where_they_are_tested() -> None:
+def test_shared_images_are_named_with_where_they_are_tested() -> None:
     found = find_shared(pairs(), [("patches", questions(3)), ("other", questions(3, 5))])
     assert found == {"q3": "also in patches (sample t3)", "q5": "also in other (sample t5)"}
 
@@ -35,7 +35,7 @@ def test_nothing_shared_is_nothing_found() -> None:
     assert find_shared(pairs(), []) == {}
 
 
-def test_the_picture_counts_and_not_how_it_is_stored(tmp_path: Path) -> None:
+def test_the_image_counts_and_not_how_it_is_stored(tmp_path: Path) -> None:
     SCENES[2].image.save(tmp_path / "a.png")
     SCENES[2].image.save(tmp_path / "b.bmp")
     trained = [*SCENES[:2], replace(SCENES[2], image=tmp_path / "a.png"), *SCENES[3:]]
@@ -44,18 +44,18 @@ def test_the_picture_counts_and_not_how_it_is_stored(tmp_path: Path) -> None:
         assert set(find_shared(pairs(trained), [("x", [replace(SCENES[0], image=image)])])) == {"q2"}
 
 
-def test_another_size_is_another_picture() -> None:
+def test_another_size_is_another_image() -> None:
     white = [Image.new("RGB", size, "white") for size in ((6, 4), (4, 6))]
     samples = [replace(SCENES[0], image=white[0], boxes=((0, 0, 2, 2),))]
     assert find_shared(pairs(samples), [("x", [replace(SCENES[0], image=white[1])])]) == {}
 
 
-def test_every_question_about_a_shared_picture_is_found() -> None:
+def test_every_question_about_a_shared_image_is_found() -> None:
     twins = [replace(SCENES[1], id="twin"), *SCENES]
     assert set(find_shared(pairs(twins, steps=3), [("x", questions(1))])) == {"q1", "twin"}
 
 
-def test_pictures_that_cannot_be_decoded_match_nothing(tmp_path: Path) -> None:
+def test_images_that_cannot_be_decoded_match_nothing(tmp_path: Path) -> None:
     lost = [replace(s, image=tmp_path / "gone.png") for s in SCENES]
     assert find_shared(pairs(lost), [("x", lost)]) == {}
 
@@ -76,6 +76,6 @@ def test_everything_shared_is_said_and_not_refused() -> None:
     assert set(find_shared(pairs(), [("x", questions(*range(8)))])) == {f"q{i}" for i in range(8)}
 
 
-def test_the_further_pictures_of_a_tested_question_count_too() -> None:
+def test_the_further_images_of_a_tested_question_count_too() -> None:
     several = replace(SCENES[0], id="several", image=scene(20).image, more_images=(SCENES[5].image,))
     assert find_shared(pairs(), [("x", [several])]) == {"q5": "also in x (sample several)"}

@@ -30,7 +30,7 @@ from gapbench.distillation.teachers import Teacher
 from gapbench.errors import ModelError
 
 READINGS = [Reading(True, True, True), Reading(True, False, True), Reading(False, True, True)]
-# Its vision attention says `is_causal`, and sdpa obeys where no picture of a batch is padded (transformers 5.19).
+# Its vision attention says `is_causal`, and sdpa obeys where no image of a batch is padded (transformers 5.19).
 EAGER = {"phi4_multimodal": "eager"}
 
 
@@ -74,7 +74,7 @@ def answers(groups: tuple[tuple[int, ...], ...] = ((6, 1), (2, 4))) -> Groups:
     return [[tuple(30 + 7 * n + t for t in range(length)) for n, length in enumerate(group)] for group in groups]
 
 
-def test_both_views_show_pictures_of_different_sizes(family: Family) -> None:
+def test_both_views_show_images_of_different_sizes(family: Family) -> None:
     sizes = [getattr(pair, view).size for pair in family.pairs for view in ("student", "teacher")]
     assert len(set(sizes)) == 4
 
@@ -83,7 +83,7 @@ def test_teacher_forcing_says_what_generation_said_and_every_economy_is_allowed(
     assert family.found.difference < 1e-4
     assert family.found.reading == family.reading(Reading(True, True, True))
     assert family.found.refused == ()
-    # transformers 5.19 repeats the patches of Qwen3.5 one by one for several answers, and so shuffles its pictures.
+    # transformers 5.19 repeats the patches of Qwen3.5 one by one for several answers, and so shuffles its images.
     assert family.found.expand_rollouts == (family.name != "qwen3_5")
     assert family.found.sampling == family.found.reading
 
@@ -158,7 +158,7 @@ def test_a_left_padded_batch_reads_as_each_prompt_alone(family: Family) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("view", ["student", "teacher"])
 @pytest.mark.parametrize("change", ["fewer", "more"])
-def test_placeholders_that_are_not_as_many_as_picture_features_are_refused(
+def test_placeholders_that_are_not_as_many_as_image_features_are_refused(
     family: Family, view: str, change: str
 ) -> None:
     model, reading = family.role.model, family.found.reading
@@ -175,7 +175,7 @@ def test_placeholders_that_are_not_as_many_as_picture_features_are_refused(
         hidden_states(model, inputs, answers(), reading)
 
 
-def test_answers_cannot_hold_what_stands_for_a_picture(family: Family) -> None:
+def test_answers_cannot_hold_what_stands_for_a_image(family: Family) -> None:
     config, suppressed = family.role.model.config, family.role.suppressed
     assert image_token_id(config) in suppressed
     assert set(getattr(config, "visual_indicator_token_ids", ())) <= set(suppressed)
@@ -202,7 +202,7 @@ def test_two_steps_of_training_move_the_weights(family: Family, tiny: Tiny, tmp_
     assert lines == [json.loads(line) for line in (tmp_path / loop.LOG).read_text().splitlines()]
     for line in lines:
         assert math.isfinite(line["loss"])
-        assert line["loss"] > 0, "the crop says something else than the full picture"
+        assert line["loss"] > 0, "the crop says something else than the full image"
         assert line["logp_gap"] < 1e-4, "the trainer reads what the sampler said"
         assert line["teacher_moved"]
     moved = [name for name, p in student.model.named_parameters() if not torch.equal(p, before[name])]
@@ -222,7 +222,7 @@ def test_two_steps_of_training_move_the_weights(family: Family, tiny: Tiny, tmp_
     ],
 )
 def test_token_types_that_are_extended_wrongly_are_refused(name: str, wrong: str, says: str, tiny: Tiny) -> None:
-    """Answers marked as a bidirectional prefix (PaliGemma 2) or as picture (Gemma 3, Qwen2.5-VL)."""
+    """Answers marked as a bidirectional prefix (PaliGemma 2) or as image (Gemma 3, Qwen2.5-VL)."""
     settings = recipe()
     student = role(tiny(name), settings)
     asked = [(p.student, p.text) for p in Pairs(benchmark(), settings).step(0)]

@@ -84,7 +84,7 @@ def test_a_later_token_changes_no_earlier_state(student: ModelRole, reading: Rea
 
 
 @pytest.mark.parametrize("reading", READINGS, ids=label)
-def test_pictures_are_processed_once_where_that_is_allowed(student: ModelRole, reading: Reading) -> None:
+def test_images_are_processed_once_where_that_is_allowed(student: ModelRole, reading: Reading) -> None:
     rows = len(process(student.chat, student.model, asked(), 5, reading)["input_ids"])
     assert rows == (3 if reading.share_prompt or reading.expand else 15)
 

@@ -107,7 +107,7 @@ def test_a_model_that_cannot_generate_is_refused_by_name(tiny: Tiny, monkeypatch
 def test_several_answers_by_generation_itself_are_not_trusted_unseen(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """transformers 5.19 repeats Qwen3.5's patches one by one, so that its pictures are shuffled without an error."""
+    """transformers 5.19 repeats Qwen3.5's patches one by one, so that its images are shuffled without an error."""
     student = role(tiny("qwen3_5"))
     found = check(student)
     assert not found.expand_rollouts

@@ -89,14 +89,14 @@ def test_every_step_says_how_it_went(one: Path) -> None:
     assert probed == [2, 4]
 
 
-def test_a_sampler_that_was_shown_another_picture_is_found_out(
+def test_a_sampler_that_was_shown_another_image_is_found_out(
     tiny: Tiny, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the length of its prompt, which depends on the picture's size."""
+    """By the length of its prompt, which depends on the image's size."""
     draw = TransformersSampler.__call__
 
     def smaller(self: TransformersSampler, role: Any, prompts: Any, sampling: Any) -> Any:
-        shown = [replace(p, picture=p.picture.resize((56, 56))) for p in prompts]
+        shown = [replace(p, image=p.image.resize((56, 56))) for p in prompts]
         return draw(self, role, shown, sampling)
 
     monkeypatch.setattr(TransformersSampler, "__call__", smaller)

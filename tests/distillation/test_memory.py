@@ -1,4 +1,4 @@
-"""Pictures are held once: memory does not grow with the number of answers to each."""
+"""Images are held once: memory does not grow with the number of answers to each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from distillation.trainings import arguments
 
 Tiny = Callable[[str], Path]
 COUNT, SIDE = 20, 1500
-"""20 pictures of 6.75 MB: 135 MB for one step."""
+"""20 images of 6.75 MB: 135 MB for one step."""
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Large pictures, each asked about once."""
+    """Large images, each asked about once."""
     folder = tmp_path_factory.mktemp("large")
     rows = []
     for i in range(COUNT):
@@ -49,5 +49,5 @@ def test_eight_answers_a_prompt_take_no_more_memory_than_one(tiny: Tiny, data: P
     model = tiny("qwen3_vl")
     one, eight = (peak(model, data, tmp_path / str(n), n) for n in (1, 8))
     print(f"peak {one:.0f} MB with one answer a prompt, {eight:.0f} MB with eight")
-    # Seven more copies of each picture would be 945 MB.
+    # Seven more copies of each image would be 945 MB.
     assert eight - one < 150

@@ -33,7 +33,7 @@ def keys(of: Pairs, steps: range | None = None) -> list[str]:
 
 
 def same(one: list[TrainingPrompt], other: list[TrainingPrompt]) -> bool:
-    """The same questions, pictures and texts."""
+    """The same questions, images and texts."""
     if len(one) != len(other):
         return False
     return all(
@@ -98,8 +98,8 @@ def test_used_are_the_questions_that_the_run_asks(steps: int, used: int) -> None
 # --- views ---------------------------------------------------------------------------------------------------------
 
 
-def pixels(picture: Image.Image) -> Any:
-    return np.asarray(picture)
+def pixels(image: Image.Image) -> Any:
+    return np.asarray(image)
 
 
 def by_key(of: Pairs) -> dict[str, tuple[TrainingPrompt, Sample]]:
@@ -114,7 +114,7 @@ def region(sample: Sample, policy: str = "padded:factor=1.1") -> Image.Image:
     return crop
 
 
-def test_the_student_sees_the_picture_and_the_teacher_its_enlarged_evidence() -> None:
+def test_the_student_sees_the_image_and_the_teacher_its_enlarged_evidence() -> None:
     found = by_key(pairs())
     assert len(found) == 10
     for pair, sample in found.values():
@@ -140,8 +140,8 @@ def test_only_a_crop_is_enlarged() -> None:
 
 def test_bounds_on_pixels_hold_on_both_sides_after_enlarging() -> None:
     for pair, _ in by_key(pairs(min_pixels=4000, max_pixels=6000)).values():
-        for picture in (pair.student, pair.teacher):
-            assert 4000 <= picture.width * picture.height <= 6000
+        for image in (pair.student, pair.teacher):
+            assert 4000 <= image.width * image.height <= 6000
 
 
 def test_the_released_student_sees_a_frame_around_the_region() -> None:
@@ -166,9 +166,9 @@ def test_a_crop_that_the_benchmark_ships_is_shown_where_asked_for() -> None:
     assert (pixels(of.step(0)[0].teacher) == pixels(shipped)).all()
 
 
-def test_a_region_of_several_pictures_is_refused_where_a_crop_is_shown_and_a_mosaic_is_one() -> None:
+def test_a_region_of_several_images_is_refused_where_a_crop_is_shown_and_a_mosaic_is_one() -> None:
     for of in (lambda: pairs(region="multi"), lambda: Pairs(benchmark(SCENES, region="multi"), recipe(region=""))):
-        with pytest.raises(SettingError, match=r"'multi' .*one picture per evidence box.*one picture a side.*mosaic"):
+        with pytest.raises(SettingError, match=r"'multi' .*one image per evidence box.*one image a side.*mosaic"):
             of()
     assert pairs(region="multi", student_view="full", teacher_view="boxed").step(0)
     two = replace(SCENES[0], boxes=((10, 10, 35, 41), (50, 10, 60, 20)))
@@ -250,7 +250,7 @@ def test_the_probe_is_what_is_asked_last_and_shows_the_teachers_view() -> None:
 
 def broken(number: int) -> Sample:
     def fails() -> Any:
-        raise SampleError(f"picture {number} is lost")
+        raise SampleError(f"image {number} is lost")
 
     return replace(SCENES[number], image=fails)
 
@@ -263,20 +263,20 @@ def test_an_unusable_question_gives_its_place_to_another_and_is_kept_with_its_re
     assert len(asked) == 20
     assert not {"q2", "q5", "q7"} & set(asked)
     assert set(of.skipped) == {"q2", "q5", "q7"}
-    assert of.skipped["q2"] == "picture 2 is lost"
+    assert of.skipped["q2"] == "image 2 is lost"
     assert "box" in of.skipped["q7"]
     assert keys(pairs(samples)) == asked
 
 
-def test_questions_about_several_pictures_are_skipped_with_their_reason() -> None:
+def test_questions_about_several_images_are_skipped_with_their_reason() -> None:
     samples = [replace(s, more_images=(s.image,)) if i == 4 else s for i, s in enumerate(SCENES)]
     of = pairs(samples)
     assert "q4" not in keys(of)
-    assert of.skipped == {"q4": "sample 'q4' has 2 pictures; a pair has one a side."}
+    assert of.skipped == {"q4": "sample 'q4' has 2 images; a pair has one a side."}
 
 
 def test_data_of_which_nothing_can_be_shown_is_given_up() -> None:
-    with pytest.raises(BenchmarkError, match=r"patches: 3 samples in a row cannot be shown; the last one: picture"):
+    with pytest.raises(BenchmarkError, match=r"patches: 3 samples in a row cannot be shown; the last one: image"):
         pairs([broken(i) for i in range(3)]).step(0)
 
 

@@ -228,14 +228,14 @@ class Watched(Chat):
 def test_a_smaller_budget_makes_more_batches_of_the_same_answers(
     student: ModelRole, expand: bool, shared: Reading | None
 ) -> None:
-    """And never are more pictures processed at once than go into one batch."""
+    """And never are more images processed at once than go into one batch."""
     asked = prompts()
     longest = max(r[0].prompt_tokens for r in answered(student, asked)) + 6
     for room in (1, 2, 3):
         chat = Watched(**vars(student.chat))
         budget = Sampling(6, tokens=3 * longest * room + 2)
         same(answered(student, asked, budget, chat, expand=expand, shared=shared), answered(student, asked))
-        assert chat.rows[0] == 1, "one picture tells how many go together"
+        assert chat.rows[0] == 1, "one image tells how many go together"
         assert len(chat.rows) == 1 + math.ceil(4 / room)
         assert max(chat.rows) == room * (1 if expand or shared else 3)
 
@@ -247,7 +247,7 @@ def test_a_budget_that_is_less_than_one_prompt_takes_them_one_by_one(student: Mo
 def test_log_probabilities_are_those_of_the_model_on_the_whole_sequence(student: ModelRole) -> None:
     asked = prompts((1, 2))
     for prompt, answers in zip(asked, answered(student, asked), strict=True):
-        inputs = student.chat.batch([((prompt.picture,), prompt.text)])
+        inputs = student.chat.batch([((prompt.image,), prompt.text)])
         length = inputs["input_ids"].shape[1]
         for answer in answers:
             whole = {**inputs, "input_ids": torch.cat([inputs["input_ids"], torch.tensor([answer.ids])], 1)}
@@ -274,7 +274,7 @@ def test_an_answer_stops_with_its_end_and_says_whether_it_was_cut_off(student: M
 
 def test_greedy_answers_are_those_of_generate(student: ModelRole) -> None:
     asked = prompts((0, 3), rollouts=1)
-    inputs = student.chat.batch([((p.picture,), p.text) for p in asked])
+    inputs = student.chat.batch([((p.image,), p.text) for p in asked])
     expected = student.model.generate(**inputs, max_new_tokens=6, suppress_tokens=list(student.suppressed))
     expected = expected[:, inputs["input_ids"].shape[1] :].tolist()
     for row, answers in zip(expected, answered(student, asked, Sampling(6, 0.0)), strict=True):

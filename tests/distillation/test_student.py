@@ -11,7 +11,7 @@ from tiny_models import FAMILIES
 
 from distillation.small import Tiny, recipe, role
 from gapbench.distillation.forward import PLAIN, Reading
-from gapbench.distillation.student import VISION, Inside, make_role, picture_tokens
+from gapbench.distillation.student import VISION, Inside, image_tokens, make_role
 from gapbench.engines import models
 from gapbench.errors import SettingError
 
@@ -116,8 +116,8 @@ def test_placeholders_are_found_by_name_in_all_parts_of_a_configuration() -> Non
         vision_config=SimpleNamespace(image_token_id=12, tokens_per_second=4),
         audio_config=SimpleNamespace(audio_token_id=13),
     )
-    assert picture_tokens(config) == (4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
-    assert picture_tokens(SimpleNamespace(eos_token_id=2)) == ()
+    assert image_tokens(config) == (4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
+    assert image_tokens(SimpleNamespace(eos_token_id=2)) == ()
 
 
 def test_inside_runs_a_function_of_the_plain_model_in_its_forward_pass() -> None:

@@ -3,7 +3,7 @@
     PYTHONPATH=. .vllm/bin/python tests/engines/ask_vllm.py FOLDER
 
 A job has entries by name, each with `load` (arguments of `load`), `settings` (fields of the engine that are set
-afterwards) and `requests` (key, picture files, prompt, error). Entries in a row with the same `load` share what it
+afterwards) and `requests` (key, image files, prompt, error). Entries in a row with the same `load` share what it
 started. What an entry raises is its answer: {"raised": "ModelError: ..."}. More that an entry may ask for:
 
 `ids`      prompt and answer in token ids, too

@@ -278,7 +278,7 @@ def test_a_client_error_is_not_tried_again() -> None:
     assert len(stub.asked) == 3
 
 
-def test_tokens_of_pictures_are_taken_from_usage_where_a_server_counts_them() -> None:
+def test_tokens_of_images_are_taken_from_usage_where_a_server_counts_them() -> None:
     usage = b'"usage": {"prompt_tokens": 90, "completion_tokens": true, "prompt_tokens_details": '
     start = b'{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], '
     bodies = (b'{"multimodal_tokens": {"image": 64}}}}', b'{"image_tokens": 64}}}')
@@ -305,10 +305,10 @@ def test_a_key_that_is_refused_is_noticed_before_anything_is_asked() -> None:
 
 
 def test_a_run_whose_first_questions_all_fail_is_ended() -> None:
-    with Stub(lambda asked, number: error(400, "this model reads no pictures")) as stub:
+    with Stub(lambda asked, number: error(400, "this model reads no images")) as stub:
         engine = server.load("stub", base_urls=[stub.url])
         got: list[Any] = []
-        with pytest.raises(ModelError, match=r"nothing was answered.*reads no pictures"):
+        with pytest.raises(ModelError, match=r"nothing was answered.*reads no images"):
             got.extend(engine.generate(requests(5000)))
 
     assert got == [], "handed out, they would be recorded as failed and not be asked again"
@@ -329,9 +329,9 @@ def test_a_few_bad_questions_end_nothing() -> None:
 def test_requests_with_an_error_are_answered_by_it_and_not_sent() -> None:
     with Stub() as stub:
         engine = server.load("stub", base_urls=[stub.url])
-        answers = dict(engine.generate([Request(0, (), "", "the picture is gone"), *requests(3)[1:]]))
+        answers = dict(engine.generate([Request(0, (), "", "the image is gone"), *requests(3)[1:]]))
 
-    assert answers[0] == Answer(error="the picture is gone")
+    assert answers[0] == Answer(error="the image is gone")
     assert len(stub.asked) == 2
 
 
@@ -370,14 +370,14 @@ def test_requests_are_read_lazily_and_no_more_than_are_in_hand() -> None:
 
 
 def slow_requests(count: int, seconds: float) -> Iterator[Request]:
-    """Pictures that take their time."""
+    """Images that take their time."""
     for i in range(count):
         time.sleep(seconds)
         yield Request(i, (), f"question {i}")
 
 
 def waited(requests: Iterator[Request], delay: float, **settings: Any) -> tuple[float, float]:
-    """Seconds that the engine says it waited for pictures, and seconds that all of it took."""
+    """Seconds that the engine says it waited for images, and seconds that all of it took."""
     with Stub(delay=delay) as stub:
         engine = server.load("stub", base_urls=[stub.url], **settings)
         assert engine.waited == 0
@@ -386,9 +386,9 @@ def waited(requests: Iterator[Request], delay: float, **settings: Any) -> tuple[
         return engine.waited, time.perf_counter() - started
 
 
-def test_waiting_for_pictures_is_counted() -> None:
+def test_waiting_for_images_is_counted() -> None:
     idle, took = waited(slow_requests(6, 0.2), delay=0.001, concurrency=1)
-    assert 0.6 < idle <= took, "1.2 s went into making pictures, some of it while a request was under way"
+    assert 0.6 < idle <= took, "1.2 s went into making images, some of it while a request was under way"
 
 
 def test_waiting_for_a_server_is_not() -> None:
@@ -408,7 +408,7 @@ def test_the_end_of_a_run_is_no_waiting() -> None:
     assert idle < 0.2
 
 
-def test_the_last_picture_is_waited_for_as_well() -> None:
+def test_the_last_image_is_waited_for_as_well() -> None:
     idle, _ = waited(slow_requests(1, 0.4), delay=0.001, concurrency=1)
     assert idle > 0.3
 

@@ -124,7 +124,7 @@ def test_the_most_at_once_is_what_was_and_not_what_might_have_been() -> None:
     assert asked.trouble["most_at_once"] == stub.most == 3
 
 
-def test_a_pause_before_the_next_try_is_no_waiting_for_pictures() -> None:
+def test_a_pause_before_the_next_try_is_no_waiting_for_images() -> None:
     """Text alone, so that nothing has to be made ready."""
     met: Counter[str] = Counter()
 
@@ -180,7 +180,7 @@ def test_while_one_of_two_servers_rests_the_other_works() -> None:
 
     check_complete(answers, 100)
     assert time.monotonic() - started < 10
-    assert len(one.asked) < 40
+    assert len(one.manifest) < 40
 
 
 def test_servers_share_the_work_by_what_they_have_under_way() -> None:
@@ -210,7 +210,7 @@ def test_a_server_that_dies_is_left_out_and_taken_back_when_it_returns() -> None
     check_complete(answers, 600)
     assert not any(a.error for _, a in answers)
     assert len(steady.asked) > died + 80
-    assert len(second.asked) > 50
+    assert len(second.manifest) > 50
 
 
 def test_the_only_server_is_waited_for_and_nothing_is_lost() -> None:

@@ -1,4 +1,4 @@
-"""What the server engine sends: the pictures of each question, in order, as they are stored where that is possible."""
+"""What the server engine sends: the images of each question, in order, as they are stored where that is possible."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_stored_bytes_are_sent_as_they_are(kind: str) -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["RGB", "L"]), st.integers(0, 3))
-def test_other_pictures_are_sent_without_loss(width: int, height: int, mode: str, seed: int) -> None:
+def test_other_images_are_sent_without_loss(width: int, height: int, mode: str, seed: int) -> None:
     image = photograph(width, height, seed).convert(mode)
 
     head, found, shown = decoded(sent(Request(0, (image,), "?"))[0])
@@ -93,7 +93,7 @@ def test_all_others_are_encoded_without_loss(data: bytes | None) -> None:
     assert found.tobytes() == image.tobytes()
 
 
-def test_several_pictures_come_in_order_before_the_prompt() -> None:
+def test_several_images_come_in_order_before_the_prompt() -> None:
     images = tuple(photograph(40 + i, 30, i) for i in range(3))
     with Stub() as stub:
         engine = server.load("stub", base_urls=[stub.url])
@@ -105,10 +105,10 @@ def test_several_pictures_come_in_order_before_the_prompt() -> None:
     assert [part["type"] for part in content] == ["image_url"] * 3 + ["text"]
     assert [decoded(uri)[2].tobytes() for uri in stub.asked[0].uris] == [image.tobytes() for image in images]
     assert content[-1]["text"] == 'say "so"\n'
-    assert (answer.pictures, answer.sent_size, answer.sent_pixels) == (3, (40, 30), (40 + 41 + 42) * 30)
+    assert (answer.images, answer.sent_size, answer.sent_pixels) == (3, (40, 30), (40 + 41 + 42) * 30)
 
 
-def test_a_picture_that_cannot_be_encoded_fails_alone() -> None:
+def test_a_image_that_cannot_be_encoded_fails_alone() -> None:
     broken = Image.new("RGB", (5, 5))
     broken.close()
     broken.im = None  # type: ignore[assignment]  # as after close()
@@ -137,8 +137,8 @@ def test_text_from_data_cannot_end_its_turn() -> None:
     assert neutral("x <| y |> z, a <b> |c|") == "x <| y |> z, a <b> |c|"
 
 
-def test_decoded_pictures_in_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four encoded pictures are more than the bound, however many requests may be under way."""
+def test_decoded_images_in_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four encoded images are more than the bound, however many requests may be under way."""
     one = prepare(Request(0, (photograph(100, 100),), "?"), Pixels()).held
     assert one > 3 * 100 * 100, "else it would be the decoded ones that are bounded here"
     monkeypatch.setattr(feeding, "HELD_BYTES", 4 * one)
@@ -159,7 +159,7 @@ def test_decoded_pictures_in_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -
         answers.close()  # type: ignore[attr-defined]
 
 
-def test_pictures_that_are_small_as_stored_do_not_keep_each_other_from_being_sent(
+def test_images_that_are_small_as_stored_do_not_keep_each_other_from_being_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two decoded ones fill the bound; what waits for an answer is their stored bytes."""
@@ -174,7 +174,7 @@ def test_pictures_that_are_small_as_stored_do_not_keep_each_other_from_being_sen
     assert stub.most == 32
 
 
-def test_a_picture_is_let_go_of_once_it_is_encoded() -> None:
+def test_a_image_is_let_go_of_once_it_is_encoded() -> None:
     """However long the next one is in coming."""
     gone, seen = threading.Event(), []
 
@@ -192,7 +192,7 @@ def test_a_picture_is_let_go_of_once_it_is_encoded() -> None:
     assert seen == [True]
 
 
-def test_a_picture_larger_than_the_bound_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_larger_than_the_bound_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeding, "HELD_BYTES", 300)
     with Stub() as stub:
         asked = [Request(i, (photograph(60, 60),), "?") for i in range(5)]

@@ -31,7 +31,7 @@ KEY = 'sk-planted-0123456789/abc+"def'
 
 
 def reply(asked: Asked, number: int = 0) -> Response:
-    """An answer that the question and its pictures decide: a letter, yes or no, or nothing that can be read."""
+    """An answer that the question and its images decide: a letter, yes or no, or nothing that can be read."""
     drawn = hashlib.sha256(json.dumps(asked.json["messages"]).encode()).digest()[0]
     words = ("A", "B", "C", "D") if "letter" in asked.prompt else ("yes", "no")
     return chat("I cannot tell." if drawn < 20 else words[drawn % len(words)])
@@ -69,9 +69,9 @@ def test_a_run_through_a_server_is_complete_and_says_who_answered(mine: Path, tm
         url = stub.url
     assert keys(run) == {("mine", f"q{i}", view, 0): 1 for i in range(12) for view in ("full", "crop")}
     assert len(stub.asked) == 24
-    assert (run.asked["engine"], run.asked["base_urls"]) == ("server", [url])
-    assert run.asked["servers"][0]["models"][0]["id"] == "stub"
-    assert run.asked["sessions"][0]["throughput"]["waited_for_pictures"] is not None
+    assert (run.manifest["engine"], run.manifest["base_urls"]) == ("server", [url])
+    assert run.manifest["servers"][0]["models"][0]["id"] == "stub"
+    assert run.manifest["sessions"][0]["throughput"]["waited_for_images"] is not None
     frame = run.frame().set_index(["sample", "view"])
     assert frame.loc[("q0", "full"), "sent_size"] == [140, 100]
     assert set(frame["outcome"]) <= {"right", "wrong", "unparsed"}
@@ -86,7 +86,7 @@ def test_the_order_of_answers_and_the_number_of_servers_do_not_show(mine: Path, 
         alone = measure(one.url, mine, tmp_path / "alone", concurrency=1)
         both = measure([one.url, other.url], mine, tmp_path / "both", concurrency=8)
     assert summary(alone) == summary(both)
-    assert len(other.asked) > 0
+    assert len(other.manifest) > 0
 
 
 def test_what_is_odd_about_a_server_is_said_without_a_line_of_code(mine: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_run_goes_on_at_another_address_but_not_with_another_engine_or_model(m
         measure(one.url, mine, tmp_path / "run", limit=5, concurrency=2)
         longer = measure(other.url, mine, tmp_path / "run", concurrency=7)
         assert len(longer.frame()) == 24
-        assert len(other.asked) == 14
+        assert len(other.manifest) == 14
         assert summary(longer) == summary(measure(one.url, mine, tmp_path / "whole"))
         with (
             pytest.warns(UserWarning, match="lists no model another, but stub"),
@@ -135,7 +135,7 @@ def test_shards_through_servers_merge_to_the_very_summary(mine: Path, tmp_path: 
             measure(stub.url, mine, tmp_path / f"shard{number}", shard=f"{number}/3")
     merged = gapbench.merge([tmp_path / f"shard{n}" for n in (3, 1, 2)], tmp_path / "merged")
     assert summary(merged) == summary(whole)
-    assert merged.asked["fingerprint"] == whole.asked["fingerprint"]
+    assert merged.manifest["fingerprint"] == whole.manifest["fingerprint"]
 
 
 # --- kills -----------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_client_and_server_killed_at_random_moments_end_as_if_nothing_had_happen
     killed = gapbench.load_run(tmp_path / "killed")
     assert keys(killed) == keys(whole)
     assert summary(killed) == summary(whole)
-    assert killed.asked["fingerprint"] == whole.asked["fingerprint"]
+    assert killed.manifest["fingerprint"] == whole.manifest["fingerprint"]
 
 
 @pytest.mark.slow
@@ -241,7 +241,7 @@ def test_vllms_own_server_and_its_client_killed_in_mid_run_end_as_if_nothing_had
     out, path = tmp_path / "killed", tmp_path / "killed" / "records.jsonl"
 
     def client(folder: Path) -> subprocess.Popen[str]:
-        asked = command("measure", "glance", "-b", "signs:questions=150", "--out", folder, *rest)
+        asked = command("measure", "glance", "-b", "signs:samples=150", "--out", folder, *rest)
         return subprocess.Popen(asked, stderr=subprocess.PIPE, text=True)
 
     def answered() -> int:

@@ -17,7 +17,7 @@ from engines import vllm_environment
 @pytest.mark.slow
 def test_ctrl_c_ends_vllm_and_keeps_what_was_answered(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    asked = [vllm_environment.python(), "-m", "gapbench", "measure", "glance", "-b", "signs:questions=600", "--engine",
+    asked = [vllm_environment.python(), "-m", "gapbench", "measure", "glance", "-b", "signs:samples=600", "--engine",
              "vllm", "--no-selfcheck", "--out", str(out)]  # fmt: skip
     process = subprocess.Popen(
         asked, env=vllm_environment.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -43,6 +43,6 @@ def test_ctrl_c_ends_vllm_and_keeps_what_was_answered(tmp_path: Path) -> None:
     assert kept.endswith(b"\n")
     throughput = json.loads((out / "run.json").read_text())["sessions"][0]["throughput"]
     assert throughput["answers"] == kept.count(b"\n") < 1200
-    assert throughput["waited_for_pictures"] is not None
+    assert throughput["waited_for_images"] is not None
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)

@@ -57,7 +57,7 @@ def entry(model: str, requests: Sequence[Request], load: dict[str, Any] | None =
 
 
 def ask(folder: Path, job: dict[str, Any], **settings: str) -> dict[str, Any]:
-    """Ask the vLLM engine in its environment; pictures travel as PNG files in `folder`."""
+    """Ask the vLLM engine in its environment; images travel as PNG files in `folder`."""
     interpreter = python()
     for name, part in job.items():
         for number, request in enumerate(part["requests"]):

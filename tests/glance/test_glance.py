@@ -55,9 +55,9 @@ def test_any_text_survives_its_tokenizer(engine: transformers.TransformersEngine
 def test_training_text_is_what_the_chat_template_makes(engine: transformers.TransformersEngine) -> None:
     processor = engine.loaded.processor
     rng = random.Random("gapbench glance train 0 close-ups")
-    picture, turns = make.example(rng.choices(["crop"], [1.0])[0], rng)
+    image, turns = make.example(rng.choices(["crop"], [1.0])[0], rng)
     inputs = processor.apply_chat_template(
-        [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": turns[0][0]}]},
+        [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": turns[0][0]}]},
          {"role": "assistant", "content": turns[0][1]}],
         tokenize=True, return_dict=True, return_tensors="pt",
     )  # fmt: skip
@@ -87,7 +87,7 @@ def test_the_script_that_makes_it_is_seeded_and_writes_checkpoints_that_load(tmp
     assert logs[0] == logs[1]
     assert [row["step"] for row in logs[0]] == [2, 4, 6], "`until` was reached at the first look: the phase ends there"
     again = gapbench.measure(str(tmp_path / "a" / "step-6"), ["signs"], out=tmp_path / "run", limit=3, max_new_tokens=2)
-    assert again.asked["benchmarks"]["signs"]["parameters"]["canvas"] == signs.SMALL.canvas
+    assert again.manifest["benchmarks"]["signs"]["parameters"]["canvas"] == signs.SMALL.canvas
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ UNREAD = Record(
     parsed=None, rule="no-letter", reason="no letter of an option in the answer", question="Which colour is the sign?",
     options=("red", "green"), answers=("B",), answer_type="letter", category="", cluster="", image_hash="ab" * 12,
     image_size=(96, 96), boxes=((1.0, 2.0, 3.5, 4.0),), evidence="annotated", evidence_area=0.01,
-    region_policy="padded", region=(0.0, 0.0, 16.0, 16.0), region_area=0.03, pictures=1, sent_size=(96, 96),
+    region_policy="padded", region=(0.0, 0.0, 16.0, 16.0), region_area=0.03, images=1, sent_size=(96, 96),
     sent_pixels=9216, image_tokens=9, prompt_tokens=40, output_tokens=2, seconds=0.25,
 )  # fmt: skip
 READ = {"outcome": "right", "score": 1.0, "rule": "letter-bare", "reason": "", "parsed": "B", "output": "B"}

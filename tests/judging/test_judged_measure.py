@@ -63,8 +63,8 @@ def test_a_judge_may_be_added_to_a_finished_run(measure: Measure, run: Path) -> 
     assert done.summary["judge"]["verdicts"]["waiting"] == 0
     assert set(done.frame().loc[done.frame()["rule"] == "judge", "outcome"]) <= {"right", "wrong"}
     assert (run / records.FILE).read_bytes() == before
-    assert done.asked["judge"]["model"] == "stub"
-    assert stub.root not in json.dumps({k: v for k, v in done.asked.items() if k != "sessions"})
+    assert done.manifest["judge"]["model"] == "stub"
+    assert stub.root not in json.dumps({k: v for k, v in done.manifest.items() if k != "sessions"})
 
 
 def test_one_go_is_the_same_as_a_judge_added_later_and_as_shards(measure: Measure, run: Path, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_one_go_is_the_same_as_a_judge_added_later_and_as_shards(measure: Measur
         parts = [measure(tmp_path / str(n), judge=judge, shard=f"{n}/2").path for n in (1, 2)]
     merged = gapbench.merge(parts, tmp_path / "merged")
     assert later.summary == whole.summary == merged.summary
-    assert later.asked["fingerprint"] == whole.asked["fingerprint"] == merged.asked["fingerprint"]
+    assert later.manifest["fingerprint"] == whole.manifest["fingerprint"] == merged.manifest["fingerprint"]
 
 
 def test_a_run_is_continued_with_the_same_judge_alone(measure: Measure, run: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_run_is_continued_with_the_same_judge_alone(measure: Measure, run: Pat
         copy = shutil.copytree(run, run.with_name("copy"), ignore=shutil.ignore_patterns(judgements.FILE))
         done = measure(copy, judge=judge_at(stub.url, model="other"))
 
-    assert done.asked["judge"]["model"] == "other"
+    assert done.manifest["judge"]["model"] == "other"
 
 
 def test_a_judge_that_is_not_there_is_told_of_before_anything_is_asked(measure: Measure, tmp_path: Path) -> None:

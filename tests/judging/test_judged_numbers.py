@@ -71,7 +71,7 @@ def test_a_run_that_was_not_judged_to_its_end_says_so(make_run: MakeRun) -> None
     (run / judgements.FILE).write_text("".join(kept))
     done = write_results(run)
     assert done.summary["judge"]["verdicts"]["waiting"] == 4
-    assert any(text.startswith("4 answers wait for the judge") for _, text in alerts(done.summary, done.asked))
+    assert any(text.startswith("4 answers wait for the judge") for _, text in alerts(done.summary, done.manifest))
 
 
 def test_a_run_in_which_the_judge_failed_says_so(make_run: MakeRun) -> None:
@@ -79,7 +79,7 @@ def test_a_run_in_which_the_judge_failed_says_so(make_run: MakeRun) -> None:
     with Stub(judging(lambda answer: error(500, "no") if answer == "green" else "no")) as stub:
         judge_run(run, judge_at(stub.url))
     done = write_results(run)
-    found = [text for _, text in alerts(done.summary, done.asked)]
+    found = [text for _, text in alerts(done.summary, done.manifest)]
     assert any(text.startswith("2 answers have no verdict because the judge failed") for text in found)
     assert "failed 50.0% / 50.0%" in done.report.read_text()
 
@@ -190,7 +190,7 @@ def test_judged_shards_merge_to_the_very_summary_of_the_judged_run(make_run: Mak
     merged = gapbench.merge(parts, tmp_path / "merged")
     assert (merged.path / "summary.json").read_bytes() == (whole / "summary.json").read_bytes()
     assert judgements.read(merged.path).keys() == judgements.read(whole).keys()
-    assert merged.asked["judge"] == read_json(whole / "run.json")["judge"]
+    assert merged.manifest["judge"] == read_json(whole / "run.json")["judge"]
     again = gapbench.merge(parts[::-1], tmp_path / "merged")
     assert again.summary == merged.summary
 

@@ -40,7 +40,7 @@ def test_chance_is_what_a_box_of_that_size_would_find() -> None:
         assert found["chance_recall"] == pytest.approx(expected, abs=0.03)
 
 
-def test_chance_of_the_whole_picture_is_certainty() -> None:
+def test_chance_of_the_whole_image_is_certainty() -> None:
     found = agreement([(0, 0, 100, 50)], [(10, 10, 20, 20)], SIZE, "1")
     assert all(found[f"chance_{name}"] == pytest.approx(found[name]) for name in MEASURES)
 

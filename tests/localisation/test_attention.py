@@ -114,7 +114,7 @@ def test_a_box_lies_in_the_part_that_is_seen() -> None:
     [
         (np.full((6, 6), 1 / 36), [3], "the map is flat"),
         (np.full((2, 2), 1 / 4), [3], "a grid of 2 x 2 tokens is too coarse"),
-        (np.full((6, 6), 1 / 36), [3, 5], "the picture lies outside of the attention of some layers"),
+        (np.full((6, 6), 1 / 36), [3, 5], "the image lies outside of the attention of some layers"),
     ],
 )
 def test_a_map_without_a_box_has_a_reason(values: FloatMap, layers: list[int], reason: str) -> None:
@@ -172,6 +172,6 @@ def test_the_first_failure_ends_it_and_later_ones_are_reasons(engine: Callable[.
         list(locate(tiler, asked[1:], (1,)))
     found = dict(locate(tiler, asked, (1,)))
     assert found["small"].reason == "a grid of 2 x 2 tokens is too coarse"
-    assert found["wide"].reason.startswith("not answered: A picture of 200 x 60 px becomes")
+    assert found["wide"].reason.startswith("not answered: An image of 200 x 60 px becomes")
     assert found["bad"].reason == "not answered: no file"
     assert "tiles" in dict(locate(tiler, asked[1:], (1,), works=True))["wide"].reason

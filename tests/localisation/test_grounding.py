@@ -67,8 +67,8 @@ def test_the_convention_is_declared(convention: str, text: str) -> None:
         ("[0.1, 0.2, 0.3, 0.4]", "thousand", "empty box, or corners out of order"),
         ("[300, 400, 100, 200]", "thousand", "empty box, or corners out of order"),
         ("[300, 400, 300, 600]", "thousand", "empty box, or corners out of order"),
-        ("[0, 0, 1000, 1000]", "thousand", "box over 80 % of the picture"),
-        ("[[0, 0, 500, 1000], [500, 0, 1000, 1000]]", "thousand", "box over 80 % of the picture"),
+        ("[0, 0, 1000, 1000]", "thousand", "box over 80 % of the image"),
+        ("[[0, 0, 500, 1000], [500, 0, 1000, 1000]]", "thousand", "box over 80 % of the image"),
         ("[9, 9, 99, 99] " * 9, "thousand", "more than 8 boxes"),
     ],
 )
@@ -83,7 +83,7 @@ def test_an_empty_box_beside_a_good_one_is_dropped() -> None:
 
 
 def test_how_large_is_too_large_can_be_set() -> None:
-    assert read_boxes("[0, 0, 500, 500]", "thousand", SIZE, largest=0.2).reason == "box over 20 % of the picture"
+    assert read_boxes("[0, 0, 500, 500]", "thousand", SIZE, largest=0.2).reason == "box over 20 % of the image"
     assert read_boxes("[0, 0, 1000, 1000]", "thousand", SIZE, largest=1).boxes == ((0, 0, 1, 1),)
 
 
@@ -118,7 +118,7 @@ def test_the_prompt_asks_for_the_convention() -> None:
 
 @dataclass
 class Scripted:
-    """An engine that answers as told, shrinking every picture to 100 x 50 as a pixel bound would."""
+    """An engine that answers as told, shrinking every image to 100 x 50 as a pixel bound would."""
 
     answers: dict[Any, Answer]
 
@@ -137,8 +137,8 @@ def test_any_engine_will_do_and_pixels_are_those_that_were_sent() -> None:
         "b": Answer(text="no idea", sent_size=(100, 50)),
         "c": Answer(error="out of memory"),
     }
-    picture = Image.new("RGB", SIZE)
-    found = dict(locate(Scripted(answers), (Request(k, (picture,), "Where?") for k in answers), "pixels", 0.8))
+    image = Image.new("RGB", SIZE)
+    found = dict(locate(Scripted(answers), (Request(k, (image,), "Where?") for k in answers), "pixels", 0.8))
     assert found["a"].boxes == ((0.1, 0.2, 0.3, 0.4),)
     assert found["b"].reason == "no box in the answer"
     assert found["c"].reason == "not answered: out of memory"

@@ -1,4 +1,4 @@
-"""Attention maps: those that eager attention gives, laid out as the picture is, or refused with what was found."""
+"""Attention maps: those that eager attention gives, laid out as the image is, or refused with what was found."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GRIDS_OF_100_BY_60 = {
     "ovis2": (2, 2),
     "kimi_k25": (3, 4),
 }
-"""All other families cut the picture into tiles."""
+"""All other families cut the image into tiles."""
 WITHOUT_LINEAR_LAYERS = {"qwen3_5": [1], "lfm2_vl": [0]}
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8))
@@ -162,8 +162,8 @@ def test_padding_to_another_shape_is_refused() -> None:
     assert seen_part({"do_pad": False}, (300, 100), (8, 8)) == (0, 0, 1, 1)
 
 
-def test_a_model_without_picture_tokens_is_refused(engine: Callable[..., Any]) -> None:
+def test_a_model_without_image_tokens_is_refused(engine: Callable[..., Any]) -> None:
     blind = engine("qwen3_vl")
     blind.loaded.model.config.image_token_id = 3  # the unknown token
-    with pytest.raises(ModelError, match=r"none of the prompt's \d+ tokens is the picture's \(id 3\)"):
+    with pytest.raises(ModelError, match=r"none of the prompt's \d+ tokens is the image's \(id 3\)"):
         attention_maps(blind, PICTURE, "What colour?")

@@ -33,8 +33,8 @@ def main(folder: str, questions: str, out: str, dtype: str = "float32", max_new_
     answers = {}
     began, busy = time.perf_counter(), time.process_time()
     for row in rows:
-        picture = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
-        content = [{"type": "image", "image": picture}, {"type": "text", "text": row["prompt"]}]
+        image = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
+        content = [{"type": "image", "image": image}, {"type": "text", "text": row["prompt"]}]
         inputs = processor.apply_chat_template(
             [{"role": "user", "content": content}],
             tokenize=True,

@@ -4,9 +4,9 @@
     python tests/peers/distillation_step.py --prompts 24 --steps 8 --rounds 3
 
 All in this process, in turn, on the embedded model: the same prompts, every answer exactly `--tokens` tokens long, one
-rollout per prompt (TRL's limit), full vocabulary, JSD 0.5, a frozen teacher that sees the same full picture (TRL knows
-no other), AdamW, float32, no checkpointing of activations. Pictures are drawn beforehand. The clock covers generation,
-processing of pictures, both forward passes, the backward pass and the optimizer; the first step of each side is
+rollout per prompt (TRL's limit), full vocabulary, JSD 0.5, a frozen teacher that sees the same full image (TRL knows
+no other), AdamW, float32, no checkpointing of activations. Images are drawn beforehand. The clock covers generation,
+processing of images, both forward passes, the backward pass and the optimizer; the first step of each side is
 dropped. Prints medians and ratios.
 
 TRL is imported here alone; without it only the rollouts are compared.
@@ -51,7 +51,7 @@ def ours(prompts: int, rollouts: int, steps: int, tokens: int) -> list[float]:
             "precision": "no", "micro_batch_tokens": 65536, "rollout_tokens": 65536,
         }
     )  # fmt: skip
-    benchmark = catalogue.load("signs", {"signs": {**SMALL, "questions": prompts * steps}})
+    benchmark = catalogue.load("signs", {"signs": {**SMALL, "samples": prompts * steps}})
     pairs = Pairs(benchmark, recipe, samples=[replace(s, image=s.image()) for s in benchmark.samples()])
     accelerator = accelerate.Accelerator(cpu=True)
     role = make_role(load("glance", dtype="float32", device="cpu"), recipe)
@@ -83,7 +83,7 @@ def trl(prompts: int, steps: int, tokens: int) -> list[float]:
     from trl import DistillationConfig, DistillationTrainer
 
     rows = []
-    for sample in signs.samples(questions=prompts * steps, **SMALL):
+    for sample in signs.samples(samples=prompts * steps, **SMALL):
         rows.append({"prompt": [{"role": "user", "content": prompt(sample)}], "images": [sample.image()]})
     times: list[float] = []
 

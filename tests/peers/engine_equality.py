@@ -80,7 +80,7 @@ def cell(ours: Reference, asked: list[Request], theirs: dict[str, dict[str, Any]
 
 
 def takes(ours: Reference, request: Request) -> bool:
-    """Whether transformers takes a request alone: PaliGemma's processor wants a picture in each."""
+    """Whether transformers takes a request alone: PaliGemma's processor wants an image in each."""
     try:
         return bool(ours.engine.prompt_ids(request)) and not ours.answers[request.key].error
     except ValueError:

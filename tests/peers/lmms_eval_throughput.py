@@ -17,7 +17,7 @@ batch size N (1 by default), through `simple_evaluate`: *chat* is what its comma
 class says bfloat16 and has no setting), pixel bounds are the processor's own, and its copy of the chat
 template leaves out the system turn that the class always adds and glance has never seen (`--system` keeps it).
 
-*asking* is what a side spends between the first question and the last, pictures decoded and processed; in gapbench it
+*asking* is what a side spends between the first question and the last, images decoded and processed; in gapbench it
 contains judging and writing records, in lmms-eval it does not. *CPU* is the processor time of that, which others on the
 machine change less. *whole* is the process: imports, loading, gapbench's self-check and report.
 """
@@ -69,8 +69,8 @@ def doc_to_text(doc, lmms_eval_specific_kwargs=None):
     return doc["prompt"]
 
 def doc_to_messages(doc, lmms_eval_specific_kwargs=None):
-    picture = {"type": "image", "url": doc["image"].convert("RGB")}
-    return [{"role": "user", "content": [picture, {"type": "text", "text": doc["prompt"]}]}]
+    image = {"type": "image", "url": doc["image"].convert("RGB")}
+    return [{"role": "user", "content": [image, {"type": "text", "text": doc["prompt"]}]}]
 
 def process_results(doc, results):
     return {"exact_match": float(results[0].strip().lower() == doc["answer"].lower())}

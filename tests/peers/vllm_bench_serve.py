@@ -3,11 +3,11 @@
     python tests/peers/vllm_bench_serve.py --questions 500 --concurrency 32 --rounds 5     # .vllm, GAPBENCH_VLLM_PYTHON
 
 Both ask the same requests (each question from the full scene and from its crop, the very same data URIs), in turn, with
-the same number under way. Before every pass the server's prefix and picture caches are emptied. vLLM's client reads
+the same number under way. Before every pass the server's prefix and image caches are emptied. vLLM's client reads
 requests that are ready from a file, streams its answers and is timed by itself, its start left out.
 
-*stored*: ours, given pictures with their stored bytes, as a benchmark's own pictures have; *encoded*: ours, given
-pictures, each compressed as PNG on the way, as crops are. Server and client share the machine: on two cores, what a
+*stored*: ours, given images with their stored bytes, as a benchmark's own images have; *encoded*: ours, given
+images, each compressed as PNG on the way, as crops are. Server and client share the machine: on two cores, what a
 client computes the server cannot, which a GPU behind a few more cores would forgive. The processor time of our side is
 printed too, for machines that others use.
 """
@@ -52,10 +52,10 @@ main(parser.parse_args())
 
 
 def requests(questions: int, large: bool) -> list[Request]:
-    """Each question in both views, with the pictures' stored bytes."""
+    """Each question in both views, with the images' stored bytes."""
     style = {} if large else {**asdict(signs.SMALL), "categories": "letter,shape"}
     asked = []
-    for sample in signs.samples(questions=questions, **style):
+    for sample in signs.samples(samples=questions, **style):
         case = case_of(sample, "padded")
         for view in ("full", "crop"):
             images = show(case, view)[0]

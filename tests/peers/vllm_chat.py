@@ -2,12 +2,12 @@
 
     PYTHONPATH=. .vllm/bin/python tests/peers/vllm_chat.py --model glance --questions 300 --rounds 5
 
-In the environment that has vLLM, both in this process, in turn, on one `LLM`: the same pictures and prompts (each
+In the environment that has vLLM, both in this process, in turn, on one `LLM`: the same images and prompts (each
 question from the full scene and from its crop), the same chat template and greedy sampling. Before every pass vLLM's
-prefix and picture caches are emptied, so that neither side finds the other's work done. The bare side gets a list of
-conversations whose pictures are drawn and cut out beforehand, and one call of `LLM.chat`.
+prefix and image caches are emptied, so that neither side finds the other's work done. The bare side gets a list of
+conversations whose images are drawn and cut out beforehand, and one call of `LLM.chat`.
 
-*engine*: the engine's `generate`, given the same pictures: what our queueing, escaping, decoding and counting cost.
+*engine*: the engine's `generate`, given the same images: what our queueing, escaping, decoding and counting cost.
 *whole*: as measured for real, drawing scenes and cutting crops included, in the thread beside the engine. For glance's
 tiny scenes that drawing is a good part of the work, and without a GPU it wants the same cores as the model.
 
@@ -40,9 +40,9 @@ CLOCK = time.perf_counter
 
 
 def requests(questions: int, **style: Any) -> Iterator[Request]:
-    """Each question in both views, pictures drawn and cut out as they are asked for."""
+    """Each question in both views, images drawn and cut out as they are asked for."""
     case = None
-    for sample in signs.samples(questions=questions, **style):
+    for sample in signs.samples(samples=questions, **style):
         case = prepare(sample, "padded", case)
         for view in ("full", "crop"):
             yield Request((sample.id, view), show(case, view)[0], prompt(sample))

@@ -1,4 +1,4 @@
-"""Example runs for the report's tests: a few hundred synthetic records, drawn pictures and a matching summary.
+"""Example runs for the report's tests: a few hundred synthetic records, drawn images and a matching summary.
 
 Everything is seeded, so the same call gives the same run on every machine.
 """
@@ -49,7 +49,7 @@ class ExampleRun:
 
     def write(self, *, images: bool = True) -> tuple[str, str]:
         """Write the report and return its HTML and its Markdown."""
-        write_report(self.folder, summary=self.summary, run=self.run, records=self.frame, images=images)
+        write_report(self.folder, summary=self.summary, manifest=self.run, records=self.frame, images=images)
         return tuple((self.folder / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))  # type: ignore[return-value]
 
 
@@ -103,7 +103,7 @@ def example_record(benchmark: str, index: int, view: str, outcome: str, box: tup
         answers=("A",),
         answer_type="letter",
         category=("shape", "colour", "text")[index % 3],
-        cluster=f"picture-{index // 2}",
+        cluster=f"image-{index // 2}",
         image_hash=f"{index // 2:016x}",
         image_size=SIZE,
         boxes=(box,),  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ def example_record(benchmark: str, index: int, view: str, outcome: str, box: tup
         region_policy="padded",
         region=(box[0] - side / 2, box[1] - side / 2, box[2] + side / 2, box[3] + side / 2) if view == "crop" else None,
         region_area=4 * side * side / (SIZE[0] * SIZE[1]) if view == "crop" else None,
-        pictures=1,
+        images=1,
         sent_size=(1024, 640) if view == "full" else (2 * side, 2 * side),
         sent_pixels=1024 * 640 if view == "full" else 4 * side * side,
         image_tokens=1024 if view == "full" else 64,
@@ -123,13 +123,13 @@ def example_record(benchmark: str, index: int, view: str, outcome: str, box: tup
 
 
 def draw_thumbnails(folder: Path, benchmarks: Sequence[str], samples: int, count: int) -> None:
-    """Street-like pictures for the first `count` samples of each benchmark, the sign where the evidence box is."""
+    """Street-like images for the first `count` samples of each benchmark, the sign where the evidence box is."""
     for benchmark in benchmarks:
         boxes = {record.sample: record.boxes[0] for record in example_records(benchmark, samples)}
         for index in range(min(count, samples)):
             sample = f"{index:03d}"
-            picture = Image.new("RGB", SIZE, (172, 196, 214))
-            draw = ImageDraw.Draw(picture)
+            image = Image.new("RGB", SIZE, (172, 196, 214))
+            draw = ImageDraw.Draw(image)
             draw.rectangle((0, 620, *SIZE), fill=(120, 124, 120))
             for tower in range(6):
                 shade = 110 + 17 * ((tower + index) % 5)
@@ -140,9 +140,9 @@ def draw_thumbnails(folder: Path, benchmarks: Sequence[str], samples: int, count
             margin = (x1 - x0) / 2
             draw.ellipse((x0 + margin / 2, y0 + margin / 2, x1 - margin / 2, y1 - margin / 2), fill=(190, 30, 40))
             key = thumbnail_key(benchmark, sample)
-            save_thumbnail(picture, folder / "thumbnails" / f"{key}-full.jpg")
+            save_thumbnail(image, folder / "thumbnails" / f"{key}-full.jpg")
             region = tuple(map(round, (max(0, x0 - margin), max(0, y0 - margin), x1 + margin, y1 + margin)))
-            save_thumbnail(picture.crop(region), folder / "thumbnails" / f"{key}-crop.jpg")  # type: ignore[arg-type]
+            save_thumbnail(image.crop(region), folder / "thumbnails" / f"{key}-crop.jpg")  # type: ignore[arg-type]
 
 
 def example_summary(records: Sequence[Record]) -> dict[str, Any]:

@@ -209,13 +209,13 @@ def test_hostile_strings_stay_text(tmp_path: Path) -> None:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1, table[0]
 
 
-def test_pictures_can_be_left_out_and_broken_ones_are_no_obstacle(tmp_path: Path) -> None:
+def test_images_can_be_left_out_and_broken_ones_are_no_obstacle(tmp_path: Path) -> None:
     runs = trained(tmp_path, thumbnails=24)
     bare = Page(read(compare(*runs, out=tmp_path, images=False))[0])
     assert "img" not in {tag for tag, _ in bare.tags}
-    assert "Pictures were left out of this report on request." in bare.text
+    assert "Images were left out of this report on request." in bare.text
     for path in (tmp_path / "before" / "thumbnails").iterdir():
-        path.write_bytes(b"not a picture")
+        path.write_bytes(b"not an image")
     assert "img" not in {tag for tag, _ in Page(read(compare(*runs, out=tmp_path))[0]).tags}
 
 
@@ -232,9 +232,9 @@ def test_any_comparison_stays_under_twenty_megabytes(tmp_path: Path) -> None:
     ]
     noise = np.random.default_rng(0)
     for index in range(100):
-        picture = Image.fromarray(noise.integers(0, 256, (512, 512, 3), dtype=np.uint8))
+        image = Image.fromarray(noise.integers(0, 256, (512, 512, 3), dtype=np.uint8))
         for view in ("full", "crop"):
-            save_thumbnail(picture, runs[0] / "thumbnails" / f"{thumbnail_key('a', f'{index:03d}')}-{view}.jpg")
+            save_thumbnail(image, runs[0] / "thumbnails" / f"{thumbnail_key('a', f'{index:03d}')}-{view}.jpg")
     html, _ = read(compare(*runs, out=tmp_path / "out"))
     assert 5_000_000 < len(html.encode()) < 20_000_000
 

@@ -1,7 +1,7 @@
 """The report as a whole: golden files, hostile strings, size, and runs with holes in them.
 
 The golden files are rewritten by `GAPBENCH_UPDATE_GOLDEN=1 pytest tests/report/test_run_page.py`; read the difference
-before committing it. The HTML golden is a skeleton (tags, classes, text) without styles, scripts, plots and pictures.
+before committing it. The HTML golden is a skeleton (tags, classes, text) without styles, scripts, plots and images.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def catalogued(run: ExampleRun) -> ExampleRun:
         "signs": {"licence": "Apache-2.0", "source": "Signs", "hub": "example/signs", "revision": "4f1c9a2bb01d77"},
         "zoom": {
             "licence": "CC BY-NC 4.0", "source": "example/zoom", "metrics": ["cluster_accuracy", "category_mean"],
-            "restricted": "Research use only; the pictures may not be passed on.",
+            "restricted": "Research use only; the images may not be passed on.",
             "protocols": {"original": {"prompt": "{question}", "metric": "category_mean", "source": source}},
         },
         "located": {"licence": "other", "source": "example/located", "role": "full-view"},
@@ -166,22 +166,22 @@ def test_the_gallery_counts_one_kind_of_regions_at_a_time(make_run: MakeRun) -> 
 
 def test_repairs_are_shown_in_words_and_a_wrong_box_is_a_warning(make_run: MakeRun) -> None:
     for text in catalogued(make_run(("signs", "zoom", "located"), samples=12)).write():
-        assert "boxes clipped that left the picture by at most 2 px" in text
-        assert "pictures shown as stored, although their EXIF tag asks viewers to turn them" in text
-        assert "1 evidence box leaves the picture by more than 2 px and had to be clipped or dropped" in text
+        assert "boxes clipped that left the image by at most 2 px" in text
+        assert "images shown as stored, although their EXIF tag asks viewers to turn them" in text
+        assert "1 evidence box leaves the image by more than 2 px and had to be clipped or dropped" in text
 
 
 def test_faulty_boxes_that_the_card_knows_of_are_no_warning(make_run: MakeRun) -> None:
     run = catalogued(make_run(("signs", "zoom", "located"), samples=12))
     run.run["benchmarks"]["zoom"]["card"]["expected"] = {"repair: outside": 1}
     assert "1 evidence box leaves" not in run.write()[1]
-    assert "boxes that left the picture by more than 2 px, clipped or dropped" in run.write()[1]
+    assert "boxes that left the image by more than 2 px, clipped or dropped" in run.write()[1]
 
 
 def test_a_restricted_licence_is_named_with_the_way_to_share(make_run: MakeRun) -> None:
     run = catalogued(make_run(("signs", "zoom", "located"), samples=12))
-    hint = "Before sharing this page, leave its pictures out: gapbench report RUN --no-images."
-    text = "Restricted data: Research use only; the pictures may not be passed on."
+    hint = "Before sharing this page, leave its images out: gapbench report RUN --no-images."
+    text = "Restricted data: Research use only; the images may not be passed on."
     for page in run.write():
         assert f"{text} {hint}" in page
     for page in run.write(images=False):
@@ -316,7 +316,7 @@ def test_two_thousand_records_take_less_than_ten_seconds(make_run: MakeRun) -> N
     run = make_run(("signs", "zoom"), samples=500, thumbnails=40)
     frame = run.frame
     start = time.perf_counter()
-    write_report(run.folder, summary=run.summary, run=run.run, records=frame)
+    write_report(run.folder, summary=run.summary, manifest=run.run, records=frame)
     assert len(frame) == 2_000
     assert time.perf_counter() - start < 10
 
@@ -329,10 +329,10 @@ def test_any_run_stays_under_twenty_megabytes(make_run: MakeRun) -> None:
     )
     noise = np.random.default_rng(0)
     for index in range(samples):
-        picture = Image.fromarray(noise.integers(0, 256, (512, 512, 3), dtype=np.uint8))
+        image = Image.fromarray(noise.integers(0, 256, (512, 512, 3), dtype=np.uint8))
         for view in ("full", "crop"):
             key = thumbnail_key("signs", f"{index:03d}")
-            save_thumbnail(picture, run.folder / "thumbnails" / f"{key}-{view}.jpg")
+            save_thumbnail(image, run.folder / "thumbnails" / f"{key}-{view}.jpg")
     entry = run.summary["benchmarks"]["signs"]
     group = next(iter(entry["by_category"].values()))
     entry["by_category"] = {f"{'<' * 300}{index}": group for index in range(3_000)}
@@ -340,9 +340,9 @@ def test_any_run_stays_under_twenty_megabytes(make_run: MakeRun) -> None:
     run.run["generation"] = {str(index): "&" * 100_000 for index in range(300)}
     html, _ = run.write()
     page = Page(html)
-    pictures = sum(tag == "img" for tag, _ in page.tags)
+    images = sum(tag == "img" for tag, _ in page.tags)
     assert 10_000_000 < len(html.encode()) <= 20_000_000
-    assert 20 < pictures < 2 * samples
+    assert 20 < images < 2 * samples
     assert sum(len(str(attributes["src"])) for tag, attributes in page.tags if tag == "img") <= PICTURE_BUDGET
     cards = sum(tag == "article" for tag, _ in page.tags)
     assert f"{cards} of 300 samples have a card" in page.text
@@ -350,22 +350,22 @@ def test_any_run_stays_under_twenty_megabytes(make_run: MakeRun) -> None:
     assert "Cut: the first 2,000 of 20,000 characters" in page.text
 
 
-def test_pictures_can_be_left_out(make_run: MakeRun) -> None:
+def test_images_can_be_left_out(make_run: MakeRun) -> None:
     page = Page(make_run().write(images=False)[0])
     assert "img" not in {tag for tag, _ in page.tags}
-    assert "Pictures were left out of this report on request." in page.text
+    assert "Images were left out of this report on request." in page.text
 
 
 def test_missing_and_broken_thumbnails_are_no_obstacle(make_run: MakeRun) -> None:
     run = make_run(samples=4, thumbnails=1)
-    (run.folder / "thumbnails" / f"{thumbnail_key('signs', '001')}-full.jpg").write_bytes(b"not a picture")
+    (run.folder / "thumbnails" / f"{thumbnail_key('signs', '001')}-full.jpg").write_bytes(b"not an image")
     page = Page(run.write()[0])
     assert sum(tag == "img" for tag, _ in page.tags) == 2
-    assert "no picture stored" in page.text
+    assert "no image stored" in page.text
     bare = make_run(samples=4, thumbnails=0)
     for path in (bare.folder / "thumbnails").iterdir():
         path.unlink()
-    assert "This run stored no thumbnails, so there are no pictures." in Page(bare.write()[0]).text
+    assert "This run stored no thumbnails, so there are no images." in Page(bare.write()[0]).text
 
 
 def without_numbers(value: Any) -> Any:

@@ -33,7 +33,7 @@ def test_repeats_are_averaged_and_the_first_is_shown(make_run: MakeRun) -> None:
     assert (answer.output, answer.score, answer.repeats) == ("first", 2 / 3, 3)
 
 
-def test_rectangles_are_percent_of_the_picture_and_stay_inside(make_run: MakeRun) -> None:
+def test_rectangles_are_percent_of_the_image_and_stay_inside(make_run: MakeRun) -> None:
     run = make_run(samples=3)
     odd = [
         replace(one, image_size=(200, 100), boxes=((-10.0, 20.0, 100.0, 400.0),), region=(0.0, 0.0, 50.0, 50.0))
@@ -61,7 +61,7 @@ def test_any_beginning_of_the_order_is_spread_over_benchmarks_and_flips(make_run
     assert stratified(reversed(cases)) == ordered
 
 
-def test_samples_with_pictures_come_first(make_run: MakeRun) -> None:
+def test_samples_with_images_come_first(make_run: MakeRun) -> None:
     cases = cases_of(make_run(samples=30, thumbnails=0).frame)
     preferred = {case.key for case in cases[10:15]}
     assert {case.key for case in stratified(cases, preferred)[:5]} == preferred

@@ -34,7 +34,7 @@ print(time.perf_counter() - started, peak, "torch" in sys.modules)
 
 
 def write_run(folder: Path, count: int) -> Path:
-    """A run of `count` records over count / 8 pictures: 4 questions each, both views."""
+    """A run of `count` records over count / 8 images: 4 questions each, both views."""
     rng = np.random.default_rng(0)
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"model": "synthetic", "benchmarks": {"big": {"card": {}}}}))
@@ -48,10 +48,10 @@ def write_run(folder: Path, count: int) -> Path:
                     score=float(right), output=f"The answer is {'AB'[right]}, because " + "it looks like it. " * 5,
                     parsed="AB"[right], rule="letter-statement", reason="", question=f"What is on sign number {i}?",
                     options=("red", "green", "blue", "yellow"), answers=("B",), answer_type="letter",
-                    category=f"category {i % 7}", cluster=f"picture {i // 4}", image_hash=f"{i // 4:024x}",
+                    category=f"category {i % 7}", cluster=f"image {i // 4}", image_hash=f"{i // 4:024x}",
                     image_size=(3000, 2000), boxes=((10.0, 10.0, 200.0, 120.0),), evidence="annotated",
                     evidence_area=area, region_policy="padded", region=(0.0, 0.0, 220.0, 130.0), region_area=area * 1.4,
-                    pictures=1, sent_size=(3000, 2000), sent_pixels=6_000_000, image_tokens=1400, prompt_tokens=1460,
+                    images=1, sent_size=(3000, 2000), sent_pixels=6_000_000, image_tokens=1400, prompt_tokens=1460,
                     output_tokens=24, seconds=0.21,
                 )  # fmt: skip
                 lines.write(json.dumps(asdict(record)) + "\n")

@@ -42,9 +42,9 @@ def test_a_server_whose_model_became_another_one_under_the_same_name_is_doubted(
         measure(one.url, mine, tmp_path / "run", limit=4)
         with pytest.warns(UserWarning, match=r"stub is org/small for some of the answers and org/large for others"):
             run = measure(other.url, mine, tmp_path / "run")
-        said = [session["servers"][0]["models"][0]["root"] for session in run.asked["sessions"]]
+        said = [session["servers"][0]["models"][0]["root"] for session in run.manifest["sessions"]]
         assert said == ["org/small", "org/large"]
-        assert [session["base_urls"] for session in run.asked["sessions"]] == [[one.url], [other.url]]
+        assert [session["base_urls"] for session in run.manifest["sessions"]] == [[one.url], [other.url]]
 
 
 def test_shards_of_two_models_under_one_name_are_doubted(mine: Path, tmp_path: Path) -> None:
@@ -53,8 +53,8 @@ def test_shards_of_two_models_under_one_name_are_doubted(mine: Path, tmp_path: P
         measure(other.url, mine, tmp_path / "2", shard="2/2")
     with pytest.warns(UserWarning, match=r"org/small for some of the answers and org/large"):
         merged = gapbench.merge([tmp_path / "1", tmp_path / "2"], tmp_path / "whole")
-    assert len(merged.asked["sessions"]) == 2
-    assert all(session["servers"] for session in merged.asked["sessions"])
+    assert len(merged.manifest["sessions"]) == 2
+    assert all(session["servers"] for session in merged.manifest["sessions"])
 
 
 def test_a_self_check_that_failed_for_a_part_of_the_answers_is_kept() -> None:
@@ -68,7 +68,7 @@ def test_fewer_repeats_than_there_are_answers_for_are_refused(mine: Path, tmp_pa
         measure(one.url, mine, tmp_path / "run", repeats=2)
         with pytest.raises(RunError, match="started with --repeats '2', and now it is '1'"):
             measure(one.url, mine, tmp_path / "run")
-        assert measure(one.url, mine, tmp_path / "run", repeats=3).asked["repeats"] == 3
+        assert measure(one.url, mine, tmp_path / "run", repeats=3).manifest["repeats"] == 3
 
 
 def test_a_chat_template_is_known_by_its_text(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_each_answer_is_on_disk_before_the_next_one_comes(mine: Path, tmp_path: 
     assert seen == list(range(1, 25))
 
 
-def test_the_engine_gets_sized_pictures_and_stored_bytes(mine: Path, tmp_path: Path) -> None:
+def test_the_engine_gets_sized_images_and_stored_bytes(mine: Path, tmp_path: Path) -> None:
     seen: list[Request] = []
 
     def work(requests: Given) -> Answers:
@@ -135,8 +135,8 @@ def test_the_engine_gets_sized_pictures_and_stored_bytes(mine: Path, tmp_path: P
     assert small.pixels <= 500
 
 
-def test_pictures_are_let_go_of_while_answers_are_waited_for(mine: Path, tmp_path: Path) -> None:
-    """A server may have hundreds of questions under way, and a picture may be 100 MB."""
+def test_images_are_let_go_of_while_answers_are_waited_for(mine: Path, tmp_path: Path) -> None:
+    """A server may have hundreds of questions under way, and an image may be 100 MB."""
     alive: list[weakref.ref[Image.Image]] = []
 
     def work(requests: Given) -> Answers:
@@ -146,7 +146,7 @@ def test_pictures_are_let_go_of_while_answers_are_waited_for(mine: Path, tmp_pat
             owed.append(request.key)
         del request
         gc.collect()
-        assert not [picture for one in alive if (picture := one()) is not None]
+        assert not [image for one in alive if (image := one()) is not None]
         for key in owed:
             yield key, Answer("yes")
 
@@ -154,8 +154,8 @@ def test_pictures_are_let_go_of_while_answers_are_waited_for(mine: Path, tmp_pat
     assert len(alive) == len(keys(tmp_path / "run")) == 24
 
 
-def test_a_bad_picture_is_a_failed_record_with_its_reason(mine: Path, tmp_path: Path) -> None:
-    (mine.parent / "scene 1.png").write_bytes(b"no picture")
+def test_a_bad_image_is_a_failed_record_with_its_reason(mine: Path, tmp_path: Path) -> None:
+    (mine.parent / "scene 1.png").write_bytes(b"no image")
     ask(Engine(at_once), tmp_path / "run", questions(mine))
     failed = [row for row in records.read(tmp_path / "run") if row["outcome"] == "failed"]
     assert {(row["sample"], row["view"]) for row in failed} == {(s, v) for s in ("q2", "q3") for v in ("full", "crop")}
@@ -171,7 +171,7 @@ def test_each_session_keeps_how_fast_it_went(mine: Path, tmp_path: Path) -> None
     assert one["seconds"] == pytest.approx(10 / one["answers_per_second"], abs=0.001), "in whole milliseconds"
     assert one["prompt_tokens_per_second"] == pytest.approx(5 * one["output_tokens_per_second"], rel=0.1)
     assert one["projection"]["answers"] == 24
-    assert one["projection"]["text"].startswith("12 questions x 2 views: about ")
+    assert one["projection"]["text"].startswith("12 samples x 2 views: about ")
 
 
 def test_the_share_of_waiting_is_that_of_this_session_and_none_where_it_is_not_known(
@@ -186,7 +186,7 @@ def test_the_share_of_waiting_is_that_of_this_session_and_none_where_it_is_not_k
 
     engine.work = work
     shares = [
-        ask(found, tmp_path / name, questions(mine))["sessions"][0]["throughput"]["waited_for_pictures"]
+        ask(found, tmp_path / name, questions(mine))["sessions"][0]["throughput"]["waited_for_images"]
         for name, found in (("a", engine), ("b", Waiting(at_once)), ("c", Engine(at_once)))
     ]
     assert shares == [1.0, 0.0, None]
@@ -283,7 +283,7 @@ def test_an_engines_troubles_are_kept_with_the_session(mine: Path, tmp_path: Pat
     assert [session.get("trouble") for session in both] == [{"tries": 3}, None]
 
 
-def test_small_pictures_are_kept_for_the_samples_that_the_gallery_drew(mine: Path, tmp_path: Path) -> None:
+def test_small_images_are_kept_for_the_samples_that_the_gallery_drew(mine: Path, tmp_path: Path) -> None:
     benchmark = catalogue.load(str(mine))
     drawn = asking.gallery_of({"mine": benchmark.samples()})
     assert drawn == asking.gallery_of({"mine": benchmark.samples()[::-1]}), "the same ones, however they are asked"
@@ -293,7 +293,7 @@ def test_small_pictures_are_kept_for_the_samples_that_the_gallery_drew(mine: Pat
     assert kept == {f"{key}-{view}.jpg" for key in chosen.values() for view in ("full", "crop")}
 
 
-def test_small_pictures_lost_to_a_kill_are_made_again(
+def test_small_images_lost_to_a_kill_are_made_again(
     mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever between the writes it hits, and in the middle of one."""
@@ -305,13 +305,13 @@ def test_small_pictures_lost_to_a_kill_are_made_again(
     def killed_at(write: int) -> None:
         count = 0
 
-        def save(picture: Image.Image, path: Path) -> None:
+        def save(image: Image.Image, path: Path) -> None:
             nonlocal count
             count += 1
             if count == write:
                 path.write_bytes(b"half of")
                 raise SystemExit
-            saved(picture, path)
+            saved(image, path)
 
         monkeypatch.setattr(thumbnails, "save_thumbnail", save)
 
@@ -326,7 +326,7 @@ def test_small_pictures_lost_to_a_kill_are_made_again(
     assert all(max(Image.open(p).size) >= 224 for p in place.iterdir())
 
 
-def test_small_pictures_that_cannot_be_written_end_nothing(mine: Path, tmp_path: Path) -> None:
+def test_small_images_that_cannot_be_written_end_nothing(mine: Path, tmp_path: Path) -> None:
     gallery = asking.gallery_of({"mine": catalogue.load(str(mine)).samples()})
     for key in gallery.values():
         (tmp_path / "run" / "thumbnails" / f"{key}-crop.jpg").mkdir(parents=True)
@@ -349,5 +349,5 @@ def test_the_progress_line_says_what_the_whole_would_take(
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("m: 30/30 answers, ")
     assert " tokens/s, " in line
-    assert "(23,609 questions x 2 views: about " in line
+    assert "(23,609 samples x 2 views: about " in line
     assert line.endswith(" at this rate)")

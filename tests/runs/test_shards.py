@@ -1,4 +1,4 @@
-"""Shares of a run: disjoint, complete, even, the same for every worker, and no picture in two of them without need."""
+"""Shares of a run: disjoint, complete, even, the same for every worker, and no image in two of them without need."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_asking_more_later_moves_no_question(groups: list[int], of: int, first: 
 
 
 def test_questions_of_a_cluster_stay_together_and_without_one_loads_differ_by_one() -> None:
-    pictures = [sample(i, f"picture {i // 3}") for i in range(600)]
-    found = homes(pictures, 8)
+    images = [sample(i, f"image {i // 3}") for i in range(600)]
+    found = homes(images, 8)
     for i in range(0, 600, 3):
         assert len({found[f"q{i + k}"] for k in range(3)}) == 1
     alone = Counter(homes([sample(i) for i in range(1001)], 8).values())
@@ -74,7 +74,7 @@ def test_a_cluster_of_everything_is_shared_all_the_same() -> None:
     assert max(loads.values()) - min(loads.values()) <= SLACK
 
 
-def test_without_clusters_questions_about_one_picture_stay_together(tmp_path: Path) -> None:
+def test_without_clusters_questions_about_one_image_stay_together(tmp_path: Path) -> None:
     def paint(number: int) -> None: ...
 
     for images in (
@@ -85,7 +85,7 @@ def test_without_clusters_questions_about_one_picture_stay_together(tmp_path: Pa
         found = homes([sample(i, image=image) for i, image in enumerate(images)], 5)
         assert all(len({found[f"q{i + k}"] for k in range(4)}) == 1 for i in range(0, 80, 4))
         assert len(set(found.values())) == 5
-    # Functions that cannot be told apart are not taken for one picture.
+    # Functions that cannot be told apart are not taken for one image.
     loads = Counter(homes([sample(i, image=lambda: None) for i in range(80)], 5).values())
     assert set(loads.values()) == {16}
 
@@ -136,10 +136,10 @@ def test_a_shard_asks_its_share_and_says_that_it_is_a_part(measure: Measure) -> 
     run = measure(shard="2/3", repeats=2)
     asked = set(run.frame()["sample"])
     assert 2 <= len(asked) <= 6
-    assert all((f"q{i}" in asked) == (f"q{i + 1}" in asked) for i in range(0, 12, 2)), "a picture went to two workers"
+    assert all((f"q{i}" in asked) == (f"q{i + 1}" in asked) for i in range(0, 12, 2)), "an image went to two workers"
     counts = {"samples": len(asked), "answers": len(asked) * 4}
-    assert run.asked["shard"] == {"of": 3, "parts": {"2": {"mine": counts}}}
-    assert run.asked["benchmarks"]["mine"]["samples"] == 12
+    assert run.manifest["shard"] == {"of": 3, "parts": {"2": {"mine": counts}}}
+    assert run.manifest["benchmarks"]["mine"]["samples"] == 12
     part = f"shard 2 of 3 ({len(asked)} of 12 questions)"
     assert run.summary["part"] == part
     assert run.summary["verdict"].startswith(f"{part}: ")
@@ -163,13 +163,13 @@ def test_a_shard_can_be_extended(measure: Measure) -> None:
     before = set(measure(shard="1/2", limit=6).frame()["sample"])
     after = measure(shard="1/2")
     assert before < set(after.frame()["sample"])
-    assert after.asked["shard"]["parts"]["1"]["mine"]["samples"] == len(set(after.frame()["sample"]))
+    assert after.manifest["shard"]["parts"]["1"]["mine"]["samples"] == len(set(after.frame()["sample"]))
 
 
 def test_a_worker_without_a_question_is_done_at_once(measure: Measure, tmp_path: Path) -> None:
     runs = [measure(shard=f"{number}/4", limit=2, out=tmp_path / str(number)) for number in range(1, 5)]
     sizes = sorted(len(run.frame()) for run in runs)
-    assert sizes == [0, 0, 0, 4], "both questions are about one picture"
+    assert sizes == [0, 0, 0, 4], "both questions are about one image"
     for run in runs:
         assert run.report.is_file()
         assert json.loads((run.path / "summary.json").read_text()) == run.summary

@@ -42,7 +42,7 @@ def test_the_issues_example_word_for_word(clock: list[float]) -> None:
     for _ in range(47):
         pace.count(Answer("a"))
     clock[0] += 47 * 11_400 / 47_218  # 3 h 10 min for all of it
-    assert pace.text() == "23,609 questions x 2 views: about 3 h 10 min at this rate"
+    assert pace.text() == "23,609 samples x 2 views: about 3 h 10 min at this rate"
 
 
 def test_before_the_first_answer_nothing_is_promised() -> None:
@@ -60,8 +60,8 @@ def test_one_view_and_views_that_differ_are_worded_so(clock: list[float]) -> Non
         clock[0] += 60
         texts.append(pace.text())
     assert texts == [
-        "3 questions x 1 view: about 3 min at this rate",
-        "3 questions: about 3 min at this rate",
+        "3 samples x 1 view: about 3 min at this rate",
+        "3 samples: about 3 min at this rate",
     ]
 
 
@@ -79,10 +79,10 @@ def test_rates_are_over_this_session(clock: list[float]) -> None:
         "answers_per_second": 2.0,
         "prompt_tokens_per_second": 150.0,
         "output_tokens_per_second": 7.5,
-        "waited_for_pictures": 0.25,
+        "waited_for_images": 0.25,
         "projection": {
-            "questions": 100, "views": 2, "answers": 200, "seconds": 100.0,
-            "text": "100 questions x 2 views: about 2 min at this rate",
+            "samples": 100, "views": 2, "answers": 200, "seconds": 100.0,
+            "text": "100 samples x 2 views: about 2 min at this rate",
         },
     }  # fmt: skip
 
@@ -91,7 +91,7 @@ def test_rates_are_over_this_session(clock: list[float]) -> None:
 def test_the_share_of_waiting_is_a_share_or_not_known(clock: list[float], waited: Any, share: Any) -> None:
     pace = begun(Whole(1, 1, 1))
     clock[0] += 4
-    assert pace.json(waited)["waited_for_pictures"] == share
+    assert pace.json(waited)["waited_for_images"] == share
 
 
 def test_the_whole_is_what_is_asked_where_nothing_limits_it() -> None:
@@ -117,9 +117,9 @@ def test_a_shards_whole_is_its_own_share() -> None:
 
 def test_parameters_that_a_user_gave_make_another_benchmark_than_the_card_counts() -> None:
     asked, shown, wishes = {"a": samples(10)}, {"a": ["full"]}, {"a": {"canvas": 96}}
-    for typed, questions in (({}, 1000), ({"canvas": 96}, 1000), ({"canvas": 96, "questions": 50}, 10)):
-        assert whole([benchmark("a", 1000, **typed)], asked, shown, 1, 10, 1, wishes).questions == questions
-    assert whole([benchmark("a", 1000, canvas=96)], asked, shown, 1, 10, 1, {}).questions == 10
+    for typed, samples_ in (({}, 1000), ({"canvas": 96}, 1000), ({"canvas": 96, "samples": 50}, 10)):
+        assert whole([benchmark("a", 1000, **typed)], asked, shown, 1, 10, 1, wishes).samples == samples_
+    assert whole([benchmark("a", 1000, canvas=96)], asked, shown, 1, 10, 1, {}).samples == 10
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_longest_side_is_between_224_and_512(tmp_path: Path, size: tuple[int, in
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", stored)
 
 
-def test_tiny_pictures_keep_hard_pixel_edges(tmp_path: Path) -> None:
+def test_tiny_images_keep_hard_pixel_edges(tmp_path: Path) -> None:
     checks = Image.new("RGB", (2, 1), "black")
     checks.putpixel((1, 0), (255, 255, 255))
     save_thumbnail(checks, tmp_path / "checks.jpg")

@@ -24,11 +24,11 @@ import gapbench
 from gapbench.engines import transformers
 from gapbench.errors import ModelError
 from gapbench.selfcheck import Selfcheck, check_first, selfcheck
-from gapbench.selfcheck.probes import COLOURS, LETTERS, SIZES, picture, probes
+from gapbench.selfcheck.probes import COLOURS, LETTERS, SIZES, image, probes
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
-NAMES = ("pictures arrive", "order of pictures", "visual tokens", "greedy is greedy", "thinking is off", "prompt")
+NAMES = ("images arrive", "order of images", "visual tokens", "greedy is greedy", "thinking is off", "prompt")
 
 
 def outcomes(found: Selfcheck) -> dict[str, str]:
@@ -42,7 +42,7 @@ def failed(engine: Any) -> dict[str, str]:
 
 # --- engines that tell the truth ------------------------------------------------------------------------------
 
-SLOW = ("phi4_multimodal", "kimi_k25")  # hundreds of tokens for each picture
+SLOW = ("phi4_multimodal", "kimi_k25")  # hundreds of tokens for each image
 
 
 @pytest.mark.parametrize("family", [pytest.param(f, marks=[pytest.mark.slow] if f in SLOW else []) for f in FAMILIES])
@@ -51,7 +51,7 @@ def test_every_family_passes_what_applies_to_it(family: str, tiny: Callable[[str
     found = selfcheck(engine)
     assert tuple(outcomes(found)) == NAMES
     assert not found.failed, found.text()
-    applies = [name for name in NAMES if name != "order of pictures"]  # all pictures may be of one length
+    applies = [name for name in NAMES if name != "order of images"]  # all images may be of one length
     assert all(outcomes(found)[name] == "passed" for name in applies), found.text()
 
 
@@ -102,7 +102,7 @@ def test_the_pixel_policy_and_processor_settings_are_no_rescaling(tiny: Callable
 def test_sampling_is_not_taken_for_a_fault(tiny: Callable[[str], Path]) -> None:
     found = selfcheck(transformers.load(str(tiny("qwen3_vl")), max_new_tokens=6, temperature=1.0))
     assert outcomes(found)["greedy is greedy"] == "not applicable"
-    assert outcomes(found)["pictures arrive"] == "passed"
+    assert outcomes(found)["images arrive"] == "passed"
     assert not found.failed
 
 
@@ -168,7 +168,7 @@ def halved(request: Request) -> Request:
 
 
 def limited(request: Request) -> Request:
-    """As a server with a limit of its own: nothing happens to small pictures."""
+    """As a server with a limit of its own: nothing happens to small images."""
     return replace(request, images=tuple(Pixels(max_pixels=30_000).apply(image) for image in request.images))
 
 
@@ -192,39 +192,39 @@ def aloud(answer: Answer) -> Answer:
     return replace(answer, text="<think>The sign looks red.</think>" + answer.text)
 
 
-def test_a_dropped_picture_is_caught(engine: Any) -> None:
+def test_a_dropped_image_is_caught(engine: Any) -> None:
     found = failed(Broken(engine, dropped))
-    assert "the same for a red and for a blue picture" in found["pictures arrive"]
+    assert "the same for a red and for a blue image" in found["images arrive"]
     assert "visual tokens" in found
     found = failed(Silent(engine, dropped))
-    assert "tokens with a picture and without one" in found["pictures arrive"]
+    assert "tokens with an image and without one" in found["images arrive"]
 
 
-def test_a_picture_that_arrives_as_something_else_is_caught(engine: Any) -> None:
+def test_a_image_that_arrives_as_something_else_is_caught(engine: Any) -> None:
     found = failed(Broken(engine, blackened))
-    assert list(found) == ["pictures arrive"], "lengths and ids are right, so that only the content can tell"
+    assert list(found) == ["images arrive"], "lengths and ids are right, so that only the content can tell"
 
 
-def test_swapped_pictures_are_caught(engine: Any) -> None:
+def test_swapped_images_are_caught(engine: Any) -> None:
     found = failed(Broken(engine, swapped))
-    assert "the first of two pictures was sent as 320 x 192 px" in found.pop("order of pictures")
+    assert "the first of two images was sent as 320 x 192 px" in found.pop("order of images")
     assert set(found) <= {"prompt"}
 
 
-def test_swapped_pictures_are_seen_in_the_ids_where_sizes_are_not_told(engine: Any) -> None:
+def test_swapped_images_are_seen_in_the_ids_where_sizes_are_not_told(engine: Any) -> None:
     class Ids(Silent):
         prompt_ids = Broken.prompt_ids
 
-    assert failed(Ids(engine, swapped))["order of pictures"] == "the prompt's ids show the second picture first"
+    assert failed(Ids(engine, swapped))["order of images"] == "the prompt's ids show the second image first"
 
 
-def test_a_dropped_second_picture_is_caught(engine: Any) -> None:
+def test_a_dropped_second_image_is_caught(engine: Any) -> None:
     found = failed(Broken(engine, second_dropped))
-    assert "visual tokens for two pictures, as many as for one" in found["order of pictures"]
-    assert "pictures arrive" not in found
+    assert "visual tokens for two images, as many as for one" in found["order of images"]
+    assert "images arrive" not in found
 
 
-def test_halved_pictures_are_caught_and_named(engine: Any) -> None:
+def test_halved_images_are_caught_and_named(engine: Any) -> None:
     assert "1600 x 1200 px was sent as 800 x 600" in failed(Broken(engine, halved))["visual tokens"]
     found = failed(Silent(engine, halved))
     assert list(found) == ["visual tokens"]
@@ -249,7 +249,7 @@ def test_a_cut_prompt_is_caught(engine: Any) -> None:
 def test_a_prompt_with_words_of_its_own_is_caught(engine: Any) -> None:
     assert "differ from ours in text token" in failed(Broken(engine, reworded))["prompt"]
     found = failed(Silent(engine, reworded))
-    assert list(found) == ["prompt"], "a longer prompt is not taken for larger pictures"
+    assert list(found) == ["prompt"], "a longer prompt is not taken for larger images"
 
 
 def test_random_answers_are_caught(engine: Any) -> None:
@@ -279,13 +279,13 @@ def test_thoughts_that_a_server_hides_are_caught(engine: Any) -> None:
     assert "tokens are generated for an answer of" in failed(hidden)["thinking is off"]
 
 
-def test_a_model_that_refuses_every_picture_is_stopped_with_its_reason(engine: Any) -> None:
+def test_a_model_that_refuses_every_image_is_stopped_with_its_reason(engine: Any) -> None:
     def refuse(request: Request) -> Request:
-        return replace(request, error="no picture, please") if request.images else request
+        return replace(request, error="no image, please") if request.images else request
 
     answers: list[Answer] = []
     broken = Broken(engine, refuse, lambda answer: answers.append(answer) or answer)
-    with pytest.raises(ModelError, match="every question with a picture failed: no picture, please"):
+    with pytest.raises(ModelError, match="every question with an image failed: no image, please"):
         check_first(broken, quiet=True)
     assert len(answers) == 1 + len(COLOURS) + len(LETTERS), "the first batch said enough"
 
@@ -294,31 +294,31 @@ def test_a_model_that_refuses_every_picture_is_stopped_with_its_reason(engine: A
 
 
 def test_what_cannot_be_told_is_not_applicable(engine: Any) -> None:
-    """A server that shows nothing, and a model that answers every picture alike."""
+    """A server that shows nothing, and a model that answers every image alike."""
     silent = Silent(engine, answer=lambda answer: replace(answer, text="I do not know."), lengths=False)
     found = selfcheck(silent)
     assert not found.failed
     assert [name for name, outcome in outcomes(found).items() if outcome == "not applicable"] == [
-        "pictures arrive", "order of pictures", "visual tokens", "prompt",
+        "images arrive", "order of images", "visual tokens", "prompt",
     ]  # fmt: skip
 
 
-def test_a_server_that_does_not_count_pictures_is_not_stopped(engine: Any) -> None:
+def test_a_server_that_does_not_count_images_is_not_stopped(engine: Any) -> None:
     class Stingy(Silent):
         def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
             for key, answer in super().generate(requests):
                 yield key, replace(answer, prompt_tokens=50)
 
-    assert outcomes(selfcheck(Stingy(engine)))["pictures arrive"] == "passed", "its answers differ, so it sees"
+    assert outcomes(selfcheck(Stingy(engine)))["images arrive"] == "passed", "its answers differ, so it sees"
 
 
-def test_a_model_for_one_picture_is_not_stopped(engine: Any) -> None:
+def test_a_model_for_one_image_is_not_stopped(engine: Any) -> None:
     def one(request: Request) -> Request:
-        return replace(request, error="only one picture, please") if len(request.images) > 1 else request
+        return replace(request, error="only one image, please") if len(request.images) > 1 else request
 
     found = selfcheck(Broken(engine, one))
     assert not found.failed
-    assert "only one picture, please" in found.checks[1].found
+    assert "only one image, please" in found.checks[1].found
 
 
 def test_a_processor_that_is_not_to_be_had_is_no_fault(engine: Any) -> None:
@@ -329,7 +329,7 @@ def test_a_processor_that_is_not_to_be_had_is_no_fault(engine: Any) -> None:
     found = selfcheck(Remote(engine))
     assert not found.failed
     assert outcomes(found)["visual tokens"] == outcomes(found)["prompt"] == "not applicable"
-    assert outcomes(found)["pictures arrive"] == "passed"
+    assert outcomes(found)["images arrive"] == "passed"
 
 
 def test_the_processor_is_found_by_the_models_name(engine: Any) -> None:
@@ -349,12 +349,12 @@ class Reader:
         self.ask, self.prefers = ask, prefers
         shown = {(c, letter, size) for c in COLOURS.values() for letter in "HKT" for size in
                  [(224, 224), (320, 192), *SIZES.values()]}  # fmt: skip
-        self.known = {picture(*one).tobytes(): one for one in shown}
+        self.known = {image(*one).tobytes(): one for one in shown}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
         for request in map(self.ask, requests):
             if not request.images:
-                yield request.key, Answer("I see no picture.")
+                yield request.key, Answer("I see no image.")
                 continue
             number = self.prefers if self.prefers is not None else 1 if "second" in request.prompt else 0
             colour, letter, _ = self.known[request.images[min(number, len(request.images) - 1)].tobytes()]
@@ -362,16 +362,16 @@ class Reader:
 
 
 def test_the_order_is_known_by_reading_alone() -> None:
-    assert outcomes(selfcheck(Reader()))["order of pictures"] == "passed"
-    assert "names the other one's letter" in failed(Reader(swapped))["order of pictures"]
+    assert outcomes(selfcheck(Reader()))["order of images"] == "passed"
+    assert "names the other one's letter" in failed(Reader(swapped))["order of images"]
     assert "6 of 6 colours and letters" in selfcheck(Reader()).checks[0].found
 
 
 @pytest.mark.parametrize("prefers", [0, 1])
-def test_a_model_that_always_looks_at_one_of_two_pictures_is_not_stopped(prefers: int) -> None:
+def test_a_model_that_always_looks_at_one_of_two_images_is_not_stopped(prefers: int) -> None:
     found = selfcheck(Reader(prefers=prefers))
     assert not found.failed
-    assert outcomes(found)["order of pictures"] == "not applicable"
+    assert outcomes(found)["order of images"] == "not applicable"
 
 
 # --- through measure and the command line ---------------------------------------------------------------------
@@ -392,7 +392,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
 
 def test_a_run_keeps_what_was_found_and_shows_it(measure: Callable[..., gapbench.Run]) -> None:
     run = measure()
-    assert {check["outcome"] for check in run.asked["selfcheck"]["checks"].values()} == {"passed"}
+    assert {check["outcome"] for check in run.manifest["selfcheck"]["checks"].values()} == {"passed"}
     for name in ("report.html", "report.md"):
         text = (run.path / name).read_text()
         assert "greedy is greedy.outcome" in text.replace("\\", "")
@@ -403,11 +403,11 @@ def test_resume_checks_again_and_never_calls_it_a_difference(
     measure: Callable[..., gapbench.Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = measure(limit=2)
-    assert measure(limit=2).asked["selfcheck"] == first.asked["selfcheck"], "nothing was left to ask, so none was asked"
-    assert measure(limit=3, selfcheck=False).asked["selfcheck"] == first.asked["selfcheck"]
+    assert measure(limit=2).manifest["selfcheck"] == first.manifest["selfcheck"], "nothing was left to ask"
+    assert measure(limit=3, selfcheck=False).manifest["selfcheck"] == first.manifest["selfcheck"]
     broken(monkeypatch, answer=aloud)
     again = measure(limit=4)
-    assert again.asked["selfcheck"]["checks"]["thinking is off"]["outcome"] == "failed"
+    assert again.manifest["selfcheck"]["checks"]["thinking is off"]["outcome"] == "failed"
     assert len(again.frame()) == 8
 
 
@@ -422,8 +422,8 @@ def test_a_failed_check_warns_and_is_said_in_the_report(
     assert "warning" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("change", "named"), [(dropped, "pictures arrive"), (swapped, "order of pictures")])
-def test_pictures_that_do_not_arrive_or_not_in_order_stop_the_run(
+@pytest.mark.parametrize(("change", "named"), [(dropped, "images arrive"), (swapped, "order of images")])
+def test_images_that_do_not_arrive_or_not_in_order_stop_the_run(
     measure: Callable[..., gapbench.Run],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -435,7 +435,7 @@ def test_pictures_that_do_not_arrive_or_not_in_order_stop_the_run(
         measure()
     assert not (tmp_path / "run").exists(), "nothing is written, so the same --out can be used with the remedy"
     run = measure(selfcheck=False)
-    assert "selfcheck" not in run.asked
+    assert "selfcheck" not in run.manifest
 
 
 @pytest.mark.slow
@@ -455,11 +455,11 @@ def test_the_command_line_says_what_was_found(tiny: Callable[[str], Path], tmp_p
     assert "failed          thinking is off" in done.stdout
     assert "remedy: " in done.stdout
 
-    blind = tmp_path / "blind.jinja"  # a template that forgets the picture
+    blind = tmp_path / "blind.jinja"  # a template that forgets the image
     blind.write_text(own.replace("{% if item.type == 'image' %}", "{% if item.type == 'image' and false %}"))
     mine = write_benchmark(tmp_path / "data", questions=2)
     out = tmp_path / "run"
     done = run("measure", tiny("qwen3_vl"), "-b", mine, "--out", out, "--chat-template", blind, "-q")
     assert done.returncode == 2
-    assert "selfcheck: pictures arrive" in done.stderr
+    assert "selfcheck: images arrive" in done.stderr
     assert not out.exists()

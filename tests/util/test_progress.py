@@ -29,11 +29,11 @@ def test_a_log_ends_with_what_was_done_and_what_failed(capfd: pytest.CaptureFixt
 
 
 def test_tokens_and_what_a_larger_job_would_take_are_said(capfd: pytest.CaptureFixture[str]) -> None:
-    texts = iter(["", "9 questions: about 3 min at this rate"])
+    texts = iter(["", "9 samples: about 3 min at this rate"])
     said = []
 
     def about() -> str:
-        said.append(next(texts, "9 questions: about 4 min at this rate"))
+        said.append(next(texts, "9 samples: about 4 min at this rate"))
         return said[-1]
 
     with progress(10, 0, "glance", quiet=False, about=about) as advance:
@@ -45,7 +45,7 @@ def test_tokens_and_what_a_larger_job_would_take_are_said(capfd: pytest.CaptureF
     assert re.fullmatch(r"glance: 2/10 answers, [\d.]+/s, [\d,]+ tokens/s, \S+ left, 1 failed", lines[0])
     with progress(10, 0, "glance", quiet=False, about=about) as advance:
         advance("", 12)
-    assert capfd.readouterr().err.endswith("left (9 questions: about 3 min at this rate)\n")
+    assert capfd.readouterr().err.endswith("left (9 samples: about 3 min at this rate)\n")
 
 
 def test_what_has_no_tokens_says_nothing_of_them(capfd: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ from gapbench.util import text
         (text.size((1600, 1000)), "1,600 \u00d7 1,000"),
         (text.clip("abcdef", 4), "abc…"),
         (text.shorten("abc", 3), "abc"),
-        (text.quoted({"a": "b" * 9}, 9), "'{\"a\": \"b…'"),
+        (text.quoted({"a": "b" * 9}, 9), '\'{"a": "b…\''),
         (text.quoted("é", 8), "'é'"),
         (text.listed("abc"), "a, b, c"),
         (text.listed("abcde", 2, "; "), "a; b and 3 more"),

@@ -1,4 +1,4 @@
-"""Boxes in four formats become xyxy pixels inside the picture, and every repair has a name."""
+"""Boxes in four formats become xyxy pixels inside the image, and every repair has a name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZE = (640, 480)
 
 @st.composite
 def inside(draw: st.DrawFn) -> tuple[Box, tuple[int, int]]:
-    """A picture's size and a box in it, at least a thousandth of a side wide and high."""
+    """An image's size and a box in it, at least a thousandth of a side wide and high."""
     width, height = draw(SIZES)
 
     def edges(limit: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Whatever is given as picture, boxes and region policy becomes a non-empty crop inside the picture, or words.
+"""Whatever is given as image, boxes and region policy becomes a non-empty crop inside the image, or words.
 
 The samples go the way of a run: `prepare`, `show` in every view, `judge`, and the record's line of JSON.
 """
@@ -44,7 +44,7 @@ def small_limit() -> Iterator[None]:
 # --- what is tried ---------------------------------------------------------------------------------------------
 
 
-def picture(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
+def image(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
     """Noise, so that a crop from the wrong place cannot look right."""
     noise = np.random.default_rng(size[0] * 40_000 + size[1]).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
     return Image.fromarray(noise).convert(mode)
@@ -114,12 +114,12 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 EXIF = Image.Exif()
 EXIF[0x0112] = 6
 FILES: list[bytes] = [
-    encoded(picture((33, 21), mode if mode != "I;16" else "I").convert(mode), name.split()[0], **options)
+    encoded(image((33, 21), mode if mode != "I;16" else "I").convert(mode), name.split()[0], **options)
     for name, (mode, options) in KINDS.items()
 ] + [
-    encoded(picture((33, 21)), kind, exif=EXIF) for kind in ("JPEG", "PNG", "WEBP", "TIFF")
+    encoded(image((33, 21)), kind, exif=EXIF) for kind in ("JPEG", "PNG", "WEBP", "TIFF")
 ] + [
-    encoded(picture((33, 21)), kind, save_all=True, append_images=[picture((33, 21), "L").convert("RGB")])
+    encoded(image((33, 21)), kind, save_all=True, append_images=[image((33, 21), "L").convert("RGB")])
     for kind in ("GIF", "PNG", "WEBP", "TIFF", "MPO")
 ]  # fmt: skip
 
@@ -180,9 +180,9 @@ def shown(sample: Sample, policy: str) -> PreparedSample | None:
             parse_policy(policy)
         return None
     for view in VIEWS:
-        pictures, error = show(case, view)
-        assert bool(pictures) != bool(error.strip()), "pictures, or the reason why there are none"
-        for one in pictures:
+        images, error = show(case, view)
+        assert bool(images) != bool(error.strip()), "images, or the reason why there are none"
+        for one in images:
             assert one.mode == "RGB"
             assert min(one.size) > 0
         record = to_record("fuzz", case, view, 0, Answer(text="STOP", error=error))
@@ -202,15 +202,15 @@ def ask(**given: Any) -> Sample:
 
 @settings(deadline=None, max_examples=400)
 @given(SIZES, BOXES, st.sampled_from(FORMATS), policies())
-def test_any_boxes_in_any_picture(size: tuple[int, int], boxes: Any, box_format: Any, policy: str) -> None:
-    case = shown(ask(image=picture(size), boxes=boxes, box_format=box_format, crop_image=FILES[0]), policy)
-    if case is None or case.region is None or case.region.picture is not None:
+def test_any_boxes_in_any_image(size: tuple[int, int], boxes: Any, box_format: Any, policy: str) -> None:
+    case = shown(ask(image=image(size), boxes=boxes, box_format=box_format, crop_image=FILES[0]), policy)
+    if case is None or case.region is None or case.region.image is not None:
         return
     crops, _ = show(case, "crop")
     for box in case.boxes:
         assert any(r[0] <= box[0] and r[1] <= box[1] and box[2] <= r[2] and box[3] <= r[3] for r in case.region.boxes)
     if not policy.startswith("mosaic"):
-        whole = np.asarray(picture(size))
+        whole = np.asarray(image(size))
         for part, (x0, y0, x1, y1) in zip(crops, case.region.boxes, strict=True):
             assert np.array_equal(np.asarray(part), whole[int(y0) : int(y1), int(x0) : int(x1)])
 
@@ -218,7 +218,7 @@ def test_any_boxes_in_any_picture(size: tuple[int, int], boxes: Any, box_format:
 @settings(deadline=None, max_examples=400)
 @given(SIZES, ODD_BOXES, st.sampled_from([*FORMATS, *FORMATS, "", "yxyx", None, 7]), st.sampled_from(list(REGIONS)))
 def test_anything_in_place_of_boxes(size: tuple[int, int], boxes: Any, box_format: Any, policy: str) -> None:
-    shown(ask(image=picture(size), boxes=boxes, box_format=box_format), policy)
+    shown(ask(image=image(size), boxes=boxes, box_format=box_format), policy)
 
 
 @settings(deadline=None, max_examples=300)
@@ -231,7 +231,7 @@ def test_a_box_inside_is_always_shown(size: tuple[int, int], data: st.DataObject
     box = [x0, y0, x1 - x0, y1 - y0] if box_format.startswith("xywh") else [x0, y0, x1, y1]
     if box_format.endswith("normalised"):
         box = [v / s for v, s in zip(box, size * 2, strict=True)]
-    case = shown(ask(image=picture(size), boxes=(tuple(box),), box_format=box_format), policy)
+    case = shown(ask(image=image(size), boxes=(tuple(box),), box_format=box_format), policy)
     assert case is not None
     # A box thinner than floating point resolves may vanish in the arithmetic of its format; then it is counted.
     assert case.region is not None or (case.repairs == ("empty",) and min(x1 - x0, y1 - y0) < 1e-9)
@@ -240,7 +240,7 @@ def test_a_box_inside_is_always_shown(size: tuple[int, int], data: st.DataObject
 
 @settings(deadline=None, max_examples=800, suppress_health_check=[HealthCheck.too_slow])
 @given(SOURCES, SOURCES | st.none(), st.sampled_from(["native", "union", "mosaic"]), st.integers(-5, 10**12))
-def test_any_source_of_a_picture(
+def test_any_source_of_a_image(
     tmp_path_factory: pytest.TempPathFactory, source: Any, other: Any, policy: str, max_pixels: int
 ) -> None:
     def put(given: Any) -> Any:
@@ -255,7 +255,7 @@ def test_any_source_of_a_picture(
     shown(ask(image=put(source), crop_image=put(source), max_image_pixels=min(max_pixels, 500_000)), policy)
     case = shown(ask(image=FILES[0], more_images=(put(source),), boxes=boxes), policy)
     assert case is not None
-    assert len(case.pictures) in (0, 2)
+    assert len(case.images) in (0, 2)
 
 
 @settings(deadline=None, max_examples=200)

@@ -31,9 +31,9 @@ LAB = Image.merge("LAB", PICTURE.split())
 EIGHT_BITS = np.rint(GREYS / 257).astype(np.uint8)
 
 
-def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -59,9 +59,9 @@ def test_every_kind_of_source_gives_the_same_pixels(tmp_path: Path) -> None:
         text(data), lambda: text(data), {"bytes": text(data)}, "data:image/png;base64," + text(data),
     ]  # fmt: skip
     for source in sources:
-        picture, _ = decode(source)
-        assert picture.mode == "RGB"
-        assert (np.asarray(picture) == np.asarray(PICTURE)).all()
+        image, _ = decode(source)
+        assert image.mode == "RGB"
+        assert (np.asarray(image) == np.asarray(PICTURE)).all()
 
 
 def test_equal_bytes_have_equal_hashes_wherever_they_come_from(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_equal_bytes_have_equal_hashes_wherever_they_come_from(tmp_path: Path) -
 
 def test_other_bytes_or_pixels_have_other_hashes() -> None:
     sideways = PICTURE.transpose(Image.Transpose.ROTATE_90)
-    # Same pixel bytes in another shape must not pass for the same picture.
+    # Same pixel bytes in another shape must not pass for the same image.
     reshaped = Image.frombytes("RGB", (40, 60), PICTURE.tobytes())
     sources = [encoded(PICTURE), encoded(sideways), PICTURE, sideways, reshaped]
     assert len({decode(s)[1] for s in sources}) == len(sources)
@@ -85,7 +85,7 @@ def test_equal_pixels_without_bytes_have_equal_hashes() -> None:
     assert decode(PICTURE)[1] == decode(lambda: PICTURE.copy())[1]
 
 
-def test_the_source_picture_is_left_as_it_was() -> None:
+def test_the_source_image_is_left_as_it_was() -> None:
     source = Image.open(io.BytesIO(encoded(PICTURE, "JPEG", exif=turned(6))))
     before = dict(source.info)
     decode(source)[0].paste((0, 0, 0), (0, 0, 60, 40))
@@ -97,7 +97,7 @@ def test_the_source_picture_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
-def test_base64_text_is_known_by_how_encoded_pictures_begin(kind: str) -> None:
+def test_base64_text_is_known_by_how_encoded_images_begin(kind: str) -> None:
     data = encoded(PICTURE, kind)
     assert is_base64(text(data))
     assert (pixels(text(data)) == pixels(data)).all()
@@ -133,8 +133,8 @@ def test_paths_are_no_base64(path: str, tmp_path: Path, monkeypatch: pytest.Monk
         (text(encoded(PICTURE))[:-3], "cannot be decoded .*Expected A-Z"),
         (text(encoded(PICTURE))[:900] + "*" + text(encoded(PICTURE))[901:], "cannot be decoded .*Expected A-Z"),
         (text(encoded(PICTURE))[:900], "cannot be decoded .*675 bytes were read"),
-        ("data:image/png;base64," + text(b"not a picture"), "not a known picture format"),
-        ("data:image/png;base64,", "not a known picture format.*0 bytes"),
+        ("data:image/png;base64," + text(b"not an image"), "not a known image format"),
+        ("data:image/png;base64,", "not a known image format.*0 bytes"),
         ("data:image/png,%89PNG", "does not say ;base64"),
         ("data:", "cannot be decoded"),
     ],
@@ -193,8 +193,8 @@ def test_adobe_s_cmyk_is_inverted_and_may_be_ycck() -> None:
 @pytest.mark.parametrize("mode", ["L", "1", "P", "YCbCr", "HSV", "RGBX", "LAB", "PA", "RGBa"])
 def test_other_modes_become_rgb_of_the_same_size(mode: str) -> None:
     through = {"PA": "P", "RGBa": "RGBA"}.get(mode, "RGB")
-    picture = to_rgb(LAB if mode == "LAB" else PICTURE.convert(through).convert(mode))
-    assert (picture.mode, picture.size) == ("RGB", PICTURE.size)
+    image = to_rgb(LAB if mode == "LAB" else PICTURE.convert(through).convert(mode))
+    assert (image.mode, image.size) == ("RGB", PICTURE.size)
 
 
 def test_one_bit_is_black_and_white() -> None:
@@ -224,7 +224,7 @@ def test_sixteen_bits_a_channel() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_of_moving_pictures_the_first_frame_is_taken(kind: str) -> None:
+def test_of_moving_images_the_first_frame_is_taken(kind: str) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue", "lime")]
     lossless = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **lossless)
@@ -232,7 +232,7 @@ def test_of_moving_pictures_the_first_frame_is_taken(kind: str) -> None:
     assert (pixels(data) == (255, 0, 0)).all()
 
 
-def test_of_a_stereo_picture_the_first_is_taken() -> None:
+def test_of_a_stereo_image_the_first_is_taken() -> None:
     data = encoded(PICTURE, "MPO", save_all=True, append_images=[Image.new("RGB", (60, 40))])
     assert Image.open(io.BytesIO(data)).format == "MPO"
     assert (pixels(data) == pixels(encoded(PICTURE, "JPEG"))).all()
@@ -279,9 +279,9 @@ def test_thirty_two_bit_greys_are_sixteen_or_eight_bits_by_their_values() -> Non
      ([-1, float("nan"), 1], [0, 0, 255])],
 )  # fmt: skip
 def test_float_greys_are_scaled_by_the_range_they_show(values: list[float], greys: list[int]) -> None:
-    picture = Image.fromarray(np.array([values], np.float32))
-    assert np.asarray(to_rgb(picture))[0, :, 0].tolist() == greys
-    assert pixels(encoded(picture, "TIFF"))[0, :, 0].tolist() == greys
+    image = Image.fromarray(np.array([values], np.float32))
+    assert np.asarray(to_rgb(image))[0, :, 0].tolist() == greys
+    assert pixels(encoded(image, "TIFF"))[0, :, 0].tolist() == greys
 
 
 # --- EXIF orientation ------------------------------------------------------------------------------------------
@@ -296,10 +296,10 @@ def turned(orientation: int) -> Image.Exif:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_orientation_is_kept_as_stored_and_noted(kind: str, orientation: int) -> None:
-    picture, _ = decode(encoded(PICTURE, kind, exif=turned(orientation)))
-    assert picture.size == PICTURE.size
-    assert np.abs(np.asarray(picture).astype(int) - np.asarray(PICTURE)).mean() < 60  # JPEG and WebP are lossy
-    assert notes(picture) == ("exif orientation ignored",)
+    image, _ = decode(encoded(PICTURE, kind, exif=turned(orientation)))
+    assert image.size == PICTURE.size
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(PICTURE)).mean() < 60  # JPEG and WebP are lossy
+    assert notes(image) == ("exif orientation ignored",)
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
@@ -308,20 +308,20 @@ def test_a_tiff_that_pillow_turns_is_turned_back(compression: str, orientation: 
     data = encoded(PICTURE, "TIFF", exif=turned(orientation), compression=compression)
     for source in (data, Image.open(io.BytesIO(data))):
         assert stored_size(source) == PICTURE.size
-        picture, _ = decode(source)
-        assert np.array_equal(np.asarray(picture), np.asarray(PICTURE))
-        assert notes(picture) == ("exif orientation ignored",)
-        assert ImageOps.exif_transpose(picture).size == PICTURE.size
+        image, _ = decode(source)
+        assert np.array_equal(np.asarray(image), np.asarray(PICTURE))
+        assert notes(image) == ("exif orientation ignored",)
+        assert ImageOps.exif_transpose(image).size == PICTURE.size
 
 
-def test_no_processor_can_turn_the_picture_later() -> None:
+def test_no_processor_can_turn_the_image_later() -> None:
     """Processors turn by the tag (`ImageOps.exif_transpose`), also on crops, which inherit it."""
     source = Image.open(io.BytesIO(encoded(PICTURE, "JPEG", exif=turned(6))))
     assert ImageOps.exif_transpose(source).size == (40, 60)
     for given in (source, encoded(PICTURE, "JPEG", exif=turned(6))):
-        picture, _ = decode(given)
-        assert ImageOps.exif_transpose(picture).size == (60, 40)
-        assert ImageOps.exif_transpose(picture.crop((0, 0, 30, 10))).size == (30, 10)
+        image, _ = decode(given)
+        assert ImageOps.exif_transpose(image).size == (60, 40)
+        assert ImageOps.exif_transpose(image.crop((0, 0, 30, 10))).size == (30, 10)
 
 
 @pytest.mark.parametrize("orientation", [0, 1, 9, 4000])
@@ -329,7 +329,7 @@ def test_upright_and_meaningless_orientations_need_no_note(orientation: int) -> 
     assert notes(decode(encoded(PICTURE, "JPEG", exif=turned(orientation)))[0]) == ()
 
 
-def test_pictures_without_or_with_damaged_exif_need_no_note() -> None:
+def test_images_without_or_with_damaged_exif_need_no_note() -> None:
     assert notes(decode(encoded(PICTURE))[0]) == ()
     assert notes(decode(encoded(PICTURE, "JPEG", exif=b"Exif\0\0MM\0*damaged"))[0]) == ()
 
@@ -346,8 +346,8 @@ def test_a_truncated_file_is_never_shown(kind: str, share: float) -> None:
         decode(part)
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", b"<html>404</html>", b"P5 9999 1 255\n"])
-def test_bytes_that_are_no_picture(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"<html>404</html>", b"P5 9999 1 255\n"])
+def test_bytes_that_are_no_image(data: bytes) -> None:
     with pytest.raises(SampleError, match="cannot be decoded"):
         decode(data)
 
@@ -357,7 +357,7 @@ def test_the_reason_is_the_same_words_every_time() -> None:
     reasons = set()
     for _ in range(2):
         with pytest.raises(SampleError) as caught:
-            decode(b"not a picture")
+            decode(b"not an image")
         reasons.add(str(caught.value))
     assert len(reasons) == 1
     assert "0x" not in reasons.pop()
@@ -376,7 +376,7 @@ def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
     assert len(str(caught.value)) < 500
 
 
-def test_a_folder_is_no_picture(tmp_path: Path) -> None:
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
     with pytest.raises(SampleError, match="directory"):
         decode(tmp_path)
 
@@ -421,7 +421,7 @@ def test_a_pipe_or_a_device_is_not_waited_for(tmp_path: Path) -> None:
             decode(path)
 
 
-# --- large pictures --------------------------------------------------------------------------------------------
+# --- large images --------------------------------------------------------------------------------------------
 
 KINDS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "JPEG2000", "TGA", "PPM", "AVIF"]
 
@@ -444,7 +444,7 @@ def test_a_decompression_bomb_is_refused_with_a_remedy(limit: int, kind: str, ma
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_guard_is_raised_for_one_picture_and_stays_for_the_next(limit: int, kind: str) -> None:
+def test_the_guard_is_raised_for_one_image_and_stays_for_the_next(limit: int, kind: str) -> None:
     data = encoded(PICTURE, kind)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -457,7 +457,7 @@ def test_the_guard_is_raised_for_one_picture_and_stays_for_the_next(limit: int, 
 
 
 def test_the_guard_comes_back_after_a_failure(limit: int) -> None:
-    for damaged in (b"not a picture", encoded(PICTURE)[:300], encoded(PICTURE, "TIFF")[:300]):
+    for damaged in (b"not an image", encoded(PICTURE)[:300], encoded(PICTURE, "TIFF")[:300]):
         with pytest.raises(SampleError):
             decode(damaged, 10**6)
         assert limit == Image.MAX_IMAGE_PIXELS
@@ -498,19 +498,19 @@ def test_threads_with_other_limits_do_not_disturb_each_other(limit: int) -> None
 
 
 @pytest.mark.parametrize("policy", ["union", "padded", "square:min_side=50", "multi", "mosaic"])
-def test_large_regions_of_large_pictures_are_cut_without_a_warning(limit: int, policy: str) -> None:
-    picture, _ = decode(encoded(PICTURE), 2400)
-    region = find_region(policy, [(0.0, 0.0, 59.0, 40.0)], picture.size)
+def test_large_regions_of_large_images_are_cut_without_a_warning(limit: int, policy: str) -> None:
+    image, _ = decode(encoded(PICTURE), 2400)
+    region = find_region(policy, [(0.0, 0.0, 59.0, 40.0)], image.size)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (shown,) = VIEWS["crop"]((picture,), region)
-        VIEWS["boxed"]((picture,), region)
+        (shown,) = VIEWS["crop"]((image,), region)
+        VIEWS["boxed"]((image,), region)
     assert region.box is not None
     x0, y0, x1, y1 = map(int, region.box)
     assert (np.asarray(shown) == np.asarray(PICTURE)[y0:y1, x0:x1]).all()
 
 
-def test_pillow_is_not_imported_before_a_picture_is_read() -> None:
+def test_pillow_is_not_imported_before_a_image_is_read() -> None:
     code = "import sys, gapbench.views.images; sys.exit('PIL' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -525,9 +525,9 @@ def test_a_size_is_read_from_the_header_alone(tmp_path: Path, monkeypatch: pytes
             assert stored_size(source) == (60, 40)
 
 
-def test_a_size_that_cannot_be_read_is_said_of_the_picture(tmp_path: Path) -> None:
+def test_a_size_that_cannot_be_read_is_said_of_the_image(tmp_path: Path) -> None:
     with pytest.raises(SampleError, match=r"image given as bytes: cannot be decoded .not a known"):
-        stored_size(b"no picture")
+        stored_size(b"no image")
     with pytest.raises(SampleError, match="cannot be read"):
         stored_size(tmp_path / "none.png")
 
@@ -542,13 +542,13 @@ def plainly(data: bytes) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_stored_bytes_of_a_plain_picture_come_with_it_untouched(kind: str, mode: str, tmp_path: Path) -> None:
+def test_stored_bytes_of_a_plain_image_come_with_it_untouched(kind: str, mode: str, tmp_path: Path) -> None:
     data = encoded(PICTURE.convert(mode), kind)
     (tmp_path / "misnamed.bmp").write_bytes(data)
     for source in (data, tmp_path / "misnamed.bmp", {"bytes": data, "path": None}, text(data), lambda: data):
         found = read(source)
         assert found.encoded == data
-        assert (plainly(data) == np.asarray(found.picture)).all()
+        assert (plainly(data) == np.asarray(found.image)).all()
 
 
 @pytest.mark.parametrize(
@@ -581,7 +581,7 @@ def test_an_orientation_that_stands_in_xmp_counts_too() -> None:
     assert read(encoded(PICTURE, "JPEG", xmp=xmp)).encoded is None
 
 
-def test_a_picture_without_bytes_has_none() -> None:
+def test_a_image_without_bytes_has_none() -> None:
     assert read(PICTURE).encoded is None
     assert read(Image.open(io.BytesIO(encoded(PICTURE)))).encoded is None
 
@@ -592,22 +592,22 @@ SIZES = st.tuples(st.integers(1, 24), st.integers(1, 24))
 
 @hypothesis.given(SIZES, MODES, st.sampled_from(["JPEG", "PNG", "WEBP"]), st.integers(0, 9), st.integers(0, 2**32 - 1))
 @hypothesis.settings(max_examples=150, deadline=None)
-def test_whatever_is_passed_on_shows_exactly_the_picture(
+def test_whatever_is_passed_on_shows_exactly_the_image(
     size: tuple[int, int], mode: str, kind: str, orientation: int, seed: int
 ) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
     deep = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
-    picture = deep if mode == "I;16" else Image.fromarray(noise).convert("RGBA" if "A" in mode else "RGB").convert(mode)
+    image = deep if mode == "I;16" else Image.fromarray(noise).convert("RGBA" if "A" in mode else "RGB").convert(mode)
     try:
-        data = encoded(picture, kind, **({"exif": turned(orientation)} if orientation else {}))
+        data = encoded(image, kind, **({"exif": turned(orientation)} if orientation else {}))
     except (OSError, ValueError, KeyError):  # not every format holds every mode
         return
     found = read(data)
     if found.encoded is not None:
         assert found.encoded == data
-        assert (plainly(data) == np.asarray(found.picture)).all()
+        assert (plainly(data) == np.asarray(found.image)).all()
         upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         assert upright is not None
-        assert (np.asarray(upright.convert("RGB")) == np.asarray(found.picture)).all()
+        assert (np.asarray(upright.convert("RGB")) == np.asarray(found.image)).all()
     else:
         assert kind not in ("JPEG", "PNG", "WEBP") or mode not in ("RGB", "L") or orientation in range(2, 9)

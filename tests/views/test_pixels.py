@@ -1,4 +1,4 @@
-"""Pictures keep to the bounds on their pixels and to their aspect ratio."""
+"""Images keep to the bounds on their pixels and to their aspect ratio."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BOUND = st.integers(1, 50_000_000)
 
 
 def sides(size: tuple[int, int], pixels: int) -> tuple[float, float]:
-    """The exact sides of a picture of that aspect ratio and area."""
+    """The exact sides of an image of that aspect ratio and area."""
     return math.sqrt(pixels * size[0] / size[1]), math.sqrt(pixels * size[1] / size[0])
 
 
 @settings(deadline=None)
 @given(SIZE, st.data())
-def test_a_larger_picture_shrinks_to_the_most_that_is_allowed(size: tuple[int, int], data: st.DataObject) -> None:
+def test_a_larger_image_shrinks_to_the_most_that_is_allowed(size: tuple[int, int], data: st.DataObject) -> None:
     most = data.draw(st.integers(1, size[0] * size[1]))
     width, height = Pixels(max_pixels=most).target(size)
     assert 1 <= width * height <= most
@@ -38,7 +38,7 @@ def test_a_larger_picture_shrinks_to_the_most_that_is_allowed(size: tuple[int, i
 
 @settings(deadline=None)
 @given(SIZE, st.data())
-def test_a_smaller_picture_grows_to_the_least_that_is_allowed(size: tuple[int, int], data: st.DataObject) -> None:
+def test_a_smaller_image_grows_to_the_least_that_is_allowed(size: tuple[int, int], data: st.DataObject) -> None:
     least = data.draw(st.integers(size[0] * size[1], 500_000_000))
     width, height = Pixels(min_pixels=least).target(size)
     assert width * height >= least
@@ -65,7 +65,7 @@ def test_a_second_time_changes_nothing(size: tuple[int, int], a: int | None, b: 
 
 @settings(deadline=None)
 @given(SIZE, st.data())
-def test_a_picture_within_the_bounds_is_left_alone(size: tuple[int, int], data: st.DataObject) -> None:
+def test_a_image_within_the_bounds_is_left_alone(size: tuple[int, int], data: st.DataObject) -> None:
     area = size[0] * size[1]
     least, most = data.draw(st.integers(1, area)), data.draw(st.integers(area, 500_000_000))
     assert Pixels(least, most).target(size) == size
@@ -88,10 +88,10 @@ def test_by_hand(pixels: Pixels, size: tuple[int, int], target: tuple[int, int])
     assert pixels.target(size) == target
 
 
-def test_the_picture_is_resized_only_where_it_must_be() -> None:
-    picture = Image.new("RGB", (64, 32), "red")
-    assert Pixels().apply(picture) is picture
-    small = Pixels(max_pixels=512).apply(picture)
+def test_the_image_is_resized_only_where_it_must_be() -> None:
+    image = Image.new("RGB", (64, 32), "red")
+    assert Pixels().apply(image) is image
+    small = Pixels(max_pixels=512).apply(image)
     assert (small.size, small.getpixel((5, 5))) == ((32, 16), (255, 0, 0))
 
 

@@ -1,4 +1,4 @@
-"""A sample made ready: pictures decoded once, evidence normalised, and whatever fails kept as text."""
+"""A sample made ready: images decoded once, evidence normalised, and whatever fails kept as text."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def sample(**changes: Any) -> Sample:
     return Sample(**{**given, **changes})
 
 
-def test_a_sample_of_one_picture_shows_it_and_its_region() -> None:
+def test_a_sample_of_one_image_shows_it_and_its_region() -> None:
     case = prepare(sample(), "union")
-    assert case.pictures == (case.image,)
+    assert case.images == (case.image,)
     assert (case.error, case.region_error) == ("", "")
-    assert show(case, "full") == (case.pictures, "")
+    assert show(case, "full") == (case.images, "")
     (crop,), error = show(case, "crop")
     assert (crop.size, error) == ((20, 15), "")
 
 
-def test_further_pictures_are_decoded_in_their_order() -> None:
+def test_further_images_are_decoded_in_their_order() -> None:
     several = sample(more_images=(noise(1, (30, 20)), noise(2, (20, 30))))
     case = prepare(several, "union")
-    assert [p.size for p in case.pictures] == [(80, 60), (30, 20), (20, 30)]
-    assert case.image is case.pictures[0]
+    assert [p.size for p in case.images] == [(80, 60), (30, 20), (20, 30)]
+    assert case.image is case.images[0]
 
 
-def test_the_hash_of_several_pictures_tells_each_of_them_and_their_order() -> None:
+def test_the_hash_of_several_images_tells_each_of_them_and_their_order() -> None:
     one, two, three = noise(0), noise(1), noise(2)
 
-    def image_hash(*pictures: Image.Image) -> str:
-        return prepare(sample(image=pictures[0], more_images=pictures[1:]), "union").image_hash
+    def image_hash(*images: Image.Image) -> str:
+        return prepare(sample(image=images[0], more_images=images[1:]), "union").image_hash
 
     hashes = [image_hash(*p) for p in ((one,), (one, two), (two, one), (one, three), (one, two, three))]
     assert len(set(hashes)) == 5
@@ -53,7 +53,7 @@ def test_the_hash_of_several_pictures_tells_each_of_them_and_their_order() -> No
     assert image_hash(one, two) == hashes[1]
 
 
-def test_a_picture_that_questions_in_a_row_share_is_decoded_once(tmp_path: Path) -> None:
+def test_a_image_that_questions_in_a_row_share_is_decoded_once(tmp_path: Path) -> None:
     noise(0).save(tmp_path / "a.png")
     noise(1).save(tmp_path / "b.png")
     a, b = tmp_path / "a.png", tmp_path / "b.png"
@@ -63,18 +63,18 @@ def test_a_picture_that_questions_in_a_row_share_is_decoded_once(tmp_path: Path)
     assert second.image_hash == first.image_hash
     assert second.boxes != first.boxes
     both = prepare(sample(image=b, more_images=(a,)), "union", second)
-    assert both.pictures[1] is first.image
+    assert both.images[1] is first.image
     turned = prepare(sample(image=a, more_images=(b,)), "union", both)
-    assert turned.pictures == both.pictures[::-1]
+    assert turned.images == both.images[::-1]
     assert turned.image_hash != both.image_hash
     assert prepare(sample(image=b), "union", first).image is not first.image
 
 
-def test_a_picture_that_cannot_be_read_is_told_by_its_number_among_several() -> None:
+def test_a_image_that_cannot_be_read_is_told_by_its_number_among_several() -> None:
     alone = prepare(sample(image=b"nonsense"), "union")
     among = prepare(sample(more_images=(noise(1), b"nonsense")), "union")
     assert alone.error.startswith("image given as bytes")
-    assert among.error.startswith("picture 3 of 3: image given as bytes")
+    assert among.error.startswith("image 3 of 3: image given as bytes")
     for case in (alone, among):
         assert (case.image, case.image_hash) == (None, "")
         assert show(case, "full") == ((), case.error)
@@ -86,7 +86,7 @@ def test_boxes_of_which_nothing_is_left_are_told_as_published(policy: str) -> No
     for part in ("[100.0, 20.0, 30.0, 40.0]", "[5.0, 5.0, 0.0, 8.0]", "(xywh)", "80 x 60 px", "Check the box format"):
         assert part in case.region_error
     assert show(case, "crop") == ((), case.region_error)
-    assert show(case, "full") == (case.pictures, "")
+    assert show(case, "full") == (case.images, "")
 
 
 def test_a_sample_that_never_had_a_box_is_told_so() -> None:
@@ -103,54 +103,54 @@ def test_a_shipped_crop_needs_no_box_and_is_read_only_where_it_is_shown() -> Non
     assert "given as bytes" in prepare(broken, "native").region_error
 
 
-def test_a_picture_larger_than_the_guard_is_read_where_the_sample_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_larger_than_the_guard_is_read_where_the_sample_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     large = sample(image=_png(noise(0)), more_images=(_png(noise(1)),))
-    assert "picture 1 of 2" in prepare(large, "union").error
-    assert len(prepare(replace(large, max_image_pixels=80 * 60), "union").pictures) == 2
+    assert "image 1 of 2" in prepare(large, "union").error
+    assert len(prepare(replace(large, max_image_pixels=80 * 60), "union").images) == 2
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     import io
 
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def test_the_record_keeps_what_was_sent_and_covered() -> None:
     boxes = ((0.0, 0.0, 20.0, 10.0), (10.0, 0.0, 30.0, 10.0))
     case = prepare(sample(boxes=boxes, evidence="model"), "multi:factor=1,min_side=1")
-    answer = Answer(text="yes", pictures=2, sent_size=(20, 10), sent_pixels=400, image_tokens=8)
+    answer = Answer(text="yes", images=2, sent_size=(20, 10), sent_pixels=400, image_tokens=8)
     record = to_record("b", case, "crop", 0, answer)
-    assert (record.pictures, record.sent_size, record.sent_pixels, record.image_tokens) == (2, (20, 10), 400, 8)
+    assert (record.images, record.sent_size, record.sent_pixels, record.image_tokens) == (2, (20, 10), 400, 8)
     assert record.region == (0, 0, 30, 10)
     assert record.region_area == record.evidence_area == 300 / 4800
     assert record.evidence == "model"
     assert to_record("b", prepare(sample(boxes=()), "union"), "full", 0, answer).evidence == ""
 
 
-def test_a_case_without_pictures_says_the_same_of_the_sample() -> None:
-    """What is kept while a model is at work: an 8K picture is 100 MB, and hundreds are under way."""
+def test_a_case_without_images_says_the_same_of_the_sample() -> None:
+    """What is kept while a model is at work: an 8K image is 100 MB, and hundreds are under way."""
     shipped = sample(more_images=(noise(1),), crop_image=noise(3, (9, 7)))
     for whole in (prepare(sample(), "padded"), prepare(shipped, "native"), prepare(sample(image=b"no"), "union")):
-        bare = whole.without_pictures()
-        assert (bare.pictures, bare.encoded, bare.image) == ((), (), None)
-        assert bare.region is None or bare.region.picture is None
+        bare = whole.without_images()
+        assert (bare.images, bare.encoded, bare.image) == ((), (), None)
+        assert bare.region is None or bare.region.image is None
         answers = [to_record("b", case, "crop", 0, Answer("yes", seconds=1.0)) for case in (whole, bare)]
         assert answers[0] == answers[1]
 
 
-def test_stored_bytes_follow_their_picture_to_the_next_question() -> None:
+def test_stored_bytes_follow_their_image_to_the_next_question() -> None:
     data = _png(noise(0))
     first = prepare(sample(image=data, more_images=(noise(1),)), "union")
     second = prepare(sample(image=data), "union", first)
     assert first.encoded == (data, None)
     assert second.encoded == (data,)
-    assert second.pictures == first.pictures[:1]
+    assert second.images == first.images[:1]
 
 
-def test_after_a_picture_that_could_not_be_read_the_next_one_is_tried_anew() -> None:
+def test_after_a_image_that_could_not_be_read_the_next_one_is_tried_anew() -> None:
     broken = prepare(sample(image=b"nonsense"), "union")
     assert prepare(sample(image=b"nonsense"), "union", broken).error == broken.error
     assert prepare(sample(), "union", broken).error == ""

@@ -1,4 +1,4 @@
-"""Regions hold the evidence and stay in the picture; the crop shows the region and nothing else."""
+"""Regions hold the evidence and stay in the image; the crop shows the region and nothing else."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from gapbench.views.regions import (
 )
 
 
-def seen(view: str, picture: Image.Image, region: Region | None) -> Image.Image:
-    """The one picture that a view of one picture shows."""
-    (shown,) = VIEWS[view]((picture,), region)
+def seen(view: str, image: Image.Image, region: Region | None) -> Image.Image:
+    """The one image that a view of one image shows."""
+    (shown,) = VIEWS[view]((image,), region)
     return shown
 
 
 @st.composite
 def evidence(draw: st.DrawFn) -> tuple[list[Box], tuple[int, int]]:
-    """One to four boxes inside a picture, and its size."""
+    """One to four boxes inside an image, and its size."""
     width, height = draw(st.integers(1, 4000)), draw(st.integers(1, 4000))
 
     def edges(limit: int) -> tuple[float, float]:
@@ -65,7 +65,7 @@ def test_the_union_is_the_smallest_whole_pixel_box_around_all_evidence(case: tup
 
 @settings(deadline=None)
 @given(evidence(), FACTOR, MIN_SIDE)
-def test_padded_holds_the_union_inside_the_picture(
+def test_padded_holds_the_union_inside_the_image(
     case: tuple[list[Box], tuple[int, int]], factor: float, min_side: int
 ) -> None:
     boxes, size = case
@@ -77,7 +77,7 @@ def test_padded_holds_the_union_inside_the_picture(
 
 @settings(deadline=None)
 @given(evidence(), FACTOR, MIN_SIDE)
-def test_padded_has_the_size_asked_for_wherever_the_picture_allows(
+def test_padded_has_the_size_asked_for_wherever_the_image_allows(
     case: tuple[list[Box], tuple[int, int]], factor: float, min_side: int
 ) -> None:
     boxes, size = case
@@ -109,7 +109,7 @@ def test_padded_by_hand() -> None:
 
 @settings(deadline=None)
 @given(evidence(), MIN_SIDE)
-def test_square_is_a_square_around_the_union_wherever_the_picture_allows(
+def test_square_is_a_square_around_the_union_wherever_the_image_allows(
     case: tuple[list[Box], tuple[int, int]], min_side: int
 ) -> None:
     boxes, size = case
@@ -172,11 +172,11 @@ def test_no_evidence_is_the_sample_s_failure_and_names_the_policy(policy: str) -
 
 
 def test_native_shows_the_crop_that_was_shipped() -> None:
-    picture, shipped = Image.new("RGB", (100, 100)), Image.new("RGB", (7, 9), "red")
-    region = find_region("native", [(1.5, 2, 3, 4)], picture.size, shipped)
-    assert seen("crop", picture, region) is shipped
+    image, shipped = Image.new("RGB", (100, 100)), Image.new("RGB", (7, 9), "red")
+    region = find_region("native", [(1.5, 2, 3, 4)], image.size, shipped)
+    assert seen("crop", image, region) is shipped
     assert region.box == (1, 2, 3, 4)
-    assert find_region("native", [], picture.size, shipped).box is None
+    assert find_region("native", [], image.size, shipped).box is None
 
 
 @settings(deadline=None)
@@ -230,64 +230,64 @@ def test_a_mosaic_is_roughly_square() -> None:
 @settings(deadline=None)
 @given(st.integers(0, 90), st.integers(0, 90), st.integers(1, 60), st.integers(1, 60))
 def test_the_crop_of_a_coloured_rectangle_is_that_colour_only(x: int, y: int, w: int, h: int) -> None:
-    picture = Image.new("RGB", (150, 150), "white")
-    picture.paste((200, 30, 40), (x, y, x + w, y + h))
-    shown = seen("crop", picture, find_region("union", [(x, y, x + w, y + h)], picture.size))
+    image = Image.new("RGB", (150, 150), "white")
+    image.paste((200, 30, 40), (x, y, x + w, y + h))
+    shown = seen("crop", image, find_region("union", [(x, y, x + w, y + h)], image.size))
     assert shown.size == (w, h)
     assert (np.asarray(shown) == (200, 30, 40)).all()
 
 
-def test_full_is_the_picture_itself() -> None:
-    picture = Image.new("RGB", (5, 5))
-    assert seen("full", picture, None) is picture
+def test_full_is_the_image_itself() -> None:
+    image = Image.new("RGB", (5, 5))
+    assert seen("full", image, None) is image
 
 
 def patches() -> tuple[Image.Image, list[Box]]:
     """Three patches, red, green and blue, and their boxes."""
-    picture, boxes = Image.new("RGB", (200, 100), "white"), [(5, 5, 25, 35), (150, 60, 190, 80), (80, 50, 90, 60)]
+    image, boxes = Image.new("RGB", (200, 100), "white"), [(5, 5, 25, 35), (150, 60, 190, 80), (80, 50, 90, 60)]
     for colour, box in zip(("red", "lime", "blue"), boxes, strict=True):
-        picture.paste(colour, box)
-    return picture, [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes]
+        image.paste(colour, box)
+    return image, [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes]
 
 
-def test_multi_shows_one_picture_per_box_and_mosaic_the_same_in_one() -> None:
-    picture, boxes = patches()
+def test_multi_shows_one_image_per_box_and_mosaic_the_same_in_one() -> None:
+    image, boxes = patches()
     exact = "factor=1,min_side=1"
-    shown = VIEWS["crop"]((picture,), find_region(f"multi:{exact}", boxes, picture.size))
+    shown = VIEWS["crop"]((image,), find_region(f"multi:{exact}", boxes, image.size))
     assert [(p.size, p.getcolors()) for p in shown] == [
         ((20, 30), [(600, (255, 0, 0))]),
         ((40, 20), [(800, (0, 255, 0))]),
         ((10, 10), [(100, (0, 0, 255))]),
     ]
-    whole = seen("crop", picture, find_region(f"mosaic:{exact}", boxes, picture.size))
+    whole = seen("crop", image, find_region(f"mosaic:{exact}", boxes, image.size))
     assert np.array_equal(np.asarray(whole), np.asarray(mosaic(shown)))
 
 
-def test_further_pictures_are_shown_after_the_first_except_beside_a_crop() -> None:
-    pictures = tuple(Image.new("RGB", (50 + i, 50)) for i in range(3))
-    region = find_region("union", [(5, 5, 9, 9)], pictures[0].size)
-    assert VIEWS["full"](pictures, region) == pictures
-    assert VIEWS["boxed"](pictures, region)[1:] == pictures[1:]
-    assert [p.size for p in VIEWS["crop"](pictures, region)] == [(4, 4)]
+def test_further_images_are_shown_after_the_first_except_beside_a_crop() -> None:
+    images = tuple(Image.new("RGB", (50 + i, 50)) for i in range(3))
+    region = find_region("union", [(5, 5, 9, 9)], images[0].size)
+    assert VIEWS["full"](images, region) == images
+    assert VIEWS["boxed"](images, region)[1:] == images[1:]
+    assert [p.size for p in VIEWS["crop"](images, region)] == [(4, 4)]
 
 
 def test_boxed_frames_every_box_of_a_region_and_hides_none() -> None:
-    picture, _ = patches()
+    image, _ = patches()
     boxes = [(20.0, 20.0, 60.0, 60.0), (55.0, 30.0, 90.0, 50.0), (150.0, 10.0, 190.0, 90.0)]
-    region = find_region("multi:factor=1,min_side=1", boxes, picture.size)
-    framed = seen("boxed", picture, region)
+    region = find_region("multi:factor=1,min_side=1", boxes, image.size)
+    framed = seen("boxed", image, region)
     for box in region.boxes:
         x0, y0, x1, y1 = map(int, box)
         inside = (x0, y0, x1, y1)
-        assert np.array_equal(np.asarray(framed.crop(inside)), np.asarray(picture.crop(inside)))
+        assert np.array_equal(np.asarray(framed.crop(inside)), np.asarray(image.crop(inside)))
         assert framed.getpixel((x1, y1)) == (255, 0, 0)
 
 
 @settings(deadline=None)
 @given(st.integers(0, 90), st.integers(0, 90), st.integers(1, 60), st.integers(1, 60))
-def test_boxed_is_the_whole_picture_with_a_red_frame_around_the_region(x: int, y: int, w: int, h: int) -> None:
-    picture = Image.new("RGB", (150, 150), "white")
-    shown = np.asarray(seen("boxed", picture, find_region("union", [(x, y, x + w, y + h)], picture.size)))
+def test_boxed_is_the_whole_image_with_a_red_frame_around_the_region(x: int, y: int, w: int, h: int) -> None:
+    image = Image.new("RGB", (150, 150), "white")
+    shown = np.asarray(seen("boxed", image, find_region("union", [(x, y, x + w, y + h)], image.size)))
     red = (shown != 255).any(-1)
     assert (shown[red] == (255, 0, 0)).all()
     assert red.any() or (x, y, x + w, y + h) == (0, 0, 150, 150)
@@ -295,7 +295,7 @@ def test_boxed_is_the_whole_picture_with_a_red_frame_around_the_region(x: int, y
     outside[max(0, y - 5) : y + h + 5, max(0, x - 5) : x + w + 5] = False
     inside[y : y + h, x : x + w] = True
     assert not red[outside | inside].any(), "the frame hides nothing of the region, and 5 px further all is as it was"
-    assert (np.asarray(picture) == 255).all(), "the picture itself is left as it is"
+    assert (np.asarray(image) == 255).all(), "the image itself is left as it is"
 
 
 def test_boxed_needs_a_box_and_not_only_a_crop() -> None:

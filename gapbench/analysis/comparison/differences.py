@@ -25,7 +25,7 @@ VALUE_LIMIT = 160
 
 def settings_of(run: LoadedRun) -> dict[str, Any]:
     """Dotted name to value; lists are one value."""
-    return {".".join(path): value for path, value in _leaves((), run.asked) if _is_setting(path)}
+    return {".".join(path): value for path, value in _leaves((), run.manifest) if _is_setting(path)}
 
 
 def differences(runs: Sequence[LoadedRun]) -> list[dict[str, Any]]:
@@ -83,7 +83,7 @@ def _split(name: str) -> tuple[str, str]:
 
 def _measured(run: LoadedRun, name: str) -> bool:
     benchmark, _ = _split(name)
-    return not benchmark or benchmark in (run.asked.get("benchmarks") or {})
+    return not benchmark or benchmark in (run.manifest.get("benchmarks") or {})
 
 
 def _is_setting(path: tuple[str, ...]) -> bool:

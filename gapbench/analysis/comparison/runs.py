@@ -27,17 +27,17 @@ Alert: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """One run: its name in the comparison, `run.json` as `asked`, and its records, one row each."""
+    """One run: its name in the comparison, `run.json` as `manifest`, and its records, one row each."""
 
     label: str
     path: Path
-    asked: Mapping[str, Any]
+    manifest: Mapping[str, Any]
     records: DataFrame
     model: str
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {key: self.asked[key] for key in IDENTITY if key in self.asked}
+        return {key: self.manifest[key] for key in IDENTITY if key in self.manifest}
 
     @property
     def notices(self) -> dict[str, str]:
@@ -51,22 +51,22 @@ class LoadedRun:
 
     def _said(self, field: str) -> dict[str, str]:
         """One field of each benchmark's card."""
-        entries = self.asked.get("benchmarks") or {}
+        entries = self.manifest.get("benchmarks") or {}
         return {name: str((entry.get("card") or {}).get(field) or "") for name, entry in entries.items()}
 
     def metrics(self, benchmark: str) -> tuple[str, ...]:
         """The metrics this run reports of a benchmark, the headline first."""
-        entry = (self.asked.get("benchmarks") or {}).get(benchmark) or {}
-        return names_of(entry, str(self.asked.get("protocol") or ""))
+        entry = (self.manifest.get("benchmarks") or {}).get(benchmark) or {}
+        return names_of(entry, str(self.manifest.get("protocol") or ""))
 
     @property
     def alerts(self) -> list[Alert]:
         """Benchmarks whose questions have not all been asked yet."""
         found = []
-        repeats = int(self.asked.get("repeats") or 1)
+        repeats = int(self.manifest.get("repeats") or 1)
         written = Counter(self.records["benchmark"])
-        for name, entry in (self.asked.get("benchmarks") or {}).items():
-            views = entry.get("views") or self.asked.get("views") or ()  # a hold-out has fewer than the run
+        for name, entry in (self.manifest.get("benchmarks") or {}).items():
+            views = entry.get("views") or self.manifest.get("views") or ()  # a hold-out has fewer than the run
             expected = int(entry.get("samples") or 0) * len(views) * repeats
             if written[name] < expected:
                 text = f"The run {self.label} is unfinished: {written[name]:,} of {expected:,} answers."

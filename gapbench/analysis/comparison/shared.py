@@ -24,7 +24,7 @@ SIDES = ("before", "after")
 ASKED = ("question", "options", "answers", "answer_type", "image_hash", "evidence", "boxes")
 """What makes a question the same question."""
 MAY_BE_UNKNOWN = ("image_hash", "evidence", "boxes")
-"""A record whose picture could not be decoded lacks these, which makes it no other question."""
+"""A record whose image could not be decoded lacks these, which makes it no other question."""
 KNOWN = (*ASKED, "category", "cluster", "evidence_area")
 
 
@@ -91,14 +91,14 @@ def _facts(known: Sequence[Mapping[str, Mapping[str, Any]]]) -> pd.DataFrame:
     samples = sorted(known[0].keys() | known[1].keys())
     each = [{**known[1].get(sample, {}), **known[0].get(sample, {})} for sample in samples]
     keys = [[side.get(sample, {}).get("cluster", "") for sample in samples] for side in known]
-    pictures = [facts.get("image_hash", "") for facts in each]
+    images = [facts.get("image_hash", "") for facts in each]
     return pd.DataFrame(
         {
-            "cluster": merge_clusters(*keys, pictures),
+            "cluster": merge_clusters(*keys, images),
             "category": [str(facts.get("category", "")) for facts in each],
             "evidence_area": [float(facts.get("evidence_area", "nan")) for facts in each],
             "declared": [str(facts.get("cluster", "")) for facts in each],
-            "image_hash": [str(picture) for picture in pictures],
+            "image_hash": [str(image) for image in images],
         },
         index=pd.Index(samples),
     )

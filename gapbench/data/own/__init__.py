@@ -12,7 +12,7 @@ Hub's image folders: `file_name`); OWNER/NAME on the Hub (`split`, `config`, `re
 
 Fields: `image`, `question`, and `answer` or `answers` are needed; `id` (default: the line's or row's number),
 `options`, `answer_type` (default: letter with options, else text), `bbox` or `bboxes` with `bbox_format`, `crop_image`,
-`more_images`, `category` and `group` (samples of one group are one cluster; default: those that share a picture).
+`more_images`, `category` and `group` (samples of one group are one cluster; default: those that share an image).
 
 Behind the colon, FIELD=COLUMN says which column holds a field:
 - A value that is a column of the data is that column. Otherwise `bbox_format`, `answer_type` and `category` take it as
@@ -21,10 +21,10 @@ Behind the colon, FIELD=COLUMN says which column holds a field:
 - `-` leaves a field out, although a column has its name.
 - `list_separator` (comma, semicolon, pipe, newline, tab, or the characters themselves) says how text holds several
   options or answers; without it, text must be a list in JSON or Python. `separator` is that of a CSV file's cells.
-- `urls=true` allows pictures from http and https addresses; `max_image_pixels` allows larger ones than Pillow does.
+- `urls=true` allows images from http and https addresses; `max_image_pixels` allows larger ones than Pillow does.
 
-A picture is a path (relative to the file), base64 text, bytes, a Hub image {"bytes", "path"}, or a list of these, which
-are several pictures in their order. It stays on disk until it is looked at. Boxes are never guessed: their format is
+An image is a path (relative to the file), base64 text, bytes, a Hub image {"bytes", "path"}, or a list of these, which
+are several images in their order. It stays on disk until it is looked at. Boxes are never guessed: their format is
 declared.
 
 Limits: UTF-8 only; names of columns with a comma cannot be written behind the colon; other columns are ignored, unless

@@ -41,8 +41,8 @@ class Columns:
     """Fields the user spoke about."""
 
     @property
-    def pictures(self) -> frozenset[str]:
-        """The columns in which pictures are."""
+    def images(self) -> frozenset[str]:
+        """The columns in which images are."""
         return frozenset(column for field in PICTURES for column in self.held.get(field, ()))
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast, get_args
 
 from gapbench.data.benchmark import is_text
 from gapbench.data.own.columns import Fields, refuse_misspelt, settle
-from gapbench.data.own.image_cells import pictures, place
+from gapbench.data.own.image_cells import images, place
 from gapbench.data.own.readers import Reader
 from gapbench.errors import BenchmarkError, GapbenchError
 from gapbench.scoring import score
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Manner:
-    """How cells are to be understood: the separator of lists in text, and what pictures may be."""
+    """How cells are to be understood: the separator of lists in text, and what images may be."""
 
     list_separator: str = ""
     urls: bool = False
@@ -41,7 +41,7 @@ def samples(reader: Reader, given: Mapping[str, str], manner: Manner) -> Iterato
     """The samples in order. Raises BenchmarkError naming the row, what was found and what was expected."""
     columns = settle(given, reader.columns if given else (), reader.name)
     first: dict[str, str] = {}
-    for where, row in reader.read(columns.pictures):
+    for where, row in reader.read(columns.images):
         try:
             refuse_misspelt(columns, row)
             sample = _sample(Fields(columns, row), where.rpartition(" ")[2], reader.folder, manner)
@@ -56,14 +56,14 @@ def samples(reader: Reader, given: Mapping[str, str], manner: Manner) -> Iterato
 
 
 def _sample(fields: Fields, number: str, folder: Path, manner: Manner) -> Sample:
-    def read_pictures(value: Any) -> tuple[Any, ...]:
-        return pictures(_several(value), folder, manner.urls)
+    def read_images(value: Any) -> tuple[Any, ...]:
+        return images(_several(value), folder, manner.urls)
 
-    shown = _needed(fields, "image", "a picture", read_pictures)
-    more = _read(fields, "more_images", read_pictures) or ()
-    crops = _read(fields, "crop_image", read_pictures) or (None,)
+    shown = _needed(fields, "image", "an image", read_images)
+    more = _read(fields, "more_images", read_images) or ()
+    crops = _read(fields, "crop_image", read_images) or (None,)
     if len(crops) > 1:
-        raise BenchmarkError(f"{fields.called('crop_image')} has {len(crops)} pictures; expected one.")
+        raise BenchmarkError(f"{fields.called('crop_image')} has {len(crops)} images; expected one.")
     options = _texts(fields, "options", manner)
     kind = _text(fields, "answer_type") or ("letter" if options else "text")
     answers = _answers(fields, kind, options, manner)
@@ -157,7 +157,7 @@ def _as_list(value: Any, separator: str = "") -> list[Any]:
 
 
 def _several(value: Any) -> list[Any]:
-    """The pictures in a cell, which holds one or a list."""
+    """The images in a cell, which holds one or a list."""
     parsed = _literal(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
     return parsed if isinstance(parsed, list) else [value]
 

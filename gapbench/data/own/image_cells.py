@@ -1,8 +1,8 @@
-"""Where a row's pictures are: what `gapbench.views.images.decode` reads, found from what a cell holds.
+"""Where a row's images are: what `gapbench.views.images.decode` reads, found from what a cell holds.
 
-    pictures(["street.jpg"], Path("data"), urls=False)            # (Path("data/street.jpg"),)
+    images(["street.jpg"], Path("data"), urls=False)            # (Path("data/street.jpg"),)
 
-Addresses are refused unless asked for. Then they are fetched when the picture is looked at, every time again: http and
+Addresses are refused unless asked for. Then they are fetched when the image is looked at, every time again: http and
 https only, redirected or not, `SECONDS` in all, at most `LARGEST` bytes, nothing kept.
 
 Limits: an address is fetched from wherever this machine may go: allow only data you trust to name addresses.
@@ -25,19 +25,19 @@ from gapbench.errors import BenchmarkError, SampleError
 from gapbench.views.images import URL, is_base64
 
 SECONDS = 60.0
-"""How long fetching one picture may take."""
+"""How long fetching one image may take."""
 
 LARGEST = 200 << 20
-"""Bytes of the largest picture that is fetched."""
+"""Bytes of the largest image that is fetched."""
 
 
-def pictures(values: Sequence[Any], folder: Path, urls: bool) -> tuple[Any, ...]:
-    """The source of each picture. Raises BenchmarkError for what can be none."""
+def images(values: Sequence[Any], folder: Path, urls: bool) -> tuple[Any, ...]:
+    """The source of each image. Raises BenchmarkError for what can be none."""
     return tuple(_source(value, folder, urls) for value in values)
 
 
 def place(values: Sequence[Any]) -> str:
-    """The path or address of one picture, the same for all ways to write the path; "" where it has none."""
+    """The path or address of one image, the same for all ways to write the path; "" where it has none."""
     value = values[0] if len(values) == 1 else None
     if isinstance(value, Mapping):
         return "" if value.get("bytes") else place([value.get("path")])

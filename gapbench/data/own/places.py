@@ -127,7 +127,7 @@ def _is_metadata(files: Sequence[Path]) -> bool:
 
 
 def _of_image_folder(reader: Reader) -> dict[str, str]:
-    """What the Hub's image folders call the columns of pictures."""
+    """What the Hub's image folders call the columns of images."""
     if reader.name not in METADATA:
         return {}
     pairs = {"image": "file_name", "crop_image": "crop_image_file_name"}

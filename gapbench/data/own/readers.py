@@ -1,4 +1,4 @@
-"""Rows of a file of the user's, numbered as the user sees them, with pictures left where they are.
+"""Rows of a file of the user's, numbered as the user sees them, with images left where they are.
 
     for where, row in JsonLines(path).read(["image"]):      # "line 3", {"image": "street.jpg", ...}
 
@@ -18,7 +18,7 @@ from gapbench.errors import BenchmarkError
 from gapbench.util.files import json_object
 
 SHORT = 4096
-"""Characters of text that may be a path or an address; anything longer is a picture as base64 text."""
+"""Characters of text that may be a path or an address; anything longer is an image as base64 text."""
 
 
 class Reader(Protocol):
@@ -36,8 +36,8 @@ class Reader(Protocol):
     def columns(self) -> tuple[str, ...]:
         """The names of all columns."""
 
-    def read(self, pictures: Collection[str]) -> Iterator[tuple[str, Row]]:
-        """Each row with the words that name it; the columns of pictures are as `light` leaves them."""
+    def read(self, images: Collection[str]) -> Iterator[tuple[str, Row]]:
+        """Each row with the words that name it; the columns of images are as `light` leaves them."""
 
     def cell(self, key: int, column: str) -> Any:
         """One value, read now."""
@@ -65,12 +65,12 @@ class JsonLines:
         """The names that occur in any line; reads the whole file."""
         return tuple(dict.fromkeys(column for _, _, row in self._rows() for column in row))
 
-    def read(self, pictures: Collection[str]) -> Iterator[tuple[str, Row]]:
+    def read(self, images: Collection[str]) -> Iterator[tuple[str, Row]]:
         for number, start, row in self._rows():
-            yield f"line {number}", {c: light(self, start, c, v) if c in pictures else v for c, v in row.items()}
+            yield f"line {number}", {c: light(self, start, c, v) if c in images else v for c, v in row.items()}
 
     def cell(self, key: int, column: str) -> Any:
-        if _state(self.path) != self._as_read:  # another row's picture may start at that byte now
+        if _state(self.path) != self._as_read:  # another row's image may start at that byte now
             raise BenchmarkError(
                 f"{self.name}: it was changed or removed while it was in use. Restore it and run the same command "
                 "again; what was answered so far is kept."
@@ -117,8 +117,8 @@ class TableRows:
     def columns(self) -> tuple[str, ...]:
         return self.table.columns
 
-    def read(self, pictures: Collection[str]) -> Iterator[tuple[str, Row]]:
-        heavy = {c: [s > SHORT for s in self.table.sizes(c)] for c in self.columns if c in pictures}
+    def read(self, images: Collection[str]) -> Iterator[tuple[str, Row]]:
+        heavy = {c: [s > SHORT for s in self.table.sizes(c)] for c in self.columns if c in images}
         labels = self.table.labels
         for key, values in enumerate(self.table.rows(lazy=tuple(heavy))):
             row = {c: _named(values[c], labels[c]) if c in labels else values[c] for c in self.columns}

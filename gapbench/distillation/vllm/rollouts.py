@@ -7,8 +7,8 @@ Before every batch of rollouts vLLM is given the weights that the student has by
 merged (`published`, `vllm_weights`): after each optimizer step the next answers are the new student's. Between batches
 vLLM sleeps where the platform can (GPUs): its weights and cache leave the GPU, and the optimizer has the memory.
 
-A prompt is the conversation that the reference reads: the same picture, chat template, escaped text and switches
-against thinking. An answer ends at the student's own end tokens and nothing else; placeholders of pictures are never
+A prompt is the conversation that the reference reads: the same image, chat template, escaped text and switches
+against thinking. An answer ends at the student's own end tokens and nothing else; placeholders of images are never
 drawn; log-probabilities are vLLM's, at temperature 1, before anything else. Draws are vLLM's too, with a seed for each
 answer: they repeat themselves, but are not those of the reference for the same keys.
 
@@ -65,7 +65,7 @@ class VllmSampler:
         return answers
 
     def prompt_ids(self, role: ModelRole, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """The prompts as vLLM reads them, pictures expanded to their tokens."""
+        """The prompts as vLLM reads them, images expanded to their tokens."""
         with self._awake(role):
             settings = [_settings(role, prompt, Sampling(1)) for prompt in prompts]
             return [list(output.prompt_token_ids) for output in self._ask(role, prompts, settings)]
@@ -96,7 +96,7 @@ class VllmSampler:
         """vLLM's outputs, in order."""
         talks = []
         for prompt in prompts:
-            shown = {"type": "image_pil", "image_pil": prompt.picture}
+            shown = {"type": "image_pil", "image_pil": prompt.image}
             content = [shown, {"type": "text", "text": role.chat.escape(prompt.text)}]
             talks.append([{"role": "user", "content": content}])
         try:
@@ -219,7 +219,7 @@ def _parts(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
     part: list[Prompt] = []
     pixels = 0
     for prompt in prompts:
-        own = prompt.picture.width * prompt.picture.height
+        own = prompt.image.width * prompt.image.height
         if part and pixels + own > PIXELS:
             yield part
             part, pixels = [], 0

@@ -3,13 +3,13 @@
     engine = load("Qwen/Qwen3-VL-4B-Instruct", base_urls=["http://localhost:8000"], max_new_tokens=64)
     for key, answer in engine.generate(requests): ...
 
-One request per question to `/chat/completions`: the pictures are inside it, as they are stored where that is what the
-model is to see (`pictures`). Several servers share the work by what each has under way (`endpoints`); how much is under
+One request per question to `/chat/completions`: the images are inside it, as they are stored where that is what the
+model is to see (`images`). Several servers share the work by what each has under way (`endpoints`); how much is under
 way finds itself (`concurrency`); what goes wrong is tried again, and in the end is an `error`, never a text (`answers`,
 `asking`). Greedy decoding with neutral penalties and thinking off is asked for. Fields that a server does not know are
 left out, and `info` says which (`server_defaults`): then the server's own defaults hold.
 
-Limits: what a server does to pictures and prompts cannot be seen from here; no processor is at hand, so only control
+Limits: what a server does to images and prompts cannot be seen from here; no processor is at hand, so only control
 tokens of the form `<|name|>` are kept from working in data. `Answer.seconds` is the time of the last try over the
 number of requests that were under way with it. Answers to the same question may differ between batches of the server.
 One `generate` at a time.
@@ -89,7 +89,7 @@ class ServerEngine:
                 if not answer.error:
                     yield from held
                     held.clear()
-                several = question.pictures > 1  # which is not for every model, and says nothing about the others
+                several = question.images > 1  # which is not for every model, and says nothing about the others
                 if fault is None or (fault.then is Then.GIVE_UP and (self.tally.answered or several)):
                     yield question.key, answer
                     continue
@@ -147,7 +147,7 @@ def load(
         "servers": look(urls, key),
         "concurrency": concurrency or "auto",
         "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
-                   "sent": "stored bytes, or PNG where the picture is not as stored"},
+                   "sent": "stored bytes, or PNG where the image is not as stored"},
         "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
                        "seed": seed, "thinking": "asked to be off (chat_template_kwargs)", "extra": dict(extra or {})},
     }  # fmt: skip

@@ -8,7 +8,7 @@ quarter more now and then. Whenever the server says that it is busy (429, 503, a
 it says are errors, the limit is halved, at most once for all that was under way together, and grows by a quarter from
 there. It does not grow while we are what is slow.
 
-Limits: rates are in answers a second, so a change of what is asked (larger pictures, say) looks like a change of speed
+Limits: rates are in answers a second, so a change of what is asked (larger images, say) looks like a change of speed
 until the next trial.
 """
 
@@ -144,7 +144,7 @@ class AdaptiveLimit:
         self._factor, self._best, self._steady, self._misses = 1.25, 0.0, self.now, 0
 
     def _end_round(self, rate: float) -> None:
-        if self._full < 0.8 * self._seen:  # pictures came too slowly: nothing was learnt about the server
+        if self._full < 0.8 * self._seen:  # images came too slowly: nothing was learnt about the server
             self._new_round(settle=False)
         elif rate > GAIN * self._best:
             self._best, self._steady, self._misses = rate, self.now, 0

@@ -1,16 +1,16 @@
-"""One request as the `messages` of a chat: the pictures first, in their order, then the prompt.
+"""One request as the `messages` of a chat: the images first, in their order, then the prompt.
 
     question = prepare(request, Pixels(max_pixels=1048576))
     question.messages                       # b'[{"role":"user","content":[{"type":"image_url",...
 
-Pictures travel inside the request (data URIs). Stored JPEG, PNG or WebP bytes go as they are where they show exactly
-the picture that is asked about and the pixel policy leaves its size alone. All others are encoded once, without loss:
+Images travel inside the request (data URIs). Stored JPEG, PNG or WebP bytes go as they are where they show exactly
+the image that is asked about and the pixel policy leaves its size alone. All others are encoded once, without loss:
 as PNG, which every server reads, with one filter and run-length coding alone, since the time is what counts. Measured
-on one core with a picture as detailed as a photograph: 26 ms and 1.4 MB a megapixel, where Pillow's encoder, which
+on one core with an image as detailed as a photograph: 26 ms and 1.4 MB a megapixel, where Pillow's encoder, which
 tries five filters on each row, takes 87 ms and makes 1.7 MB at zlib level 1. WebP without loss takes 29 ms and 1.5 MB,
 but not every server reads it. JPEG at quality 95 would be faster yet and a fifth of the size, and changes levels by up
 to 5 of 255: a loss that a measurement must not add unasked. A lower --max-pixels, or a benchmark that shows its stored
-pictures, makes requests smaller.
+images, makes requests smaller.
 
 Limits: a JPEG is decoded by the server, so two decoders may differ by a level here and there.
 """
@@ -42,14 +42,14 @@ CONTROL = re.compile(r"<\|(?=[^<>|\s]{1,40}\|>)")
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """What is sent for one request; its pictures are in `messages` alone.
+    """What is sent for one request; its images are in `messages` alone.
 
-    `pictures`, `sent_size` and `sent_pixels` are those of `Answer`; a question with `error` is not sent.
+    `images`, `sent_size` and `sent_pixels` are those of `Answer`; a question with `error` is not sent.
     """
 
     key: Hashable
     messages: bytes = b""
-    pictures: int = 0
+    images: int = 0
     sent_size: tuple[int, int] | None = None
     sent_pixels: int | None = None
     error: str = ""
@@ -63,18 +63,18 @@ class ChatRequest:
 def prepare(request: Request, pixels: Pixels) -> ChatRequest:
     """Encode one request; what cannot be encoded becomes its `error`."""
     if request.error:
-        return ChatRequest(request.key, pictures=len(request.images), error=request.error)
+        return ChatRequest(request.key, images=len(request.images), error=request.error)
     encoded = request.encoded or (None,) * len(request.images)
     try:
-        parts = [_picture(image, stored, pixels) for image, stored in zip(request.images, encoded, strict=True)]
+        parts = [_image(image, stored, pixels) for image, stored in zip(request.images, encoded, strict=True)]
     except Exception as error:  # Pillow raises OSError, ValueError, MemoryError and more; one sample must not end a run
-        reason = f"its pictures cannot be encoded for the server ({type(error).__name__}: {error})."
-        return ChatRequest(request.key, pictures=len(request.images), error=reason)
+        reason = f"its images cannot be encoded for the server ({type(error).__name__}: {error})."
+        return ChatRequest(request.key, images=len(request.images), error=reason)
     sizes = [pixels.target(image.size) for image in request.images]
     return ChatRequest(
         request.key,
         _messages(parts, neutral(request.prompt)),
-        pictures=len(sizes),
+        images=len(sizes),
         sent_size=sizes[0] if sizes else None,
         sent_pixels=sum(width * height for width, height in sizes) if sizes else None,
     )
@@ -86,16 +86,16 @@ def neutral(text: str) -> str:
 
 
 def _messages(uris: list[bytes], text: str) -> bytes:
-    """JSON put together by hand: a picture's base64 needs no escaping, and its megabytes are copied once."""
+    """JSON put together by hand: an image's base64 needs no escaping, and its megabytes are copied once."""
     if not uris:
         return b'[{"role":"user","content":' + json.dumps(text).encode() + b"}]"
-    pictures = b"".join(b'{"type":"image_url","image_url":{"url":"' + uri + b'"}},' for uri in uris)
+    images = b"".join(b'{"type":"image_url","image_url":{"url":"' + uri + b'"}},' for uri in uris)
     words = json.dumps({"type": "text", "text": text}).encode()
-    return b'[{"role":"user","content":[' + pictures + words + b"]}]"
+    return b'[{"role":"user","content":[' + images + words + b"]}]"
 
 
-def _picture(image: Image, stored: bytes | None, pixels: Pixels) -> bytes:
-    """One picture as a data URI."""
+def _image(image: Image, stored: bytes | None, pixels: Pixels) -> bytes:
+    """One image as a data URI."""
     kind = _kind(stored) if stored is not None and pixels.target(image.size) == image.size else ""
     if stored is None or not kind:
         stored, kind = _png(pixels.apply(image)), "image/png"

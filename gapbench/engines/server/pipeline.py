@@ -4,7 +4,7 @@
 
 Feeders pull requests, one at a time, and encode them side by side; a thread with an event loop sends them; the caller's
 thread takes what comes back. What was pulled and not yet taken back is bounded, by number (`room`) and by its bytes
-(`HELD_BYTES`), and so is memory: a request weighs what its decoded pictures do, and once encoded what its message does.
+(`HELD_BYTES`), and so is memory: a request weighs what its decoded images do, and once encoded what its message does.
 However the caller stops, by an error, an interrupt or by closing the iterator, the threads stop, connections are closed
 and `requests` is closed in the thread that it ran in.
 """
@@ -32,7 +32,7 @@ HELD_BYTES = 1_500_000_000
 RGB = 3
 """Bytes of a decoded pixel."""
 FEEDERS = min(8, os.cpu_count() or 1)
-"""Threads that encode pictures; Pillow lets go of the interpreter lock while it does."""
+"""Threads that encode images; Pillow lets go of the interpreter lock while it does."""
 
 Reply = tuple[Answer, Fault | None]
 _END = object()
@@ -92,7 +92,7 @@ def run(
     work = _Work(requests, prepare, asker, Gate(room))
     thread = threading.Thread(target=work.serve, name="gapbench-server", daemon=True)
     turn = sys.getswitchinterval()
-    sys.setswitchinterval(SHORT_TURN)  # else the event loop waits 5 ms for the lock whenever a picture is decoded
+    sys.setswitchinterval(SHORT_TURN)  # else the event loop waits 5 ms for the lock whenever an image is decoded
     thread.start()
     try:
         while (item := work.done.get()) is not _END:
@@ -180,10 +180,10 @@ class _Work:
                     decoded = RGB * request.pixels
                     self.gate.weigh(decoded)
                 question = self._prepare(request)
-                del request  # with its pictures: the next turn may be long in coming
+                del request  # with its images: the next turn may be long in coming
                 self.gate.trade(decoded, question.held)
                 if question.error:
-                    self.done.put((question, (Answer(pictures=question.pictures, error=question.error), None)))
+                    self.done.put((question, (Answer(images=question.images, error=question.error), None)))
                 else:
                     self._send(inbox, question)
             else:

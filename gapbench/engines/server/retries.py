@@ -144,7 +144,7 @@ class Asker:
             if reply.then is Then.GIVE_UP or tried >= self._setup.tries:
                 times = f" ({tried} tries)" if tried > 1 else ""
                 error = f"{url}{times}: {reply.message}{_about_greedy(self._setup.settings, reply)}"
-                return Answer(pictures=question.pictures, error=error), reply
+                return Answer(images=question.images, error=error), reply
             with self._limit.resting():
                 await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, self._setup.backoff * 2 ** (tried - 1))))
 
@@ -179,7 +179,7 @@ class Asker:
 
 def _complete(reply: Answer, question: ChatRequest, seconds: float) -> Answer:
     q = question
-    return replace(reply, seconds=seconds, pictures=q.pictures, sent_size=q.sent_size, sent_pixels=q.sent_pixels)
+    return replace(reply, seconds=seconds, images=q.images, sent_size=q.sent_size, sent_pixels=q.sent_pixels)
 
 
 def _about_greedy(settings: Mapping[str, Any], fault: Fault) -> str:

@@ -5,8 +5,8 @@
 
 Requests go through the half of `LLM.chat` that puts a conversation into vLLM's queue; a few hundred are kept there, so
 that a batch never runs dry, and each answer is handed out as soon as it is complete: a kill loses what is in the queue
-and nothing else. Pictures are decoded and brought within the pixel bounds in a thread meanwhile. Prefixes are cached:
-questions about one picture, one after the other, share its tokens. The chat template, the escaping of control tokens,
+and nothing else. Images are decoded and brought within the pixel bounds in a thread meanwhile. Prefixes are cached:
+questions about one image, one after the other, share its tokens. The chat template, the escaping of control tokens,
 the switches against thinking and the neutral sampling settings are those of the transformers engine, and token ids are
 decoded in the same way, so that the two differ by the numerics of their kernels alone.
 
@@ -15,7 +15,7 @@ shard each (`CUDA_VISIBLE_DEVICES=0 gapbench measure … --shard 1/8`, then `gap
 keeps them all busy (`vllm serve MODEL --data-parallel-size 8`) behind `--engine server`.
 
 Limits: both were run on two cores of a CPU, and never on GPUs so far. Unless `VLLM_ENABLE_V1_MULTIPROCESSING=0` vLLM
-works in child processes, so a script of yours needs its `if __name__ == "__main__":`. Prompts and pictures are
+works in child processes, so a script of yours needs its `if __name__ == "__main__":`. Prompts and images are
 processed in this process, one after the other, as `LLM.chat` does; a server can do it in several. A model that runs out
 of memory ends the run; what was answered is kept.
 """
@@ -105,11 +105,11 @@ class VllmEngine:
 
     @property
     def waited(self) -> float:
-        """Seconds for which vLLM had nothing to do because no picture was ready."""
+        """Seconds for which vLLM had nothing to do because no image was ready."""
         return self._waited.seconds
 
     def prompt_ids(self, request: Request) -> list[int]:
-        """The prompt as the model reads it, pictures expanded to their tokens."""
+        """The prompt as the model reads it, images expanded to their tokens."""
         return list(self._first_token(request).prompt_token_ids)
 
     def next_logprobs(self, request: Request) -> dict[int, float]:
@@ -147,12 +147,12 @@ class VllmEngine:
         except Exception as error:
             if _is_dead(error):
                 raise self._died(error) from error
-            return Answer(pictures=len(request.images), error=self._refusal(request, error))
+            return Answer(images=len(request.images), error=self._refusal(request, error))
         self._failures = None
         queue[number] = (
             request.key,
             Answer(
-                pictures=len(request.images),
+                images=len(request.images),
                 sent_size=request.images[0].size if request.images else None,
                 sent_pixels=request.pixels if request.images else None,
             ),

@@ -36,7 +36,7 @@ def category_tables(summary: Summary) -> tuple[Table, ...]:
 
 
 def area_tables(summary: Summary) -> tuple[Table, ...]:
-    """One table for each benchmark with evidence boxes: the changes by the evidence's share of the picture."""
+    """One table for each benchmark with evidence boxes: the changes by the evidence's share of the image."""
     tables = []
     for name, entry in list(benchmarks_of(summary).items())[:TABLES]:
         rows = [(Cell(area_label(one), "", one["from"]), *_group(one)) for one in entry["by_evidence_area"]]

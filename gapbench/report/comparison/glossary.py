@@ -107,7 +107,7 @@ def terms(sides: tuple[str, ...], *, trained: bool) -> tuple[tuple[str, str], ..
         (
             "95% interval",
             "Where the true change plausibly lies for questions of this kind. Clusters are the unit, not questions: "
-            "samples that share a picture form one. An interval that includes zero means that a change is not "
+            "samples that share an image form one. An interval that includes zero means that a change is not "
             "shown, which is not the same as no change; look at the MDE.",
         ),
         (

@@ -44,7 +44,7 @@ def write_comparison(
     """Write `folder/comparison.html` and `folder/comparison.md`.
 
     `summary` is the content of `comparison.json`, `runs` are the runs in its order, `steps` the training's log as
-    `gapbench.analysis.comparison.training_log.read_steps` gives it. Pictures come from the runs' own `thumbnails`
+    `gapbench.analysis.comparison.training_log.read_steps` gives it. Images come from the runs' own `thumbnails`
     folders and are left out with `images=False`.
     """
     html, markdown = environment(html=True), environment(html=False)
@@ -64,7 +64,7 @@ def _content(
     differing, same = details.setting_tables(runs)
     alerts = [(clip(one["benchmark"], 80), clip(one["text"], 600)) for one in summary["alerts"]]
     more = [("", f"{len(alerts) - MESSAGES} more warnings are in comparison.json.")] if len(alerts) > MESSAGES else []
-    parts = families(summary, runs[0].asked)
+    parts = families(summary, runs[0].manifest)
     found = {
         "title": f"{sides[1]} against {sides[0]}",
         "trained": summary["kind"] == "training",
@@ -86,7 +86,7 @@ def _content(
         "identity_table": details.identity_table(summary),
         "differing_table": differing,
         "same_table": same,
-        "commands": [(clip(run.label, 60), command_line(run.asked)) for run in runs],
+        "commands": [(clip(run.label, 60), command_line(run.manifest)) for run in runs],
         "reading": terms(sides, trained=summary["kind"] == "training"),
         "style": asset("style.css") + asset("comparison.css"),
     }

@@ -1,9 +1,9 @@
-"""The questions whose answer from the full image changed between right and wrong, with their pictures.
+"""The questions whose answer from the full image changed between right and wrong, with their images.
 
     cases = changed_cases(summary, before, after)
     [one.case.question for one in cases if one.way == "broken"]
 
-Taken in turn from every benchmark, questions with pictures first, so that any beginning is a fair choice.
+Taken in turn from every benchmark, questions with images first, so that any beginning is a fair choice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gapbench.report.run.gallery import OUTCOMES, Picture, read_pictures
+from gapbench.report.run.gallery import OUTCOMES, GalleryImage, read_images
 from gapbench.report.run.samples import AnswerEntry, SampleCard, cases_of
 from gapbench.report.run.summary_tables import area_percent
 from gapbench.report.tables import benchmarks_of
@@ -30,7 +30,7 @@ CARDS = 36
 CONSIDERED = 2_000
 """Changed questions of each way that are looked at in the records; the rest are counted only."""
 PICTURE_BUDGET = 5_000_000
-"""Bytes of pictures of each way."""
+"""Bytes of images of each way."""
 OUTPUT_LIMIT = 600
 FIELD_LIMIT = 600
 OPTIONS = 12
@@ -60,7 +60,7 @@ class Cards:
 
 
 def changed_cases(summary: Mapping[str, Any], before: LoadedRun, after: LoadedRun) -> list[Changed]:
-    """Fixed and broken questions, each way in turn from every benchmark, those with stored pictures first."""
+    """Fixed and broken questions, each way in turn from every benchmark, those with stored images first."""
     chosen = {way: _in_turn(summary, way, (before, after))[:CONSIDERED] for way in WAYS}
     wanted = {key for keys in chosen.values() for key in keys}
     sides = []
@@ -86,22 +86,22 @@ def rendered(
     template: Template,
     sides: tuple[str, ...],
 ) -> list[Cards]:
-    """The cards of each way; pictures come from the folders of `runs`, none for no runs."""
+    """The cards of each way; images come from the folders of `runs`, none for no runs."""
     found = []
     for way in WAYS:
         budget, cards = PICTURE_BUDGET, []
         these = [one for one in cases if one.way == way]
         for one in these[:CARDS]:
-            pictures = _pictures(one.case.key, runs)
-            weight = sum(len(picture.uri) for picture in pictures.values() if picture)
+            images = _images(one.case.key, runs)
+            weight = sum(len(image.uri) for image in images.values() if image)
             if weight > budget:
-                pictures, weight = {}, 0
+                images, weight = {}, 0
             budget -= weight
             cards.append(
                 template.render(
                     changed=one,
                     card=one.case,
-                    pictures=pictures,
+                    images=images,
                     sides=sides,
                     outcomes=OUTCOMES,
                     size=size,
@@ -130,10 +130,10 @@ def _in_turn(summary: Mapping[str, Any], way: str, runs: Sequence[LoadedRun]) ->
     return [(name, sample) for _, name, sample in sorted(turns)]
 
 
-def _pictures(key: str, runs: Sequence[LoadedRun]) -> dict[str, Picture | None]:
-    """The first run that kept the full picture has the crop that goes with it."""
+def _images(key: str, runs: Sequence[LoadedRun]) -> dict[str, GalleryImage | None]:
+    """The first run that kept the full image has the crop that goes with it."""
     for run in runs:
-        found = read_pictures(run.path / "thumbnails", key)
+        found = read_images(run.path / "thumbnails", key)
         if found.get("full"):
             return found
     return {}

@@ -171,7 +171,7 @@ def transition_table(summary: Summary) -> Table:
         Column(broken, True),
         Column("Both wrong", True),
         Column("p", True, "Does one kind of change outweigh the other? Sign-flip test over clusters; with one question "
-               "per picture this is McNemar's exact test"),
+               "per image this is McNemar's exact test"),
     )  # fmt: skip
     rows = [
         (

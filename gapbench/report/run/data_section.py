@@ -18,15 +18,15 @@ from gapbench.util.text import clip
 NOTICES = 12
 REPAIRS = {
     "swapped": "boxes with swapped corners, put right",
-    "clipped": "boxes clipped that left the picture by at most 2 px",
-    "outside": "boxes that left the picture by more than 2 px, clipped or dropped",
-    "empty": "boxes dropped that covered nothing of the picture",
-    "exif orientation ignored": "pictures shown as stored, although their EXIF tag asks viewers to turn them",
+    "clipped": "boxes clipped that left the image by at most 2 px",
+    "outside": "boxes that left the image by more than 2 px, clipped or dropped",
+    "empty": "boxes dropped that covered nothing of the image",
+    "exif orientation ignored": "images shown as stored, although their EXIF tag asks viewers to turn them",
 }
 """The names of `gapbench.views.boxes` and `gapbench.views.images`, in words."""
 
 
-def data_table(run: Mapping[str, Any]) -> Table:
+def data_table(manifest: Mapping[str, Any]) -> Table:
     """One row per benchmark: licence, source, region policy, and the protocol with its source."""
     columns = (
         Column("Benchmark"),
@@ -36,7 +36,7 @@ def data_table(run: Mapping[str, Any]) -> Table:
         Column("Protocol", False, "How the questions are asked, and the metric that goes with it"),
     )
     rows = []
-    for name, entry in _entries(run).items():
+    for name, entry in _entries(manifest).items():
         card = part(entry, "card") or {}
         fetched = " @ ".join(filter(None, (str(card.get("hub") or ""), str(card.get("revision") or "")[:12])))
         origin = "local copy" if entry.get("local_copy") else clip(fetched, 200)
@@ -46,7 +46,7 @@ def data_table(run: Mapping[str, Any]) -> Table:
                 text_cell(clip(card.get("licence") or "", 200), "restricted" if card.get("restricted") else ""),
                 text_cell(clip(card.get("source") or "", 200), origin),
                 text_cell(clip(entry.get("region") or "", NAME_LIMIT)),
-                _protocol(str(run.get("protocol") or "neutral"), card),
+                _protocol(str(manifest.get("protocol") or "neutral"), card),
             )
         )
     return table_of("Data", columns, rows, source="run.json")
@@ -59,33 +59,33 @@ def _protocol(name: str, card: Mapping[str, Any]) -> Cell:
     return text_cell(clip(name, NAME_LIMIT), note)
 
 
-def repairs_table(run: Mapping[str, Any]) -> Table:
-    """What was repaired in boxes and noticed of pictures, counted by benchmark."""
+def repairs_table(manifest: Mapping[str, Any]) -> Table:
+    """What was repaired in boxes and noticed of images, counted by benchmark."""
     columns = (Column("Benchmark"), Column("Repair"), Column("Count", True))
     rows = [
         (text_cell(clip(name, NAME_LIMIT)), text_cell(REPAIRS.get(kind, clip(kind, 200))), count_cell(count))
-        for name, kind, count in repairs_of(run)
+        for name, kind, count in repairs_of(manifest)
     ]
     return table_of("Repairs", columns, rows, source="run.json")
 
 
-def repairs_of(run: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+def repairs_of(manifest: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     """(benchmark, kind, count)."""
-    repairs = run.get("repairs")
+    repairs = manifest.get("repairs")
     found = repairs if isinstance(repairs, Mapping) else {}
     split = [(*str(key).rpartition(": "), count) for key, count in found.items() if isinstance(count, int)]
     return [(name, kind, count) for name, _, kind, count in split]
 
 
-def notices(summary: Mapping[str, Any], run: Mapping[str, Any], *, images: bool) -> list[tuple[str, str]]:
+def notices(summary: Mapping[str, Any], manifest: Mapping[str, Any], *, images: bool) -> list[tuple[str, str]]:
     """(benchmark, text): what licences forbid, which must not be cut off, and each benchmark's own remark."""
     found = []
     for name, entry in benchmarks_of(summary).items():
-        notice = entry.get("notice") or part(run, "benchmarks", name, "card", "notice")
+        notice = entry.get("notice") or part(manifest, "benchmarks", name, "card", "notice")
         if notice:
             found.append((clip(name, 80), clip(notice, 1_000)))
     found = judge_notice(summary) + found
-    forbidden = {name: part(run, "benchmarks", name, "card", "restricted") or "" for name in _entries(run)}
+    forbidden = {name: part(manifest, "benchmarks", name, "card", "restricted") or "" for name in _entries(manifest)}
     found = restricted(forbidden, "gapbench report RUN --no-images", images=images) + found
     rest = ("", f"{len(found) - NOTICES} more notices are in summary.json and run.json.")
     return found if len(found) <= NOTICES else [*found[:NOTICES], rest]
@@ -109,8 +109,8 @@ def judge_notice(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def restricted(cards: Mapping[str, str], command: str, *, images: bool) -> list[tuple[str, str]]:
-    """(benchmark, text) for data whose licence forbids something; with pictures, how to leave them out."""
-    hint = f" Before sharing this page, leave its pictures out: {command}." if images else ""
+    """(benchmark, text) for data whose licence forbids something; with images, how to leave them out."""
+    hint = f" Before sharing this page, leave its images out: {command}." if images else ""
     return [
         (clip(name, 80), f"Restricted data: {clip(text, 800).rstrip('.')}.{hint}")
         for name, text in cards.items()
@@ -118,7 +118,7 @@ def restricted(cards: Mapping[str, str], command: str, *, images: bool) -> list[
     ]
 
 
-def _entries(run: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    entries = run.get("benchmarks")
+def _entries(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    entries = manifest.get("benchmarks")
     known = entries if isinstance(entries, Mapping) else {}
     return {str(name): entry for name, entry in known.items() if isinstance(entry, Mapping)}

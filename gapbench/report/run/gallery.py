@@ -2,7 +2,7 @@
 
     gallery(cases, folder / "thumbnails", template, room=19_000_000)
 
-Cards are taken in turn from every (benchmark, flip) until the count, the picture budget or the room is used up.
+Cards are taken in turn from every (benchmark, flip) until the count, the image budget or the room is used up.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ OUTCOMES = {"right": "\u2713", "wrong": "\u2717", "unparsed": "?", "judge_failed
 
 
 @dataclass(frozen=True)
-class Picture:
+class GalleryImage:
     """A thumbnail as a data URI, with its size in pixels."""
 
     uri: str
@@ -57,34 +57,34 @@ class Picture:
 class Gallery:
     """Rendered cards, an index of what each one is, and what there is in all.
 
-    `pictures` is `shown`, `off` (not wanted) or `none` (not stored).
+    `images` is `shown`, `off` (not wanted) or `none` (not stored).
     """
 
     cards: tuple[str, ...]
     index: tuple[dict[str, str], ...]
     total: int
-    pictures: str
+    images: str
     benchmarks: tuple[str, ...]
     categories: tuple[str, ...]
     counts: dict[str, int]
 
 
 def gallery(cases: Sequence[SampleCard], thumbnails: Path | None, template: Template, room: int) -> Gallery:
-    """Render as many cards as fit into `room` bytes; `thumbnails=None` leaves all pictures out."""
+    """Render as many cards as fit into `room` bytes; `thumbnails=None` leaves all images out."""
     stored = {path.name.partition("-")[0] for path in thumbnails.glob("*-*.jpg")} if thumbnails else set()
-    room, pictures = room - MARGIN, PICTURE_BUDGET
+    room, images = room - MARGIN, PICTURE_BUDGET
     chosen: list[tuple[SampleCard, str]] = []
     for case in stratified(cases, stored):
         if len(chosen) == CARDS:
             break
-        shown = read_pictures(thumbnails, case.key) if thumbnails else {}
-        weight = sum(len(picture.uri) for picture in shown.values() if picture)
-        if weight > min(pictures, room):
+        shown = read_images(thumbnails, case.key) if thumbnails else {}
+        weight = sum(len(image.uri) for image in shown.values() if image)
+        if weight > min(images, room):
             shown, weight = {}, 0
-        card = template.render(card=case, pictures=shown, asked=thumbnails is not None, **_vocabulary())
+        card = template.render(card=case, images=shown, asked=thumbnails is not None, **_vocabulary())
         if len(card.encode()) > room:
             break
-        room, pictures = room - len(card.encode()), pictures - weight
+        room, images = room - len(card.encode()), images - weight
         chosen.append((case, card))
     return Gallery(
         cards=tuple(card for _, card in chosen),
@@ -93,19 +93,19 @@ def gallery(cases: Sequence[SampleCard], thumbnails: Path | None, template: Temp
             for case, _ in chosen
         ),
         total=len(cases),
-        pictures="off" if thumbnails is None else "shown" if stored else "none",
+        images="off" if thumbnails is None else "shown" if stored else "none",
         benchmarks=tuple(dict.fromkeys(clip(case.benchmark, 200) for case in cases)),
         categories=tuple(sorted({clip(case.category, 200) for case, _ in chosen if case.category})),
         counts=dict(Counter(case.flip for case, _ in chosen)),
     )
 
 
-def read_pictures(thumbnails: Path, key: str) -> dict[str, Picture | None]:
+def read_images(thumbnails: Path, key: str) -> dict[str, GalleryImage | None]:
     """A sample's thumbnails in the two headline views."""
-    return {view: read_picture(thumbnails / f"{key}-{view}.jpg") for view in ("full", "crop")}
+    return {view: read_image(thumbnails / f"{key}-{view}.jpg") for view in ("full", "crop")}
 
 
-def read_picture(path: Path) -> Picture | None:
+def read_image(path: Path) -> GalleryImage | None:
     """The stored thumbnail, or None when there is none that a browser could show."""
     from PIL import Image
 
@@ -115,7 +115,7 @@ def read_picture(path: Path) -> Picture | None:
             width, height = image.size
     except (OSError, Image.DecompressionBombError):
         return None
-    return Picture("data:image/jpeg;base64," + base64.b64encode(data).decode("ascii"), width, height)
+    return GalleryImage("data:image/jpeg;base64," + base64.b64encode(data).decode("ascii"), width, height)
 
 
 def _vocabulary() -> dict[str, Any]:

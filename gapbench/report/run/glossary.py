@@ -23,8 +23,8 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "95% interval",
-        "Where the true value plausibly lies, given how many independent pictures were asked about. Samples that share "
-        "a picture form one cluster and count as one unit. The column Interval names the method: cluster-t is the "
+        "Where the true value plausibly lies, given how many independent images were asked about. Samples that share "
+        "an image form one cluster and count as one unit. The column Interval names the method: cluster-t is the "
         "cluster-robust Student t interval, cluster-bootstrap resamples whole clusters and serves when there are "
         "fewer, cluster-exact serves when hardly any cluster differs from the rest.",
     ),
@@ -54,7 +54,7 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Image tokens",
-        "How many tokens the picture costs the model. A crop may get fewer or more tokens than the full image, and "
+        "How many tokens the image costs the model. A crop may get fewer or more tokens than the full image, and "
         "that is part of what a gap can be made of.",
     ),
     (

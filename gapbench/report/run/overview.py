@@ -88,16 +88,16 @@ def _interval_of(entry: Mapping[str, Any], view: str, shown: float | None) -> st
     return interval(part(entry, "views", view, "ci")) if same else ""
 
 
-def alerts(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple[str, str]]:
+def alerts(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(benchmark, text) for what a reader must know before trusting a number."""
     found = []
     if summary.get("part"):
         found.append(("", "These numbers are of a part of a run. gapbench merge puts all shards together."))
-    for name, check in (part(run, "selfcheck", "checks") or {}).items():
+    for name, check in (part(manifest, "selfcheck", "checks") or {}).items():
         if part(check, "outcome") == "failed":
             text = f"The engine's self-check failed: {name}: {part(check, 'found')}. {part(check, 'remedy')}"
             found.append(("", clip(text, 600)))
-    who = sorted({name for one in part(run, "sessions") or () for name in part(one, "answered_by") or ()})
+    who = sorted({name for one in part(manifest, "sessions") or () for name in part(one, "answered_by") or ()})
     if len(who) > 1:
         text = f"The answers come from several models: {', '.join(who)}. Their mean is that of none of them."
         found.append(("", clip(text, 600)))
@@ -115,7 +115,7 @@ def alerts(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple[str
         text = "answer waits" if waiting == 1 else "answers wait"
         found.append(("", f"{waiting:,} {text} for the judge and count as wrong until the same command asks it."))
     benchmarks = benchmarks_of(summary)
-    roles = {name: part(run, "benchmarks", name, "card", "role") for name in benchmarks}
+    roles = {name: part(manifest, "benchmarks", name, "card", "role") for name in benchmarks}
     # A hold-out is there for its full view; that it has no gap is no news beside benchmarks that have one.
     expected = {n for n, role in roles.items() if role in FULL_VIEW} if any(map(has_gap, benchmarks.values())) else ()
     without = [name for name, entry in benchmarks.items() if not has_gap(entry) and name not in expected]
@@ -139,9 +139,11 @@ def alerts(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[tuple[str
             if unparsed >= UNPARSED_WORTH_A_WARNING:
                 text = f"{percent(unparsed)} of the {view} answers could not be parsed and count as wrong"
                 found.append((_names([name]), f"{text}: look at the prompt and at the outputs before reading the gap."))
-    for name, kind, count in repairs_of(run):
-        if kind == "outside" and "repair: outside" not in (part(run, "benchmarks", name, "card", "expected") or {}):
-            text = f"{count:,} evidence box{'es leave' if count > 1 else ' leaves'} the picture by more than 2 px"
+    for name, kind, count in repairs_of(manifest):
+        if kind == "outside" and "repair: outside" not in (
+            part(manifest, "benchmarks", name, "card", "expected") or {}
+        ):
+            text = f"{count:,} evidence box{'es leave' if count > 1 else ' leaves'} the image by more than 2 px"
             found.append((_names([name]), f"{text} and had to be clipped or dropped: is the box format right?"))
     return _few(found, ("", f"{len(found) - MESSAGES} more warnings are left out here; see the tables."))
 

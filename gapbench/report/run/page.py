@@ -1,6 +1,6 @@
 """Puts one run's report together and writes it.
 
-    write_report(Path("runs/signs"), summary=summary, run=run, records=frame)
+    write_report(Path("runs/signs"), summary=summary, manifest=manifest, records=frame)
 
 Everything but the gallery is bounded by row and length limits; the gallery then fills what the size limit leaves.
 """
@@ -33,20 +33,20 @@ def write_report(
     folder: Path,
     *,
     summary: Mapping[str, Any],
-    run: Mapping[str, Any],
+    manifest: Mapping[str, Any],
     records: DataFrame,
     images: bool = True,
 ) -> None:
     """Write `folder/report.html` and `folder/report.md`.
 
-    `summary` and `run` are the contents of `summary.json` and `run.json`; missing keys and nulls are tolerated.
-    `records` has one row per record and the fields of `gapbench.types.Record` as columns. Pictures come from
+    `summary` and `manifest` are the contents of `summary.json` and `run.json`; missing keys and nulls are tolerated.
+    `records` has one row per record and the fields of `gapbench.types.Record` as columns. Images come from
     `folder/thumbnails` and are left out with `images=False`. Raises `RunError` if `folder` does not exist.
     """
     if not folder.is_dir():
         raise RunError(f"No run folder at {folder}. Expected the folder that holds records.jsonl; check the path.")
     html, markdown = environment(html=True), environment(html=False)
-    page = _content(summary, run, images)
+    page = _content(summary, manifest, images)
     template = html.get_template("html.j2")
     frame = len(template.render(page, gallery=None).encode())
     shown = gallery(
@@ -56,16 +56,16 @@ def write_report(
     write(folder / "report.md", markdown.get_template("md.j2").render(page))
 
 
-def _content(summary: Mapping[str, Any], run: Mapping[str, Any], images: bool) -> dict[str, Any]:
+def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bool) -> dict[str, Any]:
     script = asset("gallery.js")
     counted = {name: entry.get("pairs") or {} for name, entry in benchmarks_of(summary).items()}
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    parts = families(summary, run)
+    parts = families(summary, manifest)
     return {
-        "model": clip(summary.get("model") or run.get("model") or "unnamed model", 200),
+        "model": clip(summary.get("model") or manifest.get("model") or "unnamed model", 200),
         "verdict": _sentence(summary),
-        "notices": notices(summary, run, images=images),
-        "alerts": alerts(summary, run),
+        "notices": notices(summary, manifest, images=images),
+        "alerts": alerts(summary, manifest),
         "headline": headline(summary),
         "results": [_results(family, f"forest{index or ''}") for index, family in enumerate(parts)],
         "category_tables": grouped(summary_tables.category_tables, parts),
@@ -76,10 +76,10 @@ def _content(summary: Mapping[str, Any], run: Mapping[str, Any], images: bool) -
         "regions": _regions(parts) if len(parts) > 1 else {},
         "flip_names": FLIP_NAMES,
         "reading": (*TERMS, JUDGED) if summary.get("judge") else TERMS,
-        "command": settings.command_line(run),
-        "data_table": data_table(run),
-        "repairs_table": repairs_table(run),
-        "settings": settings.groups(run),
+        "command": settings.command_line(manifest),
+        "data_table": data_table(manifest),
+        "repairs_table": repairs_table(manifest),
+        "settings": settings.groups(manifest),
         "style": asset("style.css"),
         "script": script,
         "script_hash": digest,

@@ -24,7 +24,7 @@ FLIPS = ("crop_only", "full_only", "neither", "both", "dropped")
 """Most telling first; the gallery takes them in turn."""
 
 Rectangle = tuple[float, float, float, float]
-"""x, y, width, height in percent of the full picture."""
+"""x, y, width, height in percent of the full image."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class AnswerEntry:
 
 @dataclass(frozen=True)
 class SampleCard:
-    """One sample and what was answered, keyed by view. Rectangles are clipped to the picture.
+    """One sample and what was answered, keyed by view. Rectangles are clipped to the image.
 
     `model_made`: the evidence boxes are a model's and not an annotator's.
     """
@@ -80,7 +80,7 @@ def stratified(cases: Iterable[SampleCard], first: Iterable[str] = ()) -> list[S
     """All cases, taken in turn from every (benchmark, flip), so that any beginning is a fair choice.
 
     Within a stratum the order is that of the hashed key, hence random but reproducible. Cases whose key is in `first`
-    (samples that have pictures) take their turns before the others.
+    (samples that have images) take their turns before the others.
     """
     preferred = set(first)
     strata: dict[tuple[bool, int, str], list[SampleCard]] = defaultdict(list)

@@ -32,19 +32,19 @@ class Group:
     left_out: int = 0
 
 
-def command_line(run: Mapping[str, Any]) -> str:
+def command_line(manifest: Mapping[str, Any]) -> str:
     """The command that made the run, as one would type it; empty when it is unknown."""
-    command = run.get("command") or ""
+    command = manifest.get("command") or ""
     return clip(shlex.join(map(str, command)) if isinstance(command, list | tuple) else command, VALUE_LIMIT)
 
 
-def groups(run: Mapping[str, Any]) -> tuple[Group, ...]:
+def groups(manifest: Mapping[str, Any]) -> tuple[Group, ...]:
     """Scalars and lists in a first group, every mapping in its own; one group for each benchmark."""
-    keys = [key for key in FIRST if key in run] + [key for key in run if key not in (*FIRST, *ELSEWHERE)]
-    plain = {key: run[key] for key in keys if not isinstance(run[key], Mapping)}
+    keys = [key for key in FIRST if key in manifest] + [key for key in manifest if key not in (*FIRST, *ELSEWHERE)]
+    plain = {key: manifest[key] for key in keys if not isinstance(manifest[key], Mapping)}
     found = [_group("Run", plain)] if plain else []
     for key in keys:
-        value = run[key]
+        value = manifest[key]
         if key == "benchmarks" and isinstance(value, Mapping):
             for name, entry in value.items():
                 found.append(_group(f"Benchmark {name}", entry if isinstance(entry, Mapping) else {"value": entry}))

@@ -40,7 +40,7 @@ def gap_table(summary: Summary) -> Table:
     columns = (
         Column("Benchmark"),
         Column("Samples", True, "Questions in the benchmark; pairs that enter the gap below"),
-        Column("Clusters", True, "Independent clusters: samples that share a picture are one unit"),
+        Column("Clusters", True, "Independent clusters: samples that share an image are one unit"),
         Column("Full", True, "Accuracy on the full image, 95% interval"),
         Column("Crop", True, "Accuracy on the evidence-centred crop, 95% interval"),
         Column("Gap, points", True, "Crop minus full on the same samples, 95% interval"),
@@ -49,7 +49,7 @@ def gap_table(summary: Summary) -> Table:
         Column("Unparsed", True, "Answers no rule could read: full / crop"),
         *([JUDGED] if judged else []),
         Column("Failed", True, "No answer at all: full / crop; samples left out of the gap below"),
-        Column("Image tokens", True, "Mean tokens the picture costs: full / crop"),
+        Column("Image tokens", True, "Mean tokens the image costs: full / crop"),
         Column("Interval", False, "How the interval of the gap was computed"),
     )
     rows = [_gap_row(name, entry, several, judged) for name, entry in benchmarks.items()]
@@ -122,7 +122,7 @@ def view_table(summary: Summary) -> Table:
         Column("Unparsed", True),
         *([replace(JUDGED, help="Answers no rule could read that the judge decided")] if judged else []),
         Column("Failed", True),
-        Column("Pixels", True, "Mean per answer, over all pictures sent with it"),
+        Column("Pixels", True, "Mean per answer, over all images sent with it"),
         Column("Image tokens", True, "Mean per answer"),
         Column("Output tokens", True, "Mean per answer"),
         Column("Flip rate", True, "Answers that change between repeats of the same question: the noise floor"),
@@ -148,8 +148,8 @@ def view_table(summary: Summary) -> Table:
 
 
 def _pixels_cell(view: Mapping[str, Any]) -> Cell:
-    pictures = view.get("pictures_mean")
-    several = f"{number(pictures, 1)} pictures" if pictures is not None and pictures != 1 else ""
+    images = view.get("images_mean")
+    several = f"{number(images, 1)} images" if images is not None and images != 1 else ""
     return replace(count_cell(view.get("sent_pixels_mean")), note=several)
 
 
@@ -226,7 +226,7 @@ def category_tables(summary: Summary) -> tuple[Table, ...]:
 
 
 def area_tables(summary: Summary) -> tuple[Table, ...]:
-    """One table for each benchmark with evidence boxes: the gap by the evidence's share of the picture."""
+    """One table for each benchmark with evidence boxes: the gap by the evidence's share of the image."""
     tables = []
     for name, entry in list(benchmarks_of(summary).items())[:ROW_LIMIT]:
         found = entry.get("by_evidence_area") or []
@@ -243,7 +243,7 @@ def area_label(group: Mapping[str, Any]) -> str:
 
 
 def area_percent(area: float) -> str:
-    """A fraction of the picture as a percentage with two significant digits and no exponent."""
+    """A fraction of the image as a percentage with two significant digits and no exponent."""
     return f"{float(f'{100 * area:.2g}'):.8f}".rstrip("0").rstrip(".") + "%"
 
 

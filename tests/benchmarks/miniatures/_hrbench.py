@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.miniatures._make import picture, text_of, write_plain_parquet
+from benchmarks.miniatures._make import image, text_of, write_plain_parquet
 
 ORDERS = ((0, 1, 2, 3), (2, 0, 3, 1), (3, 2, 0, 1), (1, 3, 2, 0))
 """The right option (number 0) comes at A, B, C and D; none is a rotation of another."""
@@ -19,9 +19,9 @@ QUESTIONS = (
 )
 
 
-def rows(pictures: list[Image.Image], cycle: type) -> list[dict[str, Any]]:
+def rows(images: list[Image.Image], cycle: type) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
-    for (question, texts, category), shown in zip(QUESTIONS, pictures, strict=True):
+    for (question, texts, category), shown in zip(QUESTIONS, images, strict=True):
         for number, order in enumerate(ORDERS):
             made.append(
                 {
@@ -38,7 +38,7 @@ def rows(pictures: list[Image.Image], cycle: type) -> list[dict[str, Any]]:
 
 
 def large() -> list[Image.Image]:
-    return [picture(seed, (200, 120)) for seed in (1, 2, 3)]
+    return [image(seed, (200, 120)) for seed in (1, 2, 3)]
 
 
 def write_8k(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What miniatures are made of: small pictures in any encoding, and tables as `datasets` and pandas write them."""
+"""What miniatures are made of: small images in any encoding, and tables as `datasets` and pandas write them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 
-def picture(seed: int, size: tuple[int, int] = (96, 64), mode: str = "RGB") -> Image.Image:
+def image(seed: int, size: tuple[int, int] = (96, 64), mode: str = "RGB") -> Image.Image:
     """Noise with one rectangle, different for each seed."""
     noise = np.random.default_rng(seed).integers(120, 256, (size[1], size[0], 3), dtype=np.uint8)
     made = Image.fromarray(noise)
@@ -23,19 +23,19 @@ def picture(seed: int, size: tuple[int, int] = (96, 64), mode: str = "RGB") -> I
 
 
 def encoded(image: Image.Image, form: str = "JPEG") -> bytes:
-    """The picture as a file of that format."""
+    """The image as a file of that format."""
     buffer = io.BytesIO()
     image.save(buffer, form)
     return buffer.getvalue()
 
 
 def text_of(image: Image.Image, form: str = "JPEG") -> str:
-    """The picture as base64 text."""
+    """The image as base64 text."""
     return base64.b64encode(encoded(image, form)).decode()
 
 
 def hub_image(image: Image.Image, form: str = "JPEG", path: str | None = None) -> dict[str, Any]:
-    """The picture as the Hub's Image feature stores it."""
+    """The image as the Hub's Image feature stores it."""
     return {"bytes": encoded(image, form), "path": path}
 
 

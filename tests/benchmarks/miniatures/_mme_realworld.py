@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.miniatures._make import INT, STRING, STRINGS, picture, text_of, write_hub_parquet
+from benchmarks.miniatures._make import INT, STRING, STRINGS, image, text_of, write_hub_parquet
 
 FEATURES = {
     "index": INT,
@@ -41,8 +41,8 @@ def write_parts(folder: Path, first: list[dict[str, Any]], second: list[dict[str
 
 
 def write(folder: Path) -> None:
-    shared = text_of(picture(1))
-    palette, transparent = text_of(picture(2, mode="P"), "PNG"), text_of(picture(3, mode="RGBA"), "PNG")
+    shared = text_of(image(1))
+    palette, transparent = text_of(image(2, mode="P"), "PNG"), text_of(image(3, mode="RGBA"), "PNG")
     write_parts(
         folder,
         [

@@ -1,4 +1,4 @@
-"""Small pictures for miniatures: noise with coloured patches, in the encodings that data sets use."""
+"""Small images for miniatures: noise with coloured patches, in the encodings that data sets use."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ Box = tuple[int, int, int, int]
 def scene(seed: int, size: tuple[int, int], patches: Mapping[Box, tuple[int, int, int]] | None = None) -> Image.Image:
     """Pale noise of `size` (width, height), and patches (x0, y0, x1, y1: colour) that end before x1 and y1."""
     noise = np.random.default_rng(seed).integers(150, 256, (size[1], size[0], 3), dtype=np.uint8)
-    picture = Image.fromarray(noise)
+    image = Image.fromarray(noise)
     for (x0, y0, x1, y1), colour in (patches or {}).items():
-        ImageDraw.Draw(picture).rectangle((x0, y0, x1 - 1, y1 - 1), fill=colour)
-    return picture
+        ImageDraw.Draw(image).rectangle((x0, y0, x1 - 1, y1 - 1), fill=colour)
+    return image
 
 
-def encoded(picture: Image.Image, kind: str = "JPEG") -> bytes:
+def encoded(image: Image.Image, kind: str = "JPEG") -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind)
+    image.save(buffer, kind)
     return buffer.getvalue()
 
 
-def as_base64(picture: Image.Image, kind: str = "JPEG") -> str:
-    return base64.b64encode(encoded(picture, kind)).decode()
+def as_base64(image: Image.Image, kind: str = "JPEG") -> str:
+    return base64.b64encode(encoded(image, kind)).decode()
 
 
-def save(picture: Image.Image, path: Path) -> Path:
+def save(image: Image.Image, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    image.save(path)
     return path

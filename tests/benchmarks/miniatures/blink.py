@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.miniatures._make import IMAGE, STRING, STRINGS, hub_image, picture, write_hub_parquet
+from benchmarks.miniatures._make import IMAGE, STRING, STRINGS, hub_image, image, write_hub_parquet
 
 FEATURES = {
     "idx": STRING,
@@ -30,7 +30,7 @@ PICTURES = {"Art_Style": 3, "Forensic_Detection": 4, "Visual_Similarity": 3, "Mu
 
 def row(task: str, split: str, number: int) -> dict[str, Any]:
     seed = 10 * TASKS.index(task) + 4 * number
-    shown = [hub_image(picture(seed + i)) for i in range(PICTURES.get(task, 1))]
+    shown = [hub_image(image(seed + i)) for i in range(PICTURES.get(task, 1))]
     choices = ["the second image", "the third image"] if task == "Art_Style" else ["one", "two", "three", "four"]
     question = f"Which one is it, in task {task}?"
     lettered = "\n".join(f"({letter}) {text}" for letter, text in zip("ABCD", choices, strict=False))
@@ -40,7 +40,7 @@ def row(task: str, split: str, number: int) -> dict[str, Any]:
         "idx": f"{split}_{task}_{number + 1}",
         "question": question,
         "sub_task": task,
-        **{f"image_{i + 1}": image for i, image in enumerate(shown)},
+        **{f"image_{i + 1}": one for i, one in enumerate(shown)},
         "choices": choices,
         "answer": "(B)" if split == "val" else "hidden",
         "prompt": f"{framed if task == 'Multi-view_Reasoning' else plain}\n{lettered}\n",

@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 
-from benchmarks.miniatures._make import IMAGE, INT, STRING, STRINGS, hub_image, picture, write_hub_parquet
+from benchmarks.miniatures._make import IMAGE, INT, STRING, STRINGS, hub_image, image, write_hub_parquet
 
 FEATURES = {
     "idx": INT,
@@ -30,7 +30,7 @@ FEATURES = {
 
 def row(idx: int, kind: str, task: str, source: str, question: str, choices: list[str], answer: str) -> dict[str, Any]:
     lettered = "\n".join(f"({letter}) {text}" for letter, text in zip("ABCDEF", choices, strict=False))
-    shown = picture(idx + 10 * (kind == "3D") + len(source))
+    shown = image(idx + 10 * (kind == "3D") + len(source))
     return {
         "idx": idx,
         "type": kind,

@@ -1,4 +1,4 @@
-"""One JSON of annotations with polygons, pictures in an archive; one question asks for a mask only."""
+"""One JSON of annotations with polygons, images in an archive; one question asks for a mask only."""
 
 from __future__ import annotations
 

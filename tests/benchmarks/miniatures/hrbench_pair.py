@@ -1,4 +1,4 @@
-"""Both files of HR-Bench; the 4K pictures are cut from the 8K ones."""
+"""Both files of HR-Bench; the 4K images are cut from the 8K ones."""
 
 from pathlib import Path
 

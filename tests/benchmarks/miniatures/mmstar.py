@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.miniatures._make import encoded, picture, write_plain_parquet
+from benchmarks.miniatures._make import encoded, image, write_plain_parquet
 
 QUESTIONS = (
     (
@@ -18,7 +18,7 @@ QUESTIONS = (
         "math",
         "geometry",
     ),
-    ("Which of A, B, C and D in the picture is the plug?", "science & technology", "biology & chemistry & physics"),
+    ("Which of A, B, C and D in the image is the plug?", "science & technology", "biology & chemistry & physics"),
     ("Is it day?\nOptions: A: Yes, B: No", "logical reasoning", "common reasoning"),
     ("Are they alike?\nOptions: A: Yes, in size, B: No, C: nan, D: nan", "instance reasoning", "attribute"),
     ("How many dogs are there?\nOptions: A: nan, B: Two, C: One, D: Three", "fine-grained perception", "counting"),
@@ -31,7 +31,7 @@ def write(folder: Path) -> None:
         {
             "index": number,
             "question": question,
-            "image": encoded(picture(number)),
+            "image": encoded(image(number)),
             "answer": "ABDABAC"[number],
             "category": category,
             "l2_category": finer,

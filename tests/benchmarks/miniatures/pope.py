@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.miniatures._make import IMAGE, STRING, hub_image, picture, write_hub_parquet
+from benchmarks.miniatures._make import IMAGE, STRING, hub_image, image, write_hub_parquet
 
 FEATURES = {
     "id": STRING,
@@ -28,7 +28,7 @@ def rows(category: str) -> list[dict[str, Any]]:
             "question": f"Is there a {thing} in the image?",
             "answer": "yes" if thing == "snowboard" else "no",
             "image_source": f"COCO_val2014_00000031061{scene}",
-            "image": hub_image(picture(scene)),
+            "image": hub_image(image(scene)),
             "category": category,
         }
         for number, (scene, thing) in enumerate(asked)

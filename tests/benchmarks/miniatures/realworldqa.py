@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.miniatures._make import IMAGE, STRING, hub_image, picture, write_hub_parquet
+from benchmarks.miniatures._make import IMAGE, STRING, hub_image, image, write_hub_parquet
 
 FEATURES = {"image": IMAGE, "image_path": STRING, "question": STRING, "answer": STRING}
 LETTER = "Please answer directly with only the letter of the correct option and nothing else."
@@ -24,7 +24,7 @@ QUESTIONS = (
 def write(folder: Path) -> None:
     rows = [
         {
-            "image": hub_image(picture(number), "WEBP", f"{number}.webp"),
+            "image": hub_image(image(number), "WEBP", f"{number}.webp"),
             "image_path": f"{number}.webp",
             "question": question,
             "answer": answer,

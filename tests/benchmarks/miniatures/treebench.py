@@ -1,4 +1,4 @@
-"""A TSV with base64 pictures, boxes as text, options in columns A to K and once more in one column."""
+"""A TSV with base64 images, boxes as text, options in columns A to K and once more in one column."""
 
 from __future__ import annotations
 

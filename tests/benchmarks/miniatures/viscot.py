@@ -1,4 +1,4 @@
-"""The repository's two annotation files per subset, pictures in playground/data: boxes good, empty and outside."""
+"""The repository's two annotation files per subset, images in playground/data: boxes good, empty and outside."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ ROWS: dict[str, list[Row]] = {
         ("ad16e8d4_0.jpg", "What is the date of the letter?", [100, 20, 163, 40], (160, 200), "March 2014"),
         ("bc01d0bb_6.jpg", "Which items have been marked?", [40, 251, 60, 260], (160, 200), "item 7"),
     ],
-    "sroie": [("X51005337867.jpg", "What is the total amount in the invoice shown in the picture?", [8, 150, 60, 160],
+    "sroie": [("X51005337867.jpg", "What is the total amount in the invoice shown in the image?", [8, 150, 60, 160],
                (90, 220), "30.25")],
     "visual7w": [("v7w_2359142.jpg", "What is behind the cows?", [34, 16, 86, 60], (200, 133), "A tree.")],
 }  # fmt: skip
-"""By subset: picture, question, box, the picture's size, answer."""
+"""By subset: image, question, box, the image's size, answer."""
 
 
 def write(folder: Path) -> None:
@@ -80,7 +80,7 @@ def write(folder: Path) -> None:
 
 
 def padded_square(box: Sequence[float], width: int, height: int) -> str:
-    """The dialogue's box: fractions of the picture after it was padded, on both sides, to a square."""
+    """The dialogue's box: fractions of the image after it was padded, on both sides, to a square."""
     side = max(width, height)
     left, top = (side - width) // 2, (side - height) // 2
     values = ((v + (top if i % 2 else left)) / side for i, v in enumerate(box))

@@ -1,4 +1,4 @@
-"""Six rows of Vision-OPD-6K as published: train.jsonl, one archive of clean pictures, and the two that are never read.
+"""Six rows of Vision-OPD-6K as published: train.jsonl, one archive of clean images, and the two that are never read.
 
 A public copy of the rows shows the form of `problem`. Of `extra_info.question` it is not known whether it holds the
 options: half of the rows have them there.
@@ -28,9 +28,9 @@ def write(folder: Path) -> None:
         x, y = 20 + 37 * n, 150 - 23 * n
         box = (x, y, x + 30, y + 20)
         answer = "ABCD"[n % 4]
-        picture = scene(n, box, COLOURS[answer])
-        clean[f"sa_{1000 + n}.jpg"] = encoded(picture, "JPEG")
-        framed = picture.copy()
+        image = scene(n, box, COLOURS[answer])
+        clean[f"sa_{1000 + n}.jpg"] = encoded(image, "JPEG")
+        framed = image.copy()
         ImageDraw.Draw(framed).rectangle((x - 2, y - 1, x + 31, y + 20), outline="red", width=5)
         boxed[f"{n:032x}.png"] = encoded(framed, "PNG")
         crops[f"{n:06d}_{n:032x}.png"] = encoded(framed.crop(box).resize((66, 44)), "PNG")
@@ -53,14 +53,14 @@ def write(folder: Path) -> None:
 def scene(seed: int, box: tuple[int, int, int, int], colour: str) -> Image.Image:
     """Grey noise of 300 x 200 px with one coloured patch."""
     noise = np.random.default_rng(seed).integers(90, 160, (200, 300, 1), dtype=np.uint8).repeat(3, 2)
-    picture = Image.fromarray(noise)
-    ImageDraw.Draw(picture).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=colour)
-    return picture
+    image = Image.fromarray(noise)
+    ImageDraw.Draw(image).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=colour)
+    return image
 
 
-def encoded(picture: Image.Image, form: str) -> bytes:
+def encoded(image: Image.Image, form: str) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, form)
+    image.save(buffer, form)
     return buffer.getvalue()
 
 

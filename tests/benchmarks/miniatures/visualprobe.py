@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.miniatures._make import encoded, picture
+from benchmarks.miniatures._make import encoded, image
 
 QUESTIONS = {
     "Easy": (("What colour is the boat?", "Blue."), ("Is the sign round?", "Yes.")),
@@ -20,7 +20,7 @@ def write(folder: Path) -> None:
         (folder / name / "data").mkdir(parents=True)
         rows = []
         for number, (question, answer) in enumerate(questions):
-            (folder / name / "data" / f"{number}.jpg").write_bytes(encoded(picture(10 * place + number)))
+            (folder / name / "data" / f"{number}.jpg").write_bytes(encoded(image(10 * place + number)))
             rows.append(
                 {
                     "images": [f"{name}/data/{number}.jpg"],

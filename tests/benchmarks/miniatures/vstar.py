@@ -1,4 +1,4 @@
-"""Pictures with side files in two folders, decoys in two others, and the questions in a JSONL."""
+"""Images with side files in two folders, decoys in two others, and the questions in a JSONL."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def side(
 
 
 def row(name: str, label: str, number: int, question: str, *options: str) -> dict[str, object]:
-    """The number starts anew in the second folder: the name of the picture is the key."""
+    """The number starts anew in the second folder: the name of the image is the key."""
     lines = "".join(f"\n({letter}) {option}" for letter, option in zip("ABCD", options, strict=False))
     return {
         "image": f"{name}.jpg",

@@ -1,4 +1,4 @@
-"""One Parquet with HF images: a picture and its published crop, options inside the query."""
+"""One Parquet with HF images: an image and its published crop, options inside the query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ZwZ-RL-VQA as two of its users report it: two tables, one of which names clean pictures, and their split archive."""
+"""ZwZ-RL-VQA as two of its users report it: two tables, one of which names clean images, and their split archive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLOURS = ("red", "green", "blue", "white")
 
 
 def write(folder: Path) -> None:
-    """`train.parquet` (red-boxed pictures only), `train1.parquet`, `original_images/original_images.tar.gz00` to 02."""
+    """`train.parquet` (red-boxed images only), `train1.parquet`, `original_images/original_images.tar.gz00` to 02."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, clean = [], {}
     for n in range(4):

@@ -130,7 +130,7 @@ def test_a_file_of_another_separator(tmp_path: Path) -> None:
         load(spec).samples()
 
 
-def test_larger_pictures_can_be_allowed(tmp_path: Path) -> None:
+def test_larger_images_can_be_allowed(tmp_path: Path) -> None:
     assert only(f"{text(tmp_path, ROW)}:max_image_pixels=500000000").max_image_pixels == 500_000_000
 
 

@@ -69,7 +69,7 @@ def test_ids_default_to_the_line_s_number_and_blank_lines_count(tmp_path: Path) 
     assert [s.id for s in benchmark(tmp_path, {**ROW, "id": 0}, {**ROW, "id": 17}).samples()] == ["0", "17"]
 
 
-def test_samples_of_one_picture_are_one_cluster_unless_grouped(tmp_path: Path) -> None:
+def test_samples_of_one_image_are_one_cluster_unless_grouped(tmp_path: Path) -> None:
     rows = [
         ROW, {**ROW, "image": "./street.jpg"}, {**ROW, "image": "x/../street.jpg"}, {**ROW, "image": "other.jpg"},
         {**ROW, "group": "g"}, {**ROW, "group": 0}, {**ROW, "group": None},
@@ -127,7 +127,7 @@ def test_options_may_be_written_as_text(tmp_path: Path, written: Any) -> None:
     assert only(tmp_path, options=written, answer="B").options == ("red", "blue")
 
 
-def test_pictures_in_a_list_are_shown_in_their_order(tmp_path: Path) -> None:
+def test_images_in_a_list_are_shown_in_their_order(tmp_path: Path) -> None:
     first, second, third = (tmp_path / name for name in ("a.jpg", "b.jpg", "c.jpg"))
     sample = only(tmp_path, image=["a.jpg", "b.jpg"], more_images="c.jpg")
     assert (sample.image, sample.more_images, sample.cluster) == (first, (second, third), "")
@@ -148,7 +148,7 @@ def test_other_columns_do_not_disturb(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"image": None}, "column 'image' is empty; expected a picture"),
+        ({"image": None}, "column 'image' is empty; expected an image"),
         ({"image": " "}, "column 'image' is empty"),
         ({"image": []}, "column 'image' is empty"),
         ({"image": 7}, r"column 'image': found '7' \(int\); expected a path, base64 text, bytes, a Hub image"),
@@ -161,7 +161,7 @@ def test_other_columns_do_not_disturb(tmp_path: Path) -> None:
         ),
         ({"crop_image": "https://example.org/a.jpg"}, "URLs are not fetched"),
         ({"crop_image": True}, "column 'crop_image': found 'True'"),
-        ({"crop_image": ["a.jpg", "b.jpg"]}, "column 'crop_image' has 2 pictures; expected one"),
+        ({"crop_image": ["a.jpg", "b.jpg"]}, "column 'crop_image' has 2 images; expected one"),
         ({"more_images": ["b.jpg", 3]}, "column 'more_images': found '3'"),
         ({"question": None}, "column 'question' is empty; expected text"),
         ({"question": float("nan")}, "column 'question' is empty"),

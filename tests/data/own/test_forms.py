@@ -93,7 +93,7 @@ FORMS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {
 
 @pytest.fixture(params=FORMS)
 def mine(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The rows above in one of the forms, pictures beside them."""
+    """The rows above in one of the forms, images beside them."""
     for name, data in PNG.items():
         (tmp_path / name).write_bytes(data)
     FORMS[request.param](tmp_path / request.param, ROWS)
@@ -133,7 +133,7 @@ def test_every_form_is_named_after_itself_and_its_content(mine: Path) -> None:
     assert benchmark.card.revision.startswith("sha256:")
 
 
-# --- pictures inside tables ------------------------------------------------------------------------------------
+# --- images inside tables ------------------------------------------------------------------------------------
 
 INSIDE = {
     "the Hub's Image": (PICTURE, lambda data: {"bytes": data, "path": "somewhere.png"}),
@@ -146,7 +146,7 @@ INSIDE = {
 
 @pytest.mark.parametrize("large", [True, False])
 @pytest.mark.parametrize("held", INSIDE)
-def test_pictures_may_be_inside_a_parquet_file(tmp_path: Path, held: str, large: bool) -> None:
+def test_images_may_be_inside_a_parquet_file(tmp_path: Path, held: str, large: bool) -> None:
     kind, wrap = INSIDE[held]
     data = [png("red"), png("blue")]
     if large:
@@ -181,7 +181,7 @@ def test_base64_in_text_stays_in_the_file_until_it_is_looked_at(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("change", ["a line less", "gone"])
-def test_a_file_that_changes_while_it_is_in_use_ends_the_run_instead_of_showing_another_picture(
+def test_a_file_that_changes_while_it_is_in_use_ends_the_run_instead_of_showing_another_image(
     tmp_path: Path, change: str
 ) -> None:
     written = base64.b64encode(png("red", (2000, 2000))).decode()

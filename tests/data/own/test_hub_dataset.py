@@ -38,10 +38,10 @@ READ = "1 (40, 30) Test? ('B',) ('red', 'blue') colour ((1.0, 2.0, 3.0, 4.0),) x
 
 
 def parquet(question: str) -> bytes:
-    picture = io.BytesIO()
-    Image.new("RGB", (40, 30), "red").save(picture, "PNG")
+    image = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(image, "PNG")
     rows = {
-        "image": [{"bytes": picture.getvalue(), "path": "a.png"}], "problem": [question], "choices": [["red", "blue"]],
+        "image": [{"bytes": image.getvalue(), "path": "a.png"}], "problem": [question], "choices": [["red", "blue"]],
         "answer": ["blue"], "category": [1], "bbox": [[1, 2, 3, 4]],
     }  # fmt: skip
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Pictures at addresses are fetched only when asked for, when looked at, and from nowhere but http and https."""
+"""Images at addresses are fetched only when asked for, when looked at, and from nowhere but http and https."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ PNG = BUFFER.getvalue()
 
 
 class Server(BaseHTTPRequestHandler):
-    """Answers by path: a picture, a redirection to what the query says, an error, or very slowly."""
+    """Answers by path: an image, a redirection to what the query says, an error, or very slowly."""
 
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
         path, _, query = self.path.partition("?")
-        status = {"/picture.png": 200, "/slow": 200, "/endless": 200, "/to": 302, "/broken": 200}.get(path, 404)
+        status = {"/image.png": 200, "/slow": 200, "/endless": 200, "/to": 302, "/broken": 200}.get(path, 404)
         self.send_response(status)
         if path == "/to":
             self.send_header("Location", query)
-        if path in ("/picture.png", "/broken"):
+        if path in ("/image.png", "/broken"):
             self.send_header("Content-Length", str(len(PNG) + 9 * (path == "/broken")))
         self.end_headers()
         try:
-            if path in ("/picture.png", "/broken"):
+            if path in ("/image.png", "/broken"):
                 self.wfile.write(PNG)
             for _ in range(50 if path in ("/slow", "/endless") else 0):
                 self.wfile.write(b"x" * (1 if path == "/slow" else 100_000))
@@ -70,12 +70,12 @@ def mine(folder: Path, **columns: Any) -> str:
     return str(path)
 
 
-def test_an_address_is_fetched_when_the_picture_is_looked_at(server: str, tmp_path: Path) -> None:
-    (sample,) = load(f"{mine(tmp_path, image=f'{server}/picture.png')}:urls=true").samples()
+def test_an_address_is_fetched_when_the_image_is_looked_at(server: str, tmp_path: Path) -> None:
+    (sample,) = load(f"{mine(tmp_path, image=f'{server}/image.png')}:urls=true").samples()
     assert Server.asked == []
     assert decode(sample.image)[0].size == (40, 30)
-    assert Server.asked == ["/picture.png"]
-    assert sample.cluster == f"{server}/picture.png"
+    assert Server.asked == ["/image.png"]
+    assert sample.cluster == f"{server}/image.png"
     others = load(f"{mine(tmp_path, image=f'{server}/other.png')}:urls=true").samples()
     assert fingerprint([sample]) != fingerprint(others)
 
@@ -95,7 +95,7 @@ def test_only_http_and_https_are_fetched(tmp_path: Path, url: str) -> None:
 
 
 def test_a_redirection_is_followed_over_http_alone(server: str, tmp_path: Path) -> None:
-    assert fetch(f"{server}/to?{server}/picture.png") == PNG
+    assert fetch(f"{server}/to?{server}/image.png") == PNG
     (tmp_path / "secret.png").write_bytes(PNG)
     for target in (f"file://{tmp_path}/secret.png", "ftp://127.0.0.1/a.png", "data:image/png;base64,AAAA"):
         with pytest.raises(SampleError, match="cannot be fetched"):

@@ -130,7 +130,7 @@ def _without_escaping(of: ModelRole) -> Any:
 
     class Longer:
         def batch(self, asked: Any) -> Any:
-            return of.chat.batch([(pictures, f"{text} indeed") for pictures, text in asked])
+            return of.chat.batch([(images, f"{text} indeed") for images, text in asked])
 
         def __getattr__(self, name: str) -> Any:
             return getattr(of.chat, name)

@@ -81,7 +81,7 @@ def trained(tiny: Tiny, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.slow
 def test_a_prompt_is_read_as_the_trainer_reads_it(found: dict[str, Any]) -> None:
-    """Pictures of three sizes, expanded to as many tokens; control tokens in a question are text."""
+    """Images of three sizes, expanded to as many tokens; control tokens in a question are text."""
     assert found["read"] == found["ours"]
     assert len({len(ids) for ids in found["read"]}) == 3
 

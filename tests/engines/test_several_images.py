@@ -1,4 +1,4 @@
-"""Several pictures in one question, on tiny real checkpoints of every family that transformers is known to run."""
+"""Several images in one question, on tiny real checkpoints of every family that transformers is known to run."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ import torch
 from tiny_models import FAMILIES
 
 import gapbench
-from engines.test_transformers import ATTENTION, picture
+from engines.test_transformers import ATTENTION, image
 from gapbench.engines import transformers
 from gapbench.engines.chat import place
 from gapbench.engines.fail_fast import HOPELESS
 from gapbench.types import Request
 from gapbench.views.pixels import Pixels
 
-ONE, TWO, OTHER = picture(1, (100, 60)), picture(2, (64, 150)), picture(3, (200, 200))
+ONE, TWO, OTHER = image(1, (100, 60)), image(2, (64, 150)), image(3, (200, 200))
 FEWER_TOKENS = frozenset({"llava_onevision"})
-"""Families that cut a picture into tiles only where it is alone: with others it is sent small and whole."""
+"""Families that cut an image into tiles only where it is alone: with others it is sent small and whole."""
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_sees_both_of_two_pictures_and_which_comes_first(family: str, tiny: Callable[[str], Path]) -> None:
+def test_every_family_sees_both_of_two_images_and_which_comes_first(family: str, tiny: Callable[[str], Path]) -> None:
     engine = transformers.load(str(tiny(family)), attn_implementation=ATTENTION.get(family))
 
     @torch.inference_mode()
-    def logits(*pictures: Any) -> torch.Tensor:
-        inputs = engine.chat.batch([(pictures, "What is this?")])
+    def logits(*images: Any) -> torch.Tensor:
+        inputs = engine.chat.batch([(images, "What is this?")])
         found: torch.Tensor = engine.loaded.model(**place(inputs, engine.loaded.model)).logits[0, -1]
         return found
 
-    def tokens(*pictures: Any) -> int:
-        return int((engine.chat.batch([(pictures, "What is this?")])["input_ids"] == engine._image_token).sum())
+    def tokens(*images: Any) -> int:
+        return int((engine.chat.batch([(images, "What is this?")])["input_ids"] == engine._image_token).sum())
 
     asked = logits(ONE, TWO)
     for changed in ((OTHER, TWO), (ONE, OTHER), (TWO, ONE), (ONE,), (TWO,)):
@@ -45,12 +45,12 @@ def test_every_family_sees_both_of_two_pictures_and_which_comes_first(family: st
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_answers_a_mix_of_one_and_two_pictures_as_alone(family: str, tiny: Callable[[str], Path]) -> None:
+def test_every_family_answers_a_mix_of_one_and_two_images_as_alone(family: str, tiny: Callable[[str], Path]) -> None:
     sizes = ((100, 60), (48, 48), (64, 150), (200, 200), (90, 90), (60, 130))
-    pictures = [picture(i, size) for i, size in enumerate(sizes)]
+    images = [image(i, size) for i, size in enumerate(sizes)]
     shown = [(0,), (1, 2), (3,), (4, 5), (2, 0), (1,)]
     asked = [
-        Request(i, tuple(pictures[k] for k in which), "What is this? " + "Answer with one word. " * (i % 3))
+        Request(i, tuple(images[k] for k in which), "What is this? " + "Answer with one word. " * (i % 3))
         for i, which in enumerate(shown)
     ]
     attention = ATTENTION.get(family)
@@ -66,7 +66,7 @@ def test_every_family_answers_a_mix_of_one_and_two_pictures_as_alone(family: str
     for key, which in enumerate(shown):
         answer = together[key]
         assert not answer.error
-        assert answer.pictures == len(which)
+        assert answer.images == len(which)
         assert answer.sent_size == sizes[which[0]]
         assert answer.sent_pixels == sum(sizes[k][0] * sizes[k][1] for k in which)
         assert answer.image_tokens == alone[key].image_tokens
@@ -77,8 +77,8 @@ def engine(tiny: Callable[[str], Path]) -> Callable[..., transformers.Transforme
     return lambda **settings: transformers.load(str(tiny("qwen3_vl")), **{"max_new_tokens": 4, **settings})
 
 
-def test_pixel_bounds_hold_for_each_picture(engine: Callable[..., Any]) -> None:
-    asked = [Request("a", (picture(1, (400, 200)), picture(2, (50, 50))), "What?")]
+def test_pixel_bounds_hold_for_each_image(engine: Callable[..., Any]) -> None:
+    asked = [Request("a", (image(1, (400, 200)), image(2, (50, 50))), "What?")]
     answer = dict(engine(pixels=Pixels(max_pixels=20_000)).generate(asked))["a"]
     assert answer.sent_size == (200, 100)
     assert answer.sent_pixels == 200 * 100 + 50 * 50
@@ -93,19 +93,19 @@ COUNT = "messages[0].content | selectattr('type', 'equalto', 'image') | list | l
 
 
 def refuses(own: str) -> str:
-    """A chat template that takes one picture, as those of some models do."""
+    """A chat template that takes one image, as those of some models do."""
     return f"{{% if {COUNT} > 1 %}}{{{{ raise_exception('Only one image is supported') }}}}{{% endif %}}{own}"
 
 
 def forgets(own: str) -> str:
-    """A chat template that shows the first picture alone and says nothing."""
+    """A chat template that shows the first image alone and says nothing."""
     return own.replace("item.type == 'image'", "item.type == 'image' and loop.first").replace(
         "{% else %}{{ item.text }}", "{% elif item.type == 'text' %}{{ item.text }}"
     )
 
 
 @pytest.mark.parametrize(("change", "says"), [(refuses, "Only one image is supported"), (forgets, "do not match")])
-def test_where_two_pictures_cannot_be_shown_those_requests_fail_alone_and_say_so(
+def test_where_two_images_cannot_be_shown_those_requests_fail_alone_and_say_so(
     engine: Callable[..., Any], tmp_path: Path, change: Callable[[str], str], says: str
 ) -> None:
     path = template(engine(), tmp_path / "one.jinja", change)
@@ -118,17 +118,17 @@ def test_where_two_pictures_cannot_be_shown_those_requests_fail_alone_and_say_so
     for request in two:
         error = answers[request.key].error
         assert says in error
-        assert "2 pictures of (100, 60), (64, 150) px in one prompt" in error
+        assert "2 images of (100, 60), (64, 150) px in one prompt" in error
         assert "Not every model takes several" in error
-        assert answers[request.key].pictures == 2
+        assert answers[request.key].images == 2
 
 
 # --- through measure ------------------------------------------------------------------------------------------
 
 
 def write_scene(folder: Path) -> Path:
-    """Three questions about one picture, with two boxes, one, and none."""
-    picture(7, (300, 200)).save(folder / "scene.png")
+    """Three questions about one image, with two boxes, one, and none."""
+    image(7, (300, 200)).save(folder / "scene.png")
     boxes = [[[10, 10, 40, 30], [250, 150, 290, 190]], [[100, 100, 120, 120]], []]
     rows = [
         {"id": f"q{i}", "image": "scene.png", "question": "Is it?", "answer": "yes", "answer_type": "yes_no"}
@@ -150,15 +150,15 @@ def test_multi_and_mosaic_are_measured_and_recorded(tiny: Callable[[str], Path],
         )
         records[policy] = run.frame().set_index(["sample", "view"])
     multi, mosaic = records["multi"].loc[("q0", "crop")], records["mosaic"].loc[("q0", "crop")]
-    assert (multi["pictures"], mosaic["pictures"]) == (2, 1)
+    assert (multi["images"], mosaic["images"]) == (2, 1)
     assert list(multi["region"]) == list(mosaic["region"]) == [10, 10, 290, 190]
     assert multi["region_area"] == mosaic["region_area"] == (30 * 20 + 40 * 40) / (300 * 200)
     assert multi["sent_pixels"] == pytest.approx(1024 + 40 * 40, rel=0.1)
     assert mosaic["sent_size"] == [40, 20 + 8 + 40], "one above the other is nearer to a square"
     single = records["multi"].loc[("q1", "crop")]
-    assert (single["pictures"], single["sent_size"]) == (1, [32, 32])
+    assert (single["images"], single["sent_size"]) == (1, [32, 32])
     for frame in records.values():
-        assert frame.loc[("q0", "full")]["pictures"] == 1
+        assert frame.loc[("q0", "full")]["images"] == 1
         assert frame.loc[("q2", "crop")]["outcome"] == "failed"
     thumbnails = list((tmp_path / "multi" / "thumbnails").glob("*-crop.jpg"))
     assert len(thumbnails) == 2
@@ -181,7 +181,7 @@ def samples():
 """
 
 
-def test_samples_of_several_pictures_are_measured_and_one_without_its_second_fails_alone(
+def test_samples_of_several_images_are_measured_and_one_without_its_second_fails_alone(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "pairs.py"
@@ -189,15 +189,15 @@ def test_samples_of_several_pictures_are_measured_and_one_without_its_second_fai
     run = gapbench.measure(str(tiny("qwen3_vl")), str(path), out=tmp_path / "run", max_new_tokens=2, region="union")
     frame = run.frame().set_index(["sample", "view"])
     full, crop = frame.loc[("p1", "full")], frame.loc[("p1", "crop")]
-    assert (full["pictures"], full["sent_size"], full["sent_pixels"]) == (2, [61, 60], 61 * 60 + 80 * 50)
-    assert (crop["pictures"], crop["sent_size"], crop["sent_pixels"]) == (1, [40, 40], 1600)
+    assert (full["images"], full["sent_size"], full["sent_pixels"]) == (2, [61, 60], 61 * 60 + 80 * 50)
+    assert (crop["images"], crop["sent_size"], crop["sent_pixels"]) == (1, [40, 40], 1600)
     lost = frame.loc[("lost", "full")]
-    assert (lost["outcome"], lost["pictures"]) == ("failed", 0)
-    assert "picture 2 of 2: image nowhere.png" in lost["reason"]
+    assert (lost["outcome"], lost["images"]) == ("failed", 0)
+    assert "image 2 of 2: image nowhere.png" in lost["reason"]
     assert (frame["outcome"] == "failed").sum() == 2, "both views of the one that is lost"
 
 
-def test_a_model_that_takes_one_picture_is_measured_to_the_end(
+def test_a_model_that_takes_one_image_is_measured_to_the_end(
     tiny: Callable[[str], Path], engine: Callable[..., Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "pairs.py"
@@ -209,5 +209,5 @@ def test_a_model_that_takes_one_picture_is_measured_to_the_end(
     frame = run.frame().set_index(["sample", "view"])
     for sample in ("p0", "p1", "p2"):
         assert frame.loc[(sample, "full")]["outcome"] == "failed"
-        assert "2 pictures" in frame.loc[(sample, "full")]["reason"]
+        assert "2 images" in frame.loc[(sample, "full")]["reason"]
         assert frame.loc[(sample, "crop")]["outcome"] != "failed"
