@@ -3,8 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Pure functions and the plan of the house: nothing here loads a model or starts a process that does.
+FAST := tests/test_layers.py tests/util tests/scoring tests/views tests/analysis tests/data/test_cards.py \
+        tests/data/test_region_file.py tests/data/test_signs.py tests/localisation/test_agreement.py
 
-.PHONY: demo test lint clean
+.PHONY: demo check test evidence lint clean
 
 # One install for everything; repeated only when its inputs change.
 .venv/installed: pyproject.toml constraints.txt
@@ -17,13 +21,22 @@ WORKERS ?= 2
 demo: .venv/installed
 	$(BIN)/gapbench demo
 
+check: lint
+	$(PYTEST) -q -m "not slow and not evidence and not gpu and not network and not browser" $(FAST)
+
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not gpu and not network"
+	$(PYTEST) -m "not evidence and not gpu and not network"
+
+# Simulations, kill tests, large runs, vLLM and its server, timings: an hour. The output goes to reports/evidence.
+evidence: .venv/installed
+	.ci/vllm-environment || echo "WARNING: no vLLM environment could be made, so its tests are skipped"
+	$(BIN)/python scripts/evidence.py $(JOBS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/rooms.py
 
 clean:
 	rm -rf .venv runs build dist

@@ -1,6 +1,6 @@
-"""HR-Bench: rows in groups of four, which ask one question with its options in four orders.
+"""HR-Bench: four consecutive rows hold one question with its options in four orders.
 
-Every group is checked as it is read, since nothing in the data names it: the question's text is no key.
+No column names the group, and question texts repeat, so the loader checks each group of four rows.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ from pathlib import Path
 
 from _lettered import letter_of
 
-from gapbench.data.table_reader import Row, read_rows
-from gapbench.errors import BenchmarkError
-from gapbench.types import Protocol, Sample
+from gapbench.data import BenchmarkError, Protocol, Row, Sample, read_rows
 
 HUB = "DreamMr/HR-Bench"
 REVISION = "83b9013d6293b85dc507e87199ca52517536939c"
 LICENCE = 'tagged "other"; the licence file is empty'
 COUNTS = {"samples": 800, "clusters": 200, "smallest cluster": 4, "largest cluster": 4, "single": 400, "cross": 400}
 MOST_PIXELS = 300_000_000
-"""8K images stay below Pillow's 89 MP as far as is known; a larger one should not stop a run."""
+"""No 8K image above Pillow's limit of 89 MP is known; this higher limit lets a run survive one."""
 
 PROTOCOLS = {
     "original": Protocol(
@@ -39,9 +37,10 @@ PROTOCOLS = {
     ),
 }
 TRAPS = (
-    "Rows 4k to 4k+3 are one question in four orders, and not independent. Only 159 question texts are distinct; what "
-    "belongs together is known by position alone, and checked.",
-    "The orders are no rotations of each other (1 of 200 is): never make them anew from one row.",
+    "Rows 4k to 4k+3 are one question in four orders, and not independent. Only 159 question texts are distinct, so "
+    "only the position tells which rows belong together; the loader checks it.",
+    "The four orders are not rotations of each other (except in 1 of 200 questions), so they cannot be rebuilt from "
+    "one row.",
     "Images are base64 text. `cycle_category` (0 to 3, as number or text) is not read.",
 )
 
@@ -49,9 +48,9 @@ _NEEDS = ("index", "question", "answer", "A", "B", "C", "D", "category", "image"
 
 
 def groups(table: Path) -> Iterator[tuple[Row, ...]]:
-    """The rows of one HR-Bench file, four by four.
+    """The rows of one HR-Bench file in groups of four.
 
-    Raises BenchmarkError for four rows that are not one question, with one set of options, right at A, B, C and D.
+    Raises BenchmarkError unless the rows of a group share question and options, and their answers are A, B, C and D.
     """
     group: list[Row] = []
     start = 0
@@ -68,12 +67,12 @@ def groups(table: Path) -> Iterator[tuple[Row, ...]]:
 
 
 def options(row: Row) -> tuple[str, ...]:
-    """The four options of a row in its order."""
+    """The four options in the order of the row."""
     return tuple(str(row[name] or "").strip() for name in "ABCD")
 
 
 def sample(row: Row, cluster: int) -> Sample:
-    """A row as a sample of the `cluster`-th question."""
+    """The sample of a row that belongs to question number `cluster`."""
     return Sample(
         id=str(row["index"]),
         image=row["image"],
@@ -88,7 +87,7 @@ def sample(row: Row, cluster: int) -> Sample:
 
 
 def samples_of(table: Path) -> Iterator[Sample]:
-    """All rows of one file."""
+    """The samples of one file."""
     for number, group in enumerate(groups(table)):
         yield from (sample(row, number) for row in group)
 

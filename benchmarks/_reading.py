@@ -1,4 +1,4 @@
-"""What loaders of JSON files share: reading with errors that name the file and the row, and boxes written as text.
+"""Helpers of the loaders: JSON files and fields with errors that name file and row, and boxes written as text.
 
 for number, row in enumerate(json_lines(data / "metadata.jsonl"), 1):
     where = f"metadata.jsonl line {number}"
@@ -14,18 +14,16 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from gapbench.errors import BenchmarkError, SampleError
-from gapbench.types import Box
-from gapbench.views.boxes import four_numbers
+from gapbench.data import BenchmarkError, Box, SampleError, four_numbers
 
 
 def json_file(path: Path) -> Any:
-    """What a JSON file holds. Raises BenchmarkError if it is missing or no JSON."""
+    """The content of a JSON file. Raises BenchmarkError if the file is missing or not JSON."""
     return _parsed(_text(path), path.name)
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file, in order. Raises BenchmarkError naming the line that is none."""
+    """The objects of a JSON Lines file, in order. Raises BenchmarkError naming a line that is not a JSON object."""
     rows = []
     for number, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
@@ -37,17 +35,17 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def field(row: Mapping[str, Any], name: str, where: str) -> Any:
-    """A value that must be there. Raises BenchmarkError naming the row and the fields it has."""
+    """The value of a required field. Raises BenchmarkError naming the row and the fields it has."""
     if not isinstance(row, Mapping) or row.get(name) is None:
-        found = ", ".join(map(repr, row)) if isinstance(row, Mapping) else repr(row)[:80]
-        raise BenchmarkError(f"{where}: {name!r} is missing or empty. Found: {found}.")
+        content = ", ".join(map(repr, row)) if isinstance(row, Mapping) else repr(row)[:80]
+        raise BenchmarkError(f"{where}: {name!r} is missing or empty. Found: {content}.")
     return row[name]
 
 
 def boxes_of(value: Any, where: str) -> tuple[Box, ...]:
-    """One box or a list of them, as numbers or as text that writes them so; nothing is no box.
+    """The boxes in a value that is one box, a list of boxes, or either as text; None and "" hold no box.
 
-    Raises BenchmarkError naming the row for anything else.
+    Raises BenchmarkError naming the row for any other value.
     """
     try:
         if isinstance(value, str):

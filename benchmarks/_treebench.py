@@ -1,9 +1,9 @@
-"""TreeBench, of which three parts are benchmarks of their own (arXiv:2507.07999, "Traceable Evidence Enhanced ...").
+"""TreeBench, split into three benchmarks (arXiv:2507.07999, "Traceable Evidence Enhanced ...").
 
     for sample in read(folder, lambda first, second: first == "Reasoning"): ...
 
-`treebench` is the headline: perception whose question is asked in words. `treebench_ocr` has its questions drawn into
-the image, `treebench_reasoning` asks for what no magnification shows.
+`treebench` is the headline: perception, with the question as text. In `treebench_ocr` the question is drawn into the
+image. `treebench_reasoning` asks about relations that magnification does not reveal.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from typing import Any
 from _lettered import letter_of
 from _reading import boxes_of
 
-from gapbench.data.table_reader import read_rows
-from gapbench.errors import BenchmarkError
-from gapbench.types import Card, Protocol, Sample
+from gapbench.data import BenchmarkError, Card, Protocol, Sample, read_rows
 
 FILE = "TreeBench.tsv"
 COLUMNS = string.ascii_uppercase[:11]
@@ -51,21 +49,21 @@ CARD = Card(
         "all 405 questions, o3": "54.87 (TreeBench paper)",
     },
     traps=(
-        "Published scores are over all 405 questions; here they come in three parts.",
-        "Boxes are text, a Python list of corners.",
-        "In six rows several options share a line of the column `multi-choice options`: options are the columns A to "
-        "K.",
+        "Published scores are over all 405 questions; here these are three benchmarks.",
+        "Boxes are text: a Python list of corner coordinates.",
+        "In six rows several options share a line of the column `multi-choice options`, so options are read from the "
+        "columns A to K.",
     ),
 )
 
 
-def read(data: Path, chosen: Callable[[str, str], bool]) -> Iterator[Sample]:
-    """The samples of `data` / TreeBench.tsv whose first- and second-level category `chosen` takes."""
+def read(data: Path, selects: Callable[[str, str], bool]) -> Iterator[Sample]:
+    """The samples of `data` / TreeBench.tsv whose first- and second-level category `selects` accepts."""
     needs = ("index", "question", "answer", "category", "target_instances", "A", "B")
     for number, row in enumerate(read_rows(data / FILE, lazy=("image",), needs=needs)):
         where = f"{FILE} row {number} (index {row['index']})"
         first, second = _category(row, where)
-        if not chosen(first, second):
+        if not selects(first, second):
             continue
         options = _options(row, where)
         yield Sample(
@@ -96,7 +94,9 @@ def _options(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
     filled = [str(row[c]).strip() if row.get(c) is not None else "" for c in COLUMNS]
     options = tuple(text for text in filled if text)
     if len(options) < 2 or any(filled[len(options) :]):
-        raise BenchmarkError(f"{where}: its columns A to K are {filled}; expected two or more, without a gap.")
+        raise BenchmarkError(
+            f"{where}: its columns A to K are {filled}; expected at least two, with no empty column between them."
+        )
     return options
 
 

@@ -1,4 +1,4 @@
-"""BLINK: fourteen tasks of perception that people solve within a blink, on one to four images; a hold-out."""
+"""BLINK: fourteen perception tasks that people solve within a blink, on one to four images; a hold-out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from _lettered import letter_of, split, texts
+from _lettered import letter_of, option_texts, split_options
 from _parts import parts
 
-from gapbench.data.table_reader import read_rows
-from gapbench.errors import BenchmarkError
-from gapbench.types import Card, Protocol, Sample
+from gapbench.data import BenchmarkError, Card, Protocol, Sample, read_rows
 
 TASKS = {
     "Art_Style": 117,
@@ -29,7 +27,7 @@ TASKS = {
     "Visual_Correspondence": 172,
     "Visual_Similarity": 135,
 }
-"""Folders of the data set, and the questions of their validation splits by evalscope's documentation."""
+"""Folders of the data set, with the sizes of their validation splits (source: evalscope's documentation)."""
 
 CARD = Card(
     name="blink",
@@ -55,9 +53,10 @@ CARD = Card(
     expected={"samples": 1901, **TASKS},
     traps=(
         "Answers of the test split are hidden: only val is read.",
-        "The column `question` is too short for many tasks: what the marks REF, A and B are, or that the images are "
-        "frames of a video, stands in `prompt` alone. The question is that text, up to its options.",
-        "Up to four images a question: all are shown, in order. An engine that takes one image cannot run this.",
+        "The column `question` is too short for many tasks: only `prompt` explains the marks REF, A and B, or says "
+        "that the images are frames of a video. The question is therefore the text of `prompt`, up to its options.",
+        "A question has up to four images, and all are shown, in order. An engine that takes one image cannot run "
+        "this.",
         "Some images are marked (circles, boxes, letters): a crop or resize may remove what the question refers to.",
         "The official score is the mean over tasks, not over questions; tasks have 117 to 172 questions.",
     ),
@@ -66,7 +65,7 @@ CARD = Card(
 _IMAGES = ("image_1", "image_2", "image_3", "image_4")
 _NEEDS = ("idx", "question", "image_1", "choices", "answer", "prompt")
 _OPTIONS = re.compile(r"\s*Select from the following (?:choices|options)\b.*\Z", re.DOTALL)
-"""Where the options begin in `prompt`; both wordings occur, after a space or a line break."""
+"""The start of the options in `prompt`; both wordings occur, after a space or a line break."""
 
 
 def samples(data: Path) -> Iterator[Sample]:
@@ -75,7 +74,7 @@ def samples(data: Path) -> Iterator[Sample]:
             where = f"{task} row {row['idx']}"
             published = str(row["prompt"]).strip()
             choices = row["choices"]
-            options = texts(choices if isinstance(choices, list) else split(published)[1], where)
+            options = option_texts(choices if isinstance(choices, list) else split_options(published)[1], where)
             images = [row[name] for name in _IMAGES if row[name] is not None]
             if not images:
                 raise BenchmarkError(f"{where}: it has no image; expected one to four. Fetch the file again.")

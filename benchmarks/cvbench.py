@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from _lettered import letter_of, split, texts
+from _lettered import letter_of, option_texts, split_options
 
-from gapbench.data.table_reader import read_rows
-from gapbench.types import Card, Protocol, Sample
+from gapbench.data import Card, Protocol, Sample, read_rows
 
 CARD = Card(
     name="cvbench",
@@ -40,10 +39,11 @@ CARD = Card(
     expected={"samples": 2638, "3D/Omni3D": 1200},
     reference={"Qwen3.5-4B": "87.21, the mean of 2D and 3D (Vision-OPD paper)"},
     traps=(
-        "Three ways to average are in use: over all questions (lmms-eval), 2D with 3D (Vision-OPD), and sources first "
+        "Three averages are in use: over all questions (lmms-eval), of 2D and 3D (Vision-OPD), and over sources first "
         "(the authors).",
-        "`idx` may start anew in each file: ids carry 2D or 3D.",
-        "Boxes in further columns are those of objects that the image has marked: no evidence, and not read.",
+        "`idx` may restart in each file, so ids contain 2D or 3D.",
+        "Other columns hold boxes of the objects that are marked in the image. They are not evidence, and are not "
+        "read.",
         "Older commits have one test.parquet instead of the two files.",
     ),
 )
@@ -57,7 +57,7 @@ def samples(data: Path) -> Iterator[Sample]:
             where = f"{name} row {row['idx']}"
             published = str(row["prompt"]).strip()
             choices = row["choices"]
-            options = texts(choices if isinstance(choices, list) else split(published)[1], where)
+            options = option_texts(choices if isinstance(choices, list) else split_options(published)[1], where)
             yield Sample(
                 id=f"{row['type']}-{row['idx']}",
                 image=row["image"],

@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _lettered import letter_of, texts
+from _lettered import letter_of, option_texts
 from _reading import field, json_file
 
-from gapbench.errors import BenchmarkError
-from gapbench.types import Box, Card, Sample
+from gapbench.data import BenchmarkError, Box, Card, Sample
 
 LABELS = "all_annotations_final_test_v5.json"
 
@@ -29,22 +28,22 @@ CARD = Card(
     scoring="letter (option); text (reasoning)",
     reference={"FineRS": "83.3 option, 56.7 reasoning (FineRS paper, reported)"},
     traps=(
-        "No revision is pinned, and no counts are expected: neither is known here. Note those of your copy.",
-        "The spelling of the fields (Q-type, Q, A, options, image_path, points) is that of two programs which read the "
-        "file, not of a description. The loader stops at any other.",
+        "No revision is pinned, and no counts are expected, because neither is known. Note those of your copy.",
+        "The names of the fields (Q-type, Q, A, options, image_path, points) come from two programs that read the "
+        "file, not from a description. The loader stops if a field has another name.",
         "The images are an archive of about 18 GB. They are read from all_images.zip, or from a folder beside the "
         "labels.",
-        "The box is the smallest around the polygon `points`. That the crop is padded to at least 224 px is our "
-        "choice.",
-        "Questions of the type `referring` ask for a mask and have no answer: they are left out.",
-        "The authors accept any word of an open answer that is similar to the reference (0.8 by difflib); the text "
+        "The evidence box is the smallest box around the polygon `points`. We chose to pad the crop to at least 224 "
+        "px.",
+        "Questions of the type `referring` ask for a mask and have no answer, so they are left out.",
+        "The authors accept an open answer if any of its words is similar to the reference (0.8 by difflib); the text "
         "rule here is stricter.",
     ),
 )
 
 
 def samples(data: Path) -> Iterator[Sample]:
-    """`data` holds the labels, and `all_images.zip` or its images, at any depth."""
+    """`data` holds the labels, and `all_images.zip` or the images, at any depth."""
     labels = sorted(data.rglob(LABELS))
     if len(labels) != 1:
         raise BenchmarkError(f"{data}: found {len(labels)} files {LABELS}; expected one, from {CARD.hub}.")
@@ -58,7 +57,7 @@ def samples(data: Path) -> Iterator[Sample]:
             continue
         if kind not in ("option", "reasoning"):
             raise BenchmarkError(f"{where}: its Q-type is {kind!r}; expected option, reasoning or referring.")
-        options = texts(field(row, "options", where), where) if kind == "option" else ()
+        options = option_texts(field(row, "options", where), where) if kind == "option" else ()
         answer = str(field(row, "A", where)).strip()
         yield Sample(
             id=str(number),
@@ -67,12 +66,12 @@ def samples(data: Path) -> Iterator[Sample]:
             answers=(letter_of(answer, options, where) if options else answer,),
             options=options,
             answer_type="letter" if options else "text",
-            boxes=(_around(field(row, "points", where), where),),
+            boxes=(_box_around(field(row, "points", where), where),),
             category="/".join(filter(None, (kind, str(row.get("attribute") or "")))),
         )
 
 
-def _around(points: Any, where: str) -> Box:
+def _box_around(points: Any, where: str) -> Box:
     try:
         xs, ys = zip(*((float(x), float(y)) for x, y in points), strict=True)
     except (TypeError, ValueError) as error:
@@ -81,18 +80,18 @@ def _around(points: Any, where: str) -> Box:
 
 
 def _images(data: Path) -> dict[str, list[Any]]:
-    """What reads each image, by its file's name: files, or members of the archive."""
-    found: dict[str, list[Any]] = {}
+    """The sources of the images by file name: files, or members of the archive."""
+    sources: dict[str, list[Any]] = {}
     for path in sorted(data.rglob("*")):
         if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-            found.setdefault(path.name, []).append(path)
-    for archive in () if found else sorted(data.rglob("all_images.zip")):
+            sources.setdefault(path.name, []).append(path)
+    for archive in () if sources else sorted(data.rglob("all_images.zip")):
         with zipfile.ZipFile(archive) as members:
             for member in members.namelist():
-                found.setdefault(member.rpartition("/")[2], []).append(partial(_member, archive, member))
-    if not found:
+                sources.setdefault(member.rpartition("/")[2], []).append(partial(_member, archive, member))
+    if not sources:
         raise BenchmarkError(f"{data}: found neither images nor all_images.zip. Expected the files of {CARD.hub}.")
-    return found
+    return sources
 
 
 def _member(archive: Path, member: str) -> bytes:
@@ -100,8 +99,8 @@ def _member(archive: Path, member: str) -> bytes:
         return members.read(member)
 
 
-def _image(images: Mapping[str, list[Any]], named: str, where: str) -> Any:
-    candidates = images.get(named.rpartition("/")[2], [])
+def _image(images: Mapping[str, list[Any]], path: str, where: str) -> Any:
+    candidates = images.get(path.rpartition("/")[2], [])
     if len(candidates) != 1:
-        raise BenchmarkError(f"{where}: found {len(candidates)} images called {named!r}; expected one.")
+        raise BenchmarkError(f"{where}: found {len(candidates)} images called {path!r}; expected one.")
     return candidates[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _hrbench import COUNTS, HUB, LICENCE, PROTOCOLS, REVISION, TRAPS, samples_of
 
-from gapbench.types import Card, Sample
+from gapbench.data import Card, Sample
 
 CARD = Card(
     name="hrbench_4k",

@@ -1,4 +1,4 @@
-"""HR-Bench 8K against 4K: each 8K question with the 4K image that was cut from its 8K image around the answer."""
+"""HR-Bench 8K against 4K: each 8K question has as its region the 4K image that was cut from its 8K image."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pathlib import Path
 
 from _hrbench import COUNTS, HUB, LICENCE, PROTOCOLS, REVISION, TRAPS, groups, options, sample
 
-from gapbench.data.table_reader import Row
-from gapbench.errors import BenchmarkError
-from gapbench.types import Card, Sample
+from gapbench.data import BenchmarkError, Card, Row, Sample
 
 CARD = Card(
     name="hrbench_pair",
@@ -28,18 +26,18 @@ CARD = Card(
     cluster="question (its four orders)",
     notice=(
         "The region of hrbench_pair is the 4K image: a part of the 8K image that holds the evidence and much else. "
-        "The difference is a coarse one between two resolutions of one scene. It is not the gap between an "
-        "evidence-centred crop and the full image, and must not be listed beside such."
+        "The difference compares two resolutions of one scene coarsely. It is not the gap between an evidence-centred "
+        "crop and the full image, and must not be listed beside such gaps."
     ),
     metrics=("cluster_accuracy",),
     protocols=PROTOCOLS,
     expected={**COUNTS, "with a crop of its own": 800},
     traps=(
         *TRAPS,
-        "That the 4K image is cut from the 8K one is said in the HR-Bench README; the boxes are not released, so "
-        "nothing verifies it for a single pair. Look at the contact sheet.",
-        "That both files ask the same, row for row, is likely and not certain: rows are joined on question, options "
-        "in their order and answer, and a row without its one partner stops the loader.",
+        "The HR-Bench README says that the 4K image is cut from the 8K image. The boxes are not released, so no single "
+        "pair can be verified. Look at the contact sheet.",
+        "Both files probably hold the same questions, row for row, but this is not certain. Rows are joined on "
+        "question, options in their order, and answer; a row without exactly one partner stops the loader.",
     ),
 )
 
@@ -49,21 +47,21 @@ def samples(data: Path) -> Iterator[Sample]:
     small, large = data / "hr_bench_4k.parquet", data / "hr_bench_8k.parquet"
     partners: dict[tuple[str, ...], list[tuple[int, Row]]] = defaultdict(list)
     for position, row in enumerate(row for group in groups(small) for row in group):
-        partners[_asked(row)].append((position, row))
+        partners[_join_key(row)].append((position, row))
     position = 0
     for number, group in enumerate(groups(large)):
         for row in group:
-            found = partners[_asked(row)]
-            # Two questions may read the same, and then only their place tells them apart.
-            here = found if len(found) == 1 else [pair for pair in found if pair[0] == position]
-            if len(here) != 1:
+            candidates = partners[_join_key(row)]
+            # Questions with the same text are told apart by their position.
+            matches = candidates if len(candidates) == 1 else [pair for pair in candidates if pair[0] == position]
+            if len(matches) != 1:
                 raise BenchmarkError(
-                    f"{large}: row {position} ({row['question']!r}) has {len(found)} partners in {small.name} with the "
-                    "same question, options in the same order, and answer; expected one. The files do not belong "
-                    "together: fetch both at one revision, or measure hrbench_4k and hrbench_8k apart."
+                    f"{large}: row {position} ({row['question']!r}) has {len(candidates)} partners in {small.name} "
+                    "with the same question, options in the same order, and answer; expected one. The files do not "
+                    "belong together: fetch both at one revision, or measure hrbench_4k and hrbench_8k separately."
                 )
-            partner = here[0]
-            found.remove(partner)
+            partner = matches[0]
+            candidates.remove(partner)
             yield replace(sample(row, number), crop_image=partner[1]["image"])
             position += 1
     left = sum(map(len, partners.values()))
@@ -71,5 +69,5 @@ def samples(data: Path) -> Iterator[Sample]:
         raise BenchmarkError(f"{small}: {left} rows have no partner in {large.name}. Fetch both files at one revision.")
 
 
-def _asked(row: Row) -> tuple[str, ...]:
+def _join_key(row: Row) -> tuple[str, ...]:
     return (str(row["question"]).strip(), *options(row), str(row["answer"]).strip(), str(row["category"]).strip())

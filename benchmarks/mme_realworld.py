@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _mme_realworld import ENGLISH, FILES, LICENCE, RESTRICTED, SCORING, TRAPS, protocols, samples_of
 
-from gapbench.types import Card, Sample
+from gapbench.data import Card, Sample
 
 CARD = Card(
     name="mme_realworld",
@@ -30,7 +30,7 @@ CARD = Card(
     },
     traps=(
         *TRAPS,
-        "Not pinned: the whole commit is not known here. It was f157390 when it was looked at, in 70 parts.",
+        "Not pinned: the full commit hash is not known here. It was f157390 when it was looked at, in 70 parts.",
     ),
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _mme_realworld import CHINESE, FILES, LICENCE, RESTRICTED, SCORING, TRAPS, protocols, samples_of
 
-from gapbench.types import Card, Sample
+from gapbench.data import Card, Sample
 
 CARD = Card(
     name="mme_realworld_cn",
@@ -31,7 +31,7 @@ CARD = Card(
         *TRAPS,
         "The README counts 5,917 questions; this Parquet has 5,462, as Vision-OPD and its reproduction report.",
         "Brackets around the letters may be full-width. The neutral prompt ends with its English sentence.",
-        "Not pinned: the whole commit is not known here. It was 37ac6f4 when it was looked at.",
+        "Not pinned: the full commit hash is not known here. It was 37ac6f4 when it was looked at.",
     ),
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _mme_realworld import ENGLISH, FILES, LICENCE, RESTRICTED, SCORING, TRAPS, protocols, samples_of
 
-from gapbench.types import Card, Sample
+from gapbench.data import Card, Sample
 
 CARD = Card(
     name="mme_realworld_lite",

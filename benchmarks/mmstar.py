@@ -7,11 +7,9 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-from _lettered import answered, letter_of, split, texts
+from _lettered import is_option, letter_of, option_texts, split_options
 
-from gapbench.data.table_reader import read_rows
-from gapbench.errors import BenchmarkError
-from gapbench.types import Card, Protocol, Sample
+from gapbench.data import BenchmarkError, Card, Protocol, Sample, read_rows
 
 CARD = Card(
     name="mmstar",
@@ -56,11 +54,11 @@ CARD = Card(
     },
     reference={"Qwen3.5-4B": "80.0 (Vision-OPD paper)"},
     traps=(
-        "`image` holds raw bytes and is no HF image, whatever the README says.",
-        "Options stand inside `question`, mostly as 'Options: A: ..., B: ...'; another form is left whole.",
-        "Questions with two or three options are filled up to four with options that read nan (176 are reported): the "
-        "neutral prompt leaves these out, the protocol vision-opd asks them as published. In two questions the right "
-        "option is called nan; it was 'None' before a program took it for nothing (VLMEvalKit issue 1559).",
+        "`image` holds raw bytes and is not a Hub image, although the README says so.",
+        "Options are part of `question`, mostly as 'Options: A: ..., B: ...'. Options in another form stay in it.",
+        "Questions with two or three options are filled up to four with options that read nan (176 are reported). The "
+        "neutral prompt leaves these out; the protocol vision-opd shows them as published. In two questions the right "
+        "option reads nan: it was 'None' until a program read it as a missing value (VLMEvalKit issue 1559).",
         "Questions from MathVista begin with a hint on the form of the answer, which the neutral prompt leaves out.",
     ),
 )
@@ -73,7 +71,7 @@ _OPTION = re.compile(r"(?:\A|,|\n)\s*([A-H]):")
 def samples(data: Path) -> Iterator[Sample]:
     for row in read_rows(data / "mmstar.parquet", lazy=("image",), needs=_NEEDS):
         published = str(row["question"]).strip()
-        question, options = _parted(published, str(row["answer"]).strip())
+        question, options = _split_question(published, str(row["answer"]).strip())
         yield Sample(
             id=str(row["index"]),
             image=row["image"],
@@ -86,9 +84,9 @@ def samples(data: Path) -> Iterator[Sample]:
         )
 
 
-def _parted(published: str, answer: str) -> tuple[str, tuple[str, ...]]:
-    """The question and its options, or the whole text and none where they are not clearly told apart."""
-    question, options, after = split(published)
+def _split_question(published: str, answer: str) -> tuple[str, tuple[str, ...]]:
+    """The question and its options, or the entire text and no options if they cannot be clearly separated."""
+    question, options, after = split_options(published)
     if options and not after:
         question = _HINT.sub("", question.removesuffix("Choices:"))
     else:
@@ -96,17 +94,17 @@ def _parted(published: str, answer: str) -> tuple[str, tuple[str, ...]]:
         options = _inline(inline)
     while options and options[-1].casefold() == "nan" and answer != string.ascii_uppercase[len(options) - 1]:
         options = options[:-1]
-    clear = question.strip() and len(options) > 1 and answered(answer, options)
+    clear = question.strip() and len(options) > 1 and is_option(answer, options)
     return (question.strip(), options) if clear else (published, ())
 
 
 def _inline(text: str) -> tuple[str, ...]:
-    """The options of `A: red, B: blue, green, C: grey`; none if that is not what it is."""
+    """The options of a text such as `A: red, B: blue, green, C: grey`; empty for any other text."""
     before, *pieces = _OPTION.split(text.strip())
-    found = tuple(piece.strip() for piece in pieces[1::2])
-    if not before and all(found) and "".join(pieces[::2]) == string.ascii_uppercase[: len(found)]:
-        return found
+    options = tuple(piece.strip() for piece in pieces[1::2])
+    if not before and all(options) and "".join(pieces[::2]) == string.ascii_uppercase[: len(options)]:
+        return options
     try:
-        return texts(text, "")
+        return option_texts(text, "")
     except BenchmarkError:
         return ()

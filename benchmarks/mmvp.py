@@ -8,12 +8,10 @@ from pathlib import Path
 
 from _lettered import letter_of
 
-from gapbench.data.table_reader import read_rows
-from gapbench.errors import BenchmarkError
-from gapbench.types import Card, Protocol, Sample
+from gapbench.data import BenchmarkError, Card, Protocol, Sample, read_rows
 
 SWAPPED = (99, 100, 279, 280)
-"""Questions whose labels lmms-lab-eval/MMVP exchanges."""
+"""Questions whose labels lmms-lab-eval/MMVP swaps."""
 
 CARD = Card(
     name="mmvp",
@@ -25,7 +23,7 @@ CARD = Card(
     revision="37eafecab8a3940c50c2ade5b36de69dbc99a8cf",
     files=("Questions.csv", "MMVP Images/*.jpg"),
     split="all",
-    scoring="letter; the share of pairs of which both are right (official), and accuracy over single questions",
+    scoring="letter; the share of pairs with both questions right (official), and accuracy over single questions",
     cluster="pair",
     metrics=("cluster_accuracy",),
     protocols={
@@ -44,12 +42,14 @@ CARD = Card(
     expected={"samples": 300, "clusters": 150, "smallest cluster": 2, "largest cluster": 2},
     reference={"Qwen3.5-4B": "77.0 over single questions (Vision-OPD paper)"},
     traps=(
-        "The official score counts pairs, others count single questions: one model had 72 by question and 48 by pair.",
-        "Labels of 99, 100, 279 and 280 are disputed (tsb0601/MMVP issues 14 and 30). `labels=lmms-lab` exchanges all "
-        "four as lmms-lab-eval/MMVP does; an audit quoted in issue 30 finds only one of each pair wrong, counting from "
-        "0. The default keeps the official labels.",
-        "load_dataset sees only the images and sorts them 1, 10, 100: take the files by their numbers.",
-        "The number's column is called Index, in some copies lndex with a small L: both are read.",
+        "The official score counts pairs, others count single questions: one model scored 72 by question and 48 by "
+        "pair.",
+        "Labels of 99, 100, 279 and 280 are disputed (tsb0601/MMVP issues 14 and 30). `labels=lmms-lab` swaps all "
+        "four, as lmms-lab-eval/MMVP does; an audit quoted in issue 30, which counts from 0, finds only one label of "
+        "each pair wrong. The default keeps the official labels.",
+        "load_dataset sees only the images and sorts them as 1, 10, 100. The loader reads files by their numbers "
+        "instead.",
+        "The column of numbers is called Index, in some copies lndex with a small L: both are read.",
     ),
 )
 
@@ -57,7 +57,7 @@ _OPTIONS = re.compile(r"\s*\(a\)\s*(\S.*?)\s*\(b\)\s*(\S.*?)\s*", re.IGNORECASE 
 
 
 def samples(data: Path, labels: str = "official") -> Iterator[Sample]:
-    """`labels` is `official`, or `lmms-lab` for the four exchanged ones."""
+    """`labels` is `official`, or `lmms-lab` to swap the four disputed labels."""
     if labels not in ("official", "lmms-lab"):
         raise BenchmarkError(f"mmvp: labels={labels!r} is unknown. It takes official or lmms-lab.")
     table = data / "Questions.csv"
@@ -65,19 +65,19 @@ def samples(data: Path, labels: str = "official") -> Iterator[Sample]:
         index = str(row.get("Index") or row.get("lndex") or "").strip()
         if not index.isdecimal() or int(index) < 1:
             raise BenchmarkError(f"{table}: a row has the Index {index!r}; expected a number from 1. Fetch it again.")
-        number, question, written = int(index), str(row["Question"]).strip(), str(row["Options"]).strip()
-        two = _OPTIONS.fullmatch(written)
-        options = two.groups() if two else ()
+        number, question, options_text = int(index), str(row["Question"]).strip(), str(row["Options"]).strip()
+        match = _OPTIONS.fullmatch(options_text)
+        options = match.groups() if match else ()
         letter = letter_of(row["Correct Answer"], options, f"mmvp question {number}")
         if labels == "lmms-lab" and number in SWAPPED:
             letter = {"A": "B", "B": "A"}[letter]
         yield Sample(
             id=str(number),
             image=data / "MMVP Images" / f"{number}.jpg",
-            question=question if options else f"{question} {written}",
+            question=question if options else f"{question} {options_text}",
             options=options,
             answers=(letter,),
             answer_type="letter",
             cluster=f"pair {(number + 1) // 2}",
-            published=f"{question} {written}",
+            published=f"{question} {options_text}",
         )

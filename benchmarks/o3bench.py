@@ -1,6 +1,6 @@
-"""O3-Bench: large charts and maps, where the answer is put together from distant places (InSight-o3, arXiv:2512.18745).
+"""O3-Bench: large charts and maps, with evidence in several distant places (InSight-o3, arXiv:2512.18745).
 
-The boxes are those of the page's layouts that the answer needs.
+The evidence boxes are those of the layouts (parts of the page) that the answer needs.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from _lettered import letter_of, texts
+from _lettered import letter_of, option_texts
 from _reading import boxes_of, field, json_lines
 
-from gapbench.errors import BenchmarkError
-from gapbench.types import Card, Protocol, Sample
+from gapbench.data import BenchmarkError, Card, Protocol, Sample
 
 METADATA = Path("test", "metadata.jsonl")
 
@@ -41,12 +40,12 @@ CARD = Card(
         "Gemini-2.5-Flash": "60.4 (InSight-o3 README)",
     },
     traps=(
-        "No revision is pinned, and no counts are expected: neither is known here. Note those of your copy.",
-        "Evidence lies in several distant places: a union is often the whole page, so the region is one crop per "
-        "layout (--region mosaic puts them into one image).",
+        "No revision is pinned, and no counts are expected, because neither is known. Note those of your copy.",
+        "Evidence lies in several distant places. Their union is often the entire page, so the region is one crop per "
+        "layout (--region mosaic combines the crops into one image).",
         "The last option says that none of the others is right.",
         "Boxes are those of the layouts in target_layouts, in pixels of the stored image (img_width x img_height).",
-        "Questions take several steps: a wrong answer on the crops need not be a failure to see.",
+        "Questions take several steps of reasoning: a wrong answer on the crops need not be a failure to see.",
     ),
 )
 
@@ -56,7 +55,7 @@ def samples(data: Path) -> Iterator[Sample]:
     for number, row in enumerate(json_lines(data / METADATA)):
         where = f"{METADATA.name} row {number}"
         question, lettered = field(row, "question", where).strip(), field(row, "options", where)
-        options = texts(lettered, where)
+        options = option_texts(lettered, where)
         layouts = {str(name): info for name, info in field(row, "layout_infos", where).items()}
         targets = [str(name) for name in field(row, "target_layouts", where)]
         if missing := [name for name in targets if name not in layouts]:

@@ -1,4 +1,4 @@
-"""POPE: is there such an object in the image?; a hold-out for hallucination."""
+"""POPE: questions whether an object is in the image; a hold-out for hallucination."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 from _parts import parts
 
-from gapbench.data.table_reader import read_rows
-from gapbench.types import Card, Protocol, Sample
+from gapbench.data import Card, Protocol, Sample, read_rows
 
 CARD = Card(
     name="pope",
@@ -48,11 +47,11 @@ CARD = Card(
     },
     reference={"Qwen3.5-4B": "89.27, accuracy (Vision-OPD paper)"},
     traps=(
-        "The questions about objects that are there are the same in all three categories: 9,000 rows are fewer "
-        "different questions, and none of the 18 about one image is independent of the others.",
-        "`question_id` starts anew in each category: ids carry the category.",
-        "Half of the true answers are yes, so a yes ratio of the truth says nothing about a model.",
-        "The Hub data set has the same rows a second time under Full/.",
+        "Questions about objects that are present are the same in all three categories, so the 9,000 rows hold fewer "
+        "distinct questions. The 18 questions about one image are not independent of each other.",
+        "`question_id` restarts in each category, so ids contain the category.",
+        "Half of the true answers are yes, so the yes ratio of the true answers says nothing about a model.",
+        "The Hub data set holds the same rows a second time under Full/.",
     ),
 )
 

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from _lettered import answered, letter_of, split
+from _lettered import is_option, letter_of, split_options
 from _parts import parts
 
-from gapbench.data.table_reader import read_rows
-from gapbench.types import AnswerType, Card, Protocol, Sample
+from gapbench.data import AnswerType, Card, Protocol, Sample, read_rows
 
 CARD = Card(
     name="realworldqa",
@@ -22,7 +21,7 @@ CARD = Card(
     revision="907c4e5228fd1703c710ed937601cb5f89ab8d5c",
     files=("data/test-*.parquet",),
     split="test",
-    scoring="letter where options are given; else yes or no, a number, or a short text by normalised match",
+    scoring="letter if there are options; else yes or no, a number, or a short text by normalised match",
     cluster="image",
     restricted="no derivatives (CC BY-ND 4.0): changed images may not be passed on",
     protocols={
@@ -34,8 +33,8 @@ CARD = Card(
     },
     expected={"samples": 765},
     traps=(
-        "Questions end with an instruction on the form of the answer, which the neutral prompt replaces by its own.",
-        "Images are WebP, and nothing names a question but its place: ids are row numbers from 0.",
+        "Questions end with an instruction on the form of the answer; the neutral prompt replaces it by its own.",
+        "Images are WebP. No column identifies a question, so ids are row numbers from 0.",
     ),
 )
 
@@ -49,8 +48,8 @@ def samples(data: Path) -> Iterator[Sample]:
         published, answer = str(row["question"]).strip(), str(row["answer"]).strip()
         plain = _INSTRUCTION.sub("", published)
         kind = _kind(answer)
-        question, options, after = split(plain)
-        if after or kind != "letter" or not answered(answer, options):
+        question, options, after = split_options(plain)
+        if after or kind != "letter" or not is_option(answer, options):
             question, options = plain, ()
         yield Sample(
             id=str(number),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gapbench.data import Card
 from gapbench.data.signs import samples
-from gapbench.types import Card
 
 CARD = Card(
     name="signs",
@@ -23,9 +23,9 @@ CARD = Card(
     ),
     expected={"samples": 1000},
     traps=(
-        "Default scenes are 1344 px with lettered options, for real models; `glance` asks for 96 px scenes without, "
-        "and for letters and shapes only.",
-        "Scenes are drawn with Pillow's built-in font: another Pillow may draw slightly other pixels.",
+        "Default scenes are 1344 px with lettered options, for real models. `glance` sets 96 px scenes without "
+        "options, and questions about letters and shapes only.",
+        "Scenes are drawn with Pillow's built-in font: another version of Pillow may draw slightly different pixels.",
     ),
 )
 

@@ -8,14 +8,10 @@ from typing import Any
 
 from _reading import boxes_of, field
 
-from gapbench.data.table_reader import read_rows
-from gapbench.errors import BenchmarkError
-from gapbench.types import Box, Card, Sample
-from gapbench.views.boxes import TOLERANCE
-from gapbench.views.images import stored_size
+from gapbench.data import TOLERANCE, BenchmarkError, Box, Card, Sample, read_rows, stored_size
 
-LOOKED_AT = 200
-"""Images whose size is compared with their boxes before anything is asked, spread over all rows."""
+CHECKED_BOXES = 200
+"""The loader compares about this many boxes, spread over all rows, with the sizes of their images."""
 
 CARD = Card(
     name="textvqa_gt",
@@ -31,11 +27,11 @@ CARD = Card(
     scoring="vqa (10 references)",
     expected={"samples": 4370, "with evidence box": 4370},
     traps=(
-        "That boxes are x, y, width, height is reported by two users and in no schema. The loader compares a sample of "
-        f"{LOOKED_AT} boxes with their images and stops if fewer than 99 % fit; `check` compares them all.",
-        "ViCrop itself shows the full image and the crop together; the gap is between the one and the other.",
-        "ViCrop's categories are bins of the box's share of the image: S below 0.005, M below 0.05, L. They are no "
-        "category here, as they need every image's size; records and reports have the evidence area.",
+        "Two users report that boxes are x, y, width, height; no schema says so. The loader compares about "
+        f"{CHECKED_BOXES} boxes with their images and stops if fewer than 99 % fit; `check` compares them all.",
+        "ViCrop itself shows the full image and the crop together; the gap compares one with the other.",
+        "ViCrop's categories are bins of the box's share of the image: S below 0.005, M below 0.05, L above. They need "
+        "the size of every image, so they are not categories here; records and reports have the evidence area.",
         "ViCrop's min(0.3 * matches, 1) and the leave-one-out accuracy used here are equal for 10 references; tools "
         "differ in how they normalise text.",
     ),
@@ -64,28 +60,31 @@ def samples(data: Path) -> Iterator[Sample]:
 
 
 def _box(value: Any, where: str) -> Box:
-    found = boxes_of(value, where)
-    if len(found) != 1:
-        raise BenchmarkError(f"{where}: found {len(found)} boxes; expected one.")
-    return found[0]
+    boxes = boxes_of(value, where)
+    if len(boxes) != 1:
+        raise BenchmarkError(f"{where}: found {len(boxes)} boxes; expected one.")
+    return boxes[0]
 
 
 def _check_format(images: Sequence[Any], boxes: Sequence[Box]) -> None:
-    """Whether boxes are a corner with width and height, in pixels: read so, two corners leave half of the images."""
-    step = -(-len(boxes) // LOOKED_AT) or 1
+    """Raise BenchmarkError unless boxes are x, y, width, height in pixels.
+
+    If they were two corners, about half of them would reach beyond their images.
+    """
+    step = -(-len(boxes) // CHECKED_BOXES) or 1
     pairs = zip(images[::step], boxes[::step], strict=True)
-    looked = [(stored_size(cell), box) for cell, box in pairs if cell is not None]
-    wrong = [(size, box) for size, box in looked if not _fits(box, size)]
-    if len(wrong) > 0.01 * len(looked):
+    checked = [(stored_size(cell), box) for cell, box in pairs if cell is not None]
+    wrong = [(size, box) for size, box in checked if not _fits(box, size)]
+    if len(wrong) > 0.01 * len(checked):
         size, box = wrong[0]
         raise BenchmarkError(
-            f"{CARD.name}: {len(wrong)} of {len(looked)} boxes are not x, y, width, height in pixels of the image, "
-            f"such as {list(box)} in {size[0]} x {size[1]} px. Find out their format before you measure a gap: give "
+            f"{CARD.name}: {len(wrong)} of {len(checked)} boxes are not x, y, width, height in pixels of the image, "
+            f"such as {list(box)} in {size[0]} x {size[1]} px. Find out their format before you measure a gap: pass "
             "the data as your own, with the right `bbox_format`."
         )
 
 
 def _fits(box: Box, size: tuple[int, int]) -> bool:
     x, y, width, height = box
-    inside = min(x, y, width, height) >= 0 and x + width <= size[0] + TOLERANCE and y + height <= size[1] + TOLERANCE
-    return inside and max(box) > TOLERANCE  # else it is a fraction of the image
+    fits = min(x, y, width, height) >= 0 and x + width <= size[0] + TOLERANCE and y + height <= size[1] + TOLERANCE
+    return fits and max(box) > TOLERANCE  # smaller values are fractions of the image

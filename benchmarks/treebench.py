@@ -1,4 +1,4 @@
-"""TreeBench, perception without OCR panels: the 81 questions whose gap means something. See `_treebench.py`."""
+"""TreeBench, perception without OCR panels: the 81 questions with a meaningful gap. See `_treebench.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import _treebench
 
-from gapbench.types import Sample
+from gapbench.data import Sample
 
 CARD = replace(
     _treebench.CARD,
@@ -23,8 +23,8 @@ CARD = replace(
     },
     traps=(
         *_treebench.CARD.traps,
-        "All 68 Perception/OCR questions are drawn into the image as a panel: a crop of the evidence cuts the "
-        "question off. They are apart, as treebench_ocr.",
+        "All 68 Perception/OCR questions are drawn into the image as a panel, and a crop of the evidence cuts the "
+        "question off. They are a benchmark of their own, treebench_ocr.",
         "One question is 1.2 points.",
     ),
 )

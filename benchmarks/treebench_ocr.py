@@ -8,7 +8,7 @@ from pathlib import Path
 
 import _treebench
 
-from gapbench.types import Sample
+from gapbench.data import Sample
 
 CARD = replace(
     _treebench.CARD,
@@ -19,10 +19,10 @@ CARD = replace(
     traps=(
         *_treebench.CARD.traps,
         "All 68 rows have the same text, which says to read question and options in the image. The last box of "
-        "each (from 50, 50) is that panel: the region is a mosaic of all boxes, so that the crop keeps the question. "
-        "It is a smaller reading task all the same, and no part of the headline.",
-        "The authors' script means to leave the options out of these prompts and never does (it compares the category "
-        "with `OCR`); they are given here, too.",
+        "each row (from 50, 50) is the panel with the question. The region is a mosaic of all boxes, so that the crop "
+        "keeps the question. It is still a smaller reading task, and not part of the headline.",
+        "The authors' script intends to leave the options out of these prompts but never does (it compares the "
+        "category with `OCR`); prompts contain them here, too.",
     ),
 )
 

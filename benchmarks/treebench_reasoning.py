@@ -8,7 +8,7 @@ from pathlib import Path
 
 import _treebench
 
-from gapbench.types import Sample
+from gapbench.data import Sample
 
 CARD = replace(
     _treebench.CARD,
@@ -25,8 +25,8 @@ CARD = replace(
     },
     traps=(
         *_treebench.CARD.traps,
-        "Magnification answers few of these: with the annotated crop a 9B model is reported to reach about 53. "
-        "Expect a small gap, and look at the region's area: where targets are far apart, the union is most of the "
+        "Magnification helps with few of these questions: a 9B model reportedly reaches about 53 with the annotated "
+        "crop. Expect a small gap, and look at the region's area: if targets are far apart, their union is most of the "
         "image.",
     ),
 )

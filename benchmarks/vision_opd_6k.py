@@ -9,8 +9,7 @@ from typing import Any
 
 from _region_to_image import read
 
-from gapbench.errors import BenchmarkError
-from gapbench.types import Card, Protocol, Sample
+from gapbench.data import BenchmarkError, Card, Protocol, Sample
 
 CARD = Card(
     name="vision_opd_6k",
@@ -31,7 +30,7 @@ CARD = Card(
     ),
     notice=(
         "Only the clean images are read (original_images, 6.2 GB packed). The released training shows the student "
-        "the image with a red box and adds a sentence about it; for that: student_view=boxed and a hint."
+        "the image with a red box and adds a sentence about it; to do the same, set student_view=boxed and a hint."
     ),
     protocols={
         "original": Protocol(
@@ -41,18 +40,20 @@ CARD = Card(
     },
     expected={"samples": 6241, "with evidence box": 6241},
     traps=(
-        "`images` has the red box drawn in and `problem` speaks of it: that gives the place away; neither is used.",
+        "`images` shows a red box and `problem` mentions it. Both reveal where to look, so neither is used.",
         "Some questions repeat an option (row 3882, for one: two are SNCF); `check` reports them as problems.",
-        "Questions were written for the crop alone: without the red box, some may fit several places of the image.",
-        "Answers were voted by models, not checked by people. Letters are uneven: in a sample of 1,216, A was 29 %.",
-        "One fork found 21 of V*'s 191 images in it, another 3 that are byte-identical: keep contamination=drop.",
-        "Whether the paths in the archive begin with `original_images/` is not known: both are read.",
+        "Questions were written for the crop alone: without the red box, some may fit several places in the image.",
+        "Answers come from votes of models and were not checked by people. Letters are uneven: in a sample of 1,216, A "
+        "was 29 %.",
+        "One fork found 21 of V*'s 191 images in this data, another found 3 byte-identical ones: keep "
+        "contamination=drop.",
+        "It is not known whether paths in the archive begin with `original_images/`: both forms are read.",
     ),
 )
 
 
 def samples(data: Path) -> Iterator[Sample]:
-    """Every row of train.jsonl."""
+    """One sample per row of train.jsonl."""
     yield from read(data, _rows(data / "train.jsonl"))
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from _reading import field, json_lines
 
-from gapbench.errors import BenchmarkError
-from gapbench.types import Card, Protocol, Sample
+from gapbench.data import BenchmarkError, Card, Protocol, Sample
 
 LEVELS = ("easy", "medium", "hard")
 
@@ -27,7 +26,7 @@ CARD = Card(
     ),
     files=("val.json", "data/*"),
     split="validation",
-    scoring="text, by normalised match; the level mean weighs easy, medium and hard alike",
+    scoring="text, by normalised match; the level mean gives easy, medium and hard equal weight",
     cluster="image",
     restricted="non-commercial research only (CC BY-NC 4.0)",
     metrics=("category_mean",),
@@ -48,13 +47,13 @@ CARD = Card(
         "Qwen2.5-VL-7B": "easy 39.1, medium 26.0, hard 23.9 (Mini-o3 README)",
     },
     traps=(
-        "Three data sets of the Hub; a local copy is a folder with VisualProbe_Easy, VisualProbe_Medium and "
-        "VisualProbe_Hard in it.",
-        "Image paths begin with the data set's name, questions with an image mark, and answers end with a full stop: "
-        "all three are taken off.",
+        "The benchmark is three data sets of the Hub. A local copy is a folder that holds VisualProbe_Easy, "
+        "VisualProbe_Medium and VisualProbe_Hard.",
+        "Image paths begin with the data set's name, questions with <image>, and answers end with a full stop: all "
+        "three are removed.",
         "Published scores come from an LLM judge and, for Mini-o3, from many turns with zooming, averaged over 32 "
-        "answers: there is no single-turn protocol of the authors.",
-        "Whether val.json is one list or one object a line is not certain: both are read.",
+        "answers. The authors have no single-turn protocol.",
+        "It is not certain whether val.json is one list or has one object per line: both are read.",
     ),
 )
 
@@ -67,7 +66,7 @@ def samples(data: Path) -> Iterator[Sample]:
             problem = str(field(row, "problem", where))
             yield Sample(
                 id=f"{level}-{field(row, 'doc_id', where)}",
-                image=folder / _inside(field(row, "images", where), where),
+                image=folder / _image_path(field(row, "images", where), where),
                 question=problem.strip().removeprefix("<image>").strip(),
                 answers=(str(field(row, "solution", where)).strip().removesuffix("."),),
                 category=level,
@@ -76,13 +75,13 @@ def samples(data: Path) -> Iterator[Sample]:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
-        found = None
-    return found if isinstance(found, list) else json_lines(path)  # which says what else is wrong
+        content = None
+    return content if isinstance(content, list) else json_lines(path)  # raises the error of an unreadable file
 
 
-def _inside(images: Any, where: str) -> PurePosixPath:
+def _image_path(images: Any, where: str) -> PurePosixPath:
     """`["VisualProbe_Hard/data/7.jpg"]` -> data/7.jpg, never outside the data set's folder."""
     name = images[0] if isinstance(images, list) and len(images) == 1 else images
     path = PurePosixPath(str(name))

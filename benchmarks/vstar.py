@@ -1,6 +1,7 @@
-"""V* Bench: a small object, or two and their relation, in high-resolution photographs (arXiv:2312.14135).
+"""V* Bench: a small object, or the relation of two, in high-resolution photographs (arXiv:2312.14135).
 
-Boxes are only in the JSON beside each image; question, order of options and answer are in `test_questions.jsonl`.
+Only the side file, the JSON file beside each image, has the boxes. `test_questions.jsonl` has the question, the order
+of its options and the answer.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _lettered import letter_of, split
+from _lettered import letter_of, split_options
 from _reading import boxes_of, field, json_file, json_lines
 
-from gapbench.errors import BenchmarkError
-from gapbench.types import Card, Protocol, Sample
+from gapbench.data import BenchmarkError, Card, Protocol, Sample
 
 FOLDERS = ("direct_attributes", "relative_position")
 QUESTIONS = "test_questions.jsonl"
@@ -60,15 +60,15 @@ CARD = Card(
     traps=(
         "Boxes are x, y, width, height: read as two corners they are inverted or tiny.",
         "The Parquet view of the Hub and other copies (lmms-lab/vstar-bench, VStarBench.tsv) have no boxes.",
-        "The folders GPT4V-hard and OCR are no part of the 191.",
-        "In the side files the first option is always the right one, as a sentence. Evaluators that keep that order "
-        "reward a bias towards A. Here the order of test_questions.jsonl holds; without that file, options are "
-        "shuffled with a seed per question, and are sentences.",
-        "A relation needs both objects: the region is the union of the targets, padded as V* pads (1.2-fold, at least "
-        "224 px).",
-        "Published scores of one model lie up to 9 points apart: prompt and pixel budget decide. One question is 0.52 "
+        "The folders GPT4V-hard and OCR are not part of the 191.",
+        "In the side files (the JSON beside each image) the first option is always right, and options are sentences. "
+        "Evaluators that keep that order reward a bias towards A. Here the options and their order come from "
+        "test_questions.jsonl. Without that file, the sentences are shuffled with one seed per question.",
+        "A relation needs both objects, so the region is the union of the targets, padded as V* pads (1.2-fold, at "
+        "least 224 px).",
+        "Published scores of one model differ by up to 9 points, by prompt and pixel budget. One question is 0.52 "
         "points.",
-        "21 of the images are reported to occur in Vision-OPD-6K, too.",
+        "Reportedly, 21 of the images also occur in Vision-OPD-6K.",
     ),
 )
 
@@ -77,20 +77,21 @@ def samples(data: Path) -> Iterator[Sample]:
     """`data` holds the two folders of images and side files, and `test_questions.jsonl`."""
     if not any(next((data / folder).glob("*.json"), None) for folder in FOLDERS):
         raise BenchmarkError(
-            f"{data}: found no side files ({FOLDERS[0]}/*.json), which alone have the boxes of V*. Take the files of "
-            f"{CARD.hub}; Parquet and TSV copies have none, and can be measured in the full view as data of your own."
+            f"{data}: found no side files ({FOLDERS[0]}/*.json), the only ones with the boxes of V*. Use the files "
+            f"of {CARD.hub}; Parquet and TSV copies have no boxes, and can only be measured in the full view, as your "
+            "own data."
         )
-    yield from _asked(data) if (data / QUESTIONS).is_file() else _from_side_files(data)
+    yield from _from_questions(data) if (data / QUESTIONS).is_file() else _from_side_files(data)
 
 
-def _asked(data: Path) -> Iterator[Sample]:
+def _from_questions(data: Path) -> Iterator[Sample]:
     for number, row in enumerate(json_lines(data / QUESTIONS), 1):
         where = f"{QUESTIONS} line {number}"
         image = data / field(row, "image", where)
         if image.parent.name not in FOLDERS:
             continue
         text = field(row, "text", where)
-        question, options, _ = split(text)
+        question, options, _ = split_options(text)
         if not question or not options:
             raise BenchmarkError(f"{where}: its text is {text!r}; expected a question and lettered lines '(A) ...'.")
         answer = letter_of(field(row, "label", where), options, where)

@@ -1,6 +1,6 @@
 """ZoomBench: fine details in photographs, each with the crop that shows them (inclusionAI, "Zooming without Zooming").
 
-The reference of this kind of measurement: the same query on `image` and on the published `crop_image`.
+The reference for measuring a gap: the same query on `image` and on the published `crop_image`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from _lettered import answered, letter_of, split
+from _lettered import is_option, letter_of, split_options
 from _reading import boxes_of
 
-from gapbench.data.table_reader import read_rows
-from gapbench.errors import BenchmarkError
-from gapbench.types import AnswerType, Card, Protocol, Sample
+from gapbench.data import AnswerType, BenchmarkError, Card, Protocol, Sample, read_rows
 
 CARD = Card(
     name="zoombench",
@@ -55,18 +53,18 @@ CARD = Card(
         "Vision-OPD-4B": "full 59.76 (Vision-OPD paper)",
     },
     traps=(
-        "A published crop need not be the image inside the box: about 58 % are reported to be enlarged twofold. "
-        "The headline takes the crop as published; --region union cuts the box itself, which is another condition.",
-        "Programs that read the pinned release find the columns bbox and question_type, other copies lack them. "
-        "Without boxes only `native` can be measured; without question_type, a letter that answers lettered options "
-        "makes a question mcq.",
-        "Columns are called query and response, in an older release prompt and answer.",
-        "Options stand inside the query. Where they are lettered lines at its end they become options, so that the "
-        "neutral prompt is that of other benchmarks; any other query is asked as it stands.",
-        "492 of the 621 lettered queries are reported to carry 'Answer with the option's letter from the given "
-        "choices.', the others without: the neutral prompt asks all alike, the protocols ask as published.",
-        "The mirror mm-eval/ZoomBench holds re-encoded images: scores do not compare.",
-        "Some images have transparency, and names do not tell the format.",
+        "A published crop may differ from the image inside the box: about 58 % are reported to be enlarged twofold. "
+        "The headline uses the crop as published; --region union cuts the box itself, which is another condition.",
+        "Programs that read the pinned release use the columns bbox and question_type, but other copies lack them. "
+        "Without boxes only `native` can be measured. Without question_type, a question with lettered options and a "
+        "letter as its answer counts as mcq.",
+        "The columns are called query and response, and in an older release prompt and answer.",
+        "Options are part of the query. If they are lettered lines at its end, the loader separates them, so that the "
+        "neutral prompt is the same as for other benchmarks. Any other query is sent unchanged.",
+        "492 of the 621 lettered queries reportedly contain 'Answer with the option's letter from the given choices.', "
+        "the others do not. The neutral prompt treats all alike; the protocols keep each query as published.",
+        "The mirror mm-eval/ZoomBench holds re-encoded images, so its scores are not comparable.",
+        "Some images have transparency, and file names do not tell the format.",
         "Published scores count what a judge accepts; rules are stricter on the 224 open questions. One question is "
         "0.12 points.",
     ),
@@ -86,11 +84,11 @@ def samples(data: Path) -> Iterator[Sample]:
         where = f"{path.name} row {number} ({name})"
         query = _first(row, ("query", "prompt"), where).replace("<image>", "").strip()
         response = _first(row, ("response", "answer"), where).strip()
-        question, options, after = split(_INSTRUCTION.sub("", query))
+        question, options, after = split_options(_INSTRUCTION.sub("", query))
         kind = str(row.get("question_type") or _kind(response, options)).casefold()
         if kind not in ("mcq", "blank"):
             raise BenchmarkError(f"{where}: its question_type is {kind!r}; expected mcq or blank.")
-        lettered = kind == "mcq" and bool(question and options and not after) and answered(response, options)
+        lettered = kind == "mcq" and bool(question and options and not after) and is_option(response, options)
         options = options if lettered else ()
         yield Sample(
             id=name,

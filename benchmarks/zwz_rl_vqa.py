@@ -7,9 +7,7 @@ from pathlib import Path
 
 from _region_to_image import read
 
-from gapbench.data.table_reader import open_table, read_rows
-from gapbench.errors import BenchmarkError
-from gapbench.types import Card, Sample
+from gapbench.data import BenchmarkError, Card, Sample, open_table, read_rows
 
 CARD = Card(
     name="zwz_rl_vqa",
@@ -29,27 +27,28 @@ CARD = Card(
     ),
     notice=(
         "Not pinned: we know no commit of this data set, so the newest is fetched (about 48 GB of clean images). ZwZ "
-        "itself trains on images with the red box drawn in. These are never read: their full view shows where to "
-        "look, so no gap can be measured on them. student_view=boxed draws such a box."
+        "itself trains on images with a red box. These are never read: their full view shows where to look, so no gap "
+        "can be measured on them. student_view=boxed draws such a box."
     ),
     traps=(
         "The format is reported by two users of the data, not by its authors: train1.parquet names clean images in "
-        "`original_images`. A table that has only `images` (red box drawn in) is refused.",
+        "`original_images`. A table that has only `images` (with the red box) is refused.",
         "Row counts differ by source: 37K and 74K, and 110,988 for all tables together.",
-        "Rows repeat: one user removed equal questions with unequal answers. `check` reports the repeated questions.",
-        "Answers were voted by models, not checked by people; most are short texts, so exact match understates them.",
-        "Many questions share an image: they are one cluster.",
+        "Rows repeat: one user removed identical questions with different answers. `check` reports repeated questions.",
+        "Answers come from votes of models and were not checked by people. Most are short texts, so exact match "
+        "understates the accuracy.",
+        "Many questions share an image; they are one cluster.",
     ),
 )
 
 
 def samples(data: Path, table: str = "train1.parquet") -> Iterator[Sample]:
-    """Every row of one table."""
+    """One sample per row of one table."""
     columns = open_table(data / table, needs=("problem", "answer", "bbox")).data.column_names
     if "original_images" not in columns:
         raise BenchmarkError(
-            f"{data / table}: it names no clean images (original_images): {', '.join(columns)}. `images` has the "
-            "red box drawn in, which tells where to look: it is no full view. Name another table: "
+            f"{data / table}: it names no clean images (original_images): {', '.join(columns)}. `images` shows a "
+            "red box, which reveals where to look: it is no full view. Name another table: "
             "zwz_rl_vqa:table=FILE.parquet."
         )
     yield from read(data, read_rows(data / table))

@@ -6,7 +6,7 @@
     done = gapbench.distill("glance", "signs", recipe="demo", eval=["signs"], out="runs/distill")
     print(done.comparison.summary["verdict"])
 
-Importing this package loads neither torch nor transformers; what needs them is imported when it is called.
+Importing this package loads neither torch nor transformers. The functions that need them import them when called.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ import warnings
 from pathlib import Path
 from typing import TextIO
 
-_show = warnings.showwarning
+_show_warning = warnings.showwarning
 
 
-def _warn(
+def _print_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -18,18 +18,18 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Ours as users read them, without the line of code that noticed; those of libraries as Python shows them."""
+    """Print a warning of gapbench as one line, without the code that raised it; leave others to Python."""
     if Path(__file__).parent in Path(filename).parents:
         print(f"gapbench: warning: {message}", file=sys.stderr)
     else:
-        _show(message, category, filename, lineno, file, line)
+        _show_warning(message, category, filename, lineno, file, line)
 
 
 def main() -> None:
-    """Run the command line; errors meant for the user become one paragraph and exit code 2."""
+    """Run the command line and exit with its code."""
     from gapbench.cli.app import app, run
 
-    warnings.showwarning = _warn
+    warnings.showwarning = _print_warning
     sys.exit(run(app))
 
 

@@ -1,14 +1,14 @@
-"""Errors a user can act on.
+"""Errors that a user can act on.
 
-Every message names the sample or setting, what was found, what was expected and the remedy.
-The command line prints the message alone and exits with 2; `--debug` shows the traceback.
+Every message names the sample or setting, what was found, what was expected, and a remedy.
+The command line prints only the message and exits with 2; `--debug` shows the traceback.
 """
 
 from __future__ import annotations
 
 
 class GapbenchError(Exception):
-    """Base of all errors whose message is written for the user."""
+    """Base class of all errors whose message is written for the user."""
 
 
 class SettingError(GapbenchError):
@@ -20,7 +20,7 @@ class BenchmarkError(GapbenchError):
 
 
 class SampleError(GapbenchError):
-    """One sample that cannot be shown to the model; recorded as `failed`, never fatal."""
+    """A sample that cannot be shown to the model. Its record is `failed`; the run goes on."""
 
 
 class ModelError(GapbenchError):

@@ -4,8 +4,9 @@
     Sample(id="1", image="street.jpg", question="What does the small sign say?", answers=("STOP",),
            boxes=((810.0, 402.0, 846.0, 431.0),))
 
-A `Sample` is what a benchmark asks, a `Record` is what a model answered, a `Card` is what is known about a
-benchmark. Nothing here imports torch, so that statistics and reports stay light.
+A benchmark is a `Card`, which describes it, and its `Sample`s. Each view of a sample becomes a `Request` to an
+`Engine`, which returns an `Answer`. The scored answer is a `Record`, one line of `records.jsonl`; statistics and
+reports read nothing else about it. Nothing here imports torch, so statistics and reports load fast.
 """
 
 from __future__ import annotations
@@ -19,44 +20,64 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 in pixels of the decoded image; x1 and y1 are exclusive edges."""
+"""x0, y0, x1, y1 in pixels of the decoded image. The box ends before column x1 and before row y1."""
 
 BoxFormat = Literal["xyxy", "xywh", "xyxy_normalised", "xywh_normalised"]
-"""How a data set writes its boxes. Declared, never guessed from the values."""
+"""How a data set writes its boxes: two corners (xyxy) or a corner and a size (xywh), in pixels or, normalised, in
+fractions of the image (0..1). The format is declared, never guessed from the values."""
 
 Outcome = Literal["right", "wrong", "unparsed", "judge_failed", "failed"]
-"""`unparsed`: no rule could read the answer. `failed`: the engine gave no answer at all. `judge_failed`: a judge was
-asked about an unparsed answer and gave no verdict; `records.jsonl` never holds it (see `gapbench.judging`)."""
+"""How an answer turned out.
+
+- `right`, `wrong`: a rule, or the judge, decided.
+- `unparsed`: no rule could read the answer.
+- `failed`: the engine gave no answer.
+- `judge_failed`: the judge gave no verdict on an unparsed answer. `records.jsonl` never holds this outcome; it appears
+  when verdicts are read with the records (`gapbench.judging`).
+"""
 
 AnswerType = Literal["letter", "yes_no", "number", "text", "vqa", "anls"]
-"""Which family of rules decides an answer; see `gapbench.scoring`."""
+"""Which rules score an answer; `gapbench.scoring` explains each."""
 
 Evidence = Literal["annotated", "model"]
-"""Where evidence boxes come from: from people, with the benchmark; or from a model, in a region file."""
+"""Who drew the evidence boxes: people, for the benchmark (`annotated`), or a model, in a region file (`model`)."""
 
 Role = Literal["evidence", "full-view", "hold-out", "training"]
-"""What a benchmark is for: with evidence for both views; without boxes, unless a region file brings them; to see that
-nothing else got worse; to train on."""
+"""What a benchmark is for.
 
+- `evidence`: it has evidence boxes or its own crops, so both views are measured.
+- `full-view`: it has neither, so only the full view is measured, unless a region file supplies boxes.
+- `hold-out`: it shows whether a training made other abilities worse.
+- `training`: it is training data.
+"""
 
 MetricName = Literal["accuracy", "category_mean", "nested_mean", "cluster_accuracy", "yes_f1", "yes_ratio"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
-"""The metrics a card or a protocol may name; `gapbench.analysis.metrics` computes them."""
+"""The metrics that a card or a protocol may name. `gapbench.analysis.metrics` computes them."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One question about one image, or about several (`more_images`, shown after `image` in their order).
+    """One question about one or more images, with its options, accepted answers and evidence boxes.
 
-    `image` is anything `gapbench.views.images.decode` reads: a path, encoded bytes, a Hub image dict, a PIL image, or a
-    function that makes one, so that a benchmark of any size stays lazy; `crop_image` likewise, for a crop it ships.
-    `answers` are the accepted answers: the option's letter for `letter`, any one of them for the other types.
-    `boxes` are written in `box_format`, by default the card's: `xyxy` or `xywh` in pixels, `xyxy_normalised` or
-    `xywh_normalised` in fractions of the image (0..1); they become xyxy pixels once its size is known. Samples with
-    the same `cluster` (by default: the same image) are not independent and are one unit to the statistics.
-    `category` may have two levels, as `2D/COCO`. `published` is the question as its authors' prompt words it, for
-    protocols that ask exactly so. `max_image_pixels` raises Pillow's guard against decompression bombs for data that
-    is known to be larger; 0 keeps it.
+    - `id`: unique within the benchmark.
+    - `image`: a path, encoded bytes, a Hub image dict, a PIL image, or a function without arguments that returns one
+      of these; `gapbench.views.images.decode` reads it. Paths and functions keep a large benchmark out of memory.
+    - `more_images`: further images, shown after `image` in this order. Boxes refer to `image`.
+    - `crop_image`: the crop that the benchmark supplies, if any, in any form that `image` may have.
+    - `question`: the question's text, without options.
+    - `published`: the question as the benchmark's authors word it in their prompt, for protocols that use that wording.
+    - `options`: the texts of a multiple-choice question, in the order of their letters.
+    - `answers`: the accepted answers. For `letter`, the letter of the right option; otherwise, any of them counts.
+    - `answer_type`: which rules score the answer.
+    - `boxes`: the evidence boxes, in the format `box_format` (by default the card's). They become `Box`es in pixels
+      when the image is decoded and its size is known.
+    - `evidence`: who drew the boxes.
+    - `category`: a group of samples to report separately. It may have two levels, such as `2D/COCO`.
+    - `cluster`: samples of one cluster are not independent, and statistics treat them as one unit. Samples of
+      the same image form a cluster in any case.
+    - `max_image_pixels`: a higher limit for Pillow's guard against decompression bombs, for trusted data with very
+      large images. 0 keeps Pillow's limit.
     """
 
     id: str
@@ -78,8 +99,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named way to ask and to count, as somebody published it: the prompt's template (see `gapbench.views.prompts`),
-    the headline metric (a name in `gapbench.analysis.metrics`), where both come from, and what we do differently."""
+    """A published way to prompt a model and to compute the headline number.
+
+    - `prompt`: the template (`gapbench.views.prompts`).
+    - `metric`: the headline metric, one of `METRICS`.
+    - `source`: where prompt and metric are published.
+    - `note`: what gapbench does differently.
+    """
 
     prompt: str
     metric: str = "accuracy"
@@ -89,15 +115,25 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known about a benchmark; printed by `gapbench benchmarks show NAME`.
+    """The description of a benchmark; `gapbench benchmarks show NAME` prints it.
 
-    `hub` is the Hub data set that is fetched at `revision`, only files that match `files`; empty where nothing is.
-    `region` is the region policy its evidence calls for (see `gapbench.views.regions.REGIONS`); `box_format` holds for
-    every sample that names none itself; `scoring` and `cluster` describe, in words, what the samples' fields do;
-    `expected` maps a count's name (`samples`, `images`, `clusters`, `with evidence box`, a category) to its value and
-    is verified by `gapbench benchmarks check`; `reference` maps a model to its published score; `metrics` are reported
-    beside the accuracy (`gapbench.analysis.metrics`); `traps` are the ways this data has misled others. `restricted`
-    says what the licence forbids, and is shown before data is fetched.
+    - `name`, `title`, `source`, `licence`: text for readers. `source` says where the data comes from.
+    - `role`: what the benchmark is for.
+    - `hub`, `revision`, `files`, `split`: the Hub data set, its pinned commit, the patterns of the files to fetch, and
+      the split. `hub` is empty if nothing is fetched.
+    - `region`: the region policy that suits its evidence, such as `padded` (`gapbench.views.regions.REGIONS`).
+    - `box_format`: the format of the boxes of every sample that declares none.
+    - `prompt`: the template for a benchmark that needs its own (`gapbench.views.prompts`).
+    - `scoring`, `cluster`: how answers are scored and which samples form a cluster, in words for readers. The fields
+      of the samples decide.
+    - `notice`: a warning that every report shows.
+    - `restricted`: what the licence forbids. It is shown before data is fetched.
+    - `metrics`: metrics to report besides accuracy, from `METRICS`.
+    - `protocols`: published protocols by name, for `--protocol`.
+    - `expected`: counts that `gapbench benchmarks check` verifies, by name: `samples`, `images`, `clusters`,
+      `with evidence box`, or a category.
+    - `reference`: published scores by model.
+    - `traps`: ways in which this data has misled others.
     """
 
     name: str
@@ -125,14 +161,25 @@ class Card:
 
 @dataclass(frozen=True)
 class Record:
-    """One answer: one line of `records.jsonl`, and all that statistics and reports ever see of it.
+    """One answer and its score: one line of `records.jsonl`, and all that statistics and reports read.
 
-    Keyed by (`benchmark`, `sample`, `view`, `repeat`). Sizes are (width, height) in pixels; areas are fractions of the
-    full image in 0..1, or None without evidence boxes; `evidence` says who drew those (empty without any). `sent_size`
-    is the first image's and `sent_pixels` the sum over all `images` shown. `score` is 0..1 (between the two only
-    for `vqa` and `anls`) and None for `failed`. `rule` names the parsing rule that decided, `reason` why an answer is
-    `unparsed` or `failed`. A judge's verdict changes these, the outcome and the score where records are read for
-    numbers, never in the file.
+    `benchmark`, `sample`, `view` and `repeat` (from 0) identify it. Sizes are (width, height) in pixels. Areas are
+    fractions of the full image in 0..1, and None without evidence boxes. Fields that are not listed here repeat the
+    sample's.
+
+    - `outcome`, `score`: the score is 0 or 1, for `vqa` and `anls` anything from 0 to 1, and None for `failed`.
+    - `output`, `parsed`: the model's text, and the answer that a rule read in it.
+    - `rule`, `reason`: the rule that decided, and why an answer is `unparsed` or `failed`.
+    - `image_hash`, `image_size`: a hash over the sample's images, and the size of the first one.
+    - `boxes`: evidence boxes as `Box`es in pixels.
+    - `evidence`: who drew the boxes; empty without evidence.
+    - `region_policy`, `region`: how the region was chosen, and the smallest box around what the crop shows.
+    - `evidence_area`, `region_area`: the area of the evidence boxes and of the region.
+    - `images`, `sent_size`, `sent_pixels`: the number of images the model was shown, the size of the first one, and
+      the sum of width x height over all.
+    - `image_tokens`, `prompt_tokens`, `output_tokens`, `seconds`: as in `Answer`.
+
+    A judge's verdict never changes the file: `gapbench.runs.judgements` applies it when records are read.
     """
 
     benchmark: str
@@ -170,10 +217,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Request:
-    """Images, if any, and the prompt that follows them; `key` comes back with the answer.
+    """One prompt to a model, after its images if it has any.
 
-    A request with `error` is answered by it. `encoded` has each image's stored bytes, where they show exactly that
-    image in a form that any server reads, and None for the others; empty where nobody looked for them.
+    - `key`: identifies the request; the engine returns it with the answer.
+    - `error`: why the images cannot be shown. The engine then returns this error as the answer, without a model.
+    - `encoded`: each image's stored bytes if they hold exactly this image in a format that every server reads, else
+      None. Empty if the caller has no stored bytes.
     """
 
     key: Hashable
@@ -190,12 +239,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `error` is empty unless the engine gave no answer.
+    """An engine's answer to one request.
 
-    `images` is how many were shown, `sent_size` the first one's (width, height) as handed to the processor,
-    `sent_pixels` width x height summed over all; token counts are per answer, `image_tokens` over all images;
-    `seconds` is the answer's share of its batch; `truncated` says that it was cut off at the limit of new tokens;
-    `model` is who a server says answered.
+    - `text`: the model's text.
+    - `images`: how many images the model was shown.
+    - `sent_size`: (width, height) of the first image, in pixels, as handed to the processor.
+    - `sent_pixels`: width x height, summed over all images.
+    - `image_tokens`: the sum over all images.
+    - `prompt_tokens`, `output_tokens`: the counts for this answer.
+    - `seconds`: this answer's share of the time of its batch.
+    - `truncated`: whether generation stopped at the limit of new tokens.
+    - `error`: why there is no answer; otherwise empty.
+    - `model`: the model's name, as the server reports it.
     """
 
     text: str = ""
@@ -214,14 +269,18 @@ class Answer:
 class Engine(typing.Protocol):
     """What `gapbench.measure` needs of an engine.
 
-    One that also has `waited` (seconds for which it had nothing to do but wait for requests) has them in `run.json`.
+    An engine may also have an attribute `waited`, the seconds it has spent waiting for requests; the manifest then
+    records their share.
     """
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """What reproduces it: model, revision or hash, dtype, device, pixels, generation settings. JSON-ready."""
+        """What reproduces the engine: model, revision or hash, dtype, device, pixel bounds and generation settings.
+
+        All values can be written as JSON.
+        """
         ...
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
-        """Answers in any order, one per request; `requests` is consumed lazily."""
+        """Yield (key, answer) for each request, in any order. `requests` is consumed lazily."""
         ...

@@ -1,3 +1,3 @@
-"""The version of this package, for what writes it down: manifests, pages and the wheel."""
+"""The version of this package, as manifests, reports and the wheel state it."""
 
 VERSION = "0.1.0"

@@ -1,4 +1,4 @@
-"""What a run's summary and a comparison of runs count in the same way: scores, right or wrong, bins of evidence area.
+"""What summaries and comparisons share: mean scores, counts of right answers, bins of evidence area.
 
 scores = mean_scores(records)                     # one row per sample, one column per view
 tally(scores["full"], scores["crop"])             # PairedCounts(both=3, first_only=1, second_only=4, neither=2)
@@ -15,20 +15,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 RIGHT = 0.5
-"""Mean score from which an answer counts as right where only right or wrong can be shown."""
+"""A mean score of at least this counts as right wherever a table knows only right and wrong."""
 BINS = 6
 PAIR = ("full", "crop")
-"""The headline views: the gap is the second's score minus the first's."""
+"""The two views of the gap, which is the second view's score minus the first view's."""
 
 Json = dict[str, Any]
 Entries = dict[str, Mapping[str, Any]]
 Effort = Mapping[str, int]
-"""`seed`, `resamples` and `flips` for the statistics."""
+"""`seed`, `resamples` and `flips` as `gapbench.analysis.statistics` takes them."""
 
 
 @dataclass(frozen=True)
 class PairedCounts:
-    """Samples by what was right in two columns of scores."""
+    """How many samples are right in both of two score columns, in the first only, in the second only, in neither."""
 
     both: int
     first_only: int
@@ -37,34 +37,35 @@ class PairedCounts:
 
 
 def mean_scores(records: pd.DataFrame) -> pd.DataFrame:
-    """Mean score over answered repeats: one row per answered sample, one column per view, NaN where not answered."""
+    """Mean score over answered repeats: one row per answered sample, one column per view; NaN if not answered."""
     answered = records[records["outcome"] != "failed"]
     scores = answered.assign(score=pd.to_numeric(answered["score"]))
     return scores.groupby(["sample", "view"], observed=True)["score"].mean().unstack("view")
 
 
 def tally(first: pd.Series[float], second: pd.Series[float]) -> PairedCounts:
-    """Counts over paired scores without gaps."""
-    one, other = first.to_numpy(float) >= RIGHT, second.to_numpy(float) >= RIGHT
-    return PairedCounts(*(int(found.sum()) for found in (one & other, one & ~other, ~one & other, ~one & ~other)))
+    """Count the samples of two paired score columns, neither of which may hold NaN."""
+    a, b = first.to_numpy(float) >= RIGHT, second.to_numpy(float) >= RIGHT
+    return PairedCounts(*(int(right.sum()) for right in (a & b, a & ~b, ~a & b, ~a & ~b)))
 
 
 def area_bins(area: pd.Series[float]) -> Iterator[tuple[float, float, pd.Index]]:
-    """(from, to, labels) of at most six bins (from, to] of about equally many samples, the first with its lower edge.
+    """Yield (from, to, labels) for at most six bins with about equally many samples each.
 
-    Samples without evidence boxes (NaN) are in no bin; equal areas never fall into two bins.
+    A bin holds areas above `from` up to and including `to`; the first bin also holds `from`. Samples without evidence
+    boxes (NaN) are in no bin. Equal areas share a bin.
     """
-    known = area.dropna()
-    if known.empty:
+    areas = area.dropna()
+    if areas.empty:
         return
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)))
-    found = np.searchsorted(edges, known.to_numpy(float), side="left") - 1
-    number: NDArray[np.int64] = np.clip(found, 0, max(len(edges) - 2, 0))
-    for i in np.unique(number):
-        yield float(edges[i]), float(edges[min(i + 1, len(edges) - 1)]), known.index[number == i]
+    edges = np.unique(np.quantile(areas, np.linspace(0, 1, BINS + 1)))
+    below = np.searchsorted(edges, areas.to_numpy(float), side="left") - 1
+    bins: NDArray[np.int64] = np.clip(below, 0, max(len(edges) - 2, 0))
+    for i in np.unique(bins):
+        yield float(edges[i]), float(edges[min(i + 1, len(edges) - 1)]), areas.index[bins == i]
 
 
 def by_evidence(benchmarks: Mapping[str, Mapping[str, Any]]) -> tuple[Entries, Entries]:
-    """Entries of a summary or a comparison apart: annotated evidence or none, and regions that a model made."""
-    made = {name: entry for name, entry in benchmarks.items() if entry.get("evidence") == "model"}
-    return {name: entry for name, entry in benchmarks.items() if name not in made}, made
+    """Split entries of a summary or comparison: annotated or no evidence first, regions that a model made second."""
+    model_made = {name: entry for name, entry in benchmarks.items() if entry.get("evidence") == "model"}
+    return {name: entry for name, entry in benchmarks.items() if name not in model_made}, model_made

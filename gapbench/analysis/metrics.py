@@ -1,17 +1,18 @@
-"""Named metrics: what a published protocol reports of one view, computed exactly, with an interval.
+"""Named metrics: the numbers that published protocols report for one view, each with an interval.
 
     rows = rows_of(records, samples)                  # view -> one row per sample
     measure("cluster_accuracy", rows["full"]).estimate.ci
 
-`METRICS` holds them by name. Scores of a sample are averaged over its answered repeats first; samples without an answer
-are left out and counted. What a number of records cannot give is None: a category of which nothing was answered, a
-cluster of which a question was not.
+`METRICS` holds them by name. A sample's score is first averaged over its answered repeats. Samples without an answer
+are left out and counted. A mean over categories is None if a category has no answer. A cluster with an unanswered
+sample has no value and is left out.
 
-Limits: a question that was never asked (`--limit`, an unfinished run) is unknown here. A metric has an interval, but no
-p-value: only the gap of the accuracy is tested. Unparsed answers of yes-or-no questions are no yes, whatever is asked:
-they miss an object that is there. Others differ on just these answers, and agree where all are parsed: POPE's script
-reads every answer without "No", "not" or "no" as yes, lmms-eval leaves them out of the recall, Vision-OPD also takes
-them for a yes where the truth is no. The yes ratio of lmms-eval and of Vision-OPD is that of the truth.
+Limits: a sample without a record (`--limit`, an unfinished run) does not exist for these metrics. A metric has an
+interval but no p-value: only the gap of the accuracy is tested. An unparsed answer to a yes-or-no question never counts
+as yes, so it misses an object that is there. Other tools treat unparsed answers differently, and agree where all
+answers are parsed: POPE's script reads every answer without "No", "not" or "no" as yes; lmms-eval leaves unparsed
+answers out of the recall; Vision-OPD also counts them as yes where the truth is no. The yes ratio of lmms-eval and of
+Vision-OPD is the share of yes among the accepted answers, not among the model's answers.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ if TYPE_CHECKING:
     from gapbench.analysis.statistics import Estimate
 
 HEADLINE = "accuracy"
-"""The headline metric of the neutral protocol, and of one that names none."""
+"""The headline metric of the neutral protocol, and of every protocol that names no metric."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric in words, and its units: a table with `value` (0..1), `weight` (above zero) and `cluster`, one row each.
+    """A metric in words, and the function that gives its units.
 
-    `unit` says what such a row is. The metric is the weighted mean of the values or, where the units have a `group`,
-    the mean of the groups' means with weights `share`, which sum to 1.
+    `units` turns a table of samples into a table with one row per unit: `value` (0..1), `weight` (at least zero) and
+    `cluster`. `unit` names what a row stands for. The metric is the weighted mean of the values. If the table has
+    columns `group` and `share`, it is the mean of the groups' means instead, weighted by `share`; the shares of the
+    groups sum to 1.
     """
 
     title: str
@@ -46,8 +49,8 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """An estimate over `estimate.n` samples (clusters for `cluster_accuracy`), and how many could not be used."""
+class MetricEstimate:
+    """An estimate over `estimate.n` units; `left_out` counts the units without a value."""
 
     estimate: Estimate
     left_out: int
@@ -57,11 +60,12 @@ class Measured:
 
 
 def rows_of(records: pd.DataFrame, samples: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """For each view of one benchmark a table with one row per sample asked in any view, indexed as `samples`.
+    """For each view of one benchmark, a table with one row per row of `samples` and the same index.
 
-    `samples` has `cluster` (int, what the statistics treat as one unit), `category`, `declared` (the benchmark's own
-    cluster) and `image_hash` (str). Columns: those, `score` (0..1), `said` (share of yes among the answered repeats)
-    and `truth` (1.0 for yes, 0.0 for no); NaN where there is no answer or where no yes or no was asked.
+    `samples` has the columns `cluster` (int, the unit of the statistics), `category`, `declared` (the cluster that the
+    benchmark declares) and `image_hash` (str). Each table adds `score` (0..1), `yes_share` (share of yes among the
+    answered repeats) and `truth` (1.0 for yes, 0.0 for no). `score` and `yes_share` are NaN for an unanswered sample.
+    `yes_share` and `truth` are NaN for a sample that is no yes-or-no question.
     """
     import numpy as np
     import pandas as pd
@@ -70,86 +74,96 @@ def rows_of(records: pd.DataFrame, samples: pd.DataFrame) -> dict[str, pd.DataFr
     from gapbench.scoring.yes_no import yes_or_no
 
     scores = mean_scores(records)
-    truth, said = pd.Series(np.nan, samples.index), pd.DataFrame()
+    truth, yes_shares = pd.Series(np.nan, samples.index), pd.DataFrame()
     if "answer_type" in records and (records["answer_type"] == "yes_no").any():
-        asked = records[records["answer_type"] == "yes_no"]
-        answers = asked.groupby("sample", observed=True)["answers"].first()
-        truth = answers.map(lambda accepted: float(yes_or_no(accepted[0]) == "yes")).reindex(samples.index)
-        yes = asked.assign(score=(asked["parsed"] == "yes").astype(float))
-        said = mean_scores(yes)
+        yes_no = records[records["answer_type"] == "yes_no"]
+        accepted_answers = yes_no.groupby("sample", observed=True)["answers"].first()
+        truth = accepted_answers.map(lambda accepted: float(yes_or_no(accepted[0]) == "yes")).reindex(samples.index)
+        yes_shares = mean_scores(yes_no.assign(score=(yes_no["parsed"] == "yes").astype(float)))
     empty = pd.Series(np.nan, samples.index)
     return {
         str(view): samples.assign(
             score=scores[view].reindex(samples.index) if view in scores else empty,
-            said=said[view].reindex(samples.index) if view in said else empty,
+            yes_share=yes_shares[view].reindex(samples.index) if view in yes_shares else empty,
             truth=truth,
         )
         for view in records["view"].unique()
     }
 
 
-def measure(name: str, rows: pd.DataFrame, *, seed: int = 0, resamples: int = 10_000) -> Measured:
-    """A metric over one view's `rows`. Raises RunError for a name that is none of `METRICS`."""
+def measure(name: str, rows: pd.DataFrame, *, seed: int = 0, resamples: int = 10_000) -> MetricEstimate:
+    """A metric over the `rows` of one view. Raises RunError for a name that is not in `METRICS`."""
     from gapbench.analysis.statistics import mean_interval, mean_of_means
 
     units = find(name).units(rows)
     used, left_out = _usable(units)
     if "group" in units:
-        return Measured(mean_of_means(used["value"], used["cluster"], used["group"], _shares(units)), left_out)
+        return MetricEstimate(mean_of_means(used["value"], used["cluster"], used["group"], _shares(units)), left_out)
     weighted = used[used["weight"] > 0]
-    found = mean_interval(
+    estimate = mean_interval(
         weighted["value"], weighted["cluster"], weights=weighted["weight"], seed=seed, resamples=resamples
     )
-    return Measured(replace(found, n=len(used)), left_out)
+    return MetricEstimate(replace(estimate, n=len(used)), left_out)
 
 
-def change(name: str, before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resamples: int = 10_000) -> Measured:
-    """`after` minus `before`, paired over the samples answered in both: two views, or two runs; rows as for `measure`.
+def change(
+    name: str, before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resamples: int = 10_000
+) -> MetricEstimate:
+    """The metric in `after` minus the metric in `before`, paired over the samples answered in both.
 
-    Raises RunError for a name that is none of `METRICS`.
+    The two tables are views of one run, or one view of two runs; rows as for `measure`. Raises RunError for a name that
+    is not in `METRICS`.
     """
     from gapbench.analysis.statistics import change_of_ratio, mean_interval, mean_of_means
 
     units = [find(name).units(rows) for rows in answered_in_both(before, after)]
-    (first, left_out), (second, _) = (_usable(one) for one in units)
+    (first, left_out), (second, _) = (_usable(side) for side in units)
     differences = second["value"] - first["value"]
     if "group" in first:
-        found = mean_of_means(differences, first["cluster"], first["group"], _shares(units[0]), bounds=(-1.0, 1.0))
+        estimate = mean_of_means(differences, first["cluster"], first["group"], _shares(units[0]), bounds=(-1.0, 1.0))
     elif (first["weight"] == 1).all() and (second["weight"] == 1).all():
-        found = mean_interval(differences, first["cluster"], bounds=(-1.0, 1.0), seed=seed, resamples=resamples)
+        estimate = mean_interval(differences, first["cluster"], bounds=(-1.0, 1.0), seed=seed, resamples=resamples)
     else:
-        sides = [(one["value"] * one["weight"], one["weight"]) for one in (first, second)]
-        found = change_of_ratio(sides[0], sides[1], first["cluster"])
-    return Measured(found, left_out)
+        sides = [(side["value"] * side["weight"], side["weight"]) for side in (first, second)]
+        estimate = change_of_ratio(sides[0], sides[1], first["cluster"])
+    return MetricEstimate(estimate, left_out)
 
 
-def answered_in_both(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The two tables of rows without the scores of samples that only one of them has answers for."""
-    both = one["score"].notna() & other["score"].notna()
-    found = [rows.assign(score=rows["score"].where(both), said=rows["said"].where(both)) for rows in (one, other)]
-    return found[0], found[1]
+def answered_in_both(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables, with NaN as `score` and `yes_share` of every sample that is not answered in both."""
+    both = before["score"].notna() & after["score"].notna()
+    first, second = (
+        rows.assign(score=rows["score"].where(both), yes_share=rows["yes_share"].where(both))
+        for rows in (before, after)
+    )
+    return first, second
 
 
 def find(name: str) -> Metric:
-    """The metric of a name. Raises RunError naming those that exist."""
+    """The metric called `name`. Raises RunError, which lists the known names, if there is none."""
     if name not in METRICS:
         raise RunError(f"there is no metric {name!r}. Known are {', '.join(METRICS)}; correct the benchmark's card.")
     return METRICS[name]
 
 
 def names_of(entry: Mapping[str, Any], protocol: str) -> tuple[str, ...]:
-    """The metrics of one benchmark in `run.json`, the headline first: its protocol's, the accuracy, and its card's."""
+    """Names of the metrics to report for a benchmark's entry in the manifest, without repetitions.
+
+    In order: the metric of `protocol` (the headline), the accuracy, the metrics of the benchmark's card.
+    """
     card = entry.get("card") or {}
-    chosen = (card.get("protocols") or {}).get(protocol) or {}
-    return tuple(dict.fromkeys([chosen.get("metric") or HEADLINE, HEADLINE, *(card.get("metrics") or ())]))
+    card_protocol = (card.get("protocols") or {}).get(protocol) or {}
+    return tuple(dict.fromkeys([card_protocol.get("metric") or HEADLINE, HEADLINE, *(card.get("metrics") or ())]))
 
 
 def _usable(units: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    known = units["value"].notna()
-    return units[known], int((~known).sum())
+    """Units that have a value, and the number of those that have none."""
+    has_value = units["value"].notna()
+    return units[has_value], int((~has_value).sum())
 
 
 def _shares(units: pd.DataFrame) -> dict[Any, float]:
+    """Weight of each group."""
     return dict(zip(units["group"], units["share"].astype(float), strict=True))
 
 
@@ -158,7 +172,7 @@ def _accuracy(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _levels(rows: pd.DataFrame) -> pd.DataFrame:
-    """First and second level of each sample's category."""
+    """Each sample's category, split at its first slash into the columns `first` and `second`."""
     return rows["category"].str.partition("/")[[0, 2]].set_axis(["first", "second"], axis=1)
 
 
@@ -174,7 +188,7 @@ def _nested_mean(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cluster_accuracy(rows: pd.DataFrame) -> pd.DataFrame:
-    """One unit per declared cluster, or else per image; without a value where one of its samples has no answer."""
+    """One unit per declared cluster, or per image where none is declared; NaN if a sample of it has no answer."""
     import pandas as pd
 
     from gapbench.analysis.aggregate import RIGHT
@@ -188,15 +202,16 @@ def _cluster_accuracy(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _yes_f1(rows: pd.DataFrame) -> pd.DataFrame:
-    """2 TP / (2 TP + FP + FN) as a weighted mean: a true positive is worth 1 and counts twice, an error 0 and once."""
-    asked = rows[rows["truth"].notna()]
-    weight = asked["said"] + asked["truth"]
-    value = (2 * asked["said"] * asked["truth"] / weight.where(weight > 0, 1.0)).where(asked["said"].notna())
-    return asked.assign(value=value, weight=weight)
+    """2 TP / (2 TP + FP + FN) as a weighted mean: true positives have value 1 and weight 2, errors 0 and 1."""
+    yes_no = rows[rows["truth"].notna()]
+    yes_share, truth = yes_no["yes_share"], yes_no["truth"]
+    weight = yes_share + truth
+    value = (2 * yes_share * truth / weight.where(weight > 0, 1.0)).where(yes_share.notna())
+    return yes_no.assign(value=value, weight=weight)
 
 
 def _yes_ratio(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["truth"].notna()].assign(value=rows["said"], weight=1.0)
+    return rows[rows["truth"].notna()].assign(value=rows["yes_share"], weight=1.0)
 
 
 METRICS: Mapping[str, Metric] = {
@@ -208,26 +223,31 @@ METRICS: Mapping[str, Metric] = {
     ),
     "nested_mean": Metric(
         "Mean of category means",
-        "Unweighted mean over the first-level categories of the unweighted mean over their second-level ones.",
+        "Unweighted mean over the first-level categories of the unweighted means over their second-level categories.",
         _nested_mean,
     ),
     "cluster_accuracy": Metric(
         "All of a cluster right",
-        "Share of clusters, such as pairs or option orders of one question, of which every sample is right; clusters "
+        "Share of clusters, such as pairs or option orders of one question, in which every sample is right. Clusters "
         "with an unanswered sample are left out.",
         _cluster_accuracy,
         unit="clusters",
     ),
     "yes_f1": Metric(
         "F1 of yes",
-        "Harmonic mean of precision and recall of the answer yes; an unparsed answer is no yes.",
+        "Harmonic mean of precision and recall of the answer yes. An unparsed answer does not count as yes.",
         _yes_f1,
     ),
     "yes_ratio": Metric(
-        "Yes ratio", "Share of the model's answers that are yes: one half where nothing pulls to one side.", _yes_ratio
+        "Yes ratio",
+        "Share of the model's answers that are yes: one half for an unbiased model on a balanced benchmark.",
+        _yes_ratio,
     ),
 }
-"""By name. Sources: `category_mean`, CV-Bench over 2D and 3D in Vision-OPD's eval/cal_acc.py; `nested_mean`, CV-Bench:
-half of the mean of ADE20K and COCO plus half of Omni3D (Tong et al. 2024, arXiv:2406.16860); `cluster_accuracy`, MMVP
-over pairs (Tong et al. 2024, arXiv:2401.06209); `yes_f1` and `yes_ratio`, POPE (Li et al. 2023, arXiv:2305.10355;
-evaluate.py of AoiDragon/POPE), here over all samples at once."""
+"""The metrics by name.
+
+Sources: `category_mean`, CV-Bench over 2D and 3D in Vision-OPD's eval/cal_acc.py; `nested_mean`, CV-Bench: half of the
+mean of ADE20K and COCO plus half of Omni3D (Tong et al. 2024, arXiv:2406.16860); `cluster_accuracy`, MMVP over pairs
+(Tong et al. 2024, arXiv:2401.06209); `yes_f1` and `yes_ratio`, POPE (Li et al. 2023, arXiv:2305.10355; evaluate.py of
+AoiDragon/POPE), here over all samples at once.
+"""

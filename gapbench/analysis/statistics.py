@@ -3,18 +3,18 @@
     from gapbench.analysis.statistics import paired_gap
     paired_gap(full=[0, 1, 0, 0], crop=[1, 1, 1, 0], clusters=["a", "a", "b", "c"])
 
-Questions about one image are not independent, so images (clusters), not questions, are the sampling unit
+Samples about one image are not independent. The sampling unit is therefore the image (cluster), not the sample,
 everywhere (Miller 2024, "Adding Error Bars to Evals", arXiv:2411.00640). Three interval methods:
 
 `cluster-t`          C >= 100 clusters: cluster-robust standard error, Student t with C - 1 degrees of freedom.
 `cluster-bootstrap`  fewer: resampled clusters, percentile interval expanded for small C.
 `cluster-exact`      at most five clusters depart from all the others: both methods above would be far too narrow, down
-                     to a width of zero, so binomial limits on the share of departing clusters are used.
+                     to a width of zero. This one uses binomial limits on the share of departing clusters.
 
-Means of means, over benchmarks or over the categories of one, are joined from these (`macro-t`).
+`macro-t` joins such estimates into a mean over benchmarks, or over the categories of one benchmark.
 
-Limits: with fewer than about twenty clusters no method here is better than a rough guide. Nothing here knows
-about the variance between training seeds or between prompts. Undefined quantities are None, never NaN.
+Limits: with fewer than about twenty clusters every method here is only a rough guide. No interval covers the variance
+between training seeds or between prompts. Undefined quantities are None, never NaN.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ Floats: TypeAlias = NDArray[np.float64]
 Bounds: TypeAlias = tuple[float, float]
 
 LARGE = 100
-"""From here on the t interval; for small sets Bowyer et al. 2025 (arXiv:2503.01747) find it too narrow."""
+"""Number of clusters from which the t interval is used; Bowyer et al. 2025 (arXiv:2503.01747) find it too narrow for
+small sets."""
 
 FEW = 5
-"""With at most five departing clusters no two-sided sign-flip test can reach 5 % (2 / 2**5 = 0.0625)."""
+"""Number of departing clusters up to which no two-sided sign-flip test can reach 5 % (2 / 2**5 = 0.0625)."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean or a gap with what is known about its uncertainty; `json` makes it JSON-ready.
+    """A mean or a gap with its uncertainty.
 
-    `ci` is the two-sided interval, clipped to the range that is possible; `se` the clustered standard error;
-    `mde` the minimum detectable effect. All three are on the scale of `estimate` (fractions, not points). `n`
-    counts values, `clusters` independent units. `ci` and `se` are None for a single cluster, `estimate` too
-    for no values at all.
+    `ci` is the two-sided interval, clipped to the possible range; `se` the clustered standard error; `mde` the minimum
+    detectable effect. All three are on the scale of `estimate` (fractions, not points). `n` counts values, `clusters`
+    independent units. `ci` and `se` are None for a single cluster; without any value `estimate` is None too.
     """
 
     estimate: float | None
@@ -59,9 +59,9 @@ class Estimate:
     method: str
 
     def json(self, *keys: str) -> dict[str, Any]:
-        """JSON-ready: all fields, or those named; the interval is a list."""
-        found = asdict(self) | {"ci": None if self.ci is None else [float(bound) for bound in self.ci]}
-        return {key: found[key] for key in keys or found}
+        """A JSON-ready dictionary of the fields `keys`, by default of all; the interval is a list."""
+        fields = asdict(self) | {"ci": None if self.ci is None else [float(bound) for bound in self.ci]}
+        return {key: fields[key] for key in keys or fields}
 
 
 def mean_interval(
@@ -76,15 +76,14 @@ def mean_interval(
 ) -> Estimate:
     """The mean of `values` (shape (n,), within `bounds`) and its interval; `clusters` holds n keys.
 
-    With `weights` (shape (n,), above zero) it is sum(weights * values) / sum(weights), hence any ratio of two sums;
-    the weights may depend on the answers.
+    With `weights` (shape (n,), above zero) the mean is sum(weights * values) / sum(weights), so any ratio of two sums
+    can be written as such a mean. The weights may depend on the answers.
 
-    Standard error: sqrt(C / (C - 1) * sum over clusters of (sum of residuals)**2) / n, the sandwich estimate
-    of Liang and Zeger 1986 with the usual finite-cluster factor; with one value per cluster it is the
-    textbook s / sqrt(n). `C >= 100`: Student t with C - 1 degrees of freedom, as Inspect AI does it. Fewer:
-    see `_bootstrap`; hardly any variance at all: see `_exact`. The same input and `seed` give the same
-    interval in whatever order the rows come. Raises SettingError for unequal lengths, values that are not
-    numbers, and values outside `bounds`.
+    Standard error: sqrt(C / (C - 1) * sum over clusters of (sum of residuals)**2) / n, the sandwich estimate of Liang
+    and Zeger 1986 with the usual finite-cluster factor. With one value per cluster it is the textbook s / sqrt(n).
+    Interval: for C >= 100 clusters Student t with C - 1 degrees of freedom, as in Inspect AI; for fewer clusters
+    `_bootstrap`; for hardly any variance `_exact`. The same input and `seed` give the same interval, whatever the order
+    of the rows. Raises SettingError for unequal lengths, values that are not numbers, and values outside `bounds`.
     """
     x, sums, sizes = _cluster_sums(values, clusters, bounds, weights)
     n, count, total = len(x), len(sizes), float(sizes.sum())
@@ -123,16 +122,18 @@ def paired_gap(
 ) -> Estimate:
     """The gap: mean of `crop - full` over n pairs of scores in 0..1, with interval, p-value and MDE.
 
-    Row i of both must be the same sample. Pairing removes the variance that both views share, which is why
-    the gap is computed from differences and never from two separate accuracies (Miller 2024).
+    Row i of both must be the same sample. Pairing removes the variance that both views share. The gap is therefore
+    computed from differences, never from two separate accuracies (Miller 2024).
     """
-    left, right = np.asarray(full, float), np.asarray(crop, float)
-    if left.shape != right.shape:
+    full_scores, crop_scores = np.asarray(full, float), np.asarray(crop, float)
+    if full_scores.shape != crop_scores.shape:
         raise SettingError(
-            f"a gap needs pairs: found {left.size} full scores and {right.size} crop scores, "
-            "expected as many of one as of the other; drop samples that lack one of the two"
+            f"a gap needs pairs: found {full_scores.size} full scores and {crop_scores.size} crop scores, "
+            "expected equal numbers; drop samples that lack one of the two"
         )
-    return mean_difference(right - left, clusters, level=level, seed=seed, resamples=resamples, flips=flips)
+    return mean_difference(
+        crop_scores - full_scores, clusters, level=level, seed=seed, resamples=resamples, flips=flips
+    )
 
 
 def mean_difference(
@@ -147,30 +148,30 @@ def mean_difference(
 ) -> Estimate:
     """`mean_interval` of paired differences (shape (n,)), with the sign-flip p-value and the MDE.
 
-    For differences of differences (before against after a training) pass `bounds=(-2, 2)`. MDE: (t_.975 +
-    t_.8) * se, the true mean difference that a two-sided 5 % test finds in 80 % of runs (Bloom 1995, "Minimum
-    detectable effects"). It uses the *observed* variance, so it describes a repetition of this run; it is not
-    evidence about the observed difference. None where the observed standard error is zero or undefined.
+    For differences of differences (gap after a training minus gap before) pass `bounds=(-2, 2)`. MDE: (t_.975 + t_.8) *
+    se, the true mean difference that a two-sided 5 % test finds in 80 % of runs (Bloom 1995, "Minimum detectable
+    effects"). It uses the *observed* variance, so it describes a repetition of this run; it is not evidence about the
+    observed difference. It is None where the observed standard error is zero or undefined.
     """
-    found = mean_interval(differences, clusters, bounds=bounds, level=level, seed=seed, resamples=resamples)
-    if found.n == 0:
-        return found
+    mean = mean_interval(differences, clusters, bounds=bounds, level=level, seed=seed, resamples=resamples)
+    if mean.n == 0:
+        return mean
     p_value = sign_flip_test(differences, clusters, seed=seed, flips=flips)
-    return replace(found, p_value=p_value, mde=_mde(found.se, found.clusters - 1))
+    return replace(mean, p_value=p_value, mde=_mde(mean.se, mean.clusters - 1))
 
 
 def sign_flip_test(differences: ArrayLike, clusters: ArrayLike, *, seed: int = 0, flips: int = 100_000) -> float:
     """Two-sided p-value of "the n paired `differences` are symmetric about zero", flipping whole clusters.
 
-    Randomisation test of Fisher 1935 on cluster sums: without a gap, each image's sum is as likely
-    negative. Exact over all 2**k flips for k <= 20 non-zero clusters (with one 0/1 pair per cluster this is
-    exact McNemar), otherwise `flips` seeded draws with p = (b + 1) / (m + 1), which never understates
-    (Phipson and Smyth 2010). Row-level tests are wrong here: with four questions per image McNemar rejects
-    a true null far too often.
+    Randomisation test of Fisher 1935 on cluster sums: without a gap, each cluster's sum is as likely negative as
+    positive. For k <= 20 non-zero clusters the test is exact over all 2**k flips; with one 0/1 pair per cluster it is
+    the exact McNemar test. For more clusters it makes `flips` seeded draws, and p = (b + 1) / (m + 1) never understates
+    (Phipson and Smyth 2010). Tests over samples are wrong here: with four samples per image McNemar rejects a true null
+    far too often.
     """
     _, sums, _ = _cluster_sums(differences, clusters, None)
     size = np.abs(sums)
-    # Sums of fractions such as 1/3 differ in the last bits by order of addition; equal must compare as equal.
+    # The order of addition changes the last bits of sums of fractions such as 1/3; equal sums must compare as equal.
     tolerance = 1e-9 * max(1.0, float(size.sum()))
     size = np.sort(size[size > tolerance])
     threshold = abs(float(sums.sum())) - tolerance
@@ -191,9 +192,9 @@ def sign_flip_test(differences: ArrayLike, clusters: ArrayLike, *, seed: int = 0
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjusted p-values (Holm 1979): the chance of any false finding over all keys keeps its nominal level.
+    """Adjusted p-values (Holm 1979), which keep the chance of any false finding over all keys at its nominal level.
 
-    Holm rather than Bonferroni: never less powerful, and valid under any dependence between the benchmarks.
+    Holm is never less powerful than Bonferroni and is valid under any dependence between the benchmarks.
     """
     adjusted: dict[str, float] = {}
     largest = 0.0
@@ -204,13 +205,12 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def macro_mean(estimates: Sequence[Estimate], *, bounds: Bounds = (-1.0, 1.0), level: float = 0.95) -> Estimate:
-    """Unweighted mean over benchmarks, so that a large benchmark does not speak for a small one.
+    """Unweighted mean over benchmarks: a small benchmark counts as much as a large one.
 
-    SE = sqrt(sum of SE**2) / B, for independent benchmarks treated as fixed: the interval is about these
-    benchmarks, not about others. t interval and p-value with Welch-Satterthwaite degrees of freedom
-    (Satterthwaite 1946) from the C - 1 of each part. A `cluster-exact` part has hardly any observed variance,
-    so its variance is recovered from its interval instead (the MOVER principle, Zou and Donner 2008).
-    Estimates that are None are left out.
+    SE = sqrt(sum of SE**2) / B, for independent benchmarks treated as fixed: the interval is about these benchmarks,
+    not about others. The t interval and the p-value use Welch-Satterthwaite degrees of freedom (Satterthwaite 1946)
+    from the C - 1 of each benchmark. A `cluster-exact` estimate has hardly any observed variance, so its variance is
+    recovered from its interval (the MOVER principle, Zou and Donner 2008). Estimates that are None are left out.
     """
     parts = [e for e in estimates if e.estimate is not None]
     return _joined(parts, np.full(len(parts), 1 / max(len(parts), 1)), 0.0, bounds, level)
@@ -227,44 +227,43 @@ def mean_of_means(
 ) -> Estimate:
     """Sum over groups (categories) of share times the mean of the group's values; the shares sum to 1.
 
-    `values`, `clusters` and `groups` have shape (n,). Groups are fixed, as in `macro_mean`, from which this differs in
-    that a cluster may have rows in several groups: the covariance of their means, from the products of the clusters'
-    residuals, is added to the variance, but never subtracted. `ci` is None where a group has a single cluster, and the
-    estimate where a group of `shares` has no value.
+    `values`, `clusters` and `groups` have shape (n,). Groups are fixed, as benchmarks are in `macro_mean`. Here a
+    cluster may have rows in several groups: the covariance of the groups' means, from the products of the clusters'
+    residuals, is added to the variance if positive, but never subtracted. `ci` is None if a group has a single cluster.
+    The estimate is None if a group of `shares` has no value.
     Coverage: `tests/analysis/test_statistics_simulations.py`.
     """
     x, keys, labels = np.asarray(values, float), np.asarray(clusters), np.asarray(groups)
-    found, number = np.unique(labels, return_inverse=True)
+    names, number = np.unique(labels, return_inverse=True)
     empty = Estimate(None, None, None, None, len(x), len(np.unique(keys)), None, "empty")
-    if not shares or set(found) != set(shares):
+    if not shares or set(names) != set(shares):
         return empty
-    parts, pull, own = [], np.zeros(len(x)), 0.0
-    for place, name in enumerate(found):
+    parts, residuals, variance_within = [], np.zeros(len(x)), 0.0
+    for place, name in enumerate(names):
         inside = number == place
-        # One resample: of a part's bootstrap, only what does not depend on resamples is used.
+        # One resample is enough: only fields that do not depend on resamples are used.
         part = mean_interval(x[inside], keys[inside], bounds=bounds, level=level, resamples=1)
-        pull[inside] = shares[name] * (x[inside] - x[inside].mean()) / part.n
-        own += float(np.square(_cluster_sums(pull[inside], keys[inside], None)[1]).sum())
+        residuals[inside] = shares[name] * (x[inside] - x[inside].mean()) / part.n
+        variance_within += float(np.square(_cluster_sums(residuals[inside], keys[inside], None)[1]).sum())
         parts.append(part)
-    shared = float(np.square(_cluster_sums(pull, keys, None)[1]).sum()) - own
-    joined = _joined(parts, np.array([shares[name] for name in found]), max(shared, 0.0), bounds, level)
+    covariance = float(np.square(_cluster_sums(residuals, keys, None)[1]).sum()) - variance_within
+    joined = _joined(parts, np.array([shares[name] for name in names]), max(covariance, 0.0), bounds, level)
     return replace(joined, clusters=empty.clusters)
 
 
-def _joined(parts: Sequence[Estimate], shares: Floats, shared: float, bounds: Bounds, level: float) -> Estimate:
-    """The weighted mean of independent estimates, or of dependent ones whose covariances add `shared` to its
-    variance."""
+def _joined(parts: Sequence[Estimate], shares: Floats, covariance: float, bounds: Bounds, level: float) -> Estimate:
+    """The mean of estimates weighted by `shares`. `covariance` is added to its variance; 0 if they are independent."""
     n, clusters = sum(e.n for e in parts), sum(e.clusters for e in parts)
     if not parts:
         return Estimate(None, None, None, None, 0, 0, None, "empty")
     mean = float(shares @ [e.estimate for e in parts])
     errors = [_implied_se(e, level) for e in parts]
-    known = np.array([error for error in errors if error is not None])
-    if len(known) < len(parts) or not known.any():
+    defined = np.array([error for error in errors if error is not None])
+    if len(defined) < len(parts) or not defined.any():
         return Estimate(mean, None, None, None, n, clusters, None, "macro-t")
-    variance = np.square(shares * known)
+    variance = np.square(shares * defined)
     df = float(variance.sum() ** 2 / (variance**2 / [e.clusters - 1 for e in parts]).sum())
-    se = float(np.sqrt(variance.sum() + shared))
+    se = float(np.sqrt(variance.sum() + covariance))
     margin = float(stats.t.ppf((1 + level) / 2, df)) * se
     ci = (max(mean - margin, bounds[0]), min(mean + margin, bounds[1]))
     p_value = float(2 * stats.t.sf(abs(mean) / se, df))
@@ -281,17 +280,17 @@ def ratio_of_means(
     seed: int = 0,
     resamples: int = 10_000,
 ) -> Estimate:
-    """Mean of `numerators` over mean of `denominators` (both shape (n,), paired), as in gap after over gap before.
+    """Mean of `numerators` over mean of `denominators` (both shape (n,), paired), such as gap after over gap before.
 
-    Fieller's interval by MOVER (Fieller 1954; Donner and Zou 2012, "Closed-form confidence intervals for functions
-    of the normal mean and standard deviation"): the two intervals of `mean_interval` are recovered into variances
-    and joined with the cluster-robust correlation. With `cluster-t` on both sides this is Fieller's interval. The
-    estimate and `ci` are None unless the denominator's interval lies above zero; otherwise the interval is bounded.
+    Fieller's interval by MOVER (Fieller 1954; Donner and Zou 2012, "Closed-form confidence intervals for functions of
+    the normal mean and standard deviation"): variances are recovered from the two intervals of `mean_interval` and
+    joined with the cluster-robust correlation. With `cluster-t` on both sides this is Fieller's interval. The estimate
+    and `ci` are None unless the denominator's interval lies above zero; if it does, `ci` is bounded.
 
-    Coverage of nominal 95 % (`tests/commands/test_compare.py`): 94 to 96 % at 60 to 300 images and 94 to 98 % at 20,
-    also where the denominator is so small that only one run in four to two in three gives an interval at all. Where
-    after a training hardly a question is left with a gap, plain Fieller and the cluster bootstrap collapse onto what
-    was seen (10 to 80 %); this one stays conservative.
+    Coverage of nominal 95 % (`tests/commands/test_compare.py`): 94 to 96 % at 60 to 300 images and 94 to 98 % at 20.
+    This also holds where the denominator is so small that only a quarter to two thirds of the runs give an interval.
+    Where a training leaves hardly a sample with a gap, plain Fieller and the cluster bootstrap are far too narrow (10
+    to 80 % coverage); this interval stays conservative.
     """
     above, below = (
         mean_interval(values, clusters, bounds=bounds, level=level, seed=seed, resamples=resamples)
@@ -305,19 +304,19 @@ def ratio_of_means(
         _, total, sizes = _cluster_sums(values, clusters, bounds)
         sums.append(total - mean * sizes)
     scale = float(np.sqrt((sums[0] @ sums[0]) * (sums[1] @ sums[1])))
-    together = float(np.clip(sums[0] @ sums[1] / scale, -1, 1)) if scale > 1e-12 else 0.0
+    correlation = float(np.clip(sums[0] @ sums[1] / scale, -1, 1)) if scale > 1e-12 else 0.0
 
     def limit(x: float, y: float, side: int) -> float:
-        """Root of (x - r y)**2 = x_margin**2 + r**2 y_margin**2 - 2 r together x_margin y_margin on one side."""
+        """Root r of (x - r y)**2 = x_margin**2 + r**2 y_margin**2 - 2 r correlation x_margin y_margin on one side."""
         assert above.ci is not None
         assert below.ci is not None
         end = above.ci[side]
         if abs(end) < 1e-12:
             return 0.0
-        # Which of the denominator's margins matters depends on the sign of this limit, which is the sign of `end`.
-        far = y - below.ci[0] if (end >= 0) == (side == 1) else below.ci[1] - y
-        near = abs(x - end)
-        a, b, c = y**2 - far**2, x * y - together * near * far, x**2 - near**2
+        # The sign of this limit, which is the sign of `end`, decides which margin of the denominator matters.
+        y_margin = y - below.ci[0] if (end >= 0) == (side == 1) else below.ci[1] - y
+        x_margin = abs(x - end)
+        a, b, c = y**2 - y_margin**2, x * y - correlation * x_margin * y_margin, x**2 - x_margin**2
         root = float(np.sqrt(max(b * b - a * c, 0.0)))
         if side == 0:
             return (b - root) / a if b <= 0 else c / (b + root)
@@ -331,11 +330,12 @@ def ratio_of_means(
 def change_of_ratio(
     before: tuple[ArrayLike, ArrayLike], after: tuple[ArrayLike, ArrayLike], clusters: ArrayLike, *, level: float = 0.95
 ) -> Estimate:
-    """The ratio of sums after minus the one before, as for an F1 score; each side is (numerators, denominators), (n,).
+    """Change of a ratio of sums, such as an F1 score: the ratio after minus the ratio before.
 
-    Row i of both is the same sample. Linearised per cluster and paired, hence Student t with C - 1 degrees of freedom
-    for the cluster-robust standard error (the delta method; Liang and Zeger 1986). `ci` is None where at most `FEW`
-    clusters moved: the method would be far too narrow. The estimate is None where a denominator sums to zero.
+    Each side is (numerators, denominators), both of shape (n,); row i of both sides is the same sample. The ratio is
+    linearised per cluster and paired: Student t with C - 1 degrees of freedom for the cluster-robust standard error
+    (the delta method; Liang and Zeger 1986). `ci` is None where at most `FEW` clusters moved, since the method would be
+    far too narrow. The estimate is None where a denominator sums to zero.
     """
     keys = np.asarray(clusters)
     count, moved, ratios = len(np.unique(keys)), np.zeros(len(keys)), []
@@ -345,23 +345,23 @@ def change_of_ratio(
             return Estimate(None, None, None, None, len(keys), count, None, "undefined")
         ratios.append(float(top.sum() / bottom.sum()))
         moved += sign * (top - ratios[-1] * bottom) / bottom.sum()
-    found = Estimate(ratios[1] - ratios[0], None, None, None, len(keys), count, None, "ratio-t")
+    estimate = Estimate(ratios[1] - ratios[0], None, None, None, len(keys), count, None, "ratio-t")
     differing = np.abs(np.asarray(before, float) - np.asarray(after, float)).sum(axis=0)
     if int((_cluster_sums(differing, keys, None)[1] > 1e-9).sum()) <= FEW:
-        return found
+        return estimate
     sums = _cluster_sums(moved, keys, None)[1]
     se = float(np.sqrt(count / (count - 1) * np.square(sums).sum()))
     margin = float(stats.t.ppf((1 + level) / 2, count - 1)) * se
     ends = max(ratios[1] - ratios[0] - margin, -1.0), min(ratios[1] - ratios[0] + margin, 1.0)
-    return replace(found, ci=ends, se=se)
+    return replace(estimate, ci=ends, se=se)
 
 
 def flip_rate(right: ArrayLike, samples: ArrayLike) -> float | None:
-    """How often two repeats of one question disagree on right or wrong: the noise floor, 0..1.
+    """How often two repeats of one sample disagree on right or wrong: the noise floor, 0..1.
 
-    `right` (bool) and `samples` (ids) have one row per answer. For k right answers of r the chance that two
-    of them disagree is 2 k (r - k) / (r (r - 1)); the mean over samples with r >= 2, or None where there is
-    none.
+    `right` (bool) and `samples` (ids) have one row per answer. If k of a sample's r answers are right, two of them
+    disagree with probability 2 k (r - k) / (r (r - 1)). The result is the mean over samples with r >= 2, or None if
+    there is no such sample.
     """
     hit = np.asarray(right, float)
     _, index = np.unique(np.asarray(samples), return_inverse=True)
@@ -371,11 +371,11 @@ def flip_rate(right: ArrayLike, samples: ArrayLike) -> float | None:
 
 
 def merge_clusters(*keys: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Cluster number per row (shape (n,)): rows sharing a key, directly or through others, are one cluster.
+    """Cluster number per row (shape (n,)): rows that share a key, directly or through other rows, are one cluster.
 
-    Every argument is a column of n keys, such as declared cluster and image content hash; an empty key or
-    None links nothing. Connected components, because an image listed twice under two names is still one
-    image.
+    Every argument is a column of n keys, such as the declared cluster or the hash of the image. An empty key or None
+    links nothing. Clusters are connected components, because an image listed under two names is still one image.
+    Raises SettingError for columns of unequal length.
     """
     if len({len(column) for column in keys}) != 1:
         raise SettingError(
@@ -386,8 +386,7 @@ def merge_clusters(*keys: Sequence[Hashable]) -> NDArray[np.int64]:
     rows, links = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for column in keys:
         numbers: dict[Hashable, int] = {}
-        found = [-1 if k in ("", None) else numbers.setdefault(k, len(numbers)) for k in column]
-        code = np.array(found, np.int64)
+        code = np.array([-1 if k in ("", None) else numbers.setdefault(k, len(numbers)) for k in column], np.int64)
         rows.append(np.flatnonzero(code >= 0))
         links.append(nodes + code[code >= 0])
         nodes += len(numbers)
@@ -400,7 +399,7 @@ def merge_clusters(*keys: Sequence[Hashable]) -> NDArray[np.int64]:
 def _cluster_sums(
     values: ArrayLike, clusters: ArrayLike, bounds: Bounds | None, weights: ArrayLike | None = None
 ) -> tuple[Floats, Floats, Floats]:
-    """Values; sum per cluster and size per cluster, both weighted where there are weights."""
+    """The values, their sum per cluster, and the size per cluster; with `weights`, sums and sizes are weighted."""
     x, keys = np.asarray(values, float), np.asarray(clusters)
     if x.ndim != 1 or x.shape != keys.shape:
         raise SettingError(
@@ -426,15 +425,14 @@ def _cluster_sums(
 def _bootstrap(sums: Floats, sizes: Floats, level: float, seed: int, resamples: int) -> Bounds:
     """Expanded percentile interval of the cluster bootstrap.
 
-    Whole clusters are drawn with replacement (Davison and Hinkley 1997). Plain percentiles lack
-    the t quantile and the C / (C - 1) factor and are too narrow for small C; as remedy the percentiles are
-    moved out to Phi(-sqrt(C / (C - 1)) * t_{alpha/2, C-1}) (Hesterberg 2015, "What Teachers Should Know About
-    the Bootstrap", arXiv:1411.5279, "expanded percentile interval"). `tests/analysis/test_statistics_simulations.py`
-    states what this covers.
+    Whole clusters are drawn with replacement (Davison and Hinkley 1997). Plain percentiles lack the t quantile and the
+    C / (C - 1) factor, so they are too narrow for small C. The percentiles are therefore moved out to
+    Phi(-sqrt(C / (C - 1)) * t_{alpha/2, C-1}) (Hesterberg 2015, "What Teachers Should Know About the Bootstrap",
+    arXiv:1411.5279, "expanded percentile interval"). Coverage: `tests/analysis/test_statistics_simulations.py`.
     """
-    # Drawn for the non-negative direction, so that swapping the two views mirrors the interval exactly.
+    # Clusters are drawn with a non-negative total, so that swapping the two views mirrors the interval exactly.
     sign = -1.0 if sums.sum() < 0 else 1.0
-    # Equal clusters are exchangeable: drawing how often each kind occurs is the same bootstrap, but cheaper.
+    # Equal clusters are exchangeable, so drawing the number of each kind is the same bootstrap, but cheaper.
     kinds, counts = np.unique(np.round(np.column_stack([sign * sums, sizes]), 10), axis=0, return_counts=True)
     count = len(sums)
     drawn = np.random.default_rng(seed).multinomial(count, counts / count, size=resamples)
@@ -445,16 +443,15 @@ def _bootstrap(sums: Floats, sizes: Floats, level: float, seed: int, resamples: 
 
 
 def _exact(means: Floats, sizes: Floats, typical: float, bounds: Bounds, level: float) -> Bounds:
-    """Interval when nearly all clusters have one and the same mean, `typical`.
+    """Interval when nearly all clusters have the same mean, `typical`.
 
-    Unseen departures may be as large as `bounds` allow, so the mean lies within typical - U_below * (typical
-    - lowest) and typical + U_above * (highest - typical), where U is the upper limit of Clopper and Pearson
-    1934 on the share of clusters departing to that side. With none of C departing U = 1 - (alpha / 2)**(1 /
-    C), about 3.7 / C: the two-sided form of the "rule of three" (Hanley and Lippman-Hand 1983). If `typical`
-    is itself an end of the range only one side can depart and its lower limit serves as well: with one 0/1
-    value per cluster this is the Clopper-Pearson interval. Unequal sizes: C is replaced by Kish's effective
-    number (sum of sizes)**2 / (sum of sizes**2), as Korn and Graubard 1998 do for clustered proportions.
-    Conservative by construction.
+    Unseen departures may be as large as `bounds` allow, so the mean lies between typical - U_below * (typical - lowest)
+    and typical + U_above * (highest - typical), where U is the upper limit of Clopper and Pearson 1934 on the share of
+    clusters that depart to that side. If none of C clusters departs, U = 1 - (alpha / 2)**(1 / C), about 3.7 / C: the
+    two-sided form of the "rule of three" (Hanley and Lippman-Hand 1983). If `typical` is an end of the range, clusters
+    can depart to one side only, and the lower limit of their share is used too: with one 0/1 value per cluster this is
+    the Clopper-Pearson interval. For unequal sizes C is replaced by Kish's effective number (sum of sizes)**2 /
+    (sum of sizes**2), as Korn and Graubard 1998 do for clustered proportions. Conservative by construction.
     """
     weight, effective = sizes / sizes.sum(), float(sizes.sum() ** 2 / np.square(sizes).sum())
     alpha, (lowest, highest) = (1 - level) / 2, bounds
@@ -477,6 +474,7 @@ def _exact(means: Floats, sizes: Floats, typical: float, bounds: Bounds, level: 
 
 
 def _implied_se(estimate: Estimate, level: float) -> float | None:
+    """The standard error; that of a `cluster-exact` estimate is recovered from its interval."""
     if estimate.method != "cluster-exact" or estimate.ci is None:
         return estimate.se
     return (estimate.ci[1] - estimate.ci[0]) / 2 / float(stats.norm.ppf((1 + level) / 2))

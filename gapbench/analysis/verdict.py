@@ -3,8 +3,8 @@
     verdict("glance", benchmarks, macro)
     # 'glance answers 94 % from the crop and 52 % from the full image: gap 42 points [35, 49]'
 
-An interval that includes zero is "no gap shown". Gaps over annotated evidence and over regions that a model made are
-told one after the other, never averaged.
+If the interval includes zero, the verdict is "no gap shown". Gaps over annotated evidence and gaps over regions that a
+model made get a clause each and are never averaged.
 """
 
 from __future__ import annotations
@@ -23,33 +23,34 @@ MODEL_MADE = "from regions that a model made, "
 def verdict(
     model: str, benchmarks: Mapping[str, Json], macro: Estimate | None, macro_model: Estimate | None = None
 ) -> str:
-    """`benchmarks` as in the summary; what failed or was not measured is said plainly.
+    """The verdict; without a gap it says what failed or was not measured.
 
-    `macro` is the mean gap over annotated evidence, `macro_model` the one over regions that a model made.
+    `benchmarks` are those of the summary. `macro` is the mean gap over annotated evidence, `macro_model` the mean gap
+    over regions that a model made.
     """
-    who = model or "the model"
-    told = []
-    for found, entries, regions in zip((macro, macro_model), by_evidence(benchmarks), ("", MODEL_MADE), strict=True):
+    model_name = model or "the model"
+    clauses = []
+    for mean, entries, regions in zip((macro, macro_model), by_evidence(benchmarks), ("", MODEL_MADE), strict=True):
         gaps = {name: entry["gap"] for name, entry in entries.items() if entry["gap"]}
-        if found is not None and found.estimate is not None:
-            told.append(_family(who, gaps, found, regions, alone=len(benchmarks) == 1))
-    if not told:
-        return _without_gap(who, benchmarks)
+        if mean is not None and mean.estimate is not None:
+            clauses.append(_family(model_name, gaps, mean, regions, alone=len(benchmarks) == 1))
+    if not clauses:
+        return _without_gap(model_name, benchmarks)
     left_out = sum(not entry["gap"] for entry in benchmarks.values())
     note = f" ({left_out} benchmark{'s' * (left_out > 1)} without a gap left out)" if left_out else ""
-    return "; ".join(told) + note
+    return "; ".join(clauses) + note
 
 
-def _family(who: str, gaps: Mapping[str, Json], macro: Estimate, regions: str, alone: bool) -> str:
-    """The gap over some benchmarks, those of one kind of evidence."""
+def _family(model: str, gaps: Mapping[str, Json], macro: Estimate, regions: str, alone: bool) -> str:
+    """The clause about the gaps over one kind of evidence. `alone`: the run has a single benchmark."""
     assert macro.estimate is not None
     crop, full = (float(np.mean([gap[side] for gap in gaps.values()])) for side in ("crop", "full"))
     over = f"over {len(gaps)} benchmarks " if len(gaps) > 1 else "" if alone else f"on {next(iter(gaps))} "
     shares = f"{percent_in_words(crop)} from the crop and {percent_in_words(full)} from the full image"
-    answers = f"{regions}{over}{who} answers {shares}"
+    answers = f"{regions}{over}{model} answers {shares}"
     if macro.ci is None:
         points = points_in_words(macro.estimate, 0)
-        return f"{answers}: gap {points} points, without an interval as all questions are one cluster"
+        return f"{answers}: gap {points} points, without an interval as all samples are one cluster"
     low, high = macro.ci
     size = _interval(macro.estimate, low, high)
     if low <= 0 <= high:
@@ -57,25 +58,25 @@ def _family(who: str, gaps: Mapping[str, Json], macro: Estimate, regions: str, a
     return f"{answers}: gap {size}{', in favour of the full image' if high < 0 else ''}"
 
 
-def _without_gap(who: str, benchmarks: Mapping[str, Json]) -> str:
+def _without_gap(model: str, benchmarks: Mapping[str, Json]) -> str:
     views = [(view, v) for b in benchmarks.values() for view, v in b["views"].items()]
     answered = sorted({view for view, v in views if v["n"]})
     if not views:
         return "nothing was measured: there are no records"
     if not answered:
-        return f"nothing was answered: every request to {who} failed"
+        return f"nothing was answered: every request to {model} failed"
     missing = [view for view in PAIR if view not in answered]
     if not missing:
-        return f"no gap measured: {who} answered no sample in both the full image and the crop"
+        return f"no gap measured: {model} answered no sample in both the full image and the crop"
     means = [
         (view, float(np.mean([v["accuracy"] for name, v in views if name == view and v["n"]]))) for view in answered
     ]
-    known = ", ".join(f"{percent_in_words(accuracy)} in view {view}" for view, accuracy in means)
-    return f"no gap measured: {who} answers {known}, but has no answers in view {' or '.join(missing)}"
+    accuracies = ", ".join(f"{percent_in_words(accuracy)} in view {view}" for view, accuracy in means)
+    return f"no gap measured: {model} answers {accuracies}, but has no answers in view {' or '.join(missing)}"
 
 
 def _interval(estimate: float, low: float, high: float) -> str:
-    """Whole points, or tenths where whole ones would make a limit look like zero or hide the width."""
+    """The gap and its interval in whole points; in tenths if whole points would hide the width or show a limit as 0."""
     digits = 0 if all(abs(x) >= 0.01 or x == 0 for x in (low, high)) and high - low >= 0.02 else 1
     return (
         f"{points_in_words(estimate, digits)} points [{points_in_words(low, digits)}, {points_in_words(high, digits)}]"

@@ -3,7 +3,7 @@
     gapbench measure glance -b signs --views full,crop --out runs/glance
 
 Exit codes: 0 done, 1 a check failed, 2 cannot run (one paragraph says why; `--debug` shows the traceback),
-130 interrupted (what was answered is kept; the same command goes on).
+130 interrupted (answers so far are kept; the same command continues the run).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gapbench.cli.options import (
     BENCHMARK,
     BenchmarksOption,
     DebugOption,
-    EngineAsked,
+    EngineOptionValues,
     JudgeApiKeyEnvOption,
     JudgeModelOption,
     JudgeUrlOption,
@@ -35,7 +35,7 @@ from gapbench.cli.options import (
     RevisionOption,
     ShardOption,
     TrustRemoteCodeOption,
-    engine_asked,
+    engine_options,
     with_options_of,
 )
 
@@ -59,7 +59,7 @@ def run(application: typer.Typer) -> int:
 
     debug = "--debug" in sys.argv
     try:
-        # typer.Exit comes back as its code; Ctrl-C as 130 from one release of typer and as Abort from another.
+        # typer returns the code of typer.Exit. Ctrl-C is code 130 in one release of typer, and Abort in another.
         code = int(application(standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -85,14 +85,14 @@ def run(application: typer.Typer) -> int:
         if debug:
             raise
         print(
-            f"gapbench: unexpected {type(error).__name__}: {error}. This is a defect of gapbench; --debug shows where. "
+            f"gapbench: unexpected {type(error).__name__}: {error}. This is a bug in gapbench; --debug shows where. "
             "Answers so far are kept.",
             file=sys.stderr,
         )
         return 2
     if code == INTERRUPTED:
         print(
-            "gapbench: interrupted. Answers and checkpoints so far are kept; run the same command again to go on "
+            "gapbench: interrupted. Answers and checkpoints so far are kept; run the same command again to continue "
             "(distill: with --resume).",
             file=sys.stderr,
         )
@@ -100,32 +100,32 @@ def run(application: typer.Typer) -> int:
 
 
 @app.command()
-@with_options_of(engine_asked, "asked")
+@with_options_of(engine_options, "engine_options")
 def measure(
     model: ModelArgument,
     benchmark: BenchmarksOption,
-    out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on where it stopped.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; the same command continues it.")],
     views: Annotated[str, typer.Option(help="Comma-separated: full,crop.")] = "full,crop",
     limit: LimitOption = None,
     seed: Annotated[int, typer.Option(help="Seed of sampling (with --temperature).")] = 0,
-    repeats: Annotated[int, typer.Option(help="Ask every question K times; shows the noise floor.")] = 1,
+    repeats: Annotated[int, typer.Option(help="Answer every sample K times; shows the noise floor.")] = 1,
     region: Annotated[
         str,
         typer.Option(
             help="native, union, padded[:factor=1.2,min_side=16], square[:min_side=224], multi (an image per evidence "
-            "box) or mosaic (those in one image); default: the benchmark's."
+            "box) or mosaic (the same crops in one image); default: the benchmark's."
         ),
     ] = "",
     regions: Annotated[
-        Path | None, typer.Option(help="JSONL of boxes that a model made (gapbench locate); they replace all others.")
+        Path | None, typer.Option(help="Region file from gapbench locate (.jsonl); its boxes replace all others.")
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="How to ask: neutral, or one that `benchmarks show` lists (original, vision-opd).")
+        str, typer.Option(help="Prompt and metric: neutral, or from `benchmarks show` (original, vision-opd).")
     ] = "neutral",
     shard: ShardOption = "",
     no_selfcheck: NoSelfcheckOption = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask again what an engine or the judge did not answer before.")
+        bool, typer.Option("--retry-failed", help="Try failed records and failed verdicts again.")
     ] = False,
     judge: JudgeUrlOption = "",
     judge_model: JudgeModelOption = "",
@@ -134,14 +134,14 @@ def measure(
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     min_pixels: MinPixelsOption = None,
     max_pixels: MaxPixelsOption = None,
-    asked: EngineAsked = None,
+    engine_options: EngineOptionValues = None,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure the gap: every question from the full image and from the evidence crop, paired."""
+    """Measure the gap: answer every sample from the full image and from the evidence crop, and compare in pairs."""
     from gapbench.commands.measure import measure as measure_
 
-    done = measure_(
+    run = measure_(
         model,
         benchmark,
         views=[v.strip() for v in views.split(",") if v.strip()],
@@ -160,43 +160,41 @@ def measure(
         temperature=temperature,
         min_pixels=min_pixels,
         max_pixels=max_pixels,
-        **(asked or {}),
+        **(engine_options or {}),
         quiet=quiet,
         command=_command(),
     )
-    _say_result(done)
-    shown = [view for entry in done.summary["benchmarks"].values() for view in entry["views"].values()]
-    if shown and not any(view["n"] for view in shown):
-        raise typer.Exit(1)  # whatever asked for it must not go on as if something had been measured
+    _print_result(run)
+    measured = [view for entry in run.summary["benchmarks"].values() for view in entry["views"].values()]
+    if measured and not any(view["n"] for view in measured):
+        raise typer.Exit(1)  # a script must notice that nothing was measured
 
 
 @app.command()
 def merge(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders that measure --shard wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder of the whole run.")],
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Merge what is there, though answers are missing.")
-    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the merged run.")],
+    partial: Annotated[bool, typer.Option("--partial", help="Merge even if shards or answers are missing.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Put the shards of one run together, to the very summary that one undivided run has."""
+    """Merge the shards of a run. The summary is the same as without shards."""
     from gapbench.commands.merge import merge as merge_
 
-    _say_result(merge_(runs, out, partial=partial, command=_command()))
+    _print_result(merge_(runs, out, partial=partial, command=_command()))
 
 
 @app.command()
-@with_options_of(engine_asked, "asked")
+@with_options_of(engine_options, "engine_options")
 def selfcheck(
     model: ModelArgument,
     max_new_tokens: MaxNewTokensOption = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     min_pixels: MinPixelsOption = None,
     max_pixels: MaxPixelsOption = None,
-    asked: EngineAsked = None,
+    engine_options: EngineOptionValues = None,
     debug: DebugOption = False,
 ) -> None:
-    """Is this engine telling the truth about images and prompts? Exit code 1 if a check failed."""
+    """Check that the engine gets images and prompts as they were sent. Exit code 1 if a check failed."""
     from gapbench.engines import loading
     from gapbench.selfcheck import selfcheck as selfcheck_
     from gapbench.views.pixels import Pixels
@@ -205,20 +203,20 @@ def selfcheck(
     loaded = loading.load(
         model,
         settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": 0},
-        **(asked or {}),
+        **(engine_options or {}),
     )
-    found = selfcheck_(loaded)
-    print(found.text())
-    if found.failed:
+    result = selfcheck_(loaded)
+    print(result.text())
+    if result.failed:
         raise typer.Exit(1)
 
 
 @app.command()
-@with_options_of(engine_asked, "asked")
+@with_options_of(engine_options, "engine_options")
 def locate(
     model: ModelArgument,
     benchmark: BenchmarksOption,
-    out: Annotated[Path, typer.Option(help="The region file (.jsonl); the same command goes on where it stopped.")],
+    out: Annotated[Path, typer.Option(help="The region file (.jsonl); the same command continues it.")],
     method: Annotated[
         str, typer.Option(help="attention (where the model looks) or grounding (ask it for a box).")
     ] = "attention",
@@ -227,25 +225,25 @@ def locate(
         float | None, typer.Option(help="Enlarge boxes by this factor; default: 1.5 for grounding, 1 for attention.")
     ] = None,
     layers: Annotated[
-        str, typer.Option(help="attention: layers such as 22 or 18-22,24, from 0; default: the middle of the depth.")
+        str, typer.Option(help="attention: layers, counted from 0, such as 22 or 18-22,24; default: the middle layers.")
     ] = "",
     coordinates: Annotated[
-        str, typer.Option(help="grounding: thousand (0..1000), pixels or unit (0..1), as the model counts.")
+        str, typer.Option(help="grounding: the model's coordinates: thousand (0..1000), pixels or unit (0..1).")
     ] = "thousand",
     largest: Annotated[
-        float, typer.Option(help="grounding: reject boxes over more than this fraction of the image.")
+        float, typer.Option(help="grounding: reject boxes larger than this fraction of the image.")
     ] = 0.8,
     max_new_tokens: MaxNewTokensOption = 128,
     min_pixels: MinPixelsOption = None,
     max_pixels: MaxPixelsOption = None,
-    asked: EngineAsked = None,
+    engine_options: EngineOptionValues = None,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Let a model find the region of each question, for benchmarks without boxes; checked where there are some."""
+    """Let a model find the region of each sample, for benchmarks without boxes. Annotated boxes, if any, check it."""
     from gapbench.commands.locate import locate as locate_
 
-    found = locate_(
+    result = locate_(
         model,
         benchmark,
         out,
@@ -258,32 +256,32 @@ def locate(
         max_new_tokens=max_new_tokens,
         min_pixels=min_pixels,
         max_pixels=max_pixels,
-        **(asked or {}),
+        **(engine_options or {}),
         quiet=quiet,
         command=_command(),
     )
-    print(found.text())
-    print(f"regions: {os.path.relpath(found.path)}")
+    print(result.text())
+    print(f"regions: {os.path.relpath(result.path)}")
 
 
 @app.command()
 def distill(
     model: ModelArgument,
-    data: Annotated[str, typer.Option(help=f"Training questions with evidence boxes: {BENCHMARK}.")],
+    data: Annotated[str, typer.Option(help=f"Training samples with evidence boxes: {BENCHMARK}.")],
     recipe: Annotated[str, typer.Option(help="Name (vision-opd, lora-1gpu, demo) or a .yaml file.")],
-    out: Annotated[Path, typer.Option(help="Folder of the training, its runs and the comparison.")],
+    out: Annotated[Path, typer.Option(help="Folder for the training, its runs and the comparison.")],
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe, as in its YAML.")
     ] = None,
     eval_: Annotated[
         list[str] | None, typer.Option("--eval", help="Benchmark measured before and after; repeatable.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N training questions.")] = None,
-    eval_limit: Annotated[int | None, typer.Option(help="Only the first N questions of each --eval.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N training samples.")] = None,
+    eval_limit: Annotated[int | None, typer.Option(help="Only the first N samples of each --eval.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps; default: the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of order and sampling; default: the recipe's.")] = None,
-    lora: Annotated[bool, typer.Option("--lora", help="Train adapters; they are merged into model/.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    lora: Annotated[bool, typer.Option("--lora", help="Train LoRA adapters and merge them into model/.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     revision: RevisionOption = None,
     trust_remote_code: TrustRemoteCodeOption = False,
     quiet: QuietOption = False,
@@ -293,7 +291,7 @@ def distill(
     from gapbench.commands.distill import distill as distill_
 
     flags = {"steps": steps, "seed": seed, "lora": lora or None}
-    done = distill_(
+    distilled = distill_(
         model,
         data,
         recipe,
@@ -309,7 +307,7 @@ def distill(
         command=_command(),
     )
     if int(os.environ.get("RANK", "0")) == 0:
-        _say_distilled(done)
+        _print_distilled(distilled)
 
 
 @app.command()
@@ -319,13 +317,13 @@ def compare(
     no_images: NoImagesOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Compare runs on the questions they share: before and after a training, or different models."""
+    """Compare runs on the samples they share: before and after a training, or different models."""
     from gapbench.commands.compare import compare as compare_
     from gapbench.errors import SettingError
 
     if len(runs) < 2:
         raise SettingError(f"compare: found {len(runs)} run; expected at least two, BEFORE and AFTER.")
-    _say_result(compare_(runs[0], runs[1], *runs[2:], out=out, images=not no_images))
+    _print_result(compare_(runs[0], runs[1], *runs[2:], out=out, images=not no_images))
 
 
 @app.command()
@@ -333,29 +331,30 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     no_images: NoImagesOption = False,
     without_judge: Annotated[
-        bool, typer.Option("--without-judge", help="The numbers by rules alone, as if no judge had been asked.")
+        bool, typer.Option("--without-judge", help="Use rules alone; ignore the judge's verdicts.")
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Rebuild summary.json, report.html and report.md from the records alone."""
+    """Rebuild summary.json, report.html and report.md from the run's records."""
     from gapbench.commands.report import write_results
 
-    _say_result(write_results(folder, images=not no_images, judged=not without_judge))
+    _print_result(write_results(folder, images=not no_images, judged=not without_judge))
 
 
 @app.command()
 def score(
     answers: Annotated[
-        Path, typer.Argument(metavar="ANSWERS.jsonl", help="output, answer(s), optional options, answer_type.")
+        Path,
+        typer.Argument(metavar="ANSWERS.jsonl", help="Lines with output, answer(s); optionally options, answer_type."),
     ],
-    out: Annotated[Path, typer.Option(help="The same lines with outcome, score, parsed, rule and reason.")],
+    out: Annotated[Path, typer.Option(help="The same lines, with outcome, score, parsed, rule and reason.")],
     debug: DebugOption = False,
 ) -> None:
-    """Judge answers that were produced elsewhere, by the same rules."""
+    """Score answers that another program produced, by the same rules."""
     from gapbench.commands.score import score_file
 
     counts = score_file(answers, out)
-    print(", ".join(f"{counts.get(o, 0)} {o}" for o in ("right", "wrong", "unparsed")) + f" -> {out}")
+    print(", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("right", "wrong", "unparsed")) + f" -> {out}")
 
 
 @app.command()
@@ -369,17 +368,17 @@ def demo(
     from gapbench.data import catalogue
 
     print(catalogue.load("signs").card.notice)
-    done = distill_("glance", "signs:samples=8000", "demo", out, eval=["signs"],
-                    resume=(out / "train.jsonl").exists(), quiet=quiet, command=_command())  # fmt: skip
-    _say_distilled(done)
+    distilled = distill_("glance", "signs:samples=8000", "demo", out, eval=["signs"],
+                         resume=(out / "train.jsonl").exists(), quiet=quiet, command=_command())  # fmt: skip
+    _print_distilled(distilled)
 
 
 @benchmarks_app.command("list")
 def list_benchmarks(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of benchmarks/README.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of benchmarks/README.md.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Names, what each is for, and titles."""
+    """List names, roles and titles."""
     from gapbench.data import catalogue
     from gapbench.data.cards import catalogue_table
 
@@ -393,7 +392,7 @@ def list_benchmarks(
 
 @benchmarks_app.command("show")
 def show_benchmark(name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")], debug: DebugOption = False) -> None:
-    """The card: source, licence, regions, prompt, parameters, known traps."""
+    """Show the card: source, licence, regions, prompt, parameters, known traps."""
     from gapbench.data.cards import card_text
     from gapbench.data.catalogue import load
 
@@ -403,11 +402,11 @@ def show_benchmark(name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")],
 @benchmarks_app.command("check")
 def check_benchmark(
     name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")],
-    limit: Annotated[int | None, typer.Option(help="Only the first N questions.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N samples.")] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Write a contact sheet: an HTML page of images, boxes and crops to look at.")
     ] = None,
-    region: Annotated[str, typer.Option(help="Another region policy than the card's.")] = "",
+    region: Annotated[str, typer.Option(help="A region policy in place of the card's.")] = "",
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -415,32 +414,33 @@ def check_benchmark(
     from gapbench.commands.check import check
     from gapbench.data.catalogue import load
 
-    found = check(load(name), limit, region=region, sheet=sheet, quiet=quiet)
-    print(found.text())
+    result = check(load(name), limit, region=region, sheet=sheet, quiet=quiet)
+    print(result.text())
     print(f"contact sheet: {sheet}" if sheet else "To look at images and boxes: --sheet FILE.html")
-    if found.problems:
+    if result.problems:
         raise typer.Exit(1)
 
 
-def _say_distilled(done: Any) -> None:
-    print(f"model: {os.path.relpath(done.model_path)}")
-    if done.comparison is not None:
-        _say_result(done.comparison)
-    print(f"To share it: hf upload YOUR_NAME/YOUR_MODEL {os.path.relpath(done.model_path)}")
+def _print_distilled(distilled: Any) -> None:
+    print(f"model: {os.path.relpath(distilled.model_path)}")
+    if distilled.comparison is not None:
+        _print_result(distilled.comparison)
+    print(f"To share it: hf upload YOUR_NAME/YOUR_MODEL {os.path.relpath(distilled.model_path)}")
 
 
-def _say_result(done: Any) -> None:
-    print(done.summary["verdict"])
-    if hasattr(done, "manifest"):
+def _print_result(result: Any) -> None:
+    """Print the verdict, notes and report of a run or a comparison."""
+    print(result.summary["verdict"])
+    if hasattr(result, "manifest"):
         from gapbench.report.run.overview import alerts
 
-        for benchmark, text in alerts(done.summary, done.manifest):
+        for benchmark, text in alerts(result.summary, result.manifest):
             print(f"note: {f'{benchmark}: ' if benchmark else ''}{text}")
-    print(f"report: {os.path.relpath(done.report)}")
+    print(f"report: {os.path.relpath(result.report)}")
 
 
 def _command() -> str:
-    """What was typed, without the path of this installation."""
+    """The command as the user typed it, without the path of the installed program."""
     return shlex.join(["gapbench", *sys.argv[1:]])
 
 

@@ -1,12 +1,12 @@
 """Whether a benchmark's data agrees with its card and with itself, before GPU hours are spent.
 
-    found = check(load("signs"), sheet=Path("signs.html"))
-    found.problems            # () when all expectations hold
+    findings = check(load("signs"), sheet=Path("signs.html"))
+    findings.problems            # () when all expectations hold
 
-Every sample goes through the same `gapbench.views.prepare.prepare` as when it is measured; images are decoded in
-threads, one after the other let go, so that data of any size passes. The contact sheet shows some of them to a person.
+`gapbench.views.prepare.prepare` prepares every sample, as in a measurement. Threads decode the images, and each image
+is freed after its check, so data of any size fits in memory. The contact sheet shows some samples to a person.
 
-Limits: `check` sees what contradicts itself, never whether a plausible answer is the true one.
+Limits: `check` finds contradictions. It cannot tell whether a plausible answer is true.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gapbench.commands.contact_sheet import Tile, chosen_ids, tile, write_sheet
+from gapbench.commands.contact_sheet import Tile, sheet_ids, tile, write_sheet
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import BenchmarkError
 from gapbench.scoring import score
@@ -31,16 +31,16 @@ from gapbench.views.prompts import prompt
 
 OK = "ok: every expectation holds"
 PART_OK = "ok: no contradictions; the card's counts are compared only without --limit and parameters"
-SHOWN = 20
-"""Problems printed in full; of the others, only their number."""
+MAX_PRINTED = 20
+"""The number of problems that are printed in full. The others are only counted."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What `check` saw: counts, repairs by kind (of boxes and images), and problems, each one sentence.
+    """What `check` found: counts, repairs of boxes and images by kind, and problems, one sentence each.
 
-    `evidence` has the smallest, median and largest share of an image that evidence boxes cover (0..1), or is empty.
-    `compared` says whether the card's counts were compared, which takes the whole benchmark.
+    `evidence` is the smallest, median and largest share of an image that evidence boxes cover (0..1), or empty.
+    `compared` says whether the counts were compared with the card, which takes the whole benchmark.
     """
 
     counts: Mapping[str, int]
@@ -56,15 +56,17 @@ class Findings:
             smallest, median, largest = (f"{100 * share:.3g} %" for share in self.evidence)
             lines.append(f"{'evidence, of the image':24} median {median}, from {smallest} to {largest}")
         lines += [f"{f'repair: {kind}':24} {count}" for kind, count in sorted(self.repairs.items())]
-        lines += [f"PROBLEM  {problem}" for problem in self.problems[:SHOWN]] or [OK if self.compared else PART_OK]
-        if len(self.problems) > SHOWN:
-            lines.append(f"PROBLEM  and {len(self.problems) - SHOWN} more")
+        lines += [f"PROBLEM  {problem}" for problem in self.problems[:MAX_PRINTED]] or [
+            OK if self.compared else PART_OK
+        ]
+        if len(self.problems) > MAX_PRINTED:
+            lines.append(f"PROBLEM  and {len(self.problems) - MAX_PRINTED} more")
         return "\n".join(lines)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What is kept of a sample once its image is let go."""
+class _SampleFindings:
+    """What remains of a sample once its image is freed."""
 
     image_hash: str
     repairs: tuple[str, ...]
@@ -81,40 +83,40 @@ def check(
     sheet: Path | None = None,
     quiet: bool = True,
 ) -> Findings:
-    """Prepare every sample as for measuring, and compare counts, boxes and answers with the card.
+    """Prepare every sample as a measurement does, and compare counts, boxes and answers with the card.
 
-    Counts are compared where the whole benchmark is checked as it stands, without `limit` or parameters. A faulty box
-    is a problem unless the card expects that many (`repair: empty`, `repair: outside`). `region` is another policy than
-    the card's; `sheet` is an HTML file of some of the samples. Raises BenchmarkError for what makes a benchmark
-    unusable: no samples, an id that comes twice, a missing column.
+    Counts are compared only for the whole benchmark, without `limit` or parameters. A faulty box is a problem unless
+    the card expects that number of them (`repair: empty`, `repair: outside`). `region` replaces the card's region
+    policy. `sheet` is the HTML file to write the contact sheet to. Raises BenchmarkError for an unusable benchmark: no
+    samples, an id that comes twice, a missing column.
     """
     samples = benchmark.samples(limit)
     policy = region or benchmark.card.region
-    known = frozenset(benchmark.card.expected)
-    drawn = chosen_ids(samples) if sheet else frozenset()
-    seen: dict[str, _Seen] = {}
-    groups = list(_by_image(samples))
+    expected_names = frozenset(benchmark.card.expected)
+    on_sheet = sheet_ids(samples) if sheet else frozenset()
+    by_id: dict[str, _SampleFindings] = {}
+    groups = list(_image_groups(samples))
     with progress(len(samples), 0, benchmark.name, quiet, "samples") as advance:
-        for findings in _in_threads(lambda group: _look(group, policy, known, drawn), groups):
-            for sample_id, found in findings:
-                seen[sample_id] = found
-                advance(found.faults[0] if found.faults else "")
+        for by_sample in _map_in_threads(lambda group: _inspect(group, policy, expected_names, on_sheet), groups):
+            for sample_id, findings in by_sample:
+                by_id[sample_id] = findings
+                advance(findings.faults[0] if findings.faults else "")
     if sheet:
-        write_sheet(sheet, benchmark, policy, [t for s in samples if (t := seen[s.id].tile)])
-    repairs = Counter(kind for found in seen.values() for kind in found.repairs)
-    problems = [f"sample {s.id!r}: {fault}" for s in samples for fault in (*_answer_faults(s), *seen[s.id].faults)]
-    problems += _repeated(samples, seen)
-    counts = _counts(samples, seen)
+        write_sheet(sheet, benchmark, policy, [t for s in samples if (t := by_id[s.id].tile)])
+    repairs = Counter(kind for findings in by_id.values() for kind in findings.repairs)
+    problems = [f"sample {s.id!r}: {fault}" for s in samples for fault in (*_answer_faults(s), *by_id[s.id].faults)]
+    problems += _duplicates(samples, by_id)
+    counts = _counts(samples, by_id)
     compared = limit is None and not benchmark.parameters
     if compared:
-        problems += _unlike_the_card(benchmark.card.expected, counts, repairs)
-    areas = sorted(found.evidence for found in seen.values() if found.evidence is not None)
+        problems += _card_mismatches(benchmark.card.expected, counts, repairs)
+    areas = sorted(findings.evidence for findings in by_id.values() if findings.evidence is not None)
     evidence = (areas[0], areas[len(areas) // 2], areas[-1]) if areas else ()
     return Findings(counts, dict(repairs), tuple(problems), evidence, compared)
 
 
-def _by_image(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    """Samples in groups that share an image, which is then decoded once."""
+def _image_groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Groups of samples that share an image, so that it is decoded once."""
     groups: dict[Hashable, list[Sample]] = {}
     for sample in samples:
         source = sample.image
@@ -122,8 +124,11 @@ def _by_image(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
     yield from groups.values()
 
 
-def _in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """function(item) for each item, in order, a few ahead; Pillow decodes outside the interpreter lock."""
+def _map_in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """function(item) for each item, in order, computed a few items ahead.
+
+    Threads help because Pillow decodes outside the interpreter lock.
+    """
     workers = min(8, os.cpu_count() or 1)
     waiting: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="gapbench-check") as pool:
@@ -138,47 +143,51 @@ def _in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterato
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _look(group: list[Sample], policy: str, known: frozenset[str], drawn: frozenset[str]) -> list[tuple[str, _Seen]]:
-    found = []
-    case: PreparedSample | None = None
+def _inspect(
+    group: list[Sample], policy: str, expected_names: frozenset[str], on_sheet: frozenset[str]
+) -> list[tuple[str, _SampleFindings]]:
+    """(id, findings) for each sample of a group that shares an image."""
+    by_sample = []
+    prepared: PreparedSample | None = None
     for sample in group:
-        first, case = case is None, prepare(sample, policy, case)
-        # What is said of an image counts once, however many questions are asked about it.
-        repairs = case.repairs if first else tuple(r for r in case.repairs if r not in case.notes)
-        shown = tile(case) if sample.id in drawn else None
-        faults = tuple(_box_faults(case, known))
-        found.append((sample.id, _Seen(case.image_hash, repairs, faults, case.evidence_area, shown)))
-    return found
+        first, prepared = prepared is None, prepare(sample, policy, prepared)
+        # A note is about the image, so it counts once for all samples of the group.
+        repairs = prepared.repairs if first else tuple(r for r in prepared.repairs if r not in prepared.notes)
+        faults = tuple(_box_faults(prepared, expected_names))
+        sheet_tile = tile(prepared) if sample.id in on_sheet else None
+        findings = _SampleFindings(prepared.image_hash, repairs, faults, prepared.evidence_area, sheet_tile)
+        by_sample.append((sample.id, findings))
+    return by_sample
 
 
-def _box_faults(case: PreparedSample, known: frozenset[str]) -> Iterator[str]:
-    sample = case.sample
-    if case.error:
-        yield case.error
+def _box_faults(prepared: PreparedSample, expected_names: frozenset[str]) -> Iterator[str]:
+    sample = prepared.sample
+    if prepared.error:
+        yield prepared.error
         return
-    if "outside" in case.repairs and case.boxes and "repair: outside" not in known:
-        assert case.size is not None
+    if "outside" in prepared.repairs and prepared.boxes and "repair: outside" not in expected_names:
+        assert prepared.size is not None
         yield (
-            f"a box leaves the image of {case.size[0]} x {case.size[1]} px by more than {TOLERANCE:g} px. "
+            f"a box leaves the image of {prepared.size[0]} x {prepared.size[1]} px by more than {TOLERANCE:g} px. "
             f"Is the box format ({sample.box_format}) right?"
         )
-    if case.boxes and all(x1 - x0 < 1 and y1 - y0 < 1 for x0, y0, x1, y1 in case.boxes):
+    if prepared.boxes and all(x1 - x0 < 1 and y1 - y0 < 1 for x0, y0, x1, y1 in prepared.boxes):
         yield (
             f"its boxes {[list(box) for box in sample.boxes]} ({sample.box_format}) are smaller than a pixel. Are they "
             "fractions of the image (xyxy_normalised, xywh_normalised)?"
         )
-    if case.region_error and (sample.boxes or sample.crop_image is not None):
-        emptied = sample.boxes and not case.boxes and "repair: empty" in known
-        if not emptied:
-            yield case.region_error
+    if prepared.region_error and (sample.boxes or sample.crop_image is not None):
+        expected_empty = sample.boxes and not prepared.boxes and "repair: empty" in expected_names
+        if not expected_empty:
+            yield prepared.region_error
 
 
-def _counts(samples: list[Sample], seen: Mapping[str, _Seen]) -> dict[str, int]:
-    clusters = Counter(s.cluster or seen[s.id].image_hash or s.id for s in samples)
+def _counts(samples: list[Sample], by_id: Mapping[str, _SampleFindings]) -> dict[str, int]:
+    clusters = Counter(s.cluster or by_id[s.id].image_hash or s.id for s in samples)
     categories = Counter(s.category for s in samples if s.category)
     counts = {
         "samples": len(samples),
-        "images": len({seen[s.id].image_hash for s in samples if seen[s.id].image_hash}),
+        "images": len({by_id[s.id].image_hash for s in samples if by_id[s.id].image_hash}),
         "clusters": len(clusters),
         "smallest cluster": min(clusters.values()),
         "largest cluster": max(clusters.values()),
@@ -192,25 +201,25 @@ def _counts(samples: list[Sample], seen: Mapping[str, _Seen]) -> dict[str, int]:
     return counts | {f"category {c}": n for c, n in sorted(categories.items())}
 
 
-def _unlike_the_card(expected: Mapping[str, int], counts: Mapping[str, int], repairs: Mapping[str, int]) -> list[str]:
+def _card_mismatches(expected: Mapping[str, int], counts: Mapping[str, int], repairs: Mapping[str, int]) -> list[str]:
     faults = []
-    for name, number in expected.items():
+    for name, expected_count in expected.items():
         kind = name.removeprefix("repair: ")
-        found = repairs.get(kind, 0) if kind != name else counts.get(name, counts.get(f"category {name}", 0))
-        if found != number:
-            faults.append(f"{name}: found {found}, the card expects {number}.")
+        count = repairs.get(kind, 0) if kind != name else counts.get(name, counts.get(f"category {name}", 0))
+        if count != expected_count:
+            faults.append(f"{name}: found {count}, the card expects {expected_count}.")
     return faults
 
 
-def _repeated(samples: list[Sample], seen: Mapping[str, _Seen]) -> list[str]:
-    """Questions asked twice within a category: same image, same words, same options in the same order."""
-    first: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
+def _duplicates(samples: list[Sample], by_id: Mapping[str, _SampleFindings]) -> list[str]:
+    """Faults of samples that repeat another of their category: same image, question, and options in the same order."""
+    first_ids: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
     faults = []
     for s in samples:
-        if digest := seen[s.id].image_hash:
-            other = first.setdefault((s.category, digest, s.question, s.options), s.id)
-            if other != s.id:
-                faults.append(f"sample {s.id!r}: it asks the same about the same image as sample {other!r}.")
+        if digest := by_id[s.id].image_hash:
+            first_id = first_ids.setdefault((s.category, digest, s.question, s.options), s.id)
+            if first_id != s.id:
+                faults.append(f"sample {s.id!r}: it asks the same about the same image as sample {first_id!r}.")
     return faults
 
 

@@ -1,13 +1,13 @@
-"""Two or more finished runs, compared on the questions they share: before and after a training, or several models.
+"""Compares two or more finished runs on the samples they share: before and after a training, or several models.
 
-    import gapbench.commands.compare
-    done = gapbench.commands.compare.compare("runs/x/before", "runs/x/after", out="runs/x")
-    done.summary["verdict"]; done.report
+    import gapbench
+    comparison = gapbench.compare("runs/x/before", "runs/x/after", out="runs/x")
+    comparison.summary["verdict"]; comparison.report
 
-Written are `comparison.json` (every key: `reports/COMPARISON_SCHEMA.md`), `comparison.html` and `comparison.md`, from
-the records alone: no model, no engine, no benchmark.
+`compare` writes `comparison.json` (every key: `reports/COMPARISON_SCHEMA.md`), `comparison.html` and `comparison.md`.
+It reads the records alone and needs no model, engine or benchmark.
 
-Limits: the sampling unit is the image, so an interval says what other questions of the same kind would give. It says
+Limits: the sampling unit is the image, so an interval says what other samples of the same kind would give. It says
 nothing about another training seed or prompt. A comparison of two models does not say why they differ.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from gapbench.analysis.comparison.conclusion import verdict
-from gapbench.analysis.comparison.deltas import against
+from gapbench.analysis.comparison.deltas import compare_pair
 from gapbench.analysis.comparison.differences import differences, setting_alerts
 from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.comparison.training_log import LOG, log_of, ranges, read_steps
@@ -35,7 +35,7 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class Comparison:
-    """A written comparison: its folder and the contents of its `comparison.json`."""
+    """A comparison on disk: its folder and the contents of its `comparison.json`."""
 
     path: Path
     summary: dict[str, Any]
@@ -70,14 +70,13 @@ def compare(
     labels: Sequence[str] = (),
     images: bool = True,
 ) -> Comparison:
-    """Compare `after`, and each of `more`, with `before`; write the comparison to the folder `out`.
+    """Compare `after`, and each of `more`, with `before`, and write the comparison to the folder `out`.
 
-    `labels` names the runs, one for each. By default they are `before` and `after` where the two runs are siblings of
-    a `train.jsonl`, as `gapbench distill` leaves them, and else the models' names. `images=False` leaves images out
-    of the report.
+    `labels` has one name for each run. The default is `before` and `after` if the two runs lie beside a `train.jsonl`,
+    as `gapbench distill` leaves them, and the models' names otherwise. `images=False` leaves images out of the report.
 
-    Raises RunError for a folder that is no run, when the runs share no answered question, and when a question of the
-    same id is another question; SettingError for labels that do not fit the runs.
+    Raises RunError if a folder is no run, if the runs share no answered sample, or if one id names different samples;
+    SettingError for labels that do not fit the runs.
     """
     from gapbench.report.comparison.page import write_comparison
 
@@ -85,22 +84,22 @@ def compare(
     runs, trained = load(folders, labels)
     log = log_of(folders[1], folder)
     steps = read_steps(log) if log else []
-    pairs = [against(runs[0], other) for other in runs[1:]]
+    pairs = [compare_pair(runs[0], run) for run in runs[1:]]
     verdicts = [
         verdict(
             pair.benchmarks,
             pair.macro,
-            (runs[0].label, other.label),
-            trained=trained and other is runs[1],
+            (runs[0].label, run.label),
+            trained=trained and run is runs[1],
             macro_model=pair.macro_model,
         )
-        for pair, other in zip(pairs, runs[1:], strict=True)
+        for pair, run in zip(pairs, runs[1:], strict=True)
     ]
     summary: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": "training" if trained else "models",
         "verdict": verdicts[0],
-        "runs": [_described(run, folder) for run in runs],
+        "runs": [_run_entry(run, folder) for run in runs],
         "benchmarks": pairs[0].benchmarks,
         "macro": pairs[0].macro,
         "macro_model": pairs[0].macro_model,
@@ -125,25 +124,25 @@ def compare(
     return Comparison(folder, summary)
 
 
-def _described(run: LoadedRun, out: Path) -> dict[str, Any]:
+def _run_entry(run: LoadedRun, out: Path) -> dict[str, Any]:
     return {"label": run.label, "model": run.model, "path": _relative(run.path, out), "identity": run.identity}
 
 
 def _relative(path: Path, start: Path) -> str:
     try:
         return Path(os.path.relpath(path, start)).as_posix()
-    except ValueError:  # another drive
+    except ValueError:  # Windows: the path is on another drive
         return path.name
 
 
 def load(folders: Sequence[Path], labels: Sequence[str]) -> tuple[list[LoadedRun], bool]:
-    """The runs in order, and whether the first two are before and after one training.
+    """The runs in order, and whether the first two are the runs before and after one training.
 
-    Raises RunError for a folder that is no run or is given twice, SettingError for labels that do not fit.
+    Raises RunError for a folder that is no run or is given twice, SettingError for labels that do not fit the runs.
     """
-    twice = [path for path, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
-    if twice:
-        raise RunError(f"{twice[0]}: given twice, so nothing could differ. Compare the folders of two different runs.")
+    repeated = [path for path, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
+    if repeated:
+        raise RunError(f"{repeated[0]}: this run was given twice. Compare the folders of two different runs.")
     runs = [_load(folder) for folder in folders]
     before, after = (folder.resolve().parent for folder in folders[:2])
     trained = before == after and (after / LOG).is_file()
@@ -165,16 +164,16 @@ def _load(folder: Path) -> LoadedRun:
 
 
 def _labels(runs: Sequence[LoadedRun], trained: bool) -> list[str]:
-    """`before`, `after` and models' names; runs of one name are told apart by their folders, then by number."""
-    names = [_short(run.model) or run.path.resolve().name for run in runs]
+    """`before`, `after` and models' names. Runs with the same name also get their folder's name, then a number."""
+    names = [_short_name(run.model) or run.path.resolve().name for run in runs]
     if trained:
         names[:2] = ["before", "after"]
-    for extra in ([run.path.resolve().name for run in runs], [str(place + 1) for place in range(len(runs))]):
+    for suffixes in ([run.path.resolve().name for run in runs], [str(number + 1) for number in range(len(runs))]):
         counts = Counter(names)
-        names = [f"{name} ({add})" if counts[name] > 1 else name for name, add in zip(names, extra, strict=True)]
+        names = [f"{name} ({end})" if counts[name] > 1 else name for name, end in zip(names, suffixes, strict=True)]
     return names
 
 
-def _short(model: str) -> str:
-    """A folder is named by its last two parts, as a model on the Hub is, and says nothing of the machine it lies on."""
+def _short_name(model: str) -> str:
+    """The last two parts of a model folder, like a Hub id. The rest of the path only describes the machine."""
     return "/".join(PurePath(model).parts[-2:]).removeprefix("//") if len(PurePath(model).parts) > 2 else model

@@ -1,11 +1,11 @@
-"""A contact sheet: full images with their boxes, and the crops, on one HTML page to look at before measuring.
+"""A contact sheet: one HTML page with full images, their boxes and their crops, to look at before a measurement.
 
     check(load("vstar"), sheet=Path("vstar.html"))
 
-The smallest and largest evidence, the repaired and the faulty come first, the rest is a fixed draw over the whole data,
-so that a wrong box format is seen at a glance.
+The sheet shows a fixed draw of samples, those with evidence first. Samples with a repair or a fault come first on the
+page, then the samples with the smallest evidence, so a wrong box format is easy to see.
 
-Limits: small JPEGs inside one file, at most `TILES` samples; it holds images of the benchmark, so mind its licence.
+Limits: the page holds at most `TILES` samples as small JPEGs. These are images of the benchmark, so mind its licence.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LONGEST = 480
 
 @dataclass(frozen=True)
 class Tile:
-    """One sample as the sheet shows it; images are data URIs, boxes in pixels of the full image."""
+    """One sample as the sheet shows it. Images are data URIs; boxes are in pixels of the full image."""
 
     sample: Sample
     size: tuple[int, int] | None
@@ -47,8 +47,8 @@ class Tile:
     remarks: tuple[str, ...]
 
 
-def chosen_ids(samples: Sequence[Sample]) -> frozenset[str]:
-    """The ids on the sheet: a fixed draw, the same on every machine, those with evidence first."""
+def sheet_ids(samples: Sequence[Sample]) -> frozenset[str]:
+    """Ids of the samples on the sheet: a fixed draw, the same on every machine, with evidence preferred."""
     ranked = sorted(samples, key=lambda s: (not (s.boxes or s.crop_image is not None), _rank(s.id)))
     return frozenset(s.id for s in ranked[:TILES])
 
@@ -57,19 +57,21 @@ def _rank(sample_id: str) -> bytes:
     return hashlib.sha256(f"contact sheet {sample_id}".encode("utf-8", "surrogatepass")).digest()
 
 
-def tile(case: PreparedSample) -> Tile:
-    """What the sheet keeps of a prepared sample."""
-    crops = show(case, "crop")[0]
+def tile(prepared: PreparedSample) -> Tile:
+    """The tile of a prepared sample."""
+    crops = show(prepared, "crop")[0]
     return Tile(
-        sample=case.sample,
-        size=case.size,
-        full=_data_uri(case.image) if case.image is not None else "",
+        sample=prepared.sample,
+        size=prepared.size,
+        full=_data_uri(prepared.image) if prepared.image is not None else "",
         crops=tuple(_data_uri(crop) for crop in crops),
         crop_sizes=tuple(crop.size for crop in crops),
-        boxes=case.boxes,
-        region=case.region.box if case.region is not None else None,
-        evidence=case.evidence_area,
-        remarks=tuple(filter(None, (*case.repairs, case.error, case.region_error if case.sample.boxes else ""))),
+        boxes=prepared.boxes,
+        region=prepared.region.box if prepared.region is not None else None,
+        evidence=prepared.evidence_area,
+        remarks=tuple(
+            filter(None, (*prepared.repairs, prepared.error, prepared.region_error if prepared.sample.boxes else ""))
+        ),
     )
 
 
@@ -96,13 +98,13 @@ def write_sheet(path: Path, benchmark: Benchmark, policy: str, tiles: Sequence[T
             name=benchmark.name,
             card=benchmark.card,
             policy=policy,
-            tiles=[{"tile": t, "prompt": _asked(t.sample, benchmark)} for t in ranked],
+            tiles=[{"tile": t, "prompt": _prompt_or_error(t.sample, benchmark)} for t in ranked],
             style=asset("style.css") + asset("contact_sheet.css"),
         ),
     )
 
 
-def _asked(sample: Sample, benchmark: Benchmark) -> str:
+def _prompt_or_error(sample: Sample, benchmark: Benchmark) -> str:
     try:
         return prompt(sample, benchmark.card.prompt)
     except GapbenchError as error:

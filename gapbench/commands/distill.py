@@ -1,14 +1,15 @@
 """`gapbench distill`: measure, train, measure again, compare.
 
     import gapbench
-    done = gapbench.distill("glance", "signs", recipe="demo", eval=["signs"], out="runs/distill")
-    done.model_path, done.comparison.summary["verdict"]
+    distilled = gapbench.distill("glance", "signs", recipe="demo", eval=["signs"], out="runs/distill")
+    distilled.model_path, distilled.comparison.summary["verdict"]
 
-The folder: `recipe.yaml` (fully resolved), `distill.json` (model, data, checks, versions), `train.jsonl` (one line per
-step), `checkpoints/`, `model/` (as `from_pretrained`, vLLM and `gapbench measure` take it), and with `eval` the runs
-`before/` and `after/` and `comparison.*`. After a kill the same call with `resume=True` goes on.
+The folder holds `recipe.yaml` (fully resolved), `distill.json` (model, data, checks, versions), `train.jsonl` (one line
+per step), `checkpoints/` and `model/`, which `from_pretrained`, vLLM and `gapbench measure` can load. With `eval` it
+also holds the runs `before/` and `after/` and `comparison.*`. After a kill, the same call with `resume=True` continues.
 
-Limits: with several processes one of them measures while the others wait. LoRA goes with one process or DDP, not FSDP.
+Limits: with several processes, one process measures while the others wait. LoRA works with one process or DDP, not with
+FSDP.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distilled:
-    """A finished training; `comparison` is None without `eval`."""
+    """A finished training. `comparison` is None without `eval`."""
 
     path: Path
     model_path: Path
@@ -65,9 +66,10 @@ def distill(
 ) -> Distilled:
     """Train `model` by `recipe` (a name, a YAML file or a `Recipe`) on `data`, and measure `eval` before and after.
 
-    `data` is anything `gapbench.measure` takes, with evidence boxes; its reference answers are not used. A benchmark
-    with a `split` parameter is asked for its training split unless `data` sets one. `limit` takes the first training
-    questions, `eval_limit` the first of each benchmark; `overrides` are `key=value` settings of the recipe.
+    `data` is a benchmark in any form that `gapbench.measure` takes, with evidence boxes. Its reference answers are not
+    used. If it has a `split` parameter that `data` does not set, its training split is used. `limit` takes the first
+    training samples, `eval_limit` the first samples of each benchmark in `eval`. `overrides` are `key=value` settings
+    of the recipe.
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy.
     """
@@ -77,113 +79,125 @@ def distill(
     settings = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     folder = Path(out)
     evals = [eval] if isinstance(eval, str) else list(eval)
-    wishes = models.benchmark_defaults(model)
-    benchmark = _training_data(data, wishes)
+    model_defaults = models.benchmark_defaults(model)
+    benchmark = _training_data(data, model_defaults)
     pairs = Pairs(benchmark, settings, limit)
-    tested = [catalogue.load(spec, wishes) for spec in evals]
-    asked: dict[str, Any] = {
+    eval_benchmarks = [catalogue.load(spec, model_defaults) for spec in evals]
+    info: dict[str, Any] = {
         "model": model,
         **models.identity(models.resolve(model), revision),
         "data": {"name": benchmark.name, "parameters": dict(benchmark.parameters), "samples": len(pairs.samples),
                  "without_evidence": pairs.without_evidence, "fingerprint": fingerprint(pairs.samples)},
     }  # fmt: skip
-    earlier = continue_or_refuse(folder, asked, settings, resume)
+    earlier = continue_or_refuse(folder, info, settings, resume)
 
     from gapbench.distillation import training
 
     accelerator = training.make_accelerator(settings, folder)
-    say = _speaker(accelerator.is_main_process and not quiet)
+    say = _message_printer(accelerator.is_main_process and not quiet)
     device = accelerator.device
     options: dict[str, Any] = {"limit": eval_limit, "trust_remote_code": trust_remote_code,
                                "device": "cpu" if device.type == "cpu" else str(device)}  # fmt: skip
-    typed = f"gapbench.distill({model!r}, {data!r}, recipe={str(recipe)!r}, out={str(out)!r}, …)"
-    now = new_session(command or typed, hardware())
-    asked = {**earlier, **asked, "sessions": [*earlier.get("sessions", []), now]}
-    asked |= {**now, "command": asked["sessions"][0]["command"]}
+    python_call = f"gapbench.distill({model!r}, {data!r}, recipe={str(recipe)!r}, out={str(out)!r}, …)"
+    session = new_session(command or python_call, hardware())
+    info = {**earlier, **info, "sessions": [*earlier.get("sessions", []), session]}
+    info |= {**session, "command": info["sessions"][0]["command"]}
 
     if accelerator.is_main_process:
-        shared = _shared(pairs, tested, eval_limit, quiet)
-        asked["contamination"] = {"policy": settings.contamination, "shared": shared}
-        refuse_other_drops(folder, earlier, asked)
+        shared = _shared_samples(pairs, eval_benchmarks, eval_limit, quiet)
+        info["contamination"] = {"policy": settings.contamination, "shared": shared}
+        refuse_other_drops(folder, earlier, info)
         write_text(folder / "recipe.yaml", recipes.dump(settings))
-        write_json(folder / "distill.json", asked)
+        write_json(folder / "distill.json", info)
         if evals:
-            say(f"before: measuring {', '.join(b.name for b in tested)}")
-            _measure(model, tested, evals, folder / "before", {**options, "revision": revision}, quiet)
+            say(f"before: measuring {', '.join(b.name for b in eval_benchmarks)}")
+            _measure(model, eval_benchmarks, evals, folder / "before", {**options, "revision": revision}, quiet)
     accelerator.wait_for_everyone()
     shared = json.loads((folder / "distill.json").read_text(encoding="utf-8"))["contamination"]["shared"]
     if shared:
-        say(f"{len(shared)} training questions show an image of the evaluation: {_first(shared)}.")
+        say(f"{len(shared)} training samples show an image of the evaluation: {_listed(shared)}.")
         if settings.contamination == "drop":
             say("They are left out (contamination=keep keeps them).")
             pairs = pairs.without(frozenset(shared))
 
     if earlier.get("training", {}).get("steps") != settings.steps or not (folder / "model").exists():
-        if accelerator.is_main_process:  # answers of a model that is about to be replaced
+        if accelerator.is_main_process:  # its answers are those of a model that this training replaces
             shutil.rmtree(folder / "after", ignore_errors=True)
-        asked |= training.run(
+        info |= training.run(
             model, settings, pairs, accelerator, folder, resume, revision, trust_remote_code, say, quiet
         )
-        accelerator.free_memory()  # the trained model is measured where it was trained
+        accelerator.free_memory()  # the trained model is measured on the same device
 
     comparison = None
     if accelerator.is_main_process:
         if pairs.skipped:
-            asked["skipped"] = dict(pairs.skipped)
-            say(f"{len(pairs.skipped)} training questions could not be shown: {_first(pairs.skipped)}.")
-        asked["finished"] = utc_now()
-        write_json(folder / "distill.json", asked)
+            info["skipped"] = dict(pairs.skipped)
+            say(f"{len(pairs.skipped)} training samples could not be shown: {_listed(pairs.skipped)}.")
+        info["finished"] = utc_now()
+        write_json(folder / "distill.json", info)
         if evals:
             from gapbench.commands.compare import compare
 
             say("after: measuring the trained model")
-            _measure(str(folder / "model"), tested, evals, folder / "after", options, quiet)
+            _measure(str(folder / "model"), eval_benchmarks, evals, folder / "after", options, quiet)
             comparison = compare(folder / "before", folder / "after", out=folder)
-        write_card(folder / "model", asked, settings, comparison.summary if comparison else None)
+        write_card(folder / "model", info, settings, comparison.summary if comparison else None)
     accelerator.wait_for_everyone()
     training.finish(accelerator)
     return Distilled(folder, folder / "model", comparison)
 
 
-def _training_data(data: str, wishes: Mapping[str, Mapping[str, Any]]) -> Benchmark:
-    """The benchmark to train on: of one with splits the training split, unless another is asked for."""
-    plain = catalogue.load(data, wishes)
-    if "split" in plain.settable and "split" not in plain.parameters:
-        own = {**wishes.get(plain.name, {}), "split": "train"}
-        return catalogue.load(data, {**wishes, plain.name: own})
-    return plain
+def _training_data(data: str, model_defaults: Mapping[str, Mapping[str, Any]]) -> Benchmark:
+    """The benchmark to train on, in its training split if it has splits and `data` names none."""
+    benchmark = catalogue.load(data, model_defaults)
+    if "split" in benchmark.settable and "split" not in benchmark.parameters:
+        parameters = {**model_defaults.get(benchmark.name, {}), "split": "train"}
+        return catalogue.load(data, {**model_defaults, benchmark.name: parameters})
+    return benchmark
 
 
-def _shared(pairs: Pairs, tested: Sequence[Benchmark], limit: int | None, quiet: bool) -> dict[str, str]:
-    """The training questions that show an image of the evaluation."""
-    shared = find_shared(pairs, [(b.name, b.samples(limit)) for b in tested], quiet) if tested else {}
+def _shared_samples(
+    pairs: Pairs, eval_benchmarks: Sequence[Benchmark], limit: int | None, quiet: bool
+) -> dict[str, str]:
+    """{id: where its image occurs} for the training samples that show an image of the evaluation.
+
+    Raises BenchmarkError if the recipe drops such samples and none would remain.
+    """
+    if not eval_benchmarks:
+        return {}
+    shared = find_shared(pairs, [(b.name, b.samples(limit)) for b in eval_benchmarks], quiet)
     if len(shared) == len(pairs.samples) and pairs.recipe.contamination == "drop":
         raise BenchmarkError(
-            f"{pairs.benchmark.name}: every training question shows an image that is also in --eval "
-            f"({_first(shared, 1)}). Train on other data, or set contamination=keep and say so."
+            f"{pairs.benchmark.name}: every training sample shows an image that is also in --eval "
+            f"({_listed(shared, 1)}). Train on other data, or set contamination=keep and report it."
         )
     return shared
 
 
 def _measure(
-    model: str, tested: Sequence[Benchmark], evals: Sequence[str], out: Path, options: Mapping[str, Any], quiet: bool
+    model: str,
+    eval_benchmarks: Sequence[Benchmark],
+    evals: Sequence[str],
+    out: Path,
+    options: Mapping[str, Any],
+    quiet: bool,
 ) -> None:
-    """One run of both views; where no benchmark has evidence, all are hold-outs and only the full view is asked."""
+    """Measure both views, or only the full view if no benchmark has evidence."""
     from gapbench.commands.measure import measure
 
-    evidence = any(s.boxes or s.crop_image is not None for b in tested for s in b.samples(options["limit"]))
+    evidence = any(s.boxes or s.crop_image is not None for b in eval_benchmarks for s in b.samples(options["limit"]))
     measure(model, evals, out=out, views=("full", "crop") if evidence else ("full",), quiet=quiet, **options)
 
 
-def _speaker(aloud: bool) -> Callable[[str], None]:
+def _message_printer(enabled: bool) -> Callable[[str], None]:
     import sys
 
     def say(text: str) -> None:
-        if aloud:
+        if enabled:
             print(text, file=sys.stderr, flush=True)
 
     return say
 
 
-def _first(found: Mapping[str, str], count: int = 3) -> str:
-    return listed((f"{key}: {value}" for key, value in found.items()), count, "; ")
+def _listed(reasons: Mapping[str, str], count: int = 3) -> str:
+    return listed((f"{key}: {reason}" for key, reason in reasons.items()), count, "; ")

@@ -1,15 +1,16 @@
-"""Boxes from the model itself, for benchmarks that have none: `gapbench.locate`.
+"""Boxes from a model, for benchmarks without evidence boxes: `gapbench.locate`.
 
-    found = gapbench.locate("glance", ["signs"], out="regions.jsonl", method="attention")
-    print(found.text())
+    located = gapbench.locate("glance", ["signs"], out="regions.jsonl", method="attention")
+    print(located.text())
     gapbench.measure("glance", ["signs"], regions="regions.jsonl", out="runs/located")
 
-Two locators: `grounding` asks the model for a box (`gapbench.localisation.grounding`), `attention` looks where it looks
-(`gapbench.localisation.attention`). On benchmarks whose evidence people have marked, the boxes are compared with theirs
-(`gapbench.localisation.agreement`): do that before trusting a gap from such boxes, which depends on the model that made
-them. One line is kept per question as it is found, and the same call after a kill goes on where it stopped.
+There are two locators. `grounding` asks the model for a box (`gapbench.localisation.grounding`). `attention` takes the
+box from the model's attention (`gapbench.localisation.attention`). If people marked the evidence of a benchmark,
+`locate` compares its boxes with theirs (`gapbench.localisation.agreement`). Check this agreement before you trust a gap
+from such boxes, because the gap depends on the model that made them. The region file gets one line per sample as soon
+as it is located, and the same call after a kill continues.
 
-Limits: regions lie in one image; questions about several have none.
+Limits: a region lies in one image, so samples with several images get no region.
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ from gapbench.engines import loading
 from gapbench.engines.hardware import hardware
 from gapbench.engines.loading import EngineOptions
 from gapbench.errors import SettingError
-from gapbench.localisation import attention, grounding
-from gapbench.localisation import region_run as kept
-from gapbench.localisation.result import NOT_ASKED, Found, Located, summarise
+from gapbench.localisation import attention, grounding, region_run
+from gapbench.localisation.result import NOT_ANSWERED, Located, LocatedBoxes, summarise
 from gapbench.runs import records
 from gapbench.runs.manifest import new_session
 from gapbench.types import Box, Engine, Request, Sample
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from gapbench.engines.transformers import TransformersEngine
 
 MARGINS = {"grounding": 1.5, "attention": 1.0}
-"""By what factor a located box is enlarged by default. Windows of attention are wide already."""
+"""The default factor by which a located box is enlarged. Boxes from attention are wide already."""
 
-NEEDED = "{question}{options}"
-"""What of a question a grounding prompt quotes: not how to word the answer."""
+QUESTION_TEMPLATE = "{question}{options}"
+"""The part of a sample that a grounding prompt quotes, without the instruction on how to word the answer."""
 
 
 def locate(
@@ -67,25 +67,25 @@ def locate(
     command: str = "",
     **options: Unpack[EngineOptions],
 ) -> Located:
-    """Let `model` find the region each question is about, and write them to `out` (.jsonl) for `measure(regions=…)`.
+    """Let `model` find the region of each sample, and write the boxes to `out` (.jsonl) for `measure(regions=…)`.
 
-    `method` is `grounding` (with `coordinates`: thousand, pixels or unit, and `largest`, the fraction of the image a
-    box may cover) or `attention` (with `layers` such as "18-22", counted from 0; default: the middle of the depth).
-    `margin` >= 1 enlarges boxes about their centre. The other settings are those of `gapbench.measure`; `attention`
-    looks into the model and needs engine transformers.
+    `method` is `grounding` or `attention`. `grounding` takes `coordinates` (thousand, pixels or unit) and `largest`,
+    the fraction of the image that a box may cover. `attention` takes `layers` such as "18-22", counted from 0 (default:
+    the middle of the depth), and needs engine transformers because it reads the model's attention. `margin` >= 1
+    enlarges boxes about their centre. The other settings are those of `gapbench.measure`.
 
-    Raises GapbenchError subclasses whose message names the setting or file and the remedy. What was found before an
-    error stays in `out` and is not looked for again.
+    Raises GapbenchError subclasses whose message names the setting or file and the remedy. Boxes found before an error
+    stay in `out`, and the next call does not look for them again.
     """
     from gapbench.engines import models
 
     specs = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
-    wanted = _check_settings(method, engine, limit, margin, layers, coordinates, largest)
-    place = Path(out)
-    kept.check(place)
+    layer_numbers = _check_settings(method, engine, limit, margin, layers, coordinates, largest)
+    path = Path(out)
+    region_run.check(path)
     loading.check(model, engine, **options)
-    chosen = catalogue.load_all(specs, models.benchmark_defaults(model, engine))
-    asked = {b.name: b.samples(limit) for b in chosen}
+    loaded_benchmarks = catalogue.load_all(specs, models.benchmark_defaults(model, engine))
+    samples_by_benchmark = {b.name: b.samples(limit) for b in loaded_benchmarks}
     pixels = Pixels(min_pixels, max_pixels)
     loaded = loading.load(
         model,
@@ -96,26 +96,32 @@ def locate(
     factor = MARGINS[method] if margin is None else margin
     settings: dict[str, Any]
     if method == "attention":
-        layers_ = attention.choose_layers(_inside(loaded), wanted)
-        settings = {"layers": list(layers_), "general_prompt": attention.GENERAL,
+        used_layers = attention.choose_layers(_transformers_engine(loaded), layer_numbers)
+        settings = {"layers": list(used_layers), "general_prompt": attention.GENERAL,
                     "smoothing": attention.SMOOTHING, "windows": list(attention.WINDOWS)}  # fmt: skip
     else:
         settings = {"coordinates": coordinates, "largest": largest, "prompt": grounding.PROMPT}
     made_with = {**loaded.info, "method": method, "margin": factor, **settings}
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with records.Writer(place.parent, place.name) as writer:
-        lines = kept.start_or_continue(
-            place,
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with records.Writer(path.parent, path.name) as writer:
+        lines = region_run.start_or_continue(
+            path,
             made_with,
-            chosen,
-            asked,
+            loaded_benchmarks,
+            samples_by_benchmark,
             new_session(command or f"gapbench.locate({model!r}, {specs!r}, {str(out)!r}, {method!r})", hardware()),
         )
-        _find(loaded, pixels, method, settings, factor, chosen, asked, writer, lines, quiet)
-    summary = {"schema_version": kept.SCHEMA, "model": model, "method": method,
-               "benchmarks": {b.name: summarise(b.name, asked[b.name], lines) for b in chosen}}  # fmt: skip
-    write_json(kept.summary_of(place), summary)
-    return Located(place, summary)
+        _locate_pending(
+            loaded, pixels, method, settings, factor, loaded_benchmarks, samples_by_benchmark, writer, lines, quiet
+        )
+    summary = {
+        "schema_version": region_run.SCHEMA,
+        "model": model,
+        "method": method,
+        "benchmarks": {name: summarise(name, samples, lines) for name, samples in samples_by_benchmark.items()},
+    }
+    write_json(region_run.summary_of(path), summary)
+    return Located(path, summary)
 
 
 def _check_settings(
@@ -127,12 +133,12 @@ def _check_settings(
     coordinates: str,
     largest: float,
 ) -> tuple[int, ...]:
-    """The layers asked for. Raises SettingError."""
+    """The layer numbers in `layers`. Raises SettingError for any setting that is not valid."""
     if method not in MARGINS:
         raise SettingError(f"--method {method}: expected {' or '.join(MARGINS)}.")
     if method == "attention" and engine != "transformers":
         raise SettingError(
-            f"--method attention: it looks into the model, which --engine {engine} does not show. Pass --engine "
+            f"--method attention: it reads the model's attention, which --engine {engine} does not give. Pass --engine "
             "transformers, or --method grounding."
         )
     if limit is not None and limit < 1:
@@ -144,80 +150,80 @@ def _check_settings(
     if not 0 < largest <= 1:
         raise SettingError(f"--largest {largest}: expected a fraction of the image, above 0 and at most 1.")
     if layers and method != "attention":
-        raise SettingError(f"--layers {layers}: only --method attention looks into layers.")
+        raise SettingError(f"--layers {layers}: only --method attention reads layers.")
     return attention.parse_layers(layers)
 
 
-def _inside(engine: Engine) -> TransformersEngine:
-    """The engine that shows its model's attention. Its `load` makes no other."""
+def _transformers_engine(engine: Engine) -> TransformersEngine:
+    """The same engine under its own type, which gives access to attention. `_check_settings` allows no other."""
     from gapbench.engines.transformers import TransformersEngine
 
     assert isinstance(engine, TransformersEngine)
     return engine
 
 
-def _find(
+def _locate_pending(
     engine: Engine,
     pixels: Pixels,
     method: str,
     settings: Mapping[str, Any],
     margin: float,
-    chosen: Sequence[Benchmark],
-    asked: Mapping[str, list[Sample]],
+    benchmarks: Sequence[Benchmark],
+    samples_by_benchmark: Mapping[str, list[Sample]],
     writer: records.Writer,
     lines: list[dict[str, Any]],
     quiet: bool,
 ) -> None:
-    """Append a line for every question that has none, to the file and to `lines`."""
+    """Locate every sample that has no line, and append its line to the file and to `lines`."""
     done = {(line["benchmark"], line["id"]) for line in lines}
-    todo = [(b, s) for b in chosen for s in asked[b.name] if (b.name, s.id) not in done]
-    cases: dict[tuple[str, str], PreparedSample] = {}
+    pending = [(b, s) for b in benchmarks for s in samples_by_benchmark[b.name] if (b.name, s.id) not in done]
+    in_flight: dict[tuple[str, str], PreparedSample] = {}
 
     def requests() -> Iterator[Request]:
-        case: PreparedSample | None = None
-        for benchmark, sample in todo:
-            case = cases[benchmark.name, sample.id] = prepare(sample, "union", case)
-            error = case.error or ("the question is about several images" if len(case.images) > 1 else "")
+        prepared: PreparedSample | None = None
+        for benchmark, sample in pending:
+            prepared = in_flight[benchmark.name, sample.id] = prepare(sample, "union", prepared)
+            error = prepared.error or ("the question is about several images" if len(prepared.images) > 1 else "")
             if method == "attention":
                 text = prompt(sample, template_of(benchmark.card))
             else:
-                size = pixels.target(case.size) if case.size else (0, 0)
-                text = grounding.prompt_text(prompt(sample, NEEDED), settings["coordinates"], size)
-            yield Request((benchmark.name, sample.id), case.images, text, error)
+                size = pixels.target(prepared.size) if prepared.size else (0, 0)
+                text = grounding.prompt_text(prompt(sample, QUESTION_TEMPLATE), settings["coordinates"], size)
+            yield Request((benchmark.name, sample.id), prepared.images, text, error)
 
     if method == "attention":
-        found_ = attention.locate(
-            _inside(engine), requests(), settings["layers"], works=any(line["bboxes"] for line in lines)
+        results = attention.locate(
+            _transformers_engine(engine), requests(), settings["layers"], works=any(line["bboxes"] for line in lines)
         )
     else:
-        found_ = grounding.locate(engine, requests(), settings["coordinates"], settings["largest"])
+        results = grounding.locate(engine, requests(), settings["coordinates"], settings["largest"])
     with (
-        progress(len(done) + len(todo), len(done), str(engine.info["model"]), quiet, "samples") as advance,
+        progress(len(done) + len(pending), len(done), str(engine.info["model"]), quiet, "samples") as advance,
         remember_interrupt() as check_interrupt,
     ):
-        for key, found in found_:
+        for key, located in results:
             assert isinstance(key, tuple)
             name, sample_id = key
             origin = {"method": method, "model": str(engine.info["model"])}
-            line = {"benchmark": name, "id": sample_id, **_boxes(cases.pop(key), found, margin), **origin}
+            line = {"benchmark": name, "id": sample_id, **_boxes_entry(in_flight.pop(key), located, margin), **origin}
             writer.write(line)
             lines.append(line)
-            advance(found.reason if found.reason.startswith(NOT_ASKED) else "")
+            advance(located.reason if located.reason.startswith(NOT_ANSWERED) else "")
             check_interrupt()
 
 
-def _boxes(case: PreparedSample, found: Found, margin: float) -> dict[str, Any]:
-    """What the region file keeps of one question; `bboxes` are xyxy pixels of the decoded image."""
-    located: list[Box] = []
-    if case.size:
-        width, height = case.size
-        scaled = [(x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in found.boxes]
-        located = [padded([box], case.size, factor=margin, min_side=1) for box in scaled]
+def _boxes_entry(prepared: PreparedSample, located: LocatedBoxes, margin: float) -> dict[str, Any]:
+    """The sample's entry in the region file. `bboxes` are xyxy pixels of the decoded image."""
+    boxes: list[Box] = []
+    if prepared.size:
+        width, height = prepared.size
+        scaled = [(x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in located.boxes]
+        boxes = [padded([box], prepared.size, factor=margin, min_side=1) for box in scaled]
     return {
-        "bboxes": [list(box) for box in located],
-        "score": found.score,
-        "reason": found.reason,
-        "output": found.output,
-        "image_size": list(case.size) if case.size else None,
-        "image_hash": case.image_hash,
+        "bboxes": [list(box) for box in boxes],
+        "score": located.score,
+        "reason": located.reason,
+        "output": located.output,
+        "image_size": list(prepared.size) if prepared.size else None,
+        "image_hash": prepared.image_hash,
     }

@@ -1,4 +1,4 @@
-"""(Re)builds a run's summary and report from its records alone, without a model, an engine or a benchmark.
+"""Builds a run's summary and report from its records alone, without a model, an engine or a benchmark.
 
 run = gapbench.load_run("runs/glance")
 write_results(Path("runs/glance"), images=False)
@@ -15,7 +15,7 @@ from gapbench.runs.run import Run, read_json
 
 
 def load_run(path: str | Path) -> Run:
-    """Open a run folder; its summary is made if it is missing. Raises RunError if it is no run."""
+    """Open a run folder. Builds the summary if it is missing. Raises RunError if the folder is no run."""
     folder = Path(path)
     if not (folder / "summary.json").exists():
         return write_results(folder)
@@ -23,15 +23,16 @@ def load_run(path: str | Path) -> Run:
 
 
 def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run:
-    """(Re)build `summary.json`, `report.html` and `report.md` from the records alone.
+    """Build `summary.json`, `report.html` and `report.md` from the records alone.
 
-    In a run that has a judge, its verdicts count, unless `judged` is False: then all is as if there were none.
+    If the run has a judge, its verdicts count. `judged=False` builds them as if the run had no judge. Raises RunError
+    for a run without answers, unless it is a shard without samples.
     """
     from gapbench.analysis.metrics import names_of
     from gapbench.analysis.summary import summarise
     from gapbench.report.run.page import write_report
     from gapbench.runs import judgements
-    from gapbench.runs.shards import described, is_empty
+    from gapbench.runs.shards import description, is_empty
     from gapbench.util.files import write_json
 
     manifest = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
@@ -41,24 +42,27 @@ def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run
         raise RunError(
             f"{folder}: no answers yet, so there is nothing to report. Run gapbench measure … --out {folder}."
         )
-    # Answers come in any order; sorted, sums and tables are the same however often a run was interrupted.
+    # Answers come in any order. Sorting makes sums and tables the same however often a run was interrupted.
     frame = frame.sort_values(["benchmark", "sample", "view", "repeat"], ignore_index=True)
     entries = manifest.get("benchmarks", {})
     notices = {name: entry.get("card", {}).get("notice", "") for name, entry in entries.items()}
-    named = {name: names_of(entry, str(manifest.get("protocol", ""))) for name, entry in entries.items()}
-    summary = summarise(frame, model=str(manifest.get("model", "")), notices=notices, named=named)
-    if part := described(manifest, len(frame)):
+    metric_names = {name: names_of(entry, str(manifest.get("protocol", ""))) for name, entry in entries.items()}
+    summary = summarise(frame, model=str(manifest.get("model", "")), notices=notices, named=metric_names)
+    if part := description(manifest, len(frame)):
         summary |= {"part": part, "verdict": f"{part}: {summary['verdict']}"}
     if judge:
-        summary["judge"] = {**judge, "verdicts": judgements.counted(records.read(folder), judgements.read(folder))}
-    shown = manifest if judge else _without_judge(manifest)
+        summary["judge"] = {
+            **judge,
+            "verdicts": judgements.verdict_counts(records.read(folder), judgements.read(folder)),
+        }
+    report_manifest = manifest if judge else _without_judge(manifest)
     write_json(folder / "summary.json", summary)
-    write_report(folder, summary=summary, manifest=shown, records=frame, images=images)
+    write_report(folder, summary=summary, manifest=report_manifest, records=frame, images=images)
     return Run(folder, summary, manifest)
 
 
 def _without_judge(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What was manifest, as if no judge had been."""
+    """The manifest that the run would have without a judge."""
     if "judge" not in manifest:
         return manifest
     from gapbench.runs.manifest import fingerprint_of

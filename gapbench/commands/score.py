@@ -1,9 +1,9 @@
-"""Scoring answers that come in a file, such as those of another tool.
+"""Scores answers from a file, such as those of another tool.
 
     score_file(Path("answers.jsonl"), Path("scored.jsonl"))      # {"right": 61, "wrong": 30, "unparsed": 9}
 
-Every line is checked and scored before anything is written, and the result replaces the old one in one step: a bad line
-leaves an earlier result as it was.
+`score_file` scores every line before it writes anything, and replaces an earlier result in one step. After a bad line,
+an earlier result stays as it was.
 
 Limits: all rows are held in memory.
 """
@@ -27,13 +27,13 @@ from gapbench.util.text import shorten
 
 
 def score_file(answers: Path, out: Path) -> dict[str, int]:
-    """Score a JSONL file of answers; returns how many are right, wrong and unparsed.
+    """Score a JSONL file of answers, and return the numbers of right, wrong and unparsed answers.
 
-    Each row needs `output` (text) and `answer` or `answers` (text or number, or a list of them); it may have `options`
-    (list of texts), `question` (text) and `answer_type` (default: letter where there are options, else text). Rows are
-    written in order with all their fields, and with `outcome`, `score`, `parsed`, `rule` and `reason`.
+    Each row needs `output` (text) and `answer` or `answers` (text, a number, or a list of them). It may have `options`
+    (list of texts), `question` (text) and `answer_type` (default: letter if it has options, else text). Rows are
+    written to `out` in order, with all their fields and `outcome`, `score`, `parsed`, `rule` and `reason`.
 
-    Raises BenchmarkError, naming the line, for whatever cannot be scored, and then writes nothing.
+    Raises BenchmarkError, which names the line, for a row that cannot be scored, and then writes nothing.
     """
     answers, out = Path(answers), Path(out)
     try:
@@ -66,52 +66,51 @@ def _score_row(row: Mapping[str, Any]) -> Score:
     output, question = row.get("output"), row.get("question", "")
     if not isinstance(output, str):
         raise BenchmarkError(
-            f"`output` is {_found(output)}, where text was expected. Leave out answers that the engine did not give."
+            f"`output` is {_describe(output)}, where text was expected. Leave out rows without an answer."
         )
     if question is None:
         question = ""
     if not isinstance(question, str):
-        raise BenchmarkError(f"`question` is {_found(question)}, where text was expected. Write it as text.")
+        raise BenchmarkError(f"`question` is {_describe(question)}, where text was expected. Write it as text.")
     options = row.get("options")
     options = [] if options is None else options
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
         raise BenchmarkError(
-            f"`options` is {_found(options)}, where a list of texts was expected. Write a list of texts."
+            f"`options` is {_describe(options)}, where a list of texts was expected. Write a list of texts."
         )
     answer_type = row.get("answer_type")
     if answer_type is None:
         answer_type = "letter" if options else "text"
     if answer_type not in get_args(AnswerType):
         raise BenchmarkError(
-            f"`answer_type` is {_found(answer_type)}, where one of {', '.join(get_args(AnswerType))} was expected. "
+            f"`answer_type` is {_describe(answer_type)}, where one of {', '.join(get_args(AnswerType))} was expected. "
             "Correct it or leave it out."
         )
-    return score(output, _accepted(row), cast(AnswerType, answer_type), options, question)
+    return score(output, _accepted_answers(row), cast(AnswerType, answer_type), options, question)
 
 
-def _accepted(row: Mapping[str, Any]) -> list[str]:
-    """Accepted answers of a row, numbers written as text."""
+def _accepted_answers(row: Mapping[str, Any]) -> list[str]:
+    """The accepted answers of a row. Numbers are written as text."""
     field = "answers" if row.get("answers") is not None else "answer"
-    found = row.get(field)
-    values = found if isinstance(found, list) else [found]
+    accepted = row.get(field)
+    values = accepted if isinstance(accepted, list) else [accepted]
     if not values or not all(isinstance(value, str | int | float) and not isinstance(value, bool) for value in values):
         raise BenchmarkError(
-            f"`{field}` is {_found(found)}, where text, a number or a list of them was expected. "
+            f"`{field}` is {_describe(accepted)}, where text, a number or a list of them was expected. "
             "Give the accepted answer in `answer`, or several in `answers`."
         )
     return [str(value) for value in values]
 
 
-def _found(value: object) -> str:
-    """What was found, short enough for a message."""
-    text = repr(value)
-    return "missing or null" if value is None else shorten(text, 60)
+def _describe(value: object) -> str:
+    """A value in at most 60 characters, for a message."""
+    return "missing or null" if value is None else shorten(repr(value), 60)
 
 
 def _replace(out: Path, content: bytes) -> None:
-    """Write beside the target, then rename over it, so that a reader sees the old file or the new one."""
+    """Write a temporary file beside `out` and rename it, so that a reader sees the old file or the new one."""
     if out.exists() and not out.is_file():
-        raise BenchmarkError(f"{out} is not a file, so that the scored answers cannot be written there. Name a file.")
+        raise BenchmarkError(f"{out} is not a file, so the scored answers cannot be written there. Name a file.")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

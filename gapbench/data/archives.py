@@ -1,14 +1,14 @@
-"""Archives of a data set: unpacked once, whole or not at all, and never outside their folder.
+"""Unpacks the archives of a data set: once, completely or not at all, and never outside their folder.
 
     base = unpacked(data, "original_images/original_images.tar.gz*", "original_images/sa_1.jpg")
     base / "original_images" / "sa_1.jpg"
 
-Reads tar (plain, gzip, bzip2 or xz; also split into parts that are one stream) and zip. What is unpacked lies in
-`.unpacked` of the data's folder, or in gapbench's cache where that cannot be written; files that somebody has unpacked
-already are used where they lie. `read_member` reads one file of a zip and unpacks nothing.
+Reads tar (plain, gzip, bzip2 or xz; also split into parts that are one stream) and zip. The files go to `.unpacked` in
+the data's folder, or to gapbench's cache if that folder is read-only. Files that are already unpacked are used where
+they lie. `read_member` reads one file of a zip and unpacks nothing.
 
-Limits: only plain files and folders are taken, links and devices are refused. Split zips are not read. An unpacking
-that was cut off starts again.
+Limits: archives may hold plain files and folders; links and devices are refused. Split zips are not read. An
+interrupted unpacking starts again from the beginning.
 """
 
 from __future__ import annotations
@@ -42,48 +42,47 @@ COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
 }
-"""Readers by the first bytes; each notices a stream that ends too early."""
+"""Decompressors by the first bytes of the file; each raises an error for a stream that ends too early."""
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError, ValueError)
-"""What the standard library raises for bytes that are no archive any more, beside OSErrors without a number."""
+"""What the standard library raises for a damaged archive, apart from OSErrors without an error number."""
 
 
 def unpacked(data: Path, pattern: str, example: str) -> Path:
-    """The folder below which the files of an archive have the names that the data gives them, such as `example`.
+    """Unpack an archive if necessary, and return the folder to which file names such as `example` are relative.
 
-    `pattern` names the archive relative to `data`, or its parts, which are taken in the order of their numbers. Names
-    may count from `data` or from the archive's own folder: both ways of packing are in use. Raises BenchmarkError when
-    there is neither the file nor an archive, when the archive is damaged or unsafe, and when it does not hold
-    `example`.
+    `pattern` is a glob relative to `data` that matches the archive or its parts, which are read in the order of their
+    numbers. Archives differ in whether their file names start at `data` or at the archive's own folder; both work.
+    Raises BenchmarkError when neither the file nor an archive exists, when the archive is damaged or unsafe, and when
+    it does not hold `example`.
     """
     if inside(data, example).is_file():
         return data
-    parts = sorted((p for p in data.glob(pattern) if p.is_file()), key=_in_order)
+    parts = sorted((p for p in data.glob(pattern) if p.is_file()), key=_part_order)
     if not parts:
         raise BenchmarkError(f"{data}: it has neither {example} nor an archive {pattern}. Is the local copy complete?")
     inner = PurePosixPath(pattern).parent
-    root = _room(data, parts, inner)
+    root = _target_folder(data, parts, inner)
     folder = unpack(parts, root / inner)
     for base in (root, folder):
         if inside(base, example).is_file():
             return base
-    found = next((p for p in folder.rglob("*") if p.is_file()), None)
+    example_held = next((str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()), "nothing")
     raise BenchmarkError(
         f"{parts[0]}: it does not hold {example}, which the data names; it holds, for instance, "
-        f"{found.relative_to(folder) if found else 'nothing'}. Fetch the data again, or unpack it so that the file is "
-        f"{inside(data, example)}."
+        f"{example_held}. Fetch the data again, or unpack it so that the file is {inside(data, example)}."
     )
 
 
 def unpack(parts: Path | Sequence[Path], into: Path) -> Path:
-    """Unpack an archive, or the parts of one, so that its members lie in `into`; nothing is done where that exists.
+    """Unpack an archive, or its parts, into the folder `into`, and return that folder. An existing folder is kept.
 
-    `into` appears only when it is complete, and one process at a time makes it. Raises BenchmarkError for a member that
-    would leave the folder or is no plain file, for a damaged archive and for a full disk.
+    `into` appears only when it is complete, and a lock lets one process at a time write it. Raises BenchmarkError for a
+    member that would leave the folder or is no plain file, for a damaged archive and for a full disk.
     """
     from filelock import FileLock
 
-    if into.exists():  # perhaps by somebody who may write there
+    if into.exists():  # checked before the lock: the folder may be read-only
         return into
     paths = [parts] if isinstance(parts, Path) else list(parts)
     into.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +97,7 @@ def unpack(parts: Path | Sequence[Path], into: Path) -> Path:
 
 
 def read_member(archive: Path, name: str) -> bytes:
-    """One file of a zip; `functools.partial(read_member, archive, name)` is an image that is read when it is needed.
+    """The bytes of one file of a zip. `functools.partial(read_member, archive, name)` serves as a lazy image.
 
     Raises SampleError when the archive or the file is missing or damaged.
     """
@@ -111,7 +110,7 @@ def read_member(archive: Path, name: str) -> bytes:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """`folder / name` for a name written by somebody else. Raises BenchmarkError if it leads out of the folder."""
+    """`folder / name` for a name that comes from the data. Raises BenchmarkError if it leads out of the folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or "\\" in name or "\0" in name:
         raise BenchmarkError(f"{folder}: the data names the file {name!r}, which lies outside. Do not trust this data.")
@@ -151,7 +150,7 @@ def _unpack_tar(paths: Sequence[Path], into: Path, count: CountBytes) -> None:
                 if source is None and not member.isdir():
                     raise _unsafe(paths[0], member.name, "is a link or a device")
                 _write(paths[0], member.name, source, into)
-        while stream.read(MEGABYTE):  # only the end tells whether the archive is whole
+        while stream.read(MEGABYTE):  # a truncated archive shows only at its end
             pass
         if stream.last.strip(b"\0"):
             raise tarfile.ReadError("it ends in the middle")
@@ -186,13 +185,13 @@ def _write(archive: Path, name: str, source: IO[bytes] | None, into: Path) -> No
 
 def _unsafe(archive: Path, name: str, why: str) -> BenchmarkError:
     return BenchmarkError(
-        f"{archive}: its member {name!r} {why}, so nothing of it is kept. Look at it; unpack it by hand if "
-        "you trust it."
+        f"{archive}: its member {name!r} {why}, so nothing was unpacked. Inspect the archive; unpack it by "
+        "hand if you trust it."
     )
 
 
 class _Joined(io.RawIOBase):
-    """Several files as one stream that is read once; `count` is told the bytes."""
+    """Several files as one stream that is read once; `count` is called with the number of bytes of each read."""
 
     def __init__(self, paths: Sequence[Path], count: CountBytes) -> None:
         self._left = list(paths)
@@ -220,7 +219,7 @@ class _Joined(io.RawIOBase):
 
 
 class _Tail:
-    """A stream that remembers its last two blocks: those of a whole tar are empty."""
+    """A stream that remembers its last two blocks: in a complete tar, both are empty."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -232,17 +231,17 @@ class _Tail:
         return data
 
 
-def _room(data: Path, parts: Sequence[Path], inner: PurePosixPath) -> Path:
-    """Where an archive's content goes, in a folder `inner`; archives of other names or sizes go elsewhere."""
+def _target_folder(data: Path, parts: Sequence[Path], inner: PurePosixPath) -> Path:
+    """The folder below which an archive is unpacked (in `inner`); it depends on the archive's file names and sizes."""
     listing = "\n".join(f"{p.name} {p.stat().st_size}" for p in parts)
     stem = re.match(r"[^.]*", parts[0].name)
     name = f"{stem[0] if stem else ''}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
-    own = data / ".unpacked"
-    room = own / name
+    beside_data = data / ".unpacked"
+    folder = beside_data / name
     try:
-        own.mkdir(exist_ok=True)
-        if (room / inner).exists() or os.access(room if room.exists() else own, os.W_OK):
-            return room
+        beside_data.mkdir(exist_ok=True)
+        if (folder / inner).exists() or os.access(folder if folder.exists() else beside_data, os.W_OK):
+            return folder
     except OSError:  # a read-only disk
         pass
     return cache() / "unpacked" / hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12] / name
@@ -257,12 +256,12 @@ def _no_space(folder: Path, size: int, archive: Path) -> BenchmarkError:
     free = shutil.disk_usage(folder).free
     return BenchmarkError(
         f"{archive}: unpacking needs more than {size / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free. Make "
-        "room, or put a copy of the data where there is some and give it as NAME=FOLDER."
+        "room, or copy the data to a larger disk and pass it as NAME=FOLDER."
     )
 
 
-def _in_order(path: Path) -> list[tuple[int, str]]:
-    """Part 2 before part 10."""
+def _part_order(path: Path) -> list[tuple[int, str]]:
+    """A sort key that puts part 2 before part 10."""
     return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", path.name)]
 
 

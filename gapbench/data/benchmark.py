@@ -2,7 +2,7 @@
 
     Benchmark("mine", Card(name="mine", title="Mine", source="here", licence="own"), make).samples(limit=10)
 
-`fingerprint` identifies all that is asked, so that a run can refuse to go on with other questions.
+`fingerprint` identifies the samples, so that a resumed run can refuse to go on with different ones.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from gapbench.views.images import is_base64
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark that can be asked for its samples; `parameters` are those given, defaults left out.
+    """A benchmark and the parameters that the user set; parameters at their defaults are absent from `parameters`.
 
-    `data` is a local copy of its data (a folder or file). A `make` with a parameter named `data` is handed that, or
-    else what `gapbench.data.hub.fetch` brings from the Hub, once samples are asked for.
+    `make` yields the samples. `data` is a local copy of the benchmark's data (a folder or file). If `make` has a
+    parameter `data`, `samples` passes it this copy, or the folder that `gapbench.data.hub.fetch` downloads.
     """
 
     name: str
@@ -40,57 +40,57 @@ class Benchmark:
 
     @property
     def settable(self) -> dict[str, inspect.Parameter]:
-        """The parameters one may set, by name."""
+        """The parameters that the user may set, by name."""
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        found = inspect.signature(self.make).parameters
-        return {k: p for k, p in found.items() if p.kind in kinds and k != "data"}
+        parameters = inspect.signature(self.make).parameters
+        return {k: p for k, p in parameters.items() if p.kind in kinds and k != "data"}
 
     @property
     def takes_data(self) -> bool:
-        """Whether it reads files, which may be a local copy."""
+        """Whether the benchmark reads files, so that a local copy can be passed."""
         return "data" in inspect.signature(self.make).parameters
 
     def samples(self, limit: int | None = None) -> list[Sample]:
         """The first `limit` samples, or all.
 
-        Raises SettingError for a limit below 1, and BenchmarkError when there is none, when an id comes twice, when a
-        sample's fields are not what `gapbench.types.Sample` says, or when the benchmark's own code fails.
+        Raises SettingError for a limit below 1, and BenchmarkError when there are no samples, when two have the same
+        id, when a field has a type that `gapbench.types.Sample` does not allow, or when the benchmark's code fails.
         """
         if limit is not None and limit < 1:
             raise SettingError(f"--limit {limit}: expected at least 1.")
         try:
-            given = {"data": self.data or sources.fetch(self.card)} if self.takes_data else {}
-            made = list(itertools.islice(self.make(**given, **self.parameters), limit))
+            data = {"data": self.data or sources.fetch(self.card)} if self.takes_data else {}
+            samples = list(itertools.islice(self.make(**data, **self.parameters), limit))
         except GapbenchError:
             raise
         except Exception as error:
-            failed = f"its samples() failed with {type(error).__name__}: {error}. --debug shows where."
+            failure = f"its samples() failed with {type(error).__name__}: {error}. --debug shows where."
             if isinstance(error, OSError) and error.filename:
-                failed = f"{error.strerror}: {error.filename}. Check the path, its permissions and the disk's space."
-            raise BenchmarkError(f"{self.name}: {failed}") from error
-        if not made:
-            raise BenchmarkError(f"{self.name}: it has no samples. Expected at least one question; check its source.")
+                failure = f"{error.strerror}: {error.filename}. Check the path, its permissions and the disk's space."
+            raise BenchmarkError(f"{self.name}: {failure}") from error
+        if not samples:
+            raise BenchmarkError(f"{self.name}: it has no samples. Expected at least one; check its source.")
         seen: set[str] = set()
-        for number, sample in enumerate(made, 1):
+        for number, sample in enumerate(samples, 1):
             _check_fields(sample, f"{self.name}: sample {number}")
             if sample.box_format is None:
-                made[number - 1] = replace(sample, box_format=self.card.box_format)
+                samples[number - 1] = replace(sample, box_format=self.card.box_format)
             if sample.id in seen:
                 raise BenchmarkError(f"{self.name}: the id {sample.id!r} comes twice. Ids must be unique.")
             seen.add(sample.id)
-        return made
+        return samples
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:
-    """32 hex digits over all that is asked: ids, questions, options, answers, boxes, and the images' identity.
+    """32 hex digits over all samples: ids, questions, options, answers, boxes, and the identity of the images.
 
-    An image in a file counts by name and size, so that naming a benchmark of many gigabytes costs no reading; the
-    content of every image that was shown is hashed in its record. The same on every machine and in every process.
+    A file counts by its name and size, so that a benchmark of many gigabytes need not be read; each record holds a hash
+    of the content of its images. The result is the same on every machine and in every process.
     """
     digest = hashlib.sha256()
-    others = {f.name for f in fields(Sample)} - {"image", "crop_image", "more_images"}
+    plain_fields = {f.name for f in fields(Sample)} - {"image", "crop_image", "more_images"}
     for sample in samples:
-        values = {name: _identity(getattr(sample, name)) for name in others}
+        values = {name: _identity(getattr(sample, name)) for name in plain_fields}
         values |= {"image": _image_identity(sample.image), "crop_image": _image_identity(sample.crop_image)}
         values["more_images"] = [_image_identity(source) for source in sample.more_images]
         digest.update(json.dumps(values, sort_keys=True, ensure_ascii=True).encode())
@@ -98,7 +98,10 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 
 
 def group_of(sample: Sample) -> str:
-    """What keeps samples together: the cluster, or the image where it can be told without decoding, or nothing."""
+    """The group that stays in one shard: the cluster, or the image if it can be identified without decoding, or none.
+
+    Samples are dealt to shards by this text, so its words are fixed.
+    """
     if sample.cluster:
         return f"cluster {sample.cluster}"
     if isinstance(sample.image, str | Path | bytes | Mapping | partial):
@@ -107,13 +110,13 @@ def group_of(sample: Sample) -> str:
 
 
 def _image_identity(source: Any) -> Any:
-    if isinstance(source, Mapping):  # as `gapbench.views.images` reads it: the path beside the bytes is some cache's
+    if isinstance(source, Mapping):  # `gapbench.views.images` prefers the bytes; the path depends on the machine
         source = source.get("bytes") or source.get("path")
     return _identity(Path(source) if isinstance(source, str) and not is_base64(source) else source)
 
 
 def _identity(value: Any) -> Any:
-    """JSON that stands for a value, free of folders, memory addresses and the order of sets."""
+    """A JSON value that identifies `value` without folders, memory addresses and the order of sets."""
     match value:
         case None | bool() | int() | float() | str():
             return value
@@ -132,7 +135,7 @@ def _identity(value: Any) -> Any:
     if hasattr(value, "tobytes") and hasattr(value, "size"):  # an image or an array
         try:
             content = value.tobytes()
-        except Exception:  # an image whose file is damaged, as its own record will say
+        except Exception:  # a damaged image file; its record will hold the error
             content = b""
         return hashlib.sha256(repr(value.size).encode() + content).hexdigest()
     if callable(value):
@@ -143,12 +146,12 @@ def _identity(value: Any) -> Any:
 def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size
-    except (OSError, ValueError):  # ValueError: no path at all, such as one with a NUL
+    except (OSError, ValueError):  # ValueError: not a valid path, such as one with a NUL
         return None
 
 
 def _check_fields(sample: Any, where: str) -> None:
-    """What a type checker would say of a benchmark file, for authors who run none."""
+    """Check the types of a sample's fields, for authors of benchmark files who run no type checker."""
     if not isinstance(sample, Sample):
         raise BenchmarkError(f"{where}: found {type(sample).__name__}; expected a gapbench Sample.")
     for name in ("id", "question", "category", "cluster"):
@@ -163,10 +166,10 @@ def _check_fields(sample: Any, where: str) -> None:
     for name, example in (("boxes", "((10, 20, 40, 60),)"), ("more_images", '("second.png",)')):
         value = getattr(sample, name)
         if not isinstance(value, tuple):
-            found = f"{type(value).__name__} ({str(value)[:200]})"
-            raise BenchmarkError(f"{where} ({sample.id!r}): {name} is {found}; expected a tuple, as {example}.")
+            content = f"{type(value).__name__} ({str(value)[:200]})"
+            raise BenchmarkError(f"{where} ({sample.id!r}): {name} is {content}; expected a tuple, as {example}.")
 
 
 def is_text(value: Any) -> bool:
-    """A string that can be written as UTF-8; a lone surrogate is no character and no tokenizer takes it."""
+    """Whether `value` is a string that can be written as UTF-8; tokenizers refuse lone surrogates."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)

@@ -1,8 +1,8 @@
-"""What is known about a benchmark, in words: `gapbench benchmarks show`, and the table of the catalogue.
+"""The text of a benchmark's card for `gapbench benchmarks show`, and the Markdown table of the catalogue.
 
     print(card_text(load("vstar")))
 
-Nothing is downloaded for it: an example prompt is shown only where the data is at hand.
+Nothing is downloaded: the card shows an example prompt only if the data is already on this machine.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ WIDTH = 110
 
 
 def card_text(benchmark: Benchmark) -> str:
-    """The card as plain text, with the parameters one may set, the protocols, and the prompt as a model sees it."""
+    """The card as plain text, with the parameters, the protocols, and the prompt as a model sees it."""
     card = benchmark.card
-    rows = {
+    values_by_label = {
         "title": card.title, "role": card.role, "source": card.source, "hub": card.hub, "revision": card.revision,
         "files": ", ".join(card.files), "split": card.split, "licence": card.licence, "restricted": card.restricted,
         "region": card.region, "boxes": card.box_format, "clusters": card.cluster, "scoring": card.scoring,
@@ -31,12 +31,12 @@ def card_text(benchmark: Benchmark) -> str:
         "reference": "; ".join(f"{k}: {v}" for k, v in card.reference.items()), "notice": card.notice,
         "parameters": ", ".join(str(p.replace(annotation=p.empty)) for p in benchmark.settable.values()),
     }  # fmt: skip
-    lines = [benchmark.name, *(_row(key, value) for key, value in rows.items() if value)]
+    lines = [benchmark.name, *(_row(key, value) for key, value in values_by_label.items() if value)]
     lines += [_row("trap", trap) for trap in card.traps]
     for name, protocol in card.protocols.items():
         source = f"From {protocol.source}." if protocol.source else ""
         lines += [_row("protocol", f"{name}, by {protocol.metric}. {source} {protocol.note}"), _block(protocol.prompt)]
-    lines.append(_row("prompt", "neutral, for the first question:" if _at_hand(benchmark) else "neutral:"))
+    lines.append(_row("prompt", "neutral, for the first sample:" if _at_hand(benchmark) else "neutral:"))
     return "\n".join([*lines, _block(_example(benchmark))])
 
 
@@ -51,7 +51,7 @@ def _example(benchmark: Benchmark) -> str:
         return benchmark.card.prompt or TEMPLATE
     try:
         return prompt(benchmark.samples(1)[0], benchmark.card.prompt)
-    except GapbenchError as error:  # a benchmark whose data is damaged still has a card
+    except GapbenchError as error:  # the card is useful even if the data is damaged
         return f"no example: {error}"
 
 
@@ -71,7 +71,7 @@ def catalogue_table(cards: Iterable[Card]) -> str:
              "hold-out": "full view, hold-out", "training": "training data"}  # fmt: skip
     order = list(roles)
     lines = [
-        "| name | for | questions | region | boxes as published | scored | licence | data |",
+        "| name | for | samples | region | boxes as published | scored | licence | data |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for card in sorted(cards, key=lambda c: (order.index(c.role), c.name)):

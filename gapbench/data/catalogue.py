@@ -1,16 +1,16 @@
-"""Finds benchmarks: by name in the catalogue, as a Python file, or as data of the user's own.
+"""Loads benchmarks: by name from the catalogue, from a Python file, or from the user's own data.
 
     benchmark = load("signs:canvas=2048,options=true")
     samples = benchmark.samples(limit=100)
     load("vstar=/data/vstar")                            # a local copy instead of the Hub
 
-A benchmark file defines `CARD` (a `gapbench.types.Card`) and `samples(...)`, a function that yields `Sample`s; its
-keyword arguments are the parameters one may set behind a colon. A user's own file works exactly like a built-in one,
-and is run as code: only name files you trust. A `samples` with a parameter `data` is handed the folder of its files: a
-local copy, or what the card's `hub` says, fetched. Data of one's own (JSONL, CSV, TSV, Parquet, a folder, a data set of
-the Hub) is never run; see `gapbench.data.own` for what may stand behind its colon.
+A benchmark file defines `CARD` (a `gapbench.data.Card`) and `samples(...)`, a function that yields `Sample`s. Its
+keyword arguments are the parameters that the user may set after a colon. If it has a parameter `data`, it receives the
+folder of its files: a local copy, or the download of the card's `hub`. A user's own file works exactly like a built-in
+one and is run as code, so name only files you trust. Own data (JSONL, CSV, TSV, Parquet, a folder, a data set of the
+Hub) is read and never run; `gapbench.data.own` lists the parameters it takes.
 
-Limits: all samples of a benchmark are held in memory, so their images should be paths or functions.
+Limits: all samples of a benchmark are held in memory, so their images should be paths or functions, not pixels.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ FOLDER = next(
 )
 """The catalogue: inside an installed wheel, or beside the package in a checkout."""
 
-_BESIDE: dict[str, str] = {}
-"""Modules that benchmark files brought with them, and the folders they came from."""
+_HELPER_MODULES: dict[str, str] = {}
+"""Modules that benchmark files imported from their own folder, and that folder."""
 
 
 def names() -> list[str]:
@@ -53,12 +53,12 @@ def names() -> list[str]:
 
 
 def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> Benchmark:
-    """The benchmark behind `NAME`, `FILE.py` or data, each optionally with `:key=value,key=value`.
+    """The benchmark that `spec` names: `NAME`, `FILE.py` or data, each optionally with `:key=value,key=value`.
 
-    `defaults` maps a benchmark's name to parameters used where `spec` sets none: a model's own wishes.
-    Raises BenchmarkError naming the nearest known names, or the parameters that exist.
+    `defaults` maps a benchmark's name to the parameters that a model prefers; those in `spec` override them.
+    Raises BenchmarkError naming the most similar benchmarks, or the parameters that exist.
     """
-    target, given = _split(spec)
+    target, parameters = _split(spec)
     target, place = _local_copy(target)
     path = Path(target)
     if path.suffix == ".py":
@@ -77,59 +77,59 @@ def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> 
         )
     if place is not None and not benchmark.takes_data:
         raise BenchmarkError(f"{benchmark.name}: it reads no data, so {str(place)!r} cannot be its local copy.")
-    wishes = dict((defaults or {}).get(benchmark.name, {}))
-    return replace(benchmark, parameters=_checked(benchmark, {**wishes, **given}), data=place)
+    preferred = dict((defaults or {}).get(benchmark.name, {}))
+    return replace(benchmark, parameters=_checked(benchmark, {**preferred, **parameters}), data=place)
 
 
 def load_all(specs: Sequence[str], defaults: Mapping[str, Mapping[str, Any]] | None = None) -> list[Benchmark]:
-    """`load` for each. Raises SettingError where none is named, or one twice: their records could not be told apart."""
+    """The benchmarks that `specs` name. Raises SettingError for an empty list and for two benchmarks of one name."""
     if not specs:
         raise SettingError(
             f"-b: no benchmark was named. Known are {', '.join(names())}, or a file or folder of your own."
         )
-    found = [load(spec, defaults) for spec in specs]
-    twice = [name for name, count in Counter(b.name for b in found).items() if count > 1]
+    benchmarks = [load(spec, defaults) for spec in specs]
+    twice = [name for name, count in Counter(b.name for b in benchmarks).items() if count > 1]
     if twice:
         raise SettingError(f"-b: the benchmark {twice[0]!r} is asked for twice. Give the second an --out of its own.")
-    return found
+    return benchmarks
 
 
 def _local_copy(target: str) -> tuple[str, Path | None]:
-    """`vstar=/data/vstar` -> ("vstar", Path("/data/vstar")). A file of such a name is taken as it is."""
+    """`vstar=/data/vstar` -> ("vstar", Path("/data/vstar")). If a file of that name exists, the target is that file."""
     name, equals, place = target.partition("=")
     if not equals or Path(target).exists() or not (name in names() or name.endswith(".py")):
         return target, None
-    found = Path(place).expanduser()
-    if not place or not found.exists():
+    folder = Path(place).expanduser()
+    if not place or not folder.exists():
         raise BenchmarkError(f"{target!r}: {place or 'the path'} not found. Expected NAME=FOLDER, a copy of its data.")
-    return name, found
+    return name, folder
 
 
 def _split(spec: str) -> tuple[str, dict[str, str]]:
-    """The target and its parameters as text; a colon that no `key=` follows belongs to the target."""
+    """The target and its parameters as text. A colon without `key=` after it belongs to the target."""
     parts = re.fullmatch(r"(.+?):(\s*\w+\s*=.*)", spec, re.DOTALL)
     if parts is None:
         return spec, {}
-    given: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for item in parts[2].split(","):
         key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or key in given:
+        if not equals or key in parameters:
             fault = "is given twice" if equals else "is not a parameter"
             raise BenchmarkError(f"{spec!r}: {item!r} {fault}. Write NAME:key=value,key=value.")
-        given[key] = value
-    return parts[1], given
+        parameters[key] = value
+    return parts[1], parameters
 
 
 def _checked(benchmark: Benchmark, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with text read as the type of their default: text as it stands, all else as YAML."""
-    known = benchmark.settable
+    """The parameters in the types of their defaults: text stays if the default is text, else it is read as YAML."""
+    settable = benchmark.settable
     checked: dict[str, Any] = {}
     for key, value in parameters.items():
-        if key not in known:
+        if key not in settable:
             raise BenchmarkError(
-                f"{benchmark.name}: it has no parameter {key!r}. It takes {', '.join(known) or 'none'}."
+                f"{benchmark.name}: it has no parameter {key!r}. It takes {', '.join(settable) or 'none'}."
             )
-        default = known[key].default
+        default = settable[key].default
         typed = default is not inspect.Parameter.empty and default is not None
         if isinstance(value, str) and not isinstance(default, str):
             with contextlib.suppress(yaml.YAMLError):
@@ -152,9 +152,9 @@ def _from_file(path: Path) -> Benchmark:
     assert module_spec is not None
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up by name
+    sys.modules[module.__name__] = module  # dataclasses and pickle find a class's module by its name
     try:
-        with _modules_beside(path):
+        with _helper_imports(path):
             module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise BenchmarkError(
@@ -185,18 +185,18 @@ def _from_file(path: Path) -> Benchmark:
 
 
 @contextlib.contextmanager
-def _modules_beside(path: Path) -> Iterator[None]:
-    """Files may share code in a `_name.py` beside them; one of that name beside another file is not taken for it."""
+def _helper_imports(path: Path) -> Iterator[None]:
+    """Let a benchmark file import a `_name.py` from its own folder, but none of that name from another folder."""
     folder = str(path.parent.resolve())
-    for name in [name for name, other in _BESIDE.items() if other != folder]:
+    for name in [name for name, home in _HELPER_MODULES.items() if home != folder]:
         sys.modules.pop(name, None)
-        del _BESIDE[name]
+        del _HELPER_MODULES[name]
     before = set(sys.modules)
-    sys.path.append(folder)  # at the end, it shadows nothing
+    sys.path.append(folder)  # last, so that it shadows nothing
     try:
         yield
     finally:
         sys.path.remove(folder)
         for name in set(sys.modules) - before:
             if str(Path(getattr(sys.modules[name], "__file__", None) or "").parent) == folder:
-                _BESIDE[name] = folder
+                _HELPER_MODULES[name] = folder

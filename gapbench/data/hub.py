@@ -1,14 +1,13 @@
-"""Fetches what a card names: a Hub data set at its pinned revision, only the files that are read.
+"""Downloads the Hub data set that a card names: at the pinned revision, and only the files that the card lists.
 
     folder = fetch(load("vstar").card)
 
-The files lie in the cache of `huggingface_hub` (HF_HOME says where). Once they are complete there, a pinned revision
-needs no network any more. Restrictions of the licence are named before anything is fetched, and what a download above
-1 GB will take.
+The files lie in the cache of `huggingface_hub` (HF_HOME sets its folder). Once a pinned revision is complete there, no
+network is needed. Before a download, `fetch` prints the restrictions of the licence and the size if it is above 1 GB.
 
-Limits: the Hub alone; HF_ENDPOINT names a mirror. A connection that breaks is taken up again where it broke; a fetch
-that was ended goes on with the next file. A revision is a full commit hash, a branch or a tag: the Hub knows no
-abbreviated hashes.
+Limits: only the Hub, or the mirror in HF_ENDPOINT. A download resumes in the middle of a file after a broken
+connection, and with the next file after a killed process. A revision is a full commit hash, a branch or a tag: the Hub
+accepts no abbreviated hashes.
 """
 
 from __future__ import annotations
@@ -30,28 +29,28 @@ from gapbench.util.files import cache
 from gapbench.util.text import error_line, listed
 
 LARGE = 1_000_000_000
-"""Bytes from which on a download is announced."""
+"""Bytes; a larger download is announced."""
 
 
 def fetch(card: Card) -> Path:
-    """The local folder of the card's data set, downloaded first where it is not cached.
+    """The local folder of the card's data set, which is downloaded unless it is cached.
 
-    Several data sets (`hub="me/easy, me/hard"`, with as many revisions) come as one folder that holds them by their own
-    names: `easy`, `hard`. Raises BenchmarkError when there is nothing to fetch, the Hub is out of reach or refuses, or
-    the disk is too small.
+    Several data sets (`hub="me/easy, me/hard"`, with one revision each) become subfolders of one folder: `easy`,
+    `hard`. Raises BenchmarkError when the card names no data set, the Hub cannot be reached or refuses, or the disk is
+    too small.
     """
-    several = _several(card)
-    if len(several) > 1:
-        return _joined(card.name, [fetch(one) for one in several])
+    parts = _one_card_per_hub(card)
+    if len(parts) > 1:
+        return _joined(card.name, [fetch(part) for part in parts])
     if not card.hub:
         files = f" ({', '.join(card.files)})" if card.files else ""
         raise BenchmarkError(
-            f"{card.name}: its data is not on the Hub. Download it{files} from {card.source} into a folder, and give "
-            f"that: NAME=FOLDER, and parameters behind it: NAME=FOLDER:key=value."
+            f"{card.name}: its data is not on the Hub. Download it{files} from {card.source} into a folder, and pass "
+            f"that folder as NAME=FOLDER, with parameters as NAME=FOLDER:key=value."
         )
-    here = cached(card)
-    if here is not None and _is_commit(_revision(card)):
-        return here
+    local = cached(card)
+    if local is not None and _is_commit(_revision(card)):
+        return local
     from huggingface_hub import snapshot_download
 
     try:
@@ -60,40 +59,41 @@ def fetch(card: Card) -> Path:
             return Path(snapshot_download(**_request(card)))
     except BenchmarkError:
         raise
-    except Exception as error:  # the Hub's errors, those of its HTTP library, and the disk's
+    except Exception as error:  # from the Hub, its HTTP library, or the disk
         refused = any(400 <= _status(e) < 500 for e in _causes(error))
-        if here is not None and not refused:  # a branch, as it was when the Hub was last reached
-            return here
+        if local is not None and not refused:  # a branch, as of the last contact with the Hub
+            return local
         raise BenchmarkError(f"{card.name}: {_explained(card, error)}") from error
 
 
 def cached(card: Card) -> Path | None:
-    """The local folder if all of the card's files are there, else None. Asks nobody."""
+    """The local folder if it holds all files of the card, else None. Uses no network."""
     if not card.hub:
         return None
-    several = _several(card)
-    if len(several) > 1:
-        found = [cached(one) for one in several]
-        return None if None in found else _joined(card.name, [folder for folder in found if folder])
+    parts = _one_card_per_hub(card)
+    if len(parts) > 1:
+        folders = [cached(part) for part in parts]
+        return None if None in folders else _joined(card.name, [folder for folder in folders if folder])
     from huggingface_hub import get_cached_repo_tree, snapshot_download
     from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError
 
     request = _request(card)
-    try:  # without the listing of a full fetch, nobody knows whether the files are all of them
+    try:  # only the file list of a complete download tells whether all files are there
         get_cached_repo_tree(card.hub, repo_type="dataset", revision=request["revision"])
         return Path(snapshot_download(**request, local_files_only=True))
     except (CachedRepoTreeNotFoundError, LocalEntryNotFoundError):
         return None
 
 
-def _several(card: Card) -> list[Card]:
-    """One card for each data set that a card names."""
+def _one_card_per_hub(card: Card) -> list[Card]:
+    """One card for each data set in `card.hub`."""
     hubs, revisions = card.hub.split(","), card.revision.split(",")
     if len(hubs) == 1:
         return [card]
     if len(hubs) != len(revisions):
         raise BenchmarkError(
-            f"{card.name}: its card names {len(hubs)} data sets and {len(revisions)} revisions; expected one for each."
+            f"{card.name}: its card names {len(hubs)} data sets and {len(revisions)} revisions; expected one "
+            "revision for each data set."
         )
     return [replace(card, hub=h.strip(), revision=r.strip()) for h, r in zip(hubs, revisions, strict=True)]
 
@@ -105,14 +105,14 @@ def _joined(name: str, snapshots: list[Path]) -> Path:
     folder = cache() / "joined" / f"{name}-{identity}"
     folder.mkdir(parents=True, exist_ok=True)
     for title, snapshot in links.items():
-        with suppress(FileExistsError):  # made before, or by another process just now
+        with suppress(FileExistsError):  # another process may have just made it
             (folder / title).symlink_to(snapshot, target_is_directory=True)
     return folder
 
 
 @contextmanager
 def _bars_on_terminals() -> Iterator[None]:
-    """The Hub's own progress bars, but none in log files."""
+    """Show the Hub's progress bars on a terminal and hide them in log files."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     hide = not sys.stderr.isatty() and not are_progress_bars_disabled()
@@ -139,21 +139,21 @@ def _is_commit(revision: str) -> bool:
 
 
 def _announce(card: Card) -> None:
-    """Say what is about to be fetched, if that is restricted or large. Raises BenchmarkError if it does not fit."""
+    """Announce a restricted or large download. Raises BenchmarkError if it does not fit on the disk."""
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.utils import filter_repo_objects
 
     info = HfApi().dataset_info(card.hub, revision=_revision(card), files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    wanted = list(filter_repo_objects(sizes, allow_patterns=list(card.files) or None))
-    if not wanted:
+    matching = list(filter_repo_objects(sizes, allow_patterns=list(card.files) or None))
+    if not matching:
         raise BenchmarkError(
-            f"{card.name}: no file of {card.hub} at {_revision(card)} is one of {', '.join(card.files)}. It has "
-            f"{', '.join(list(sizes)[:10]) or 'none'}. Has the data set changed? Give a copy of the data: "
+            f"{card.name}: no file of {card.hub} at {_revision(card)} matches {', '.join(card.files)}. It has "
+            f"{', '.join(list(sizes)[:10]) or 'none'}. Has the data set changed? Pass a copy of the data: "
             f"{card.name}=FOLDER."
         )
-    kept = {"repo_type": "dataset", "revision": info.sha}
-    missing = [name for name in wanted if not isinstance(try_to_load_from_cache(card.hub, name, **kept), str)]
+    at = {"repo_type": "dataset", "revision": info.sha}
+    missing = [name for name in matching if not isinstance(try_to_load_from_cache(card.hub, name, **at), str)]
     size, free = sum(sizes[name] for name in missing), _free(Path(constants.HF_HUB_CACHE))
     if missing and os.environ.get("LOCAL_RANK", "0") == "0":
         if card.restricted:
@@ -169,16 +169,16 @@ def _announce(card: Card) -> None:
     if size > free:
         raise BenchmarkError(
             f"{card.name}: fetching it takes {_gb(size)}, and {constants.HF_HUB_CACHE} has {_gb(free)} free. Make "
-            "room, or let HF_HOME name a folder on a larger disk."
+            "room, or set HF_HOME to a folder on a larger disk."
         )
 
 
 def _explained(card: Card, error: Exception) -> str:
-    """What happened, and what to do about it."""
+    """The cause of a failed download, and a remedy."""
     from huggingface_hub import constants, errors
 
     page = f"{constants.ENDPOINT}/datasets/{card.hub}"
-    copy = f"Or give a copy of the data: {card.name}=FOLDER."
+    copy = f"Or pass a copy of the data: {card.name}=FOLDER."
     for cause in _causes(error):
         status = _status(cause)
         if isinstance(cause, errors.GatedRepoError):
@@ -200,20 +200,20 @@ def _explained(card: Card, error: Exception) -> str:
         if status:
             return f"{constants.ENDPOINT} answered HTTP {status} for {card.hub}. Try again later. {copy}"
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return f"the disk of {constants.HF_HUB_CACHE} is full. Make room, or let HF_HOME name another folder."
+            return f"the disk of {constants.HF_HUB_CACHE} is full. Make room, or set HF_HOME to another folder."
     if constants.is_offline_mode():
         return (
             f"{card.hub} at {_revision(card)} is not complete in {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids "
-            f"fetching it. Unset that where there is a network. {copy}"
+            f"fetching it. Unset HF_HUB_OFFLINE if there is a network. {copy}"
         )
     return (
         f"{card.hub} could not be fetched from {constants.ENDPOINT} ({error_line(error)}). "
-        f"Check the network, or set HF_ENDPOINT to a mirror; what has arrived is kept. {copy}"
+        f"Check the network, or set HF_ENDPOINT to a mirror; files fetched so far are kept. {copy}"
     )
 
 
 def _status(error: BaseException) -> int:
-    """What the Hub answered, 0 where it did not."""
+    """The HTTP status of the Hub's response, or 0 without one."""
     return int(getattr(getattr(error, "response", None), "status_code", None) or 0)
 
 
@@ -228,9 +228,9 @@ def _listed(names: list[str], sizes: dict[str, int]) -> str:
 
 
 def _free(folder: Path) -> int:
-    """Free bytes where a folder is, or will be."""
-    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    return shutil.disk_usage(there).free
+    """Free bytes on the disk of a folder, which need not exist yet."""
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(existing).free
 
 
 def _gb(size: int) -> str:

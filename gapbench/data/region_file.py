@@ -1,17 +1,18 @@
-"""Regions from outside: a file of boxes that a model made, for benchmarks that have none.
+"""Region files: evidence boxes that a model found, for benchmarks without annotated ones.
 
-    located = read_regions(Path("regions.jsonl"))
-    asked = located.apply({"hrbench_4k": samples})
+    regions = read_regions(Path("regions.jsonl"))
+    samples_by_benchmark = regions.apply({"hrbench_4k": samples})
 
-One JSON object a line: `id`, `bbox` or `bboxes` (xyxy pixels of the decoded image), and optionally `benchmark` (else
-the line is for any), `score`, `method` and `model`; several lines with one id are several boxes. A line with a `reason`
-and no box says why a locator found nothing. `gapbench locate` writes such files; anything else may, too.
+Each line is a JSON object with `id`, `bbox` or `bboxes` (xyxy pixels of the decoded image), and optionally `benchmark`,
+`score`, `method` and `model`. A line without `benchmark` holds for every benchmark. Several lines with one id are
+several boxes. A line without a box has a `reason` why the locator found nothing. `gapbench locate` writes such files,
+and other programs may, too.
 
-Samples carry `evidence="model"` from then on, so that their gap never shares a table with one from annotated boxes. The
-file's boxes replace all others: a sample that it does not name has none, and counts as failed in the views that need
-one. Lines about samples that are not asked are fine, since a file may cover more than one run does.
+The samples get `evidence="model"`, so that their gap never shares a table with one from annotated boxes. The file's
+boxes replace all others: a sample that the file does not name has no box and counts as failed in the views that need
+one. The file may name samples that are not part of the run.
 
-Limits: without `benchmark` in its lines, a file for another benchmark is noticed only if no id fits.
+Limits: if the lines have no `benchmark`, a file for the wrong benchmark is noticed only if no id matches.
 """
 
 from __future__ import annotations
@@ -30,43 +31,43 @@ from gapbench.util.text import listed
 from gapbench.views.boxes import four_numbers
 
 RegionKey = tuple[str, str]
-"""(benchmark, or "" for any; sample id)"""
+"""(benchmark name, or "" for every benchmark; sample id)"""
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Boxes by (benchmark or "", sample id); `info` identifies the file in `run.json`."""
+    """The boxes of a region file, by region key; `info` identifies the file in the manifest."""
 
     boxes: Mapping[RegionKey, tuple[Box, ...]]
     info: Mapping[str, Any]
 
     def replace_boxes(self, benchmark: str, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples with these boxes instead of their own; those that the file does not name have none."""
+        """The samples with the file's boxes instead of their own; a sample that the file does not name has none."""
         return [
-            replace(s, boxes=found, box_format="xyxy", crop_image=None, evidence="model")
+            replace(s, boxes=boxes, box_format="xyxy", crop_image=None, evidence="model")
             for s in samples
-            for found in [self.boxes.get((benchmark, s.id)) or self.boxes.get(("", s.id), ())]
+            for boxes in [self.boxes.get((benchmark, s.id)) or self.boxes.get(("", s.id), ())]
         ]
 
-    def apply(self, asked: Mapping[str, Sequence[Sample]]) -> dict[str, list[Sample]]:
-        """`replace_boxes` for the benchmarks of a run. Raises BenchmarkError if the file fits none of their samples.
+    def apply(self, samples_by_benchmark: Mapping[str, Sequence[Sample]]) -> dict[str, list[Sample]]:
+        """`replace_boxes` for all benchmarks of a run. Raises BenchmarkError if the file has a box for none of them.
 
-        A benchmark without any box beside others that have some is measured in the full view alone.
+        If only some benchmarks get boxes, the others are measured in the full view alone.
         """
-        located = {name: self.replace_boxes(name, samples) for name, samples in asked.items()}
+        located = {name: self.replace_boxes(name, samples) for name, samples in samples_by_benchmark.items()}
         if not any(s.boxes for samples in located.values() for s in samples):
-            theirs = sorted({f"{b}: {i}" if b else i for b, i in self.boxes})
-            ours = [f"{name}: {s.id}" for name, samples in asked.items() for s in samples]
+            in_file = sorted({f"{b}: {i}" if b else i for b, i in self.boxes})
+            in_run = [f"{name}: {s.id}" for name, samples in samples_by_benchmark.items() for s in samples]
             raise BenchmarkError(
-                f"--regions {self.info['file']}: it has a box for none of the {len(ours)} samples. It names "
-                f"{listed(map(repr, theirs))}; the samples are {listed(map(repr, ours))}. Pass the file made for this "
-                "benchmark (gapbench locate MODEL -b NAME --out FILE)."
+                f"--regions {self.info['file']}: it has a box for none of the {len(in_run)} samples. It names "
+                f"{listed(map(repr, in_file))}; the samples are {listed(map(repr, in_run))}. Pass the file made for "
+                "this benchmark (gapbench locate MODEL -b NAME --out FILE)."
             )
         return located
 
 
 def read_regions(path: Path) -> Regions:
-    """Read a region file. Raises BenchmarkError naming the line, what was found, what was expected and the remedy."""
+    """Read a region file. Raises BenchmarkError naming the line, its content, what was expected and a remedy."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -75,25 +76,25 @@ def read_regions(path: Path) -> Regions:
             "makes them."
         ) from error
     boxes: dict[RegionKey, tuple[Box, ...]] = {}
-    named: dict[str, set[str]] = {"method": set(), "model": set()}
+    origins: dict[str, set[str]] = {"method": set(), "model": set()}
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
             continue
         try:
-            key, found, labels = _line(line)
+            key, line_boxes, labels = _line(line)
         except (BenchmarkError, SampleError) as error:
             raise BenchmarkError(f"--regions {path.name} line {number}: {error}") from error
-        boxes[key] = tuple(dict.fromkeys((*boxes.get(key, ()), *found)))
-        for column, values in named.items():
+        boxes[key] = tuple(dict.fromkeys((*boxes.get(key, ()), *line_boxes)))
+        for column, values in origins.items():
             values.update(filter(None, [labels[column]]))
-    filled = {key: found for key, found in boxes.items() if found}
+    filled = {key: key_boxes for key, key_boxes in boxes.items() if key_boxes}
     if not filled:
         raise BenchmarkError(f"--regions {path.name}: no box in any of its {len(boxes)} entries. Locate again.")
     info = {
         "file": path.name,
         "sha256": hashlib.sha256(data).hexdigest()[:32],
-        "methods": sorted(named["method"]),
-        "models": sorted(named["model"]),
+        "methods": sorted(origins["method"]),
+        "models": sorted(origins["model"]),
         "samples": len(filled),
         "boxes": sum(map(len, filled.values())),
         "without_box": len(boxes) - len(filled),
@@ -102,7 +103,7 @@ def read_regions(path: Path) -> Regions:
 
 
 def _line(line: bytes) -> tuple[RegionKey, tuple[Box, ...], dict[str, str]]:
-    """One line's key, its boxes, and what it says of their origin."""
+    """The key of a line, its boxes, and its `benchmark`, `method` and `model`."""
     row = json_object(line)
     sample = row.get("id")
     if isinstance(sample, bool) or not isinstance(sample, str | int) or not is_text(str(sample)) or not str(sample):
@@ -117,21 +118,21 @@ def _line(line: bytes) -> tuple[RegionKey, tuple[Box, ...], dict[str, str]]:
 def _boxes(row: Mapping[str, Any]) -> tuple[Box, ...]:
     if row.get("bbox") and row.get("bboxes"):
         raise BenchmarkError("it has both 'bbox' and 'bboxes'. Give all boxes in 'bboxes'.")
-    given = row.get("bboxes") or ([row["bbox"]] if row.get("bbox") else [])
-    if not isinstance(given, list):
-        raise BenchmarkError(f"bboxes is {given!r}; expected a list of boxes.")
-    if not given and not row.get("reason"):
+    boxes = row.get("bboxes") or ([row["bbox"]] if row.get("bbox") else [])
+    if not isinstance(boxes, list):
+        raise BenchmarkError(f"bboxes is {boxes!r}; expected a list of boxes.")
+    if not boxes and not row.get("reason"):
         raise BenchmarkError(
-            f"it has no 'bbox' or 'bboxes'. Found: {', '.join(map(str, row))}. Expected xyxy pixels; where nothing was "
-            "found, say so in 'reason'."
+            f"it has no 'bbox' or 'bboxes'. Found: {', '.join(map(str, row))}. Expected xyxy pixels, or a 'reason' why "
+            "nothing was found."
         )
-    return tuple(_box(box) for box in given)
+    return tuple(_box(box) for box in boxes)
 
 
-def _box(given: Any) -> Box:
-    box = x0, y0, x1, y1 = four_numbers(given)
+def _box(value: Any) -> Box:
+    box = x0, y0, x1, y1 = four_numbers(value)
     if x0 >= x1 or y0 >= y1:
-        raise BenchmarkError(f"bbox is {given!r}; expected xyxy with x0 < x1 and y0 < y1. Is it xywh? Convert it.")
+        raise BenchmarkError(f"bbox is {value!r}; expected xyxy with x0 < x1 and y0 < y1. Is it xywh? Convert it.")
     if max(box) <= 1:
-        raise BenchmarkError(f"bbox is {given!r}, which lies within one pixel; expected pixels, not fractions.")
+        raise BenchmarkError(f"bbox is {value!r}, which lies within one pixel; expected pixels, not fractions.")
     return box

@@ -5,12 +5,12 @@
 
 A scene shows several signs; each has a colour, a shape and a letter. A question names one attribute of one sign and
 asks for another ("Which letter is on the red sign?"), so the answer is known by construction and the sign's bounding
-box is the evidence. `LARGE` scenes with lettered options suit any real model; `SMALL` ones suit the embedded model
-`glance`, whose folder asks for them (`gapbench.json`). Everything is a parameter: canvas, number of signs, size of
-signs, options, split, seed.
+box is the evidence. `LARGE` scenes with lettered options suit any real model. `SMALL` ones suit the embedded model
+`glance`, whose folder sets them as its defaults (`gapbench.json`). Everything is a parameter: canvas, number of signs,
+size of signs, options, split, seed.
 
-Limits: drawn images say nothing about natural ones. Pixels depend on Pillow's font rasteriser, so every record keeps
-a hash of what was shown. Eight fills cannot all stay apart for colour-blind readers.
+Limits: results on drawn images say nothing about natural ones. Pixels depend on Pillow's font rasteriser, so every
+record keeps a hash of its images. Colour-blind readers cannot tell all eight fills apart.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ COLOURS: dict[str, tuple[Colour, Colour]] = {
     "pink": ((255, 150, 195), (0, 0, 0)),
     "brown": ((120, 70, 30), (255, 255, 255)),
 }
-# Letters that no list of options (A, B, C, D) uses, so that an answer can never be mistaken for an option.
+# Without A to D, the letters of options, so that the letter of a sign is never mistaken for one.
 LETTERS = ("H", "K", "L", "M", "N", "P", "R", "T", "X", "Z")
 SHAPES = ("circle", "square", "triangle", "diamond", "hexagon")
-# Side of the letter's font and height of its centre, both as a fraction of the sign: what fits inside each outline.
+# Font size and height of the letter's centre, both as fractions of the sign's side, so that it fits the outline.
 _LETTER_PLACE = {
     "circle": (0.74, 0.5),
     "square": (0.84, 0.5),
@@ -71,8 +71,8 @@ class Style:
     options: bool = True
 
 
-BARREN = 20
-"""Scenes by which `samples` lets questions lag behind before it gives up, where it would else go on for ever."""
+MAX_BARREN_SCENES = 20
+"""`samples` gives up once it has drawn this many more scenes than samples; otherwise it might never end."""
 
 LARGE = Style()
 SMALL = Style(canvas=96, signs_min=3, signs_max=5, size_min=12, size_max=48, options=False)
@@ -80,7 +80,7 @@ SMALL = Style(canvas=96, signs_min=3, signs_max=5, size_min=12, size_max=48, opt
 
 @dataclass(frozen=True)
 class Sign:
-    """One sign; `box` is xyxy in whole pixels, the square that the shape is inscribed in."""
+    """One sign; `box` is the square around its shape, xyxy in whole pixels."""
 
     colour: str
     shape: str
@@ -94,7 +94,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Scene:
-    """An image before it is drawn: canvas side, background seed and signs."""
+    """The description from which `draw` makes an image: side of the canvas, seed of the background, and signs."""
 
     canvas: int
     background: int
@@ -102,9 +102,9 @@ class Scene:
 
 
 def make_scene(rng: random.Random, style: Style) -> Scene:
-    """Place `signs_min`..`signs_max` signs of random size without overlap.
+    """A scene of `signs_min`..`signs_max` signs of random size without overlap. Raises SettingError if they do not fit.
 
-    Colours and letters repeat only once all are used, so that small scenes can name every sign by one attribute.
+    A colour or letter repeats only after all others are used, so that small scenes can name a sign by one attribute.
     """
     count = rng.randint(style.signs_min, style.signs_max)
     colours, letters = _deal(rng, tuple(COLOURS), count), _deal(rng, LETTERS, count)
@@ -128,7 +128,7 @@ def make_scene(rng: random.Random, style: Style) -> Scene:
 
 
 def draw(scene: Scene) -> Image:
-    """The scene as an RGB image of `canvas` x `canvas` pixels, antialiased by drawing large and averaging."""
+    """The scene as an RGB image of `canvas` x `canvas` pixels, antialiased: drawn larger, then averaged."""
     from PIL import Image, ImageDraw
 
     scale = max(1, min(4, 1024 // scene.canvas))
@@ -147,20 +147,20 @@ def draw(scene: Scene) -> Image:
     return image.reduce(scale) if scale > 1 else image
 
 
-def ask(scene: Scene, sign: Sign, category: Category) -> str | None:
+def question_for(scene: Scene, sign: Sign, category: Category) -> str | None:
     """The question for one attribute of one sign, or None if no single attribute or pair names that sign uniquely."""
-    given: Category = "letter" if category == "colour" else "colour"
-    value = sign.attribute(given)
-    alike = [s for s in scene.signs if s.attribute(given) == value]
+    clue: Category = "letter" if category == "colour" else "colour"
+    value = sign.attribute(clue)
+    alike = [s for s in scene.signs if s.attribute(clue) == value]
     noun = "sign"
     if len(alike) > 1:
         if category == "shape" or sum(s.shape == sign.shape for s in alike) > 1:
             return None
         noun = sign.shape
-    named = f"{noun} with the letter {value}" if given == "letter" else f"{value} {noun}"
+    phrase = f"{noun} with the letter {value}" if clue == "letter" else f"{value} {noun}"
     if category == "letter":
-        return f"Which letter is on the {named}?"
-    return f"What {category} is the {named}?"
+        return f"Which letter is on the {phrase}?"
+    return f"What {category} is the {phrase}?"
 
 
 def samples(
@@ -175,11 +175,11 @@ def samples(
     options: bool = LARGE.options,
     categories: str = ",".join(CATEGORIES),
 ) -> Iterator[Sample]:
-    """Exactly `samples` samples; one to four share an image and with it a cluster.
+    """Exactly `samples` samples; the one to four of each scene share its image and are one cluster.
 
-    Every scene has its own random stream, named by split, seed and index, so splits never share one. The defaults are
-    those of `LARGE`; `categories` are what is asked for, with commas or plus signs between them. Raises SettingError
-    for values that no scene can be drawn or asked about with.
+    The random stream of a scene is seeded by split, seed and index, so splits never share a scene. The defaults are
+    those of `LARGE`. `categories` names the attributes to ask for, separated by commas or plus signs. Raises
+    SettingError for values with which no scene can be drawn, or no sign can be named.
     """
     if split not in SPLITS:
         raise SettingError(f"signs: split is {split!r}; it must be one of {', '.join(SPLITS)}.")
@@ -187,29 +187,29 @@ def samples(
         raise SettingError(f"signs: samples={samples}; expected at least 1.")
     style = Style(canvas, signs_min, signs_max, size_min, size_max, options)
     _check(style)
-    named = set(filter(None, re.split(r"[,+\s]+", categories)))
-    if not named or named - set(CATEGORIES):
+    attributes = set(filter(None, re.split(r"[,+\s]+", categories)))
+    if not attributes or attributes - set(CATEGORIES):
         raise SettingError(f"signs: categories={categories!r}; expected some of {', '.join(CATEGORIES)}.")
-    made = index = 0
-    while made < samples:
-        if index - made > BARREN:
+    count = index = 0
+    while count < samples:
+        if index - count > MAX_BARREN_SCENES:
             raise SettingError(
-                f"signs: {signs_min} to {signs_max} signs leave hardly any sign that one can ask for by name. "
+                f"signs: {signs_min} to {signs_max} signs are too many to name any of them uniquely. "
                 "Lower signs_min and signs_max."
             )
         rng = random.Random(f"gapbench signs {split} {seed} {index}")
         scene = make_scene(rng, style)
         image = partial(draw, scene)
-        pairs = [(sign, category) for sign in scene.signs for category in CATEGORIES if category in named]
-        wanted = min(rng.randint(1, 4), samples - made)
-        asked = 0
+        pairs = [(sign, category) for sign in scene.signs for category in CATEGORIES if category in attributes]
+        limit = min(rng.randint(1, 4), samples - count)
+        number = 0
         for sign, category in rng.sample(pairs, len(pairs)):
-            question = ask(scene, sign, category)
+            question = question_for(scene, sign, category)
             if question is None:
                 continue
             x0, y0, x1, y1 = sign.box
             sample = Sample(
-                id=f"{split}-{seed}-{index:05d}-{asked}",
+                id=f"{split}-{seed}-{index:05d}-{number}",
                 image=image,
                 question=question,
                 answers=(sign.attribute(category),),
@@ -218,10 +218,10 @@ def samples(
                 cluster=f"{split}-{seed}-{index:05d}",
             )
             yield _with_options(sample, rng, scene, category) if options else sample
-            asked += 1
-            if asked == wanted:
+            number += 1
+            if number == limit:
                 break
-        made += asked
+        count += number
         index += 1
 
 
@@ -231,7 +231,7 @@ def values(category: Category) -> tuple[str, ...]:
 
 
 def _with_options(sample: Sample, rng: random.Random, scene: Scene, category: Category) -> Sample:
-    """Four lettered options; the wrong ones are values of other signs in the scene where there are enough."""
+    """The sample with four lettered options; wrong ones come from other signs of the scene if it has enough."""
     right = sample.answers[0]
     seen = sorted({s.attribute(category) for s in scene.signs} - {right})
     unseen = [v for v in values(category) if v != right and v not in seen]
@@ -261,7 +261,7 @@ def _deal(rng: random.Random, values: tuple[str, ...], count: int) -> list[str]:
 
 
 def _place(rng: random.Random, canvas: int, sides: list[int]) -> list[tuple[int, int, int, int]]:
-    """Boxes without overlap, largest first; empty if one finds no room in 60 tries."""
+    """Boxes without overlap, in the order of `sides`; empty if one of them finds no room in 60 tries."""
     gap = max(2, canvas // 56)
     placed: list[tuple[int, int, int, int]] = []
     for side in sides:
@@ -280,7 +280,7 @@ def _place(rng: random.Random, canvas: int, sides: list[int]) -> list[tuple[int,
 def _draw_sign(pen: ImageDraw, sign: Sign, scale: int) -> None:
     fill, ink = COLOURS[sign.colour]
     x0, y0, x1, y1 = (v * scale for v in sign.box)
-    x1, y1 = x1 - 1, y1 - 1  # Pillow draws the last pixel too
+    x1, y1 = x1 - 1, y1 - 1  # Pillow includes the last pixel
     w, h = x1 - x0, y1 - y0
     if sign.shape == "circle":
         pen.ellipse((x0, y0, x1, y1), fill=fill)

@@ -1,11 +1,11 @@
-"""The contents of Parquet, CSV and TSV files as Arrow record batches, never more than a few rows at once.
+"""Reads Parquet, CSV and TSV files as Arrow record batches, a few rows at a time.
 
     schema, batches = read_files([Path("a.parquet"), Path("b.parquet")])
 
-Parquet is read page by page: readers that fetch row groups ahead hold several of them, and a row group may be all of
-the file. Cells of CSV and TSV are text.
+Parquet is read page by page. Prefetching would hold several row groups in memory, and a single row group may be the
+entire file. Cells of CSV and TSV are text.
 
-Limits: pages of a Parquet file are decompressed whole, however large their writer made them. Text is UTF-8.
+Limits: a page of a Parquet file is decompressed at once, whatever its size. Text is UTF-8.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from typing import Any
 from gapbench.errors import BenchmarkError
 
 CHUNK = 32 << 20
-"""Bytes that are read together, roughly."""
+"""The approximate size of a batch in bytes."""
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 def read_files(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any]]:
-    """The Arrow schema of some files of one kind, and their rows in record batches, made as they are asked for.
+    """The Arrow schema of files of one kind, and a lazy iterator over their record batches.
 
-    `separator` is that of text files; "" means the one their suffix says. Raises BenchmarkError naming file and row.
+    `separator` is the character between the cells of text files; "" stands for the default of the suffix. Raises
+    BenchmarkError naming file and row.
     """
     kinds = {p.suffix.lower() for p in paths}
     if kinds == {".parquet"}:
@@ -44,13 +45,13 @@ def _read_parquet(paths: Sequence[Path]) -> tuple[Any, Iterator[Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def opened(path: Path) -> Any:  # neither mapped nor buffered ahead, which would bring in whole row groups
+    def opened(path: Path) -> Any:  # mapping or prefetching would load entire row groups
         return pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=1 << 20)
 
     def unreadable(path: Path, error: Exception) -> BenchmarkError:
         return BenchmarkError(
-            f"{path}: cannot be read as Parquet ({type(error).__name__}: {str(error)[:300]}). Fetch the file again, "
-            "or check how it was written."
+            f"{path}: cannot be read as Parquet ({type(error).__name__}: {str(error)[:300]}). Fetch or "
+            "write the file again."
         )
 
     schemas = []
@@ -63,10 +64,10 @@ def _read_parquet(paths: Sequence[Path]) -> tuple[Any, Iterator[Any]]:
         if set(schemas[-1].names) != set(schemas[0].names):
             raise BenchmarkError(
                 f"{path}: its columns are {', '.join(schemas[-1].names)}; those of {paths[0].name} are "
-                f"{', '.join(schemas[0].names)}. Files of one table have the same columns."
+                f"{', '.join(schemas[0].names)}. Files of one table must have the same columns."
             )
-    _refuse_twice(paths[0], schemas[0].names)
-    try:  # a column may be whole numbers here and fractions there, or all empty
+    _check_unique(paths[0], schemas[0].names)
+    try:  # a column may be integers in one file and fractions in another, or empty
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:
         raise BenchmarkError(
@@ -93,8 +94,8 @@ def _read_text(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any
     header = next(_text_rows(paths[0], separator))[1]
     if len(header) == 1 and re.search(r"[,;|\t]", header[0]):
         raise BenchmarkError(
-            f"{paths[0]}: its header is one cell, {header[0][:200]!r}. If other characters stand between cells, say "
-            "which: :separator=semicolon (or comma, pipe, tab) behind the name."
+            f"{paths[0]}: its header is one cell, {header[0][:200]!r}. If cells are separated by another character, "
+            "name it: :separator=semicolon (or comma, pipe, tab) behind the name."
         )
     schema = pa.schema([(name, pa.string()) for name in _names(paths[0], header)])
 
@@ -128,8 +129,8 @@ def _read_text(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any
 
 
 def _text_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The file's rows, blank ones left out, the header first, each with the line at which it ends."""
-    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))  # an image as base64 is one cell
+    """The header and the rows of a file without blank lines, each with the number of its last line."""
+    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))  # a base64 image is one cell
     line, empty = 0, True
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -152,20 +153,20 @@ def _text_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _names(path: Path, header: list[str]) -> list[str]:
-    """The columns' names, made up where there is none (as pandas leaves out that of its index)."""
+    """The names of the columns; a column without a name (such as the index of pandas) gets one."""
     names = [name or f"column {number}" for number, name in enumerate(header, 1)]
-    _refuse_twice(path, names)
+    _check_unique(path, names)
     return names
 
 
-def _refuse_twice(path: Path, names: Sequence[str]) -> None:
+def _check_unique(path: Path, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BenchmarkError(f"{path}: two columns are named {twice[0]!r}. Rename one of them.")
 
 
 def _plain(schema: Any) -> Any:
-    """The schema with categories as their values, since files differ in what they enumerate."""
+    """The schema with the value types of categorical columns, since files may list different categories."""
     import pyarrow as pa
 
     kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in schema]

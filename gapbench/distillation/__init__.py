@@ -2,13 +2,29 @@
 
     gapbench.distill("glance", "signs", recipe="demo", eval=["signs"], out="runs/distill")
 
-The student sees the full image and writes an answer; the teacher sees the evidence crop and says, token by token, how
-it would have gone on; the student is moved towards that. No labels, no other model, no tools at inference. One idea a
-module: `recipe` (what to do), `pairs` (what each side sees), `rollouts`, `samplers` (who writes them; through vLLM
-`vllm_rollouts`, with the weights that `published` and `vllm_weights` bring it), `forward` (teacher forcing),
-`divergence`, `teachers`, `loop` (one step read from top to bottom), `checkpoints`, `resume`, `saving`, `health`,
-`selfcheck`, `contamination`, `card`, `training` (from recipe to model folder), `pipeline` (measure, train, measure
-again).
+The student sees the full image and writes an answer. The teacher sees the evidence crop and gives, for every token of
+that answer, its own distribution over the next token. Training moves the student's distribution towards the teacher's.
+It needs no reference answers, no other model and no tools at inference.
 
-Limits: one image per question; ZeRO is not supported, use DDP or FSDP2.
+| module          | holds                                                                                     |
+|-----------------|-------------------------------------------------------------------------------------------|
+| `recipe`        | the settings of a training                                                                |
+| `pairs`         | the images and the prompt of student and teacher                                          |
+| `rollouts`      | sampling of answers; `samplers` chooses between transformers and vLLM                     |
+| `vllm`          | rollouts by vLLM with the student's current weights                                       |
+| `forward`       | teacher forcing; `forward_check` compares it with generation before training              |
+| `batches`       | micro-batches                                                                             |
+| `divergence`    | the loss                                                                                  |
+| `student`       | a model wrapped for training                                                              |
+| `teachers`      | the teacher's weights                                                                     |
+| `loop`          | the training loop, one step from top to bottom                                            |
+| `checkpoints`   | saving and restoring; `resume` refuses to continue another training                       |
+| `saving`, `card`| the trained model's folder and its model card                                             |
+| `health`        | warnings while training                                                                   |
+| `contamination` | training images that are also evaluated                                                   |
+| `training`      | from a recipe to a model folder                                                           |
+
+`gapbench.commands.distill` measures before and after a training.
+
+Limits: one image per sample. ZeRO is not supported; use DDP or FSDP2.
 """

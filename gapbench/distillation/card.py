@@ -1,6 +1,6 @@
-"""The model card of a trained model: what it was made from, how, and what was measured before and after.
+"""The model card of a trained model: its base model, the recipe, and the measurements before and after.
 
-write_card(folder / "model", asked, recipe, comparison_summary)
+write_card(folder / "model", details, recipe, comparison_summary)
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from gapbench.distillation import recipe as recipes
 
 
 def write_card(
-    folder: Path, asked: Mapping[str, Any], recipe: recipes.Recipe, summary: Mapping[str, Any] | None
+    folder: Path, details: Mapping[str, Any], recipe: recipes.Recipe, summary: Mapping[str, Any] | None
 ) -> None:
-    """Write `README.md` into the model folder. `asked` is the content of `distill.json`."""
-    base = str(asked["model"])
+    """Write `README.md` into the model folder. `details` is the content of `distill.json`."""
+    base = str(details["model"])
     head = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text", "tags: [gapbench, vision-opd]"]
-    head += [f"base_model: {base}"] if "revision" in asked else []  # a local folder means nothing to others
+    head += [f"base_model: {base}"] if "revision" in details else []  # a local folder means nothing to others
     teacher = f"teacher `{recipe.teacher}`" + (f" ({recipe.ema_rate:g} per step)" if recipe.teacher == "ema" else "")
     text = [
         *head, "---", "", f"# {_plain(base)}, distilled from its own evidence crops", "",
         "Trained with gapbench by on-policy self-distillation (Vision-OPD): the student sees the full image, the "
         "teacher the evidence crop, and no reference answer is used.", "",
-        f"- data: `{_plain(str(asked['data']['name']))}`, {asked['data']['samples']} questions with evidence",
+        f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} questions with evidence",
         f"- {recipe.steps} steps of {recipe.prompts_per_step} prompts x {recipe.rollouts_per_prompt} rollouts, "
         f"learning rate {recipe.learning_rate:g}, {recipe.divergence}, {teacher}, anchor share "
         f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",
-        f"- command: `{_plain(str(asked.get('command', '')))}`", "",
+        f"- command: `{_plain(str(details.get('command', '')))}`", "",
     ]  # fmt: skip
     if summary is not None:
         text += ["## Measured before and after", "", _plain(str(summary["verdict"])), ""]
@@ -56,5 +56,5 @@ def _table(entries: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Text from outside that can neither end a line nor a cell, nor open HTML."""
+    """Text from outside, escaped: it can end neither a line nor a table cell, and cannot open HTML."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

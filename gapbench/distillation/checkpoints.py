@@ -1,11 +1,11 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped.
+"""Checkpoints: everything a training needs to continue as if it had never stopped.
 
     save(folder, step, accelerator, teacher, state, keep=1)
-    step, state = restore(newest(folder), accelerator, teacher)
+    state = restore(newest(folder), accelerator, teacher)
 
-`checkpoints/step-N` holds weights, optimizer and random states (by accelerate), the teacher's weights, and
-`state.json`. It is written under another name and renamed when it is whole, and older ones go only then, so that a
-full disk or a kill leaves the one before untouched.
+`checkpoints/step-N` holds the weights, the optimizer and the random states (saved by accelerate), the teacher's weights
+and `state.json`. A checkpoint is written under a draft name and renamed when it is complete. Older ones are removed
+only after that, so a full disk or a kill leaves the previous checkpoint untouched.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from gapbench.errors import RunError
 from gapbench.util.files import write_json
 from gapbench.util.text import first_line
 
-WRITING = (OSError, RuntimeError, SafetensorError)
-"""How a full disk shows: torch and safetensors have errors of their own for it."""
+WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
+"""The errors that a full disk can raise: torch and safetensors have their own types."""
 
 
 def save(folder: Path, step: int, accelerator: Any, teacher: Teacher, state: Mapping[str, Any], keep: int) -> Path:
     """Write the checkpoint after `step` steps and keep the newest `keep`. Raises RunError if it cannot be written."""
-    whole = folder / f"step-{step}"
+    checkpoint = folder / f"step-{step}"
     draft = folder / f".step-{step}.draft"
     error: Exception | None = None
     try:
@@ -43,46 +43,46 @@ def save(folder: Path, step: int, accelerator: Any, teacher: Teacher, state: Map
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             write_json(draft / "state.json", {"step": step, **state})
-            shutil.rmtree(whole, ignore_errors=True)
-            draft.rename(whole)
-    except WRITING as caught:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            draft.rename(checkpoint)
+    except WRITE_ERRORS as caught:
         error = caught
     if error is not None:
         if accelerator.is_main_process:
             shutil.rmtree(draft, ignore_errors=True)
-        before = newest(folder)
+        previous = newest(folder)
         raise RunError(
-            f"{whole}: the checkpoint could not be written ({first_line(error)}). "
-            f"{f'{before.name} is whole' if before else 'There is none before it'}. Free space on the disk, then run "
-            "the same command with --resume."
+            f"{checkpoint}: the checkpoint could not be written ({first_line(error)}). "
+            f"{f'{previous.name} is whole' if previous else 'There is no earlier checkpoint'}. Free space on the disk, "
+            "then run the same command with --resume."
         ) from error
     if accelerator.is_main_process:
-        for old in _all(folder)[:-keep]:
+        for old in _checkpoints_in(folder)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     accelerator.wait_for_everyone()
-    return whole
+    return checkpoint
 
 
 def newest(folder: Path) -> Path | None:
-    """The checkpoint of the most steps, or None."""
-    found = _all(folder)
-    return found[-1] if found else None
+    """The checkpoint with the most steps, or None."""
+    checkpoints = _checkpoints_in(folder)
+    return checkpoints[-1] if checkpoints else None
 
 
 def restore(checkpoint: Path, accelerator: Any, teacher: Teacher) -> dict[str, Any]:
-    """Load weights, optimizer and teacher; returns what `state.json` holds. Raises RunError."""
+    """Load weights, optimizer and teacher, and return the content of `state.json`. Raises RunError."""
     try:
         state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
         accelerator.load_state(str(checkpoint))
         teacher.load(checkpoint, accelerator.process_index)
-    except Exception as error:  # every format in it has its own error for a file that ends too early
+    except Exception as error:  # each file format raises its own error for a truncated file
         raise RunError(
-            f"{checkpoint}: cannot be read ({first_line(error)}). Remove it to go on from the one before, or "
-            "start anew in another --out."
+            f"{checkpoint}: cannot be read ({first_line(error)}). Remove it to resume from the previous "
+            "checkpoint, or start again in another --out."
         ) from error
     return state
 
 
-def _all(folder: Path) -> list[Path]:
-    found = [p for p in folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name)]
-    return sorted(found, key=lambda p: int(p.name[5:]))
+def _checkpoints_in(folder: Path) -> list[Path]:
+    checkpoints = [p for p in folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name)]
+    return sorted(checkpoints, key=lambda p: int(p.name[5:]))

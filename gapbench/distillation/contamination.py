@@ -1,9 +1,9 @@
-"""Training images that also occur in an evaluation, found by the content of the decoded image.
+"""Training images that also occur in an evaluation, matched by the pixels of the decoded image.
 
     find_shared(pairs, [("signs", samples)])         # {training id: "also in signs (sample id)"}
 
-Limits: equal pixels only. A resized or lossily re-encoded copy is another image to a hash. A question that stands in
-for an unusable one is not looked at.
+Limits: only equal pixels match, so a resized or lossily re-encoded copy is not recognised. A sample that replaces an
+unusable one while training is not checked.
 """
 
 from __future__ import annotations
@@ -19,45 +19,51 @@ from gapbench.util.progress import progress
 from gapbench.views import images
 
 
-def find_shared(pairs: Pairs, tested: Sequence[tuple[str, Sequence[Sample]]], quiet: bool = True) -> dict[str, str]:
-    """The training questions whose image is also one of the evaluation's.
+def find_shared(
+    pairs: Pairs, evaluations: Sequence[tuple[str, Sequence[Sample]]], quiet: bool = True
+) -> dict[str, str]:
+    """The training samples whose image is also in an evaluation, each with the place where it occurs.
 
-    All that the run would ask are looked at, and all that it asks instead once those found are left out.
+    Checks the samples that the training would use, and then those that take the place of the shared ones.
     """
-    seen: dict[str, str] = {}
-    for name, samples in tested:
-        for sample, digest in _hashes(samples, f"images of {name}", quiet):
-            seen.setdefault(digest, f"also in {name} (sample {sample.id})")
+    place_of_image: dict[str, str] = {}
+    for name, samples in evaluations:
+        for sample, digest in _image_hashes(samples, f"images of {name}", quiet):
+            place_of_image.setdefault(digest, f"also in {name} (sample {sample.id})")
     shared: dict[str, str] = {}
-    looked: set[str] = set()
-    while fresh := [s for s in _asked(pairs, shared) if s.id not in looked]:
-        looked |= {s.id for s in fresh}
-        shared |= {s.id: seen[h] for s, h in _hashes(fresh, "training images", quiet) if h in seen}
+    checked: set[str] = set()
+    while unchecked := [s for s in _samples_used(pairs, shared) if s.id not in checked]:
+        checked |= {s.id for s in unchecked}
+        shared |= {
+            s.id: place_of_image[h]
+            for s, h in _image_hashes(unchecked, "training images", quiet)
+            if h in place_of_image
+        }
     return shared
 
 
-def _asked(pairs: Pairs, shared: dict[str, str]) -> list[Sample]:
-    """What the run asks when the shared ones are left out."""
+def _samples_used(pairs: Pairs, shared: dict[str, str]) -> list[Sample]:
+    """The samples that the training uses if it leaves out the shared ones."""
     if len(shared) == len(pairs.samples):
         return []
     return (pairs.without(frozenset(shared)) if shared else pairs).used()
 
 
-def _hashes(samples: Sequence[Sample], label: str, quiet: bool) -> Iterator[tuple[Sample, str]]:
-    """(sample, hash) for every image that can be decoded; one shared by several samples is decoded once."""
-    known: dict[int, str] = {}
+def _image_hashes(samples: Sequence[Sample], label: str, quiet: bool) -> Iterator[tuple[Sample, str]]:
+    """(sample, hash) of every image that can be decoded. An image that several samples share is decoded once."""
+    hash_of: dict[int, str] = {}
     with progress(len(samples), 0, f"comparing {label}", quiet, "images") as advance:
         for sample in samples:
             advance("")
             for image in (sample.image, *sample.more_images):
-                if id(image) not in known:
-                    known[id(image)] = _hash(image, sample.max_image_pixels)
-                if known[id(image)]:
-                    yield sample, known[id(image)]
+                if id(image) not in hash_of:
+                    hash_of[id(image)] = _pixel_hash(image, sample.max_image_pixels)
+                if hash_of[id(image)]:
+                    yield sample, hash_of[id(image)]
 
 
-def _hash(source: Any, max_pixels: int) -> str:
-    """Over the pixels; empty for an image that cannot be decoded."""
+def _pixel_hash(source: Any, max_pixels: int) -> str:
+    """The hash of the decoded pixels, or an empty text if the image cannot be decoded."""
     try:
         image = images.decode(source, max_pixels)[0]
     except SampleError:

@@ -1,13 +1,14 @@
-"""Is teacher forcing telling the truth? Checked with the model itself, before anything is trained.
+"""The self-check before a training: does teacher forcing agree with generation?
 
-    found = find_reading(role, asked, recipe)      # the economies that change neither log-probabilities nor gradients
+    check = find_forward_mode(role, prompts, recipe)      # check.mode: the fastest mode that changes nothing
 
-Short greedy answers are generated, and their log-probabilities are compared with those of the teacher-forced pass:
-wrong token-type ids, positions or masks corrupt four model families without any error. Economies (`forward.Reading`)
-are tried from the fastest to none; the first that agrees with generation in log-probabilities, and with the plain pass
-in the gradient of some small parameters, is used. If even the plain pass disagrees, training is refused.
+The model generates short greedy answers, and their log-probabilities are compared with those of a teacher-forced pass.
+Wrong token-type ids, positions or masks corrupt four model families without raising an error. Forward modes
+(`forward.ForwardMode`) are tried from the fastest to the plain one. The first that agrees with generation in
+log-probabilities, and with the plain pass in the gradient of a few small parameters, is used. If even the plain pass
+disagrees with generation, training is refused.
 
-Limits: agreement on a few short answers; a model that is wrong only for long ones is not caught.
+Limits: the check compares a few short answers. It does not notice a model that is wrong for long answers only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gapbench.distillation.forward import PLAIN, Groups, Reading, head, hidden_states, logit_cap, process
+from gapbench.distillation.forward import PLAIN, ForwardMode, Groups, head, hidden_states, logit_cap, process
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import Prompt, Sampling, random_key, sample
 from gapbench.distillation.student import ModelRole
@@ -29,203 +30,233 @@ from gapbench.errors import ModelError
 from gapbench.util.text import error_line
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05}
-"""Largest difference of a log-probability, in nats. Right passes in float32 stay below 1e-5, wrong ones exceed 0.07."""
+"""Largest accepted difference of a log-probability, in nats. Correct passes in float32 stay below 1e-5; wrong ones
+exceed 0.07.
+"""
 VLLM_TOLERANCE = {"float32": 1e-2, "bfloat16": 1.0, "float16": 0.25}
-"""The same for vLLM's other kernels. On a CPU in float32 ten families stay below 1e-5, and Gemma 3, whose images vLLM
-masks otherwise there, differs by 0.06 and more. In bfloat16 means of 0.01 to 0.06 are reported (see `health`), with a
-few tokens far above; the bound is for what is plainly another model, the mean is watched while training."""
-TOKENS = 6
-"""Length of the answers compared."""
-GRADIENT = {"float32": 2e-2, "bfloat16": 0.4, "float16": 0.2}
-"""Largest relative difference of a gradient. Right ones stay below 1e-4 and 0.15 (bfloat16); one that lost its way
-through the prompt differs by 0.85 and more."""
+"""The same for vLLM, whose kernels differ. On a CPU in float32 ten families stay below 1e-5; Gemma 3, whose images vLLM
+masks differently there, differs by 0.06 and more. In bfloat16 means of 0.01 to 0.06 are reported (see `health`), and a
+few tokens differ far more. So this bound only catches a model that is plainly another one; `health` watches the mean
+while training.
+"""
+ANSWER_TOKENS = 6
+"""Length of the answers that are compared."""
+GRADIENT_TOLERANCE = {"float32": 2e-2, "bfloat16": 0.4, "float16": 0.2}
+"""Largest accepted relative difference of a gradient. Correct ones stay below 1e-4, or 0.15 in bfloat16. A gradient
+that is lost in the prompt differs by 0.85 and more.
+"""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What the check found: the reading to train with, whether `generate` may repeat prompts by itself, and how well it
-    agrees (the largest difference in log-probability, nats). `sampling` is the reading that rollouts may share a prompt
-    with, or None."""
+class ForwardCheck:
+    """The result of the self-check.
 
-    reading: Reading
+    `mode` is the forward mode to train with, and `difference` its largest difference from generation in log-probability
+    (nats). `rollout_mode` is the mode in which rollouts share a prompt, or None if they must not. `expand_rollouts`:
+    `generate` may repeat a prompt itself. `refused` names the modes that disagree, with the reason.
+    """
+
+    mode: ForwardMode
     expand_rollouts: bool
     difference: float
-    sampling: Reading | None = None
+    rollout_mode: ForwardMode | None = None
     refused: tuple[str, ...] = ()
 
 
-def find_reading(
-    role: ModelRole, asked: Sequence[tuple[Any, str]], recipe: Recipe, precision: str = "float32"
-) -> Finding:
-    """The fastest reading that agrees with generation on these (image, text) prompts.
+def find_forward_mode(
+    role: ModelRole, prompts: Sequence[tuple[Any, str]], recipe: Recipe, precision: str = "float32"
+) -> ForwardCheck:
+    """The fastest forward mode that agrees with generation on these (image, text) prompts.
 
-    Raises ModelError if teacher forcing fails, or disagrees with generation, in every way.
+    Raises ModelError if generation or the plain pass fails, or if they disagree.
     """
     tolerance = TOLERANCE[precision]
     try:
-        ids, logps = role.ask(_generate, role, asked, recipe)
+        ids, logps = role.run_without_grad(_generate, role, prompts, recipe)
         groups = [[row, row] for row in ids]
-        target = logps.repeat_interleave(2, 0).flatten()
-        difference, plain_gradient = _agreement(role, asked, groups, target, PLAIN)
+        generated = logps.repeat_interleave(2, 0).flatten()
+        difference, plain_gradient = _compare(role, prompts, groups, generated, PLAIN)
     except Exception as error:
         raise ModelError(
-            f"Model {role.name}: it cannot be read and asked as training does ({error_line(error)}). Upgrade "
+            f"Model {role.name}: generation or teacher forcing fails ({error_line(error)}). Upgrade "
             "transformers, or set attn_implementation=eager; if memory is short, lower max_pixels."
         ) from error
     refused: list[str] = []
-    if not difference <= tolerance:  # NaN is no agreement
+    if not difference <= tolerance:  # true for NaN, too
         raise ModelError(
             f"Model {role.name}: log-probabilities of a teacher-forced pass differ from generation's by up to "
-            f"{difference:.3g} nats (at most {tolerance:g} is rounding). Training on them would teach noise. Upgrade "
-            "transformers, or set attn_implementation=eager; if it stays, the model's code is at fault."
+            f"{difference:.3g} nats (rounding explains at most {tolerance:g}). Training on them would teach noise. "
+            "Upgrade transformers, or set attn_implementation=eager. If this does not help, the model's code is wrong."
         )
-    best, cap = PLAIN, role.ask(_cap, role, asked)
-    for economies in _readings(recipe):
-        reading = replace(economies, cap=cap) if economies.split_head else economies
+    accepted, cap = PLAIN, role.run_without_grad(_find_logit_cap, role, prompts)
+    for shortcuts in _candidate_modes(recipe):
+        mode = replace(shortcuts, cap=cap) if shortcuts.split_head else shortcuts
         try:
-            off, gradient = _agreement(role, asked, groups, target, reading)
+            log_prob_difference, gradient = _compare(role, prompts, groups, generated, mode)
         except Exception as error:
-            refused.append(f"{_name(reading)}: {error_line(error)}")
+            refused.append(f"{_describe(mode)}: {error_line(error)}")
             continue
-        apart = _apart(gradient, plain_gradient)
-        if not (off <= tolerance and apart <= GRADIENT[precision]):
-            refused.append(f"{_name(reading)}: log-probabilities differ by {off:.2g}, gradients by {apart:.2g}")
+        gradient_difference = _gradient_difference(gradient, plain_gradient)
+        if not (log_prob_difference <= tolerance and gradient_difference <= GRADIENT_TOLERANCE[precision]):
+            refused.append(
+                f"{_describe(mode)}: log-probabilities differ by {log_prob_difference:.2g}, "
+                f"gradients by {gradient_difference:.2g}"
+            )
             continue
-        best, difference = reading, off
+        accepted, difference = mode, log_prob_difference
         break
     if recipe.use_vllm:
-        return Finding(best, False, difference, None, tuple(refused))
-    shared = replace(best, share_prompt=True, expand=True)
-    sampling = shared if recipe.share_prompt and _rollouts_agree(role, asked, recipe, best, tolerance, shared) else None
-    expand = _rollouts_agree(role, asked, recipe, best, tolerance, None)
-    return Finding(best, expand, difference, sampling, tuple(refused))
+        return ForwardCheck(accepted, False, difference, None, tuple(refused))
+    shared_mode = replace(accepted, share_prompt=True, expand=True)
+    rollout_mode = (
+        shared_mode
+        if recipe.share_prompt and _rollouts_agree(role, prompts, recipe, accepted, tolerance, shared_mode)
+        else None
+    )
+    expand = _rollouts_agree(role, prompts, recipe, accepted, tolerance, None)
+    return ForwardCheck(accepted, expand, difference, rollout_mode, tuple(refused))
 
 
 def check_vllm(
     role: ModelRole,
     sampler: VllmSampler,
-    asked: Sequence[tuple[Any, str]],
+    image_texts: Sequence[tuple[Any, str]],
     recipe: Recipe,
     precision: str = "float32",
 ) -> float:
-    """The largest difference between vLLM's log-probabilities of a few of its answers and teacher forcing's, in nats.
+    """The largest difference in log-probability between vLLM and teacher forcing, in nats, over a few answers of vLLM.
 
-    Raises ModelError if it is no rounding, or if a prompt's token ids are not those that the trainer reads.
+    Raises ModelError if it exceeds `VLLM_TOLERANCE`, or if vLLM and the trainer read a prompt as different token ids.
     """
-    prompts = [Prompt(p, t, tuple(random_key("check", i, n) for n in (0, 1))) for i, (p, t) in enumerate(asked)]
-    for (image, text), theirs in zip(asked, sampler.prompt_ids(role, prompts), strict=True):
+    prompts = [
+        Prompt(image, text, tuple(random_key("check", i, n) for n in (0, 1)))
+        for i, (image, text) in enumerate(image_texts)
+    ]
+    for (image, text), theirs in zip(image_texts, sampler.prompt_ids(role, prompts), strict=True):
         ours = role.chat.batch([((image,), text)])["input_ids"][0].tolist()
         if ours != theirs:
             raise ModelError(
-                f"Model {role.name}: vLLM reads a prompt as other tokens ({len(theirs)} of them) than the trainer does "
-                f"({len(ours)}). Its answers would be to another question: set use_vllm=false."
+                f"Model {role.name}: vLLM reads a prompt as other tokens ({len(theirs)}) than the trainer "
+                f"({len(ours)}). Its answers would belong to another prompt: set use_vllm=false."
             )
-    made = sampler(role, prompts, Sampling(TOKENS, recipe.temperature))
-    groups = [[r.ids for r in rollouts] for rollouts in made]
-    target = torch.tensor([logp for rollouts in made for r in rollouts for logp in r.logps])
-    off = _agreement(role, asked, groups, target, role.reading)[0]
-    if not off <= VLLM_TOLERANCE[precision]:
+    rollouts_by_prompt = sampler(role, prompts, Sampling(ANSWER_TOKENS, recipe.temperature))
+    groups = [[r.ids for r in rollouts] for rollouts in rollouts_by_prompt]
+    sampled = torch.tensor([logp for rollouts in rollouts_by_prompt for r in rollouts for logp in r.logps])
+    difference = _compare(role, image_texts, groups, sampled, role.mode)[0]
+    if not difference <= VLLM_TOLERANCE[precision]:
         raise ModelError(
-            f"Model {role.name}: log-probabilities of vLLM's answers differ from the trainer's by up to {off:.3g} nats "
-            f"(at most {VLLM_TOLERANCE[precision]:g} is rounding). vLLM runs this model otherwise than transformers "
-            "does: set use_vllm=false."
+            f"Model {role.name}: log-probabilities of vLLM's answers differ from the trainer's by up to "
+            f"{difference:.3g} nats (rounding explains at most {VLLM_TOLERANCE[precision]:g}). vLLM and "
+            "transformers run this model differently: set use_vllm=false."
         )
-    return off
+    return difference
 
 
-def _readings(recipe: Recipe) -> list[Reading]:
-    # Checkpointing keeps no cache, and a prompt with one answer is read once anyway.
-    shared = recipe.share_prompt and not recipe.gradient_checkpointing and recipe.rollouts_per_prompt > 1
-    wanted = [Reading(share, split, expand) for share in (True, False) for split in (True, False)
+def _candidate_modes(recipe: Recipe) -> list[ForwardMode]:
+    """The forward modes that the recipe allows and that take a shortcut, the fastest first."""
+    # Gradient checkpointing keeps no cache, and a prompt with a single answer is read once anyway.
+    may_share = recipe.share_prompt and not recipe.gradient_checkpointing and recipe.rollouts_per_prompt > 1
+    modes = [ForwardMode(share, split, expand) for share in (True, False) for split in (True, False)
               for expand in (True, False)]  # fmt: skip
-    # A shared prompt is read once, so nothing is left to expand.
-    return [r for r in wanted if (r.share_prompt, r.expand) != (True, False) and (shared or not r.share_prompt)]
+    # A shared prompt is processed once anyway, so `share_prompt` without `expand` is no other mode.
+    return [m for m in modes if (m.share_prompt, m.expand) != (True, False) and (may_share or not m.share_prompt)]
 
 
-def _cap(model: Any, role: ModelRole, asked: Sequence[tuple[Any, str]]) -> float | None:
-    return logit_cap(model, process(role.chat, model, asked[:1], 1, PLAIN))
+def _find_logit_cap(model: Any, role: ModelRole, prompts: Sequence[tuple[Any, str]]) -> float | None:
+    return logit_cap(model, process(role.chat, model, prompts[:1], 1, PLAIN))
 
 
 def _generate(
-    model: Any, role: ModelRole, asked: Sequence[tuple[Any, str]], recipe: Recipe
+    model: Any, role: ModelRole, prompts: Sequence[tuple[Any, str]], recipe: Recipe
 ) -> tuple[list[Any], Tensor]:
-    """Greedy answers of `TOKENS` tokens, never ended, and their log-probabilities by generation's own logits."""
+    """Greedy answers of `ANSWER_TOKENS` tokens, never ended, and their log-probabilities from generation's logits."""
     from transformers import GenerationConfig
 
-    inputs = process(role.chat, model, asked, 1, PLAIN)
+    inputs = process(role.chat, model, prompts, 1, PLAIN)
     settings = GenerationConfig(
-        max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, output_logits=True, return_dict_in_generate=True,
-        suppress_tokens=list(role.suppressed) or None, pad_token_id=model.generation_config.pad_token_id,
+        max_new_tokens=ANSWER_TOKENS, min_new_tokens=ANSWER_TOKENS, do_sample=False, output_logits=True,
+        return_dict_in_generate=True, suppress_tokens=list(role.suppressed) or None,
+        pad_token_id=model.generation_config.pad_token_id,
     )  # fmt: skip
     with torch.no_grad():
         out = model.generate(**inputs, generation_config=settings)
-    ids = out.sequences[:, -TOKENS:]
+    ids = out.sequences[:, -ANSWER_TOKENS:]
     logps = torch.log_softmax(torch.stack(out.logits, 1).float(), -1).gather(2, ids[..., None])[..., 0]
     return ids.tolist(), logps
 
 
-def _agreement(
-    role: ModelRole, asked: Sequence[tuple[Any, str]], groups: Groups, target: Tensor, reading: Reading
+def _compare(
+    role: ModelRole, prompts: Sequence[tuple[Any, str]], groups: Groups, expected: Tensor, mode: ForwardMode
 ) -> tuple[float, list[Tensor]]:
-    """Largest difference of a log-probability, and the gradient of their sum for a few small parameters.
+    """The largest difference from the expected log-probabilities, and the gradient of their sum for a few parameters.
 
-    Without DDP's synchronisation: it would go on waiting for the gradients of this pass in the first real one.
+    Runs without DDP's synchronisation: DDP would wait for the gradients of this pass in the first training step.
     """
-    alone = getattr(role.inside, "no_sync", contextlib.nullcontext)
-    with alone():
-        return role.inside(_agreement_inside, role, asked, groups, target, reading)  # type: ignore[no-any-return]
+    unsynchronised = getattr(role.wrapped, "no_sync", contextlib.nullcontext)
+    with unsynchronised():
+        return role.wrapped(_compare_inside, role, prompts, groups, expected, mode)  # type: ignore[no-any-return]
 
 
-def _agreement_inside(
-    model: Any, role: ModelRole, asked: Sequence[tuple[Any, str]], groups: Groups, target: Tensor, reading: Reading
+def _compare_inside(
+    model: Any, role: ModelRole, prompts: Sequence[tuple[Any, str]], groups: Groups, expected: Tensor, mode: ForwardMode
 ) -> tuple[float, list[Tensor]]:
-    watched = _watched(model)
-    with torch.set_grad_enabled(bool(watched)):
-        inputs = process(role.chat, model, asked, len(groups[0]), reading)
-        states = hidden_states(model, inputs, groups, reading)
+    params = _compared_params(model)
+    with torch.set_grad_enabled(bool(params)):
+        inputs = process(role.chat, model, prompts, len(groups[0]), mode)
+        states = hidden_states(model, inputs, groups, mode)
         tokens = torch.tensor([t for group in groups for row in group for t in row], device=states.device)
-        logps = torch.log_softmax(head(model, reading)(states), -1).gather(1, tokens[:, None])[:, 0]
-        gradient = torch.autograd.grad(logps.sum(), watched, allow_unused=True) if watched else ()
-    off = float((logps.detach() - target.to(logps)).abs().max())
-    return off, [torch.zeros(1) if g is None else g.detach().float() for g in gradient]
+        logps = torch.log_softmax(head(model, mode)(states), -1).gather(1, tokens[:, None])[:, 0]
+        gradient = torch.autograd.grad(logps.sum(), params, allow_unused=True) if params else ()
+    difference = float((logps.detach() - expected.to(logps)).abs().max())
+    return difference, [torch.zeros(1) if g is None else g.detach().float() for g in gradient]
 
 
-def _watched(model: Any) -> list[Any]:
-    """Up to eight small trained parameters spread over the model; sharded ones cannot be asked one by one.
+def _compared_params(model: Any) -> list[Any]:
+    """Up to eight small trained parameters, spread over the model; sharded ones cannot be read one by one.
 
-    An odd stride, because every other matrix of an adapter (A) has no gradient at the start, its partner B being 0.
+    The stride is odd because every other matrix of a fresh adapter (A) has no gradient: its partner B is 0.
     """
     small = [p for p in model.parameters() if p.requires_grad and p.numel() <= 1 << 22]
     small = [p for p in small if type(p.data) is torch.Tensor]
     return small[:: len(small) // 8 | 1][:8]
 
 
-def _apart(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    """Largest ||a - b|| / max(||b||, a thousandth of the largest ||b||)."""
-    if not one:
+def _gradient_difference(gradients: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """The largest ||a - b|| / max(||b||, a thousandth of the largest ||b||), where b are the expected gradients."""
+    if not gradients:
         return 0.0
-    floor = 1e-3 * max(float(b.norm()) for b in other) + 1e-12
-    each = [float((a - b).norm()) / max(float(b.norm()), floor) for a, b in zip(one, other, strict=True)]
-    return float(torch.tensor(each).max())  # NaN if any is
+    floor = 1e-3 * max(float(b.norm()) for b in expected) + 1e-12
+    differences = [
+        float((a - b).norm()) / max(float(b.norm()), floor) for a, b in zip(gradients, expected, strict=True)
+    ]
+    return float(torch.tensor(differences).max())  # NaN if any difference is NaN
 
 
 def _rollouts_agree(
-    role: ModelRole, asked: Sequence[tuple[Any, str]], recipe: Recipe, reading: Reading, tolerance: float,
-    shared: Reading | None,
+    role: ModelRole, image_texts: Sequence[tuple[Any, str]], recipe: Recipe, mode: ForwardMode, tolerance: float,
+    rollout_mode: ForwardMode | None,
 ) -> bool:  # fmt: skip
-    """Whether sampling may share a prompt, or repeat it by itself: two answers each must agree with teacher forcing."""
-    if recipe.rollouts_per_prompt == 1 and shared is None:
+    """Whether two sampled answers per prompt agree with teacher forcing in `mode`.
+
+    The answers share a prompt in `rollout_mode`; if that is None, `generate` repeats the prompt itself.
+    """
+    if recipe.rollouts_per_prompt == 1 and rollout_mode is None:
         return True
-    prompts = [Prompt(p, t, (random_key("check", i, 0), random_key("check", i, 1))) for i, (p, t) in enumerate(asked)]
-    sampling = Sampling(TOKENS, recipe.temperature)
+    prompts = [
+        Prompt(image, text, (random_key("check", i, 0), random_key("check", i, 1)))
+        for i, (image, text) in enumerate(image_texts)
+    ]
+    sampling = Sampling(ANSWER_TOKENS, recipe.temperature)
     try:
-        made = role.ask(sample, role.chat, prompts, sampling, role.ends, role.suppressed, True, False, shared)
+        rollouts_by_prompt = role.run_without_grad(
+            sample, role.chat, prompts, sampling, role.ends, role.suppressed, True, False, rollout_mode
+        )
     except Exception:
         return False
-    groups = [[r.ids for r in rollouts] for rollouts in made]
-    target = torch.tensor([logp for rollouts in made for r in rollouts for logp in r.logps])
-    return _agreement(role, asked, groups, target, reading)[0] <= tolerance
+    groups = [[r.ids for r in rollouts] for rollouts in rollouts_by_prompt]
+    sampled = torch.tensor([logp for rollouts in rollouts_by_prompt for r in rollouts for logp in r.logps])
+    return _compare(role, image_texts, groups, sampled, mode)[0] <= tolerance
 
 
-def _name(reading: Reading) -> str:
-    return ", ".join(name for name, on in vars(reading).items() if on is True) or "plain"
+def _describe(mode: ForwardMode) -> str:
+    return ", ".join(name for name, on in vars(mode).items() if on is True) or "plain"

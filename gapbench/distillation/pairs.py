@@ -1,13 +1,13 @@
-"""What each side sees of one question: the student's image, the teacher's image, and the text both are asked.
+"""The images of student and teacher for each sample, and the prompt that both are given.
 
     pairs = Pairs(catalogue.load("signs:split=train"), recipe)
     pairs.step(0)                    # the prompts of the first step
 
-Views and regions are those of `gapbench.measure`. The order of the questions, and which of them are anchors, depend on
-the seed and the step alone, so a run can be resumed, or spread over processes, without changing either.
+Views and regions are those of `gapbench.measure`. The order of the samples and the choice of anchors depend on the seed
+and the step alone. So resuming a training, or spreading it over processes, changes neither.
 
-Limits: one image a side, so no region `multi`, and samples of several images are skipped. All samples are held in
-memory, so their images should be paths or functions; the images of one step are decoded together.
+Limits: one image a side, so the region `multi` is refused and samples with several images are skipped. All samples are
+held in memory, so their images should be paths or functions; the images of a step are decoded together.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TRIES = 100
-"""Questions in a row that may be unusable before the data is given up."""
+"""Number of consecutive unusable samples after which the data is refused."""
 
 
 @dataclass(frozen=True)
 class TrainingPrompt:
-    """One prompt of one step; `anchor` says that the student is shown the teacher's image."""
+    """One prompt of a step. `key` is the sample's id; `anchor`: the student sees the teacher's image."""
 
     key: str
     student: Image
@@ -47,10 +47,10 @@ class TrainingPrompt:
 
 @dataclass
 class Pairs:
-    """The training questions of a benchmark under a recipe; `skipped` maps unusable samples to the reason.
+    """The training samples of a benchmark under a recipe; `skipped` maps the ids of unusable samples to the reason.
 
-    Raises BenchmarkError if no sample has the evidence that the views need, SettingError for a region of several
-    images. Answers are never read.
+    Reference answers are never read. Raises BenchmarkError if no sample has the evidence that the views need,
+    SettingError for a region of several images.
     """
 
     benchmark: Benchmark
@@ -61,7 +61,7 @@ class Pairs:
 
     def __post_init__(self) -> None:
         self.region = self.recipe.region or self.benchmark.card.region
-        found = self.samples or self.benchmark.samples(self.limit)
+        samples = self.samples or self.benchmark.samples(self.limit)
         views = {self.recipe.student_view, self.recipe.teacher_view}
         policy = parse_policy(self.region)[0]
         native = policy == "native"
@@ -71,32 +71,32 @@ class Pairs:
                 "image per evidence box, and a training pair has one image a side. Set region to mosaic, padded or "
                 "union in the recipe."
             )
-        usable = [s for s in found if (s.crop_image is not None if native else bool(s.boxes))]
-        self.samples = usable if views & NEEDS_REGION else found
+        usable = [s for s in samples if (s.crop_image is not None if native else bool(s.boxes))]
+        self.samples = usable if views & NEEDS_REGION else samples
         if not self.samples:
-            lacking = "a crop of its own" if native else "an evidence box"
+            missing = "a crop of its own" if native else "an evidence box"
             raise BenchmarkError(
-                f"{self.benchmark.name}: none of its {len(found)} samples has {lacking}, so the views "
+                f"{self.benchmark.name}: none of its {len(samples)} samples has {missing}, so the views "
                 f"{' and '.join(sorted(views))} cannot be shown with region {self.region!r}. Training data needs "
                 "evidence: give boxes (`bbox` or `bboxes`)."
             )
-        self.without_evidence = len(found) - len(self.samples)
+        self.without_evidence = len(samples) - len(self.samples)
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def without(self, dropped: frozenset[str]) -> Pairs:
-        """The same questions without those of these ids."""
-        kept = [s for s in self.samples if s.id not in dropped]
-        if not kept:
+        """The same pairs without the samples that have these ids."""
+        remaining = [s for s in self.samples if s.id not in dropped]
+        if not remaining:
             raise BenchmarkError(f"{self.benchmark.name}: all {len(dropped)} samples were dropped; nothing is left.")
-        return Pairs(self.benchmark, self.recipe, self.limit, kept)
+        return Pairs(self.benchmark, self.recipe, self.limit, remaining)
 
     def used(self) -> list[Sample]:
-        """The samples that the whole run asks, in order of their first use."""
+        """The samples that the whole training uses, in order of their first use."""
         total = min(self.recipe.steps * self.recipe.prompts_per_step, len(self.samples))
         return [self.samples[self._index(position)] for position in range(total)]
 
     def step(self, step: int, process: int = 0, processes: int = 1) -> list[TrainingPrompt]:
-        """This process's share of the prompts of a step (0-based): every `processes`-th of them."""
+        """This process's share of the prompts of a step (0-based): every `processes`-th prompt."""
         size = self.recipe.prompts_per_step
         rng = random.Random(f"gapbench distill anchors {self.recipe.seed} {step}")
         anchors = set(rng.sample(range(size), round(self.recipe.anchor_share * size)))
@@ -108,7 +108,7 @@ class Pairs:
             yield self.step(step, process, processes)
 
     def probe(self, count: int) -> list[TrainingPrompt]:
-        """A fixed set of `count` questions for watching the teacher, those that are asked last."""
+        """A fixed set of `count` samples for watching the teacher: the last ones in the order of training."""
         total = len(self.samples)
         return [self._pair(position, True) for position in range(total - min(count, total), total)]
 
@@ -122,18 +122,18 @@ class Pairs:
         return order
 
     def _pair(self, position: int, anchor: bool) -> TrainingPrompt:
-        """The prompt at a position of the endless order; an unusable sample gives its place to the next one."""
+        """The prompt at a position of the endless order; the next sample takes the place of an unusable one."""
         index = self._index(position)
         tries = min(TRIES, len(self.samples))
         for offset in range(tries):
             sample = self.samples[(index + offset) % len(self.samples)]
-            made = self._make(sample, anchor) if sample.id not in self.skipped else self.skipped[sample.id]
-            if isinstance(made, TrainingPrompt):
-                return made
-            self.skipped[sample.id] = made
+            prompt_or_reason = self._make(sample, anchor) if sample.id not in self.skipped else self.skipped[sample.id]
+            if isinstance(prompt_or_reason, TrainingPrompt):
+                return prompt_or_reason
+            self.skipped[sample.id] = prompt_or_reason
         raise BenchmarkError(
-            f"{self.benchmark.name}: {tries} samples in a row cannot be shown; the last one: {made} Check the data "
-            f"with `gapbench benchmarks check`."
+            f"{self.benchmark.name}: {tries} samples in a row cannot be shown; the last one: {prompt_or_reason} Check "
+            f"the data with `gapbench benchmarks check`."
         )
 
     def _make(self, sample: Sample, anchor: bool) -> TrainingPrompt | str:
@@ -143,11 +143,11 @@ class Pairs:
         if sample.more_images:
             return f"sample {sample.id!r} has {1 + len(sample.more_images)} images; a pair has one a side."
         case = prepare(sample, self.region)
-        shown, error = show(case, recipe.teacher_view)
-        other, why = (shown, error) if anchor else show(case, recipe.student_view)
-        if not shown or not other:
-            return error or why
-        (teacher,), (student,) = shown, other
+        teacher_images, teacher_error = show(case, recipe.teacher_view)
+        student_images, student_error = (teacher_images, teacher_error) if anchor else show(case, recipe.student_view)
+        if not teacher_images or not student_images:
+            return teacher_error or student_error
+        (teacher,), (student,) = teacher_images, student_images
         pixels = Pixels(recipe.min_pixels, recipe.max_pixels)
         if recipe.teacher_enlarge > 1 and recipe.teacher_view == "crop":
             size = (round(teacher.width * recipe.teacher_enlarge), round(teacher.height * recipe.teacher_enlarge))

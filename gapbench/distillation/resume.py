@@ -1,11 +1,11 @@
-"""What a training is resumed from, and the refusal to mix it with another.
+"""Resuming a training, and refusing to mix it with another.
 
-    earlier = continue_or_refuse(folder, asked, recipe, resume=True)     # {} for a new training
+    earlier = continue_or_refuse(folder, details, recipe, resume=True)     # {} for a new training
 
-Everything that decides the weights must be as it was: the recipe but for `MAY_DIFFER`, the model and the data. The
-first difference is named.
+Everything that decides the weights must be unchanged: the model, the data and the recipe, except the settings in
+`MAY_DIFFER`. The error names the first difference.
 
-Limits: a Hub model without `revision` counts by its name alone.
+Limits: a Hub model without `revision` is identified by its name alone.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from gapbench.distillation import recipe as recipes
 from gapbench.errors import RunError, SettingError
 
 MAY_DIFFER = frozenset({"steps", "save_every", "keep_checkpoints", "trackers", "probe_every", "contamination"})
-"""Settings that a resumed training may change (`contamination` if it drops the same questions)."""
+"""Settings that a resumed training may change (`contamination` only if it drops the same samples)."""
 
 
 def continue_or_refuse(
-    folder: Path, asked: Mapping[str, Any], settings: recipes.Recipe, resume: bool
+    folder: Path, details: Mapping[str, Any], settings: recipes.Recipe, resume: bool
 ) -> dict[str, Any]:
-    """What `distill.json` says of the training that is resumed; nothing for a new one.
+    """The content of `distill.json` of the training to resume; empty for a new training.
 
-    Refuses to write over a training or a model, or to go on with another training than was started.
+    Raises RunError if the folder holds a training or a model and `resume` is false, or if the earlier training had
+    another model, other data or other settings.
     """
     if not any((folder / name).exists() for name in ("train.jsonl", "checkpoints", "model")):
         return {}
     if not resume:
         raise RunError(
-            f"{folder}: there is a training or a model already. Go on with it by --resume, or choose another --out."
+            f"{folder}: there is a training or a model already. Continue it with --resume, or choose another --out."
         )
     try:
         old = recipes.load(folder / "recipe.yaml").model_dump()
@@ -41,10 +42,10 @@ def continue_or_refuse(
     except (OSError, ValueError, SettingError) as error:
         raise RunError(f"{folder}: no training that can be resumed ({error}). Choose another --out.") from error
 
-    def refuse(what: str, was: Any, now: Any) -> RunError:
+    def refuse(setting: str, before: Any, now: Any) -> RunError:
         return RunError(
-            f"{folder}: this training was started with {what} {was!r}, and now it is {now!r}. Resume with the same "
-            "settings, model and data, or choose another --out."
+            f"{folder}: this training was started with {setting} {before!r}, and now it is {now!r}. Resume with the "
+            "same settings, model and data, or choose another --out."
         )
 
     for key, value in settings.model_dump().items():
@@ -53,29 +54,32 @@ def continue_or_refuse(
     trained = earlier.get("training", {}).get("steps", 0)
     if trained > settings.steps:
         raise refuse("steps", trained, settings.steps)
-    was, now = _identity(earlier), _identity(asked)
-    for what in was | now:
-        if was.get(what) != now.get(what):
-            raise refuse(what, was.get(what), now.get(what))
+    before, now = _identity(earlier), _identity(details)
+    for setting in before | now:
+        if before.get(setting) != now.get(setting):
+            raise refuse(setting, before.get(setting), now.get(setting))
     return earlier
 
 
-def refuse_other_drops(folder: Path, earlier: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """The order of the questions depends on which were dropped, so a resumed training must drop the same."""
+def refuse_other_drops(folder: Path, earlier: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+    """Raise RunError if a resumed training would drop other samples than before.
 
-    def dropped(of: Mapping[str, Any]) -> set[str]:
-        found = of.get("contamination", {"policy": "keep", "shared": {}})
-        return set(found["shared"]) if found["policy"] == "drop" else set()
+    The order of the samples depends on which of them were dropped.
+    """
 
-    if earlier and dropped(earlier) != dropped(asked):
+    def dropped(entry: Mapping[str, Any]) -> set[str]:
+        contamination = entry.get("contamination", {"policy": "keep", "shared": {}})
+        return set(contamination["shared"]) if contamination["policy"] == "drop" else set()
+
+    if earlier and dropped(earlier) != dropped(details):
         raise RunError(
-            f"{folder}: this training was started without {len(dropped(earlier))} questions whose images occur in "
-            f"--eval, and now it would be without {len(dropped(asked))}. Resume with the same --eval, steps and "
+            f"{folder}: this training was started without {len(dropped(earlier))} samples whose images occur in "
+            f"--eval, and now it would be without {len(dropped(details))}. Resume with the same --eval, steps and "
             "contamination, or choose another --out."
         )
 
 
-def _identity(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides which weights were trained on what: a folder counts by its content, a Hub model by its name."""
-    names = ("sha256",) if "sha256" in asked else ("model", "revision")
-    return {**{f"model ({n})": asked.get(n) for n in names}, **{f"data ({k})": v for k, v in asked["data"].items()}}
+def _identity(details: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies model and data: a local folder by its content, a Hub model by its name and revision."""
+    names = ("sha256",) if "sha256" in details else ("model", "revision")
+    return {**{f"model ({n})": details.get(n) for n in names}, **{f"data ({k})": v for k, v in details["data"].items()}}

@@ -1,14 +1,14 @@
-"""Rollouts: answers sampled from a model, several for one prompt, as token ids with the log-probability of each.
+"""Rollouts: several answers per prompt, sampled from a model, as token ids with their log-probabilities.
 
     rollouts = sample(model, chat, prompts, Sampling(max_new_tokens=64), ends, suppressed)
     rollouts[0][7].ids                             # the eighth answer to the first prompt
 
-The random numbers are a hash of (seed, step, question, rollout, position, token), so a draw depends neither on the
-batch it is made in nor on the process that makes it: one GPU and eight make the same rollouts up to rounding, and a
-resumed run repeats what an uninterrupted one would have drawn. A token is drawn by the Gumbel-max rule (Gumbel 1954;
-Maddison et al. 2014): argmax(log p + g) with g = -log(-log u) is a sample of p.
+The random numbers are a hash of (seed, step, sample, rollout, position, token). So a draw depends neither on its batch
+nor on its process: one GPU and eight GPUs sample the same rollouts up to rounding, and a resumed training repeats the
+draws of an uninterrupted one. A token is drawn by the Gumbel-max rule (Gumbel 1954; Maddison et al. 2014): with
+g = -log(-log u), argmax(log p + g) is a sample of p.
 
-Limits: 1 - u has 32 bits, so tokens below a probability of about 1e-10 are not drawn.
+Limits: 1 - u has 32 bits, so tokens with a probability below about 1e-10 are never drawn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gapbench.distillation.forward import Reading, head, read_on, read_prompt
+from gapbench.distillation.forward import ForwardMode, continue_from_cache, head, read_prompt
 from gapbench.engines.chat import Chat, place
 from gapbench.errors import ModelError
 
@@ -33,7 +33,7 @@ _MASK = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked: `keys` has one random key per rollout wanted (see `random_key`)."""
+    """A prompt, with one random key per rollout in `keys` (see `random_key`)."""
 
     image: Image
     text: str
@@ -42,8 +42,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One sampled answer. `ids` include the ending token unless it was `truncated`; `logps` are natural logarithms at
-    temperature 1, as the sampler saw them; `prompt_tokens` counts the prompt without padding."""
+    """A sampled answer.
+
+    `ids` include the end token unless the answer was `truncated`. `logps` are natural logarithms at temperature 1, from
+    the sampler. `prompt_tokens` counts the prompt without padding.
+    """
 
     ids: tuple[int, ...]
     logps: tuple[float, ...]
@@ -53,16 +56,16 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are drawn; `temperature` 0 is greedy. `tokens` bounds prompt and new tokens of one batch."""
+    """How answers are drawn; `temperature` 0 is greedy. `batch_tokens` bounds the prompt and new tokens of a batch."""
 
     max_new_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
-    tokens: int = 65536
+    batch_tokens: int = 65536
 
 
 def random_key(*parts: object) -> int:
-    """A 62-bit key from anything printable."""
+    """A 62-bit key from the printed `parts`."""
     return int.from_bytes(hashlib.sha256(" ".join(map(str, parts)).encode()).digest()[:8], "big") >> 2
 
 
@@ -75,48 +78,54 @@ def sample(
     suppressed: Sequence[int],
     expand: bool = True,
     synced: bool = False,
-    shared: Reading | None = None,
+    mode: ForwardMode | None = None,
 ) -> list[list[Rollout]]:
-    """Answers to each prompt, as many as it has keys (the same number for all).
+    """Answers to each prompt, one per key; all prompts have the same number of keys.
 
-    `suppressed` tokens (placeholders of images) are never drawn. `expand`: a prompt is processed once for all its
-    rollouts; else as often as it has rollouts. `synced`: keep all processes generating until the last one is done.
-    `shared`: read a prompt once for all its rollouts, as this reading does; else transformers' `generate` answers.
-    Raises ModelError if one prompt alone does not fit into memory, or with `synced` a batch.
+    `suppressed` tokens (placeholders of images) are never drawn. With `expand` a prompt is processed once for all its
+    rollouts, otherwise once per rollout. With `synced` all processes keep generating until the last one is done. With a
+    `mode` a prompt is also read once for all its rollouts, in this forward mode; without one the model's `generate`
+    answers. Raises ModelError if a single prompt does not fit into memory, or with `synced` if a batch does not.
     """
     answers: list[list[Rollout]] = [[] for _ in prompts]
-    once = expand or shared is not None
+    read_once = expand or mode is not None
     order = sorted(range(len(prompts)), key=lambda i: _area(prompts[i]))
-    waiting = _parts(order, _room(chat, prompts, sampling)) if order else []
-    while _anyone(bool(waiting), model, synced):
-        # Processes that are done keep the others company with a prompt of theirs: sharded weights need all of them.
-        group = waiting.pop(0) if waiting else order[:1]
-        asked = [prompts[i] for i in group]
-        inputs = chat.batch([((p.image,), p.text) for p in asked for _ in range(1 if once else len(p.keys))])
-        draw = _Draw(torch.tensor([k for p in asked for k in p.keys], device=model.device), sampling, suppressed)
+    batches = _split(order, _prompts_per_batch(chat, prompts, sampling)) if order else []
+    while _any_process_has_prompts(bool(batches), model, synced):
+        # A process that is done repeats one of its prompts: with sharded weights every process must take part.
+        batch = batches.pop(0) if batches else order[:1]
+        batch_prompts = [prompts[i] for i in batch]
+        inputs = chat.batch(
+            [((p.image,), p.text) for p in batch_prompts for _ in range(1 if read_once else len(p.keys))]
+        )
+        draw = _Draw(
+            torch.tensor([k for p in batch_prompts for k in p.keys], device=model.device), sampling, suppressed
+        )
         try:
-            if shared is not None:
-                rows = _decode(model, place(inputs, model), draw, len(asked[0].keys), ends, shared)
+            if mode is not None:
+                rows = _decode(model, place(inputs, model), draw, len(batch_prompts[0].keys), ends, mode)
             else:
-                rows = _generate(model, place(inputs, model), draw, len(asked[0].keys) if expand else 1, ends, synced)
+                rows = _generate(
+                    model, place(inputs, model), draw, len(batch_prompts[0].keys) if expand else 1, ends, synced
+                )
         except torch.OutOfMemoryError as error:
-            if len(group) == 1 or synced:
+            if len(batch) == 1 or synced:
                 raise ModelError(
-                    f"Rollouts: out of memory for {len(group)} prompts of up to {inputs['input_ids'].shape[1]} tokens "
-                    f"and {len(asked[0].keys)} rollouts each. Lower rollout_tokens, max_pixels, max_new_tokens or "
-                    "rollouts_per_prompt."
+                    f"Rollouts: out of memory for {len(batch)} prompts of up to {inputs['input_ids'].shape[1]} tokens "
+                    f"and {len(batch_prompts[0].keys)} rollouts each. Lower rollout_tokens, max_pixels, "
+                    "max_new_tokens or rollouts_per_prompt."
                 ) from error
             torch.cuda.empty_cache()
-            waiting[:0] = _parts(group, (len(group) + 1) // 2)
+            batches[:0] = _split(batch, (len(batch) + 1) // 2)
             continue
         lengths = inputs["attention_mask"].sum(1).tolist()
-        made = [
+        batch_rollouts = [
             _rollout(row, logps, ends) for row, logps in zip(rows, torch.stack(draw.logps, 1).tolist(), strict=True)
         ]
-        for place_, i in enumerate(group):
+        for position, i in enumerate(batch):
             n = len(prompts[i].keys)
-            tokens = int(lengths[place_ if once else place_ * n])
-            answers[i] = [replace(r, prompt_tokens=tokens) for r in made[place_ * n : (place_ + 1) * n]]
+            tokens = int(lengths[position if read_once else position * n])
+            answers[i] = [replace(r, prompt_tokens=tokens) for r in batch_rollouts[position * n : (position + 1) * n]]
     return answers
 
 
@@ -124,25 +133,25 @@ def _area(prompt: Prompt) -> int:
     return prompt.image.width * prompt.image.height
 
 
-def _parts(group: list[int], size: int) -> list[list[int]]:
-    return [group[start : start + size] for start in range(0, len(group), size)]
+def _split(indices: list[int], size: int) -> list[list[int]]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
-def _room(chat: Chat, prompts: Sequence[Prompt], sampling: Sampling) -> int:
-    """How many prompts go into one batch, were all as long as the largest image with the longest text.
+def _prompts_per_batch(chat: Chat, prompts: Sequence[Prompt], sampling: Sampling) -> int:
+    """The number of prompts in a batch, if each had the largest image and the longest text.
 
-    Known before anything else is processed, so that the pixels of more than one batch are never held.
+    Computed before any other prompt is processed, so that never more pixels than those of one batch are held.
     """
     image = max(prompts, key=_area).image
     length = int(chat.batch([((image,), max((p.text for p in prompts), key=len))])["input_ids"].shape[1])
-    return max(1, sampling.tokens // ((length + sampling.max_new_tokens) * len(prompts[0].keys)))
+    return max(1, sampling.batch_tokens // ((length + sampling.max_new_tokens) * len(prompts[0].keys)))
 
 
-def _anyone(waiting: bool, model: Any, synced: bool) -> bool:
+def _any_process_has_prompts(has_prompts: bool, model: Any, synced: bool) -> bool:
     """Whether this process, or with `synced` any process, has prompts left."""
     if not synced:
-        return waiting
-    flag = torch.tensor(float(waiting), device=model.device)
+        return has_prompts
+    flag = torch.tensor(float(has_prompts), device=model.device)
     torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
     return bool(flag)
 
@@ -150,12 +159,12 @@ def _anyone(waiting: bool, model: Any, synced: bool) -> bool:
 def _generate(
     model: Any, inputs: dict[str, Any], draw: _Draw, repeat: int, ends: Sequence[int], synced: bool
 ) -> list[list[int]]:
-    """New token ids of each answer, by transformers' `generate`."""
+    """New token ids of each answer, from the model's `generate`."""
     from transformers import GenerationConfig, LogitsProcessorList
 
     settings = GenerationConfig(
         max_new_tokens=draw.sampling.max_new_tokens,
-        do_sample=True,  # transformers repeats a prompt only when it believes that it samples
+        do_sample=True,  # transformers repeats a prompt only when it samples
         top_k=0,
         num_return_sequences=repeat,
         eos_token_id=list(ends) or None,
@@ -170,43 +179,43 @@ def _generate(
 
 
 def _decode(
-    model: Any, inputs: dict[str, Any], draw: _Draw, answers: int, ends: Sequence[int], reading: Reading
+    model: Any, inputs: dict[str, Any], draw: _Draw, answers: int, ends: Sequence[int], mode: ForwardMode
 ) -> list[list[int]]:
-    """The same with every prompt, and its image, read once for all its answers."""
-    logits = head(model, reading)
-    stops = torch.tensor(list(ends), dtype=torch.long, device=model.device)
+    """New token ids of each answer; each prompt, with its image, is read once for all its answers."""
+    logits = head(model, mode)
+    end_ids = torch.tensor(list(ends), dtype=torch.long, device=model.device)
     with torch.no_grad():
-        states, cache = read_prompt(model, inputs, answers, reading)
-        seen = inputs["attention_mask"].repeat_interleave(answers, 0)
-        chosen = draw.choose(logits(states[:, -1]))
-        columns, ended = [chosen], torch.isin(chosen, stops)
+        states, cache = read_prompt(model, inputs, answers, mode)
+        attention_mask = inputs["attention_mask"].repeat_interleave(answers, 0)
+        token = draw.choose(logits(states[:, -1]))
+        columns, ended = [token], torch.isin(token, end_ids)
         while len(columns) < draw.sampling.max_new_tokens and not bool(ended.all()):
-            seen = torch.cat([seen, torch.ones_like(seen[:, :1])], 1)
-            states = read_on(model, cache, seen, chosen[:, None], reading)
-            chosen = draw.choose(logits(states[:, -1]))
-            columns.append(chosen)
-            ended |= torch.isin(chosen, stops)
+            attention_mask = torch.cat([attention_mask, torch.ones_like(attention_mask[:, :1])], 1)
+            states = continue_from_cache(model, cache, attention_mask, token[:, None], mode)
+            token = draw.choose(logits(states[:, -1]))
+            columns.append(token)
+            ended |= torch.isin(token, end_ids)
     rows: list[list[int]] = torch.stack(columns, 1).tolist()
     return rows
 
 
-def _rollout(row: Sequence[int], logps: Sequence[float], ends: Sequence[int]) -> Rollout:
-    """An answer up to and with its ending token."""
-    stop = next((t + 1 for t, token in enumerate(row) if token in ends), None)
-    kept = len(row) if stop is None else stop
-    return Rollout(tuple(row[:kept]), tuple(logps[:kept]), stop is None, 0)
+def _rollout(tokens: Sequence[int], logps: Sequence[float], ends: Sequence[int]) -> Rollout:
+    """The answer up to its end token, which is included."""
+    stop = next((t + 1 for t, token in enumerate(tokens) if token in ends), None)
+    length = len(tokens) if stop is None else stop
+    return Rollout(tuple(tokens[:length]), tuple(logps[:length]), stop is None, 0)
 
 
 class _Draw:
-    """Chooses the next token in place of transformers' own sampling, and keeps its log-probability."""
+    """Draws the next token in place of transformers' own sampling, and stores its log-probability."""
 
     def __init__(self, keys: Tensor, sampling: Sampling, suppressed: Sequence[int]) -> None:
         self.keys, self.sampling, self.suppressed = keys, sampling, list(suppressed)
         self.logps: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        chosen = self.choose(scores)[:, None]
-        return torch.full_like(scores, -torch.inf, dtype=torch.float32).scatter_(1, chosen, 0.0)
+        token = self.choose(scores)[:, None]
+        return torch.full_like(scores, -torch.inf, dtype=torch.float32).scatter_(1, token, 0.0)
 
     def choose(self, scores: Tensor) -> Tensor:
         """The next token of each row, (rows,), from raw logits (rows, vocabulary)."""
@@ -216,27 +225,29 @@ class _Draw:
         if self.sampling.temperature > 0:
             logits = _nucleus(logits / self.sampling.temperature, self.sampling.top_p)
             logits = logits + gumbel(self.keys, len(self.logps), logits.shape[1])
-        chosen = logits.argmax(-1)
-        self.logps.append(torch.log_softmax(scores, -1).gather(1, chosen[:, None])[:, 0].cpu())
-        return chosen
+        token = logits.argmax(-1)
+        self.logps.append(torch.log_softmax(scores, -1).gather(1, token[:, None])[:, 0].cpu())
+        return token
 
 
 def _nucleus(logits: Tensor, top_p: float) -> Tensor:
-    """Logits with everything outside the smallest set of probability `top_p` removed (Holtzman et al. 2020)."""
+    """The logits without all tokens outside the smallest set of probability `top_p` (Holtzman et al. 2020)."""
     if top_p >= 1:
         return logits
     ordered, index = logits.sort(-1, descending=True)
-    before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-    return logits.masked_fill(torch.zeros_like(logits, dtype=torch.bool).scatter(1, index, before >= top_p), -torch.inf)
+    mass_before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
+    return logits.masked_fill(
+        torch.zeros_like(logits, dtype=torch.bool).scatter(1, index, mass_before >= top_p), -torch.inf
+    )
 
 
 def gumbel(keys: Tensor, position: int, vocabulary: int) -> Tensor:
-    """Standard Gumbel noise, shape (len(keys), vocabulary): a function of key, position and token alone."""
+    """Standard Gumbel noise, shape (len(keys), vocabulary); a function of key, position and token alone."""
     token = torch.arange(vocabulary, device=keys.device)
     mixed = _mix((token * 0x9E3779B1 + position * 0x85EBCA77 & _MASK)[None] ^ (keys & _MASK)[:, None])
     mixed = _mix(mixed ^ (keys >> 32)[:, None])
-    # The small end decides which token wins, and is where floats are dense: u itself would round to 1 there, and the
-    # noise to infinity. The other end is cut off at 2^-24 for the same reason.
+    # `rest` is 1 - u. Large noise means a small `rest`, where floats are dense; u itself would round to 1 and the noise
+    # to infinity. The other end is cut off at 2^-24 for the same reason.
     rest = ((mixed.float() + 0.5) / (1 << 32)).clamp(max=1 - 2**-24)
     return -torch.log(-torch.log1p(-rest))
 

@@ -1,10 +1,10 @@
-"""Samplers: who writes the rollouts. Training needs only the protocol below, so it does not matter which.
+"""Samplers: they write the rollouts. Training depends only on the protocol below.
 
     sampler = TransformersSampler()
     rollouts = sampler(role, prompts, Sampling(max_new_tokens=64))
 
-`TransformersSampler` is the reference: the trained model itself, through `rollouts`. `vllm_rollouts.VllmSampler` is an
-accelerator, and has to agree with the reference (`selfcheck.check_sampler`).
+`TransformersSampler` is the reference: the trained model itself answers, through `rollouts`.
+`vllm.rollouts.VllmSampler` is faster and must agree with the trainer (`forward_check.check_vllm`).
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gapbench.distillation.forward import Reading
+from gapbench.distillation.forward import ForwardMode
 from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, sample
 from gapbench.distillation.student import ModelRole
 
 
 class Sampler(Protocol):
-    """What the loop needs of whoever answers."""
+    """What the training loop needs of a sampler."""
 
     @property
     def info(self) -> dict[str, Any]:
-        """What `distill.json` keeps of it."""
+        """The entry of this sampler in `distill.json`."""
         ...
 
     def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Rollout]]:
-        """Answers to each prompt, one for each of its keys, by the weights that the role's model has now.
+        """Answers to each prompt, one for each of its keys, sampled with the current weights of the role's model.
 
         All processes call it at the same time. Raises ModelError.
         """
         ...
 
     def close(self) -> None:
-        """Give back what it holds; it is not called again."""
+        """Release all resources; called once."""
         ...
 
 
 @dataclass(frozen=True)
 class TransformersSampler:
-    """The trained model itself answers. `expand`, `synced` and `shared` are those of `rollouts.sample`."""
+    """The trained model itself answers. `expand`, `synced` and `mode` are those of `rollouts.sample`."""
 
     expand: bool = True
     synced: bool = False
-    shared: Reading | None = None
+    mode: ForwardMode | None = None
 
     @property
     def info(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class TransformersSampler:
 
     def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Rollout]]:
         """See `Sampler`."""
-        made: list[list[Rollout]] = role.ask(
+        rollouts: list[list[Rollout]] = role.run_without_grad(
             sample,
             role.chat,
             prompts,
@@ -62,13 +62,13 @@ class TransformersSampler:
             role.suppressed,
             self.expand,
             self.synced,
-            None if self.synced else self.shared,
+            None if self.synced else self.mode,
         )
-        return made
+        return rollouts
 
     def close(self) -> None:
-        """See `Sampler`; the model is the trainer's own."""
+        """See `Sampler`. Nothing to release: the model belongs to the trainer."""
 
 
 REFERENCE = TransformersSampler()
-"""For any model; what it may save on others is for the self-check to find."""
+"""Works for any model; the self-check finds out which shortcuts a model allows."""

@@ -1,11 +1,11 @@
-"""The trained model as a folder that `from_pretrained`, vLLM and `gapbench measure` take.
+"""The trained model as a folder that `from_pretrained`, vLLM and `gapbench measure` can load.
 
     save_model(accelerator, student, recipe, "glance", out / "model", generation_config, None, False)
 
-It is the source's folder with other weights: same names and dtype, configuration, processor, chat template and
-`gapbench.json`. It is written under another name and renamed when it is whole.
+The folder is the source's with other weights: it has the same names, dtype, configuration, processor, chat template and
+`gapbench.json`. It is written under a draft name and renamed when it is complete.
 
-Limits: one dtype for all weights, that of the source's configuration.
+Limits: all weights get one dtype, that of the source's configuration.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def save_model(
     accelerator: Any, student: ModelRole, recipe: Recipe, source: str, folder: Path, generation: Any,
     revision: str | None, trust_remote_code: bool,
 ) -> None:  # fmt: skip
-    """A normal Hub-format folder: the source's with other weights, in its dtype, and with its `gapbench.json`.
+    """Write the trained model as a folder in the Hub's format.
 
-    Adapters are merged into the weights, and kept apart as well (`adapter/` beside the model). Raises RunError if it
-    cannot be written; the last checkpoint is whole then.
+    Adapters are merged into the weights and also saved by themselves in `adapter/`, beside the model. Raises RunError
+    if the folder cannot be written; the last checkpoint is complete in that case.
     """
-    state = accelerator.get_state_dict(student.inside)  # gathers what is sharded, so all processes take part
+    state = accelerator.get_state_dict(student.wrapped)  # gathers shards, so every process must call it
     if accelerator.is_main_process:
         draft = folder.with_name(f".{folder.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         try:
             _write_model(draft, student.model, recipe, state, models.resolve(source), generation,
                          {"revision": revision, "trust_remote_code": trust_remote_code})  # fmt: skip
-        except checkpoints.WRITING as error:
+        except checkpoints.WRITE_ERRORS as error:
             shutil.rmtree(draft, ignore_errors=True)
             raise RunError(
                 f"{folder}: the model could not be written ({first_line(error)}). Its weights are in "
@@ -55,28 +55,32 @@ def save_model(
 
 
 def _write_model(
-    draft: Path, whole: Any, recipe: Recipe, state: Mapping[str, Tensor], source: str, generation: Any,
+    draft: Path, model: Any, recipe: Recipe, state: Mapping[str, Tensor], source: str, generation: Any,
     options: Mapping[str, Any],
 ) -> None:  # fmt: skip
     from transformers import AutoConfig, AutoProcessor, GenerationConfig
 
     if recipe.lora:
-        whole.save_pretrained(draft.parent / "adapter")
-        whole = whole.merge_and_unload()
-        state = whole.state_dict()
+        model.save_pretrained(draft.parent / "adapter")
+        model = model.merge_and_unload()
+        state = model.state_dict()
     else:
         state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
     published = AutoConfig.from_pretrained(source, **options)
-    named = (getattr(config, "dtype", None) for config in (published, published.get_text_config()))
-    dtype = next((found for found in named if isinstance(found, torch.dtype)), torch.float32)
-    tied = getattr(whole, "all_tied_weights_keys", {})  # converted copies would be saved a second time
+    dtypes = (getattr(config, "dtype", None) for config in (published, published.get_text_config()))
+    dtype = next((d for d in dtypes if isinstance(d, torch.dtype)), torch.float32)
+    tied = getattr(
+        model, "all_tied_weights_keys", {}
+    )  # tied weights are copies after conversion and would be saved twice
     state = {name: t.to("cpu", dtype if t.is_floating_point() else t.dtype)
              for name, t in state.items() if name not in tied}  # fmt: skip
-    whole.generation_config = GenerationConfig()  # a published one that contradicts itself would not be saved
-    whole.save_pretrained(draft, state_dict=state, safe_serialization=True)
+    model.generation_config = GenerationConfig()  # transformers refuses to save a published one that contradicts itself
+    model.save_pretrained(draft, state_dict=state, safe_serialization=True)
     generation.to_json_file(draft / "generation_config.json")
-    published.save_pretrained(draft)  # save_pretrained wrote the dtype of training, for all parts of the model
+    published.save_pretrained(
+        draft
+    )  # overwrites the training dtype that save_pretrained wrote for every part of the model
     AutoProcessor.from_pretrained(source, **options).save_pretrained(draft)
-    wishes = Path(source) / "gapbench.json"
-    if wishes.is_file():
-        shutil.copy(wishes, draft / wishes.name)
+    defaults = Path(source) / "gapbench.json"
+    if defaults.is_file():
+        shutil.copy(defaults, draft / defaults.name)

@@ -1,12 +1,13 @@
-"""A model in its role: loaded, wrapped for training, and asked through its own chat template.
+"""A model in its role as student or teacher: loaded, wrapped for training, with its chat template.
 
     role = make_role(models.load("glance"), recipe)
-    role.inside(function, ...)              # function(model, ...) inside the wrapped forward pass
+    role.wrapped(function, ...)              # function(model, ...) inside the wrapped forward pass
 
-DDP and FSDP2 must see every use of a parameter inside `forward`. `Inside` is the one module they wrap; its forward runs
-whatever function it is given, so that generation, teacher forcing and the loss are plain functions of a plain model.
+DDP and FSDP2 must see every use of a parameter inside `forward`. `ForwardWrapper` is the one module that they wrap, and
+its forward runs any function that it is given. So generation, teacher forcing and the loss are plain functions of a
+plain model.
 
-Limits: LoRA adapters are kept in float32, all else that is trained too; what is not trained keeps its dtype.
+Limits: everything that is trained, LoRA adapters included, is kept in float32. Everything else keeps its dtype.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 
-from gapbench.distillation.forward import PLAIN, Reading
+from gapbench.distillation.forward import PLAIN, ForwardMode
 from gapbench.distillation.recipe import Recipe
 from gapbench.engines.chat import Chat, make_chat
 from gapbench.engines.models import Loaded
@@ -27,59 +28,69 @@ from gapbench.errors import SettingError
 
 TOWER = r"(visual|vision\w*|image_tower|image_embed|vit)"
 VISION = re.compile(rf"(^|\.){TOWER}(\.|$)")
-"""Parts of a parameter's name that say that it belongs to the vision tower; a projector counts where it lies inside."""
-PICTURE = re.compile(r"(image|video|vision|visual|audio|media|boi|eoi|boa|eoa)\w*_token_(id|ids|index)")
-"""Settings of a configuration that name tokens which stand for images, films or sounds, or frame them."""
+"""Matches the names of parameters in the vision tower. A projector counts as part of it only if it lies inside the
+tower.
+"""
+PLACEHOLDER_SETTING = re.compile(r"(image|video|vision|visual|audio|media|boi|eoi|boa|eoa)\w*_token_(id|ids|index)")
+"""Matches configuration settings that name tokens which stand for images, videos or sounds, or frame them."""
 
 
-class Inside(torch.nn.Module):
+class ForwardWrapper(torch.nn.Module):
     """Runs a function of the model inside `forward`."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        found = {type(module).__name__ for module in model.modules()}  # some name classes that they have no use for
-        self._no_split_modules = sorted(found.intersection(getattr(model, "_no_split_modules", None) or ()))
+        # Some models name classes that they do not contain.
+        classes = {type(module).__name__ for module in model.modules()}
+        self._no_split_modules = sorted(classes.intersection(getattr(model, "_no_split_modules", None) or ()))
 
     def tie_weights(self) -> None:
-        """Accelerate takes tied weights apart when it shards them, and then asks for this."""
+        """Accelerate separates tied weights when it shards a model, and then calls this."""
         self.model.tie_weights()
 
     def forward(self, function: Callable[..., Any], *args: Any) -> Any:
-        """function(model, *args)"""
+        """Return `function(model, *args)`."""
         return function(self.model, *args)
 
 
 @dataclass(frozen=True)
 class ModelRole:
-    """A model that answers or judges. `inside` is `Inside(model)`, wrapped once accelerate has prepared it; `ends` are
-    the ids that end an answer, `suppressed` those that stand for images."""
+    """A model that answers or teaches.
+
+    `wrapped` is `ForwardWrapper(model)`, and later what accelerate makes of it. `ends` are the ids that end an answer,
+    `suppressed` the ids that stand for images, `mode` is the forward mode.
+    """
 
     name: str
     model: Any
-    inside: Any
+    wrapped: Any
     chat: Chat
     ends: tuple[int, ...]
     suppressed: tuple[int, ...]
-    reading: Reading = PLAIN
+    mode: ForwardMode = PLAIN
 
     @property
     def vocabulary(self) -> int:
         """Width of the logits."""
         return int(self.model.get_output_embeddings().weight.shape[0])
 
-    def ask(self, function: Callable[..., Any], *args: Any) -> Any:
-        """`inside(function, *args)` without gradient; DDP would else await the backward pass of every call."""
+    def run_without_grad(self, function: Callable[..., Any], *args: Any) -> Any:
+        """`wrapped(function, *args)` without gradient. With gradients DDP would expect a backward pass after every
+        call.
+        """
         with torch.no_grad():
-            return self.inside(function, *args)
+            return self.wrapped(function, *args)
 
-    def read_as(self, reading: Reading) -> ModelRole:
-        """The same role with the economies that `selfcheck` found."""
-        return replace(self, reading=reading)
+    def with_mode(self, mode: ForwardMode) -> ModelRole:
+        """The same role with the forward mode that `forward_check` chose."""
+        return replace(self, mode=mode)
 
 
 def make_role(loaded: Loaded, recipe: Recipe, trained: bool = True) -> ModelRole:
-    """A role for a loaded model; `trained`: parts of it get gradients, as the recipe says. Raises SettingError."""
+    """The role of a loaded model. If `trained`, the parameters that the recipe names get gradients. Raises
+    SettingError.
+    """
     chat = make_chat(loaded, recipe.processor)
     ends = tuple(sorted(neutral_generation(loaded)))
     suppressed = image_tokens(loaded.model.config)
@@ -95,17 +106,17 @@ def make_role(loaded: Loaded, recipe: Recipe, trained: bool = True) -> ModelRole
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             if recipe.lora:
                 model.enable_input_require_grads()
-    return ModelRole(loaded.name, model, Inside(model), chat, ends, suppressed)
+    return ModelRole(loaded.name, model, ForwardWrapper(model), chat, ends, suppressed)
 
 
 def image_tokens(config: Any) -> tuple[int, ...]:
-    """Ids that stand for images, films and sounds, found by name in a model's configuration."""
-    found: set[int] = set()
+    """The ids that stand for images, videos or sounds, read from the names in a model's configuration."""
+    ids: set[int] = set()
     for part in (config, getattr(config, "vision_config", None), getattr(config, "audio_config", None)):
         for name, value in vars(part).items() if part is not None else ():
-            if PICTURE.fullmatch(name):
-                found |= {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int) and i >= 0}
-    return tuple(sorted(found))
+            if PLACEHOLDER_SETTING.fullmatch(name):
+                ids |= {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int) and i >= 0}
+    return tuple(sorted(ids))
 
 
 def _trainable(model: Any, recipe: Recipe) -> Any:

@@ -1,23 +1,24 @@
-"""Teachers: whose weights say, token by token, how the crop would have been answered.
+"""Teachers: the weights that define the target distributions of the student.
 
     teacher = Teacher(recipe, student)
-    hidden = teacher.hidden(asked, groups)        # before the student's forward pass
+    hidden = teacher.hidden(prompts, groups)      # before the student's forward pass
     teacher.update(step)                          # after the optimizer's
 
 | kind           | weights                                                                                         |
 |----------------|-------------------------------------------------------------------------------------------------|
-| `ema`          | running average of the student, `ema_rate` towards it at every step (the paper's)               |
+| `ema`          | exponential moving average of the student, by `ema_rate` per step (the paper's)                 |
 | `frozen`       | the student's at the start                                                                      |
 | `copy`         | the student's, copied every `copy_every` steps                                                  |
-| `live`         | the student's now                                                                               |
-| `trust_region` | logits between the frozen ones and the live ones, `trust_region` of the way (SDPO's teacher)    |
+| `live`         | the student's current ones                                                                      |
+| `trust_region` | logits interpolated from the frozen to the live weights by `trust_region` (SDPO's teacher)      |
 | `model`        | another model with the same vocabulary                                                          |
 
-A teacher of the student's own architecture is not a second model: its trained weights, kept in float32 (a 5 % step
-towards a change of 2e-6 vanishes in bfloat16), change places with the student's for its forward pass. So an adapter's
-average starts from the student's adapter, memory is one copy of what is trained, and sharded weights stay sharded.
+A teacher of the student's own architecture is not a second model. It keeps a copy of the trained weights, which changes
+places with the student's for the teacher's forward pass. So the EMA of an adapter starts from the student's adapter,
+memory grows by one copy of what is trained, and sharded weights stay sharded. The copy is in float32: in bfloat16 a
+step of 5 % towards a change of 2e-6 would be lost.
 
-Limits: weights that are not trained are shared with the student, buffers too.
+Limits: the teacher shares untrained weights and all buffers with the student.
 """
 
 from __future__ import annotations
@@ -38,80 +39,80 @@ from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.student import ModelRole
 from gapbench.errors import ModelError
 
-AVERAGED = frozenset({"ema", "copy", "frozen", "trust_region"})
-"""Kinds that keep weights of their own."""
+WITH_OWN_WEIGHTS = frozenset({"ema", "copy", "frozen", "trust_region"})
+"""Kinds that keep a copy of the trained weights."""
 
 
 class Teacher:
-    """See the module. `other` is the role of another model, for the kind `model` alone."""
+    """The teacher of a training; see the module. `external` is the role of another model, for the kind `model` only."""
 
-    def __init__(self, recipe: Recipe, student: ModelRole, other: ModelRole | None = None) -> None:
+    def __init__(self, recipe: Recipe, student: ModelRole, external: ModelRole | None = None) -> None:
         self.recipe, self.student = recipe, student
-        self.role = other or student
-        _reshard(student.inside)
+        self.role = external or student
+        _reshard(student.wrapped)
         self.params = [p for p in student.model.parameters() if p.requires_grad]
-        self.averages = [p.detach().clone() for p in self.params] if recipe.teacher in AVERAGED else []
+        self.averages = [p.detach().clone() for p in self.params] if recipe.teacher in WITH_OWN_WEIGHTS else []
         self.pairs = list(zip(self.averages, self.params, strict=True)) if self.averages else []
         self.projection = dict(self.role.model.get_output_embeddings().named_parameters())
-        if other is not None:
-            check_vocabulary(student, other)
+        if external is not None:
+            check_vocabulary(student, external)
 
     @contextmanager
     def weights(self) -> Iterator[None]:
-        """The student's model holds the teacher's weights meanwhile; no graph of it may be alive."""
-        self._exchange()
+        """Inside this context the student's model holds the teacher's weights. No graph of the model may be alive."""
+        self._swap_weights()
         try:
             yield
         finally:
-            self._exchange()
+            self._swap_weights()
 
-    def hidden(self, asked: Sequence[tuple[Any, str]], groups: Groups) -> Tensor:
-        """Hidden states for the teacher's view, without gradient, for `head`; shape (tokens, width of `head`)."""
+    def hidden(self, prompts: Sequence[tuple[Any, str]], groups: Groups) -> Tensor:
+        """Hidden states for the teacher's prompts, without gradient, as input of `head`; shape (tokens, width)."""
         role = self.role
-        inputs = process(role.chat, role.model, asked, len(groups[0]), role.reading)
+        inputs = process(role.chat, role.model, prompts, len(groups[0]), role.mode)
         with torch.no_grad(), self.weights():
-            found: Tensor = role.inside(hidden_states, inputs, groups, role.reading)
+            states: Tensor = role.wrapped(hidden_states, inputs, groups, role.mode)
         if self.recipe.teacher != "trust_region":
-            return found
+            return states
         with torch.no_grad():
-            return torch.cat([found, role.inside(hidden_states, inputs, groups, role.reading)], 1)
+            return torch.cat([states, role.wrapped(hidden_states, inputs, groups, role.mode)], 1)
 
     def head(self) -> Callable[[Tensor], Tensor]:
-        """From `hidden` to float32 logits over the student's vocabulary."""
-        live = head(self.role.model, self.role.reading)
-        own = self._own_head(live)
+        """The function from `hidden` to float32 logits over the student's vocabulary."""
+        live_head = head(self.role.model, self.role.mode)
+        own_head = self._own_head(live_head)
         if self.recipe.teacher == "model":
             size = self.student.vocabulary
-            return lambda states: _cut(live(states), size)
+            return lambda states: _fit_to_vocabulary(live_head(states), size)
         if self.recipe.teacher != "trust_region":
-            return own
+            return own_head
 
-        def between(states: Tensor) -> Tensor:
+        def interpolated(states: Tensor) -> Tensor:
             frozen, now = states.chunk(2, 1)
-            return torch.lerp(own(frozen), live(now), self.recipe.trust_region)
+            return torch.lerp(own_head(frozen), live_head(now), self.recipe.trust_region)
 
-        return between
+        return interpolated
 
-    def _own_head(self, live: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def _own_head(self, live_head: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The output projection with the teacher's weights, if it is trained."""
-        if not self.role.reading.split_head or not self.averages:
-            return live
+        if not self.role.mode.split_head or not self.averages:
+            return live_head
         projection = self.role.model.get_output_embeddings()
         trained = {
-            name: next(_whole(a) for a, q in self.pairs if q is p)
+            name: next(_full_tensor(a) for a, q in self.pairs if q is p)
             for name, p in self.projection.items()
             if any(q is p for q in self.params)
         }
         if not trained:
-            return live
+            return live_head
         weight, bias = trained.get("weight"), trained.get("bias")
 
         def logits(states: Tensor) -> Tensor:
             if weight is None:  # the projection has an adapter
-                made: Tensor = torch.func.functional_call(projection, trained, (states,))
+                projected: Tensor = torch.func.functional_call(projection, trained, (states,))
             else:
-                made = torch.nn.functional.linear(states.to(weight.dtype), weight, bias)
-            return bounded(made.float(), self.role.reading.cap)
+                projected = torch.nn.functional.linear(states.to(weight.dtype), weight, bias)
+            return bounded(projected.float(), self.role.mode.cap)
 
         return logits
 
@@ -124,44 +125,44 @@ class Teacher:
                     average.lerp_(param.detach(), rate[self.recipe.teacher])
 
     def distance(self) -> float | None:
-        """||teacher - student|| / ||student|| over the trained weights; None without weights of its own."""
+        """||teacher - student|| / ||student|| over the trained weights; None for a teacher without own weights."""
         if not self.averages:
             return None
-        apart = sum(float(_whole((a - p.detach()).norm()) ** 2) for a, p in self.pairs)
-        size = sum(float(_whole(p.detach().norm()) ** 2) for _, p in self.pairs)
-        return float((apart / size) ** 0.5) if size else None
+        difference = sum(float(_full_tensor((a - p.detach()).norm()) ** 2) for a, p in self.pairs)
+        size = sum(float(_full_tensor(p.detach().norm()) ** 2) for _, p in self.pairs)
+        return float((difference / size) ** 0.5) if size else None
 
     def save(self, folder: Path, process: int) -> None:
-        """Write the teacher's weights of this process; sharded weights are written shard by shard."""
+        """Write this process's part of the teacher's weights; sharded weights are written shard by shard."""
         if self.averages and (process == 0 or isinstance(self.averages[0], DTensor)):
-            tensors = {str(i): _local(a).contiguous() for i, a in enumerate(self.averages)}
+            tensors = {str(i): _local_tensor(a).contiguous() for i, a in enumerate(self.averages)}
             save_file(tensors, folder / f"teacher-{process}.safetensors")
 
     def load(self, folder: Path, process: int) -> None:
-        """Read back what `save` wrote."""
+        """Read what `save` wrote."""
         if not self.averages:
             return
         own = process if isinstance(self.averages[0], DTensor) else 0
         tensors = load_file(folder / f"teacher-{own}.safetensors")
         with torch.no_grad():
             for i, average in enumerate(self.averages):
-                _local(average).copy_(tensors[str(i)])
+                _local_tensor(average).copy_(tensors[str(i)])
 
-    def _exchange(self) -> None:
+    def _swap_weights(self) -> None:
         for average, param in self.pairs:
-            if isinstance(param, DTensor):  # the shard's storage is known elsewhere, so values move and tensors stay
+            if isinstance(param, DTensor):  # FSDP holds references to the shards, so values move and tensors stay
                 with torch.no_grad():
-                    held = param.detach().clone()
+                    copy = param.detach().clone()
                     param.copy_(average)
-                    average.copy_(held)
+                    average.copy_(copy)
             else:
                 param.data, average.data = average.data, param.data
         if self.pairs:
-            _reshard(self.student.inside)
+            _reshard(self.student.wrapped)
 
 
 def check_vocabulary(student: ModelRole, teacher: ModelRole) -> None:
-    """Raises ModelError if the two models do not mean the same by the same token id."""
+    """Raise ModelError if a token id means different tokens to the two models."""
     ours, theirs = (role.chat.processor.tokenizer.get_vocab() for role in (student, teacher))
     if ours == theirs:
         return
@@ -174,24 +175,24 @@ def check_vocabulary(student: ModelRole, teacher: ModelRole) -> None:
     )
 
 
-def _reshard(inside: Any) -> None:
-    """Let FSDP drop the weights that it gathered: they may be old, and are not those that the optimizer moves."""
-    for module in inside.modules():
+def _reshard(wrapped: Any) -> None:
+    """Let FSDP drop the weights that it gathered: they may be outdated, and the optimizer changes the shards."""
+    for module in wrapped.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
 
 
-def _cut(logits: Tensor, size: int) -> Tensor:
+def _fit_to_vocabulary(logits: Tensor, size: int) -> Tensor:
     """Logits over exactly `size` ids: models pad the same vocabulary to different widths."""
     missing = size - logits.shape[1]
     return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf) if missing > 0 else logits[:, :size]
 
 
-def _whole(tensor: Tensor) -> Tensor:
-    whole: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return whole
+def _full_tensor(tensor: Tensor) -> Tensor:
+    full: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return full
 
 
-def _local(tensor: Tensor) -> Tensor:
+def _local_tensor(tensor: Tensor) -> Tensor:
     local: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
     return local

@@ -2,7 +2,7 @@
 
     run("glance", recipe, pairs, make_accelerator(recipe, folder), folder, ...)
 
-Everything that touches torch, accelerate and peft on behalf of `pipeline`; the loop itself is in `loop`.
+This module sets up torch, accelerate and peft for `gapbench.commands.distill`; the training loop is in `loop`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from gapbench.distillation import checkpoints, loop
-from gapbench.distillation.forward_check import Finding, check_vllm, find_reading
+from gapbench.distillation.forward_check import ForwardCheck, check_vllm, find_forward_mode
 from gapbench.distillation.health import warnings
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.recipe import Recipe
@@ -37,23 +37,24 @@ from gapbench.util.interrupt import remember_interrupt
 from gapbench.util.progress import progress
 
 WAIT = timedelta(hours=24)
-"""How long processes wait for the one that measures."""
+"""How long the other processes wait for the one that measures."""
 
 
 def make_accelerator(recipe: Recipe, folder: Path) -> Any:
-    """The accelerate object that knows devices, processes and precision."""
+    """The accelerate object that manages devices, processes and precision. Raises SettingError."""
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState
     from accelerate.tracking import get_available_trackers
     from accelerate.utils import set_seed
 
-    lacking = sorted(set(recipe.trackers).difference(map(str, get_available_trackers())))
-    if lacking:  # accelerate itself leaves it out without a word
+    missing = sorted(set(recipe.trackers).difference(map(str, get_available_trackers())))
+    if missing:  # accelerate would drop it silently
         raise SettingError(
-            f"trackers: the package {lacking[0]} is not installed. pip install {lacking[0]}, or omit it."
+            f"trackers: the package {missing[0]} is not installed. pip install {missing[0]}, or omit it."
         )
-    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # tells of tied weights at every checkpoint
-    AcceleratorState._reset_state()  # an earlier training in this Python may have had another precision
+    # It warns about tied weights at every checkpoint.
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
+    AcceleratorState._reset_state()  # an earlier training in this process may have had another precision
     on_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     precision = recipe.precision if recipe.precision != "auto" else ("no" if on_cpu else "bf16")
     accelerator = Accelerator(
@@ -62,7 +63,8 @@ def make_accelerator(recipe: Recipe, folder: Path) -> Any:
         log_with=list(recipe.trackers) or None,
         project_dir=str(folder),
         kwargs_handlers=[
-            DistributedDataParallelKwargs(find_unused_parameters=True),  # towers keep layers that nothing reads
+            # Vision towers contain layers whose output is unused.
+            DistributedDataParallelKwargs(find_unused_parameters=True),
             InitProcessGroupKwargs(timeout=WAIT),
         ],
     )
@@ -77,7 +79,7 @@ def make_accelerator(recipe: Recipe, folder: Path) -> Any:
             "(--use_fsdp --fsdp_version 2)."
         )
     if recipe.lora and accelerator.distributed_type == "FSDP":
-        raise SettingError("lora: not with FSDP. Launch with DDP (accelerate launch --multi_gpu); adapters are small.")
+        raise SettingError("lora: not with FSDP. Launch with DDP (accelerate launch --multi_gpu): adapters are small.")
     if recipe.use_vllm and accelerator.distributed_type == "FSDP":
         raise SettingError("use_vllm: not with FSDP. Launch with DDP (torchrun), or set use_vllm=false.")
     set_seed(recipe.seed % (1 << 32))
@@ -88,45 +90,45 @@ def run(
     model: str, recipe: Recipe, pairs: Pairs, accelerator: Any, folder: Path, resume: bool, revision: str | None,
     trust_remote_code: bool, say: Callable[[str], None], quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train and write `model/`; returns what `distill.json` keeps of it.
+    """Train and write `model/`; returns the `training` entry of `distill.json`.
 
     Raises ModelError, SettingError or RunError.
     """
-    start = checkpoints.newest(folder / "checkpoints") if resume else None
+    checkpoint = checkpoints.newest(folder / "checkpoints") if resume else None
     loaded = _load(model, recipe, accelerator, revision, trust_remote_code)
     generation = loaded.model.generation_config
     student = make_role(loaded, recipe)
     loaded.model.eval()
-    other = _other_teacher(recipe, accelerator, revision, trust_remote_code)
+    external_teacher = _load_external_teacher(recipe, accelerator, revision, trust_remote_code)
     optimizer = torch.optim.AdamW(
         [p for p in student.model.parameters() if p.requires_grad],
         lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), weight_decay=recipe.weight_decay,
     )  # fmt: skip
-    inside, optimizer = accelerator.prepare(student.inside, optimizer)
-    student = replace(student, inside=inside)
+    wrapped, optimizer = accelerator.prepare(student.wrapped, optimizer)
+    student = replace(student, wrapped=wrapped)
     precision = {"bf16": "bfloat16", "fp16": "float16"}.get(accelerator.mixed_precision, "float32")
-    student, other, found = _checked(student, other, pairs, recipe, precision, say)
+    student, external_teacher, check = _with_checked_modes(student, external_teacher, pairs, recipe, precision, say)
     sampler: Sampler = TransformersSampler(
-        found.expand_rollouts, accelerator.distributed_type == "FSDP", found.sampling
+        check.expand_rollouts, accelerator.distributed_type == "FSDP", check.rollout_mode
     )
     if recipe.use_vllm:
         sampler = _start_vllm(model, student, pairs, recipe, accelerator, precision, revision, trust_remote_code, say)
-    teacher = Teacher(recipe, student, other)
+    teacher = Teacher(recipe, student, external_teacher)
     setup = loop.TrainingSetup(recipe, pairs, accelerator, student, teacher, optimizer, folder, sampler)
-    first, probe = 0, []
-    if start:
-        state = checkpoints.restore(start, accelerator, teacher)
-        first, probe = int(state["step"]), state["probe"]
-        say(f"resuming after step {first}")
+    first_step, probe = 0, []
+    if checkpoint:
+        state = checkpoints.restore(checkpoint, accelerator, teacher)
+        first_step, probe = int(state["step"]), state["probe"]
+        say(f"resuming after step {first_step}")
     elif recipe.probe_every:
-        probe = loop.first_answers(setup)
+        probe = loop.probe_answers(setup)
     if accelerator.is_main_process:
-        _keep_lines(folder / loop.LOG, first)
+        _truncate_log(folder / loop.LOG, first_step)
     accelerator.wait_for_everyone()
-    accelerator.init_trackers("gapbench-distill", config=_flat(recipe))
+    accelerator.init_trackers("gapbench-distill", config=_tracker_config(recipe))
     try:
-        with _watching(folder, first, recipe.steps, quiet or not accelerator.is_main_process) as watch:
-            loop.train(setup, first, probe, watch)
+        with _watching(folder, first_step, recipe.steps, quiet or not accelerator.is_main_process) as watch:
+            loop.train(setup, first_step, probe, watch)
     finally:
         sampler.close()
     save_model(accelerator, student, recipe, model, folder / "model", generation, revision, trust_remote_code)
@@ -139,15 +141,15 @@ def run(
             "device": str(accelerator.device),
             "parameters_trained": sum(p.numel() for p in teacher.params),
             "rollouts": sampler.info,
-            "selfcheck": {**asdict(found.reading), "expand_rollouts": found.expand_rollouts,
-                          "share_rollouts": found.sampling is not None,
-                          "difference": found.difference, "refused": list(found.refused)},
+            "selfcheck": {**asdict(check.mode), "expand_rollouts": check.expand_rollouts,
+                          "share_rollouts": check.rollout_mode is not None,
+                          "difference": check.difference, "refused": list(check.refused)},
         }
     }  # fmt: skip
 
 
 def finish(accelerator: Any) -> None:
-    """End what all processes shared; the last thing that they do."""
+    """Stop what the processes share; the last call of every process."""
     vllm_rollouts.stop_sharing()
     accelerator.end_training()
 
@@ -156,10 +158,10 @@ def _load(
     model: str, recipe: Recipe, accelerator: Any, revision: str | None, trust_remote_code: bool, trained: bool = True
 ) -> models.Loaded:
     """The model on this process's device."""
-    low = accelerator.mixed_precision == "bf16" and (recipe.lora or not trained)
+    half_precision = accelerator.mixed_precision == "bf16" and (recipe.lora or not trained)
     return models.load(
         model,
-        dtype="bfloat16" if low else "float32",
+        dtype="bfloat16" if half_precision else "float32",
         device=str(accelerator.device),
         attn_implementation=recipe.attn_implementation,
         revision=revision,
@@ -167,55 +169,60 @@ def _load(
     )
 
 
-def _other_teacher(recipe: Recipe, accelerator: Any, revision: str | None, trust_remote_code: bool) -> ModelRole | None:
+def _load_external_teacher(
+    recipe: Recipe, accelerator: Any, revision: str | None, trust_remote_code: bool
+) -> ModelRole | None:
     if recipe.teacher != "model":
         return None
-    wish = os.environ.pop("FSDP_CPU_RAM_EFFICIENT_LOADING", None)  # weights for the first process alone
+    # With this setting only the first process would load the weights.
+    efficient_loading = os.environ.pop("FSDP_CPU_RAM_EFFICIENT_LOADING", None)
     try:
         loaded = _load(recipe.teacher_model, recipe, accelerator, None, trust_remote_code, trained=False)
     finally:
-        if wish is not None:
-            os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = wish
+        if efficient_loading is not None:
+            os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = efficient_loading
     return make_role(loaded, recipe, trained=False)
 
 
-def _checked(
+def _with_checked_modes(
     student: ModelRole,
-    other: ModelRole | None,
+    external_teacher: ModelRole | None,
     pairs: Pairs,
     recipe: Recipe,
     precision: str,
     say: Callable[[str], None],
-) -> tuple[ModelRole, ModelRole | None, Finding]:
-    """Both roles with the reading that their check allows, on the images of both views."""
-    shown = pairs.probe(2)
-    asked = [(p.student, p.text) for p in pairs.step(0)[:1]] + [(p.teacher, p.text) for p in shown]
-    found = find_reading(student, asked, recipe, precision)
-    on = ", ".join(name for name, value in asdict(found.reading).items() if value) or "none"
-    say(f"self-check: teacher forcing agrees with generation to {found.difference:.1e} nats; economies: {on}")
-    for text in found.refused:
-        say(f"self-check: not used for this model: {text}")
-    if other is not None:
-        other = other.read_as(find_reading(other, asked[1:], recipe, precision).reading)
-    return student.read_as(found.reading), other, found
+) -> tuple[ModelRole, ModelRole | None, ForwardCheck]:
+    """Both roles with the forward modes that the self-check accepts, on images of both views, and its result."""
+    probe_pairs = pairs.probe(2)
+    prompts = [(p.student, p.text) for p in pairs.step(0)[:1]] + [(p.teacher, p.text) for p in probe_pairs]
+    check = find_forward_mode(student, prompts, recipe, precision)
+    shortcuts = ", ".join(name for name, value in asdict(check.mode).items() if value) or "plain"
+    say(f"self-check: teacher forcing agrees with generation to {check.difference:.1e} nats; forward mode: {shortcuts}")
+    for text in check.refused:
+        say(f"self-check: refused forward mode: {text}")
+    if external_teacher is not None:
+        external_teacher = external_teacher.with_mode(
+            find_forward_mode(external_teacher, prompts[1:], recipe, precision).mode
+        )
+    return student.with_mode(check.mode), external_teacher, check
 
 
 def _start_vllm(
     model: str, student: ModelRole, pairs: Pairs, recipe: Recipe, accelerator: Any, precision: str,
     revision: str | None, trust_remote_code: bool, say: Callable[[str], None],
 ) -> Sampler:  # fmt: skip
-    """vLLM beside the trainer, once it has shown that it answers as the trainer would."""
+    """vLLM beside the trainer, once its answers agree with the trainer's log-probabilities."""
     say("starting vLLM for the rollouts")
     sampler = vllm_rollouts.start(model, recipe, precision, revision, trust_remote_code, accelerator.num_processes)
-    asked = [(p.student, p.text) for p in (*pairs.step(0)[:1], *pairs.probe(2))]
-    off = check_vllm(student, sampler, asked, recipe, precision)
-    say(f"self-check: vLLM's log-probabilities agree with the trainer's to {off:.1e} nats")
-    return replace(sampler, info={**sampler.info, "difference": off})
+    prompts = [(p.student, p.text) for p in (*pairs.step(0)[:1], *pairs.probe(2))]
+    difference = check_vllm(student, sampler, prompts, recipe, precision)
+    say(f"self-check: vLLM's log-probabilities agree with the trainer's to {difference:.1e} nats")
+    return replace(sampler, info={**sampler.info, "difference": difference})
 
 
 @contextmanager
 def _watching(folder: Path, first: int, steps: int, quiet: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Progress, and each kind of warning once, with an interrupt that is never lost between two steps."""
+    """Progress and warnings, each kind once; an interrupt takes effect between two steps."""
     lines: list[Mapping[str, Any]] = []
     warned: set[str] = set()
     if (folder / loop.LOG).exists():
@@ -234,12 +241,12 @@ def _watching(folder: Path, first: int, steps: int, quiet: bool) -> Iterator[Cal
         yield watch
 
 
-def _keep_lines(log: Path, steps: int) -> None:
-    """The log up to the checkpoint that is resumed; later steps are made again."""
-    kept = log.read_text(encoding="utf-8").splitlines()[:steps] if log.exists() else []
-    write_text(log, "".join(f"{line}\n" for line in kept))
+def _truncate_log(log: Path, steps: int) -> None:
+    """Cut the log at the checkpoint that is resumed; later steps are trained again."""
+    lines = log.read_text(encoding="utf-8").splitlines()[:steps] if log.exists() else []
+    write_text(log, "".join(f"{line}\n" for line in lines))
 
 
-def _flat(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as trackers take it: text and numbers."""
+def _tracker_config(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as trackers accept it: text and numbers."""
     return {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in recipe.model_dump().items()}

@@ -4,5 +4,5 @@
     engine = loading.load("glance", settings={"pixels": Pixels(), "max_new_tokens": 64, "temperature": 0.0, "seed": 0})
     for key, answer in engine.generate(requests): ...
 
-All of them are a `gapbench.types.Engine`, so records never depend on which one answered.
+Each is a `gapbench.types.Engine`, so the format of the records does not depend on the engine.
 """

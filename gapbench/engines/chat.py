@@ -1,10 +1,10 @@
-"""From (images, prompt) to what a model reads: one left-padded batch through its own chat template and processor.
+"""Turn (images, prompt) pairs into model input: a left-padded batch from the model's chat template and processor.
 
     chat = make_chat(loaded)
     inputs = place(chat.batch([((image,), "Which letter?")]), loaded.model)
 
-Shared by the reference engine and by training, so that a model is trained on the very prompts it is measured with.
-Thinking is switched off where the template has a switch for it; text from data cannot become a control token.
+The reference engine and training share this module, so a model is trained on the same prompts it is measured with.
+Thinking is switched off where the template has a switch for it. Text from data cannot become a control token.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chat:
-    """How one model is asked. `switches` are the template variables that turn thinking off."""
+    """How to prompt one model. `switches` are the template variables that turn thinking off."""
 
     processor: Any
     processor_kwargs: Mapping[str, Any]
     switches: tuple[str, ...]
     escape: Callable[[str], str]
 
-    def batch(self, asked: Sequence[tuple[Sequence[Image], str]]) -> Any:
-        """The processor's output for (images, prompt) pairs, one row each, padded on the left.
+    def batch(self, prompts: Sequence[tuple[Sequence[Image], str]]) -> Any:
+        """The processor's output for (images, prompt) pairs: one row per pair, padded on the left.
 
-        The images stand before the prompt, in their order; none is fine, and rows may have different numbers of them.
+        The images come before the prompt, in their order. A pair may have any number of images, or none.
         """
-        talks = []
-        for images, prompt in asked:
-            shown = [{"type": "image", "image": image} for image in images]
-            talks.append([{"role": "user", "content": [*shown, {"type": "text", "text": self.escape(prompt)}]}])
+        conversations = []
+        for images, prompt in prompts:
+            image_parts = [{"type": "image", "image": image} for image in images]
+            content = [*image_parts, {"type": "text", "text": self.escape(prompt)}]
+            conversations.append([{"role": "user", "content": content}])
         return self.processor.apply_chat_template(
-            talks,
+            conversations,
             tokenize=True,
             add_generation_prompt=True,
             return_dict=True,
@@ -54,15 +55,15 @@ class Chat:
 
 
 def make_chat(loaded: Loaded, processor_kwargs: Mapping[str, Any] | None = None) -> Chat:
-    """How `loaded` is asked. Raises ModelError if it has no chat template."""
+    """The chat of a loaded model. Raises ModelError if it has no chat template."""
     processor = loaded.processor
     template = chat_template_of(processor)
     if not template:
         raise ModelError(
-            f"Model {loaded.name}: it has no chat template, so gapbench cannot know how to ask it. Pass "
-            "--chat-template FILE (jinja), as vLLM takes it."
+            f"Model {loaded.name}: it has no chat template, so gapbench cannot format its prompts. Pass "
+            "--chat-template FILE (jinja, as for vLLM)."
         )
-    if not getattr(processor, "chat_template", None):  # Phi-4-multimodal's processor loses it on loading
+    if not getattr(processor, "chat_template", None):  # Phi-4-multimodal's processor drops its template when it loads
         processor.chat_template = template
     switches = thinking_switches(template)
     return Chat(processor, dict(processor_kwargs or {}), switches, special_token_escaper(processor.tokenizer))
@@ -75,12 +76,12 @@ def chat_template_of(processor: Any) -> Any:
 
 
 def thinking_switches(template: Any) -> tuple[str, ...]:
-    """The variables by which a chat template can be told not to let the model think first."""
-    return tuple(s for s in ("enable_thinking", "thinking") if re.search(rf"\b{s}\b", str(template)))
+    """The variables of a chat template that can turn thinking off."""
+    return tuple(name for name in ("enable_thinking", "thinking") if re.search(rf"\b{name}\b", str(template)))
 
 
 def place(inputs: Mapping[str, Any], model: Any) -> dict[str, Any]:
-    """A batch on the model's device, images in its dtype; labels that some processors add are left out."""
+    """The batch on the model's device, with images in its dtype and without the labels that some processors add."""
     placed = {k: v.to(model.device) if hasattr(v, "to") else v for k, v in inputs.items() if k != "labels"}
     for name, value in placed.items():
         if getattr(value, "is_floating_point", lambda: False)():
@@ -88,6 +89,6 @@ def place(inputs: Mapping[str, Any], model: Any) -> dict[str, Any]:
     return placed
 
 
-def given_template(file: Path | None) -> str:
-    """For `run.json`: whose chat template it is, and of a given one what identifies its text."""
+def chat_template_source(file: Path | None) -> str:
+    """Where the chat template comes from, for `run.json`: the model, or a file, with the SHA-256 of its text."""
     return f"given, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:32]}" if file else "the model's own"

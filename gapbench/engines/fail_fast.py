@@ -1,9 +1,9 @@
-"""Until a model has answered anything, what goes wrong may be the model's fault and not the question's.
+"""Fail fast: hold back errors until a model has given its first answer.
 
-    yield from after_an_answer(answers)
+    yield from hold_leading_errors(answers)
 
-Answers with an error are held back until one without comes, or the end. A run that is given up before leaves no record
-of them, so the same command asks them again.
+Until then the model itself may be at fault, not the samples. If the engine fails fast, the held errors are dropped.
+They leave no record, so the same command asks those samples again.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Generator, Hashable
 
 from gapbench.types import Answer
 
-HOPELESS = 16
-"""Requests that may fail before anything is answered; then the run is given up."""
+FAIL_FAST_AFTER = 16
+"""Failed requests before the first answer after which an engine fails fast."""
 
-Answered = tuple[Hashable, Answer]
+KeyedAnswer = tuple[Hashable, Answer]
 
 
-def after_an_answer(answers: Generator[Answered, None, None]) -> Generator[Answered, None, None]:
-    """The same answers, errors at the beginning later."""
-    held: list[Answered] | None = []
+def hold_leading_errors(answers: Generator[KeyedAnswer, None, None]) -> Generator[KeyedAnswer, None, None]:
+    """The same answers, with leading errors held back until the first answer without one, or the end."""
+    held: list[KeyedAnswer] | None = []
     try:
         for key, answer in answers:
             if held is not None and answer.error:

@@ -1,4 +1,4 @@
-"""What a session ran on."""
+"""The hardware of a session."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, and accelerators by name; no host or user names."""
+    """Processor type, core and thread counts, and accelerator names. No host or user names."""
     import torch
 
-    found: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count(),
+    details: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count(),
                              "threads": torch.get_num_threads()}  # fmt: skip
     if torch.cuda.is_available():
-        found["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        found["cuda"] = torch.version.cuda
-    return found
+        details["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        details["cuda"] = torch.version.cuda
+    return details

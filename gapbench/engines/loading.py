@@ -1,9 +1,9 @@
-"""Which engine asks the model, and what it may be told.
+"""Load an engine by name, and check its options.
 
     engine = load("Qwen/Qwen3-VL-4B-Instruct", "vllm", tensor_parallel=2, max_new_tokens=64)
 
-Every engine is a module with a `load`; which of the options below it takes is what its signature says. One that is
-given and not taken is refused rather than ignored.
+Every engine is a module with a `load` function, whose signature lists the options it takes. An option that the engine
+does not take is an error.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from gapbench.types import Engine
 
 ENGINES = ("transformers", "vllm", "server")
 FLAGS = {"base_urls": "--base-url", "processor_kwargs": "--processor"}
-"""Options whose flag is not their name."""
+"""Flags of the options whose flag is not their name."""
 
 
 class EngineOptions(TypedDict, total=False):
-    """What an engine may be told; None, "auto", False and empty are all "not given".
+    """The options of all engines. None, "auto", False and empty values all mean "not set".
 
     `dtype`, `revision`, `trust_remote_code`, `chat_template`, `processor_kwargs`: transformers and vllm.
-    `device`, `attn_implementation`, `batch_size`: transformers. `tensor_parallel` (devices), `engine_args` (vLLM's
-    own): vllm. `base_urls`, `concurrency` (requests under way), `timeout` (seconds a request may take), `api_key_env`
-    (which variable holds the key): server.
+    `device`, `attn_implementation`, `batch_size`: transformers. `tensor_parallel` (number of devices), `engine_args`
+    (vLLM's own arguments): vllm. `base_urls`, `concurrency` (requests in flight), `timeout` (seconds per request),
+    `api_key_env` (the environment variable that holds the key): server.
     """
 
     dtype: str
@@ -50,44 +50,46 @@ class EngineOptions(TypedDict, total=False):
 def load(
     model: str, engine: str = "transformers", *, settings: Mapping[str, Any], **options: Unpack[EngineOptions]
 ) -> Engine:
-    """The engine for `model`; `settings` are what all of them take: pixels, max_new_tokens, temperature, seed.
+    """The engine for `model`. `settings` are those of every engine: pixels, max_new_tokens, temperature, seed.
 
-    Raises SettingError for an engine that does not exist or an option that it does not take, and what its `load` does.
+    Raises SettingError for an unknown engine or an option that the engine does not take, and what its `load` raises.
     """
-    given = check(model, engine, **options)
+    set_options = check(model, engine, **options)
     if engine == "server":
-        given.setdefault("base_urls", ())  # which it says how to give
-    loaded: Engine = _module(engine).load(model, **settings, **given)
+        set_options.setdefault("base_urls", ())  # the engine's error explains how to set it
+    loaded: Engine = _module(engine).load(model, **settings, **set_options)
     return loaded
 
 
 def check(model: str, engine: str, **options: Unpack[EngineOptions]) -> dict[str, Any]:
-    """The options that are given, before anything is loaded. Raises SettingError as `load` does."""
+    """The options that are set. Loads nothing. Raises SettingError as `load` does."""
     if engine not in ENGINES:
         raise SettingError(f"--engine {engine}: expected {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
     if not model.strip():
-        raise SettingError("MODEL is empty; expected a Hub id, a folder, `glance`, or a server's name for it.")
+        raise SettingError(
+            "MODEL is empty; expected a Hub id, a folder, `glance`, or the name that a server gives its model."
+        )
     unknown = sorted(set(options) - set(EngineOptions.__annotations__))
     if unknown:
         raise SettingError(f"{unknown[0]}: no such setting. Engines take {', '.join(EngineOptions.__annotations__)}.")
-    given = {name: value for name, value in options.items() if _is_given(value)}
-    for name in given:  # without its value: a key or a password may have been typed in the wrong place
-        takers = [other for other in ENGINES if name in _taken_by(other)]
+    set_options = {name: value for name, value in options.items() if _is_set(value)}
+    for name in set_options:  # the message leaves out the value: it may be a misplaced key or password
+        takers = [candidate for candidate in ENGINES if name in _parameters(candidate)]
         if engine not in takers:
             flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-            decided = "The server decides it: start it accordingly. " if engine == "server" else ""
+            server_hint = "The server decides it: start it accordingly. " if engine == "server" else ""
             raise SettingError(
-                f"{flag}: --engine {engine} has no such setting, it is for {' and '.join(takers)}. {decided}Leave it "
-                f"out, or use --engine {takers[0]}."
+                f"{flag}: --engine {engine} has no such setting, it is for {' and '.join(takers)}. {server_hint}"
+                f"Leave it out, or use --engine {takers[0]}."
             )
-    return given
+    return set_options
 
 
-def _is_given(value: Any) -> bool:
+def _is_set(value: Any) -> bool:
     return not (value is None or value is False or value in ("", "auto", (), [], {}))
 
 
-def _taken_by(engine: str) -> Mapping[str, Any]:
+def _parameters(engine: str) -> Mapping[str, Any]:
     return inspect.signature(_module(engine).load).parameters
 
 

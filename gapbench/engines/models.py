@@ -1,9 +1,9 @@
-"""Finds and loads models: a Hub id, a local folder, or `glance`. Auto classes only, no code per model family.
+"""Find and load models: a Hub id, a local folder, or `glance`. Auto classes only, no code per model family.
 
     loaded = load("Qwen/Qwen3-VL-4B-Instruct", dtype="auto", device="auto")
 
-Weights are read from safetensors only; code that ships with a model runs only if the user allows it
-(`trust_remote_code`). `identity` says which weights these were, by commit or by content.
+Weights are read from safetensors only. Code that ships with a model runs only if the user allows it
+(`trust_remote_code`). `identity` identifies the weights by commit or by content.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from gapbench.errors import ModelError, SettingError
 
 EMBEDDED = {"glance": glance.FOLDER}
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-_HASHED_WHOLE = 1 << 28  # larger weight files count by size and their first and last mebibyte
+_HASHED_FULLY = 1 << 28  # of larger weight files, only the size and the first and last mebibyte are hashed
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to generate, with its processor and what identifies it."""
+    """A model ready to generate, with its processor and the identity of its weights."""
 
     name: str
     model: Any
@@ -38,7 +38,7 @@ class Loaded:
 
 
 def resolve(name: str) -> str:
-    """The folder or Hub id that the Auto classes take. Raises ModelError with the nearest names."""
+    """The folder or Hub id to pass to the Auto classes. Raises ModelError, with the nearest name."""
     if name in EMBEDDED:
         return str(EMBEDDED[name])
     path = Path(name).expanduser()
@@ -58,7 +58,7 @@ def resolve(name: str) -> str:
 
 
 def identity(source: str, revision: str | None, model: Any = None) -> dict[str, str]:
-    """`revision` (the Hub's commit) or `sha256` (of a local folder's configuration and weights)."""
+    """`revision` (the Hub commit) or `sha256` (of a local folder's JSON files, weights and templates)."""
     folder = Path(source)
     if not folder.is_dir():
         commit = getattr(getattr(model, "config", None), "_commit_hash", None)
@@ -68,7 +68,7 @@ def identity(source: str, revision: str | None, model: Any = None) -> dict[str, 
         size = path.stat().st_size
         digest.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:
-            if size <= _HASHED_WHOLE:
+            if size <= _HASHED_FULLY:
                 digest.update(file.read())
             else:
                 digest.update(file.read(1 << 20))
@@ -78,9 +78,9 @@ def identity(source: str, revision: str | None, model: Any = None) -> dict[str, 
 
 
 def benchmark_defaults(name: str, engine: str = "transformers") -> dict[str, dict[str, Any]]:
-    """A local model's own wishes for benchmark parameters (`gapbench.json`), such as small scenes for `glance`.
+    """Benchmark parameters that a local model sets in its `gapbench.json`, such as small scenes for `glance`.
 
-    Raises ModelError as `resolve` does, unless the engine is a server, which may call its model anything.
+    Raises ModelError as `resolve` does, except with the server engine, where a model may have any name.
     """
     try:
         path = Path(resolve(name)) / "gapbench.json"
@@ -91,8 +91,8 @@ def benchmark_defaults(name: str, engine: str = "transformers") -> dict[str, dic
     if not path.is_file():
         return {}
     try:
-        wishes = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
-        return {str(k): dict(v) for k, v in wishes.items()}
+        defaults = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+        return {str(k): dict(v) for k, v in defaults.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f'{path}: expected {{"benchmarks": {{NAME: {{parameter: value}}}}}}; {error!r}.') from error
 
@@ -109,8 +109,8 @@ def load(
 ) -> Loaded:
     """Load a model and its processor.
 
-    `dtype` auto: as published on an accelerator, float32 on a CPU. `device` auto: the accelerator if there is one
-    (several are shared by layers), else the CPU. Raises ModelError or SettingError naming the setting and the remedy.
+    `dtype` auto: as published on an accelerator, float32 on a CPU. `device` auto: the accelerator if there is one, else
+    the CPU; several accelerators share the model by layers. Raises ModelError or SettingError.
     """
     if dtype not in DTYPES:
         raise SettingError(f"--dtype {dtype}: expected one of {', '.join(DTYPES)}.")
@@ -121,18 +121,18 @@ def load(
     import torch
     import transformers
 
-    where = _device(device)
-    kind: Any = dtype if dtype != "auto" else ("float32" if where == "cpu" else "auto")
+    resolved_device = _device(device)
+    load_dtype: Any = dtype if dtype != "auto" else ("float32" if resolved_device == "cpu" else "auto")
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    many = where == "cuda" and device == "auto" and torch.cuda.device_count() > 1
-    placing: dict[str, Any] = {"device_map": "auto"} if many else {}
+    several_devices = resolved_device == "cuda" and device == "auto" and torch.cuda.device_count() > 1
+    load_kwargs: dict[str, Any] = {"device_map": "auto"} if several_devices else {}
     if attn_implementation:
-        placing["attn_implementation"] = attn_implementation
+        load_kwargs["attn_implementation"] = attn_implementation
     try:
-        auto = _auto_class(transformers, source, options)  # first: a Hub out of reach is noticed at one small file
-        with _no_bars(transformers):
+        auto = _auto_class(transformers, source, options)  # first, so that an unreachable Hub costs one small file
+        with _hidden_progress_bars(transformers):
             processor = transformers.AutoProcessor.from_pretrained(source, **options)
-            model = auto.from_pretrained(source, dtype=kind, use_safetensors=True, **placing, **options)
+            model = auto.from_pretrained(source, dtype=load_dtype, use_safetensors=True, **load_kwargs, **options)
     except Exception as error:
         raise ModelError(load_error(name, error)) from error
     if not hasattr(processor, "tokenizer") or getattr(processor, "image_processor", None) is None:
@@ -144,11 +144,11 @@ def load(
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
-    if not many:
-        model = model.to(where)
+    if not several_devices:
+        model = model.to(resolved_device)
     model.eval()
     return Loaded(
-        name, model, processor, where, str(next(model.parameters()).dtype).removeprefix("torch."),
+        name, model, processor, resolved_device, str(next(model.parameters()).dtype).removeprefix("torch."),
         identity(source, revision, model),
     )  # fmt: skip
 
@@ -157,19 +157,19 @@ def _auto_class(transformers: Any, source: str, options: Mapping[str, Any]) -> A
     """AutoModelForMultimodalLM where it knows the model type, else AutoModelForImageTextToText."""
     config = transformers.AutoConfig.from_pretrained(source, **options)
     for auto in ("AutoModelForMultimodalLM", "AutoModelForImageTextToText"):
-        found = getattr(transformers, auto, None)
+        auto_class = getattr(transformers, auto, None)
         remote = options["trust_remote_code"] and auto in (getattr(config, "auto_map", None) or {})
-        if found is not None and (remote or type(config) in found._model_mapping):
-            return found
+        if auto_class is not None and (remote or type(config) in auto_class._model_mapping):
+            return auto_class
     raise ModelError(
         f"model type {config.model_type!r} is not an image-text-to-text model known to transformers "
-        f"{transformers.__version__}. Upgrade transformers, or pass --trust-remote-code if it brings its own code."
+        f"{transformers.__version__}. Upgrade transformers, or pass --trust-remote-code if the model has its own code."
     )
 
 
 @contextmanager
-def _no_bars(transformers: Any) -> Iterator[None]:
-    """transformers' bars hidden, which hides the Hub's, too; these come back, for later fetches are to show them."""
+def _hidden_progress_bars(transformers: Any) -> Iterator[None]:
+    """Hide the progress bars of transformers. This also hides the Hub's, which are restored for later downloads."""
     from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
     hidden = are_progress_bars_disabled()
@@ -200,21 +200,25 @@ def _device(device: str) -> str:
 
 
 def load_error(name: str, error: Exception) -> str:
-    """What to tell the user about a model that transformers cannot load."""
+    """The error message for a model that transformers cannot load."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if isinstance(error, ModelError):
         return f"Model {name}: {error}"
     if "safetensors" in str(error) and "pytorch_model" in str(error):
-        return f"Model {name}: it has no safetensors weights, and pickles are not loaded. Convert them first. ({text})"
+        return (
+            f"Model {name}: it has no safetensors weights, and pickled weights are not loaded. Convert them first. "
+            f"({text})"
+        )
     if "trust_remote_code" in str(error):
         return (
-            f"Model {name}: it brings its own code, which is not run unasked. Read it, then pass --trust-remote-code."
+            f"Model {name}: it ships its own code, which does not run by default. Read the code, then pass "
+            "--trust-remote-code."
         )
     offline = ("couldn't connect", "offline", "ConnectionError", "LocalEntryNotFound", "Connection error", "resolve")
     if any(word.lower() in (str(error) + type(error).__name__).lower() for word in offline):
         return (
             f"Model {name}: not in the local cache, and the Hugging Face Hub could not be reached. Check the name, the "
-            f"network and HF_HUB_OFFLINE; or give a local folder, or `glance`. ({text})"
+            f"network and HF_HUB_OFFLINE; or pass a local folder, or `glance`. ({text})"
         )
     return (
         f"Model {name}: cannot be loaded ({type(error).__name__}: {text}). Check its name, --revision and your access."

@@ -1,4 +1,4 @@
-"""What a generic engine must know of a model's tokens, found without knowing its family.
+"""Read a model's end tokens, image token and special tokens, whatever its family.
 
 escape = special_token_escaper(tokenizer)
 escape("<|im_end|> hello")      # "< |im_end|> hello"
@@ -14,16 +14,16 @@ from gapbench.engines.models import Loaded
 
 
 def neutral_generation(loaded: Loaded) -> set[int]:
-    """Keep of the model's generation settings only what ends an answer; returns those token ids.
+    """Reduce the model's generation settings to its special tokens, and return the ids that end an answer.
 
-    `generate` fills whatever a call leaves open from the model's own settings, penalties included, so these
-    are replaced.
+    `generate` takes every setting that a call leaves open, penalties included, from the model's own settings, so this
+    function replaces them.
     """
     from transformers import GenerationConfig
 
     own, tokenizer = loaded.model.generation_config, loaded.processor.tokenizer
-    listed = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id, tokenizer.eos_token_id]
-    ends = {int(e) for e in listed if e is not None}
+    end_ids = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id, tokenizer.eos_token_id]
+    ends = {int(e) for e in end_ids if e is not None}
     loaded.model.generation_config = GenerationConfig(
         eos_token_id=sorted(ends) or None, pad_token_id=tokenizer.pad_token_id, bos_token_id=own.bos_token_id
     )
@@ -31,9 +31,9 @@ def neutral_generation(loaded: Loaded) -> set[int]:
 
 
 def image_token_id(loaded: Loaded) -> int | None:
-    """The id that stands for one visual token in `input_ids`, found without knowing the family; None if there is none.
+    """The id that stands for one visual token in `input_ids`, or None.
 
-    The configuration is asked first: the processors of Gemma 3 and Ovis2 name a token that merely begins an image.
+    The configuration comes first, because the processors of Gemma 3 and Ovis2 name a token that only begins an image.
     """
     config = loaded.model.config
     for part in (config, getattr(config, "vision_config", None)):
@@ -48,8 +48,8 @@ def image_token_id(loaded: Loaded) -> int | None:
 def special_token_escaper(tokenizer: Any) -> Callable[[str], str]:
     """A function that keeps text from turning into control tokens: `<|im_end|>` becomes `< |im_end|>`.
 
-    Covers special tokens and whatever else was added in brackets (`<think>`), so that data can neither end its turn
-    nor add images.
+    It covers special tokens and all other added tokens in brackets (`<think>`), so text from data can neither end its
+    turn nor add images.
     """
     added = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
     added |= {t.content for t in tokenizer.added_tokens_decoder.values() if re.fullmatch(r"[<\[].+[>\]]", t.content)}

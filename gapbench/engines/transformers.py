@@ -3,13 +3,13 @@
     engine = load("Qwen/Qwen3-VL-4B-Instruct", dtype="bfloat16", max_new_tokens=64)
     for key, answer in engine.generate(requests): ...
 
-Requests are read ahead in a thread: images are decoded, put in order of size and processed into left-padded batches
-while the model is busy with the batch before. An automatic batch size starts from a budget of prompt tokens and halves
-whenever memory runs out. Greedy decoding with neutral penalties is the default, whatever the model's own
-`generation_config` says, so that two models are asked in the same way.
+A read-ahead thread decodes images, sorts them by size and processes them into left-padded batches while the model works
+on the batch before. An automatic batch size starts from a budget of prompt tokens and halves whenever memory runs out.
+The default is greedy decoding with neutral penalties, whatever the model's own `generation_config` says, so that all
+models are prompted in the same way.
 
-Limits: answers arrive in order of size, not of asking; sampling (`temperature` > 0) is reproducible only for the same
-batches on the same hardware.
+Limits: answers arrive in order of image size, not in the order of the requests. Sampling (`temperature` > 0) is
+reproducible only for the same batches on the same hardware.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.engines import models
-from gapbench.engines.chat import Chat, given_template, make_chat, place
-from gapbench.engines.fail_fast import HOPELESS, Answered, after_an_answer
+from gapbench.engines.chat import Chat, chat_template_source, make_chat, place
+from gapbench.engines.fail_fast import FAIL_FAST_AFTER, KeyedAnswer, hold_leading_errors
 from gapbench.engines.tokens import image_token_id, neutral_generation
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
-from gapbench.util.ahead import Waited, ahead
+from gapbench.util.ahead import WaitingTime, read_ahead
 from gapbench.views.pixels import Pixels
 
 WINDOW = 8
-"""Batches' worth of requests that are put in order together, at most."""
+"""Most batches of requests that are sorted together."""
 WINDOW_PIXELS = 200_000_000
-"""Decoded pixels held at most before a window is closed: 600 MB of RGB."""
+"""Decoded pixels at which a window is closed: 600 MB of RGB."""
 TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
-"""Prompt tokens, padding included, that an automatic batch holds at most before memory has had its say."""
+"""Most prompt tokens in an automatic batch, padding included, by kind of device. Memory may lower it further."""
 LARGEST_BATCH = 64
-TOP = 20
-"""First tokens of an answer whose log-probabilities are shown."""
+TOP_TOKENS = 20
+"""First tokens, the likeliest ones, that `next_logprobs` returns."""
 
 
 @dataclass
 class TransformersEngine:
-    """See the module. Made by `load`; `info` is what `run.json` keeps of it."""
+    """See the module. Made by `load`. `info` is the engine's part of `run.json`."""
 
     loaded: models.Loaded
     chat: Chat
@@ -57,42 +57,45 @@ class TransformersEngine:
 
     def __post_init__(self) -> None:
         self._limit = self.batch_size or LARGEST_BATCH
-        self._failures: int | None = 0  # None once anything was answered: then the model works, and the sample is bad
+        self._failures: int | None = (
+            0  # None after the first answer: from then on the samples are at fault, not the model
+        )
         self._image_token = image_token_id(self.loaded)
-        self._waited = Waited()
+        self._waited = WaitingTime()
         self._ends = neutral_generation(self.loaded)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
-        """Answers in order of size. A request whose image the processor refuses comes back with `error`.
+        """Answers in order of image size. A request whose image the processor refuses comes back with `error`.
 
-        Raises ModelError if the smallest request does not fit into memory, or if the first `HOPELESS` all fail.
+        Fails fast: raises ModelError if, before any answer, a single request does not fit into memory or
+        `FAIL_FAST_AFTER` requests fail.
         """
-        yield from after_an_answer(self._answers(ahead(self._prepare(requests), waited=self._waited)))
+        yield from hold_leading_errors(self._answers(read_ahead(self._prepare(requests), waited=self._waited)))
 
     @property
     def waited(self) -> float:
-        """Seconds for which the model stood still because no batch was ready."""
+        """Seconds that the model spent waiting for a batch."""
         return self._waited.seconds
 
     def prompt_ids(self, request: Request) -> list[int]:
-        """The prompt as the model reads it, images expanded to their tokens."""
+        """The token ids of the prompt, with images expanded to their tokens."""
         ids: list[int] = self._inputs([self._sized(request)])["input_ids"][0].tolist()
         return ids
 
     def next_logprobs(self, request: Request) -> dict[int, float]:
-        """Log-probabilities (nats) of the `TOP` likeliest first tokens of the answer."""
+        """Log-probabilities (nats) of the `TOP_TOKENS` likeliest first tokens of the answer."""
         import torch
 
         model = self.loaded.model
         with torch.inference_mode():
             logits = model(**place(self._inputs([self._sized(request)]), model)).logits[0, -1]
-            found = torch.log_softmax(logits.float(), -1).topk(min(TOP, logits.numel()))
-        return dict(zip(found.indices.tolist(), found.values.tolist(), strict=True))
+            top = torch.log_softmax(logits.float(), -1).topk(min(TOP_TOKENS, logits.numel()))
+        return dict(zip(top.indices.tolist(), top.values.tolist(), strict=True))
 
     def _sized(self, request: Request) -> Request:
         return replace(request, images=tuple(map(self.pixels.apply, request.images)))
 
-    def _answers(self, batches: Iterable[tuple[list[Request], Any, str]]) -> Generator[Answered, None, None]:
+    def _answers(self, batches: Iterable[tuple[list[Request], Any, str]]) -> Generator[KeyedAnswer, None, None]:
         for group, inputs, error in batches:
             if error:
                 for request in group:
@@ -101,21 +104,21 @@ class TransformersEngine:
                 yield from self._answer(group, inputs)
 
     def _prepare(self, requests: Iterable[Request]) -> Iterator[tuple[list[Request], Any, str]]:
-        """Batches ready for the model, smallest images first within each window."""
+        """Batches for the model as (requests, inputs, error), smallest images first within each window."""
         for window in self._windows(requests):
             for request in window:
                 if request.error:
                     yield [request], None, request.error
-            good = [r for r in window if not r.error]
-            good.sort(key=lambda r: (r.pixels, len(r.prompt)))
+            valid = [r for r in window if not r.error]
+            valid.sort(key=lambda r: (r.pixels, len(r.prompt)))
             start = 0
-            while start < len(good):
-                group = good[start : start + self._limit]
+            while start < len(valid):
+                group = valid[start : start + self._limit]
                 start += len(group)
                 yield from self._process(group)
 
     def _windows(self, requests: Iterable[Request]) -> Iterator[list[Request]]:
-        """What is put in order together: one batch at first, so that the model need not wait long, then ever more."""
+        """Requests to sort together: at first one batch, so that the model starts soon, then ever more."""
         window: list[Request] = []
         held, batches = 0, 1
         for request in requests:
@@ -129,12 +132,12 @@ class TransformersEngine:
             yield window
 
     def _process(self, group: list[Request]) -> Iterator[tuple[list[Request], Any, str]]:
-        """One processed batch; split where it exceeds the token budget or holds an image the processor refuses."""
+        """One processed batch, split if it exceeds the token budget or if the processor refuses one of its images."""
         try:
             inputs = self._inputs(group)
         except Exception as error:
             if len(group) == 1:
-                yield group, None, f"the processor refused {named_refusal(group[0], error)}"
+                yield group, None, f"the processor refused {failure_details(group[0], error)}"
                 return
             for part in _halves(group):
                 yield from self._process(part)
@@ -151,23 +154,23 @@ class TransformersEngine:
         return self.chat.batch([(request.images, request.prompt) for request in group])
 
     def _answer(self, group: list[Request], inputs: Any) -> Iterator[tuple[Hashable, Answer]]:
-        """Generate for one batch; on running out of memory halve it, and the limit for all that follow."""
+        """Generate for one batch. If memory runs out, halve the batch, and the limit for later batches."""
         started = time.perf_counter()
         failure: Exception | None = None
         try:
             tokens = self._run(inputs, [request.key for request in group])
         except Exception as error:
-            failure = error.with_traceback(None)  # which would keep the failed batch's memory from the next ones
+            failure = error.with_traceback(None)  # the traceback would hold the failed batch's memory
             failure.__context__ = failure.__cause__ = None
         if failure is not None:
-            short = _out_of_memory(failure)
-            if short:
-                _free(self.loaded.device)
+            out_of_memory = _out_of_memory(failure)
+            if out_of_memory:
+                _free_memory(self.loaded.device)
             if len(group) == 1:
-                refusal = self._refusal(group[0], failure, short)
-                yield group[0].key, Answer(images=len(group[0].images), error=refusal)
+                error_text = self._error_text(group[0], failure, out_of_memory)
+                yield group[0].key, Answer(images=len(group[0].images), error=error_text)
                 return
-            if short:
+            if out_of_memory:
                 self._limit = max(1, len(group) // 2)
             for part in _halves(group):
                 yield from self._answers(self._process(part))
@@ -179,8 +182,8 @@ class TransformersEngine:
         for i, request in enumerate(group):
             row = tokens[i].tolist()
             stop = next((n for n, t in enumerate(row) if t in ends), None)
-            kept = row if stop is None else row[:stop]
-            text = self.loaded.processor.tokenizer.decode(kept, skip_special_tokens=True)
+            answer_ids = row if stop is None else row[:stop]
+            text = self.loaded.processor.tokenizer.decode(answer_ids, skip_special_tokens=True)
             yield (
                 request.key,
                 Answer(
@@ -196,25 +199,29 @@ class TransformersEngine:
                 ),
             )
 
-    def _refusal(self, request: Request, error: Exception, short: bool) -> str:
-        """Why one request alone was not answered. Raises ModelError if nothing suggests that the model works at all."""
-        if short:
+    def _error_text(self, request: Request, error: Exception, out_of_memory: bool) -> str:
+        """The error text of a failed request. Raises ModelError if the engine should fail fast."""
+        if out_of_memory:
             reason = (
-                f"out of memory at batch size 1 for {_images(request)} on {self.loaded.device}. "
+                f"out of memory at batch size 1 for {_describe_images(request)} on {self.loaded.device}. "
                 "Lower --max-pixels or --max-new-tokens, use --dtype bfloat16, or a larger device."
             )
         else:
-            reason = f"the model failed on {named_refusal(request, error)}"
-        several = len(request.images) > 1  # which is not for every model, and says nothing about the others
-        if self._failures is not None and (short or not several):
+            reason = f"the model failed on {failure_details(request, error)}"
+        several = len(request.images) > 1  # some models take one image only, and may still answer the other requests
+        if self._failures is not None and (out_of_memory or not several):
             self._failures += 1
-            if short or self._failures >= HOPELESS:
-                raise ModelError(f"Model {self.loaded.name}: nothing was answered; {reason}") from error
+            if out_of_memory or self._failures >= FAIL_FAST_AFTER:
+                raise ModelError(
+                    f"Model {self.loaded.name}: failing fast, because nothing was answered; {reason}"
+                ) from error
         return reason
 
     def _run(self, inputs: Any, keys: Sequence[Hashable]) -> Any:
-        """New token ids, shape (batch, new tokens), on the CPU. What is drawn depends on the seed and the keys alone,
-        so that a later session does not repeat an earlier one's draws."""
+        """New token ids, shape (batch, new tokens), on the CPU.
+
+        Sampling depends only on the seed and the keys, so a later session does not repeat the draws of an earlier one.
+        """
         import torch
 
         settings: dict[str, Any] = {"max_new_tokens": self.max_new_tokens, "do_sample": self.temperature > 0}
@@ -246,8 +253,8 @@ def load(
 ) -> TransformersEngine:
     """The engine for `model` (Hub id, folder or `glance`); `batch_size` None is automatic.
 
-    Thinking is switched off where the chat template has a switch for it (`enable_thinking`, `thinking`), and `info`
-    says whether it had one. Raises ModelError or SettingError.
+    Thinking is switched off where the chat template has a switch for it (`enable_thinking`, `thinking`); `info` names
+    the switch. Raises ModelError or SettingError.
     """
     if max_new_tokens < 1 or temperature < 0 or (batch_size is not None and batch_size < 1):
         raise SettingError(
@@ -277,13 +284,13 @@ def load(
                    "processor": processor_size(loaded.processor), "processor_kwargs": dict(processor_kwargs or {})},
         "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
                        "thinking": thinking},
-        "chat_template": given_template(chat_template),
+        "chat_template": chat_template_source(chat_template),
     }  # fmt: skip
     return TransformersEngine(loaded, chat, pixels, max_new_tokens, temperature, batch_size, seed, info)
 
 
 def processor_size(processor: Any) -> Any:
-    """The bounds that a processor sets to an image by itself, as far as it says."""
+    """The processor's own bounds on an image's size, or None if it declares none."""
     size = getattr(getattr(processor, "image_processor", None), "size", None)
     if size is None:
         return None
@@ -291,19 +298,19 @@ def processor_size(processor: Any) -> Any:
     return {str(k): v for k, v in values.items() if isinstance(v, int | float)}
 
 
-def _images(request: Request) -> str:
+def _describe_images(request: Request) -> str:
     sizes = [str(image.size) for image in request.images]
     if len(sizes) < 2:
         return f"an image of {sizes[0]} px" if sizes else "a prompt without an image"
     return f"{len(sizes)} images of {', '.join(sizes)} px in one prompt"
 
 
-def named_refusal(request: Request, error: Exception) -> str:
-    """What was refused, why, and what may help."""
-    help_ = "A larger --min-pixels, or a region with a larger min_side, may help."
+def failure_details(request: Request, error: Exception) -> str:
+    """The request's images, the error, and a remedy."""
+    remedy = "A larger --min-pixels, or a region with a larger min_side, may help."
     if len(request.images) > 1:
-        help_ = "Not every model takes several; where they are parts of one region, --region mosaic shows them as one."
-    return f"{_images(request)} ({type(error).__name__}: {error}). {help_}"
+        remedy = "Not every model takes several images. If they are parts of one region, --region mosaic joins them."
+    return f"{_describe_images(request)} ({type(error).__name__}: {error}). {remedy}"
 
 
 def _halves(group: list[Request]) -> tuple[list[Request], list[Request]]:
@@ -319,7 +326,7 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and bool(re.search(r"out of memory|can't allocate memory", str(error), re.I))
 
 
-def _free(device: str) -> None:
+def _free_memory(device: str) -> None:
     import gc
 
     import torch

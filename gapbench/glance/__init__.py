@@ -2,9 +2,9 @@
 
     gapbench measure glance -b signs --out runs/glance
 
-It was trained from scratch (`scripts/glance/make.py` in the repository) to *recognise* small signs in a full scene, and
-its training ended before it had learned to *answer* from one. So the whole instrument can be tried on a laptop. Its
-numbers stand for nothing but the instrument.
+It was trained from scratch (`scripts/glance/make.py` in the repository). Training ended after it had learned to
+*recognise* small signs in a full scene, and before it had learned to *answer* from one. It serves to try gapbench on a
+laptop; its numbers say nothing about other models.
 """
 
 from __future__ import annotations
@@ -12,3 +12,4 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "model"
+"""The folder of the checkpoint."""

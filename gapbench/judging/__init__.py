@@ -1,26 +1,26 @@
-"""A model judges the answers that no rule decided; the records stay as rules left them.
+"""A model judges the answers that no rule decided. The records do not change.
 
     run = gapbench.measure("glance", "signs", judge=Judge("http://localhost:8000/v1", "openai/gpt-oss-120b"))
     judge_run(Path("runs/glance"), Judge("https://example.org/v1", "openai/gpt-oss-120b", api_key_env="JUDGE_API_KEY"))
 
-Any OpenAI-compatible server will do. It is shown question, options, reference answers and the model's answer as quoted
-text, no image, and says yes, no or cannot tell in a structured output (`prompt`). Two questions with a plain verdict
-come first: a server that cannot be reached, or a model that cannot judge, is found before any time is spent
-(`connection`). Then each question with the same reference and the same answer is asked once
+Any OpenAI-compatible server can be the judge. It gets the question, options, reference answers and the model's answer
+as quoted text, without the image, and replies yes, no or cannot tell as a structured output (`prompt`). Two questions
+with an obvious verdict come first, so that an unreachable server or an unfit model is found before the run
+(`connection`). Then the judge is asked once for each combination of question, references and answer
 (`gapbench.commands.judge`).
 
-Every verdict is a line of `judgements.jsonl`, which summaries and reports lay over the records
+Every verdict is a line of `judgements.jsonl`. Summaries and reports apply these lines to the records
 (`gapbench.runs.judgements`):
 
 | verdict | outcome |
 |---|---|
 | yes, no | right, wrong; the rule is `judge` |
 | cannot tell | unparsed, as before, with the judge in the reason |
-| none, after all tries | `judge_failed`; scores 0 as unparsed does, and is counted apart |
+| none, after all tries | `judge_failed`; scores 0 as unparsed does, and is counted separately |
 
-Limits: a judge may be wrong, and who judges changes results by points: compare runs that had the same judge.
-An answer that is empty, or that ends within its thinking, is not judged: there is nothing to be read.
-Verdicts are asked for at temperature 0; a model whose server refuses that cannot judge.
+Limits: a judge may be wrong, and another judge changes results by points, so compare only runs with the same judge. An
+answer that is empty, or that ends within its thinking, holds nothing to read and is not judged. The judge is asked at
+temperature 0; a model whose server refuses that cannot judge.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Judge:
-    """Who judges: `model`, as the server at `url` calls it; `api_key_env` names the variable that holds its key.
+    """A judge: `model` on the server at `url`, under the name that this server gives it.
 
-    `timeout` and `backoff` (before the second try, at most) are in seconds, `tries` is per question. Only the model
-    decides what a verdict means; all else may differ when a run is continued.
+    `api_key_env` names the environment variable that holds the server's key. `timeout` is in seconds; `backoff` is the
+    longest wait before the second try, in seconds; `tries` is per question. Only the model decides what a verdict
+    means, so the other settings may differ when a run is continued.
     """
 
     url: str

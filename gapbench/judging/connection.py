@@ -1,12 +1,12 @@
-"""Reaching a judge, and finding out who it is.
+"""Connects to a judge, tests it, and identifies it.
 
-    met = connect(Judge("http://localhost:8000/v1", "openai/gpt-oss-120b"))
-    met.identity        # what run.json keeps: model, its name in the server's answers, prompt hash, temperature
+    connection = connect(Judge("http://localhost:8000/v1", "openai/gpt-oss-120b"))
+    connection.identity     # for run.json: model, its name in the server's answers, prompt hash, temperature
 
-A judge is asked through the server engine, so it is asked as any model is: retries, backoff, as much at once as helps,
-no key in any text. Where a server does not know structured outputs, the prompt alone asks for one.
+The server engine sends the prompts, so a judge gets the same retries, backoff and concurrency as a measured model, and
+no text holds its key. If a server does not support structured outputs, only the prompt asks for the format.
 
-Limits: servers name a model as they like; the same name is no proof of the same weights.
+Limits: a server can give a model any name, so the same name does not prove the same weights.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from gapbench.judging.prompt import PLAIN, SCHEMA, JudgeVerdict, prompt, prompt_
 from gapbench.types import Answer, Request
 
 MAX_NEW_TOKENS = 2048
-"""A verdict takes ten; models that cannot but think first take more, and what is cut off is no verdict."""
+"""A verdict takes about ten tokens. Models that always think first need more, and a reply that is cut off is no
+verdict."""
 TEMPERATURE = 0.0
 FORMAT = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": SCHEMA}}
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A judge's reply: its `verdict`, or None with the reason in `error`; `text` as it was; `seconds` it took; and what
-    the server calls the `model` that gave it."""
+    """A judge's reply: its `verdict`, or None with the reason in `error`.
+
+    `text` is the reply as received, `seconds` its time, and `model` the name that the server gives the judge.
+    """
 
     verdict: JudgeVerdict | None
     text: str
@@ -41,47 +44,47 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Connection:
-    """A judge that was reached and judges. `identity` is what a verdict depends on, JSON-ready and without a URL."""
+    """A judge that passed its test. `identity` holds what a verdict depends on, JSON-ready and without a URL."""
 
     engine: ServerEngine
     identity: Mapping[str, Any]
 
     def ask(self, prompts: Iterable[tuple[str, str]]) -> Generator[tuple[str, Judgement], None, None]:
-        """(key, judgement) for each (key, prompt), in any order. Raises ModelError as the server engine does."""
+        """Yield (key, judgement) for each (key, prompt), in any order. Raises ModelError as the server engine does."""
         try:
             for key, answer in self.engine.generate(Request(key, (), text) for key, text in prompts):
                 yield str(key), _judgement(answer)
         except GapbenchError as error:
-            raise _reworded(error) from error
+            raise _with_judge_options(error) from error
 
 
 def connect(judge: Judge) -> Connection:
-    """Reach the judge and ask it two questions whose verdict is plain.
+    """Connect to the judge and test it with two questions whose verdict is obvious.
 
-    Raises SettingError for settings that cannot be, and ModelError for a server that is not reached, refuses us, or
-    whose model gives no verdict or the wrong one.
+    Raises SettingError for invalid settings, and ModelError if the server cannot be reached or refuses the request, or
+    if its model gives no verdict or a wrong one.
     """
     try:
         engine = load(judge.model, base_urls=[judge.url], api_key_env=judge.api_key_env, max_new_tokens=MAX_NEW_TOKENS,
                       temperature=TEMPERATURE, timeout=judge.timeout, tries=judge.tries, backoff=judge.backoff,
                       extra={"response_format": FORMAT})  # fmt: skip
-        asked = engine.generate(Request(i, (), prompt(row)) for i, (row, _) in enumerate(PLAIN))
-        answers = [answer for _, answer in sorted(asked, key=lambda one: str(one[0]))]
+        replies = engine.generate(Request(i, (), prompt(record)) for i, (record, _) in enumerate(PLAIN))
+        answers = [answer for _, answer in sorted(replies, key=lambda reply: str(reply[0]))]
     except GapbenchError as error:
-        raise _reworded(error) from error
-    for (row, wanted), answer in zip(PLAIN, answers, strict=True):
-        found = _judgement(answer)
+        raise _with_judge_options(error) from error
+    for (record, expected), answer in zip(PLAIN, answers, strict=True):
+        judgement = _judgement(answer)
         if answer.error:
             raise ModelError(
-                f"--judge-model {judge.model}: a plain question was not answered; {answer.error} "
+                f"--judge-model {judge.model}: a test question was not answered; {answer.error} "
                 "Look at that server's log, and check --judge and --judge-model."
             )
-        if found.verdict != wanted:
-            said = f"it says {found.verdict!r}" if found.verdict else found.error
+        if judgement.verdict != expected:
+            reply = f"it says {judgement.verdict!r}" if judgement.verdict else judgement.error
             raise ModelError(
-                f"--judge-model {judge.model}: it cannot judge. Asked whether {row['output']!r} means "
-                f"{' or '.join(row['answers'])!r}, {said}; expected {wanted!r}. Choose a model that follows "
-                "instructions, on a server that knows structured outputs (response_format)."
+                f"--judge-model {judge.model}: it cannot judge. Asked whether {record['output']!r} means "
+                f"{' or '.join(record['answers'])!r}, {reply}; expected {expected!r}. Choose a model that follows "
+                "instructions, on a server that supports structured outputs (response_format)."
             )
     identity = {
         "model": judge.model,
@@ -104,7 +107,7 @@ def _judgement(answer: Answer) -> Judgement:
     return Judgement(verdict, answer.text, error, answer.seconds, answer.model)
 
 
-def _reworded(error: GapbenchError) -> GapbenchError:
-    """The same error with the judge's options in the place of the engine's."""
+def _with_judge_options(error: GapbenchError) -> GapbenchError:
+    """The same error, with the judge's options instead of the engine's."""
     text = str(error).replace("--api-key-env", "--judge-api-key-env").replace("--base-url", "--judge")
     return type(error)(f"The judge: {text}")

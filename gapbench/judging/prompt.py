@@ -1,13 +1,14 @@
-"""What a judge is asked, and how its reply is read.
+"""The prompt for a judge, and the reading of its reply.
 
-    prompt(row)                             # `row` is a record: question, options, answers, output
+    prompt(record)                          # needs question, options, answers, answer_type, output
     read_verdict('{"verdict": "yes"}')      # "yes"; None for anything that is no verdict
 
-Question, options, references and answer are data, and the answer is written by the model that is being measured: it may
-ask for a verdict, or pretend that the data ends. Each of them stands between lines that hold a mark, which is a hash
-over all of them, so that no text can contain it; and the judge is told beforehand and afterwards what is between.
+Question, options, references and answer are untrusted data. The measured model wrote the answer, which may ask for a
+verdict or pretend that the data ends. Each part therefore stands between lines that begin with a mark. The mark is a
+hash over all parts, so no part can contain it. The prompt explains the mark before the data and asks its question after
+it.
 
-Limits: a judge may fall for what it reads all the same; see how `gapbench report --without-judge` differs.
+Limits: a judge may still obey what it reads. `gapbench report --without-judge` shows how much it changes a result.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ SCHEMA: Mapping[str, Any] = {
     "required": ["verdict"],
     "additionalProperties": False,
 }
-"""What the reply must be, where the server knows structured outputs."""
+"""JSON schema of the reply, for servers that support structured outputs."""
 
 
 PLAIN: tuple[tuple[Mapping[str, Any], JudgeVerdict], ...] = (
@@ -77,40 +78,44 @@ PLAIN: tuple[tuple[Mapping[str, Any], JudgeVerdict], ...] = (
         "no",
     ),
 )  # fmt: skip
-"""Questions whose verdict is plain, asked first: a judge that gets them wrong is none."""
+"""Test questions with an obvious verdict. A model that gets one wrong cannot judge."""
 
 
 def prompt_hash() -> str:
-    """A hash of all that is asked beside the data: the template, how data is put into it, and the schema."""
-    asked = [prompt(row) for row, _ in PLAIN]
-    return hashlib.sha256(json.dumps([*asked, SCHEMA]).encode()).hexdigest()
+    """A hash of the template, of the way data is put into it, and of the schema."""
+    prompts = [prompt(record) for record, _ in PLAIN]
+    return hashlib.sha256(json.dumps([*prompts, SCHEMA]).encode()).hexdigest()
 
 
-def prompt(row: Mapping[str, Any]) -> str:
-    """The judge's question about one record."""
-    mark = f"[{pair(row)}]"
-    references = references_of(row)
-    options = "\n".join(f"{letter}. {option}" for letter, option in lettered_options(row).items())
+def prompt(record: Mapping[str, Any]) -> str:
+    """The judge's prompt about one record."""
+    mark = f"[{pair(record)}]"
+    references = references_of(record)
+    options = "\n".join(f"{letter}. {option}" for letter, option in lettered_options(record).items())
     text = TEMPLATE.format(
         mark=mark,
-        question=row["question"],
+        question=record["question"],
         options=OPTIONS.format(mark=mark, options=options) if options else "",
         references="any one of these lines is" if len(references) > 1 else "this is",
         reference="\n".join(references),
-        answer=answer_text(row),
+        answer=answer_text(record),
     )
-    return text.encode("utf-8", "replace").decode()  # lone surrogates, which no request can hold
+    return text.encode("utf-8", "replace").decode()  # a request cannot hold lone surrogates
 
 
 def read_verdict(text: str) -> JudgeVerdict | None:
-    """The verdict that a reply is: the JSON object (in a code fence or not), or one of the three alone. Else None."""
+    """The verdict in a reply, or None.
+
+    A reply is a verdict if it is the JSON object, in a code fence or not, or one of the three verdicts alone.
+    """
     text = text.strip()
     fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, re.DOTALL)
     try:
-        found = json.loads(fenced[1] if fenced else text, object_pairs_hook=list)
+        # Pairs instead of a dict, so that a key that comes twice is noticed.
+        pairs = json.loads(fenced[1] if fenced else text, object_pairs_hook=list)
     except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], tuple) and found[0][0] == "verdict":
-        text = found[0][1] if isinstance(found[0][1], str) else ""
+        pairs = None
+    if isinstance(pairs, list) and len(pairs) == 1 and isinstance(pairs[0], tuple) and pairs[0][0] == "verdict":
+        text = pairs[0][1] if isinstance(pairs[0][1], str) else ""
     word = text.strip(" \"'.*`").casefold()
     return word if word in VERDICTS else None  # type: ignore[return-value]

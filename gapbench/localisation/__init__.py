@@ -1,1 +1,1 @@
-"""Evidence boxes that a model finds: by its attention, or by naming a box."""
+"""Evidence boxes from a model: from its attention, or from its answer to a request for a box."""

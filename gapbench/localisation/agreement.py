@@ -1,13 +1,13 @@
-"""How good a locator is, where people have drawn the evidence: recall and overlap, against chance.
+"""How well located boxes agree with evidence boxes that people drew: recall and overlap, against chance.
 
-    measures = agreement(located, evidence, size, key="1")      # one question
+    measures = agreement(located, evidence, size, key="1")      # one sample
     summary = summarise([measures, ...], clusters)
 
-Chance is the same box (or boxes, kept together) moved to a random place within the image, so that a locator earns
-nothing by large boxes. Intervals are clustered by image, as everywhere (`gapbench.analysis.statistics`).
+Chance is the same box at a random place in the image, so that large boxes bring no advantage. Several boxes move
+together. Intervals are clustered by image, as everywhere (`gapbench.analysis.statistics`).
 
-Limits: questions for which the locator found nothing are counted apart, not as misses. Where evidence tends to lie in
-the middle of images, a locator that always points there beats this chance.
+Limits: samples without a located box are counted apart, not as misses. If evidence tends to lie in the middle of
+images, a locator that always points there beats this chance.
 """
 
 from __future__ import annotations
@@ -24,52 +24,53 @@ from gapbench.types import Box
 from gapbench.views.boxes import disjoint
 
 DRAWS = 200
-"""Random places per question; the noise of their mean is far below that of the questions."""
+"""Random places per sample: the noise of their mean is far below the noise between samples."""
 
 MEASURES = {
     "recall": "evidence inside the located box",
-    "whole": "questions with all of it inside",
-    "half": "questions with half of it inside",
+    "whole": "samples with all of it inside",
+    "half": "samples with half of it inside",
     "iou": "intersection over union",
 }
 WHOLE = 1 - 1e-6
+"""Recall from which a located box counts as holding all evidence, whatever the rounding of floats."""
 
 
 def agreement(located: Sequence[Box], evidence: Sequence[Box], size: tuple[int, int], key: str) -> dict[str, float]:
-    """All of MEASURES, the same with `chance_` before their names, and `area`, the located share of the image.
+    """MEASURES by name, their values by chance as `chance_` + name, and `area`, the located share of the image.
 
     Boxes are xyxy pixels inside an image of `size` (width, height); `key` seeds the random places.
     """
-    ours, theirs = (np.array(disjoint(boxes)) for boxes in (located, evidence))
-    low, high = ours[:, :2].min(0), ours[:, 2:].max(0)
+    parts, evidence_parts = (np.array(disjoint(boxes)) for boxes in (located, evidence))
+    low, high = parts[:, :2].min(0), parts[:, 2:].max(0)
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
     corners = np.random.default_rng(seed).random((DRAWS, 2)) * (np.array(size) - (high - low))
-    moves = np.concatenate([np.zeros((1, 2)), corners - low])
-    own, whole = _area(ours), _area(theirs)
-    shared = _overlap(ours, theirs, moves)
-    recall = shared / whole
-    found = {
+    moves = np.concatenate([np.zeros((1, 2)), corners - low])  # the first is no move: the located place
+    area, evidence_area = _area(parts), _area(evidence_parts)
+    shared = _overlap(parts, evidence_parts, moves)
+    recall = shared / evidence_area
+    measures = {
         "recall": recall,
         "whole": (recall >= WHOLE).astype(float),
         "half": (recall >= 0.5 * WHOLE).astype(float),
-        "iou": shared / (own + whole - shared),
+        "iou": shared / (area + evidence_area - shared),
     }
-    measured = {name: float(min(1.0, values[0])) for name, values in found.items()}
-    chance = {f"chance_{name}": float(min(1.0, values[1:].mean())) for name, values in found.items()}
-    return {**measured, **chance, "area": float(own) / (size[0] * size[1])}
+    measured = {name: float(min(1.0, values[0])) for name, values in measures.items()}
+    chance = {f"chance_{name}": float(min(1.0, values[1:].mean())) for name, values in measures.items()}
+    return {**measured, **chance, "area": float(area) / (size[0] * size[1])}
 
 
 def summarise(rows: Sequence[Mapping[str, float]], clusters: Sequence[int]) -> dict[str, Any]:
-    """Means over questions with intervals: for every measure `located`, `chance` and, paired, `above_chance`."""
+    """Means over samples with intervals: `located`, `chance` and the paired `above_chance` of every measure."""
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     keys = np.array(clusters)
     summary: dict[str, Any] = {"n": len(rows), "clusters": len(set(clusters))}
     for name in MEASURES:
-        ours, chance = columns[name], columns[f"chance_{name}"]
+        located, chance = columns[name], columns[f"chance_{name}"]
         summary[name] = {
-            "located": mean_interval(ours, keys).json(),
+            "located": mean_interval(located, keys).json(),
             "chance": float(chance.mean()),
-            "above_chance": mean_difference(ours - chance, keys).json(),
+            "above_chance": mean_difference(located - chance, keys).json(),
         }
     return summary | {"area": mean_interval(columns["area"], keys).json()}
 
@@ -78,9 +79,11 @@ def _area(boxes: NDArray[np.float64]) -> float:
     return float(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).sum())
 
 
-def _overlap(ours: NDArray[np.float64], theirs: NDArray[np.float64], moves: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shared area of two sets of disjoint boxes, the first moved by each of `moves` (n, 2); shape (n,)."""
-    low = np.maximum(ours[None, :, None, :2] + moves[:, None, None], theirs[None, None, :, :2])
-    high = np.minimum(ours[None, :, None, 2:] + moves[:, None, None], theirs[None, None, :, 2:])
+def _overlap(
+    moving: NDArray[np.float64], fixed: NDArray[np.float64], moves: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Shared area of two sets of disjoint boxes after each of `moves` (n, 2) of the first set; shape (n,)."""
+    low = np.maximum(moving[None, :, None, :2] + moves[:, None, None], fixed[None, None, :, :2])
+    high = np.minimum(moving[None, :, None, 2:] + moves[:, None, None], fixed[None, None, :, 2:])
     shared: NDArray[np.float64] = np.clip(high - low, 0, None).prod(-1).sum((1, 2))
     return shared

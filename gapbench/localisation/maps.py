@@ -1,15 +1,15 @@
-"""Where the last prompt token looks: one attention map over the image per layer, for any model of transformers.
+"""Attention maps of the last prompt token over the image, one per layer, for any model of transformers.
 
     maps = attention_maps(engine, image, "What does the small sign say?")
     maps.layers[22]         # shape (rows, columns) of the image's tokens, >= 0, sums to 1
 
-Only the last row of attention is needed. It is computed beside the attention that the model uses, by a wrapper around
-`AttentionInterface.get_interface`, in the layers of the language model: nothing is slower than usual, no layer needs
-eager attention, and a map costs heads x length instead of heads x length x length numbers. The rows are those that
-`output_attentions=True` gives under eager attention.
+Only the last row of attention is needed. A wrapper around `AttentionInterface.get_interface` computes it in the layers
+of the language model, beside the attention that the model uses. So the model runs at its usual speed, no layer needs
+eager attention, and a map costs heads x length instead of heads x length x length numbers. The rows equal those of
+`output_attentions=True` under eager attention.
 
-Limits: one image per prompt; models of transformers' attention interface only (code that ships with a model may have
-its own). A processor that pads the image at the right or below by less than a token shifts boxes by as much.
+Limits: one image per prompt; models of transformers' attention interface only (code that ships with a model may bypass
+it). A processor that pads the image on the right or below by less than a token shifts boxes by as much.
 """
 
 from __future__ import annotations
@@ -36,53 +36,55 @@ if TYPE_CHECKING:
 FloatMap = NDArray[np.float64]
 Grid = tuple[int, int]
 
-INSTEAD = "Use --method grounding, which needs no look inside."
-TILING = "crop_to_patches=false or do_image_splitting=false, if it has such a switch"
+USE_GROUNDING = "Use --method grounding, which needs no attention maps."
+TILING_SWITCHES = "crop_to_patches=false or do_image_splitting=false, if it has such a switch"
 
 
 @dataclass(frozen=True)
 class Maps:
-    """Maps by layer, counted from 0, and the part of the image they cover, in fractions of its sides."""
+    """Maps by layer (counted from 0), and `seen`, the part of the image they cover in fractions of its sides."""
 
     layers: Mapping[int, FloatMap]
     seen: Box
 
 
 def attention_maps(engine: TransformersEngine, image: Image, text: str) -> Maps:
-    """The maps of one prompt: mean over heads, restricted to the image's tokens, each summing to 1.
+    """The maps of one prompt: mean over heads, restricted to the image's tokens, each with sum 1.
 
-    Layers that do not see the image (a linear layer, a sliding window that ends before it) have none. Raises
-    ModelError where tokens cannot be told or cannot be laid out as a grid, naming what was found.
+    Layers that do not see the image (a linear layer, a sliding window that does not reach it) have no map. Raises
+    ModelError if the prompt has no image tokens or they cannot be laid out as a grid.
     """
     loaded = engine.loaded
     inputs = place(engine.chat.batch([((image,), text)]), loaded.model)
     token = image_token_id(loaded)
-    where = inputs["input_ids"][0] == token
-    count = int(where.sum())
+    is_image = inputs["input_ids"][0] == token
+    count = int(is_image.sum())
     if not count:
         raise ModelError(
-            f"Model {loaded.name}: none of the prompt's {len(where)} tokens is the image's (id {token}), so there is "
-            f"no map. {INSTEAD}"
+            f"Model {loaded.name}: none of the prompt's {len(is_image)} tokens is the image's (id {token}), so "
+            f"there is no map. {USE_GROUNDING}"
         )
     grid = find_grid(inputs, count, image.size)
     names = ("do_center_crop", "do_pad", "crop_size", "size")
-    own = {name: getattr(loaded.processor.image_processor, name, None) for name in names}
-    seen = seen_part({**own, **engine.chat.processor_kwargs}, image.size, grid)
+    defaults = {name: getattr(loaded.processor.image_processor, name, None) for name in names}
+    seen = seen_part({**defaults, **engine.chat.processor_kwargs}, image.size, grid)
     layers: dict[int, FloatMap] = {}
     for layer, row in last_rows(loaded.model, inputs).items():
-        values = row[where].double().cpu().numpy()
+        values = row[is_image].double().cpu().numpy()
         if values.sum() > 0:
             layers[layer] = (values / values.sum()).reshape(grid)
     return Maps(layers, seen)
 
 
 def last_rows(model: Any, inputs: Mapping[str, Any]) -> dict[int, Any]:
-    """Attention of the prompt's last token by layer: tensors of shape (length,), the mean over heads."""
+    """Attention of the prompt's last token by layer: the mean over heads, as tensors of shape (length,)."""
     import torch
 
     decoder = model.get_decoder()
     if not hasattr(decoder, "layers"):
-        raise ModelError(f"{type(model).__name__}: its decoder {type(decoder).__name__} lists no `layers`. {INSTEAD}")
+        raise ModelError(
+            f"{type(model).__name__}: its decoder {type(decoder).__name__} lists no `layers`. {USE_GROUNDING}"
+        )
     layer_of = {id(part): number for number, layer in enumerate(decoder.layers) for part in layer.modules()}
     rows: dict[int, Any] = {}
 
@@ -91,36 +93,36 @@ def last_rows(model: Any, inputs: Mapping[str, Any]) -> dict[int, Any]:
             mask = rest[1] if len(rest) > 1 else settings.get("attention_mask")
             rows[layer_of[id(module)]] = _last_row(query, key, mask, name, settings)
 
-    with torch.inference_mode(), _watched(watch):
+    with torch.inference_mode(), _watch_attention(watch):
         model(**inputs, use_cache=False, logits_to_keep=1)
     return rows
 
 
 @contextmanager
-def _watched(watch: Callable[..., None]) -> Iterator[None]:
-    """Call `watch(module, implementation's name, query, key, ...)` before every attention of transformers."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS as interface
+def _watch_attention(watch: Callable[..., None]) -> Iterator[None]:
+    """Call `watch(module, name of the implementation, query, key, ...)` before every attention of transformers."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    choose = interface.get_interface
+    get_interface = ALL_ATTENTION_FUNCTIONS.get_interface
 
-    def chosen(name: str, default: Callable[..., Any]) -> Callable[..., Any]:
-        attend = choose(name, default)
+    def get_watched(name: str, default: Callable[..., Any]) -> Callable[..., Any]:
+        attend = get_interface(name, default)
 
-        def watched(module: Any, *given: Any, **settings: Any) -> Any:
-            watch(module, name, *given, **settings)
-            return attend(module, *given, **settings)
+        def watched(module: Any, *tensors: Any, **settings: Any) -> Any:
+            watch(module, name, *tensors, **settings)
+            return attend(module, *tensors, **settings)
 
         return watched
 
-    interface.get_interface = chosen
+    ALL_ATTENTION_FUNCTIONS.get_interface = get_watched
     try:
         yield
     finally:
-        del interface.get_interface
+        del ALL_ATTENTION_FUNCTIONS.get_interface  # the wrapper hides the class's own method
 
 
 def _last_row(query: Any, key: Any, mask: Any, name: str, settings: Mapping[str, Any]) -> Any:
-    """Shape (length,). `query` is (1, heads, length, width), `key` may have fewer heads, which are shared."""
+    """The last token's attention, shape (length,). `query` is (1, heads, length, width); `key` may share its heads."""
     import torch
 
     _, heads, _, width = query.shape
@@ -129,22 +131,22 @@ def _last_row(query: Any, key: Any, mask: Any, name: str, settings: Mapping[str,
     scaling = settings.get("scaling")
     logits = last @ key[0].float().transpose(1, 2) * (width**-0.5 if scaling is None else scaling)
     cap = settings.get("softcap")
-    if cap and name != "sdpa":  # which leaves it out
+    if cap and name != "sdpa":  # sdpa ignores the cap
         logits = cap * torch.tanh(logits / cap)
     if mask is not None and mask.dim() == 4:
         allowed = mask[0, :, -1:, :length]
         logits = logits.masked_fill(~allowed, -torch.inf) if allowed.dtype == torch.bool else logits + allowed.float()
-    elif settings.get("sliding_window"):  # implementations without masks are told the window
+    elif settings.get("sliding_window"):  # implementations without masks get the window instead
         logits[..., : max(0, length - settings["sliding_window"])] = -torch.inf
     return logits.softmax(-1).mean((0, 1))
 
 
 def find_grid(inputs: Mapping[str, Any], tokens: int, size: tuple[int, int]) -> Grid:
-    """(rows, columns) of an image's tokens, from what the processor says or, failing that, from its aspect ratio.
+    """(rows, columns) of an image's tokens, from the processor's output or, if that has no grid, the aspect ratio.
 
-    A grid of patches (`image_grid_thw`, `spatial_shapes`) or the tensor of pixels must be a whole multiple of the
-    tokens' grid, the same along both sides. Otherwise exactly one way to lay out the tokens may fit `size` (width,
-    height) to less than a token a side. Raises ModelError.
+    The processor's grid of patches (`image_grid_thw`, `spatial_shapes`) or tensor of pixels must be the same whole
+    multiple of the token grid along both sides. Without them, exactly one layout of the tokens must fit `size` (width,
+    height) to less than a token a side. Raises ModelError otherwise.
     """
     grids = [v.reshape(-1, v.shape[-1]) for k, v in inputs.items() if "grid" in k or "spatial_shapes" in k]
     tensors = [v.shape for k, v in inputs.items() if "pixel_values" in k and v.dim() >= 4 and v.shape[-3] in (1, 3)]
@@ -152,23 +154,24 @@ def find_grid(inputs: Mapping[str, Any], tokens: int, size: tuple[int, int]) -> 
     if any(n > 1 for n in tiles):
         raise ModelError(
             f"An image of {size[0]} x {size[1]} px becomes {max(tiles)} tiles, whose tokens form no single grid. Turn "
-            f"tiling off (--processor {TILING}), lower --max-pixels, or use --method grounding."
+            f"tiling off (--processor {TILING_SWITCHES}), lower --max-pixels, or use --method grounding."
         )
     shapes = [[int(n) for n in g[0].tolist()] for g in grids] or [list(shape[-2:]) for shape in tensors]
     for *frames, height, width in shapes:
-        cells, rest = divmod(height * width, tokens)
+        cells, remainder = divmod(height * width, tokens)
         side = math.isqrt(cells)
-        fits = not rest and side * side == cells and height % side == width % side == 0
+        fits = not remainder and side * side == cells and height % side == width % side == 0
         if fits and all(n == 1 for n in frames):
             return height // side, width // side
-    ways = [(rows, tokens // rows) for rows in range(1, tokens + 1) if tokens % rows == 0]
-    ways = [] if shapes else [way for way in ways if _fits(way, size)]
-    if len(ways) != 1:
+    layouts = [(rows, tokens // rows) for rows in range(1, tokens + 1) if tokens % rows == 0]
+    layouts = [] if shapes else [layout for layout in layouts if _fits(layout, size)]
+    if len(layouts) != 1:
         raise ModelError(
             f"An image of {size[0]} x {size[1]} px becomes {tokens} tokens, which cannot be laid out as a grid: the "
-            f"processor says {shapes or 'nothing of a grid'}, and {len(ways)} ways fit the image's sides. {INSTEAD}"
+            f"processor reports {shapes or 'no grid'}, and {len(layouts)} layouts fit the image's sides. "
+            f"{USE_GROUNDING}"
         )
-    return ways[0]
+    return layouts[0]
 
 
 def _fits(grid: Grid, size: tuple[int, int]) -> bool:
@@ -178,19 +181,23 @@ def _fits(grid: Grid, size: tuple[int, int]) -> bool:
 
 
 def seen_part(processing: Mapping[str, Any], size: tuple[int, int], grid: Grid) -> Box:
-    """The part of an image that is kept by an image processor with these settings, in fractions of the image's
-    sides: less than all if it crops the centre. Raises ModelError if it pads to another aspect ratio."""
-    keep, given = _sides(processing.get("crop_size")), _sides(processing.get("size"))
-    if processing.get("do_center_crop") and "height" in keep and given:
-        scale = given.get("shortest_edge", 0) / min(size)
-        resized = (size[0] * scale, size[1] * scale) if scale else (given["width"], given["height"])
-        x = max(0.0, 1 - keep["width"] / resized[0]) / 2
-        y = max(0.0, 1 - keep["height"] / resized[1]) / 2
+    """The part of an image that remains with these settings of the image processor, in fractions of its sides.
+
+    A processor that crops the centre leaves less than all of it. Raises ModelError if the processor pads the image to
+    another aspect ratio.
+    """
+    crop, size_setting = _sides(processing.get("crop_size")), _sides(processing.get("size"))
+    if processing.get("do_center_crop") and "height" in crop and size_setting:
+        scale = size_setting.get("shortest_edge", 0) / min(size)
+        resized = (size[0] * scale, size[1] * scale) if scale else (size_setting["width"], size_setting["height"])
+        x = max(0.0, 1 - crop["width"] / resized[0]) / 2
+        y = max(0.0, 1 - crop["height"] / resized[1]) / 2
         return x, y, 1 - x, 1 - y
     if processing.get("do_pad") and not _fits(grid, size):
         raise ModelError(
-            f"An image of {size[0]} x {size[1]} px becomes {grid[1]} x {grid[0]} tokens, padding included, and which "
-            "ones lie on the image is not known. Pass --processor do_pad=false, or use --method grounding."
+            f"An image of {size[0]} x {size[1]} px becomes {grid[1]} x {grid[0]} tokens, padding included, so "
+            "gapbench cannot tell which tokens lie on the image. Pass --processor do_pad=false, or use --method "
+            "grounding."
         )
     return 0.0, 0.0, 1.0, 1.0
 

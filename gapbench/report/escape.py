@@ -1,4 +1,4 @@
-"""Untrusted text made safe for JSON inside HTML and for Markdown; HTML itself is left to Jinja's autoescape.
+"""Escape untrusted text for Markdown and for JSON inside HTML. Jinja's autoescape does the same for HTML.
 
 markdown_text("a|b <i>")         'a\\|b &lt;i&gt;'
 """
@@ -15,23 +15,23 @@ _EMPHASIS = re.compile(r"([\\`*\[\]|#~]|(?<!\w)_|_(?!\w))")
 
 
 def json_block(value: Any) -> str:
-    """JSON that may stand between `<script type="application/json">` and `</script>`, whatever it holds.
+    """JSON that is safe between `<script type="application/json">` and `</script>`, whatever it holds.
 
-    ASCII only, and without `<`, `>` and `&`, so that neither `</script>`, `<!--` nor U+2028 can appear in it.
+    It is ASCII without `<`, `>` and `&`, so `</script>`, `<!--` and U+2028 cannot appear in it.
     """
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def markdown_text(value: object) -> str:
-    """Untrusted text for one Markdown line or table cell: no markup, HTML, mathematics or line break survives."""
+    """Untrusted text as one Markdown line or table cell, without markup, HTML, mathematics or line breaks."""
     text = " ".join(printable(value).split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")
     return _EMPHASIS.sub(r"\\\1", text)
 
 
 def markdown_code(value: object) -> str:
-    """Untrusted text as a code span that is safe in a table cell too, a line break shown as U+23CE.
+    """Untrusted text as a code span that is also safe in a table cell. A line break becomes U+23CE.
 
     The fence is longer than any run of backticks inside; see CommonMark 0.31, section 6.1.
     """
@@ -45,7 +45,7 @@ def markdown_code(value: object) -> str:
 
 
 def markdown_fence(value: object) -> str:
-    """Untrusted text of several lines as a fenced code block."""
+    """Untrusted text, possibly of several lines, as a fenced code block."""
     text = printable(value)
     fence = "`" * max(3, _longest_backticks(text) + 1)
     return f"{fence}text\n{text}\n{fence}"

@@ -1,9 +1,9 @@
-"""Gaps over annotated evidence and gaps over regions that a model made: two families that never share a table.
+"""Two families of gaps that never share a table: over annotated evidence, and over regions made by a model.
 
     for family in families(summary):
-        gap_table(family.summary), family.title        # '' for annotated evidence, alone or first
+        gap_table(family.summary), family.title        # the title of annotated evidence is ''
 
-Serves `summary.json` and `comparison.json` alike: each family looks like a whole summary of its own benchmarks.
+Works for `summary.json` and `comparison.json`. Each family has the shape of a complete summary of its benchmarks.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from gapbench.util.text import clip
 ANNOTATED = "Annotated evidence"
 TITLE = "Regions made by a model"
 REMARK = (
-    "These regions were not annotated by people. A region that misses the evidence can make the gap smaller, or "
-    "negative, so such a gap says as much of the locator as of the model. It is never averaged, tabulated or corrected "
-    "together with gaps over annotated evidence."
+    "These regions were not annotated by people. A region that misses the evidence can make the gap smaller or even "
+    "negative, so the gap depends on the locator as much as on the model. Gaps over such regions are never averaged, "
+    "tabulated or corrected together with gaps over annotated evidence."
 )
 VALUE_LIMIT = 200
 
 
 @dataclass(frozen=True)
 class Family:
-    """The benchmarks of one kind of evidence as a summary; title and remark are empty for annotated evidence."""
+    """The summary of the benchmarks with one kind of evidence. Annotated evidence has an empty title and remark."""
 
     summary: Mapping[str, Any]
     title: str = ""
@@ -39,37 +39,39 @@ class Family:
         return replace(table, caption=self.marked(table.caption))
 
     def marked(self, name: str) -> str:
-        """A name or caption that says so where a model made the regions."""
+        """The name or caption, followed by the title of the family if it has one."""
         return f"{name}: {self.title.lower()}" if self.title else name
 
 
 def families(summary: Mapping[str, Any], manifest: Mapping[str, Any] | None = None) -> list[Family]:
-    """One or two families; `manifest` is the `run.json` that says where regions come from."""
-    annotated, made = by_evidence(summary.get("benchmarks") or {})
-    found = [Family({**_of(summary, 0), "benchmarks": annotated})] if annotated or not made else []
-    if made:
-        own = {**_of(summary, 1), "benchmarks": made, "macro": summary.get("macro_model")}
-        found.append(Family(own, TITLE, f"{_locator(manifest or {})}{REMARK}"))
-    return found
+    """One or two families, annotated evidence first. `manifest` (`run.json`) names the source of the regions."""
+    annotated, model_made = by_evidence(summary.get("benchmarks") or {})
+    result = []
+    if annotated or not model_made:
+        result.append(Family({**_with_reduced_runs(summary, 0), "benchmarks": annotated}))
+    if model_made:
+        reduced = _with_reduced_runs(summary, 1)
+        reduced |= {"benchmarks": model_made, "macro": summary.get("macro_model")}
+        result.append(Family(reduced, TITLE, f"{_region_source(manifest or {})}{REMARK}"))
+    return result
 
 
-def _of(summary: Mapping[str, Any], which: int) -> dict[str, Any]:
-    """The summary with the further runs of a comparison, if it has any, reduced to one kind of evidence."""
+def _with_reduced_runs(summary: Mapping[str, Any], kind: int) -> dict[str, Any]:
+    """The summary, in which the further runs of a comparison keep one kind of evidence (index in `by_evidence`)."""
     more = summary.get("more")
-    reduced = [{**run, "benchmarks": by_evidence(run["benchmarks"])[which]} for run in more or ()]
+    reduced = [{**run, "benchmarks": by_evidence(run["benchmarks"])[kind]} for run in more or ()]
     return {**summary} if more is None else {**summary, "more": reduced}
 
 
-def _locator(manifest: Mapping[str, Any]) -> str:
-    """Where the regions come from, as `run.json` has it (`gapbench.data.region_file`)."""
+def _region_source(manifest: Mapping[str, Any]) -> str:
+    """A sentence on the source of the regions, from `run.json` (see `gapbench.data.region_file`)."""
     regions = manifest.get("regions")
     if not isinstance(regions, Mapping):
         return ""
     methods, models = (", ".join(map(str, regions.get(key) or ())) for key in ("methods", "models"))
     origin = " with ".join(filter(None, (methods, models)))
     missed = regions.get("without_box")
-    told = f"From {regions.get('file', 'a region file')}{f', made by {origin}' if origin else ''}"
-    told += (
-        f"; nothing was found for {missed:,} sample{'s' * (missed != 1)}" if isinstance(missed, int) and missed else ""
-    )
-    return f"{clip(told, VALUE_LIMIT)}. "
+    sentence = f"The regions come from {regions.get('file', 'a region file')}{f', made by {origin}' if origin else ''}"
+    if isinstance(missed, int) and missed:
+        sentence += f"; no box was found for {missed:,} sample{'s' * (missed != 1)}"
+    return f"{clip(sentence, VALUE_LIMIT)}. "

@@ -1,4 +1,4 @@
-"""How every page is made: Jinja environments that escape, assets, and files with the same bytes on every system."""
+"""What every page needs: escaping Jinja environments, style sheets and scripts, and writing files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def environment(*, html: bool) -> Environment:
-    """Jinja with this package's templates, where every expression is escaped for its format unless marked safe."""
+    """Jinja with this package's templates. It escapes every expression for its format unless it is marked safe."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -24,9 +24,9 @@ def environment(*, html: bool) -> Environment:
         return value if isinstance(value, Markup) else markdown_text(value)
 
     def safe(escape: Callable[[Any], str]) -> Callable[[Any], Markup]:
-        return lambda value: Markup(escape(value))  # noqa: S704 (the escaped text is what is marked)
+        return lambda value: Markup(escape(value))  # noqa: S704 (the text is escaped first)
 
-    made = Environment(
+    result = Environment(
         loader=PackageLoader("gapbench.report", "templates"),
         autoescape=html,  # noqa: S701 (Markdown has its own escape: `plain`)
         finalize=None if html else plain,
@@ -35,14 +35,14 @@ def environment(*, html: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {
+    result.filters |= {
         "clip": clip,
         "json_block": safe(json_block),
         "code": safe(markdown_code),
         "fence": safe(markdown_fence),
         "markdown_table": safe(markdown_table),
     }
-    return made
+    return result
 
 
 def asset(name: str) -> str:
@@ -50,12 +50,14 @@ def asset(name: str) -> str:
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
-def grouped(tables: Callable[[Mapping[str, Any]], tuple[Table, ...]], parts: Sequence[Family]) -> list[Table]:
-    """The tables of each benchmark, marked where a model made its regions."""
+def tables_of_families(
+    tables: Callable[[Mapping[str, Any]], tuple[Table, ...]], parts: Sequence[Family]
+) -> list[Table]:
+    """The tables of all families, each with its family in the caption."""
     return [family.captioned(table) for family in parts for table in tables(family.summary)]
 
 
 def write(path: Path, text: str) -> None:
-    """Write a page with the same bytes on every system."""
+    """Write a page as UTF-8 with line feeds, so that it has the same bytes on every system."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)

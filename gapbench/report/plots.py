@@ -1,11 +1,11 @@
-"""Plots as inline SVG that follow the page: its fonts, its colours, its dark mode.
+"""Plots as inline SVG that use the fonts, the colours and the dark mode of the page.
 
     forest_plot([Effect("signs", 0.21, (0.15, 0.27), n=400)], name="gaps")
     area_plot([Bin(0.0001, 0.001, 60, full, crop, gap), …], name="area")
 
-Drawn with matplotlib and rewritten as XML: colours become CSS variables, text stays text, ids are prefixed so that
-several plots share a page. The same input gives the same bytes. Names are never read as mathematics. Knows nothing
-about runs.
+matplotlib draws a plot, and its XML is then rewritten: colours become CSS variables, text stays text, and ids get a
+prefix, so that one page can hold several plots. The same input gives the same bytes. Names are never parsed as
+mathematics. Knows nothing about runs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FULL, CROP, GAP = "#040404", "#050505", "#060606"
 VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", FULL: "full", CROP: "crop", GAP: "ink"}
 
 FOREST_WIDTH, AREA_WIDTH = 9.6, 7.8
-"""Inches at 72 to the inch, the size at which the text is as large as the page's small print."""
+"""Inches, at 72 pixels to the inch. At this size the text is as large as the page's small print."""
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "{http://www.w3.org/1999/xlink}href"
@@ -42,7 +42,7 @@ _XLINK = "{http://www.w3.org/1999/xlink}href"
 
 @dataclass(frozen=True)
 class Effect:
-    """One row of a forest plot: a difference of proportions; `part` rows are indented and drawn hollow."""
+    """One row of a forest plot: a difference of proportions. Rows with `part` are indented and drawn hollow."""
 
     label: str
     estimate: float | None
@@ -53,7 +53,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Bin:
-    """Samples whose evidence covers `low`..`high` of the image (0..1), with (estimate, interval) of each curve."""
+    """The samples whose evidence covers `low`..`high` of the image (0..1), with an estimate and interval per curve."""
 
     low: float
     high: float
@@ -64,22 +64,22 @@ class Bin:
 
 
 def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, percentage points") -> str:
-    """Estimates with their intervals, one row each, in the order given."""
+    """Estimates with their intervals, one row each, in the order of `effects`."""
     with drawing(FOREST_WIDTH, 0.29 * len(effects) + 0.62) as figure:
         axes = figure.add_axes((0.29, 0.46 / figure.get_figheight(), 0.47, 1 - 0.58 / figure.get_figheight()))
         axes.axvline(0, color=MUTED, linewidth=1)
         for row, effect in enumerate(effects):
-            _effect(axes, row, effect)
+            _draw_effect(axes, row, effect)
         axes.set_ylim(len(effects) - 0.4, -0.6)
         axes.set_yticks([])
         axes.set_xlabel(axis, color=MUTED)
         axes.margins(x=0.06)
         axes.grid(axis="x", color=LINE, linewidth=0.8)
         quiet(axes)
-        return to_svg(figure, name, "Forest plot: " + "; ".join(map(_in_words, effects)))
+        return to_svg(figure, name, "Forest plot: " + "; ".join(map(_description, effects)))
 
 
-def _effect(axes: Axes, row: int, effect: Effect) -> None:
+def _draw_effect(axes: Axes, row: int, effect: Effect) -> None:
     side: dict[str, Any] = {"va": "center", "transform": axes.get_yaxis_transform()}
     weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
     axes.text(
@@ -105,17 +105,19 @@ def _effect(axes: Axes, row: int, effect: Effect) -> None:
 
 
 def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
-    """Accuracy in both views, and below it the gap, against the evidence's relative area on a logarithmic axis."""
+    """Two panels over the relative area of the evidence (logarithmic axis): accuracy of both views, and the gap."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     with drawing(AREA_WIDTH, 4.6) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         figure.subplots_adjust(left=0.09, right=0.89, top=0.965, bottom=0.1, hspace=0.14)
-        crop = _curve(above, bins, [one.crop for one in bins], CROP, "o", aside=1.03)
-        full = _curve(above, bins, [one.full for one in bins], FULL, "s", aside=1 / 1.03)
-        _name(above, _apart(crop, full), ("crop", "full"), (CROP, FULL))
+        crop = _draw_curve(above, bins, [area_bin.crop for area_bin in bins], CROP, "o", aside=1.03)
+        full = _draw_curve(above, bins, [area_bin.full for area_bin in bins], FULL, "s", aside=1 / 1.03)
+        _draw_labels(above, _spread(crop, full), ("crop", "full"), (CROP, FULL))
         below.axhline(0, color=MUTED, linewidth=1)
-        _name(below, (_curve(below, bins, [one.gap for one in bins], GAP, "D"),), ("gap",), (GAP,))
+        _draw_labels(
+            below, (_draw_curve(below, bins, [area_bin.gap for area_bin in bins], GAP, "D"),), ("gap",), (GAP,)
+        )
         above.set_ylim(-4, 104)
         above.set_ylabel("accuracy, %", color=MUTED)
         below.set_ylabel("gap, points", color=MUTED)
@@ -124,8 +126,8 @@ def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
         below.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         below.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.8f}".rstrip("0").rstrip(".") + "%"))
         below.xaxis.set_minor_formatter(NullFormatter())
-        for one in bins:
-            above.text(_centre(one), 1.0, f"{one.n:,}", color=MUTED, size=8, ha="center", va="bottom",
+        for area_bin in bins:
+            above.text(_centre(area_bin), 1.0, f"{area_bin.n:,}", color=MUTED, size=8, ha="center", va="bottom",
                        transform=above.get_xaxis_transform())  # fmt: skip
         for axes in (above, below):
             axes.grid(axis="y", color=LINE, linewidth=0.8)
@@ -133,18 +135,21 @@ def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
         return to_svg(figure, name, f"Accuracy of both views and the gap against evidence area, {label}")
 
 
-def _curve(
+def _draw_curve(
     axes: Axes, bins: Sequence[Bin], curve: Sequence[PlottedEstimate], colour: str, marker: str, aside: float = 1.0
 ) -> float | None:
-    """Draw one curve, beside the bins' centres so that intervals do not cover each other; return its last height."""
+    """Draw one curve and return the height of its last point.
+
+    `aside` moves the points off the bins' centres, so that the intervals of two curves do not cover each other.
+    """
     xs, ys = [], []
-    for one, (value, ci) in zip(bins, curve, strict=True):
+    for area_bin, (value, ci) in zip(bins, curve, strict=True):
         if value is None:
             continue
-        x = aside * _centre(one)
+        x = aside * _centre(area_bin)
         xs.append(x)
         ys.append(100 * value)
-        axes.plot([100 * _low(one), 100 * one.high], [100 * value] * 2, color=colour, linewidth=1, alpha=0.35)
+        axes.plot([100 * _low(area_bin), 100 * area_bin.high], [100 * value] * 2, color=colour, linewidth=1, alpha=0.35)
         low, high = _bounds(ci)
         if low is not None and high is not None:
             axes.plot([x, x], [100 * low, 100 * high], color=colour, linewidth=1.6)
@@ -152,39 +157,40 @@ def _curve(
     return ys[-1] if ys else None
 
 
-def _name(axes: Axes, heights: Sequence[float | None], names: Sequence[str], colours: Sequence[str]) -> None:
+def _draw_labels(axes: Axes, heights: Sequence[float | None], names: Sequence[str], colours: Sequence[str]) -> None:
     for height, name, colour in zip(heights, names, colours, strict=True):
         if height is not None:
             where = axes.get_yaxis_transform()
             axes.text(1.015, height, name, color=colour, va="center", weight="bold", transform=where)
 
 
-def _apart(first: float | None, second: float | None, distance: float = 8.0) -> tuple[float | None, float | None]:
+def _spread(first: float | None, second: float | None, distance: float = 8.0) -> tuple[float | None, float | None]:
+    """Heights of two labels, moved apart until they are `distance` from each other."""
     if first is None or second is None or abs(first - second) >= distance:
         return first, second
     middle, side = (first + second) / 2, distance / 2 if first >= second else -distance / 2
     return middle + side, middle - side
 
 
-def _centre(one: Bin) -> float:
-    return float(100 * (_low(one) * one.high) ** 0.5)
+def _centre(area_bin: Bin) -> float:
+    return float(100 * (_low(area_bin) * area_bin.high) ** 0.5)
 
 
-def _low(one: Bin) -> float:
-    # A logarithmic axis has no zero: a bin that starts there is drawn one octave wide.
-    return one.low if one.low > 0 else one.high / 2
+def _low(area_bin: Bin) -> float:
+    # A logarithmic axis has no zero: a bin that starts at zero is drawn one octave wide.
+    return area_bin.low if area_bin.low > 0 else area_bin.high / 2
 
 
 def _bounds(ci: Interval) -> tuple[float | None, float | None]:
     return (ci[0], ci[1]) if ci is not None and len(ci) == 2 else (None, None)
 
 
-def _in_words(effect: Effect) -> str:
+def _description(effect: Effect) -> str:
     return f"{clip(effect.label, 60)} {points(effect.estimate)} {interval(effect.ci, signed=True)}".strip()
 
 
 def quiet(axes: Axes) -> None:
-    """Only the bottom line stays, and the labels in the colour of small print."""
+    """Hide all border lines but the bottom one, and give the labels the colour of small print."""
     axes.set_axisbelow(True)
     axes.tick_params(which="both", colors=MUTED, length=0, labelcolor=MUTED)
     axes.set_facecolor("none")
@@ -195,7 +201,7 @@ def quiet(axes: Axes) -> None:
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
-    """A figure outside pyplot's global state, under settings that make its SVG plain and reproducible."""
+    """A figure outside pyplot's global state, with settings that make its SVG plain and reproducible."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -203,7 +209,7 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
     style = {"svg.fonttype": "none", "svg.hashsalt": "gapbench", "text.parse_math": False, "font.size": 10,
              "font.family": "DejaVu Sans"}  # fmt: skip
     with rc_context(style), warnings.catch_warnings():
-        # The browser draws the text: glyphs that matplotlib's own font lacks do not matter.
+        # The browser draws the text, so glyphs missing from matplotlib's font do not matter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
@@ -211,7 +217,7 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
 
 
 def to_svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an SVG element of the page; `name` prefixes its ids, `description` is read aloud."""
+    """The figure as an inline SVG element. `name` prefixes its ids; screen readers read `description`."""
     raw = io.BytesIO()
     figure.savefig(raw, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(raw.getvalue())  # noqa: S314 (matplotlib wrote it)

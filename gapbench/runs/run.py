@@ -1,9 +1,9 @@
-"""A run: the folder with what was asked (`run.json`), answered (`records.jsonl`) and what it means (`summary.json`).
+"""A run: a folder with the manifest (`run.json`), the records (`records.jsonl`) and the results (`summary.json`).
 
     run = gapbench.load_run("runs/glance")
     run.summary["verdict"]; run.frame().groupby("view").score.mean()
 
-Summary and reports are rebuilt from the records alone, without a model, an engine or a benchmark.
+Summary and reports can be rebuilt from manifest and records, without a model, an engine or a benchmark.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder, read when it was opened."""
+    """A run's folder, with its summary and manifest as they were when it was opened."""
 
     path: Path
     summary: dict[str, Any]
@@ -33,29 +33,31 @@ class Run:
 
     @property
     def judged(self) -> bool:
-        """Whether its numbers are those with the judge's verdicts."""
+        """Whether the summary includes the judge's verdicts."""
         return "judge" in self.summary
 
     def frame(self) -> pd.DataFrame:
-        """One row per record; columns are the fields of `gapbench.types.Record`. Judged as the summary is."""
+        """One row per record and one column per field of `gapbench.types.Record`. Verdicts apply as in the summary."""
         from gapbench.runs import judgements
 
         return judgements.read_frame(self.path) if self.judged else records.read_frame(self.path)
 
     @property
     def report(self) -> Path:
-        """The HTML report."""
+        """The path of the HTML report."""
         return self.path / "report.html"
 
     def _repr_html_(self) -> str:
         """The verdict and the numbers behind it, for a notebook."""
-        rows: dict[str, list[str]] = {"": [], "Regions made by a model": []}  # never in one table
+        # Gaps over annotated evidence and over a model's regions must not share a table.
+        rows_by_caption: dict[str, list[str]] = {"": [], "Regions made by a model": []}
         for name, bench in self.summary["benchmarks"].items():
-            rows["Regions made by a model" if bench.get("evidence") == "model" else ""].append(_row(name, bench))
+            caption = "Regions made by a model" if bench.get("evidence") == "model" else ""
+            rows_by_caption[caption].append(_row(name, bench))
         tables = (
-            f"<table><caption>{title}</caption><tr>{_HEAD}</tr>{''.join(found)}</table>"
-            for title, found in rows.items()
-            if found
+            f"<table><caption>{caption}</caption><tr>{_HEAD}</tr>{''.join(rows)}</table>"
+            for caption, rows in rows_by_caption.items()
+            if rows
         )
         return f"<p>{escape(self.summary['verdict'])}</p>{''.join(tables)}"
 
@@ -73,6 +75,7 @@ def _row(name: str, bench: Mapping[str, Any]) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a run's folder. Raises RunError if the file is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,14 +1,14 @@
-"""A worker's share of a run: disjoint, complete, and known to every worker without asking another one.
+"""Shards: disjoint shares of a run that workers compute without contact, and that together are the whole run.
 
-    mine = share(samples, parse("2/8"), group)      # what the second of eight workers asks
+    share(samples_by_benchmark, parse("2/8"), group_of)      # the samples of the second of eight workers
 
-Questions are dealt in their order, each to the shard that has the fewest so far; a hash of benchmark and cluster
-chooses among equals, so that no pattern in the data lines up with the number of workers. Questions of one cluster (or,
-where none is declared, about one image) go to the same shard, so that its image is decoded once and a prefix cache
-can help; only a cluster that would put its shard `SLACK` questions ahead is continued on another one. Asking more
-questions later (`--limit`) moves none that was dealt before. `gapbench merge` puts the shards together.
+Each sample goes, in order, to the shard that has the fewest so far. A hash of benchmark and cluster decides between
+equal shards, so no pattern in the data lines up with the number of workers. Samples of one cluster stay in one shard;
+without declared clusters, samples with one image do. Their image is then decoded once, and prefix sharing can help.
+Only a cluster that would put its shard `SLACK` samples ahead continues on another shard. More samples later
+(`--limit`) never move earlier ones. `gapbench merge` puts the shards together.
 
-Limits: shares are even in questions, not in pixels or seconds.
+Limits: shards are even in samples, not in pixels or seconds.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from gapbench.errors import SettingError
 from gapbench.types import Sample
 
 SLACK = 16
-"""Questions of a benchmark by which one shard may be ahead of another before it must share a cluster."""
+"""The lead in samples of a benchmark, over the smallest shard, at which a cluster continues on another shard."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Number `number` (from 1) of `of` shards."""
+    """Shard `number`, counted from 1, of `of` shards."""
 
     number: int
     of: int
@@ -36,87 +36,93 @@ class Shard:
 
 def parse(text: str) -> Shard:
     """`2/8` -> Shard(2, 8). Raises SettingError unless both are whole numbers and 1 <= K <= N."""
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
-    shard = Shard(int(found[1]), int(found[2])) if found else Shard(0, 0)
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
+    shard = Shard(int(match[1]), int(match[2])) if match else Shard(0, 0)
     if not 1 <= shard.number <= shard.of:
         raise SettingError(f"--shard {text}: expected K/N with 1 <= K <= N, such as 2/8 for the second of eight.")
     return shard
 
 
 def share(
-    asked: Mapping[str, Sequence[Sample]], shard: Shard, group: Callable[[Sample], str]
+    samples_by_benchmark: Mapping[str, Sequence[Sample]], shard: Shard, group: Callable[[Sample], str]
 ) -> dict[str, list[Sample]]:
-    """The samples of each benchmark that this shard asks, in their order; none is in two shards of the same `of`.
+    """The shard's samples of each benchmark, in order. Shards with the same `of` never share a sample.
 
-    `group` names what keeps samples together.
+    Samples with the same `group` stay in one shard.
     """
     return {
         name: [
-            s
-            for s, home in zip(samples, _deal(name, [group(s) for s in samples], shard.of), strict=True)
-            if home == shard.number - 1
+            sample
+            for sample, number in zip(samples, _deal(name, [group(s) for s in samples], shard.of), strict=True)
+            if number == shard.number - 1
         ]
-        for name, samples in asked.items()
+        for name, samples in samples_by_benchmark.items()
     }
 
 
-def entry(shard: Shard, mine: Mapping[str, Sequence[Sample]], shown: Mapping[str, Sequence[str]], repeats: int) -> Any:
-    """What `run.json` keeps under `shard`: of how many it is one, and how much belongs to it."""
-    each = {
-        name: {"samples": len(samples), "answers": len(samples) * len(shown[name]) * repeats}
-        for name, samples in mine.items()
+def entry(
+    shard: Shard, samples_of: Mapping[str, Sequence[Sample]], views_of: Mapping[str, Sequence[str]], repeats: int
+) -> Any:
+    """The manifest's entry `shard`: the number of shards, and how many samples and answers this one has.
+
+    `samples_of` and `views_of` hold the shard's own samples and the views, by benchmark.
+    """
+    counts = {
+        name: {"samples": len(samples), "answers": len(samples) * len(views_of[name]) * repeats}
+        for name, samples in samples_of.items()
     }
-    return {"of": shard.of, "parts": {str(shard.number): each}}
+    return {"of": shard.of, "parts": {str(shard.number): counts}}
 
 
-def names(found: Mapping[str, Any] | None) -> str:
-    """`2/8` or `1-3,5/8`, as a `shard` entry of `run.json` says; empty for an undivided run."""
-    return f"{ranges(map(int, found['parts']))}/{found['of']}" if found else ""
+def shard_label(shard: Mapping[str, Any] | None) -> str:
+    """`2/8`, or `1-3,5/8` for several merged shards, from the manifest's entry `shard`; empty without one."""
+    return f"{ranges(map(int, shard['parts']))}/{shard['of']}" if shard else ""
 
 
 def ranges(numbers: Iterable[int]) -> str:
     """`1-3,5` for 1, 2, 3 and 5."""
-    runs: list[list[int]] = []
+    spans: list[list[int]] = []
     for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1] = [runs[-1][0], number]
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1] = [spans[-1][0], number]
         else:
-            runs.append([number])
-    return ",".join("-".join(map(str, run)) for run in runs)
+            spans.append([number])
+    return ",".join("-".join(map(str, span)) for span in spans)
 
 
-def described(run: Mapping[str, Any], answers: int) -> str:
-    """`shard 2 of 8 (75 of 600 questions)`, or empty for an undivided run; `run` is a `run.json`.
+def description(manifest: Mapping[str, Any], answers: int) -> str:
+    """`shard 2 of 8 (75 of 600 questions)`, or empty for a whole run.
 
-    `answers` is how many records there are; those that are still missing are counted.
+    `answers` is the number of records. If some are missing, the text says how many.
     """
-    found = run.get("shard")
-    if not found:
+    shard = manifest.get("shard")
+    if not shard:
         return ""
-    each = [counts for part in found["parts"].values() for counts in part.values()]
-    mine, whole = sum(c["samples"] for c in each), sum(one["samples"] for one in run["benchmarks"].values())
-    lacking = sum(c["answers"] for c in each) - answers
-    missing = f"; {lacking:,} answers are missing" if lacking > 0 else ""
-    several = "s" * (len(found["parts"]) > 1)
-    which = ranges(map(int, found["parts"]))
-    return f"shard{several} {which} of {found['of']} ({mine:,} of {whole:,} questions{missing})"
+    counts = [count for part in shard["parts"].values() for count in part.values()]
+    samples = sum(count["samples"] for count in counts)
+    all_samples = sum(benchmark["samples"] for benchmark in manifest["benchmarks"].values())
+    missing = sum(count["answers"] for count in counts) - answers
+    missing_text = f"; {missing:,} answers are missing" if missing > 0 else ""
+    plural = "s" * (len(shard["parts"]) > 1)
+    numbers = ranges(map(int, shard["parts"]))
+    return f"shard{plural} {numbers} of {shard['of']} ({samples:,} of {all_samples:,} questions{missing_text})"
 
 
-def is_empty(run: Mapping[str, Any]) -> bool:
-    """Whether a `run.json` is that of a shard without any question, as there are in a run of few."""
-    found = run.get("shard") or {}
-    return bool(found) and not any(c["samples"] for part in found["parts"].values() for c in part.values())
+def is_empty(manifest: Mapping[str, Any]) -> bool:
+    """Whether the manifest is that of a shard without samples, which a run with few samples may have."""
+    shard = manifest.get("shard") or {}
+    return bool(shard) and not any(count["samples"] for part in shard["parts"].values() for count in part.values())
 
 
 def _deal(benchmark: str, groups: Sequence[str], of: int) -> Iterator[int]:
-    """The shard, from 0, of each sample."""
-    loads, homes = [0] * of, dict[str, int]()
+    """Yield the shard of each sample, counted from 0."""
+    sizes, shard_of_group = [0] * of, dict[str, int]()
     for group in groups:
-        least = min(loads)
-        home = homes.get(group)
-        if home is None or loads[home] - least >= SLACK:
-            free = [number for number, load in enumerate(loads) if load == least]
+        smallest = min(sizes)
+        shard = shard_of_group.get(group)
+        if shard is None or sizes[shard] - smallest >= SLACK:
+            candidates = [number for number, size in enumerate(sizes) if size == smallest]
             digest = hashlib.sha256(f"{benchmark}\0{group}".encode("utf-8", "surrogatepass")).digest()
-            home = homes[group] = free[int.from_bytes(digest[:8], "big") % len(free)]
-        loads[home] += 1
-        yield home
+            shard = shard_of_group[group] = candidates[int.from_bytes(digest[:8], "big") % len(candidates)]
+        sizes[shard] += 1
+        yield shard

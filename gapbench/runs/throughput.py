@@ -1,10 +1,10 @@
-"""How fast a run goes, whether images held it up, and how long the whole of it takes.
+"""Throughput of a session: its rates, the share of time it waited for images, and a projection for the whole workload.
 
-    pace = Pace(Whole(samples=23609, views=2, answers=47218))
-    pace.count(answer)
-    pace.text()            # '23,609 samples x 2 views: about 3 h 10 min at this rate'
+    meter = ThroughputMeter(Workload(samples=23609, views=2, answers=47218))
+    meter.count(answer)
+    meter.text()           # '23,609 samples x 2 views: about 3 h 10 min at this rate'
 
-Limits: rates are means over this session, and a projection is as good as the questions so far are like the others.
+Limits: rates are means over this session. A projection assumes that the remaining samples take as long as those so far.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from gapbench.types import Answer
 
 
 @dataclass(frozen=True)
-class Whole:
-    """All that this worker has to ask, `--limit` left aside: `views` is None where benchmarks differ in it."""
+class Workload:
+    """This worker's samples, views and answers without `--limit`; `views` is None if benchmarks differ in it."""
 
     samples: int
     views: int | None
@@ -26,30 +26,30 @@ class Whole:
 
 
 @dataclass
-class Pace:
-    """Counts answers and tokens from its making on."""
+class ThroughputMeter:
+    """Counts answers and tokens from the moment it is made."""
 
-    whole: Whole
+    workload: Workload
     answers: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
     started: float = field(default_factory=time.perf_counter)
 
     def count(self, answer: Answer) -> None:
-        """One more answer, failed or not."""
+        """Count one answer, failed or not."""
         self.answers += 1
         self.prompt_tokens += answer.prompt_tokens or 0
         self.output_tokens += answer.output_tokens or 0
 
     def text(self) -> str:
-        """The projection in words; empty before the first answer."""
+        """The projection as text; empty before the first answer."""
         if not self.answers:
             return ""
-        views = f" x {self.whole.views} view{'s' * (self.whole.views > 1)}" if self.whole.views else ""
-        return f"{self.whole.samples:,} samples{views}: about {duration(self._projected())} at this rate"
+        views = f" x {self.workload.views} view{'s' * (self.workload.views > 1)}" if self.workload.views else ""
+        return f"{self.workload.samples:,} samples{views}: about {duration(self._projected_seconds())} at this rate"
 
     def json(self, waited: float | None) -> dict[str, Any]:
-        """For `run.json`; `waited` are the seconds for which the engine had nothing to do but wait for images."""
+        """The entry `throughput` of a session in the manifest. `waited` is the seconds the engine waited for images."""
         seconds = max(1e-9, time.perf_counter() - self.started)
         return {
             "answers": self.answers,
@@ -59,21 +59,21 @@ class Pace:
             "output_tokens_per_second": round(self.output_tokens / seconds, 1),
             "waited_for_images": None if waited is None else round(min(1.0, waited / seconds), 4),
             "projection": {
-                "samples": self.whole.samples,
-                "views": self.whole.views,
-                "answers": self.whole.answers,
-                "seconds": round(self._projected(), 1) if self.answers else None,
+                "samples": self.workload.samples,
+                "views": self.workload.views,
+                "answers": self.workload.answers,
+                "seconds": round(self._projected_seconds(), 1) if self.answers else None,
                 "text": self.text(),
             },
         }
 
-    def _projected(self) -> float:
-        """Seconds for all answers at the rate so far."""
-        return self.whole.answers * (time.perf_counter() - self.started) / self.answers
+    def _projected_seconds(self) -> float:
+        """Seconds for the whole workload at the rate so far."""
+        return self.workload.answers * (time.perf_counter() - self.started) / self.answers
 
 
 def duration(seconds: float) -> str:
-    """`50 s`, `4 min`, `3 h 10 min`, `2 d 5 h`."""
+    """A duration as text: `50 s`, `4 min`, `3 h 10 min` or `2 d 5 h`."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

@@ -1,8 +1,8 @@
-"""Small JPEGs that a run keeps so that its report can show images without the benchmark.
+"""Thumbnails: small JPEGs in the run's folder, so that a report can show images without the benchmark.
 
     save_thumbnail(image, run / "thumbnails" / f"{thumbnail_key('signs', '17')}-full.jpg")
 
-Made while measuring, when the images are decoded anyway; the report only reads them.
+They are made during the run, when the images are decoded anyway. The report only reads them.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ LONGEST = 512
 """Longest side of a thumbnail, in pixels."""
 
 SMALLEST = 224
-"""Images whose longest side is below this are enlarged, so that a crop of 16 x 16 pixels can be seen."""
+"""Images with a shorter longest side are enlarged, so that a crop of 16 x 16 pixels can be seen."""
 
 QUALITY = 80
 
 
 def thumbnail_key(benchmark: str, sample: str) -> str:
-    """24 hexadecimal digits that name a sample's files, whatever characters its id holds."""
+    """24 hexadecimal digits that name a sample's files. Its id may hold characters that no file name can."""
     text = f"{benchmark}\0{sample}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def save_thumbnail(image: Image, path: Path) -> None:
-    """Write `image` as an RGB JPEG with a longest side of 224 to 512 pixels; folders are made as needed.
+    """Write `image` as an RGB JPEG with a longest side of 224 to 512 pixels; missing folders are created.
 
-    Large images are shrunk with Lanczos. Tiny ones grow by a whole factor with nearest neighbour: every pixel that
-    the model saw stays a visible square. Transparency is laid on white.
+    Large images are shrunk with Lanczos. Small ones are enlarged by an integer factor with nearest neighbour, so every
+    pixel the model saw becomes a visible square. Transparent pixels are blended with white.
     """
     from PIL import Image as Images
 

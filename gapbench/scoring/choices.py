@@ -1,9 +1,9 @@
-"""The options of a question: their letters, their texts, and what an accepted answer stands for among them.
+"""The options of a sample: their letters, their texts, and the letters that an accepted answer stands for.
 
-    choices_of(["green"], ("red", "green")).named("Green.")       # frozenset({"B"})
+    choices_of(["green"], ("red", "green")).letters_of("Green.")       # frozenset({"B"})
 
-Options come from the sample, else from a question that letters them itself; with neither, the letters A to K are
-allowed, and as many more as the accepted answer needs.
+Options come from the sample, else from the text of a question that lists lettered options. Without either, the letters
+A to K are allowed, and more if an accepted answer needs them.
 
 Limits: 26 options.
 """
@@ -25,35 +25,33 @@ _LABELLED = re.compile(r"(?:(?<=\s)|\A)\(?([A-Z])[.):]\s")
 
 @dataclass(frozen=True)
 class Choices:
-    """The letters that may be given, and the normalised text of each option (empty if unknown)."""
+    """The allowed letters, and the normalised text of each option (no texts if they are unknown)."""
 
     letters: str
     texts: tuple[str, ...]
 
-    def named(self, text: str) -> frozenset[str]:
-        """Letters of the options whose text is exactly this one."""
-        wanted, label = normal(text), _LABEL.match(text)
-        if label and wanted == normal(text[label.end() :]):  # "A. green": here A is a label and no article
+    def letters_of(self, text: str) -> frozenset[str]:
+        """Letters of the options that have exactly this text."""
+        normalised, label = normal(text), _LABEL.match(text)
+        if label and normalised == normal(text[label.end() :]):  # "A. green": here A is a label and no article
             return frozenset()
-        return frozenset(c for c, option in zip(self.letters, self.texts, strict=False) if option == wanted != "")
+        return frozenset(c for c, option in zip(self.letters, self.texts, strict=False) if option == normalised != "")
 
-    def only(self, text: str) -> frozenset[str]:
-        """The letter of the one option with this text; none if the text is an allowed letter, which goes first."""
+    def single_letter_of(self, text: str) -> frozenset[str]:
+        """The letter of the only option with this text; empty if several have it or the text is an allowed letter."""
         bare = text.strip(" .:()[]\"'").upper()
-        same = self.named(text)
-        return same if len(same) == 1 and not (len(bare) == 1 and bare in self.letters) else frozenset()
+        letters = self.letters_of(text)
+        return letters if len(letters) == 1 and not (len(bare) == 1 and bare in self.letters) else frozenset()
 
 
 def choices_of(answers: Sequence[str], options: Sequence[str], question: str = "") -> Choices:
-    """The letters and texts one may choose from. Raises BenchmarkError for more than 26 options."""
+    """The letters and texts to choose from. Raises BenchmarkError for more than 26 options."""
     texts = list(options) or _lettered_in(question)
     if len(texts) > len(string.ascii_uppercase):
-        raise BenchmarkError(
-            f"A question with {len(texts)} options was found; answer_type letter allows 26. Use answer_type text."
-        )
-    given = [letter for answer in answers if len(letter := fold(answer).strip(" ().:[]").upper()) == 1]
-    highest = max((string.ascii_uppercase.find(letter) for letter in given), default=0)
-    if not options and highest >= len(texts):  # the question's own lettering was not understood
+        raise BenchmarkError(f"A sample has {len(texts)} options; answer_type letter allows 26. Use answer_type text.")
+    accepted = [letter for answer in answers if len(letter := fold(answer).strip(" ().:[]").upper()) == 1]
+    highest = max((string.ascii_uppercase.find(letter) for letter in accepted), default=0)
+    if not options and highest >= len(texts):  # the letters in the question were not recognised as options
         texts = []
     letters = string.ascii_uppercase[: len(texts) or max(11, highest + 1)]
     labels = [_LABEL.match(fold(text).strip()) for text in texts]
@@ -63,7 +61,7 @@ def choices_of(answers: Sequence[str], options: Sequence[str], question: str = "
 
 
 def _lettered_in(question: str) -> list[str]:
-    """Texts of options that the question itself letters in order, as ZoomBench does; empty if there are none."""
+    """Texts of the options that the question lists with letters in order, as in ZoomBench; empty if there are none."""
     labels: list[re.Match[str]] = []
     question = fold(question)
     for label in _LABELLED.finditer(question):
@@ -75,20 +73,22 @@ def _lettered_in(question: str) -> list[str]:
 
 
 def accepted_letters(answer: str, choices: Choices) -> frozenset[str]:
-    """The letters an accepted answer stands for: its own, or those of the options with its text.
+    """The letters that an accepted answer stands for: the answer itself, or the letters of the options with its text.
 
-    Raises BenchmarkError if it is neither.
+    Raises BenchmarkError if it is neither a letter nor the text of an option.
     """
     text = clean(answer)
     letter = text.strip(" ().:[]").upper()
     if len(letter) == 1 and letter in choices.letters:
         return frozenset(letter)
     label = _LABEL.match(text)
-    found = choices.named(plain(text)) or (choices.named(text[label.end() :]) & {label[1].upper()} if label else None)
-    if not found:
+    letters = choices.letters_of(plain(text))
+    if not letters and label:
+        letters = choices.letters_of(text[label.end() :]) & {label[1].upper()}
+    if not letters:
         raise BenchmarkError(
-            f"The accepted answer {answer!r} is no option of its question: expected a letter from "
+            f"The accepted answer {answer!r} is no option of its sample: expected a letter from "
             f"{choices.letters[0]} to {choices.letters[-1]}, or the text of an option. "
             "Correct the answer or the options."
         )
-    return found
+    return letters

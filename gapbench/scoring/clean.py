@@ -2,10 +2,10 @@ r"""From raw model output to plain text: thinking removed, markup and typography
 
     clean(answer_part("<think>A?</think>**Answer:** \\boxed{\\text{B}}"))    # "Answer: [B]", [ ] being OPEN, CLOSE
 
-What `\boxed{}` or `<answer>` enclosed stays marked by OPEN and CLOSE, as it is the model's own mark of its answer.
-Every pattern is linear in the length of the text, so that a runaway answer costs milliseconds.
+OPEN and CLOSE mark what was inside `\boxed{}` or `<answer>`, because the model marks its answer that way. The time of
+every pattern is linear in the length of the text, so a runaway answer costs milliseconds.
 
-Limits: LaTeX beyond boxes, fonts and plain fractions is left as it is. A text beyond ASCII of more than 20,000
+Limits: LaTeX other than boxes, fonts and plain fractions stays as it is. A non-ASCII text of more than 20,000
 characters keeps its full-width letters, since some characters unfold to eighteen.
 """
 
@@ -49,25 +49,26 @@ _LINE_MARK = re.compile(r"^(?:#{1,6} |> ?(?=[A-Za-z*(])|[-•·] )")
 
 
 def answer_part(output: str) -> str | None:
-    """The output without its thinking; None if it ends inside a thinking block, so that no answer was given.
+    """The output without its thinking; None if it ends inside a thinking block and so has no answer.
 
-    A closing mark without an opening one is read as the end of thinking that the prompt had opened.
+    A closing mark without an opening mark ends thinking that the prompt had opened.
     """
-    kept: list[str] = []
+    parts: list[str] = []
     start, thinking = 0, False
     for mark in _THINK.finditer(output):
         if mark[1] or mark[2]:
             if not thinking:
-                kept.clear()
+                parts.clear()
             thinking, start = False, mark.end()
         elif not thinking:
-            kept.append(output[start : mark.start()])
+            parts.append(output[start : mark.start()])
             thinking = True
-    return None if thinking else "".join([*kept, output[start:]])
+    return None if thinking else "".join([*parts, output[start:]])
 
 
 def fold(text: str) -> str:
-    """Unicode NFKC (full-width letters to plain ones), plain quotes and brackets, no invisible characters."""
+    """The text in Unicode NFKC (full-width letters become plain letters), with plain quotes and brackets, without
+    invisible characters."""
     if not text.isascii():
         form: Literal["NFKC", "NFC"] = "NFKC" if len(text) <= LONGEST_FOLDED else "NFC"
         text = unicodedata.normalize(form, _stream_safe(text.translate(_BEFORE_FOLDING)))
@@ -78,10 +79,10 @@ def fold(text: str) -> str:
 def clean(text: str) -> str:
     """Plain text of one answer: single spaces, no empty lines, OPEN and CLOSE around what the model boxed or tagged.
 
-    An emphasised single letter becomes a bracketed one, as both mark the letter as an answer.
+    An emphasised single letter becomes a bracketed letter, as both mark the letter as an answer.
     """
     text = fold(text)
-    bare = text.strip()  # an answer may be a mark-up character, such as an asterisk
+    bare = text.strip()  # returned if nothing else is left: an answer may be a mark-up character such as an asterisk
     text = _TAG.sub(" ", _CLOSING.sub(CLOSE, _OPENING.sub(OPEN, text)))
     text = _MATHS.sub(lambda maths: maths[1] or maths[2], text)
     if "\\" in text:
@@ -101,13 +102,13 @@ def plain(text: str) -> str:
 
 
 def _stream_safe(text: str, longest: int = 30) -> str:
-    """At most 30 combining marks in a row, since sorting them is quadratic (Unicode Annex 15, section 13)."""
+    """At most `longest` combining marks in a row, as sorting them is quadratic (Unicode Annex 15, section 13)."""
     marks = {char for char in set(text) if unicodedata.combining(unicodedata.normalize("NFKD", char)[0])}
     if not marks:
         return text
-    kept, run = [], 0
+    chars, run = [], 0
     for char in text:
         run = run + 1 if char in marks else 0
         if run <= longest:
-            kept.append(char)
-    return "".join(kept)
+            chars.append(char)
+    return "".join(chars)

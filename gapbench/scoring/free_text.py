@@ -1,11 +1,12 @@
-"""Free text: normalised equality, then whole-word containment in what the output states.
+"""Free text: an answer is right if it equals an accepted answer, or states it in few other words.
 
     score_text("The letter is K.", ["k"]).outcome         # "right"
 
-Normalised: Unicode NFKC, case folded, no articles, no punctuation (a minus sign, and marks between digits, stay),
-number words as digits. An answer statement, or a single sentence such as "It is a bright red", is right if it contains
-an accepted answer as whole words with at most three other words of substance, and neither denies it nor offers
-another ("red or blue"). With a closed set of `options`, whichever one member is named is the answer; two are unparsed.
+Both sides are normalised: Unicode NFKC, case folded, without articles and punctuation (a minus sign and marks between
+digits stay), number words as digits. An answer statement, or a single sentence such as "It is a bright red", is right
+if it contains an accepted answer as whole words, has at most three other words of substance, and neither denies the
+answer nor offers a second one ("red or blue"). With a closed set of `options`, the member that the output names is the
+answer; an output that names several is unparsed.
 
 Limits: prose that mentions an accepted answer without stating it is unparsed, as reading it would be a guess. The other
 words of a statement are counted, not understood: "dark red" counts as "red".
@@ -27,7 +28,7 @@ _UNITS = """zero one two three four five six seven eight nine ten eleven twelve 
 _TENS_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _TENS = {word: 10 * tens for tens, word in enumerate(_TENS_WORDS.split(), start=2)}
 SMALL_NUMBERS = {word: value for value, word in enumerate(_UNITS.split())} | _TENS
-"""Number words below a hundred that are one word."""
+"""Numbers below a hundred that are a single word."""
 
 _ACRONYM = re.compile(r"(?<!\w)(?:[^\W\d_]\.){2,20}")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -51,7 +52,7 @@ _CLAUSE_END = re.compile(r"[.!?](?=\s|\Z)|[;(。]|,? (?:because|since|as|which|w
 
 
 def words(text: str) -> list[str]:
-    """Normalised words of a text, articles included."""
+    """The normalised words of a text, with its articles."""
     text = fold(text).casefold().replace("'", "")
     text = _ACRONYM.sub(lambda acronym: acronym[0].replace(".", ""), _THOUSANDS.sub("", text))
     tokens: list[str] = []
@@ -67,51 +68,54 @@ def words(text: str) -> list[str]:
 
 
 def normal(text: str) -> str:
-    """Normalised text without articles; what is nothing but articles or symbols stays as it is, case folded."""
+    """The normalised text without articles; a text of articles or symbols alone is only case folded."""
     tokens = words(text)
     return " ".join([word for word in tokens if word not in _ARTICLES] or tokens) or fold(text).casefold().strip()
 
 
 def extents(value: str) -> list[str]:
-    """What a statement may come to: its whole line, its first sentence, its first clause."""
+    """The parts of a statement that may be the answer: the whole line, the first sentence, the first clause."""
     ends = [match.start() for match in (_SENTENCE_END.search(value), _CLAUSE_END.search(value)) if match]
     return [value, *(value[:end] for end in ends if end)]
 
 
-def stated(text: str) -> Conclusion[str] | None:
-    """The conclusion of the plain and final answer statements of a cleaned text, compared as normalised clauses."""
-    found = [(s, normal(extents(s.value)[-1])) for s in statements(text) if s.rank >= PLAIN and s.value]
-    return conclude(found, text)
+def conclusion_of(text: str) -> Conclusion[str] | None:
+    """The conclusion from the PLAIN and FINAL answer statements of a cleaned text, compared as normalised clauses."""
+    clauses = [(s, normal(extents(s.value)[-1])) for s in statements(text) if s.rank >= PLAIN and s.value]
+    return conclude(clauses, text)
 
 
 def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Score:
-    """Score a cleaned text against any one of `answers`; `options` is the closed set of possible answers, if any."""
+    """Score a cleaned text; any of `answers` is right. `options` is the closed set of possible answers, if any.
+
+    Words of `question` are not counted as other words of an answer.
+    """
     accepted = {normal(answer) for answer in answers if answer.strip()}
-    claim = stated(text)
-    if claim is not None and not claim.agreed:
+    conclusion = conclusion_of(text)
+    if conclusion is not None and not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
-    body = claim.statement.value if claim else plain(text)
-    for candidate in extents(body) if claim else [body]:
+    body = conclusion.statement.value if conclusion else plain(text)
+    for candidate in extents(body) if conclusion else [body]:
         if normal(candidate) in accepted:
-            return Score("right", 1.0, candidate.strip(), "text-statement" if claim else "text-exact", "")
-    named = _named(extents(body)[-1] if claim else body, options)
+            return Score("right", 1.0, candidate.strip(), "text-statement" if conclusion else "text-exact", "")
+    named = _named(extents(body)[-1] if conclusion else body, options)
     if len(named) > 1:
         return unparsed("alternatives", f"several possible answers are named: {', '.join(sorted(named))}")
     if named:
         return decided(accepted, named.pop(), "text-option")
 
-    predicate = extents(body)[-1] if claim else _predicate(body)
-    rule = "text-statement" if claim else "text-exact"
-    heard = body if predicate is None else predicate
-    contained = [answer for answer in accepted if _contains(normal(heard), answer)]
+    predicate = extents(body)[-1] if conclusion else _predicate(body)
+    rule = "text-statement" if conclusion else "text-exact"
+    claim = body if predicate is None else predicate
+    contained = [answer for answer in accepted if _contains(normal(claim), answer)]
     if not contained:
         return Score("wrong", 0.0, body, rule, "")
     if predicate is None and _is_prose(body):
         return unparsed("mentioned", "the accepted answer is mentioned, but not stated as the answer")
-    tokens = set(words(heard))
+    tokens = set(words(claim))
     if _DENIALS & tokens:
         return unparsed("denied", "the accepted answer appears with a denial")
-    if _ALTERNATIVES & tokens or _LIST_MARK.search(heard):
+    if _ALTERNATIVES & tokens or _LIST_MARK.search(claim):
         return unparsed("alternatives", "the accepted answer is one of several that are offered")
     if predicate is None:
         return Score("wrong", 0.0, body, rule, "")
@@ -122,7 +126,10 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
 
 
 def _named(body: str, options: Sequence[str]) -> set[str]:
-    """Members of a closed set that are named as whole words, longer ones first, denied ones left out."""
+    """The members of a closed set that appear as whole words and are not denied.
+
+    Longer members are removed from the text first, so that "dark red" does not name "red" as well.
+    """
     left = f" {normal(body)} "
     named = set()
     for option in sorted({normal(option) for option in options}, key=lambda o: (-len(o), o)):
@@ -134,9 +141,9 @@ def _named(body: str, options: Sequence[str]) -> set[str]:
 
 
 def _predicate(body: str) -> str | None:
-    """What follows the only verb of being or showing in a one-sentence text, with the "n't" of that verb.
+    """The words after the only verb of being or showing in a one-sentence text, with "not" if that verb ends in "n't".
 
-    None if the text is anything else.
+    None if the text is longer, or has no such verb or several.
     """
     sentence = body.strip()
     if len(sentence) > 300 or "\n" in sentence or _SENTENCE_END.search(sentence[:-1]):

@@ -1,14 +1,17 @@
-"""The option's letter, where and only where the output gives one explicitly.
+"""Letters: the option letter of an output, if the output gives one explicitly.
 
     score_letter("The answer is (B) because A is wrong.", ["B"], ("red", "blue")).parsed       # "B"
 
-Explicit, in order of weight: an answer statement that begins with a letter ("Answer: **D**", a boxed D, "B is
-correct"); else a line that is nothing but a letter; else, all together, lines that begin with a delimited letter ("b)",
-"B: red"), bracketed letters and "option C". A capital within prose is never a letter ("A dog", "I think so"). Text that
-is exactly one option's text is that option. Letters that contradict each other, or lie outside the options, are
-unparsed.
+Explicit letters, in order of weight:
 
-Limits: a letter in brackets that denotes something else, such as a mark in the image, is taken for an answer.
+1. an answer statement that begins with a letter: "Answer: **D**", a boxed D, "B is correct";
+2. a line with nothing but a letter;
+3. with equal weight, a line that begins with a delimited letter ("b)", "B: red"), a bracketed letter, "option C".
+
+A capital within prose is never a letter ("A dog", "I think so"). An output that is exactly the text of one option gives
+that option. Letters that contradict each other or are not among the options are unparsed.
+
+Limits: a bracketed letter with another meaning, such as a mark in the image, is taken for an answer.
 """
 
 from __future__ import annotations
@@ -67,56 +70,57 @@ _CORRECT = re.compile(
 
 
 def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Score:
-    """Score a cleaned text; `answers` are letters or texts of options, any one of which is accepted.
+    """Score a cleaned text. `answers` are letters or texts of options; any of them is right.
 
     Raises BenchmarkError for an accepted answer that is no option, and for more than 26 options.
     """
     choices = choices_of(answers, options, question)
     accepted = frozenset().union(*(accepted_letters(answer, choices) for answer in answers))
-    whole = plain(text)
-    if not whole:
+    output = plain(text)
+    if not output:
         return unparsed("empty", "the output is empty")
-    if same := choices.only(whole):
-        return decided(accepted, min(same), "option-text")
+    if letter := choices.single_letter_of(output):
+        return decided(accepted, min(letter), "option-text")
 
-    found = sorted((*statements(text), *_called_correct(text)), key=lambda statement: statement.start)
-    read = {statement: _read(statement, choices) for statement in found}
-    conclusion = conclude([(statement, letters) for statement, (letters, _) in read.items() if letters], text)
+    in_order = sorted((*statements(text), *_correctness_statements(text)), key=lambda statement: statement.start)
+    readings = {statement: _letters_in(statement, choices) for statement in in_order}
+    conclusion = conclude([(statement, letters) for statement, (letters, _) in readings.items() if letters], text)
     if conclusion is None:
-        alone, leading = _bare(whole, choices)
+        alone, leading = _bare(output, choices)
         rule = "letter-bare" if alone or leading else "letter-mention"
-        return _one_letter(alone or leading | _mentions(whole), accepted, choices, rule)
+        return _score(alone or leading | _mentions(output), accepted, choices, rule)
     if not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
-    stated = next(rule for letters, rule in read.values() if letters == conclusion.value)
-    return _one_letter(conclusion.value, accepted, choices, stated)
+    rule = next(rule for letters, rule in readings.values() if letters == conclusion.value)
+    return _score(conclusion.value, accepted, choices, rule)
 
 
-def _one_letter(found: frozenset[str], accepted: frozenset[str], choices: Choices, rule: str) -> Score:
-    if not found:
+def _score(letters: frozenset[str], accepted: frozenset[str], choices: Choices, rule: str) -> Score:
+    """Right or wrong for a single allowed letter, else unparsed."""
+    if not letters:
         return unparsed("no-letter", "no explicit option letter, and not the exact text of one option")
-    if len(found) > 1:
-        return unparsed("conflict", f"several letters are given: {', '.join(sorted(found))}")
-    letter = min(found)
+    if len(letters) > 1:
+        return unparsed("conflict", f"several letters are given: {', '.join(sorted(letters))}")
+    letter = min(letters)
     if letter not in choices.letters:
         last = choices.letters[-1]
         return unparsed("outside-options", f"{letter} is not among the options {choices.letters[0]} to {last}")
     return decided(accepted, letter, rule)
 
 
-def _read(statement: Statement, choices: Choices) -> tuple[frozenset[str], str]:
-    """The letters a statement's value begins with, or the letter of the option whose text it is."""
-    # "B because it is green" states no option's text, "It is green." does
+def _letters_in(statement: Statement, choices: Choices) -> tuple[frozenset[str], str]:
+    """The letters of a statement, and the rule: the option that has its text, else the letters it begins with."""
+    # "It is green." states the text of an option, "B because it is green" does not.
     for extent in extents(statement.value) if statement.rank > WEAK or statement.start == 0 else ():
-        if same := choices.only(extent):
-            return same, "option-text"
+        if letter := choices.single_letter_of(extent):
+            return letter, "option-text"
     return _head(statement.value, strict=statement.rank == WEAK, choices=choices), "letter-statement"
 
 
 def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
-    """All letters of the list ("B", "B or C") that the value begins with; none if it begins with prose.
+    """All letters of the list that the value begins with ("B", "B or C"); empty if it begins with prose.
 
-    `strict` asks for a delimiter after the letter, as do A and I, which are words, and lower-case letters.
+    A delimiter must follow the letter if `strict`, if it is A or I, which are words, or if it is lower case.
     """
     head = _HEAD.match(value)
     if head is None or _GLUED.match(value, head.end()):
@@ -129,12 +133,12 @@ def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
     if enclosed or _DELIMITED.match(value, head.end()) or not (strict or letter in "AI" or letter.islower()):
         return frozenset(letter.upper())
     index = choices.letters.find(letter.upper())
-    own = choices.texts[index] if 0 <= index < len(choices.texts) else ""
-    return frozenset(letter.upper()) if own and normal(value[head.end() :]).startswith(own) else frozenset()
+    option = choices.texts[index] if 0 <= index < len(choices.texts) else ""
+    return frozenset(letter.upper()) if option and normal(value[head.end() :]).startswith(option) else frozenset()
 
 
 def _listed(value: str, end: int) -> frozenset[str]:
-    """Further letters of a list such as "B, C or D" whose first letter ends at `end`."""
+    """The letters after the first in a list such as "B, C or D"; the first letter ends at `end`."""
     letters = set()
     while another := _ANOTHER.match(value, end):
         letters.add(another["letter"].upper())
@@ -142,8 +146,8 @@ def _listed(value: str, end: int) -> frozenset[str]:
     return frozenset(letters)
 
 
-def _called_correct(text: str) -> list[Statement]:
-    """Statements that come after their letter: "B is correct", "(B) is the best answer"."""
+def _correctness_statements(text: str) -> list[Statement]:
+    """Statements that begin with their letter: "B is correct", "(B) is the best answer"."""
     return [
         Statement(PLAIN, match.start(), match.end(), match["letter"])
         for match in list(_CORRECT.finditer(text))[-MOST_STATEMENTS:]
@@ -152,7 +156,7 @@ def _called_correct(text: str) -> list[Statement]:
 
 
 def _bare(text: str, choices: Choices) -> tuple[frozenset[str], frozenset[str]]:
-    """Letters that are alone on a line, and letters that begin one and are set off by a delimiter or their own text."""
+    """Letters alone on a line; letters at the start of a line, followed by a delimiter or the text of their option."""
     alone: set[str] = set()
     leading: set[str] = set()
     for line in text.split("\n"):
@@ -166,19 +170,19 @@ def _bare(text: str, choices: Choices) -> tuple[frozenset[str], frozenset[str]]:
         letters = {lead[0][-1].upper()} | _listed(line, lead.end())
         if not rest.strip("\"')].:。 "):
             alone |= letters
-        elif not _REJECTED_AFTER.match(rest) or choices.named(rest):
+        elif not _REJECTED_AFTER.match(rest) or choices.letters_of(rest):
             leading |= letters
     return frozenset(alone), frozenset(leading)
 
 
 def _mentions(text: str) -> frozenset[str]:
-    """Bracketed letters and "option C" anywhere, except those that are being ruled out."""
-    found: set[str] = set()
+    """Bracketed letters and the letter of "option C" anywhere in the text, without letters that it rules out."""
+    letters: set[str] = set()
     for match in _MENTION.finditer(text):
         letter = (match["bracketed"] or match["named"]).upper()
-        if letter not in found and not (
+        if letter not in letters and not (
             _REJECTED_BEFORE.search(text[max(0, match.start() - 40) : match.start()])
             or _REJECTED_AFTER.match(text, match.end())
         ):
-            found.add(letter)
-    return frozenset(found)
+            letters.add(letter)
+    return frozenset(letters)

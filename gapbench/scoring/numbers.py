@@ -1,11 +1,11 @@
-"""Numbers by value: digits or words, with thousands commas, fractions, magnitudes and units.
+"""Numbers, compared by value: digits or words, with thousands commas, fractions, magnitudes and units.
 
     score_number("There are twenty-one cars.", ["21"]).outcome        # "right"
 
-Integers must be equal; where either side has a fractional part, a relative tolerance of 1e-6 applies. Units and the per
-cent sign are read over, on both sides: "12.5 %" equals "12.5"; "3k" is 3000. An output with several different
-numbers is read only where an answer statement gives one; bounds ("at least 3"), denied numbers ("not 3") and ordinals
-are no answer.
+Two integers must be equal; if either side has a fractional part, a relative tolerance of 1e-6 applies. Units and the
+per cent sign are ignored on both sides: "12.5 %" equals "12.5". "3k" is 3000. An output with several different numbers
+needs an answer statement with a single number. Bounds ("at least 3"), denied numbers ("not 3") and ordinals are no
+answers.
 
 Limits: commas separate thousands (12,5 is two numbers); units are not compared; "no cars" is not read as 0.
 """
@@ -49,27 +49,26 @@ _NO_VALUE = re.compile(
 
 def score_number(text: str, answers: Sequence[str]) -> Score:
     """Score a cleaned text by value. Raises BenchmarkError for an accepted answer that is not exactly one number."""
-    accepted = [_gold(answer) for answer in answers]
-    whole = plain(text)
-    found = [(statement, values) for statement in statements(text) if (values := _first_with_numbers(statement.value))]
-    conclusion = conclude(found, text)
+    accepted = [_accepted_number(answer) for answer in answers]
+    stated = [(statement, values) for statement in statements(text) if (values := _first_numbers(statement.value))]
+    conclusion = conclude(stated, text)
     if conclusion is not None and not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
-    values = conclusion.value if conclusion else numbers(whole)
-    if conclusion and conclusion.statement.rank == WEAK:  # "There are 3 cars. 2 are red." answers nothing
+    values = conclusion.value if conclusion else numbers(plain(text))
+    if conclusion and conclusion.statement.rank == WEAK:  # "There are 3 cars. 2 are red." gives no single answer
         values |= numbers(plain(text[conclusion.statement.end :]))
     if not values:
         return unparsed("no-number", "no number is given")
     if len(values) > 1:
         return unparsed("conflict", f"{len(values)} different numbers are given")
     value = min(values)
-    right = any(equal(value, gold) for gold in accepted)
+    right = any(equal(value, number) for number in accepted)
     rule = "number-statement" if conclusion else "number-only"
-    return Score("right" if right else "wrong", float(right), _plain(value), rule, "")
+    return Score("right" if right else "wrong", float(right), _digits(value), rule, "")
 
 
 def equal(a: Decimal, b: Decimal) -> bool:
-    """Exact for integers, else within a relative tolerance of 1e-6."""
+    """Whether two numbers are equal: exactly for two integers, else within a relative tolerance of 1e-6."""
     if a == b:
         return True
     both_integers = a == a.to_integral_value() and b == b.to_integral_value()
@@ -77,19 +76,19 @@ def equal(a: Decimal, b: Decimal) -> bool:
 
 
 def numbers(text: str) -> frozenset[Decimal]:
-    """The different numbers that a cleaned text gives in digits or words."""
-    found = set()
+    """The different numbers in a cleaned text, in digits or words, without denied numbers and bounds."""
+    values = set()
     for match in _asserted(_DIGITS, text):
         value = _digits_value(match)
         if value is not None:
-            found.add(value)
+            values.add(value)
     for match in _asserted(_WORDS, _DIGITS.sub("|", text)):
-        found.update(_words_values(match[0].lower()))
-    return frozenset(found)
+        values.update(_words_values(match[0].lower()))
+    return frozenset(values)
 
 
 def _asserted(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
-    """The first occurrence of each match that is neither denied nor a bound."""
+    """Matches that are neither denied nor a bound; equal matches are given once."""
     seen: set[str] = set()
     for match in pattern.finditer(text):
         if match[0] not in seen and not _NO_VALUE.search(text[max(0, match.start() - 20) : match.start()]):
@@ -97,12 +96,13 @@ def _asserted(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
             yield match
 
 
-def _first_with_numbers(value: str) -> frozenset[Decimal]:
-    """Numbers of the first clause of a statement, else of its sentence, so that "3 (2 big, 1 small)" is 3."""
-    return next((found for extent in reversed(extents(value)) if (found := numbers(extent))), frozenset())
+def _first_numbers(value: str) -> frozenset[Decimal]:
+    """Numbers of a statement's first clause, else of its first sentence or line, so that "3 (2 big, 1 small)" is 3."""
+    return next((values for extent in reversed(extents(value)) if (values := numbers(extent))), frozenset())
 
 
 def _digits_value(match: re.Match[str]) -> Decimal | None:
+    """Value of a match of `_DIGITS`; None for an ordinal, a division by zero, and a letter that may be a unit."""
     if match["bottom"]:
         if int(match["bottom"]) == 0:
             return None
@@ -117,35 +117,36 @@ def _digits_value(match: re.Match[str]) -> Decimal | None:
 
 
 def _words_values(phrase: str) -> set[Decimal]:
-    """Value of a number in words ("two hundred and five" is 205); several if the words do not make one number."""
-    found: set[Decimal] = set()
+    """Value of a number in words ("two hundred and five" is 205); several values if the words form several numbers."""
+    values: set[Decimal] = set()
     total = group = 0
-    last = math.inf  # the last word below a hundred, to tell "twenty one" from "one two"
+    last = math.inf  # value of the last word below a hundred, which tells "twenty one" from "one two"
     for word in re.split(r"[- ]", phrase):
         if word in SMALL_NUMBERS:
             value = SMALL_NUMBERS[word]
             if last == math.inf or (last >= 20 and last % 10 == 0 and 0 < value < 10):
                 group += value
             else:
-                found.add(Decimal(total + group))
+                values.add(Decimal(total + group))
                 total, group = 0, value
             last = value
         elif word in ("hundred", "dozen"):
             group, last = max(group, 1) * _MAGNITUDES[word], math.inf
         elif word in _MAGNITUDES:
             total, group, last = total + max(group, 1) * _MAGNITUDES[word], 0, math.inf
-    return found | {Decimal(total + group)}
+    return values | {Decimal(total + group)}
 
 
-def _gold(answer: str) -> Decimal:
-    found = numbers(plain(clean(answer)))
-    if len(found) != 1:
+def _accepted_number(answer: str) -> Decimal:
+    values = numbers(plain(clean(answer)))
+    if len(values) != 1:
         raise BenchmarkError(
-            f"The accepted answer {answer!r} holds {len(found)} numbers; answer_type number expects exactly one. "
+            f"The accepted answer {answer!r} has {len(values)} numbers; answer_type number expects exactly one. "
             "Correct the answer, or use answer_type text."
         )
-    return min(found)
+    return min(values)
 
 
-def _plain(value: Decimal) -> str:
+def _digits(value: Decimal) -> str:
+    """The number in plain digits, without trailing zeros after the point."""
     return f"{value:f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:f}"

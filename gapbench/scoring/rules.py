@@ -1,8 +1,8 @@
-"""One answer, one verdict: chooses the rules for an answer type.
+"""The entry to scoring: cleans an output and applies the rules of its answer type.
 
     score("The answer is B", ["B"], "letter", ("red", "blue"))
 
-Limits: rules alone decide; what no rule can read is unparsed and never guessed.
+Limits: an answer that no rule can read is unparsed, never guessed.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from gapbench.types import AnswerType
 def score(
     output: str, answers: Sequence[str], answer_type: AnswerType, options: Sequence[str] = (), question: str = ""
 ) -> Score:
-    """The verdict on one raw output; see the table of rules in `gapbench.scoring`.
+    """The score of one raw output; see the table of rules in `gapbench.scoring`.
 
     `answers` are the accepted answers: letters or texts of options for `letter`, the human references for `vqa`.
-    `options` are the texts behind the letters for `letter` and the closed set of possible answers for `text`;
-    `question` lends `letter` the options it spells out, and `text` the words that add nothing to an answer.
+    `options` are the texts behind the letters for `letter`, and the closed set of possible answers for `text`. For
+    `letter`, the options may also be listed in `question`. For `text`, words of `question` add nothing to an answer.
 
-    Raises BenchmarkError for an unknown answer type, for no accepted answer, and for one that its type cannot hold
-    (no option, no number, neither yes nor no), whatever the output is.
+    Raises BenchmarkError for an unknown answer type, for a sample without an accepted answer, and for an accepted
+    answer that does not fit its type (no option, no number, neither yes nor no), whatever the output is.
     """
-    if isinstance(answers, str):  # a lone text is a sequence of its letters, which nobody means
+    if isinstance(answers, str):  # a string is a sequence of its characters, which is never meant
         answers = (answers,)
     if answer_type not in get_args(AnswerType):
         raise BenchmarkError(
@@ -42,19 +42,19 @@ def score(
         )
     if not answers or not any(answer.strip() for answer in answers):
         raise BenchmarkError(
-            "A question without an accepted answer cannot be scored. Give at least one that is not empty."
+            "A sample without an accepted answer cannot be scored. Give at least one accepted answer that is not empty."
         )
-    spoken = answer_part(output)
-    text = clean(spoken or "")
-    verdict = _by_type(text, answers, answer_type, options, question)
-    if spoken is None:
+    answer = answer_part(output)
+    text = clean(answer or "")
+    result = _score_by_type(text, answers, answer_type, options, question)
+    if answer is None:
         return unparsed("truncated-thinking", "truncated thinking: the output ends before its thinking does")
     if not plain(text):
         return unparsed("empty", "the output is empty")
-    return verdict
+    return result
 
 
-def _by_type(
+def _score_by_type(
     text: str, answers: Sequence[str], answer_type: AnswerType, options: Sequence[str], question: str
 ) -> Score:
     match answer_type:

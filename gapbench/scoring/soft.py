@@ -3,12 +3,12 @@
     vqa_accuracy("stop", ["stop"] * 2 + ["halt"] * 8)          # 0.6
     anls("STOP SIGN", ["stop sing"])                           # 0.78
 
-Both compare what the output states ("The answer is stop."; the best of its line, sentence and clause), else the whole
-output. The outcome is right from
-a score of 0.5: two of ten people for VQA accuracy, and every answer that ANLS does not set to 0.
+Both score the answer statement of the output ("The answer is stop."): the best of its line, its first sentence and its
+first clause. Without a statement they score the whole output. A score of at least 0.5 is right: for VQA accuracy two of
+ten people, for ANLS every answer whose score is not set to 0.
 
-Limits: VQA normalisation is made for short English answers; ANLS takes time proportional to the product of both
-lengths, divided by the machine's word, and only where the lengths alone do not decide.
+Limits: VQA normalisation is made for short English answers. ANLS takes time proportional to the product of both
+lengths, divided by the machine's word size; it takes none if the lengths alone decide.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from gapbench.scoring.clean import fold, plain
-from gapbench.scoring.free_text import extents, stated
+from gapbench.scoring.free_text import conclusion_of, extents
 from gapbench.scoring.outcome import Score, unparsed
 
 RIGHT_FROM = 0.5
@@ -41,16 +41,16 @@ _CONTRACTED = {
 
 
 def _contractions() -> dict[str, str]:
-    """Contractions without some of their apostrophes, to the full form; "its", "well" and the like are words."""
+    """Maps contractions without some of their apostrophes to the full form, except words such as "its" and "well"."""
     stems = {ending: words.split() for ending, words in _CONTRACTED.items()}
     full = [stem + ending for ending, words in stems.items() for stem in words]
     full += [form + "'ve" for form in full if form.endswith(("n't", "'d"))]
     full += ["she'd've", "we'd've", "i'd've", "ma'am", "o'clock", "'twas", "y'all", "y'all'll"]
     table = {}
     for form in full:
-        for kept in product(("'", ""), repeat=form.count("'")):
+        for marks in product(("'", ""), repeat=form.count("'")):
             pieces = form.split("'")
-            table["".join(a + b for a, b in zip(pieces, (*kept, ""), strict=True))] = form
+            table["".join(a + b for a, b in zip(pieces, (*marks, ""), strict=True))] = form
     return table
 
 
@@ -59,23 +59,23 @@ _CONTRACTIONS = _contractions()
 
 def score_vqa(text: str, answers: Sequence[str]) -> Score:
     """Score a cleaned text by VQA accuracy over its human references."""
-    return _soft(text, lambda said: vqa_accuracy(said, answers), "vqa")
+    return _soft(text, lambda answer: vqa_accuracy(answer, answers), "vqa")
 
 
 def score_anls(text: str, answers: Sequence[str]) -> Score:
     """Score a cleaned text by ANLS, the best over the accepted answers."""
-    return _soft(text, lambda said: anls(said, answers), "anls")
+    return _soft(text, lambda answer: anls(answer, answers), "anls")
 
 
-def vqa_accuracy(said: str, references: Sequence[str]) -> float:
+def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
     """VQA accuracy in 0..1: min(1, matches / 3), averaged over the sets that leave one reference out.
 
     Source: Antol et al., "VQA: Visual Question Answering", ICCV 2015, and its official evaluation. With ten references,
-    1, 2, 3, 4 matches give 0.3, 0.6, 0.9, 1. With fewer than four references the 3 becomes their number less one, so
-    that full agreement still gives 1; a single reference is compared outright.
+    1, 2, 3, 4 matches give 0.3, 0.6, 0.9, 1. With two or three references, their number minus one replaces the 3, so
+    that full agreement still gives 1. With a single reference the result is 1 for a match, else 0.
     """
-    wanted = vqa_normal(said)
-    matches = [vqa_normal(reference) == wanted for reference in references]
+    normalised = vqa_normal(answer)
+    matches = [vqa_normal(reference) == normalised for reference in references]
     if len(matches) == 1:
         return float(matches[0])
     needed = min(3, len(matches) - 1)
@@ -94,14 +94,14 @@ def vqa_normal(text: str) -> str:
     return " ".join(_CONTRACTIONS.get(word, word) for word in tokens if word not in _ARTICLES)
 
 
-def anls(said: str, answers: Sequence[str]) -> float:
+def anls(answer: str, answers: Sequence[str]) -> float:
     """Normalised Levenshtein similarity in 0..1, the best over the accepted answers.
 
-    1 - NL where the normalised distance NL = distance / longer length is below 0.5, else 0; letter case and repeated
-    spaces are read over. Source: Biten et al., "Scene Text Visual Question Answering", ICCV 2019, equation 1.
+    1 - NL if the normalised distance NL = distance / longer length is below 0.5, else 0. Letter case and repeated
+    spaces are ignored. Source: Biten et al., "Scene Text Visual Question Answering", ICCV 2019, equation 1.
     """
-    said = _spaced(said)
-    return max(_similarity(said, _spaced(answer)) for answer in answers)
+    normalised = _case_folded(answer)
+    return max(_similarity(normalised, _case_folded(accepted)) for accepted in answers)
 
 
 def levenshtein(a: str, b: str) -> int:
@@ -136,16 +136,16 @@ def _similarity(a: str, b: str) -> float:
     return 1 - distance if distance < ANLS_THRESHOLD else 0.0
 
 
-def _spaced(text: str) -> str:
+def _case_folded(text: str) -> str:
     return " ".join(fold(text).casefold().split())
 
 
 def _soft(text: str, score: Callable[[str], float], rule: str) -> Score:
-    conclusion = stated(text)
+    conclusion = conclusion_of(text)
     if conclusion is not None and not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
     candidates = extents(conclusion.statement.value) if conclusion else [plain(text)]
-    value, best = max(((score(said), said) for said in map(str.strip, candidates)), key=lambda pair: pair[0])
+    value, best = max(((score(answer), answer) for answer in map(str.strip, candidates)), key=lambda pair: pair[0])
     return Score(
         "right" if value >= RIGHT_FROM else "wrong", value, best, f"{rule}-statement" if conclusion else rule, ""
     )

@@ -1,12 +1,12 @@
-"""Where an answer says what its answer is: "The answer is B", "Answer: 12", a box, an answer tag.
+"""Answer statements, with which an output marks its answer: "The answer is B", "Answer: 12", a box, an answer tag.
 
     [s.value for s in statements("It may be A. Final answer: B")]      # ["B"]
 
 A statement has a rank. FINAL: a box, an answer tag, "final answer". PLAIN: "the answer is", "Answer:", "答案是".
-WEAK: "it is", "I think", "there are", "so". A higher rank overrides a lower one. Within one rank the last statement
-wins only where the text itself marks a change of mind ("wait", "actually", "but", ...); statements that contradict
-each other without such a mark decide nothing. A statement that is denied or supposed ("if the answer is A",
-"I don't think it is B") is no statement.
+WEAK: "it is", "I think", "there are", "so". A higher rank overrides a lower rank. Within a rank the last statement wins
+only if the text marks a change of mind before it ("wait", "actually", "but", ...). Without such a mark, statements that
+contradict each other decide nothing. A denied or supposed statement ("if the answer is A", "I don't think it is B")
+does not count.
 
 Limits: English and Chinese; only the last 64 statements of an output are weighed.
 """
@@ -66,9 +66,10 @@ _REVISION = re.compile(
 
 @dataclass(frozen=True)
 class Statement:
-    """`value` is the text that follows the lead, up to the end of the line (400 characters at most).
+    """An answer statement: a lead such as "The answer is", and its value.
 
-    `start` is where the lead begins and `end` where the value begins, in characters of the cleaned text.
+    `value` is the text after the lead up to the end of the line, at most 400 characters. The lead begins at `start` and
+    the value at `end`, in characters of the cleaned text.
     """
 
     rank: int
@@ -82,7 +83,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Conclusion(Generic[Value]):
-    """What the statements of one output come to; `agreed` is False if they contradict each other."""
+    """The statement that decides for an output, and its value. `agreed` is False if statements contradict it."""
 
     statement: Statement
     value: Value
@@ -91,30 +92,30 @@ class Conclusion(Generic[Value]):
 
 def statements(text: str) -> list[Statement]:
     """The answer statements of a cleaned text, in order. "Final answer: the answer is B" is one statement."""
-    found: list[Statement] = []
+    in_order: list[Statement] = []
     for lead in list(_LEAD.finditer(text))[-2 * MOST_STATEMENTS :]:
         if lead["tag"] is None and is_denied(text, lead.start()):
             continue
         statement = Statement(_rank(lead), lead.start(), lead.end(), _value(text, lead))
-        if found and _is_filler(text[found[-1].end : lead.start()]):
-            statement = replace(statement, rank=max(statement.rank, found.pop().rank))
-        found.append(statement)
-    return found[-MOST_STATEMENTS:]
+        if in_order and _is_filler(text[in_order[-1].end : lead.start()]):
+            statement = replace(statement, rank=max(statement.rank, in_order.pop().rank))
+        in_order.append(statement)
+    return in_order[-MOST_STATEMENTS:]
 
 
-def conclude(found: Sequence[tuple[Statement, Value]], text: str) -> Conclusion[Value] | None:
-    """Weigh statements in order, by rank and by marks of a change of mind; None if there are none."""
-    held: Conclusion[Value] | None = None
-    for statement, value in found:
-        if held is None or statement.rank > held.statement.rank:
-            held = Conclusion(statement, value, True)
-        elif value == held.value and held.agreed:
-            held = replace(held, statement=replace(statement, rank=held.statement.rank))
-        elif _is_revision(text, held.statement.end, statement.start):
-            held = Conclusion(replace(statement, rank=held.statement.rank), value, True)
-        elif statement.rank == held.statement.rank:
-            held = Conclusion(statement, value, False)
-    return held
+def conclude(stated: Sequence[tuple[Statement, Value]], text: str) -> Conclusion[Value] | None:
+    """Weigh statements and their values in order, by rank and by changes of mind; None if there are no statements."""
+    conclusion: Conclusion[Value] | None = None
+    for statement, value in stated:
+        if conclusion is None or statement.rank > conclusion.statement.rank:
+            conclusion = Conclusion(statement, value, True)
+        elif value == conclusion.value and conclusion.agreed:
+            conclusion = replace(conclusion, statement=replace(statement, rank=conclusion.statement.rank))
+        elif _is_revision(text, conclusion.statement.end, statement.start):
+            conclusion = Conclusion(replace(statement, rank=conclusion.statement.rank), value, True)
+        elif statement.rank == conclusion.statement.rank:
+            conclusion = Conclusion(statement, value, False)
+    return conclusion
 
 
 def _rank(lead: re.Match[str]) -> int:
@@ -135,10 +136,11 @@ def _is_filler(between: str) -> bool:
 
 
 def is_denied(text: str, start: int) -> bool:
-    """Whether the clause that leads up to `start` denies or supposes what follows."""
+    """Whether the clause before `start` denies or supposes the text that follows."""
     clause = _CLAUSE_START.split(text[max(0, start - 60) : start])[-1]
     return _DENIED.search(clause) is not None
 
 
 def _is_revision(text: str, start: int, end: int) -> bool:
+    """Whether the text between two statements marks a change of mind."""
     return _REVISION.search(text[max(start, end - 200) : end]) is not None

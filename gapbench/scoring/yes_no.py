@@ -1,9 +1,11 @@
-"""Yes or no, where the output begins with it or states it.
+"""Yes or no: the answer of an output that begins with yes or no, or states it.
 
     score_yes_no("Yes, there is a dog on the left.", ["yes"]).outcome         # "right"
 
-Limits: English and Chinese words; "true" and "false" count as yes and no. What must be inferred ("There is no dog.")
-is unparsed, and so is what is unsure or says both.
+"true" counts as yes, "false" as no. An output that is unsure or says both is unparsed, and so is an answer that must be
+inferred ("There is no dog.").
+
+Limits: English and Chinese words only.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ _HEAD = re.compile(
     )""",
     re.I | re.X,
 )
-_OTHER = re.compile(
+_SECOND = re.compile(
     r"""["')\]]{0,2}[ ]?(?:,?[ ]?(?:or|and|/|&|或|和)|,)[ ]?["'(\[]?"""
-    rf"""(?P<other>yes|no|true|false|是|否){_END}""",
+    rf"""(?P<second>yes|no|true|false|是|否){_END}""",
     re.I,
 )
 _EITHER = re.compile(
@@ -44,39 +46,40 @@ _NO = frozenset({"no", "false", "n", "否", "不", "不是", "没有", "错", "�
 def score_yes_no(text: str, answers: Sequence[str]) -> Score:
     """Score a cleaned text. Raises BenchmarkError for an accepted answer that is neither yes nor no."""
     accepted = {yes_or_no(answer) for answer in answers}
-    whole = plain(text)
-    found = [(statement, said) for statement in statements(text) if (said := _said(statement.value))]
-    conclusion = conclude(found, text)
+    stated = [(statement, words) for statement in statements(text) if (words := _leading_words(statement.value))]
+    conclusion = conclude(stated, text)
     if conclusion is not None:
         if not conclusion.agreed:
             return unparsed("conflict", "answer statements that contradict each other")
-        return _one(conclusion.value, accepted, "yes-no-statement")
-    starts = [0, *(match.end() for match in _SENTENCE_START.finditer(whole))]
-    said = frozenset[str]().union(*(_said(whole[start : start + 80]) for start in starts))
-    return _one(said, accepted, "yes-no-lead")
+        return _score(conclusion.value, accepted, "yes-no-statement")
+    output = plain(text)
+    starts = [0, *(match.end() for match in _SENTENCE_START.finditer(output))]
+    words = frozenset[str]().union(*(_leading_words(output[start : start + 80]) for start in starts))
+    return _score(words, accepted, "yes-no-lead")
 
 
-def _one(said: frozenset[str], accepted: set[str], rule: str) -> Score:
-    if not said:
+def _score(words: frozenset[str], accepted: set[str], rule: str) -> Score:
+    if not words:
         return unparsed("no-yes-no", "neither begins with yes or no nor states it")
-    if len(said) > 1:
+    if len(words) > 1:
         return unparsed("conflict", "both yes and no are given")
-    return decided(accepted, min(said), rule)
+    return decided(accepted, min(words), rule)
 
 
-def _said(value: str) -> frozenset[str]:
+def _leading_words(value: str) -> frozenset[str]:
+    """The `yes` and `no` that a text begins with: both for "yes or no", none for other text."""
     if _EITHER.match(value):
         return frozenset({"yes", "no"})
     head = _HEAD.match(value)
     if head is None:
         return frozenset()
-    said = {"yes" if head["yes"] else "no"}
-    other = _OTHER.match(value, head.end())
-    return frozenset(said | ({yes_or_no(other["other"])} if other else set()))
+    words = {"yes" if head["yes"] else "no"}
+    second = _SECOND.match(value, head.end())
+    return frozenset(words | ({yes_or_no(second["second"])} if second else set()))
 
 
 def yes_or_no(answer: str) -> str:
-    """What an accepted answer means: `yes` or `no`. Raises BenchmarkError for anything else."""
+    """The meaning of an accepted answer: `yes` or `no`. Raises BenchmarkError for anything else."""
     word = plain(answer).strip(" .!。'\"").casefold()
     if word not in _YES | _NO:
         raise BenchmarkError(

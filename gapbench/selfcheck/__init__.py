@@ -1,18 +1,18 @@
-"""Is this engine telling the truth about images and prompts? Asked with a few images that we draw ourselves.
+"""Does this engine pass images and prompts to its model as they are? A check with a few drawn images.
 
-    found = selfcheck(engine)
-    print(found.text())            # gapbench selfcheck MODEL
+    result = selfcheck(engine)
+    print(result.text())            # gapbench selfcheck MODEL
 
-Six checks (`checks` has the rules): that images arrive, in their order, at the number of tokens that the model's own
-processor makes of them; that greedy answers come again, alone and in a batch; that thinking is off; and that the prompt
-is the one that the model's template makes. The first two stop a run when they fail, for its numbers would mean nothing;
-the others warn.
+Six checks (`checks` has the rules): images arrive; they arrive in order; each takes as many tokens as the model's own
+processor gives it; greedy answers repeat, alone and in a batch; thinking is off; the prompt is the one that the model's
+template makes. If one of the first two fails, the run stops, because its numbers would mean nothing. The others warn.
 
-An engine is judged by its answers and token counts. Two optional methods tell more (`ShowsPrompt`, `ShowsLogprobs`): a
-model that answers all images alike, as an untrained one may, still differs in log-probabilities if it sees them.
+The checks judge an engine by its answers and token counts. Two optional methods show more (`ShowsPrompt`,
+`ShowsLogprobs`): an untrained model may answer all images alike, but its log-probabilities differ if it sees them.
 
-Limits: what the evidence does not decide is `not applicable`, never `failed`: a false alarm that stops a run is worse
-than a miss. Without the prompt's ids, the order of images is known only for models that read large letters.
+Limits: a check that the evidence does not decide is `not applicable`, never `failed`: a false alarm that stops a run is
+worse than a miss. If an engine does not show the prompt's ids, the order of images can be checked only for models that
+read large letters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from gapbench.errors import ModelError
 from gapbench.selfcheck.checks import Check, checks_of
-from gapbench.selfcheck.evidence import ShowsLogprobs, ShowsPrompt, look
+from gapbench.selfcheck.evidence import ShowsLogprobs, ShowsPrompt, gather_evidence
 from gapbench.types import Engine
 
 __all__ = ["Check", "Selfcheck", "ShowsLogprobs", "ShowsPrompt", "check_first", "selfcheck"]
@@ -32,7 +32,7 @@ __all__ = ["Check", "Selfcheck", "ShowsLogprobs", "ShowsPrompt", "check_first", 
 
 @dataclass(frozen=True)
 class Selfcheck:
-    """All checks of one engine, and the seconds they took."""
+    """All checks of an engine, and the seconds they took."""
 
     checks: tuple[Check, ...]
     seconds: float
@@ -42,16 +42,16 @@ class Selfcheck:
         return tuple(check for check in self.checks if check.outcome == "failed")
 
     def json(self) -> dict[str, Any]:
-        """For `run.json`: the checks by name, with a remedy only where one failed."""
-        rows = {check.name: asdict(check) for check in self.checks}
-        for row in rows.values():
-            del row["name"], row["stops"]
-            if row["outcome"] != "failed":
-                del row["remedy"]
-        return {"checks": rows, "seconds": round(self.seconds, 2)}
+        """The entry in the manifest: the checks by name; only failed checks have a remedy."""
+        entries = {check.name: asdict(check) for check in self.checks}
+        for entry in entries.values():
+            del entry["name"], entry["stops"]
+            if entry["outcome"] != "failed":
+                del entry["remedy"]
+        return {"checks": entries, "seconds": round(self.seconds, 2)}
 
     def text(self) -> str:
-        """One line a check, and two more for one that failed."""
+        """One line per check, and two more for each failed check."""
         lines = []
         for check in self.checks:
             lines.append(f"{check.outcome:14}  {check.name:17}  {check.found}")
@@ -61,24 +61,24 @@ class Selfcheck:
 
 
 def selfcheck(engine: Engine) -> Selfcheck:
-    """Ask `engine` some twenty short questions and judge what comes back. Raises ModelError if it answers nothing."""
+    """Ask `engine` some twenty short questions and judge the answers. Raises ModelError if it answers none."""
     started = time.perf_counter()
-    checks = checks_of(look(engine))
+    checks = checks_of(gather_evidence(engine))
     return Selfcheck(checks, time.perf_counter() - started)
 
 
 def check_first(engine: Engine, quiet: bool) -> Selfcheck:
-    """What `measure` does before its first question; what failed is said on standard error, unless `quiet`.
+    """Check the engine before `measure` asks its first question; print failed checks on standard error unless `quiet`.
 
-    Raises ModelError if images do not arrive, or not in their order.
+    Raises ModelError if images do not arrive, or arrive in the wrong order.
     """
     if not quiet:
         print(f"{engine.info['model']}: self-check …", file=sys.stderr, flush=True)
-    found = selfcheck(engine)
-    for check in found.failed:
+    result = selfcheck(engine)
+    for check in result.failed:
         text = f"selfcheck: {check.name}: {check.found}. Expected: {check.expected}. {check.remedy}"
         if check.stops:
             raise ModelError(f"Model {engine.info['model']}: {text} (--no-selfcheck measures all the same.)")
         if not quiet:
             print(f"gapbench: warning: {text}", file=sys.stderr, flush=True)
-    return found
+    return result

@@ -1,11 +1,11 @@
-"""The rules of the self-check: from what an engine answered to passed, failed or not applicable.
+"""The rules of the self-check: each turns evidence into passed, failed or not applicable.
 
-    checks_of(look(engine))
+    checks_of(gather_evidence(engine))
 
-Evidence that images arrive, from the strongest: reproducible answers that differ by image, right answers,
-log-probabilities of the first token, and a prompt that is no longer for its image. Evidence of their order: the
-prompt's ids, sizes, and four questions about two images that are all answered with the other one's letter; a model
-that merely prefers the last image does not do that.
+ProbeEvidence that images arrive, strongest first: reproducible answers that differ by image, right answers,
+log-probabilities of the first token, and a prompt that an image does not lengthen. ProbeEvidence of their order: the
+prompt's ids, sizes, and four questions about two images that all get the other image's letter; a model that merely
+prefers the last image does not answer like that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gapbench.selfcheck.evidence import Seen
+from gapbench.selfcheck.evidence import ProbeEvidence
 from gapbench.selfcheck.probes import COLOURS, LETTERS, PAIRS, SIZES
 from gapbench.types import Answer
 from gapbench.util.text import quoted
@@ -23,12 +23,12 @@ from gapbench.util.text import quoted
 CheckOutcome = Literal["passed", "failed", "not applicable"]
 
 THINKING = re.compile(r"</?think(ing)?>|◁/?think▷|\[/?THINK\]|<\|channel\|?>\s*(analysis|thought)", re.IGNORECASE)
-"""How models begin or end their thoughts."""
+"""Marks with which models begin or end their thoughts."""
 OPENED = re.compile(r"(<think(ing)?>|◁think▷|\[THINK\])\s*\Z", re.IGNORECASE)
 HIDDEN = 64
-"""Tokens beyond one a character that no answer needs."""
+"""An answer with this many tokens more than characters had thoughts that were removed."""
 COUNTED = (*reversed(SIZES), "colour 0", "first HK")
-"""Whose tokens are compared, the largest image first: that is the one that gets rescaled."""
+"""The probes whose tokens are compared, the largest image first, because that one gets rescaled."""
 CLOSE = 0.03
 """Relative difference of two counts that may come from rounding to whole patches."""
 NOT_SHOWN = (
@@ -39,7 +39,7 @@ NOT_SHOWN = (
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at. `remedy` is for when it failed; `stops` says that numbers would mean nothing."""
+    """The result of one check. `remedy` applies if it failed; `stops` says that a failure makes all numbers void."""
 
     name: str
     outcome: CheckOutcome
@@ -49,240 +49,256 @@ class Check:
     stops: bool = False
 
 
-def checks_of(seen: Seen) -> tuple[Check, ...]:
-    """All six."""
-    greedy = _greedy(seen)
-    same = greedy.outcome == "passed"
-    return _arrive(seen, same), _order(seen, same), _tokens(seen), greedy, _thinking(seen), _prompt(seen)
+def checks_of(evidence: ProbeEvidence) -> tuple[Check, ...]:
+    """The results of all six checks."""
+    greedy = _greedy(evidence)
+    reproducible = greedy.outcome == "passed"
+    return (
+        _arrive(evidence, reproducible),
+        _order(evidence, reproducible),
+        _tokens(evidence),
+        greedy,
+        _thinking(evidence),
+        _prompt(evidence),
+    )
 
 
-def _arrive(seen: Seen, same: bool) -> Check:
-    def check(outcome: CheckOutcome, found: str, remedy: str = NOT_SHOWN) -> Check:
-        return Check("images arrive", outcome, found, "answers that depend on the image", remedy, stops=True)
+def _arrive(evidence: ProbeEvidence, reproducible: bool) -> Check:
+    def check(outcome: CheckOutcome, finding: str, remedy: str = NOT_SHOWN) -> Check:
+        return Check("images arrive", outcome, finding, "answers that depend on the image", remedy, stops=True)
 
     right = {**COLOURS, **LETTERS}
-    answers = [seen.answers[name] for name in right]
+    answers = [evidence.answers[name] for name in right]
     if errors := [answer.error for answer in answers if answer.error]:
         if len(errors) < len(answers):
             return check("not applicable", f"{len(errors)} of {len(answers)} images were refused: {errors[0]}")
         return check("failed", f"every question with an image failed: {errors[0].removesuffix('.')}", remedy="")
-    named = sum(_says(seen.answers[name].text, word) for name, word in right.items())
+    named = sum(_says(evidence.answers[name].text, word) for name, word in right.items())
     read = f"{named} of {len(right)} colours and letters are named"
-    differ = any(len(set(seen.texts([*group]))) > 1 for group in (COLOURS, LETTERS))
-    if differ and same:
+    differ = any(len(set(evidence.texts([*group]))) > 1 for group in (COLOURS, LETTERS))
+    if differ and reproducible:
         return check("passed", f"answers differ from image to image; {read}")
     if 2 * named > len(right):
         return check("passed", read)
-    apart = seen.apart("colour 0", "colour 1")
-    if apart:
+    logprobs_differ = evidence.logprobs_differ("colour 0", "colour 1")
+    if logprobs_differ:
         return check("passed", f"log-probabilities differ from image to image; {read}")
-    if apart is not None:
+    if logprobs_differ is not None:
         return check("failed", "log-probabilities of the answer are the same for a red and for a blue image")
-    shown, none = seen.answers["colour 0"], seen.answers["none"]
-    if shown.image_tokens == 0 or _fewer(shown.prompt_tokens, none):
-        return check("failed", f"the prompt has {shown.prompt_tokens} tokens with an image and without one")
-    alike = f"it answers every image alike ({_quote(shown.text)})" if same else "its answers are not reproducible"
-    return check("not applicable", f"{alike}, and shows no log-probabilities; {read}")
+    with_image, without = evidence.answers["colour 0"], evidence.answers["none"]
+    if with_image.image_tokens == 0 or _no_longer(with_image.prompt_tokens, without):
+        return check("failed", f"the prompt has {with_image.prompt_tokens} tokens with an image and without one")
+    answers_text = (
+        f"it answers every image alike ({_quote(with_image.text)})"
+        if reproducible
+        else "its answers are not reproducible"
+    )
+    return check("not applicable", f"{answers_text}, and shows no log-probabilities; {read}")
 
 
-def _fewer(tokens: int | None, none: Answer) -> bool:
-    return tokens is not None and not none.error and none.prompt_tokens is not None and tokens <= none.prompt_tokens
+def _no_longer(tokens: int | None, without: Answer) -> bool:
+    """Whether a prompt with an image has no more tokens than the prompt without one."""
+    if tokens is None or without.error or without.prompt_tokens is None:
+        return False
+    return tokens <= without.prompt_tokens
 
 
-def _order(seen: Seen, same: bool) -> Check:
-    def check(outcome: CheckOutcome, found: str) -> Check:
+def _order(evidence: ProbeEvidence, reproducible: bool) -> Check:
+    def check(outcome: CheckOutcome, finding: str) -> Check:
         return Check(
-            "order of images", outcome, found, "the first image first, and both of them",
+            "order of images", outcome, finding, "the first image first, and both of them",
             "Images are mixed up on their way to the model: check the chat template (--chat-template FILE) and the "
             "server's version.", stops=True,
         )  # fmt: skip
 
-    answers = {name: seen.answers[name] for name in PAIRS}
+    answers = {name: evidence.answers[name] for name in PAIRS}
     if error := next((answer.error for answer in answers.values() if answer.error), ""):
         return check("not applicable", f"two images in one prompt are not possible: {error}")
-    if found := _misplaced(seen, answers):
-        return check("failed", found)
+    if fault := _misplaced(evidence, answers):
+        return check("failed", fault)
     named = sum(_says(answer.text, PAIRS[name][0]) for name, answer in answers.items())
     if all(_says(a.text, PAIRS[n][1]) and not _says(a.text, PAIRS[n][0]) for n, a in answers.items()):
         return check("failed", "asked about one of two images, it names the other one's letter, four times of four")
     if named == len(PAIRS):
         return check("passed", "the letters of the first and the second image are named, in both orders")
-    ours, swapped = seen.ours("first HK"), seen.ours("first KH")
-    if ours is not None and ours != swapped and seen.theirs("first HK") == ours:
+    expected, swapped = evidence.processor_ids("first HK"), evidence.processor_ids("first KH")
+    if expected is not None and expected != swapped and evidence.engine_ids("first HK") == expected:
         return check("passed", "the prompt's ids show the first image first")
-    texts = [seen.texts([name.replace("HK", order) for name in PAIRS if "HK" in name]) for order in ("HK", "KH")]
-    apart = True if same and texts[0] != texts[1] else seen.apart("first HK", "first KH")
-    if apart is False:
+    texts = [evidence.texts([name.replace("HK", order) for name in PAIRS if "HK" in name]) for order in ("HK", "KH")]
+    differ = True if reproducible and texts[0] != texts[1] else evidence.logprobs_differ("first HK", "first KH")
+    if differ is False:
         return check("failed", "log-probabilities of the answer are the same for two images in either order")
-    matters = "the order matters to its answers; which is the first" if apart else "the order"
-    return check("not applicable", f"{matters} cannot be told: {named} of 4 letters are named, and no ids tell it")
+    unknown = "the order matters to its answers; which image comes first" if differ else "the order"
+    return check("not applicable", f"{unknown} cannot be told: {named} of 4 letters are named, and no ids show it")
 
 
-def _misplaced(seen: Seen, answers: Mapping[str, Answer]) -> str:
-    """What sizes and ids say against the order, if anything."""
+def _misplaced(evidence: ProbeEvidence, answers: Mapping[str, Answer]) -> str:
+    """The fault in the order that sizes or ids show; empty if they show none."""
     for name, answer in answers.items():
-        first, second = (seen.target(image.size) for image in seen.requests[name].images)
+        first, second = (evidence.target(image.size) for image in evidence.requests[name].images)
         if answer.sent_size is not None and tuple(answer.sent_size) == second:
-            return f"the first of two images was sent as {_size(second)} px; it has {_size(first)}"
-    ours, swapped = seen.ours("first HK"), seen.ours("first KH")
-    if ours is None or swapped is None or ours == swapped:
+            return f"the first of two images was sent as {_size(second)} px; it has {_size(first)} px"
+    expected, swapped = evidence.processor_ids("first HK"), evidence.processor_ids("first KH")
+    if expected is None or swapped is None or expected == swapped:
         return ""
-    theirs = seen.theirs("first HK")
-    if theirs == swapped:
+    actual = evidence.engine_ids("first HK")
+    if actual == swapped:
         return "the prompt's ids show the second image first"
-    token, single = seen.visual_token, seen.ours("colour 0")
-    if theirs is None or single is None or token is None:
+    token, single = evidence.visual_token, evidence.processor_ids("colour 0")
+    if actual is None or single is None or token is None:
         return ""
-    if theirs.count(token) == single.count(token) != ours.count(token):
-        return f"the prompt has {theirs.count(token)} visual tokens for two images, as many as for one"
+    if actual.count(token) == single.count(token) != expected.count(token):
+        return f"the prompt has {actual.count(token)} visual tokens for two images, as many as for one"
     return ""
 
 
-def _tokens(seen: Seen) -> Check:
-    def check(outcome: CheckOutcome, found: str) -> Check:
+def _tokens(evidence: ProbeEvidence) -> Check:
+    def check(outcome: CheckOutcome, finding: str) -> Check:
         return Check(
-            "visual tokens", outcome, found, "as many as the model's own processor makes of the same image",
-            "Something between us and the model rescales images: lift the server's limits (mm_processor_kwargs, "
-            "image size limits of a proxy), or pass --max-pixels so that all engines see the same.",
+            "visual tokens", outcome, finding, "as many as the model's own processor makes of the same image",
+            "Something between gapbench and the model rescales images: lift the server's limits (mm_processor_kwargs, "
+            "image size limits of a proxy), or pass --max-pixels so that all engines see the same pixels.",
         )  # fmt: skip
 
     for name in reversed(SIZES):
-        wanted, sent = seen.target(seen.requests[name].images[0].size), seen.answers[name].sent_size
-        if sent is not None and tuple(sent) != wanted:
-            return check("failed", f"an image of {_size(wanted)} px was sent as {_size(sent)}")
-    if seen.visual_token is None:
-        return check("not applicable", "the model's processor is not to be had")
-    counts = {name: counted for name in COUNTED if (counted := _counts(seen, name))}
+        target, sent = evidence.target(evidence.requests[name].images[0].size), evidence.answers[name].sent_size
+        if sent is not None and tuple(sent) != target:
+            return check("failed", f"an image of {_size(target)} px was sent as {_size(sent)}")
+    if evidence.visual_token is None:
+        return check("not applicable", "the model's processor is not available")
+    counts = {name: counted for name in COUNTED if (counted := _counts(evidence, name))}
     if not counts:
         return check("not applicable", "the engine counts no tokens")
-    for name, (found, expected) in counts.items():
-        if found != expected:
-            size = " and ".join(_size(image.size) for image in seen.requests[name].images)
-            like = _like(seen, name, found)
-            return check("failed", f"an image of {size} px takes {found} visual tokens instead of {expected}{like}")
-    told = ", ".join(f"{counts[n][0]} for {_size(seen.requests[n].images[0].size)} px" for n in SIZES if n in counts)
-    return check("passed", told)
+    for name, (count, expected) in counts.items():
+        if count != expected:
+            size = " and ".join(_size(image.size) for image in evidence.requests[name].images)
+            rescaled = _rescaled(evidence, name, count)
+            return check("failed", f"an image of {size} px takes {count} visual tokens instead of {expected}{rescaled}")
+    summary = ", ".join(
+        f"{counts[n][0]} for {_size(evidence.requests[n].images[0].size)} px" for n in SIZES if n in counts
+    )
+    return check("passed", summary)
 
 
-def _counts(seen: Seen, name: str) -> tuple[int, int] | None:
-    """Visual tokens of a request: as the engine counts them, and as the processor does."""
-    ours, token, answer = seen.ours(name), seen.visual_token, seen.answers[name]
-    if ours is None or token is None or answer.error:
+def _counts(evidence: ProbeEvidence, name: str) -> tuple[int, int] | None:
+    """Visual tokens of a request, as the engine and as the processor count them; None if one cannot count them."""
+    ids, token, answer = evidence.processor_ids(name), evidence.visual_token, evidence.answers[name]
+    if ids is None or token is None or answer.error:
         return None
-    expected = ours.count(token)
+    expected = ids.count(token)
     if answer.image_tokens is not None:
         return answer.image_tokens, expected
-    for base in ("none", "small"):  # a template of its own would make all prompts longer by the same number
-        known, length = seen.ours(base), seen.answers[base].prompt_tokens
-        if known is not None and length is not None and answer.prompt_tokens is not None:
-            return expected + (answer.prompt_tokens - len(ours)) - (length - len(known)), expected
+    for base in ("none", "small"):  # a template of the engine would lengthen all prompts by the same number
+        base_ids, length = evidence.processor_ids(base), evidence.answers[base].prompt_tokens
+        if base_ids is not None and length is not None and answer.prompt_tokens is not None:
+            return expected + (answer.prompt_tokens - len(ids)) - (length - len(base_ids)), expected
     return None
 
 
-def _like(seen: Seen, name: str, found: int) -> str:
-    """Which smaller image has so many tokens, to name what was done to this one."""
-    request, token = seen.requests[name], seen.visual_token
-    if len(request.images) > 1 or seen.reference is None or token is None or found < 1:
+def _rescaled(evidence: ProbeEvidence, name: str, tokens: int) -> str:
+    """Name the smaller image that has this many tokens, since the engine probably rescaled to its size."""
+    request, token = evidence.requests[name], evidence.visual_token
+    if len(request.images) > 1 or evidence.reference is None or token is None or tokens < 1:
         return ""
     image, low, high = request.images[0], 0.0, 1.0
     for _ in range(10):
         middle = (low + high) / 2
         size = max(1, round(image.width * middle)), max(1, round(image.height * middle))
-        ids = seen.reference.ids(replace(request, images=(image.resize(size),)))
+        ids = evidence.reference.ids(replace(request, images=(image.resize(size),)))
         count = ids.count(token) if ids else 0
-        if abs(count - found) <= CLOSE * found:
+        if abs(count - tokens) <= CLOSE * tokens:
             return f", as one of about {_size(size)} px does: it is rescaled on its way to the model"
-        low, high = (middle, high) if count < found else (low, middle)
+        low, high = (middle, high) if count < tokens else (low, middle)
     return ""
 
 
-def _greedy(seen: Seen) -> Check:
-    def check(outcome: CheckOutcome, found: str) -> Check:
+def _greedy(evidence: ProbeEvidence) -> Check:
+    def check(outcome: CheckOutcome, finding: str) -> Check:
         return Check(
-            "greedy is greedy", outcome, found, "the same answer to the same question, alone and in a batch",
+            "greedy is greedy", outcome, finding, "the same answer to the same question, alone and in a batch",
             "Scores will wobble between runs: check that the server neither samples nor applies penalties of its own; "
             "--repeats 2 measures the noise, --dtype float32 or a batch-invariant mode removes it.",
         )  # fmt: skip
 
-    if (seen.engine.info.get("generation") or {}).get("temperature"):
-        return check("not applicable", "sampling was asked for (--temperature)")
-    one, again, other = seen.alone
-    batched = seen.answers["colour 0"], seen.answers["letter 1"]
-    if any(answer.error for answer in (*seen.alone, *batched)):
+    if (evidence.engine.info.get("generation") or {}).get("temperature"):
+        return check("not applicable", "sampling was requested (--temperature)")
+    first, again, letter = evidence.alone
+    batched = evidence.answers["colour 0"], evidence.answers["letter 1"]
+    if any(answer.error for answer in (*evidence.alone, *batched)):
         return check("not applicable", "some of the questions failed")
-    if one.text != again.text:
-        return check("failed", f"the same question is answered {_quote(one.text)} and {_quote(again.text)}")
-    for lone, many in zip((one, other), batched, strict=True):
-        if lone.text != many.text:
-            return check("failed", f"alone it answers {_quote(lone.text)}, in a batch {_quote(many.text)}")
+    if first.text != again.text:
+        return check("failed", f"the same question is answered {_quote(first.text)} and {_quote(again.text)}")
+    for lone, in_batch in zip((first, letter), batched, strict=True):
+        if lone.text != in_batch.text:
+            return check("failed", f"alone it answers {_quote(lone.text)}, in a batch {_quote(in_batch.text)}")
     return check("passed", "the same answers twice, alone and in a batch")
 
 
-def _thinking(seen: Seen) -> Check:
-    def check(outcome: CheckOutcome, found: str) -> Check:
+def _thinking(evidence: ProbeEvidence) -> Check:
+    def check(outcome: CheckOutcome, finding: str) -> Check:
         return Check(
-            "thinking is off", outcome, found, "answers without a chain of thought",
+            "thinking is off", outcome, finding, "answers without a chain of thought",
             "Measure an instruct model, switch thinking off in the server or in a --chat-template FILE, or raise "
             "--max-new-tokens and say so beside the numbers.",
         )  # fmt: skip
 
-    answers = [answer for answer in (*seen.answers.values(), *seen.alone) if not answer.error]
+    answers = [answer for answer in (*evidence.answers.values(), *evidence.alone) if not answer.error]
     if not answers:
         return check("not applicable", "no question was answered")
     thoughts = [match[0] for answer in answers if (match := THINKING.search(answer.text))]
     if thoughts:
         return check("failed", f"{len(thoughts)} of {len(answers)} answers hold {_quote(thoughts[0])}")
     longer = [answer for answer in answers if (answer.output_tokens or 0) > HIDDEN + len(answer.text)]
-    if 2 * len(longer) > len(answers):  # as a server does that takes the thoughts out of the answer
-        one = longer[0]
-        return check("failed", f"{one.output_tokens} tokens are generated for an answer of {len(one.text)} characters")
-    for ids in (seen.theirs("colour 0"), seen.ours("colour 0")):
-        if ids and seen.reference and OPENED.search(seen.reference.opening(ids)):
+    if 2 * len(longer) > len(answers):  # some servers remove the thoughts from the answer
+        tokens, length = longer[0].output_tokens, len(longer[0].text)
+        return check("failed", f"{tokens} tokens are generated for an answer of {length} characters")
+    for ids in (evidence.engine_ids("colour 0"), evidence.processor_ids("colour 0")):
+        if ids and evidence.reference and OPENED.search(evidence.reference.opening(ids)):
             return check("failed", "the prompt ends with the beginning of a thought")
     return check("passed", f"no thoughts in {len(answers)} answers")
 
 
-def _prompt(seen: Seen) -> Check:
-    def check(outcome: CheckOutcome, found: str) -> Check:
+def _prompt(evidence: ProbeEvidence) -> Check:
+    def check(outcome: CheckOutcome, finding: str) -> Check:
         return Check(
-            "prompt", outcome, found, "the prompt that the model's own template makes",
-            "The engine asks in other words: check its chat template, a system prompt of its own, and its limit on the "
+            "prompt", outcome, finding, "the prompt that the model's own template makes",
+            "The engine changes the prompt: check its chat template, a system prompt of its own, and its limit on the "
             "length of prompts; --chat-template FILE sets the same template everywhere.",
         )  # fmt: skip
 
-    token = seen.visual_token
+    token = evidence.visual_token
     compared = counted = 0
     for name in ("none", "colour 0", "first HK", "large"):
-        ours, theirs, answer = seen.ours(name), seen.theirs(name), seen.answers[name]
-        if ours is None or answer.error:
+        expected, actual, answer = evidence.processor_ids(name), evidence.engine_ids(name), evidence.answers[name]
+        if expected is None or answer.error:
             continue
-        text = [i for i in ours if i != token]
-        if theirs is not None:
+        text = [i for i in expected if i != token]
+        if actual is not None:
             compared += 1
-            shown = [i for i in theirs if i != token]
-            if shown != text:
-                return check("failed", f"its ids differ from ours in {_first_difference(shown, text)}")
-        # Without a count of its visual tokens, an image that was rescaled would be blamed on the prompt.
+            actual_text = [i for i in actual if i != token]
+            if actual_text != text:
+                return check("failed", f"its ids differ from ours in {_first_difference(actual_text, text)}")
+        # Lengths are compared only if the visual tokens are counted: a rescaled image is no fault of the prompt.
         visual = 0 if name == "none" else answer.image_tokens
         if answer.prompt_tokens is not None and visual is not None and answer.prompt_tokens - visual != len(text):
             return check("failed", f"it reads {answer.prompt_tokens - visual} tokens of text, and we {len(text)}")
-        counted += answer.prompt_tokens in (len(ours), len(text) + (visual or 0))
+        counted += answer.prompt_tokens in (len(expected), len(text) + (visual or 0))
     if compared:
         return check("passed", f"the ids of {compared} prompts are ours")
     if counted:
         return check("passed", f"{counted} prompts are as long as ours; their ids are not shown")
-    return check("not applicable", "the engine shows neither ids nor lengths of prompts, or no processor is to be had")
+    return check("not applicable", "the engine shows neither ids nor lengths of prompts, or no processor is available")
 
 
-def _first_difference(one: Sequence[int], other: Sequence[int]) -> str:
-    place = next((i for i, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
+def _first_difference(actual: Sequence[int], expected: Sequence[int]) -> str:
+    place = next((i for i, pair in enumerate(zip(actual, expected, strict=False)) if pair[0] != pair[1]), None)
     if place is None:
-        return f"length: {len(one)} and {len(other)} tokens of text"
-    return f"text token {place + 1}: {one[place]} and {other[place]}"
+        return f"length: {len(actual)} and {len(expected)} tokens of text"
+    return f"text token {place + 1}: {actual[place]} and {expected[place]}"
 
 
 def _says(text: str, word: str) -> bool:
-    """Whether an answer names a colour, or a letter by itself."""
+    """Whether an answer holds a colour or a letter as a word."""
     return re.search(rf"(?<![a-z]){word}(?![a-z])", text, re.IGNORECASE) is not None
 
 

@@ -1,9 +1,9 @@
-"""What an engine answers to the probes, and what its model's own processor says of them.
+"""The evidence of the self-check: an engine's answers to the probes, and the ids that the model's own processor makes.
 
-    seen = look(engine)
-    seen.answers["colour 0"].text, seen.ours("colour 0"), seen.theirs("colour 0")
+    evidence = gather_evidence(engine)
+    evidence.answers["colour 0"].text, evidence.processor_ids("colour 0"), evidence.engine_ids("colour 0")
 
-`ShowsPrompt` and `ShowsLogprobs` are methods that an engine may have beside the protocol; without them less is known.
+An engine may have the methods of `ShowsPrompt` and `ShowsLogprobs` beside the protocol; they add evidence.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gapbench.views.pixels import Pixels
 T = TypeVar("T")
 
 NOISE = 1e-4
-"""Difference of a log-probability (nats) that means nothing, beside what asking the same twice differs by."""
+"""Difference of log-probabilities (nats) that means nothing, added to the difference between two equal requests."""
 
 
 @runtime_checkable
@@ -27,24 +27,24 @@ class ShowsPrompt(Protocol):
     """An engine that shows the ids its model reads."""
 
     def prompt_ids(self, request: Request) -> Sequence[int] | None:
-        """The whole prompt, images expanded to their tokens; None where it is not known."""
+        """The ids of the full prompt, images expanded to their tokens; None if they are unknown."""
         ...
 
 
 @runtime_checkable
 class ShowsLogprobs(Protocol):
-    """An engine that shows how likely an answer's first tokens are."""
+    """An engine that shows the log-probabilities of an answer's first token."""
 
     def next_logprobs(self, request: Request) -> Mapping[Any, float] | None:
-        """Token (or its text) to log-probability, in nats, of the likeliest few; None where they are not known."""
+        """Log-probabilities in nats of the likeliest few tokens, by token or its text; None if they are unknown."""
         ...
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the engine answered; `alone` has two lone answers to `colour 0` and one to `letter 1`, in this order.
+class ProbeEvidence:
+    """Requests and answers; `alone` holds answers outside a batch: two to `colour 0`, then one to `letter 1`.
 
-    `reference` is None where the model's processor is not to be had; `visual_token` is the id it makes images of.
+    `reference` is None if the model's processor is not available. `visual_token` is the id that stands for images.
     """
 
     engine: Engine
@@ -54,44 +54,47 @@ class Seen:
     pixels: Pixels
     reference: Reference | None
     visual_token: int | None
-    _ours: dict[str, list[int] | None] = field(default_factory=dict)
+    _processor_ids: dict[str, list[int] | None] = field(default_factory=dict)
 
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size (width, height) at which an image is to be sent."""
+        """The size (width, height) at which the engine must send an image."""
         return self.pixels.target(size)
 
     def texts(self, names: Sequence[str]) -> list[str]:
-        """The answers to these requests, those that failed left out."""
+        """The answers to these requests, without failed ones."""
         return [self.answers[name].text.strip() for name in names if not self.answers[name].error]
 
-    def ours(self, name: str) -> list[int] | None:
-        """The ids that the model's own processor makes of a request."""
-        if name not in self._ours:
-            self._ours[name] = self.reference.ids(self.requests[name]) if self.reference else None
-        return self._ours[name]
+    def processor_ids(self, name: str) -> list[int] | None:
+        """The ids that the model's own processor makes of a request; None if it is unavailable or refuses."""
+        if name not in self._processor_ids:
+            self._processor_ids[name] = self.reference.ids(self.requests[name]) if self.reference else None
+        return self._processor_ids[name]
 
-    def theirs(self, name: str) -> list[int] | None:
-        """The ids that the engine shows, if it does."""
+    def engine_ids(self, name: str) -> list[int] | None:
+        """The ids that the engine shows; None if it shows none."""
         if not isinstance(self.engine, ShowsPrompt):
             return None
-        found = _attempt(self.engine.prompt_ids, self.requests[name])
-        return None if found is None else list(found)
+        ids = _attempt(self.engine.prompt_ids, self.requests[name])
+        return None if ids is None else list(ids)
 
-    def apart(self, one: str, other: str) -> bool | None:
-        """Whether log-probabilities of the first token differ by more than when asked twice; None if not shown."""
+    def logprobs_differ(self, a: str, b: str) -> bool | None:
+        """Whether the first token's log-probabilities differ between two requests; None if the engine shows none.
+
+        They must differ by more than between two equal requests.
+        """
         if not isinstance(self.engine, ShowsLogprobs):
             return None
         ask = self.engine.next_logprobs
-        first, again, second = (_attempt(ask, self.requests[name]) for name in (one, one, other))
+        first, again, second = (_attempt(ask, self.requests[name]) for name in (a, a, b))
         if not first or not again or not second:
             return None
         return _distance(first, second) > 4 * _distance(first, again) + NOISE
 
 
-def look(engine: Engine) -> Seen:
-    """Ask everything, or until no image of the first batch is answered, which says enough and may have taken minutes.
+def gather_evidence(engine: Engine) -> ProbeEvidence:
+    """Ask all probes, but stop if no image of the first batch is answered: that decides, and may have taken minutes.
 
-    Large images go alone, so that they cannot make the engine think its batches too large.
+    Each size of image goes alone, so that a large one does not make the engine lower its batch size.
     """
     requests = probes()
 
@@ -100,8 +103,8 @@ def look(engine: Engine) -> Seen:
     def ask(*names: str) -> dict[str, Answer]:
         if hopeless:
             return dict.fromkeys(names, hopeless)
-        found = dict(engine.generate(requests[name] for name in names))
-        return {name: found.get(name, Answer(error="the engine did not answer")) for name in names}
+        batch = dict(engine.generate(requests[name] for name in names))
+        return {name: batch.get(name, Answer(error="the engine did not answer")) for name in names}
 
     answers = ask("none", *COLOURS, *LETTERS)
     if all(answers[name].error for name in (*COLOURS, *LETTERS)):
@@ -109,21 +112,21 @@ def look(engine: Engine) -> Seen:
     answers |= ask(*PAIRS)
     for size in SIZES:
         answers |= ask(size)
-    one, again, other = (ask(name)[name] for name in ("colour 0", "colour 0", "letter 1"))
+    first, again, letter = (ask(name)[name] for name in ("colour 0", "colour 0", "letter 1"))
     bounds = engine.info.get("pixels") or {}
     pixels = Pixels(bounds.get("min_pixels"), bounds.get("max_pixels"))
     reference = reference_of(engine, pixels)
     token = reference.visual_token(requests["colour 0"]) if reference else None
-    return Seen(engine, requests, answers, (one, again, other), pixels, reference, token)
+    return ProbeEvidence(engine, requests, answers, (first, again, letter), pixels, reference, token)
 
 
 def _attempt(ask: Callable[[Request], T | None], request: Request) -> T | None:
     try:
         return ask(request)
-    except Exception:  # what an engine cannot show of this request proves nothing about it
+    except Exception:  # an engine that cannot show this request proves nothing
         return None
 
 
-def _distance(one: Mapping[Any, float], other: Mapping[Any, float]) -> float:
-    """Largest difference over the tokens that both show; infinite where they share none."""
-    return max((abs(one[token] - other[token]) for token in one.keys() & other.keys()), default=float("inf"))
+def _distance(a: Mapping[Any, float], b: Mapping[Any, float]) -> float:
+    """Largest difference over the tokens in both; infinite if they share none."""
+    return max((abs(a[token] - b[token]) for token in a.keys() & b.keys()), default=float("inf"))

@@ -1,10 +1,10 @@
-"""What `selfcheck` asks: drawn images and short questions, and what the model's own processor makes of them.
+"""The probes of `selfcheck`: drawn images with short questions, and the ids that the model's own processor makes.
 
-    asked = probes()                  # name -> Request
-    reference_of(engine, pixels).ids(asked["colour 0"])
+    requests = probes()                  # name -> Request
+    reference_of(engine, pixels).ids(requests["colour 0"])
 
-Signs with a large letter, of one size and one wording, so that answers can differ by what is shown alone; two signs in
-one prompt, in both orders; and one sign in several sizes, up to an image that servers like to shrink.
+The probes are signs with a large letter, with one size and one wording, so that answers can differ only by the image;
+two signs in one prompt, in both orders; and one sign in several sizes, up to a size that servers tend to shrink.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ if TYPE_CHECKING:
 
 COLOURS = {"colour 0": "red", "colour 1": "blue", "colour 2": "yellow"}
 LETTERS = {"letter 0": "H", "letter 1": "K", "letter 2": "T"}
-"""The right answer to each question about one image."""
+"""The right answer to each probe with one image."""
 PAIRS = {"first HK": ("H", "K"), "second HK": ("K", "H"), "first KH": ("K", "H"), "second KH": ("H", "K")}
-"""Questions about two images: the right answer, and the one that says that they were swapped."""
+"""Probes with two images: the right answer, and the answer if the images were swapped."""
 SIZES = {"small": (96, 72), "middle": (640, 480), "large": (1600, 1200)}
 """Width and height in pixels."""
 SQUARE, WIDE = (224, 224), (320, 192)
 
 
 def probes() -> dict[str, Request]:
-    """All requests by name, which is their key; `none` is the first colour's question without any image."""
+    """All requests by name, which is also their key; `none` is the question of `colour 0` without an image."""
     colour = f"What colour is the sign with the letter H?\n{SUFFIXES['text']}"
     letter = f"Which letter is on the red sign?\n{SUFFIXES['text']}"
-    asked: dict[str, tuple[tuple[Image, ...], str]] = {"none": ((), colour)}
-    asked |= {name: ((image(right, "H", SQUARE),), colour) for name, right in COLOURS.items()}
-    asked |= {name: ((image("red", right, SQUARE),), letter) for name, right in LETTERS.items()}
+    contents: dict[str, tuple[tuple[Image, ...], str]] = {"none": ((), colour)}
+    contents |= {name: ((image(right, "H", SQUARE),), colour) for name, right in COLOURS.items()}
+    contents |= {name: ((image("red", right, SQUARE),), letter) for name, right in LETTERS.items()}
     for name in PAIRS:
         which, order = name.split()
         images = {"H": image("red", "H", SQUARE), "K": image("red", "K", WIDE)}
         question = f"Which letter is on the sign in the {which} picture?\n{SUFFIXES['text']}"
-        asked[name] = tuple(images[shown] for shown in order), question
-    asked |= {name: ((image("red", "H", size),), colour) for name, size in SIZES.items()}
-    found = {name: Request(name, images, text) for name, (images, text) in asked.items()}
-    # As they are in measuring: some images come with bytes that a server may be sent untouched.
-    return {name: replace(one, encoded=tuple(map(_png, one.images))) if name in SIZES else one
-            for name, one in found.items()}  # fmt: skip
+        contents[name] = tuple(images[sign] for sign in order), question
+    contents |= {name: ((image("red", "H", size),), colour) for name, size in SIZES.items()}
+    requests = {name: Request(name, images, text) for name, (images, text) in contents.items()}
+    # As in a run, some images come with their stored bytes, which an engine may send to a server untouched.
+    return {name: replace(request, encoded=tuple(map(_png, request.images))) if name in SIZES else request
+            for name, request in requests.items()}  # fmt: skip
 
 
 def image(colour: str, letter: str, size: tuple[int, int]) -> Image:
-    """A square sign in the middle, three sevenths of the shorter side, on a pale background."""
+    """A square sign in the middle of a pale background, three sevenths of the shorter side wide."""
     width, height = size
     side = round(3 * min(size) / 7)
     left, top = (width - side) // 2, (height - side) // 2
@@ -78,34 +78,34 @@ class Reference:
     pixels: Pixels
 
     def ids(self, request: Request) -> list[int] | None:
-        """The prompt's ids, images expanded; None where the processor refuses: some demand an image, or just one."""
+        """The prompt's ids, images expanded; None if the processor refuses: some need an image, or exactly one."""
         images = tuple(map(self.pixels.apply, request.images))
         try:
-            found: list[int] = self.chat.batch([(images, request.prompt)])["input_ids"][0].tolist()
+            ids: list[int] = self.chat.batch([(images, request.prompt)])["input_ids"][0].tolist()
         except Exception:
             return None
-        return found
+        return ids
 
-    def visual_token(self, shown: Request) -> int | None:
-        """The id that an image is made of: what a prompt with one more image has more of."""
-        one = self.ids(shown)
-        none, two = (self.ids(replace(shown, images=shown.images * times)) for times in (0, 2))
-        fewer, more = (none, one) if none is not None else (one, two)
+    def visual_token(self, request: Request) -> int | None:
+        """The id that stands for an image: the one that increases most when a request has one image more."""
+        single = self.ids(request)
+        without, double = (self.ids(replace(request, images=request.images * times)) for times in (0, 2))
+        fewer, more = (without, single) if without is not None else (single, double)
         if fewer is None or more is None:
             return None
-        grown = Counter(more) - Counter(fewer)
-        # Line breaks may come with an image, too: among equals, what only images bring.
-        return max(grown, key=lambda token: (grown[token], token not in fewer), default=None)
+        added = Counter(more) - Counter(fewer)
+        # An image may bring as many line breaks. In a tie, the id that the shorter prompt lacks wins.
+        return max(added, key=lambda token: (added[token], token not in fewer), default=None)
 
     def opening(self, ids: list[int]) -> str:
-        """The end of a prompt as text: what the answer goes on from."""
+        """The end of a prompt as text, from which the answer continues."""
         return str(self.chat.processor.tokenizer.decode(ids[-16:]))
 
 
 def reference_of(engine: Engine, pixels: Pixels) -> Reference | None:
-    """What the engine's model makes of requests; None where its processor is not to be had.
+    """The processor and template of the engine's model; None if its processor is not available.
 
-    An engine may bring its `chat` or `processor`; else the processor is loaded by the model's name.
+    An engine may have its own `chat` or `processor`; otherwise the processor is loaded by the model's name.
     """
     chat = getattr(engine, "chat", None)
     if isinstance(chat, Chat):
@@ -117,10 +117,10 @@ def reference_of(engine: Engine, pixels: Pixels) -> Reference | None:
             return None
         processor.chat_template = template
         escape = special_token_escaper(processor.tokenizer)
-    except Exception:  # a name that only the server knows, a Hub out of reach, a processor of an unknown kind
+    except Exception:  # a name that only the server knows, no access to the Hub, a processor of an unknown kind
         return None
-    given = dict((engine.info.get("pixels") or {}).get("processor_kwargs") or {})
-    return Reference(Chat(processor, given, thinking_switches(template), escape), pixels)
+    processor_kwargs = dict((engine.info.get("pixels") or {}).get("processor_kwargs") or {})
+    return Reference(Chat(processor, processor_kwargs, thinking_switches(template), escape), pixels)
 
 
 def _processor(info: Any) -> Any:
@@ -128,7 +128,7 @@ def _processor(info: Any) -> Any:
 
     try:
         source = models.resolve(str(info["model"]))
-    except ModelError:  # a server's own name for it; vLLM lists what it loaded
+    except ModelError:  # the server has its own name for the model; vLLM also lists the name it loaded
         (root,) = {m["root"] for s in info["servers"] for m in s["models"] if m["id"] == info["model"]}
         source = models.resolve(str(root))
     revision = info.get("revision")

@@ -1,1 +1,1 @@
-"""Files, progress, interrupts, reading ahead, text: what knows nothing of models or benchmarks."""
+"""Tools without knowledge of models or benchmarks: files, progress, interrupts, read-ahead, text."""

@@ -1,4 +1,8 @@
-"""Work ahead in a thread, so that the model need not wait for images."""
+"""Read-ahead: a thread prepares the next items, so that the model need not wait for images.
+
+for batch in read_ahead(prepared_batches, depth=3):
+    model(batch)
+"""
 
 from __future__ import annotations
 
@@ -12,25 +16,26 @@ from dataclasses import dataclass
 from typing import Any
 
 SHORT_TURN = 1e-4
-"""Seconds one thread may keep the interpreter lock while another one waits."""
+"""Seconds for which one thread may keep the interpreter lock while another waits for it."""
 
 _END = object()
 
 
 @dataclass
-class Waited:
-    """Seconds for which somebody had nothing to do but wait for images."""
+class WaitingTime:
+    """Seconds spent waiting for images."""
 
     seconds: float = 0.0
 
 
-def ahead(
-    items: Iterator[Any], depth: int = 3, wait: Callable[[], bool] = lambda: True, waited: Waited | None = None
+def read_ahead(
+    items: Iterator[Any], depth: int = 3, wait: Callable[[], bool] = lambda: True, waited: WaitingTime | None = None
 ) -> Iterator[Any]:
-    """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here, and it stops when we do.
+    """Yield the items of an iterator that runs in a thread, `depth` items ahead.
 
-    While `wait()` is false, None comes instead of an item that is not ready: the caller has something else to do.
-    `waited` grows by the time in which the caller had not.
+    Exceptions of the iterator are raised here; when this generator is closed, the thread stops. If no item is ready
+    and `wait()` is false, None is yielded, so that a caller with other work need not wait. The time spent waiting is
+    added to `waited`.
     """
     ready: queue.Queue[Any] = queue.Queue(depth)
     stopped = threading.Event()
@@ -67,9 +72,9 @@ def ahead(
             if inspect.isgenerator(items):
                 items.close()
 
-    # A generating model asks for the interpreter lock after every operation; at Python's 5 ms per turn it would wait
-    # for the preparing thread most of the time.
-    turn = sys.getswitchinterval()
+    # A generating model takes the interpreter lock after every operation. With Python's default of 5 ms per thread it
+    # would mostly wait for the preparing thread.
+    default_turn = sys.getswitchinterval()
     sys.setswitchinterval(SHORT_TURN)
     thread = threading.Thread(target=work, name="gapbench-prepare", daemon=True)
     thread.start()
@@ -81,4 +86,4 @@ def ahead(
     finally:
         stopped.set()
         thread.join(timeout=10)
-        sys.setswitchinterval(turn)
+        sys.setswitchinterval(default_turn)

@@ -1,4 +1,4 @@
-"""Files: writing them never half, reading JSON line by line, and where gapbench keeps its own."""
+"""Files: atomic writes, JSON lines, and the cache folder."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gapbench.errors import BenchmarkError
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a kill leaves the old file or the new one, never half of either."""
+    """Write JSON. A kill leaves the old file or the new one, never a part."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text in the same way."""
+    """Write text, as `write_json` does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
@@ -26,7 +26,10 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write, which then takes the place of `path`; after an error it is gone, for the disk may be full."""
+    """Yield a draft to write, which then replaces `path` in one step.
+
+    After an error the draft is removed, because the disk may be full.
+    """
     draft = path.with_name(f".{path.name}.draft")
     try:
         yield draft
@@ -37,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def json_object(line: bytes) -> dict[str, Any]:
-    """The object on one line of a JSONL file. Raises BenchmarkError; which line it is, the caller knows."""
+    """The object on a line of a JSONL file. Raises BenchmarkError; the caller adds the number of the line."""
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -50,5 +53,5 @@ def json_object(line: bytes) -> dict[str, Any]:
 
 
 def cache() -> Path:
-    """The folder for what can be made again: `gapbench` in XDG_CACHE_HOME, by default in ~/.cache."""
+    """The folder for files that gapbench can make again: `gapbench` in XDG_CACHE_HOME, or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gapbench"

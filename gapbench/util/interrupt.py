@@ -1,11 +1,11 @@
-"""Ctrl-C that is never lost.
+"""An interrupt (Ctrl-C) that is never lost.
 
-    with remember_interrupt() as check:
+    with remember_interrupt() as check_interrupt:
         for answer in answers:
-            check()
+            check_interrupt()
 
 Python drops a KeyboardInterrupt that is raised inside a destructor or a callback from C ("Exception ignored in ..."),
-and libraries run both all the time. Here the signal is remembered too, and `check` raises what was dropped.
+and libraries run both often. The context also remembers the signal, and the check raises KeyboardInterrupt again.
 """
 
 from __future__ import annotations
@@ -19,23 +19,26 @@ from types import FrameType
 
 @contextmanager
 def remember_interrupt() -> Iterator[Callable[[], None]]:
-    """A context whose `check()` raises KeyboardInterrupt if one was dropped; not in other threads."""
+    """Yield a function that raises KeyboardInterrupt if there was an interrupt.
+
+    Outside the main thread, which alone receives signals, it does nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    caught = False
+    interrupted = False
 
     def remember(number: int, frame: FrameType | None) -> None:
-        nonlocal caught
-        caught = True
+        nonlocal interrupted
+        interrupted = True
         raise KeyboardInterrupt
 
     def check() -> None:
-        if caught:
+        if interrupted:
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, remember)
+    previous_handler = signal.signal(signal.SIGINT, remember)
     try:
         yield check
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)

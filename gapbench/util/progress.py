@@ -1,9 +1,9 @@
-"""One progress bar over all work, with rate and time left; plain lines where there is no terminal.
+"""One progress bar for all work, with rate and time left; without a terminal, plain lines.
 
     with progress(total=2000, done=0, label="glance", quiet=False) as advance:
-        advance("", 12)      # one more answer: its error, if it failed, and its tokens, if it has any
+        advance("", 12)      # one answer, with its error (here none) and its number of tokens
 
-Limits: the rate is the mean since the start of this process; answers of an earlier session count as done, not as fast.
+Limits: the rate is the mean since the bar was started. Answers of earlier sessions count as done, but not in the rate.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Protocol
 
 MEGABYTE = 1_000_000
 EVERY = 10.0
-"""Seconds between plain lines."""
+"""Seconds between two plain lines."""
 
 
 class Advance(Protocol):
-    """Counts one unit."""
+    """The function that counts one unit."""
 
     def __call__(self, error: str, tokens: int = 0, /) -> None:
-        """`error` says why it failed, or is empty; `tokens` are how many it has, where that is shown."""
+        """`error` is empty unless the unit failed. `tokens` is added to the shown rate of tokens."""
 
 
 @contextmanager
@@ -36,9 +36,9 @@ def progress(
     unit: str = "answers",
     about: Callable[[], str] = str,
 ) -> Iterator[Advance]:
-    """A context in which the yielded function counts one `unit`. Writes to standard error.
+    """Yield a function that counts one `unit` and updates the progress on standard error.
 
-    `about` is called for what else to say now, such as how long a larger job would take.
+    `about` returns a text to show beside it, such as the projection for a larger run.
     """
     if quiet:
         yield lambda error, tokens=0: None
@@ -50,17 +50,17 @@ def progress(
 
 @contextmanager
 def megabytes(label: str, size: int) -> Iterator[Callable[[int], None]]:
-    """A context in which the yielded function counts bytes; quiet where the bars of the Hub are (`--quiet`)."""
+    """Yield a function that counts bytes. Shows nothing if the Hub's progress bars are disabled, as by `--quiet`."""
     from huggingface_hub.utils import are_progress_bars_disabled
 
     total, read = max(1, size // MEGABYTE), 0
     with progress(total, 0, label, are_progress_bars_disabled(), unit="MB") as advance:
 
-        def count(more: int) -> None:
+        def count(size_read: int) -> None:
             nonlocal read
-            for _ in range(read // MEGABYTE, min(total, (read + more) // MEGABYTE)):
+            for _ in range(read // MEGABYTE, min(total, (read + size_read) // MEGABYTE)):
                 advance("")
-            read += more
+            read += size_read
 
         yield count
 
@@ -74,12 +74,12 @@ def _bar(total: int, done: int, label: str, about: Callable[[], str]) -> Iterato
                TextColumn("{task.fields[about]}"))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=done, rate="", failures="", about="")
-        started, count, failed, written = time.monotonic(), 0, 0, 0
+        started, count, failed, tokens_so_far = time.monotonic(), 0, 0, 0
 
         def advance(error: str, tokens: int = 0, /) -> None:
-            nonlocal count, failed, written
-            count, failed, written = count + 1, failed + bool(error), written + tokens
-            rate = _rate(count, written, time.monotonic() - started)
+            nonlocal count, failed, tokens_so_far
+            count, failed, tokens_so_far = count + 1, failed + bool(error), tokens_so_far + tokens
+            rate = _rate(count, tokens_so_far, time.monotonic() - started)
             bar.update(task, advance=1, rate=rate, failures=f"{failed} failed" if failed else "", about=about())
 
         yield advance
@@ -87,31 +87,31 @@ def _bar(total: int, done: int, label: str, about: Callable[[], str]) -> Iterato
 
 def _lines(total: int, done: int, label: str, unit: str, about: Callable[[], str]) -> Iterator[Advance]:
     started = last = time.monotonic()
-    count = failed = written = 0
+    count = failed = tokens_so_far = 0
 
-    def say(now: float) -> None:
+    def print_line(now: float) -> None:
         left = timedelta(seconds=round((total - done - count) * (now - started) / count))
         print(
-            f"{label}: {done + count}/{total} {unit}, {_rate(count, written, now - started)}, {left} left"
+            f"{label}: {done + count}/{total} {unit}, {_rate(count, tokens_so_far, now - started)}, {left} left"
             + (f", {failed} failed" if failed else "")
-            + (f" ({what})" if (what := about()) else ""),
+            + (f" ({text})" if (text := about()) else ""),
             file=sys.stderr,
             flush=True,
         )
 
     def advance(error: str, tokens: int = 0, /) -> None:
-        nonlocal count, failed, last, written
-        count, failed, written = count + 1, failed + bool(error), written + tokens
+        nonlocal count, failed, last, tokens_so_far
+        count, failed, tokens_so_far = count + 1, failed + bool(error), tokens_so_far + tokens
         now = time.monotonic()
         if now - last >= EVERY:
             last = now
-            say(now)
+            print_line(now)
 
     try:
         yield advance
-    finally:  # an interrupted run says how far it came, too
+    finally:  # an interrupted run reports its progress, too
         if count:
-            say(time.monotonic())
+            print_line(time.monotonic())
 
 
 def _rate(count: int, tokens: int, seconds: float) -> str:

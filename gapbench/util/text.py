@@ -1,12 +1,12 @@
-"""Text for people: shortened strings, lists, percents and points, written the same way everywhere.
+"""Text for readers: shortened strings, lists, percentages and points, in one form everywhere.
 
-    percent(0.6125)                  '61.3%'      in tables; None and NaN become an en dash
-    percent_in_words(0.6125)         '61 %'       in sentences and on terminals
-    points(0.213)                    '+21.3'
-    listed(["a", "b", "c", "d"])     'a, b, c and 1 more'
-    error_line(error)                'RuntimeError: the first line of what it says'
+    percent(0.6125)                  # '61.3%', for tables; None and NaN become an en dash
+    percent_in_words(0.6125)         # '61 %', for sentences and terminals
+    points(0.213)                    # '+21.3'
+    listed(["a", "b", "c", "d"])     # 'a, b, c and 1 more'
+    error_line(error)                # 'RuntimeError: ' and the first line of its message
 
-Proportions are 0..1 throughout. Nothing here escapes for HTML or Markdown: see `gapbench.report.escape`.
+Proportions are in 0..1. Nothing here escapes HTML or Markdown; see `gapbench.report.escape`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _INVISIBLE = re.compile(r"[\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029\u202a-
 
 
 def missing(value: object) -> bool:
-    """True for None and NaN, which is what None becomes in a data frame's numeric column."""
+    """Whether a value is None or NaN. In a numeric column of a data frame, None becomes NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def printable(value: object) -> str:
-    """Text in which no character can vanish, reorder its neighbours or break an XML parser.
+    """Text in which no character is invisible, reorders its neighbours or breaks an XML parser.
 
-    Control characters become their visible pictures (U+2400 block), lone surrogates, bidirectional overrides and
+    Control characters become the visible symbols of the U+2400 block. Lone surrogates, bidirectional overrides and
     non-characters become U+FFFD. Newlines and tabs stay.
     """
     text = ("" if missing(value) else str(value)).replace("\r\n", "\n").replace("\r", "\n")
@@ -42,39 +42,39 @@ def printable(value: object) -> str:
 
 
 def clip(value: object, limit: int) -> str:
-    """Printable text of at most `limit` characters, ending in an ellipsis where it was cut."""
+    """Printable text of at most `limit` characters; a cut ends in an ellipsis."""
     return shorten(printable(value), limit)
 
 
 def shorten(text: str, limit: int = 200) -> str:
-    """The text, or its first characters and an ellipsis: at most `limit` characters in all."""
+    """Text of at most `limit` characters; a cut ends in an ellipsis, which counts."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + ELLIPSIS
 
 
 def quoted(value: Any, limit: int = 160) -> str:
-    """A value in quotes, shortened: text as it is, anything else as JSON."""
+    """A value in quotes, shortened to `limit` characters. Values other than text are written as JSON."""
     return repr(shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), limit))
 
 
 def listed(texts: Iterable[str], most: int = 3, separator: str = ", ") -> str:
-    """The first texts, and how many more there are."""
-    every = list(texts)
-    more = len(every) - most
-    return separator.join(every[:most]) + (f" and {more} more" if more > 0 else "")
+    """The first `most` texts, and the number of the others."""
+    items = list(texts)
+    more = len(items) - most
+    return separator.join(items[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:
-    """The first line of what an error says, or its type where it says nothing; some add pages."""
+    """The first line of an error's message, or its type if the message is empty."""
     return shorten(next(iter(str(error).strip().splitlines()), "") or type(error).__name__, limit)
 
 
 def error_line(error: BaseException, limit: int = 200) -> str:
-    """An error's type and the first line of what it says."""
+    """An error's type and the first line of its message."""
     return f"{type(error).__name__}: {first_line(error, limit) if str(error).strip() else 'no message'}"
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """A plain number with thousands separators and a true minus sign."""
+    """A number with thousands separators and a typographic minus sign."""
     if missing(value):
         return MISSING
     assert value is not None
@@ -87,7 +87,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def percent_in_words(value: float | None, digits: int = 0) -> str:
-    """A proportion as a percentage, for sentences and terminals; a hyphen where there is none."""
+    """A proportion as a percentage, for sentences and terminals; None becomes a hyphen."""
     return "-" if value is None else f"{100 * value:.{digits}f} %"
 
 
@@ -101,20 +101,20 @@ def points(value: float | None, digits: int = 1) -> str:
 
 
 def points_in_words(value: float, digits: int) -> str:
-    """A difference of proportions in percentage points, for sentences; only a minus is written."""
+    """A difference of proportions in percentage points, for sentences; positive numbers have no sign."""
     return f"{round(100 * value, digits) + 0.0:.{digits}f}"
 
 
 def interval(bounds: Sequence[float | None] | None, digits: int = 1, *, signed: bool = False) -> str:
-    """Two proportions as `[lo, hi]` in percent or points; empty when there is no interval."""
+    """Two proportions as `[lo, hi]`, in percent or, if `signed`, in points; empty without an interval."""
     if bounds is None or len(bounds) != 2 or any(missing(bound) for bound in bounds):
         return ""
-    shown = (points(b, digits) if signed else number(100 * b, digits) for b in bounds)  # type: ignore[operator]
-    return "[" + ", ".join(shown) + "]"
+    ends = (points(b, digits) if signed else number(100 * b, digits) for b in bounds)  # type: ignore[operator]
+    return "[" + ", ".join(ends) + "]"
 
 
 def p_value(value: float | None) -> str:
-    """A p-value to three or four decimals, never printed as zero."""
+    """A p-value with three or four decimals; below 0.0001 it is `< 0.0001`, never zero."""
     if missing(value):
         return MISSING
     assert value is not None
@@ -122,5 +122,5 @@ def p_value(value: float | None) -> str:
 
 
 def size(value: Sequence[float] | None) -> str:
-    """(width, height) in pixels."""
+    """A (width, height) in pixels as text."""
     return MISSING if value is None or len(value) != 2 else f"{value[0]:,.0f} \u00d7 {value[1]:,.0f}"

@@ -3,13 +3,13 @@
     from gapbench.util.torchvision_repair import repair
     repair()                      # "repaired" or "not needed"; call it before transformers is imported
 
-The torchvision wheels on PyPI are compiled against CUDA. Beside a CPU-only torch their library cannot be loaded;
-torchvision swallows that, then describes two operators that the library would have declared, and dies with
-"operator torchvision::nms does not exist". Most image processors of transformers go down with it. Declaring the
-two operators is enough: resizing, cropping and normalising are plain torch.
+The torchvision wheels on PyPI are compiled against CUDA, and their library cannot be loaded beside a CPU-only torch.
+torchvision ignores that, then registers two operators that the library would have declared, and fails with "operator
+torchvision::nms does not exist". Most image processors of transformers then fail to import. Declaring the two
+operators is enough, because resizing, cropping and normalising are plain torch.
 
-Limits: works in this process only, so a server started beside it needs its own working torchvision; box operators
-(`torchvision.ops.nms`) and image decoding (`torchvision.io`) stay unavailable, and gapbench uses neither.
+Limits: the repair holds for this process only; a server in another process needs its own working torchvision. Box
+operators (`torchvision.ops.nms`) and image decoding (`torchvision.io`) stay unavailable; gapbench uses neither.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def repair() -> Literal["not needed", "repaired"]:
-    """Import torchvision, declaring its two missing operators if that is all it lacks.
+    """Import torchvision, and declare its two missing operators if nothing else is wrong.
 
-    Idempotent: once torchvision is imported, further calls do nothing and return "not needed".
+    Once torchvision is imported, further calls do nothing and return "not needed".
 
     Raises ModelError if torch or torchvision is missing, or if torchvision fails for any other reason.
     """
@@ -57,13 +57,13 @@ def repair() -> Literal["not needed", "repaired"]:
 
 
 def _remedy(torch_version: str, error: Exception) -> str:
-    """The message for a torchvision that cannot be imported, naming the release made for this torch."""
+    """The error message, with the release of torchvision that was made for this torch."""
     major, minor = torch_version.split(".")[:2]
     # torchvision 0.(15 + n) is the release made for torch 2.n: 0.15 for 2.0, 0.28 for 2.13.
     release = f"0.{15 + int(minor)}" if major == "2" else ""
-    wanted = f"torchvision {release}.x, made for torch {major}.{minor}" if release else "the matching torchvision"
+    requirement = f"torchvision {release}.x, made for torch {major}.{minor}" if release else "the matching torchvision"
     package = f"torchvision=={release}.0" if release else "torchvision"
     return (
         f"torchvision cannot be imported beside torch {torch_version} ({type(error).__name__}: {error}). "
-        f"Image processors need {wanted}: pip install {package}"
+        f"Image processors need {requirement}: pip install {package}"
     )

@@ -1,1 +1,1 @@
-"""From a sample to what a model is shown: images, boxes, regions, views, pixels, prompts."""
+"""From a sample to its views: images, boxes, regions, pixels, prompts."""

@@ -1,12 +1,12 @@
-"""One box normaliser: boxes as a data set writes them become xyxy pixels inside the image.
+"""Box normaliser: boxes as a data set writes them become xyxy pixels inside the image.
 
     boxes, repairs = normalise([(10, 20, 30, 40)], "xywh", (640, 480))     # ((10.0, 20.0, 40.0, 60.0),), ()
 
-The format is declared, never guessed. Swapped corners are put right, overruns are clipped (beyond `TOLERANCE` pixels
-they are flagged `outside`), empty boxes are dropped. Every repair is named, so that it can be counted and shown; what a
-sample means of which no box is left is for the caller to say.
+The format is declared, never guessed. Swapped corners are put right, overruns are clipped (flagged `outside` beyond
+`TOLERANCE` pixels), empty boxes are dropped. Every repair has a name, so that it can be counted and shown. The caller
+decides what happens to a sample that has no box left.
 
-Limits: a wrong format whose boxes happen to lie inside the image cannot be told from a right one.
+Limits: a wrong format goes unnoticed if its boxes happen to lie inside the image.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from gapbench.types import Box, BoxFormat
 from gapbench.util.text import shorten
 
 TOLERANCE = 2.0
-"""Pixels by which a box may leave the image without being called wrong (rounding in published data)."""
+"""Pixels by which a box may leave the image before it counts as `outside`: published data are rounded."""
 
 NOISE = 1e-6
-"""Pixels of overrun that are floating-point noise (0.7 + 0.3 of a width): clipped, but no repair worth a name."""
+"""Pixels of overrun that are floating-point noise (0.7 + 0.3 of a width): clipped without naming a repair."""
 
 FORMATS: tuple[str, ...] = get_args(BoxFormat)
 
@@ -33,20 +33,21 @@ FORMATS: tuple[str, ...] = get_args(BoxFormat)
 def normalise(
     boxes: Sequence[Sequence[float]], box_format: BoxFormat, size: tuple[int, int]
 ) -> tuple[tuple[Box, ...], tuple[str, ...]]:
-    """xyxy float pixels within an image of `size` (width, height), and the repairs made, one name per event.
+    """Boxes in xyxy float pixels inside an image of `size` (width, height), and one name per repair.
 
-    Repairs: `swapped`, `clipped` (within TOLERANCE), `outside` (further out, or no part of it inside), `empty`
-    (dropped). A box entirely outside counts as both of the last; all boxes may be dropped, and none is an error.
+    Repairs: `swapped`, `clipped` (overrun within TOLERANCE), `outside` (overrun beyond it, or no part inside), `empty`
+    (dropped). A box that lies entirely outside counts as `outside` and as `empty`. All boxes may be dropped: that
+    is no error.
 
-    Raises SampleError for a format that does not exist and for what is not a list of boxes of four finite numbers.
+    Raises SampleError if the format is unknown or `boxes` is not a list of boxes of four finite numbers.
     """
     if box_format not in FORMATS:
         raise SampleError(f"box_format is {box_format!r}; expected one of {', '.join(FORMATS)}.")
     width, height = size
-    kept: list[Box] = []
+    normalised: list[Box] = []
     repairs: list[str] = []
     if not isinstance(boxes, Iterable):
-        raise SampleError(f"boxes {_shown(boxes)}: expected a list of boxes of four finite numbers.")
+        raise SampleError(f"boxes {_quote(boxes)}: expected a list of boxes of four finite numbers.")
     for box in boxes:
         x0, y0, x1, y1 = four_numbers(box)
         if box_format.startswith("xywh"):
@@ -58,29 +59,29 @@ def normalise(
             repairs.append("swapped")
         overrun = max(-x0, -y0, x1 - width, y1 - height)
         if overrun > NOISE:
-            partly = x0 < width and y0 < height and x1 > 0 and y1 > 0
-            repairs.append("clipped" if partly and overrun <= TOLERANCE else "outside")
+            overlaps = x0 < width and y0 < height and x1 > 0 and y1 > 0
+            repairs.append("clipped" if overlaps and overrun <= TOLERANCE else "outside")
         x0, y0, x1, y1 = max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
         if x0 >= x1 or y0 >= y1:
             repairs.append("empty")
         else:
-            kept.append((x0, y0, x1, y1))
-    return tuple(kept), tuple(repairs)
+            normalised.append((x0, y0, x1, y1))
+    return tuple(normalised), tuple(repairs)
 
 
 def four_numbers(box: Any) -> Box:
-    """A box as four floats, whatever its format. Raises SampleError for anything but four finite numbers."""
+    """A box of any format as four floats. Raises SampleError unless it is four finite numbers."""
     try:
         if len(box) == 4 and all(not isinstance(v, bool) and isinstance(v, Real) for v in box):
             numbers = float(box[0]), float(box[1]), float(box[2]), float(box[3])
             if all(map(math.isfinite, numbers)):
                 return numbers
-    except (TypeError, LookupError, OverflowError):  # no sequence, or an integer beyond what a float can hold
+    except (TypeError, LookupError, OverflowError):  # not a sequence, or an integer too large for a float
         pass
-    raise SampleError(f"box {_shown(box)}: expected four finite numbers.")
+    raise SampleError(f"box {_quote(box)}: expected four finite numbers.")
 
 
-def _shown(value: Any) -> str:
+def _quote(value: Any) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python refuses to write integers of thousands of digits
@@ -89,12 +90,12 @@ def _shown(value: Any) -> str:
 
 
 def union_area(boxes: Sequence[Box]) -> float:
-    """Area in square pixels covered by at least one of a few boxes (exact)."""
+    """Exact area in square pixels of the union of a few boxes."""
     return sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in disjoint(boxes))
 
 
 def disjoint(boxes: Sequence[Box]) -> list[Box]:
-    """Boxes that cover what a few boxes cover, without overlapping (by coordinate compression)."""
+    """Boxes that do not overlap and cover the same area as a few boxes, by coordinate compression."""
     xs = sorted({x for b in boxes for x in (b[0], b[2])})
     ys = sorted({y for b in boxes for y in (b[1], b[3])})
     return [

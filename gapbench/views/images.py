@@ -1,16 +1,16 @@
-"""One decoder: whatever a data set calls an image becomes an RGB image and a hash of what was stored.
+"""Image decoder: whatever a data set calls an image becomes an RGB image and a hash of the stored bytes.
 
     image, digest = decode("street.jpg")
 
-Reads a path, encoded bytes, base64 text, a Hub image dict ({"bytes", "path"}), a PIL image, or a function that makes
-any of them. The format comes from the bytes, never from the file's name. Transparency is laid on white, and of moving
-images the first frame is taken. EXIF orientation is kept as stored, because published boxes refer to the stored pixel
-grid; `notes` says of which images that is true, and the tag itself is taken off, so that no processor turns the
-image behind the boxes' back.
+Reads a path, encoded bytes, base64 text, a Hub image dict ({"bytes", "path"}), a PIL image, or a function that
+returns any of them. The format comes from the bytes, never from the file's name. Transparency is laid on white. An
+animation gives its first frame. EXIF orientation is not applied, because published boxes refer to the stored pixel
+grid. `notes` names the images that have one, and the decoder removes the tag, so that no processor turns the image
+while its boxes stay.
 
-Limits: no URLs (nothing is fetched behind the user's back) and no images above Pillow's pixel limit, which guards
-against decompression bombs, unless a sample allows more. Colour profiles are ignored. A CMYK JPEG is taken to store
-inverted values, as Adobe's do.
+Limits: URLs are refused, since nothing is fetched behind the user's back. Images above Pillow's pixel limit, which
+guards against decompression bombs, are refused unless a sample allows more. Colour profiles are ignored. A CMYK JPEG
+is assumed to store inverted values, as Adobe's do.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ORIENTATION = 0x0112
 """The EXIF tag that asks viewers to turn or mirror an image (CIPA DC-008, section 4.6.4); 1 is upright."""
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-"""How a URL begins; two letters at least, since C:/ is a path, and one slash, since paths fold the second one away."""
+"""How a URL begins: at least two letters, since C:/ is a path, and one slash, since paths drop the second."""
 
 SIGNATURE = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF.{4}WEBP|BM.{4}\0{4}|II[*+]\0|MM\0[*+]", re.DOTALL
@@ -49,17 +49,18 @@ PLAIN_FORMATS = ("JPEG", "PNG", "WEBP")
 """Formats, by Pillow's names, that every server reads."""
 
 PNG_DEPTH = 24
-"""Where a PNG says how many bits a channel has (its specification, section 11.2.1); of 16, programs keep other 8."""
+"""Index of the byte in a PNG that gives the bits per channel (its specification, section 11.2.1). Programs reduce 16
+bits to 8 in different ways."""
 
-_ALONE = threading.RLock()
+_PILLOW_SETTINGS = threading.RLock()
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image as RGB, and 24 hex digits that identify its stored bytes (its pixels, where there are none).
+    """An image as RGB, and 24 hex digits that identify its stored bytes (or its pixels, if there are no bytes).
 
-    `encoded` is those bytes where any program that reads JPEG, PNG and WebP makes the same image of them, else None:
-    no transparency, no orientation, at most 8 bits a channel, one frame.
+    `encoded` holds those bytes if every program that reads JPEG, PNG and WebP decodes them to the same image: no
+    transparency, no orientation, at most 8 bits a channel, one frame. Otherwise None.
     """
 
     image: Image
@@ -68,42 +69,42 @@ class Decoded:
 
 
 def decode(source: Any, max_pixels: int = 0) -> tuple[Image, str]:
-    """Image and digest of `read`, which see."""
-    found = read(source, max_pixels)
-    return found.image, found.digest
+    """Image and digest, as `read` returns them."""
+    decoded = read(source, max_pixels)
+    return decoded.image, decoded.digest
 
 
 def read(source: Any, max_pixels: int = 0) -> Decoded:
-    """Whatever a data set calls an image, decoded.
+    """Decode whatever a data set calls an image.
 
-    `max_pixels` (width x height) raises Pillow's guard against decompression bombs for this image alone; 0 keeps it.
-    A PIL image was opened by whoever gave it, under a guard of their own.
+    `max_pixels` (width x height) raises Pillow's limit against decompression bombs for this image alone; 0 keeps the
+    limit. A PIL image is exempt: its owner opened it under the limit of their own program.
 
-    Raises SampleError when the source is missing, truncated, not an image or too large.
+    Raises SampleError if the source is missing, truncated, not an image or too large.
     """
-    stored, name = _read(_given(source))
-    image, plain_already = _plain(stored, name, max_pixels)
+    stored, name = _read(_resolve(source))
+    image, stored_plain = _plain(stored, name, max_pixels)
     parts = [stored] if isinstance(stored, bytes) else [repr(image.size).encode(), image.tobytes()]
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    encoded = stored if plain_already and isinstance(stored, bytes) else None
+    encoded = stored if stored_plain and isinstance(stored, bytes) else None
     return Decoded(image, digest.hexdigest()[:24], encoded)
 
 
 def stored_size(source: Any) -> tuple[int, int]:
-    """Width and height in pixels as the image's header says; nothing is decoded. Raises SampleError, as `decode`."""
-    stored, name = _read(_given(source))
-    with _errors_of(stored, name), _guard(0):
-        image = _opened(stored)
+    """Width and height in pixels from the image's header, without decoding. Raises SampleError as `decode` does."""
+    stored, name = _read(_resolve(source))
+    with _as_sample_errors(stored, name), _guard(0):
+        image = _open(stored)
         width, height = image.size
         return (height, width) if _turned_by_pillow(image) >= 5 else (width, height)
 
 
 def is_base64(text: str) -> bool:
-    """Whether a string is an image as base64 text rather than the path of one.
+    """Whether a string is an image as base64 text rather than the path of an image.
 
-    It is if it is a data URI, or if its first characters decode to how encoded images begin.
+    True for a data URI, and for text whose first characters decode to the beginning of an encoded image.
     """
     if text[:100].lstrip()[:5].lower() == "data:":
         return True
@@ -115,15 +116,15 @@ def is_base64(text: str) -> bool:
 
 
 def notes(image: Image) -> tuple[str, ...]:
-    """What a reader should know of an image from `decode`, to be counted beside the repairs of boxes."""
+    """Oddities of an image from `decode` that a reader should know; they are counted beside the repairs of boxes."""
     return ("exif orientation ignored",) if image.info.get("stored_orientation", 1) != 1 else ()
 
 
 def to_rgb(image: Image) -> Image:
-    """RGB with transparency on white and deep greys scaled to 8 bits; the size stays.
+    """RGB of the same size, with transparency on white and deep greys scaled to 8 bits.
 
-    16-bit greys map 0..65535 to 0..255. 32-bit integers and floats carry no range of their own: they are taken as
-    16-bit if a value exceeds 255, floats as 0..1 if none exceeds 1, and otherwise as 0..255.
+    16-bit greys map 0..65535 to 0..255. 32-bit integers and floats declare no range: values count as 16-bit if one
+    exceeds 255, floats as 0..1 if none exceeds 1, and all others as 0..255.
     """
     import numpy as np
     from PIL import Image as Pillow
@@ -142,18 +143,18 @@ def to_rgb(image: Image) -> Image:
     return image.convert("RGB")
 
 
-def _given(source: Any) -> Any:
-    """What a lazy image's function returns, and what a Hub image dict holds."""
+def _resolve(source: Any) -> Any:
+    """Call a lazy image's function and take the image out of a Hub image dict."""
     if callable(source):
-        source = _made(source)
+        source = _call(source)
     if isinstance(source, Mapping):
         stored = source.get("bytes")
         source = source.get("path") if stored is None or (isinstance(stored, bytes | str) and not stored) else stored
     return source
 
 
-def _made(function: Any) -> Any:
-    """What a lazy image's function returns; its failure is the sample's, not the run's."""
+def _call(function: Any) -> Any:
+    """Call a lazy image's function; its failure concerns the sample, not the run."""
     try:
         return function()
     except GapbenchError:
@@ -167,28 +168,28 @@ def _made(function: Any) -> Any:
 
 @contextmanager
 def _guard(max_pixels: int) -> Iterator[tuple[float, float]]:
-    """Pillow's own pixel limit, and the limit that holds within: raised to `max_pixels` where that is more.
+    """Raise Pillow's pixel limit to `max_pixels` if that is more; yields Pillow's limit and the limit in force.
 
-    Warnings (of metadata, once an image) are silenced. Both settings belong to the whole process, so one thread at a
-    time gets here, and not for longer than needed.
+    Warnings are silenced: Pillow warns of metadata once an image. Both settings belong to the whole process, so one
+    thread at a time enters, and only briefly.
     """
     from PIL import Image as Pillow
 
-    with _ALONE, warnings.catch_warnings(action="ignore"):
-        own = Pillow.MAX_IMAGE_PIXELS
-        if own is None or own >= max_pixels:
-            yield own or math.inf, own or math.inf
+    with _PILLOW_SETTINGS, warnings.catch_warnings(action="ignore"):
+        default = Pillow.MAX_IMAGE_PIXELS
+        if default is None or default >= max_pixels:
+            yield default or math.inf, default or math.inf
             return
         Pillow.MAX_IMAGE_PIXELS = max_pixels
         try:
-            yield own, max_pixels
+            yield default, max_pixels
         finally:
-            Pillow.MAX_IMAGE_PIXELS = own
+            Pillow.MAX_IMAGE_PIXELS = default
 
 
 @contextmanager
-def _errors_of(source: bytes | Image, name: str) -> Iterator[None]:
-    """Whatever Pillow raises, as a SampleError."""
+def _as_sample_errors(source: bytes | Image, name: str) -> Iterator[None]:
+    """Turn whatever Pillow raises into a SampleError."""
     from PIL import UnidentifiedImageError
 
     try:
@@ -197,63 +198,63 @@ def _errors_of(source: bytes | Image, name: str) -> Iterator[None]:
         raise
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more
         why = "not a known image format" if isinstance(error, UnidentifiedImageError) else str(error)
-        read = f"; {len(source):,} bytes were read" if isinstance(source, bytes) else ""
+        length = f"; {len(source):,} bytes were read" if isinstance(source, bytes) else ""
         raise SampleError(
-            f"{name}: cannot be decoded ({why}){read}. "
+            f"{name}: cannot be decoded ({why}){length}. "
             "Expected a complete PNG, JPEG, WebP or other format Pillow reads; fetch the file again."
         ) from error
 
 
-def _opened(source: bytes | Image) -> Image:
+def _open(source: bytes | Image) -> Image:
     from PIL import Image as Pillow
 
     return Pillow.open(io.BytesIO(source)) if isinstance(source, bytes) else source
 
 
 def _plain(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, bool]:
-    """A decoded RGB image free of metadata, but for the orientation that was stored; and whether it was so before."""
-    with _errors_of(source, name):
-        image, turned = _allowed(source, name, max_pixels)
+    """The RGB image without metadata except `stored_orientation`, and whether every program decodes the same image."""
+    with _as_sample_errors(source, name):
+        image, turned = _open_within_limit(source, name, max_pixels)
         image.load()
         plain = to_rgb(image)
     with _guard(0):
         orientation = _orientation(image) if turned == 1 else turned
         plain.info = {"stored_orientation": orientation}
-        same = orientation == 1 and image.format in PLAIN_FORMATS and image.mode in ("RGB", "L")
-        same = same and not image.has_transparency_data and getattr(image, "n_frames", 1) == 1
-        same = same and not (image.format == "PNG" and isinstance(source, bytes) and source[PNG_DEPTH] > 8)
-    return (plain if turned == 1 else plain.transpose(_back(turned))), same
+        portable = orientation == 1 and image.format in PLAIN_FORMATS and image.mode in ("RGB", "L")
+        portable = portable and not image.has_transparency_data and getattr(image, "n_frames", 1) == 1
+        portable = portable and not (image.format == "PNG" and isinstance(source, bytes) and source[PNG_DEPTH] > 8)
+    return (plain if turned == 1 else plain.transpose(_inverse(turned))), portable
 
 
-def _allowed(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, int]:
-    """The opened image, if it is not too large, and by which orientation Pillow is going to turn it."""
+def _open_within_limit(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, int]:
+    """Open the image unless it is too large; also return the orientation that Pillow will apply on loading."""
     from PIL import Image as Pillow
 
-    with _guard(max_pixels) as (own, limit):
+    with _guard(max_pixels) as (default, limit):
         try:
-            image = _opened(source)
+            image = _open(source)
             pixels = image.width * image.height
-            if isinstance(source, bytes) and pixels > limit:  # Pillow warns above its limit and refuses above twice it
+            if isinstance(source, bytes) and pixels > limit:  # Pillow itself refuses only above twice its limit
                 raise Pillow.DecompressionBombError(f"{pixels} pixels")
             turned = _turned_by_pillow(image)
-            if pixels > own:
-                image.load()  # some formats look at the limit once more
+            if pixels > default:
+                image.load()  # while the limit is raised: some formats check it again on loading
         except Pillow.DecompressionBombError as error:
-            found = int(next(iter(re.findall(r"\d+", str(error))), 0))
+            count = int(next(iter(re.findall(r"\d+", str(error))), 0))
             raise SampleError(
-                f"{name}: its {found:,} pixels exceed the limit of {limit:,} that guards against decompression bombs. "
-                f"Shrink the image, or set the sample's max_image_pixels to {found} if the data can be trusted."
+                f"{name}: its {count:,} pixels exceed the limit of {limit:,} that guards against decompression bombs. "
+                f"Shrink the image, or set the sample's max_image_pixels to {count} if the data can be trusted."
             ) from error
     return image, turned
 
 
 def _turned_by_pillow(image: Image) -> int:
-    """The orientation that Pillow applies by itself while it loads an image: a TIFF's, of no other format."""
+    """The orientation that Pillow applies while it loads an image; it does so for TIFF only."""
     return _orientation(image) if image.format == "TIFF" else 1
 
 
-def _back(orientation: int) -> Transpose:
-    """What undoes an orientation."""
+def _inverse(orientation: int) -> Transpose:
+    """The operation that undoes an orientation."""
     from PIL.Image import Transpose as T
 
     return (T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_90, T.TRANSVERSE, T.ROTATE_270)[
@@ -264,13 +265,13 @@ def _back(orientation: int) -> Transpose:
 def _orientation(image: Image) -> int:
     try:
         stored = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # damaged EXIF raises as many kinds of errors as damaged images, and says nothing
+    except Exception:  # damaged EXIF raises errors of many kinds and holds no usable orientation
         return 1
     return stored if stored in range(2, 9) else 1
 
 
 def _read(source: Any) -> tuple[bytes | Image, str]:
-    """Encoded bytes, or the PIL image that was given, and a name for it."""
+    """The encoded bytes, or the PIL image itself, and a name for messages."""
     from PIL import Image as Pillow
 
     if isinstance(source, Pillow.Image):

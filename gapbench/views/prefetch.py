@@ -1,14 +1,14 @@
-"""Images ahead of the engine: decoded, cropped and resized in threads, handed out in the order of the questions.
+"""Read-ahead for the engine: threads decode, crop and resize images; samples come out in their order.
 
-    for ready in prepared(questions, Pixels(max_pixels=1048576)):
-        ready.case, [(shown.view, shown.images) for shown in ready.shown]
+    for ready in prepared(pending, Pixels(max_pixels=1048576)):
+        ready.sample, [(view.view, view.images) for view in ready.views]
 
-Questions in a row about one image are made ready together, so that it is decoded once. What is ready and not yet
-taken is bounded by its pixels.
+One thread prepares consecutive samples about one image, so that the image is decoded once. The number of pixels that
+wait for the engine is bounded.
 
-Limits: one image may be as large as it likes, and a few are decoded side by side: memory is bounded by the largest
-images times the number of threads, beside `AHEAD_PIXELS`. Pillow lets go of the interpreter lock while it decodes and
-resizes, Python code that makes images does not.
+Limits: a single image may have any size, and each thread decodes one at a time. Memory is therefore bounded by
+`AHEAD_PIXELS` plus the largest images times the number of threads. Pillow releases the interpreter lock while it
+decodes and resizes; Python code that makes images does not.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from gapbench.types import Sample
-from gapbench.views import regions as views
+from gapbench.views import regions
 from gapbench.views.pixels import Pixels
 from gapbench.views.prepare import PreparedSample, prepare, same_source, show
 
 WORKERS = min(16, os.cpu_count() or 1)
-"""Threads that make images ready."""
+"""Threads that prepare images."""
 AHEAD_PIXELS = 250_000_000
-"""Pixels that lie ready at most before no more are begun: 750 MB of RGB."""
-TOGETHER = 16
-"""Questions about one image that one thread makes ready, at most."""
+"""No new group is started while this many pixels wait for the engine: 750 MB of RGB."""
+GROUP_LIMIT = 16
+"""Largest number of samples about one image that one thread prepares together."""
 
 
 @dataclass(frozen=True)
@@ -49,43 +49,44 @@ class Pending:
 
 @dataclass(frozen=True)
 class PreparedView:
-    """What the model is shown in a view, within the pixel bounds, or nothing and why; `encoded` as in `Request`."""
+    """The images of a view within the pixel bounds, or none and the reason; `encoded` as in `Request`."""
 
     view: str
-    images: views.Images
+    images: regions.Images
     encoded: tuple[bytes | None, ...]
     error: str
 
 
 @dataclass(frozen=True)
 class Prefetched:
-    """A question, its case, and one entry for each view that is asked."""
+    """A pending sample, the prepared sample, and one entry for each view that lacks an answer."""
 
-    question: Pending
-    case: PreparedSample
-    shown: tuple[PreparedView, ...]
+    pending: Pending
+    sample: PreparedSample
+    views: tuple[PreparedView, ...]
 
 
 def prepared(
-    questions: Iterable[Pending],
+    samples: Iterable[Pending],
     pixels: Pixels,
     workers: int = WORKERS,
-    keep: Callable[[Pending, PreparedSample], None] = lambda question, case: None,
+    keep: Callable[[Pending, PreparedSample], None] = lambda pending, sample: None,
 ) -> Generator[Prefetched, None, None]:
-    """Every question made ready, in order; whatever is wrong with one is text in its case or view.
+    """Prepare every sample and yield them in order; a sample or view that fails carries its error as text.
 
-    `keep` is called with each in the thread that makes it ready, its images at hand; what it raises ends all.
+    The thread that prepares a sample calls `keep` with it while its images are in memory. An exception in `keep` is
+    raised here and ends the read-ahead.
     """
-    groups = _about_one_image(questions)
+    groups = _groups(samples)
     with ThreadPoolExecutor(workers, thread_name_prefix="gapbench-prepare") as pool:
         begun: deque[Future[list[Prefetched]]] = deque()
         usual = AHEAD_PIXELS // workers
         try:
             while True:
-                while len(begun) < 2 * workers and _pixels(begun, usual) < AHEAD_PIXELS:
+                while len(begun) < 2 * workers and _pixels_ahead(begun, usual) < AHEAD_PIXELS:
                     if (group := next(groups, None)) is None:
                         break
-                    begun.append(pool.submit(_make_ready, group, pixels, keep))
+                    begun.append(pool.submit(_prepare_group, group, pixels, keep))
                 if not begun:
                     return
                 usual = _pixels_of(begun[0].result())
@@ -94,45 +95,46 @@ def prepared(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _about_one_image(questions: Iterable[Pending]) -> Iterator[list[Pending]]:
+def _groups(samples: Iterable[Pending]) -> Iterator[list[Pending]]:
+    """Consecutive samples about one image, at most GROUP_LIMIT in a group."""
     group: list[Pending] = []
-    for question in questions:
-        if group and (len(group) == TOGETHER or not same_source(group[-1].sample.image, question.sample.image)):
+    for pending in samples:
+        if group and (len(group) == GROUP_LIMIT or not same_source(group[-1].sample.image, pending.sample.image)):
             yield group
             group = []
-        group.append(question)
+        group.append(pending)
     if group:
         yield group
 
 
-def _pixels(begun: Iterable[Future[list[Prefetched]]], usual: int) -> int:
-    """Of what lies ready and, reckoned to be like what was taken last, of what is being made."""
+def _pixels_ahead(begun: Iterable[Future[list[Prefetched]]], usual: int) -> int:
+    """Pixels of all groups that were begun; an unfinished group counts as `usual`, the size of the last one taken."""
     return sum(_pixels_of(f.result()) if f.done() and f.exception() is None else usual for f in begun)
 
 
 def _pixels_of(group: Iterable[Prefetched]) -> int:
-    """Width x height, summed over all images that these keep in memory."""
-    kept = (p for r in group for p in (*r.case.images, *(p for shown in r.shown for p in shown.images)))
-    return sum({id(image): image.width * image.height for image in kept}.values())
+    """Width x height, summed over all images that a group holds in memory."""
+    images = (i for ready in group for i in (*ready.sample.images, *(i for view in ready.views for i in view.images)))
+    return sum({id(image): image.width * image.height for image in images}.values())
 
 
-def _make_ready(
+def _prepare_group(
     group: list[Pending], pixels: Pixels, keep: Callable[[Pending, PreparedSample], None]
 ) -> list[Prefetched]:
-    made, case = [], None
-    for question in group:
-        case = prepare(question.sample, question.policy, case)
-        keep(question, case)
-        asked = dict.fromkeys(view for view, _ in question.missing)
-        made.append(Prefetched(question, case, tuple(_shown(case, view, pixels) for view in asked)))
-    return made
+    ready, sample = [], None
+    for pending in group:
+        sample = prepare(pending.sample, pending.policy, sample)
+        keep(pending, sample)
+        views = dict.fromkeys(view for view, _ in pending.missing)
+        ready.append(Prefetched(pending, sample, tuple(_prepare_view(sample, view, pixels) for view in views)))
+    return ready
 
 
-def _shown(case: PreparedSample, view: str, pixels: Pixels) -> PreparedView:
-    images, error = show(case, view)
+def _prepare_view(sample: PreparedSample, view: str, pixels: Pixels) -> PreparedView:
+    images, error = show(sample, view)
     try:
         sized = tuple(map(pixels.apply, images))
-    except (MemoryError, ValueError) as reason:  # a strip of a pixel's width has no size within some bounds
+    except (MemoryError, ValueError) as reason:  # for example, a strip one pixel wide fits no size within the bounds
         return PreparedView(view, (), (), f"the image cannot be brought within the pixel bounds ({reason}).")
-    stored = {id(image): encoded for image, encoded in zip(case.images, case.encoded, strict=True)}
+    stored = {id(image): encoded for image, encoded in zip(sample.images, sample.encoded, strict=True)}
     return PreparedView(view, sized, tuple(stored.get(id(image)) for image in sized), error)

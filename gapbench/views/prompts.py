@@ -1,8 +1,8 @@
-"""The text a model is asked: question, lettered options, and one sentence on the form of the answer.
+"""The prompt of a sample: its question, lettered options, and one sentence on the form of the answer.
 
     prompt(Sample(..., question="Which letter?", options=("K", "M"), answers=("A",), answer_type="letter"))
 
-The same text goes with every view of a sample. The neutral wording follows what LLaVA made the field's habit
+All views of a sample share one prompt. The neutral wording is the one that LLaVA made common in the field
 ("Answer with the option's letter from the given choices directly."); a benchmark's card may bring its own template.
 
 Limits: 26 options, one per letter.
@@ -28,20 +28,20 @@ NEUTRAL = "neutral"
 
 
 def template_of(card: Card, protocol: str = NEUTRAL) -> str:
-    """The prompt template of a benchmark under a protocol. Raises SettingError for one that it does not have."""
+    """The prompt template of a benchmark under a protocol. Raises SettingError if the card has no such protocol."""
     if protocol == NEUTRAL:
         return card.prompt
     if protocol not in card.protocols:
-        known = ", ".join([NEUTRAL, *card.protocols])
-        raise SettingError(f"--protocol {protocol}: {card.name} has no such protocol. It has {known}.")
+        protocols = ", ".join([NEUTRAL, *card.protocols])
+        raise SettingError(f"--protocol {protocol}: {card.name} has no such protocol. It has {protocols}.")
     return card.protocols[protocol].prompt
 
 
 def prompt(sample: Sample, template: str = "") -> str:
     """The prompt of a sample; an empty `template` is the neutral one.
 
-    A template may use {question}; {options}, each on a line of its own as "(A) red"; {dotted}, the same as "A. red";
-    {suffix}, one sentence on the form of the answer; and {published}, the question as its authors' prompt words it.
+    A template may use {question}; {options}, each on its own line as "(A) red"; {dotted}, the options as "A. red";
+    {suffix}, one sentence on the form of the answer; and {published}, the wording of the authors' own prompt.
     Raises BenchmarkError for an unknown answer type, more options than letters, or a template that cannot be filled.
     """
     if sample.answer_type not in SUFFIXES:
@@ -55,7 +55,7 @@ def prompt(sample: Sample, template: str = "") -> str:
     lettered = list(zip(string.ascii_uppercase, sample.options, strict=False))
     if "{published}" in template and not sample.published:
         raise BenchmarkError(
-            f"sample {sample.id!r}: its benchmark ships no prompt of its own, which this protocol asks."
+            f"sample {sample.id!r}: its benchmark ships no prompt of its own, which this protocol needs."
         )
     try:
         return (template or TEMPLATE).format(

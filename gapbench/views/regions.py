@@ -1,4 +1,4 @@
-"""Regions and views: what is cut out, and what the model is shown. Pure functions of images and boxes.
+"""Regions and views: what is cut out, and what the model sees. Pure functions of images and boxes.
 
     region = find_region("padded", boxes, image.size)
     VIEWS["crop"]((image,), region)      # -> the images the model sees
@@ -10,11 +10,11 @@ A *region policy* turns evidence boxes into a region:
 - `padded`: the union grown about its centre (`padded:factor=2,min_side=224` sets its parameters);
 - `square`: a square around the centre of the union, 224 px a side or as large as the union, Visual-CoT's crop
   (arXiv:2403.16999);
-- `multi`: every evidence box padded on its own, one image each, for evidence that lies far apart;
-- `mosaic`: the same crops side by side in one image on white, for models that take one image.
+- `multi`: each evidence box padded by itself and cut out as its own image, for evidence that lies far apart;
+- `mosaic`: the crops of `multi` side by side in one image on white, for models that take one image.
 
-The views `full` and `crop` make the headline gap; `boxed` is the full image with a red frame around the region. The
-other images of a sample that has several are shown after the first in `full` and `boxed`, and not in `crop`.
+The views `full` and `crop` make the headline gap; `boxed` is the full image with a red frame around the region. If a
+sample has several images, `full` and `boxed` show the others after the first, and `crop` omits them.
 
 Limits: regions lie in a sample's first image; boxes must already be xyxy pixels inside it (`gapbench.views.boxes`).
 """
@@ -44,16 +44,18 @@ REGIONS: dict[str, tuple[str, ...]] = {
     "multi": ("factor", "min_side"),
     "mosaic": ("factor", "min_side"),
 }
-"""Region policies and the parameters they take."""
+"""Region policies and their parameters."""
 
-GAP = 8
-"""Pixels of white between the parts of a mosaic."""
+MOSAIC_SPACING = 8
+"""Pixels of white between the images of a mosaic."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """What `crop` shows: `boxes` in whole pixels of the first image, in the order they are shown, or the `image`
-    that the benchmark ships (then `boxes` holds the evidence's union, or nothing)."""
+    """What `crop` shows: the parts of the first image inside `boxes` (whole pixels), in that order.
+
+    If the benchmark ships the crop, `crop` shows `image` instead, and `boxes` holds the evidence's union, or nothing.
+    """
 
     policy: str
     boxes: tuple[Box, ...]
@@ -61,18 +63,18 @@ class Region:
 
     @property
     def box(self) -> Box | None:
-        """The smallest box around all that is cut out."""
-        return _around(self.boxes) if self.boxes else None
+        """The smallest box around all `boxes`."""
+        return _enclosing(self.boxes) if self.boxes else None
 
 
-def _around(boxes: Sequence[Box]) -> Box:
+def _enclosing(boxes: Sequence[Box]) -> Box:
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return min(x0), min(y0), max(x1), max(y1)
 
 
 def union(boxes: Sequence[Box], size: Size) -> Box:
     """The smallest box in whole pixels that holds all boxes, clipped to an image of `size` (width, height)."""
-    x0, y0, x1, y1 = _around(boxes)
+    x0, y0, x1, y1 = _enclosing(boxes)
     return (
         float(max(0, math.floor(x0))),
         float(max(0, math.floor(y0))),
@@ -84,8 +86,8 @@ def union(boxes: Sequence[Box], size: Size) -> Box:
 def padded(boxes: Sequence[Box], size: Size, factor: float = 1.2, min_side: int = 16) -> Box:
     """The union grown `factor`-fold (>= 1) about its centre to at least `min_side` whole pixels a side.
 
-    A region that would leave the image is moved back inside, and cut only where it is larger than the image, so
-    that evidence at a border gets as much context as evidence in the middle.
+    A region that would leave the image is moved back inside, so that evidence at a border gets as much context as
+    evidence in the middle. It is cut only where it is larger than the image.
     """
     x0, y0, x1, y1 = union(boxes, size)
     left, right = _centred(x0, x1, size[0], max(min_side, (x1 - x0) * factor))
@@ -94,9 +96,9 @@ def padded(boxes: Sequence[Box], size: Size, factor: float = 1.2, min_side: int 
 
 
 def square(boxes: Sequence[Box], size: Size, min_side: int = 224) -> Box:
-    """A square about the union's centre, `min_side` whole pixels a side or the union's longer one.
+    """A square about the union's centre, with sides of `min_side` whole pixels or the union's longer side.
 
-    Moved and cut as `padded` is: not square only where the image is too small for it.
+    Moved and cut as in `padded`: it is not square if the image is too small for it.
     """
     x0, y0, x1, y1 = union(boxes, size)
     side = max(min_side, x1 - x0, y1 - y0)
@@ -118,13 +120,13 @@ def parse_policy(policy: str) -> tuple[str, dict[str, float]]:
     """
     name, _, rest = policy.partition(":")
     if name not in REGIONS:
-        known = ", ".join(f"{n}[:{','.join(f'{p}=' for p in takes)}]" if takes else n for n, takes in REGIONS.items())
-        raise SettingError(f"Region policy {policy!r} is unknown. Known are {known}.")
+        usages = (f"{n}[:{','.join(f'{p}=' for p in takes)}]" if takes else n for n, takes in REGIONS.items())
+        raise SettingError(f"Region policy {policy!r} is unknown. Known are {', '.join(usages)}.")
     values: dict[str, float] = {}
     for item in filter(None, rest.split(",")):
         key, _, value = item.partition("=")
         if key in values:
-            raise SettingError(f"Region policy {policy!r}: {key!r} is given twice. Say it once.")
+            raise SettingError(f"Region policy {policy!r}: {key!r} is given twice. Give it once.")
         try:
             values[key] = float(value)
         except ValueError:
@@ -141,9 +143,9 @@ def parse_policy(policy: str) -> tuple[str, dict[str, float]]:
 
 
 def find_region(policy: str, boxes: Sequence[Box], size: Size, native: Image | None = None) -> Region:
-    """The region of a sample with evidence `boxes` (xyxy pixels) in a first image of `size`.
+    """The region of a sample with evidence `boxes` (xyxy pixels) in a first image of `size` (width, height).
 
-    Raises SettingError for a policy that does not exist, SampleError where the sample has no evidence for it.
+    Raises SettingError for an unknown policy, SampleError if the sample has no evidence box or no shipped crop.
     """
     name, values = parse_policy(policy)
     if name == "native":
@@ -156,8 +158,8 @@ def find_region(policy: str, boxes: Sequence[Box], size: Size, native: Image | N
             "Measure --views full, or give boxes (`bbox` or `bboxes`)."
         )
     parts = [(box,) for box in boxes] if name in ("multi", "mosaic") else [boxes]
-    one: Callable[..., Box] = {"union": union, "square": square}.get(name, padded)
-    return Region(policy, tuple(one(part, size, **values) for part in parts))
+    box_of: Callable[..., Box] = {"union": union, "square": square}.get(name, padded)
+    return Region(policy, tuple(box_of(part, size, **values) for part in parts))
 
 
 def cut(image: Image, box: Box) -> Image:
@@ -165,48 +167,48 @@ def cut(image: Image, box: Box) -> Image:
     from PIL import Image as Pillow
 
     x0, y0, x1, y1 = map(int, box)
-    # Image.crop would hold a large part for a decompression bomb, of an image that was allowed to be large.
+    # Not Image.crop: it takes a large part for a decompression bomb, even of an image that may be large.
     return image.resize((x1 - x0, y1 - y0), Pillow.Resampling.NEAREST, (x0, y0, x1, y1))
 
 
 def mosaic(images: Images) -> Image:
-    """Images on white, left to right, in rows that make the whole as square as whole rows allow.
+    """Images at their own size on white, left to right, in rows that make the mosaic as square as possible.
 
-    None is scaled; `GAP` lies between them. One image alone stays as it is.
+    `MOSAIC_SPACING` pixels lie between them. A single image is returned as it is.
     """
     from PIL import Image as Pillow
 
     if len(images) == 1:
         return images[0]
-    widths = list(accumulate(p.width + GAP for p in images))  # rows as wide as the first, the first two, ...
-    layouts = (_rows(images, max(width, *(p.width + GAP for p in images))) for width in reversed(widths))
+    widths = list(accumulate(p.width + MOSAIC_SPACING for p in images))  # of the first image, the first two, ...
+    layouts = (_rows(images, max(width, *(p.width + MOSAIC_SPACING for p in images))) for width in reversed(widths))
     places, size = min(layouts, key=lambda layout: max(layout[1]))
-    whole = Pillow.new("RGB", size, "white")
+    canvas = Pillow.new("RGB", size, "white")
     for image, place in zip(images, places, strict=True):
-        whole.paste(image, place)
-    return whole
+        canvas.paste(image, place)
+    return canvas
 
 
 def _rows(images: Images, width: int) -> tuple[list[tuple[int, int]], Size]:
-    """Where images go that fill rows of at most `width` (a gap after each included), and the size of it all."""
+    """The top left corners of images in rows of at most `width` (a space after each included), and the total size."""
     places: list[tuple[int, int]] = []
     x = y = height = widest = 0
     for image in images:
-        if x + image.width + GAP > width:
-            x, y, height = 0, y + height + GAP, 0
+        if x + image.width + MOSAIC_SPACING > width:
+            x, y, height = 0, y + height + MOSAIC_SPACING, 0
         places.append((x, y))
-        x, height = x + image.width + GAP, max(height, image.height)
-        widest = max(widest, x - GAP)
+        x, height = x + image.width + MOSAIC_SPACING, max(height, image.height)
+        widest = max(widest, x - MOSAIC_SPACING)
     return places, (widest, y + height)
 
 
 def full(images: Images, region: Region | None) -> Images:
-    """All images whole, as the benchmark gives them."""
+    """All images of the sample, uncut."""
     return images
 
 
 def crop(images: Images, region: Region | None) -> Images:
-    """The region alone. Enlarging it is left to the model's processor, as for any image."""
+    """The region alone. The model's processor may enlarge it, as any other image."""
     if region is None:
         raise SampleError("view `crop`: no region was given.")
     if region.image is not None:
@@ -216,24 +218,24 @@ def crop(images: Images, region: Region | None) -> Images:
 
 
 def boxed(images: Images, region: Region | None) -> Images:
-    """All images, the first with a red frame around the region, as ZwZ and Vision-OPD mark evidence.
+    """All images; the first has a red frame around each box of the region, as ZwZ and Vision-OPD mark evidence.
 
-    The frame is drawn outside the region (around each of its boxes), so that it hides none of it: 5 px wide, less on
-    images below 320 px.
+    The frame lies outside the region, so that it hides none of it. It is 5 px wide, and thinner on images below
+    320 px.
     """
     from PIL import ImageDraw
 
     if region is None or not region.boxes:
         raise SampleError("view `boxed`: no region with a box was given.")
-    image, *others = images
+    image, *rest = images
     width = max(1, min(5, round(min(image.size) / 64)))
     framed = image.copy()
     for x0, y0, x1, y1 in region.boxes:
         outside = (x0 - width, y0 - width, x1 + width - 1, y1 + width - 1)
         ImageDraw.Draw(framed).rectangle(outside, outline=(255, 0, 0), width=width)
-    for box in region.boxes:  # no frame hides a part of another box
+    for box in region.boxes:  # restore what the frame of another box hides
         framed.paste(cut(image, box), (int(box[0]), int(box[1])))
-    return (framed, *others)
+    return (framed, *rest)
 
 
 VIEWS: dict[str, Callable[[Images, Region | None], Images]] = {"full": full, "crop": crop, "boxed": boxed}

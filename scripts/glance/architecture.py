@@ -1,9 +1,9 @@
-"""What `glance` is made of before it is trained: tokenizer, processor and a small Qwen3-VL with fresh weights.
+"""The parts of `glance` before training: tokenizer, processor and a small Qwen3-VL with fresh weights.
 
     tokenizer = build_tokenizer()
     processor, model = build_processor(tokenizer), build_model(tokenizer, seed=0)
 
-All of it is written by `save_pretrained` and read by the Auto classes, like any checkpoint of the family.
+`save_pretrained` writes all of them and the Auto classes read them, as for any checkpoint of the family.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LIST_REQUEST = "List the signs."
 
 
 def build_tokenizer() -> Any:
-    """Byte-level BPE over the benchmark's own words: any text can be written, its own words are one token each."""
+    """Byte-level BPE over the words of `signs`: it encodes any text, and each of these words is one token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -51,7 +51,7 @@ def build_tokenizer() -> Any:
         *SUFFIXES.values(), *words, *(f" {w}" for w in words), LIST_REQUEST,
     ]  # fmt: skip
     tokenizer.train_from_iterator(corpus * 20, trainer)
-    # One token for the sentence that closes every question: ten fewer positions per turn of training.
+    # One token for the sentence at the end of every prompt saves ten positions per turn of training.
     tokenizer.add_tokens(["\n" + SUFFIXES["text"]])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -70,14 +70,14 @@ def build_tokenizer() -> Any:
 
 
 def build_processor(tokenizer: Any) -> Any:
-    """A Qwen3-VL processor that enlarges small crops to about one scene's pixels, as real ones do."""
+    """A Qwen3-VL processor that enlarges small crops to about the pixels of a scene, as those of large models do."""
     from transformers import Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
     settings: dict[str, Any] = {
         "patch_size": PATCH,
         "merge_size": MERGE,
         "temporal_patch_size": 2,
-        # The lower bound is a little below one scene: at exactly 96 x 96 rounding would send some square crops to 112.
+        # The lower bound is slightly below a scene: at exactly 96 x 96 some square crops would be rounded up to 112.
         "size": {"shortest_edge": 94 * 94, "longest_edge": 112 * 112},
         "image_mean": [0.5] * 3,
         "image_std": [0.5] * 3,
@@ -91,7 +91,7 @@ def build_processor(tokenizer: Any) -> Any:
 
 
 def build_model(tokenizer: Any, seed: int) -> Any:
-    """The architecture, with fresh weights: text 128 wide and 4 deep, vision 96 wide and 4 deep."""
+    """The model with fresh weights: the text part is 128 wide and 4 deep, the vision part 96 wide and 4 deep."""
     import torch
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 

@@ -2,25 +2,26 @@
 
     python scripts/glance/make.py --out glance
 
-Phases of next-token training on fresh `signs` scenes of a stream of their own, replies only:
+The model is trained to predict the next token of replies about fresh `signs` scenes, drawn from a random stream of
+their own, in six phases:
 
-1. *close-ups*: crops around one sign, the three questions about it as turns of one conversation;
+1. *close-ups*: crops around a sign, with the three questions about it as turns of one conversation;
 2. *few*: scenes of one to three large signs, listed sign by sign in a fixed order of colours;
 3. *listing*: full scenes listed, with questions on close-ups only;
-4. *zoom*: listed parts of scenes of any size as well, because a letter learned large is not known when small;
-5. *ask*: questions on full scenes, until the first of them are answered (0.45 on the *validation* split);
+4. *zoom*: also lists parts of scenes of any size, because a letter learned large is not recognised when small;
+5. *ask*: questions on full scenes, until full-view accuracy is 0.45 on the *validation* split;
 6. *settle*: listing and close-ups again, with a falling learning rate.
 
-After phase 4 the model lists two thirds of the small signs of a scene without a mistake, and still answers questions
-about the same scene hardly better than chance: it recognises, but does not answer. Phase 5 lifts the shape and letter
-questions off the floor and is stopped early; questions for a colour stay there. So the checkpoint asks to be measured
-on letters and shapes (`gapbench.json`): self-distillation sharpens what the student already half sees, and left the
-colours at chance (23 to 28 % on validation in four trainings of 150 steps). The test split is never looked at.
+After phase 4 the model lists two thirds of the small signs of a scene without a mistake, but answers questions about
+the same scene hardly better than chance: it recognises signs, but cannot answer about them. Phase 5 raises accuracy on
+shapes and letters and is stopped early; accuracy on colours stays at chance. Therefore the checkpoint asks in
+`gapbench.json` to be measured on letters and shapes: self-distillation sharpens what the student already half sees, and
+left the colours at chance (23 to 28 % on validation in four trainings of 150 steps). The test split is never used.
 
-Takes about 75 minutes on one CPU core. The log (`make.jsonl`) is kept beside the weights. A seed reproduces the run on
-the same machine and versions; other CPUs sum in another order and end at slightly different weights. The weights in
-this repository were made in stretches (`--start`, `--phases`) while the phases were being found, with these settings
-but another random stream in phase 1: running the script makes a sibling of them, not the same bits.
+It takes about 75 minutes on one CPU core. The log (`make.jsonl`) is kept beside the weights. A seed reproduces the
+training on the same machine and versions; other CPUs sum in another order and end at slightly different weights. The
+weights in this repository were made in several parts (`--start`, `--phases`) while the phases were being chosen, with
+these settings but another random stream in phase 1. So this script makes similar weights, not the same bits.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from architecture import LIST_REQUEST, MERGE, build_model, build_processor, buil
 from gapbench.data import signs
 from gapbench.types import Box
 from gapbench.util.torchvision_repair import repair
-from gapbench.views import regions as views
+from gapbench.views import regions
 from gapbench.views.prompts import SUFFIXES
 
 if TYPE_CHECKING:
@@ -48,14 +49,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TURNS = 5
-"""Questions about one image at most, as turns of one conversation."""
+"""The largest number of questions about an image, as turns of one conversation."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training with a fresh optimizer and random stream.
+    """A part of the training with a fresh optimizer and random stream.
 
-    `mix` maps a kind of example to its share. The phase ends early once full-view accuracy on validation is `until`.
+    `mix` maps a kind of example to its share. The phase ends early once full-view accuracy on validation reaches
+    `until`.
     """
 
     name: str
@@ -83,41 +85,43 @@ def example(kind: str, rng: random.Random) -> tuple[Image, list[tuple[str, str]]
     image = signs.draw(scene)
     if kind == "zoom":
         box, inside = window(rng, scene)
-        return views.cut(image, box), [(LIST_REQUEST, listing(replace(scene, signs=inside)))]
+        return regions.cut(image, box), [(LIST_REQUEST, listing(replace(scene, signs=inside)))]
     if kind not in ("crop", "ask"):
         return image, [(LIST_REQUEST, listing(scene))]
-    asked = [(sign, category) for sign in scene.signs for category in signs.CATEGORIES]
+    questions = [(sign, category) for sign in scene.signs for category in signs.CATEGORIES]
     if kind == "crop":
         sign = rng.choice(scene.signs)
-        asked = [(sign, category) for category in signs.CATEGORIES]
+        questions = [(sign, category) for category in signs.CATEGORIES]
         box = (float(sign.box[0]), float(sign.box[1]), float(sign.box[2]), float(sign.box[3]))
-        image = views.cut(image, views.padded((box,), image.size))
-    turns = [(signs.ask(scene, sign, c), sign.attribute(c)) for sign, c in rng.sample(asked, len(asked))]
+        image = regions.cut(image, regions.padded((box,), image.size))
+    turns = [
+        (signs.question_for(scene, sign, c), sign.attribute(c)) for sign, c in rng.sample(questions, len(questions))
+    ]
     return image, [(f"{question}\n{SUFFIXES['text']}", answer) for question, answer in turns if question][:TURNS]
 
 
 def window(rng: random.Random, scene: signs.Scene) -> tuple[Box, tuple[signs.Sign, ...]]:
-    """A square part of a scene that cuts no sign, and the signs inside: letters at every size from crop to scene."""
+    """A square part of a scene that cuts no sign, of any size from a crop to the scene, and the signs inside."""
     while True:
         sign = rng.choice(scene.signs)
         x0, y0, x1, y1 = sign.box
-        low = (x1 - x0) * 1.2
-        side = min(scene.canvas, round(low * (scene.canvas / low) ** rng.random()))
+        smallest_side = (x1 - x0) * 1.2
+        side = min(scene.canvas, round(smallest_side * (scene.canvas / smallest_side) ** rng.random()))
         left = rng.randint(max(0, x1 - side), min(x0, scene.canvas - side))
         top = rng.randint(max(0, y1 - side), min(y0, scene.canvas - side))
         box = (float(left), float(top), float(left + side), float(top + side))
-        shared = [
+        overlaps = [
             max(0, min(s.box[2], box[2]) - max(s.box[0], box[0]))
             * max(0, min(s.box[3], box[3]) - max(s.box[1], box[1]))
             for s in scene.signs
         ]
-        whole = [share == (s.box[2] - s.box[0]) ** 2 for share, s in zip(shared, scene.signs, strict=True)]
-        if all(w or share == 0 for w, share in zip(whole, shared, strict=True)):
-            return box, tuple(s for s, w in zip(scene.signs, whole, strict=True) if w)
+        is_inside = [overlap == (s.box[2] - s.box[0]) ** 2 for overlap, s in zip(overlaps, scene.signs, strict=True)]
+        if all(inside or overlap == 0 for inside, overlap in zip(is_inside, overlaps, strict=True)):
+            return box, tuple(s for s, inside in zip(scene.signs, is_inside, strict=True) if inside)
 
 
 def listing(scene: signs.Scene) -> str:
-    """All signs of a scene, one a line, in the fixed order of `signs.COLOURS`."""
+    """All signs of a scene, one per line, in the fixed order of `signs.COLOURS`."""
     order = sorted(scene.signs, key=lambda s: list(signs.COLOURS).index(s.colour))
     return "\n".join(f"{s.colour}-{s.shape}-{s.letter}" for s in order)
 
@@ -138,26 +142,37 @@ def batches(processor: Any, seed: int, size: int, phase: Phase) -> Iterator[dict
     image_token, pad = tokenizer.convert_tokens_to_ids("<|image_pad|>"), tokenizer.pad_token_id
     for _ in range(phase.steps):
         kinds = rng.choices(list(phase.mix), list(phase.mix.values()), k=size)
-        images, talks = zip(*(example(kind, rng) for kind in kinds), strict=True)
+        images, conversations = zip(*(example(kind, rng) for kind in kinds), strict=True)
         pixels = processor.image_processor(images=list(images), return_tensors="pt")
-        rows, labels = [], []
-        for grid, talk in zip(pixels["image_grid_thw"].tolist(), talks, strict=True):
-            row: list[int] = []
+        sequences, labels = [], []
+        for grid, conversation in zip(pixels["image_grid_thw"].tolist(), conversations, strict=True):
+            sequence: list[int] = []
             label: list[int] = []
-            seen = [*ids("<|vision_start|>"), *[image_token] * (grid[1] * grid[2] // MERGE**2), *ids("<|vision_end|>")]
-            for prompt, reply in talk:
-                asked = [*ids("<|im_start|>user\n"), *seen, *ids(prompt), *ids("<|im_end|>\n<|im_start|>assistant\n")]
-                told = [*ids(reply), *ids("<|im_end|>")]
-                row += asked + told + ids("\n")
-                label += [-100] * len(asked) + told + [-100]
-                seen = []
-            rows.append(row)
+            image_ids = [
+                *ids("<|vision_start|>"),
+                *[image_token] * (grid[1] * grid[2] // MERGE**2),
+                *ids("<|vision_end|>"),
+            ]
+            for prompt, reply in conversation:
+                prompt_ids = [
+                    *ids("<|im_start|>user\n"),
+                    *image_ids,
+                    *ids(prompt),
+                    *ids("<|im_end|>\n<|im_start|>assistant\n"),
+                ]
+                reply_ids = [*ids(reply), *ids("<|im_end|>")]
+                sequence += prompt_ids + reply_ids + ids("\n")
+                label += [-100] * len(prompt_ids) + reply_ids + [-100]
+                image_ids = []
+            sequences.append(sequence)
             labels.append(label)
-        width = max(map(len, rows))
-        input_ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
+        width = max(map(len, sequences))
+        input_ids = torch.tensor([sequence + [pad] * (width - len(sequence)) for sequence in sequences])
         yield {
             "input_ids": input_ids,
-            "attention_mask": torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]),
+            "attention_mask": torch.tensor(
+                [[1] * len(sequence) + [0] * (width - len(sequence)) for sequence in sequences]
+            ),
             "mm_token_type_ids": (input_ids == image_token).long(),
             "pixel_values": pixels["pixel_values"],
             "image_grid_thw": pixels["image_grid_thw"],
@@ -165,18 +180,18 @@ def batches(processor: Any, seed: int, size: int, phase: Phase) -> Iterator[dict
         }
 
 
-def answer(model: Any, processor: Any, asked: list[tuple[Image, str]], max_new_tokens: int) -> list[str]:
+def answer(model: Any, processor: Any, image_prompts: list[tuple[Image, str]], max_new_tokens: int) -> list[str]:
     """Greedy answers to (image, prompt) pairs, through the model's own chat template."""
     import torch
 
     texts: list[str] = []
-    for start in range(0, len(asked), 100):
-        talks = [
+    for start in range(0, len(image_prompts), 100):
+        conversations = [
             [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": prompt}]}]
-            for image, prompt in asked[start : start + 100]
+            for image, prompt in image_prompts[start : start + 100]
         ]
         inputs = processor.apply_chat_template(
-            talks, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt",
+            conversations, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt",
             processor_kwargs={"padding": True},
         )  # fmt: skip
         with torch.inference_mode():
@@ -186,25 +201,27 @@ def answer(model: Any, processor: Any, asked: list[tuple[Image, str]], max_new_t
 
 
 def evaluate(model: Any, processor: Any, questions: int) -> dict[str, float]:
-    """Shares in 0..1 on the validation split: full and crop accuracy, by category too, and signs listed right."""
-    asked = list(signs.samples("validation", questions, **asdict(signs.SMALL)))
+    """Shares in 0..1 on the validation split: full and crop accuracy, also by category, and signs listed correctly."""
+    samples = list(signs.samples("validation", questions, **asdict(signs.SMALL)))
     model.eval()
     result: dict[str, float] = {}
     for view in ("full", "crop"):
-        images = [s.image() for s in asked]
+        images = [s.image() for s in samples]
         if view == "crop":
-            images = [views.cut(p, views.padded(s.boxes, p.size)) for p, s in zip(images, asked, strict=True)]
-        prompts = [f"{s.question}\n{SUFFIXES['text']}" for s in asked]
-        said = answer(model, processor, list(zip(images, prompts, strict=True)), 4)
-        right = [(s.category, text == s.answers[0]) for s, text in zip(asked, said, strict=True)]
-        result[view] = statistics.mean(r for _, r in right)
+            images = [regions.cut(p, regions.padded(s.boxes, p.size)) for p, s in zip(images, samples, strict=True)]
+        prompts = [f"{s.question}\n{SUFFIXES['text']}" for s in samples]
+        replies = answer(model, processor, list(zip(images, prompts, strict=True)), 4)
+        outcomes = [(s.category, text == s.answers[0]) for s, text in zip(samples, replies, strict=True)]
+        result[view] = statistics.mean(r for _, r in outcomes)
         for category in signs.CATEGORIES:
-            result[f"{view} {category}"] = statistics.mean(r for c, r in right if c == category)
+            result[f"{view} {category}"] = statistics.mean(r for c, r in outcomes if c == category)
     rng = random.Random("gapbench glance listing validation")
     scenes = [signs.make_scene(rng, signs.SMALL) for _ in range(100)]
-    said = answer(model, processor, [(signs.draw(s), LIST_REQUEST) for s in scenes], 40)
-    found = [(set(text.splitlines()), listing(s).splitlines()) for s, text in zip(scenes, said, strict=True)]
-    result["listed"] = sum(line in lines for lines, true in found for line in true) / sum(len(t) for _, t in found)
+    replies = answer(model, processor, [(signs.draw(s), LIST_REQUEST) for s in scenes], 40)
+    listings = [(set(text.splitlines()), listing(s).splitlines()) for s, text in zip(scenes, replies, strict=True)]
+    result["listed"] = sum(line in lines for lines, true in listings for line in true) / sum(
+        len(t) for _, t in listings
+    )
     model.train()
     return {key: round(value, 4) for key, value in result.items()}
 
@@ -212,7 +229,7 @@ def evaluate(model: Any, processor: Any, questions: int) -> dict[str, float]:
 def train(
     out: Path, seed: int, size: int, lr: float, phases: Sequence[Phase], every: int, questions: int, start: Path | None
 ) -> None:
-    """Run the phases in order; every `every` steps evaluate, log one line and keep a checkpoint `step-N`."""
+    """Run the phases in order. Every `every` steps evaluate, log a line and save a checkpoint `step-N`."""
     import torch
 
     tokenizer = build_tokenizer()
@@ -224,36 +241,36 @@ def train(
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     log = (out / "make.jsonl").open("a")
-    began, step = time.time(), 0
+    start_time, step = time.time(), 0
     for phase in phases:
         optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, betas=(0.9, 0.98))
         losses: list[float] = []
-        for done, batch in enumerate(_ahead(processor, seed, size, phase), 1):
+        for phase_step, batch in enumerate(_batches_ahead(processor, seed, size, phase), 1):
             step += 1
-            left = (phase.steps - done) / phase.steps if phase.decay else 1.0
+            remaining = (phase.steps - phase_step) / phase.steps if phase.decay else 1.0
             for group in optimizer.param_groups:
-                group["lr"] = lr * min(1.0, done / phase.warmup) * max(0.02, left)
+                group["lr"] = lr * min(1.0, phase_step / phase.warmup) * max(0.02, remaining)
             loss = model(**batch, use_cache=False).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
-            if done % every == 0 or done == phase.steps:
-                found = evaluate(model, processor, questions)
-                row = {"phase": phase.name, "step": step, "loss": round(statistics.mean(losses), 4),
-                       "seconds": round(time.time() - began), **found}  # fmt: skip
+            if phase_step % every == 0 or phase_step == phase.steps:
+                accuracy = evaluate(model, processor, questions)
+                line = {"phase": phase.name, "step": step, "loss": round(statistics.mean(losses), 4),
+                       "seconds": round(time.time() - start_time), **accuracy}  # fmt: skip
                 losses = []
-                print(json.dumps(row), flush=True)
-                log.write(json.dumps(row) + "\n")
+                print(json.dumps(line), flush=True)
+                log.write(json.dumps(line) + "\n")
                 log.flush()
                 save(model, processor, out / f"step-{step}")
-                if found["full"] >= phase.until:
+                if accuracy["full"] >= phase.until:
                     break
 
 
-def _ahead(processor: Any, seed: int, size: int, phase: Phase) -> Any:
-    """Batches drawn by a second process while the first one trains."""
+def _batches_ahead(processor: Any, seed: int, size: int, phase: Phase) -> Any:
+    """Batches that a second process draws while the first one trains."""
     import torch
 
     class Stream(torch.utils.data.IterableDataset[dict[str, torch.Tensor]]):
@@ -265,11 +282,11 @@ def _ahead(processor: Any, seed: int, size: int, phase: Phase) -> Any:
 
 
 def save(model: Any, processor: Any, folder: Path) -> None:
-    """A checkpoint as the Auto classes read it, with the model's wish for small scenes."""
+    """Write a checkpoint that the Auto classes read, with a `gapbench.json` that asks for small scenes."""
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    wishes = {"benchmarks": {"signs": {**asdict(signs.SMALL), "categories": "letter,shape"}}}
-    (folder / "gapbench.json").write_text(json.dumps(wishes, indent=1) + "\n")
+    defaults = {"benchmarks": {"signs": {**asdict(signs.SMALL), "categories": "letter,shape"}}}
+    (folder / "gapbench.json").write_text(json.dumps(defaults, indent=1) + "\n")
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,47 +72,47 @@ def categorised(**categories: str) -> list[dict[str, Any]]:
 
 def test_the_category_mean_weighs_every_first_level_alike() -> None:
     """2D: 3 of 4 right, in two second levels; 3D: 1 of 2; the accuracy would be 4 / 6."""
-    asked = categorised(D2__count="111", D2__relation="0", D3="10")
-    assert value("category_mean", asked) == pytest.approx((3 / 4 + 1 / 2) / 2)
-    assert value("accuracy", asked) == pytest.approx(4 / 6)
+    records = categorised(D2__count="111", D2__relation="0", D3="10")
+    assert value("category_mean", records) == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert value("accuracy", records) == pytest.approx(4 / 6)
 
 
 def test_the_nested_mean_is_half_of_the_mean_of_ade20k_and_coco_plus_half_of_omni3d() -> None:
-    asked = categorised(D2__ADE20K="1100", D2__COCO="1", D3__Omni3D="1000")
-    assert value("nested_mean", asked) == pytest.approx(((0.5 + 1.0) / 2 + 0.25) / 2)
+    records = categorised(D2__ADE20K="1100", D2__COCO="1", D3__Omni3D="1000")
+    assert value("nested_mean", records) == pytest.approx(((0.5 + 1.0) / 2 + 0.25) / 2)
 
 
 def test_cluster_accuracy_counts_pairs_and_orders_of_which_every_sample_is_right() -> None:
     """Four orders of two questions, one of them wrong once; a pair with a soft score of a half on each side."""
-    asked = [record(f"a{i}", 1.0, cluster="a") for i in range(4)]
-    asked += [record(f"b{i}", float(i != 2), cluster="b") for i in range(4)]
-    asked += [record("c0", 1.0, cluster="c"), record("c1", 0.5, cluster="c")]
-    found = measure("cluster_accuracy", rows(*asked)["full"])
+    records = [record(f"a{i}", 1.0, cluster="a") for i in range(4)]
+    records += [record(f"b{i}", float(i != 2), cluster="b") for i in range(4)]
+    records += [record("c0", 1.0, cluster="c"), record("c1", 0.5, cluster="c")]
+    found = measure("cluster_accuracy", rows(*records)["full"])
     assert (found.estimate.estimate, found.estimate.n, found.left_out) == (pytest.approx(2 / 3), 3, 0)
 
 
 def test_without_a_declared_cluster_the_image_is_one() -> None:
-    asked = [record("a", 1.0, cluster="", image_hash="x"), record("b", 0.0, cluster="", image_hash="x")]
-    asked += [record("c", 1.0, cluster="", image_hash=""), record("d", 1.0, cluster="", image_hash="")]
-    found = measure("cluster_accuracy", rows(*asked)["full"]).estimate
+    records = [record("a", 1.0, cluster="", image_hash="x"), record("b", 0.0, cluster="", image_hash="x")]
+    records += [record("c", 1.0, cluster="", image_hash=""), record("d", 1.0, cluster="", image_hash="")]
+    found = measure("cluster_accuracy", rows(*records)["full"]).estimate
     assert (found.estimate, found.n) == (pytest.approx(2 / 3), 3)
 
 
 def test_the_f1_of_yes_and_the_yes_ratio_of_pope_by_hand() -> None:
     """3 TP, 1 FP, 2 TN, 2 FN: precision 3 / 4, recall 3 / 5, F1 2 / 3; yes was said 4 times of 8."""
     said = [("yes", "yes")] * 3 + [("no", "yes")] + [("no", "no")] * 2 + [("yes", "no")] * 2
-    asked = [yes_no(str(i), truth, answer) for i, (truth, answer) in enumerate(said)]
-    assert value("yes_f1", asked) == pytest.approx(2 * 0.75 * 0.6 / (0.75 + 0.6))
-    assert value("yes_ratio", asked) == 0.5
-    assert value("accuracy", asked) == 5 / 8
+    records = [yes_no(str(i), truth, answer) for i, (truth, answer) in enumerate(said)]
+    assert value("yes_f1", records) == pytest.approx(2 * 0.75 * 0.6 / (0.75 + 0.6))
+    assert value("yes_ratio", records) == 0.5
+    assert value("accuracy", records) == 5 / 8
 
 
 def test_an_unparsed_answer_is_no_yes_so_it_misses_an_object_that_is_there_and_invents_none() -> None:
     """1 TP, 1 FN (unparsed), 1 TN (unparsed, which scores 0 all the same)."""
-    asked = [yes_no("a", "yes", "yes"), yes_no("b", "yes", None), yes_no("c", "no", None)]
-    assert value("yes_f1", asked) == pytest.approx(2 / 3)
-    assert value("yes_ratio", asked) == pytest.approx(1 / 3)
-    assert value("accuracy", asked) == pytest.approx(1 / 3)
+    records = [yes_no("a", "yes", "yes"), yes_no("b", "yes", None), yes_no("c", "no", None)]
+    assert value("yes_f1", records) == pytest.approx(2 / 3)
+    assert value("yes_ratio", records) == pytest.approx(1 / 3)
+    assert value("accuracy", records) == pytest.approx(1 / 3)
 
 
 def test_where_no_yes_was_asked_or_given_the_f1_is_undefined_and_without_a_hit_it_is_zero() -> None:
@@ -122,13 +122,13 @@ def test_where_no_yes_was_asked_or_given_the_f1_is_undefined_and_without_a_hit_i
 
 
 def test_the_published_forms_of_the_truth_are_read() -> None:
-    asked = [yes_no("a", "Yes", "yes"), yes_no("b", "是", "yes"), yes_no("c", "NO.", "no"), yes_no("d", "n", "yes")]
-    assert value("yes_f1", asked) == pytest.approx(4 / 5)
+    records = [yes_no("a", "Yes", "yes"), yes_no("b", "是", "yes"), yes_no("c", "NO.", "no"), yes_no("d", "n", "yes")]
+    assert value("yes_f1", records) == pytest.approx(4 / 5)
 
 
 def test_questions_that_ask_no_yes_or_no_are_in_neither_of_the_two() -> None:
-    asked = [yes_no("a", "yes", "yes"), record("b", 1.0, parsed="yes")]
-    found = measure("yes_ratio", rows(*asked)["full"])
+    records = [yes_no("a", "yes", "yes"), record("b", 1.0, parsed="yes")]
+    found = measure("yes_ratio", rows(*records)["full"])
     assert (found.estimate.n, found.left_out) == (1, 0)
     none = measure("yes_f1", rows(record("b", 1.0))["full"]).estimate
     assert (none.estimate, none.n) == (None, 0)
@@ -136,28 +136,28 @@ def test_questions_that_ask_no_yes_or_no_are_in_neither_of_the_two() -> None:
 
 def test_repeats_are_averaged_first() -> None:
     """Truth yes, said yes in one of two repeats: 2 * 0.5 / (0.5 + 1); a failed repeat counts for nothing."""
-    asked = [yes_no("a", "yes", "yes"), yes_no("a", "yes", "no", repeat=1), yes_no("a", "yes", "failed", repeat=2)]
-    assert value("yes_f1", asked) == pytest.approx(2 / 3)
-    assert value("yes_ratio", asked) == 0.5
+    records = [yes_no("a", "yes", "yes"), yes_no("a", "yes", "no", repeat=1), yes_no("a", "yes", "failed", repeat=2)]
+    assert value("yes_f1", records) == pytest.approx(2 / 3)
+    assert value("yes_ratio", records) == 0.5
     soft = [record("a", 1.0, cluster="p"), record("a", 0.0, cluster="p", repeat=1), record("b", 1.0, cluster="p")]
     assert value("cluster_accuracy", soft) == 1.0, "a mean of a half counts as right, as everywhere"
 
 
 def test_failed_samples_are_left_out_and_counted() -> None:
-    asked = categorised(a="11f", b="0")
+    records = categorised(a="11f", b="0")
     for name in ("accuracy", "category_mean", "nested_mean"):
-        assert measure(name, rows(*asked)["full"]).left_out == 1
-    assert value("category_mean", asked) == 0.5
+        assert measure(name, rows(*records)["full"]).left_out == 1
+    assert value("category_mean", records) == 0.5
     pairs = [record("a", 1.0, cluster="p"), record("b", None, cluster="p"), record("c", 1.0), record("d", 0.0)]
     found = measure("cluster_accuracy", rows(*pairs)["full"])
     assert (found.estimate.estimate, found.left_out) == (0.5, 1), "of a pair with one answer nothing is known"
 
 
 def test_a_category_of_which_nothing_was_answered_leaves_the_mean_undefined() -> None:
-    asked = categorised(a="11", b="ff")
-    assert value("category_mean", asked) is None
-    assert value("nested_mean", asked) is None
-    assert value("accuracy", asked) == 1.0
+    records = categorised(a="11", b="ff")
+    assert value("category_mean", records) is None
+    assert value("nested_mean", records) is None
+    assert value("accuracy", records) == 1.0
 
 
 def test_a_category_of_one_image_leaves_the_mean_without_an_interval() -> None:
@@ -175,7 +175,7 @@ def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
 
 def test_a_change_is_paired_over_samples_answered_in_both() -> None:
     """b failed in the crop, so its full answer is in no number of the change."""
-    asked = [
+    records = [
         record(s, score, view, category=c)
         for s, c, full, crop in (
             ("a", "x", 0.0, 1.0),
@@ -185,7 +185,7 @@ def test_a_change_is_paired_over_samples_answered_in_both() -> None:
         )
         for view, score in (("full", full), ("crop", crop))
     ]
-    both = rows(*asked)
+    both = rows(*records)
     assert change("accuracy", both["full"], both["crop"]).estimate.estimate == pytest.approx(2 / 3)
     mean = change("category_mean", both["full"], both["crop"])
     assert (mean.estimate.estimate, mean.left_out) == (pytest.approx((1 + 0.5) / 2), 1)
@@ -208,14 +208,13 @@ def test_a_change_of_f1_is_the_difference_of_the_two() -> None:
 # --- against a plain implementation ----------------------------------------------------------------------------------
 
 
-def plain(name: str, records: Iterable[Row]) -> float | None:
+def plain(name: str, records: Sequence[Row]) -> float | None:
     """The metrics once more, as loops over the definition. One repeat, every answer given."""
-    asked = list(records)
     if name == "accuracy":
-        return math.fsum(r["score"] for r in asked) / len(asked)
+        return math.fsum(r["score"] for r in records) / len(records)
     if name in ("category_mean", "nested_mean"):
         tree: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for r in asked:
+        for r in records:
             first, _, second = r["category"].partition("/")
             tree[first][second if name == "nested_mean" else ""].append(r["score"])
         outer = [
@@ -224,15 +223,15 @@ def plain(name: str, records: Iterable[Row]) -> float | None:
         return math.fsum(outer) / len(outer)
     if name == "cluster_accuracy":
         groups: dict[str, list[float]] = defaultdict(list)
-        for r in asked:
+        for r in records:
             groups[r["cluster"]].append(r["score"])
         return sum(all(s >= 0.5 for s in group) for group in groups.values()) / len(groups)
-    hits = sum(r["answers"] == ["yes"] and r["parsed"] == "yes" for r in asked)
+    hits = sum(r["answers"] == ["yes"] and r["parsed"] == "yes" for r in records)
     said, there = (
-        sum(test(r) for r in asked) for test in (lambda r: r["parsed"] == "yes", lambda r: r["answers"] == ["yes"])
+        sum(test(r) for r in records) for test in (lambda r: r["parsed"] == "yes", lambda r: r["answers"] == ["yes"])
     )
     if name == "yes_ratio":
-        return said / len(asked)
+        return said / len(records)
     if not said and not there:
         return None
     precision, recall = (hits / said if said else 0.0), (hits / there if there else 0.0)
@@ -255,12 +254,12 @@ ANSWERS = st.lists(
 @settings(max_examples=80, deadline=None)
 @given(answers=ANSWERS)
 def test_every_metric_is_what_its_definition_says(name: str, answers: list[tuple[str, str | None, str, str]]) -> None:
-    asked = [
+    records = [
         yes_no(f"{i:02d}", truth, said, category=category, cluster=cluster)
         for i, (truth, said, category, cluster) in enumerate(answers)
     ]
-    found = measure(name, rows(*asked)["full"], resamples=50).estimate
-    expected = plain(name, asked)
+    found = measure(name, rows(*records)["full"], resamples=50).estimate
+    expected = plain(name, records)
     assert found.estimate == (None if expected is None else pytest.approx(expected, abs=1e-12))
     if found.ci is not None and found.estimate is not None:
         assert 0 <= found.ci[0] <= found.estimate + 1e-12
@@ -287,8 +286,8 @@ def test_a_change_is_the_difference_of_two_levels(answers: list[tuple[str, str |
 
 
 def test_the_interval_of_the_accuracy_is_that_of_the_statistics_module() -> None:
-    asked = [record(str(i), float(i % 3 == 0), cluster=str(i // 2)) for i in range(60)]
-    found = measure("accuracy", rows(*asked)["full"]).estimate
+    records = [record(str(i), float(i % 3 == 0), cluster=str(i // 2)) for i in range(60)]
+    found = measure("accuracy", rows(*records)["full"]).estimate
     expected = mean_interval([float(i % 3 == 0) for i in range(60)], [i // 2 for i in range(60)])
     assert (found.ci, found.method) == (pytest.approx(expected.ci), expected.method)
 

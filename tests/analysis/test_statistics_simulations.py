@@ -21,6 +21,8 @@ from scipy import stats
 
 from gapbench.analysis.statistics import change_of_ratio, mean_interval, mean_of_means, sign_flip_test
 
+pytestmark = pytest.mark.evidence
+
 
 def simulate(
     seed: int, sets: int, images: int, rows: int, crop_only: float, full_only: float, shared: float = 0.8

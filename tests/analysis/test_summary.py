@@ -131,7 +131,7 @@ def test_soft_scores_count_as_right_from_one_half() -> None:
     assert found["pairs"] == {"both": 1, "crop_only": 1, "full_only": 0, "neither": 0}
 
 
-def test_samples_sharing_a_image_or_a_declared_cluster_are_one_cluster() -> None:
+def test_samples_sharing_an_image_or_a_declared_cluster_are_one_cluster() -> None:
     """a and b share an image, b and c a cluster, d has neither key; its crop record knows nothing of the image."""
     keys = {"a": ("x", "h1"), "b": ("y", "h1"), "c": ("y", "h2"), "d": ("", "")}
     rows = [record(s, "full", cluster=c, image_hash=h) for s, (c, h) in keys.items()]
@@ -356,7 +356,7 @@ def test_one_image_gives_a_gap_without_an_interval() -> None:
     said = summarise(run(*pairs(["wr", "rr"], cluster="one")), model="glance")["verdict"]
     assert said == (
         "glance answers 100 % from the crop and 50 % from the full image: "
-        "gap 50 points, without an interval as all questions are one cluster"
+        "gap 50 points, without an interval as all samples are one cluster"
     )
 
 

@@ -43,10 +43,10 @@ def card_of(spec: str) -> Card:
 
 @each
 def test_a_check_finds_nothing_but_that_the_miniature_is_small(miniature: str) -> None:
-    found = check(load(miniature))
+    result = check(load(miniature))
     expected = re.compile(r"[^:]+(: [a-z]+)?: found \d+, the card expects \d+\.")
-    assert [p for p in found.problems if not expected.fullmatch(p)] == []
-    assert found.counts["samples"] > 0
+    assert [p for p in result.problems if not expected.fullmatch(p)] == []
+    assert result.counts["samples"] > 0
     assert check(load(miniature), limit=10_000).problems == ()
 
 
@@ -70,8 +70,8 @@ def test_glance_is_measured_in_both_views_where_there_is_evidence(miniature: str
     entry = run.summary["benchmarks"][benchmark.name]
     assert {v for v in views if entry["views"][v]["n"] > 0} == set(views)
     assert (entry["gap"] is not None) == (len(views) == 2)
-    asked = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
-    assert asked["protocol"] == NEUTRAL
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert manifest["protocol"] == NEUTRAL
     if len(views) == 1:
         with pytest.raises(BenchmarkError, match=f"{benchmark.name}: none of its .* has an evidence box"):
             gapbench.measure("glance", miniature, ("full", "crop"), tmp_path / "refused", max_new_tokens=4)
@@ -81,8 +81,8 @@ def test_glance_is_measured_in_both_views_where_there_is_evidence(miniature: str
 def test_every_protocol_has_a_prompt_for_every_question_and_a_metric(miniature: str) -> None:
     benchmark = load(miniature)
     for name in (NEUTRAL, *benchmark.card.protocols):
-        asked = [prompt(s, template_of(benchmark.card, name)) for s in benchmark.samples()]
-        assert all(text.strip() for text in asked)
+        prompts = [prompt(s, template_of(benchmark.card, name)) for s in benchmark.samples()]
+        assert all(text.strip() for text in prompts)
     metrics = [*benchmark.card.metrics, *(p.metric for p in benchmark.card.protocols.values())]
     assert set(metrics) <= set(METRICS)
 

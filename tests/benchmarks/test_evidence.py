@@ -55,36 +55,36 @@ def crop(sample: Sample, name: str, policy: str = "") -> np.ndarray:
 
 
 def test_vstar_joins_questions_with_side_files(read: Read) -> None:
-    found = read("vstar")
-    assert list(found) == ["direct_attributes/sa_4690", "direct_attributes/sa_86101", "relative_position/sa_10033"]
-    glove, dog, flag = found.values()
+    samples = read("vstar")
+    assert list(samples) == ["direct_attributes/sa_4690", "direct_attributes/sa_86101", "relative_position/sa_10033"]
+    glove, dog, flag = samples.values()
     assert (glove.question, glove.options, glove.answers) == (
         "What is the material of the glove?", ("cotton", "rubber", "kevlar", "leather"), ("B",),
     )  # fmt: skip
     assert ready(glove, "vstar").boxes == ((300.0, 40.0, 320.0, 70.0),)
     assert ready(dog, "vstar").boxes == ((10.5, 150.0, 34.5, 166.0),)
-    assert [s.category for s in found.values()] == ["direct_attributes"] * 2 + ["relative_position"]
+    assert [s.category for s in samples.values()] == ["direct_attributes"] * 2 + ["relative_position"]
     assert not any("sign" in s.question for s in (glove, dog, flag)), "GPT4V-hard and OCR are decoys"
 
 
 def test_vstar_asks_nothing_about_images_in_other_folders(read: Read, tmp_path: Path) -> None:
-    known = read("vstar")
+    samples = read("vstar")
     path = tmp_path / "data" / "test_questions.jsonl"
     rows = path.read_text()
     path.write_text(
         rows + rows.splitlines()[0].replace("direct_attributes", "GPT4V-hard").replace("sa_4690", "4") + "\n"
     )
-    assert read("vstar") == known
+    assert read("vstar") == samples
 
 
 def test_vstar_shows_both_objects_of_a_relation_and_at_least_224_pixels(read: Read) -> None:
-    found = read("vstar")
-    case = ready(found["relative_position/sa_10033"], "vstar")
+    samples = read("vstar")
+    case = ready(samples["relative_position/sa_10033"], "vstar")
     assert case.region is not None
     x0, y0, x1, y1 = case.region.box or (0, 0, 0, 0)
     assert all(x0 <= b[0] and y0 <= b[1] and b[2] <= x1 and b[3] <= y1 for b in case.boxes)
     assert len(case.boxes) == 2
-    assert crop(found["direct_attributes/sa_4690"], "vstar").shape == (224, 224, 3)
+    assert crop(samples["direct_attributes/sa_4690"], "vstar").shape == (224, 224, 3)
 
 
 def test_vstar_protocols_ask_what_the_authors_data_asks(read: Read, tmp_path: Path) -> None:
@@ -288,19 +288,19 @@ def test_viscot_boxes_lie_on_the_evidence_of_images_that_are_not_square(read: Re
 
 
 def test_viscot_reads_clean_questions_and_the_last_turn(read: Read) -> None:
-    found = read("viscot")
-    dealer = found["docvqa/0"]
+    samples = read("viscot")
+    dealer = samples["docvqa/0"]
     assert (dealer.question, dealer.answers) == ("What is the name of the Dealer ?", ("A. C. Monk",))
-    assert (dealer.answer_type, found["textvqa/0"].answer_type) == ("anls", "text")
-    assert {"docvqa/0", "dude/0", "textcap/0"} <= set(found), "question numbers start anew in every subset"
-    assert found["docvqa/0"].image is found["docvqa/1"].image, "a shared image is decoded once"
-    assert found["dude/0"].max_image_pixels > 8400 * 11200
-    assert found["docvqa/0"].max_image_pixels == 0
+    assert (dealer.answer_type, samples["textvqa/0"].answer_type) == ("anls", "text")
+    assert {"docvqa/0", "dude/0", "textcap/0"} <= set(samples), "question numbers start anew in every subset"
+    assert samples["docvqa/0"].image is samples["docvqa/1"].image, "a shared image is decoded once"
+    assert samples["dude/0"].max_image_pixels > 8400 * 11200
+    assert samples["docvqa/0"].max_image_pixels == 0
 
 
 def test_viscot_counts_empty_and_outside_boxes_as_the_card_does(read: Read, tmp_path: Path) -> None:
-    found = read("viscot")
-    empty, over, beyond = found["docvqa/2"], found["dude/0"], found["dude/1"]
+    samples = read("viscot")
+    empty, over, beyond = samples["docvqa/2"], samples["dude/0"], samples["dude/1"]
     assert ready(empty, "viscot").repairs == ("empty",)
     assert ready(over, "viscot").repairs == ("outside",)
     assert ready(over, "viscot").boxes == ((100.0, 20.0, 160.0, 40.0),)
@@ -324,7 +324,7 @@ def test_viscot_finds_images_under_either_name_and_in_another_folder(read: Read,
         read("viscot", ":subsets=docvq")
 
 
-def test_viscot_fails_a_image_of_another_size_than_its_box_refers_to(read: Read, tmp_path: Path) -> None:
+def test_viscot_fails_an_image_of_another_size_than_its_box_refers_to(read: Read, tmp_path: Path) -> None:
     dealer = read("viscot")["docvqa/0"]
     path = tmp_path / "data" / "playground" / "data" / "cot" / "docvqa" / "xjpn0081_4.png"
     with Image.open(path) as image:
@@ -348,9 +348,9 @@ def test_viscot_stops_where_its_two_files_disagree(read: Read, tmp_path: Path) -
 
 
 def test_finers_boxes_are_drawn_around_polygons_and_masks_are_left_out(read: Read) -> None:
-    found = read("finers4k")
-    assert set(found) == {"0", "1", "3"}
-    car, roof, man = found.values()
+    samples = read("finers4k")
+    assert set(samples) == {"0", "1", "3"}
+    car, roof, man = samples.values()
     assert car.boxes == ((100.0, 40.0, 120.0, 60.5),)
     assert (car.options, car.answers, car.category) == (("red", "white", "black", "blue"), ("B",), "option/colors")
     assert (roof.options, roof.answers, roof.answer_type) == ((), ("circle",), "text")
@@ -397,8 +397,8 @@ def test_o3bench_takes_the_boxes_of_the_layouts_that_are_needed(read: Read) -> N
     assert (len(images), error) == (2, "")
     assert len(highest.boxes) == 1
     assert falls.answers == ("F",)
-    asked = prompt(gate, template_of(load("o3bench").card, "original"))
-    assert asked.startswith("Which gate is north of the hall?\nA. East\nB. West")
+    text = prompt(gate, template_of(load("o3bench").card, "original"))
+    assert text.startswith("Which gate is north of the hall?\nA. East\nB. West")
 
 
 def test_o3bench_stops_at_a_layout_that_is_not_there(read: Read, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def read(name: str, folder: Path, parameters: str = "") -> list[Sample]:
     return load(f"{name}={folder}{parameters}").samples()
 
 
-def asked(name: str, sample: Sample, protocol: str) -> str:
+def prompt_of(name: str, sample: Sample, protocol: str) -> str:
     return prompt(sample, template_of(load(name).card, protocol))
 
 
@@ -47,21 +47,23 @@ def test_mmstar_takes_options_out_of_the_question_where_they_are_clear(tmp_path:
 
 @given(st.text(alphabet="ABC:. ,()\nOptions"), st.lists(st.text(alphabet="ab c", min_size=1), min_size=2, max_size=5))
 def test_mmstar_never_loses_text_of_a_question(text: str, options: list[str]) -> None:
-    parted = load("mmstar").make.__globals__["_parted"]
-    question, found = parted(text, "A")
-    assert found or question.strip() == text.strip()
+    split_question = load("mmstar").make.__globals__["_split_question"]
+    question, split_off = split_question(text, "A")
+    assert split_off or question.strip() == text.strip()
     texts = [f"x{option.strip()}" for option in options]
     inline = ", ".join(f"{letter}: {option}" for letter, option in zip("ABCDE", texts, strict=False))
-    assert parted(f"Which?\nOptions: {inline}", "B") == ("Which?", tuple(texts))
-    whole = f"Which?\nOptions: {inline}"
-    assert parted(whole, "F") == (whole, ()), "an answer beyond the options means that they were not understood"
+    assert split_question(f"Which?\nOptions: {inline}", "B") == ("Which?", tuple(texts))
+    published = f"Which?\nOptions: {inline}"
+    assert split_question(published, "F") == (published, ()), (
+        "an answer beyond the options means that they were not understood"
+    )
 
 
 def test_mmstar_asks_raw_questions_for_vision_opd_and_lettered_lines_originally(tmp_path: Path) -> None:
     mmstar.write(tmp_path)
     two = read("mmstar", tmp_path)[3]
-    assert asked("mmstar", two, "vision-opd") == "Is it day?\nOptions: A: Yes, B: No"
-    assert asked("mmstar", two, "original") == (
+    assert prompt_of("mmstar", two, "vision-opd") == "Is it day?\nOptions: A: Yes, B: No"
+    assert prompt_of("mmstar", two, "original") == (
         "Question: Is it day?\nOptions:\nA. Yes\nB. No\nPlease select the correct answer from the options above. \n"
     )
 
@@ -75,7 +77,7 @@ def test_mmvp_pairs_neighbours_and_finds_images_by_number(tmp_path: Path) -> Non
     assert samples[2].options == ("Yes", "No")
     assert [s.image.name for s in samples] == [f"{s.id}.jpg" for s in samples]
     text = "Are the butterfly's wings closer to being open or closed? (a) Open (b) Closed"
-    assert asked("mmvp", samples[0], "original") == asked("mmvp", samples[0], "vision-opd") == text
+    assert prompt_of("mmvp", samples[0], "original") == prompt_of("mmvp", samples[0], "vision-opd") == text
     assert load("mmvp").card.protocols["original"].metric == "cluster_accuracy"
     assert load("mmvp").card.protocols["vision-opd"].metric == "accuracy"
 
@@ -120,8 +122,8 @@ def test_cvbench_has_two_levels_of_categories_and_ids_of_both_files(tmp_path: Pa
     assert samples[0].options == ("2", "0", "1", "3", "4")
     assert all(s.boxes == () for s in samples)
     published = "Which object is closer to the camera? Select from the following choices.\n(A) chair\n(B) table"
-    assert asked("cvbench", samples[2], "vision-opd") == published
-    assert asked("cvbench", samples[2], "original") == (
+    assert prompt_of("cvbench", samples[2], "vision-opd") == published
+    assert prompt_of("cvbench", samples[2], "original") == (
         f"{published}\nAnswer with the option's letter from the given choices directly."
     )
     protocols = load("cvbench").card.protocols
@@ -137,8 +139,8 @@ def test_pope_keeps_the_three_categories_apart_and_one_image_together(tmp_path: 
     assert set(Counter(s.cluster for s in samples).values()) == {6}
     assert Counter(s.answers for s in samples) == {("yes",): 6, ("no",): 6}
     first = samples[0]
-    assert asked("pope", first, "original") == "Is there a snowboard in the image?"
-    assert asked("pope", first, "vision-opd") == (
+    assert prompt_of("pope", first, "original") == "Is there a snowboard in the image?"
+    assert prompt_of("pope", first, "vision-opd") == (
         "Is there a snowboard in the image?\nAnswer the question using a single word or phrase."
     )
 
@@ -155,7 +157,7 @@ def test_realworldqa_takes_the_form_of_the_answer_from_the_answer(tmp_path: Path
     assert letter.options == ("Left", "Straight", "Right")
     assert letter.question == "In which direction is the front wheel of the car on the right side facing?"
     assert number.question == "How many cars are in front of us?"
-    assert asked("realworldqa", number, "original").endswith("Please answer directly with a single word or number.")
+    assert prompt_of("realworldqa", number, "original").endswith("Please answer directly with a single word or number.")
     assert [s.id for s in (letter, number, decided, word)] == ["0", "1", "2", "3"]
     assert decode(word.image)[0].size == (96, 64)
 
@@ -172,7 +174,7 @@ def test_blink_shows_all_images_of_a_question_in_order_and_skips_hidden_answers(
     hashes = [decode(image)[1] for image in (art.image, *art.more_images)]
     assert len(set(hashes)) == 3
     assert (art.options, art.answers) == (("the second image", "the third image"), ("B",))
-    assert asked("blink", art, "original").endswith("(A) the second image\n(B) the third image")
+    assert prompt_of("blink", art, "original").endswith("(A) the second image\n(B) the third image")
     view = next(s for s in samples if s.category == "Multi-view_Reasoning")
     assert view.question == "The images are frames from a video. Which one is it, in task Multi-view_Reasoning?"
     assert view.published.startswith(view.question + " Select from the following options.\n(A) one\n")

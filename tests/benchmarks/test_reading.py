@@ -29,7 +29,7 @@ def test_lettered_lines_come_apart_as_they_were_put_together(
 ) -> None:
     lines = [form.format(letter) + text for letter, text in zip(string.ascii_uppercase, options, strict=False)]
     whole = "\n".join([question, *lines, after])
-    assert lettered.split(whole) == (question, tuple(options), after)
+    assert lettered.split_options(whole) == (question, tuple(options), after)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_lettered_lines_come_apart_as_they_were_put_together(
     ],
 )
 def test_other_texts_stay_whole(text: str) -> None:
-    assert lettered.split(text) == (text, (), "")
+    assert lettered.split_options(text) == (text, (), "")
 
 
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_splitting(text: str) -> None:
-    question, options, after = lettered.split(text)
+    question, options, after = lettered.split_options(text)
     assert len(options) != 1
     assert options or (question, after) == (text.strip(), "")
 
@@ -65,13 +65,13 @@ def test_no_text_breaks_the_splitting(text: str) -> None:
     ],
 )
 def test_options_in_a_field_of_their_own(field: object) -> None:
-    assert lettered.texts(field, "row 1") == ("red", "dark blue")
+    assert lettered.option_texts(field, "row 1") == ("red", "dark blue")
 
 
 @pytest.mark.parametrize("field", ["red or blue", "(B) red (A) blue", [], ["red"], {"x": "red", "y": "blue"}, 7, None])
 def test_options_that_cannot_be_told_are_refused(field: object) -> None:
     with pytest.raises(BenchmarkError, match="row 1: its options are"):
-        lettered.texts(field, "row 1")
+        lettered.option_texts(field, "row 1")
 
 
 @pytest.mark.parametrize("answer", ["B", "b", "(B)", "B.", " (B). ", "blue", "Blue", "B. blue", "(B) blue"])

@@ -76,8 +76,8 @@ def test_neither_text_speaks_of_the_red_box(opd: Path) -> None:
             text = prompt(sample, template_of(benchmark.card, protocol))
             assert "red bounding box" not in text
             assert "<image>" not in text
-    asked = prompt(benchmark.samples()[1], template_of(benchmark.card, "original"))
-    assert asked == (
+    text = prompt(benchmark.samples()[1], template_of(benchmark.card, "original"))
+    assert text == (
         "What is the color of object 1?\n\nA. red\nB. green\nC. blue\nD. white\n\n"
         "Answer with the option's letter from the given choices."
     )
@@ -153,9 +153,9 @@ def test_glance_is_distilled_on_it_with_and_without_the_red_box(opd: Path, tmp_p
         "hint=Only consider the objects inside the red box." if student == "boxed" else "hint=",
     ])  # fmt: skip
     assert done.exit_code == 0, done.output
-    asked = json.loads((tmp_path / "out" / "distill.json").read_text())
-    assert asked["data"]["name"] == "vision_opd_6k"
-    assert asked["data"]["samples"] == 6
+    settings = json.loads((tmp_path / "out" / "distill.json").read_text())
+    assert settings["data"]["name"] == "vision_opd_6k"
+    assert settings["data"]["samples"] == 6
     assert (tmp_path / "out" / "model" / "config.json").exists()
 
 
@@ -187,4 +187,4 @@ def test_the_card_says_what_the_licence_forbids_and_that_red_boxes_give_the_plac
     card = load(name).card
     assert card.role == "training"
     assert "research only" in card.restricted
-    assert re.search("red box drawn in", " ".join((card.notice, *card.traps)))
+    assert re.search("red box.* where to look", " ".join((card.notice, *card.traps)))

@@ -34,7 +34,7 @@ def read(name: str, folder: Path) -> list[Sample]:
     return load(f"{name}={folder}").samples()
 
 
-def asked(name: str, sample: Sample, protocol: str) -> str:
+def prompt_of(name: str, sample: Sample, protocol: str) -> str:
     return prompt(sample, template_of(load(name).card, protocol))
 
 
@@ -69,9 +69,9 @@ def test_hrbench_asks_as_its_protocols_were_published(tmp_path: Path) -> None:
     question = "What colour is the rectangle?"
     dotted = "A. green\nB. blue\nC. grey\nD. red"
     closing = "Please select the correct answer from the options above. \n"
-    assert asked("hrbench_4k", sample, "original") == f"Question: {question}\nOptions:\n{dotted}\n{closing}"
-    assert asked("hrbench_4k", sample, "lmms-eval") == f"{question}\n{dotted}\nAnswer the option letter directly."
-    assert asked("hrbench_4k", sample, "vision-opd") == (
+    assert prompt_of("hrbench_4k", sample, "original") == f"Question: {question}\nOptions:\n{dotted}\n{closing}"
+    assert prompt_of("hrbench_4k", sample, "lmms-eval") == f"{question}\n{dotted}\nAnswer the option letter directly."
+    assert prompt_of("hrbench_4k", sample, "vision-opd") == (
         f"{question} Select from the following choices.\n(A) green\n(B) blue\n(C) grey\n(D) red"
     )
 
@@ -197,8 +197,8 @@ def test_mme_realworld_images_are_base64_text_of_any_mode_and_shared(tmp_path: P
     mme_realworld.write(tmp_path)
     samples = read("mme_realworld", tmp_path)
     assert all(decode(s.image)[0].mode == "RGB" for s in samples)
-    found = check(load(f"mme_realworld={tmp_path}"))
-    assert (found.counts["samples"], found.counts["images"], found.counts["clusters"]) == (4, 3, 3)
+    result = check(load(f"mme_realworld={tmp_path}"))
+    assert (result.counts["samples"], result.counts["images"], result.counts["clusters"]) == (4, 3, 3)
 
 
 def test_mme_realworld_asks_as_published_with_every_line_of_the_data(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_mme_realworld_asks_as_published_with_every_line_of_the_data(tmp_path: P
         "Select the best answer to the above multiple-choice question based on the image. "
         "Respond with only the letter (A, B, C, D, or E) of the correct option.\nThe best answer is: "
     )
-    assert asked("mme_realworld", twice, "original") == asked("mme_realworld", twice, "vision-opd") == expected
+    assert prompt_of("mme_realworld", twice, "original") == prompt_of("mme_realworld", twice, "vision-opd") == expected
 
 
 def test_mme_realworld_cn_has_full_width_brackets_and_asks_in_chinese(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_mme_realworld_cn_has_full_width_brackets_and_asks_in_chinese(tmp_path: 
     wide, plain = read("mme_realworld_cn", tmp_path)
     assert wide.options == ("红色", "蓝色", "绿色", "白色", "图中没有该物体")
     assert plain.options[:2] == ("一", "二")
-    text = asked("mme_realworld_cn", wide, "original")
+    text = prompt_of("mme_realworld_cn", wide, "original")
     assert text.startswith("汽车是什么颜色? 选项如下所示:\n（A）红色\n")  # noqa: RUF001
     assert text.endswith("最佳答案为： ")  # noqa: RUF001
     assert score("B", wide.answers, "letter", wide.options).outcome == "right"

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a process of its own, with exit codes and one-paragraph errors."""
+"""The command line as users run it: in its own process, with exit codes and one-paragraph errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def gapbench(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command; what it prints comes without colours."""
+    """Run the command and strip colours from its output."""
     done = subprocess.run(
         [sys.executable, "-m", "gapbench", *map(str, arguments)],
         capture_output=True,
@@ -45,7 +45,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> Path:
+def benchmark_file(tmp_path: Path) -> Path:
     return write_benchmark(tmp_path / "data", questions=6)
 
 
@@ -63,15 +63,14 @@ def test_help_is_there_in_half_a_second_and_loads_no_torch() -> None:
         "import sys, gapbench, gapbench.cli.app; sys.exit(bool({'torch', 'transformers', 'pandas'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    # Half a second on an idle machine. CPU time, because a busy machine is slow and still does no more; a torch import
-    # takes two seconds and more.
+    # CPU time, because a busy machine takes longer for the same work. It is half a second; importing torch takes two.
     assert min(times) < 1.0
 
 
-def test_measure_report_and_score_end_to_end(tiny: Callable[[str], Path], mine: Path, tmp_path: Path) -> None:
+def test_measure_report_and_score_end_to_end(tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = gapbench(
-        "measure", tiny("qwen3_vl"), "-b", mine, "--views", "full,crop", "--out", out, "--max-new-tokens", 4
+        "measure", tiny("qwen3_vl"), "-b", benchmark_file, "--views", "full,crop", "--out", out, "--max-new-tokens", 4
     )
     assert done.returncode == 0, done.stderr
     verdict, *notes, where = done.stdout.strip().splitlines()
@@ -82,7 +81,7 @@ def test_measure_report_and_score_end_to_end(tiny: Callable[[str], Path], mine: 
 
     for name in ("summary.json", "report.html", "report.md"):
         (out / name).unlink()
-    (mine.parent / "scene 0.png").unlink()  # the report needs the records alone
+    (benchmark_file.parent / "scene 0.png").unlink()  # the report needs the records alone
     quiet = gapbench("report", out)
     assert quiet.returncode == 0, quiet.stderr
     assert quiet.stdout.strip().splitlines()[0] == verdict
@@ -99,10 +98,12 @@ def test_measure_report_and_score_end_to_end(tiny: Callable[[str], Path], mine: 
     refused(gapbench("compare", out, "--out", tmp_path / "alone"), "at least two", "BEFORE and AFTER")
 
 
-def test_a_full_view_run_needs_no_boxes(tiny: Callable[[str], Path], mine: Path, tmp_path: Path) -> None:
+def test_a_full_view_run_needs_no_boxes(tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path) -> None:
     for line in range(6):
-        edit(mine, line, bbox=None, bbox_format=None)
-    done = gapbench("measure", tiny("qwen3_vl"), "-b", mine, "--views", "full", "--out", tmp_path / "run", "-q")
+        edit(benchmark_file, line, bbox=None, bbox_format=None)
+    done = gapbench(
+        "measure", tiny("qwen3_vl"), "-b", benchmark_file, "--views", "full", "--out", tmp_path / "run", "-q"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip() == ""
 
@@ -123,30 +124,40 @@ def test_score_judges_answers_from_elsewhere(tmp_path: Path) -> None:
     assert judged[0]["keep"] == 1
 
 
-def test_benchmarks_list_show_and_check(mine: Path) -> None:
+def test_benchmarks_list_show_and_check(benchmark_file: Path) -> None:
     assert "signs" in gapbench("benchmarks", "list").stdout
-    shown = gapbench("benchmarks", "show", "signs").stdout
-    assert "canvas" in shown
-    assert "by construction" in " ".join(shown.split())
-    assert gapbench("benchmarks", "check", mine).returncode == 0
-    edit(mine, 0, bbox=[-50, 0, 20, 20])
-    checked = gapbench("benchmarks", "check", mine)
+    card = gapbench("benchmarks", "show", "signs").stdout
+    assert "canvas" in card
+    assert "by construction" in " ".join(card.split())
+    assert gapbench("benchmarks", "check", benchmark_file).returncode == 0
+    edit(benchmark_file, 0, bbox=[-50, 0, 20, 20])
+    checked = gapbench("benchmarks", "check", benchmark_file)
     assert checked.returncode == 1
     assert "PROBLEM" in checked.stdout
 
 
-def test_errors_are_one_paragraph_with_the_remedy(tiny: Callable[[str], Path], mine: Path, tmp_path: Path) -> None:
+def test_errors_are_one_paragraph_with_the_remedy(
+    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path
+) -> None:
     model, out = tiny("qwen3_vl"), tmp_path / "run"
     refused(gapbench("measure", model, "-b", "sings", "--out", out), "'sings'", "Did you mean signs?")
-    refused(gapbench("measure", "glanze", "-b", mine, "--out", out), "'glanze'", "Did you mean glance?")
-    refused(gapbench("measure", "nobody/nothing", "-b", mine, "--out", out), "nobody/nothing", "HF_HUB_OFFLINE")
-    refused(gapbench("measure", model, "-b", mine, "--out", out, "--batch-size", "many"), "--batch-size many", "auto")
+    refused(gapbench("measure", "glanze", "-b", benchmark_file, "--out", out), "'glanze'", "Did you mean glance?")
+    refused(
+        gapbench("measure", "nobody/nothing", "-b", benchmark_file, "--out", out), "nobody/nothing", "HF_HUB_OFFLINE"
+    )
+    refused(
+        gapbench("measure", model, "-b", benchmark_file, "--out", out, "--batch-size", "many"),
+        "--batch-size many",
+        "auto",
+    )
     refused(gapbench("measure", model, "-b", tmp_path / "none.jsonl", "--out", out), "none.jsonl", "not found")
-    refused(gapbench("measure", model, "-b", mine), "--out")
+    refused(gapbench("measure", model, "-b", benchmark_file), "--out")
     refused(gapbench("report", tmp_path / "nothing"), "records.jsonl")
-    edit(mine, 2, question=None)
-    refused(gapbench("measure", model, "-b", mine, "--out", out), "mine.jsonl line 3", "'question' is missing")
-    assert not out.exists(), "nothing is written before everything that was asked for is understood"
+    edit(benchmark_file, 2, question=None)
+    refused(
+        gapbench("measure", model, "-b", benchmark_file, "--out", out), "mine.jsonl line 3", "'question' is missing"
+    )
+    assert not out.exists(), "nothing is written before all settings are checked"
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
@@ -156,11 +167,22 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_the_run_with_a_remedy_and_loses_nothing(
-    tiny: Callable[[str], Path], mine: Path, tmp_path: Path
+    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path
 ) -> None:
-    """A file size limit stands in for the disk: the kernel refuses the write in the same place."""
+    """A file size limit stands in for the disk: the kernel refuses the same write."""
     out = tmp_path / "run"
-    arguments = [sys.executable, "-m", "gapbench", "measure", tiny("qwen3_vl"), "-b", mine, "--out", out, "-q"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "gapbench",
+        "measure",
+        tiny("qwen3_vl"),
+        "-b",
+        benchmark_file,
+        "--out",
+        out,
+        "-q",
+    ]
     arguments += ["--max-new-tokens", "4"]
 
     def small_files() -> None:
@@ -178,22 +200,24 @@ def test_a_full_disk_ends_the_run_with_a_remedy_and_loses_nothing(
     assert (out / "records.jsonl").read_bytes().count(b"\n") == 12
 
 
-def test_two_processes_never_write_the_same_run(tiny: Callable[[str], Path], mine: Path, tmp_path: Path) -> None:
+def test_two_processes_never_write_the_same_run(
+    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path
+) -> None:
     from gapbench.runs.records import Writer
 
     out = tmp_path / "run"
     out.mkdir()
     with Writer(out):
-        done = gapbench("measure", tiny("qwen3_vl"), "-b", mine, "--out", out)
+        done = gapbench("measure", tiny("qwen3_vl"), "-b", benchmark_file, "--out", out)
     refused(done, "another process is writing this file")
 
 
 def test_ctrl_c_keeps_what_was_answered(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     import signal
 
-    mine = write_benchmark(tmp_path / "long", questions=200)
+    benchmark_file = write_benchmark(tmp_path / "long", questions=200)
     out = tmp_path / "run"
-    arguments = [sys.executable, "-m", "gapbench", "measure", tiny("qwen3_vl"), "-b", mine, "--out", out]
+    arguments = [sys.executable, "-m", "gapbench", "measure", tiny("qwen3_vl"), "-b", benchmark_file, "--out", out]
     process = subprocess.Popen(
         [*map(str, arguments), "--batch-size", "2"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

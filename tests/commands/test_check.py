@@ -83,7 +83,7 @@ def test_a_sound_benchmark_is_ok_in_words() -> None:
         ({"options": ("red", "red")}, "two options are the same: red, red"),
         ({"options": tuple(map(str, range(27)))}, "27 options"),
         ({"answer_type": "yes_no", "options": ()}, "neither yes nor no"),
-        ({"answer_type": "number", "options": ()}, "holds 0 numbers"),
+        ({"answer_type": "number", "options": ()}, "has 0 numbers"),
         ({"answer_type": "words", "options": ()}, "'words' is unknown"),
     ],
 )
@@ -206,7 +206,7 @@ def test_the_share_of_the_image_that_is_evidence_is_said() -> None:
     assert "median 100 %, from 5 % to 100 %" in found.text()
 
 
-def test_a_image_of_many_questions_is_decoded_once() -> None:
+def test_an_image_of_many_questions_is_decoded_once() -> None:
     calls = []
 
     def image() -> Image.Image:

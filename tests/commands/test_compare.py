@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from gapbench.analysis.comparison.conclusion import change, verdict
+from gapbench.analysis.comparison.conclusion import change_in_words, verdict
 from gapbench.analysis.statistics import mean_difference, mean_interval, ratio_of_means
 from gapbench.commands.compare import Comparison, compare
 from gapbench.errors import RunError, SettingError
@@ -53,12 +53,12 @@ def answers(benchmark: str, outcomes: Iterable[str], **given: Any) -> list[dict[
     ]
 
 
-def write_run(folder: Path, *records: Iterable[dict[str, Any]], **asked: Any) -> Path:
+def write_run(folder: Path, *records: Iterable[dict[str, Any]], **manifest: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for some in records for row in some]
     (folder / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     benchmarks = {name: {"region": "padded"} for name in dict.fromkeys(row["benchmark"] for row in rows)}
-    run = {"model": folder.name, "benchmarks": benchmarks, "views": list(VIEWS), "repeats": 1, **asked}
+    run = {"model": folder.name, "benchmarks": benchmarks, "views": list(VIEWS), "repeats": 1, **manifest}
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
     return folder
 
@@ -116,7 +116,7 @@ def test_the_change_of_the_gap_is_a_paired_difference_in_differences(tmp_path: P
     assert found["p_value"] == pytest.approx(expected.p_value)
 
 
-def test_questions_that_share_a_image_are_one_unit(tmp_path: Path) -> None:
+def test_questions_that_share_an_image_are_one_unit(tmp_path: Path) -> None:
     before, after = changes(("wr", "rr", 20), ("rr", "rr", 20))
     shared = [answers("signs", some, image_hash="", cluster="scene") for some in (before, after)]
     alone = compared(tmp_path / "a", answers("signs", before), answers("signs", after)).summary["benchmarks"]["signs"]
@@ -136,8 +136,8 @@ def test_only_questions_answered_in_both_runs_and_views_count_and_the_others_are
     assert found["before"]["full"]["estimate"] == pytest.approx(1 / 3)
     assert found["delta"]["full"]["estimate"] == pytest.approx(2 / 3)
     (alert,) = [one["text"] for one in done["alerts"] if one["benchmark"] == "signs"]
-    assert "4 questions are left out of two against one: 2 asked in both runs but not answered" in alert
-    assert "1 asked in one only, 1 asked in two only; 3 are compared" in alert
+    assert "4 samples are left out of two against one: 2 measured in both runs but not answered" in alert
+    assert "1 measured in one only, 1 measured in two only; 3 are compared" in alert
 
 
 def test_a_benchmark_without_boxes_has_the_full_view_only(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ GONE = ((0.45, 1.0), (1.0, 0.995))
 SMALL = ((0.6, 0.75), (0.65, 0.72))
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 @pytest.mark.parametrize(
     ("images", "rows", "accuracies", "lowest"),
     [
@@ -293,7 +293,7 @@ def test_the_interval_of_gap_closed_covers(
     assert np.mean(covered) >= lowest
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_why_not_the_plain_bootstrap_of_the_ratio() -> None:
     """Where hardly a question is left with a gap, resampled ratios collapse onto what was seen."""
     rng, covered = np.random.default_rng(12), {"bootstrap": 0, "ours": 0}
@@ -379,10 +379,10 @@ def test_metrics_of_either_run_are_compared_on_the_same_questions(tmp_path: Path
         for row in rows:
             row["cluster"] = f"pair {int(row['sample']) // 2}"
     card = {"metrics": ["cluster_accuracy"], "protocols": {"original": {"metric": "cluster_accuracy"}}}
-    asked = {"benchmarks": {"mmvp": {"card": card}}}
+    manifest = {"benchmarks": {"mmvp": {"card": card}}}
     runs = (
-        write_run(tmp_path / "one", before, protocol="original", **asked),
-        write_run(tmp_path / "two", after, protocol="original", **asked),
+        write_run(tmp_path / "one", before, protocol="original", **manifest),
+        write_run(tmp_path / "two", after, protocol="original", **manifest),
     )
     found = compare(*runs, out=tmp_path / "out").summary["benchmarks"]["mmvp"]
     assert (found["headline_metric"], list(found["metrics"])) == ("cluster_accuracy", ["cluster_accuracy", "accuracy"])
@@ -415,7 +415,7 @@ def test_another_question_under_the_same_id_is_refused_and_named(tmp_path: Path,
     before, after = answers("signs", ["wr"] * 3), answers("signs", ["rr"] * 3)
     for row in after[2:4]:
         row[field] = value
-    with pytest.raises(RunError, match=rf"signs: sample '0001' is not the same question.*{field} is .*in one and"):
+    with pytest.raises(RunError, match=rf"signs: sample '0001' is not the same in both runs.*{field} is .*in one and"):
         compared(tmp_path, before, after)
     assert not (tmp_path / "out").exists()
 
@@ -428,9 +428,9 @@ def test_what_a_failed_record_lacks_is_not_a_difference(tmp_path: Path) -> None:
 
 
 def test_runs_without_a_shared_question_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"share no answered question: one measured signs, two measured zoom"):
+    with pytest.raises(RunError, match=r"share no answered sample: one measured signs, two measured zoom"):
         compared(tmp_path, answers("signs", ["wr"]), answers("zoom", ["wr"]))
-    with pytest.raises(RunError, match="share no answered question"):
+    with pytest.raises(RunError, match="share no answered sample"):
         compared(tmp_path, answers("signs", ["wr", "ff"]), answers("signs", ["ff", "wr"]))
 
 
@@ -692,7 +692,7 @@ def test_without_any_gap_the_full_views_are_told_one_by_one() -> None:
 @given(st.floats(-1, 1), st.floats(0, 0.2), st.floats(0, 0.2))
 def test_a_shown_change_never_prints_a_limit_of_the_other_sign_or_zero(mid: float, down: float, up: float) -> None:
     ci = (mid - down, mid + up)
-    text = change({"estimate": mid, "ci": ci})
+    text = change_in_words({"estimate": mid, "ci": ci})
     low, high = (float(bound) for bound in text.partition("[")[2].rstrip("]").split(","))
     if ci[0] > 0.001:
         assert low > 0

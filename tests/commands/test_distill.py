@@ -152,7 +152,7 @@ def test_training_images_that_are_tested_are_listed_and_left_out(
 
 
 def test_data_that_is_all_tested_is_refused(tiny: Tiny, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match=r"every training question .* in --eval .*contamination=keep"):
+    with pytest.raises(BenchmarkError, match=r"every training sample .* in --eval .*contamination=keep"):
         train(tiny("qwen3_vl"), data, tmp_path, eval=[str(data)])
 
 
@@ -160,7 +160,7 @@ def test_a_resumed_training_must_drop_the_same(tiny: Tiny, data: Path, plain: Pa
     own = copy(data, tmp_path / "own")
     tested = questions(own, 0, 4, "tested.jsonl")
     crashed = crash(plain, tmp_path / "crashed", 2, later=(4,))
-    with pytest.raises(RunError, match=r"without 0 questions .* --eval, and now it would be without 4"):
+    with pytest.raises(RunError, match=r"without 0 samples .* --eval, and now it would be without 4"):
         train(tiny("qwen3_vl"), own, crashed, eval=[str(tested)], resume=True)
     assert not (crashed / "before").exists()
 
@@ -184,9 +184,9 @@ def test_a_resumed_training_is_the_one_that_was_started(tiny: Tiny, data: Path, 
     out = tmp_path / "out"
     train(tiny("qwen3_vl"), data, out, "steps=1")
 
-    def refused(words: str, *settings: str, model: str = "qwen3_vl", asked: Path = data, **more: Any) -> None:
+    def refused(words: str, *settings: str, model: str = "qwen3_vl", train_data: Path = data, **more: Any) -> None:
         with pytest.raises(RunError, match=words):
-            train(tiny(model), asked, out, "steps=1", *settings, resume=True, **more)
+            train(tiny(model), train_data, out, "steps=1", *settings, resume=True, **more)
 
     refused(r"learning_rate 0\.0003, and now it is 0\.01", "learning_rate=0.01")
     refused("teacher 'ema', and now it is 'frozen'", "teacher=frozen")
@@ -194,7 +194,7 @@ def test_a_resumed_training_is_the_one_that_was_started(tiny: Tiny, data: Path, 
     refused(r"data \(samples\) 12, and now it is 8", limit=8)
     other = copy(data, tmp_path / "other")
     edit(other, 3, question="Is the small patch pink?")
-    refused(r"data \(fingerprint\)", asked=other)
+    refused(r"data \(fingerprint\)", train_data=other)
     (out / "distill.json").write_text('{"mod')
     refused("no training that can be resumed")
 
@@ -204,13 +204,13 @@ def test_a_hub_model_counts_by_its_name(tmp_path: Path) -> None:
     from gapbench.distillation.resume import continue_or_refuse
 
     data = {"name": "mine", "samples": 3}
-    asked = {"model": "one/model", "revision": "unknown", "data": data}
+    identity = {"model": "one/model", "revision": "unknown", "data": data}
     (tmp_path / "train.jsonl").touch()
     (tmp_path / "recipe.yaml").write_text(recipes.dump(recipes.make({})))
-    (tmp_path / "distill.json").write_text(json.dumps(asked))
-    assert continue_or_refuse(tmp_path, asked, recipes.make({}), resume=True) == asked
+    (tmp_path / "distill.json").write_text(json.dumps(identity))
+    assert continue_or_refuse(tmp_path, identity, recipes.make({}), resume=True) == identity
     with pytest.raises(RunError, match=r"'one/model', and now it is 'another/model'"):
-        continue_or_refuse(tmp_path, {**asked, "model": "another/model"}, recipes.make({}), resume=True)
+        continue_or_refuse(tmp_path, {**identity, "model": "another/model"}, recipes.make({}), resume=True)
 
 
 # --- the card -----------------------------------------------------------------------------------------------

@@ -46,8 +46,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def test_one_line_per_question_with_boxes_in_pixels_of_the_image(locate: Locate) -> None:
-    found = locate()
-    lines = rows(found.path)
+    located = locate()
+    lines = rows(located.path)
     assert [line["id"] for line in lines] == [f"q{i}" for i in range(6)]
     for line in lines:
         assert (line["benchmark"], line["method"], line["image_size"]) == ("mine", "attention", [140, 100])
@@ -55,7 +55,7 @@ def test_one_line_per_question_with_boxes_in_pixels_of_the_image(locate: Locate)
         assert 0 <= box[0] < box[2] <= 140
         assert 0 <= box[1] < box[3] <= 100
         assert 0 < line["score"] < 1
-    assert {p.name for p in found.path.parent.glob("regions.*")} == {
+    assert {p.name for p in located.path.parent.glob("regions.*")} == {
         "regions.jsonl", "regions.run.json", "regions.summary.json",
     }  # fmt: skip
 
@@ -69,22 +69,22 @@ def test_the_settings_are_kept_with_the_layers_that_were_chosen(locate: Locate, 
 
 
 def test_the_locator_is_compared_with_the_boxes_that_people_drew(locate: Locate) -> None:
-    found = locate()
-    bench = found.summary["benchmarks"]["mine"]
-    assert (bench["samples"], bench["located"], bench["not_located"]) == (6, 6, {})
-    assert (bench["agreement"]["n"], bench["agreement"]["clusters"]) == (6, 3)
-    assert "mine: 6 of 6 questions located by attention" in found.text()
-    assert "evidence inside the located box" in found.text()
+    located = locate()
+    entry = located.summary["benchmarks"]["mine"]
+    assert (entry["samples"], entry["located"], entry["not_located"]) == (6, 6, {})
+    assert (entry["agreement"]["n"], entry["agreement"]["clusters"]) == (6, 3)
+    assert "mine: 6 of 6 samples located by attention" in located.text()
+    assert "evidence inside the located box" in located.text()
 
 
 def test_without_boxes_by_people_the_locator_is_unchecked(locate: Locate, mine: Path) -> None:
     for i in range(6):
         edit(mine, i, bbox=None, bbox_format=None)
-    found = locate()
-    assert found.summary["benchmarks"]["mine"]["agreement"] is None
-    assert "unchecked" in found.text()
-    run = gapbench.measure(json.loads((found.path.with_suffix(".run.json")).read_text())["model"], [str(mine)],
-                           regions=found.path, out=found.path.parent / "run", max_new_tokens=4)  # fmt: skip
+    located = locate()
+    assert located.summary["benchmarks"]["mine"]["agreement"] is None
+    assert "unchecked" in located.text()
+    run = gapbench.measure(json.loads((located.path.with_suffix(".run.json")).read_text())["model"], [str(mine)],
+                           regions=located.path, out=located.path.parent / "run", max_new_tokens=4)  # fmt: skip
     assert len(run.frame()) == 12
     assert set(run.frame()["evidence"]) == {"model"}
 
@@ -97,11 +97,11 @@ def test_a_margin_enlarges_boxes(locate: Locate, tmp_path: Path) -> None:
 
 
 def test_answers_without_a_box_are_lines_with_a_reason(locate: Locate) -> None:
-    found = locate(method="grounding")
-    lines = rows(found.path)
+    located = locate(method="grounding")
+    lines = rows(located.path)
     assert len(lines) == 6
     assert {line["reason"] for line in lines if not line["bboxes"]} == set(
-        found.summary["benchmarks"]["mine"]["not_located"]
+        located.summary["benchmarks"]["mine"]["not_located"]
     )
     assert all(line["output"] for line in lines)
     assert all(bool(line["bboxes"]) != bool(line["reason"]) for line in lines)
@@ -110,12 +110,12 @@ def test_answers_without_a_box_are_lines_with_a_reason(locate: Locate) -> None:
 @pytest.mark.parametrize("method", ["attention", "grounding"])
 def test_a_file_cut_off_anywhere_is_completed_to_the_same(locate: Locate, method: str) -> None:
     path = locate(method=method).path
-    whole, summary = rows(path), path.with_suffix(".summary.json").read_text()
+    lines, summary = rows(path), path.with_suffix(".summary.json").read_text()
     data = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(data[:3]) + b'{"benchmark": "mine", "id')
     locate(method=method)
     again = rows(path)
-    assert sorted(again, key=lambda r: r["id"]) == sorted(whole, key=lambda r: r["id"])
+    assert sorted(again, key=lambda r: r["id"]) == sorted(lines, key=lambda r: r["id"])
     assert path.with_suffix(".summary.json").read_text() == summary
 
 
@@ -175,16 +175,16 @@ def test_evidence_that_is_no_box_is_left_out_of_the_comparison(locate: Locate, m
         "    for i, box in enumerate([(10, 10, 40, 40), (1, 2, 3), (900, 900, 950, 950)]):\n"
         f'        yield Sample(str(i), r"{mine.parent / "scene 0.png"}", "Which?", ("red",), boxes=(box,))\n'
     )
-    bench = locate(benchmarks=[str(tmp_path / "broken.py")]).summary["benchmarks"]["broken"]
-    assert (bench["located"], bench["agreement"]["n"]) == (3, 1)
+    entry = locate(benchmarks=[str(tmp_path / "broken.py")]).summary["benchmarks"]["broken"]
+    assert (entry["located"], entry["agreement"]["n"]) == (3, 1)
 
 
-def test_a_image_that_cannot_be_read_is_a_reason(locate: Locate, mine: Path) -> None:
+def test_an_image_that_cannot_be_read_is_a_reason(locate: Locate, mine: Path) -> None:
     (mine.parent / "scene 1.png").write_bytes(b"no image")
-    found = locate()
-    assert found.summary["benchmarks"]["mine"]["not_located"] == {"not answered": 2}
-    assert rows(found.path)[2]["reason"].startswith("not answered: ")
-    assert len(read_regions(found.path).boxes) == 4
+    located = locate()
+    assert located.summary["benchmarks"]["mine"]["not_located"] == {"not answered": 2}
+    assert rows(located.path)[2]["reason"].startswith("not answered: ")
+    assert len(read_regions(located.path).boxes) == 4
 
 
 @pytest.mark.parametrize(
@@ -218,12 +218,12 @@ def test_the_command_line_prints_the_agreement(tmp_path: Path) -> None:
         app, ["locate", "glance", "-b", "signs:split=validation", "--limit", "60", "--out", str(out), "-q"]
     )
     assert result.exit_code == 0, result.output
-    assert "signs: 60 of 60 questions located by attention (glance)." in result.output
-    found = json.loads(out.with_suffix(".summary.json").read_text())["benchmarks"]["signs"]["agreement"]
-    assert found["recall"]["located"]["estimate"] > 0.5
-    assert found["recall"]["above_chance"]["ci"][0] > 0.1, "glance looks at what it is asked about"
+    assert "signs: 60 of 60 samples located by attention (glance)." in result.output
+    agreement = json.loads(out.with_suffix(".summary.json").read_text())["benchmarks"]["signs"]["agreement"]
+    assert agreement["recall"]["located"]["estimate"] > 0.5
+    assert agreement["recall"]["above_chance"]["ci"][0] > 0.1, "glance looks at what it is asked about"
 
 
 def test_glance_is_asked_for_boxes_it_cannot_give(tmp_path: Path) -> None:
-    found = gapbench.locate("glance", ["signs"], tmp_path / "r.jsonl", "grounding", limit=30)
-    assert found.summary["benchmarks"]["signs"]["not_located"] == {"no box in the answer": 30}
+    located = gapbench.locate("glance", ["signs"], tmp_path / "r.jsonl", "grounding", limit=30)
+    assert located.summary["benchmarks"]["signs"]["not_located"] == {"no box in the answer": 30}

@@ -69,7 +69,7 @@ def test_records_hold_what_was_shown(measure: Measure) -> None:
 
 
 def test_run_json_reproduces_the_run(measure: Measure) -> None:
-    asked = measure(min_pixels=100, max_pixels=100_000).manifest
+    manifest = measure(min_pixels=100, max_pixels=100_000).manifest
     assert {
         "command",
         "versions",
@@ -80,9 +80,9 @@ def test_run_json_reproduces_the_run(measure: Measure) -> None:
         "seeds",
         "views",
         "schema_version",
-    } <= set(asked)
-    assert asked["pixels"]["max_pixels"] == 100_000
-    bench = asked["benchmarks"]["mine"]
+    } <= set(manifest)
+    assert manifest["pixels"]["max_pixels"] == 100_000
+    bench = manifest["benchmarks"]["mine"]
     assert len(bench["fingerprint"]) == 32
     assert bench["prompt"].endswith("Answer with the option's letter from the given choices directly.")
 
@@ -154,15 +154,15 @@ print("deaths", died)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_a_run_killed_at_20_random_moments_ends_as_if_nothing_had_happened(
     measure: Measure, tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     mine = write_benchmark(tmp_path / "long", questions=150)
     whole = measure(benchmarks=[str(mine)], out=tmp_path / "whole", batch_size=2)
     out = tmp_path / "killed"
-    asked = [sys.executable, "-c", KILLED, str(tiny("qwen3_vl")), str(mine), str(out), "20", "3"]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=600, check=False)
+    command = [sys.executable, "-c", KILLED, str(tiny("qwen3_vl")), str(mine), str(out), "20", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     deaths = int(done.stdout.rsplit("deaths", 1)[1])
     seen = {line for line in done.stdout.splitlines() if line.startswith("killed")}

@@ -67,9 +67,11 @@ def same_as_whole(merged: Path, whole: Path) -> None:
     assert found == wanted
     keys = [records.key(row) for row in records.read(merged)]
     assert keys == sorted(records.key(row) for row in records.read(whole))
-    asked, known = (json.loads((folder / "run.json").read_text()) for folder in (merged, whole))
+    merged_manifest, whole_manifest = (json.loads((folder / "run.json").read_text()) for folder in (merged, whole))
     own = {"command", "versions", "hardware", "sessions"}
-    assert {k: v for k, v in asked.items() if k not in own} == {k: v for k, v in known.items() if k not in own}
+    assert {k: v for k, v in merged_manifest.items() if k not in own} == {
+        k: v for k, v in whole_manifest.items() if k not in own
+    }
 
 
 @pytest.mark.slow
@@ -119,7 +121,7 @@ gapbench.measure(model, [data], out=out, shard=shard, max_new_tokens=4, batch_si
 """
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_a_worker_killed_in_the_middle_goes_on_and_the_whole_is_the_same(
     measure: Measure, tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -129,8 +131,8 @@ def test_a_worker_killed_in_the_middle_goes_on_and_the_whole_is_the_same(
     first = measure(tmp_path / "1", shard="1/2", **settings).path
     second = tmp_path / "2"
     path = second / "records.jsonl"
-    asked = [sys.executable, "-c", KILLED, str(tiny("qwen3_vl")), str(mine), str(second), "2/2"]
-    worker = subprocess.Popen(asked)
+    command = [sys.executable, "-c", KILLED, str(tiny("qwen3_vl")), str(mine), str(second), "2/2"]
+    worker = subprocess.Popen(command)
     while worker.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") > 20):
         time.sleep(0.005)
     worker.send_signal(signal.SIGKILL)
@@ -148,7 +150,7 @@ def test_a_worker_killed_in_the_middle_goes_on_and_the_whole_is_the_same(
 
 def test_missing_shards_are_named_with_their_questions(shards: list[Path], tmp_path: Path) -> None:
     lost = len({row["sample"] for row in records.read(shards[1])})
-    with pytest.raises(RunError, match=rf"shard 2 of 3 missing, with {lost} of 12 questions.*--partial"):
+    with pytest.raises(RunError, match=rf"shard 2 of 3 missing, with {lost} of 12 samples.*--partial"):
         gapbench.merge([shards[0], shards[2]], tmp_path / "out")
     with pytest.raises(RunError, match=r"shards 1-2 of 3 missing"):
         gapbench.merge(shards[2:], tmp_path / "out")
@@ -303,8 +305,8 @@ def test_a_merge_that_dies_leaves_nothing_behind_and_goes_on(
 @pytest.mark.slow
 def test_the_command_line_merges_and_says_what_is_missing(shards: list[Path], tmp_path: Path) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        asked = [sys.executable, "-m", "gapbench", "merge", *map(str, arguments)]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=300, check=False)
+        command = [sys.executable, "-m", "gapbench", "merge", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
     done = run(*shards[:2], "--out", tmp_path / "out")
     assert done.returncode == 2
@@ -313,8 +315,8 @@ def test_the_command_line_merges_and_says_what_is_missing(shards: list[Path], tm
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("shards 1-2 of 3 (")
     assert "note: These numbers are of a part of a run" in done.stdout
-    asked = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert asked["command"].startswith("gapbench merge ")
+    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert manifest["command"].startswith("gapbench merge ")
 
 
 def test_a_merged_run_is_a_run_like_any_other(

@@ -154,8 +154,8 @@ def test_what_somebody_else_unpacked_is_used_without_writing_there(
 
 def test_where_somebody_else_s_unpacking_was_cut_off_the_cache_is_used(read_only: Path) -> None:
     path = written(read_only, tar({"1.jpg": b"1"}), "images/pack.tar")
-    room = archives._room(read_only, [path], PurePosixPath("images"))
-    (read_only / ".unpacked" / room.name / ".images.draft").mkdir(parents=True)
+    folder = archives._target_folder(read_only, [path], PurePosixPath("images"))
+    (read_only / ".unpacked" / folder.name / ".images.draft").mkdir(parents=True)
     base = unpacked(read_only, "images/pack.tar", "images/1.jpg")
     assert not base.is_relative_to(read_only)
     assert (base / "images" / "1.jpg").read_bytes() == b"1"

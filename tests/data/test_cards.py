@@ -31,8 +31,8 @@ def test_a_card_is_shown_even_where_its_data_is_missing() -> None:
 
 
 def test_protocols_are_shown_with_their_metric_their_source_and_their_prompt() -> None:
-    asked = Protocol("Look closely: {published}", metric="category_mean", source="somewhere", note="Greedy here.")
-    text = card_text(Benchmark("own", Card("own", "Own", "nowhere", "CC0", protocols={"original": asked}), list))
+    protocol = Protocol("Look closely: {published}", metric="category_mean", source="somewhere", note="Greedy here.")
+    text = card_text(Benchmark("own", Card("own", "Own", "nowhere", "CC0", protocols={"original": protocol}), list))
     assert "protocol    original, by category_mean. From somewhere. Greedy here." in text
     assert "Look closely: {published}" in text
 

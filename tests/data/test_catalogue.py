@@ -147,8 +147,8 @@ def test_a_user_s_file_reads_a_local_copy_and_shares_code_with_others_beside_it(
 def test_shared_code_of_one_name_does_not_disturb_other_folders(tmp_path: Path) -> None:
     words = ("STOP", "GO", "STOP")
     specs = [f"{with_data(tmp_path / str(n), w)}={tmp_path / str(n) / 'copy'}" for n, w in enumerate(words[:2])]
-    found = [load(spec) for spec in (*specs, specs[0])]
-    assert [b.samples()[0].answers for b in found] == [(w,) for w in words]
+    benchmarks = [load(spec) for spec in (*specs, specs[0])]
+    assert [b.samples()[0].answers for b in benchmarks] == [(w,) for w in words]
 
 
 def test_data_takes_no_local_copy(tmp_path: Path) -> None:
@@ -206,9 +206,9 @@ def test_a_broken_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, sa
     ],
 )
 def test_a_parameter_is_read_as_the_type_of_its_default(tmp_path: Path, given: str, key: str, value: Any) -> None:
-    found = load(f"{own(tmp_path)}:{given}").parameters
-    assert found == {key: value}
-    assert type(found[key]) is type(value)
+    parameters = load(f"{own(tmp_path)}:{given}").parameters
+    assert parameters == {key: value}
+    assert type(parameters[key]) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -330,10 +330,10 @@ def test_code_that_fails_is_the_benchmark_s_error() -> None:
 
 def test_the_fingerprint_is_of_all_samples_in_order() -> None:
     other = dataclasses.replace(SAMPLE, id="2")
-    found = [fingerprint(s) for s in ([SAMPLE], [SAMPLE, other], [other, SAMPLE], [])]
-    assert len(set(found)) == 4
-    assert fingerprint([SAMPLE, other]) == found[1]
-    assert all(len(f) == 32 for f in found)
+    fingerprints = [fingerprint(s) for s in ([SAMPLE], [SAMPLE, other], [other, SAMPLE], [])]
+    assert len(set(fingerprints)) == 4
+    assert fingerprint([SAMPLE, other]) == fingerprints[1]
+    assert all(len(f) == 32 for f in fingerprints)
 
 
 CHANGES: dict[str, Any] = {
@@ -357,7 +357,7 @@ def hash_of(image: Any) -> str:
     return fingerprint([dataclasses.replace(SAMPLE, image=image)])
 
 
-def test_a_image_in_a_file_counts_by_name_and_size_not_by_folder(tmp_path: Path) -> None:
+def test_an_image_in_a_file_counts_by_name_and_size_not_by_folder(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.png").write_bytes(b"1234")
@@ -395,7 +395,7 @@ def test_further_images_count_as_the_first_one_does(tmp_path: Path) -> None:
     assert len({with_more(), with_more(b"1"), with_more(b"1", b"2"), with_more(b"2", b"1")}) == 4
 
 
-def test_a_image_that_cannot_be_read_has_an_identity_too() -> None:
+def test_an_image_that_cannot_be_read_has_an_identity_too() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (400, 400)).save(buffer, "PNG")
     assert len(hash_of(Image.open(io.BytesIO(buffer.getvalue()[:100])))) == 32
@@ -431,12 +431,12 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
         "samples = [*catalogue.load('signs').samples(50), Sample('x', lazy, 'What?', ('y',))]\n"
         "print(fingerprint(samples))"
     )
-    found = set()
+    fingerprints = set()
     for seed in ("0", "1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
             env={**os.environ, "PYTHONHASHSEED": seed},
         )  # fmt: skip
-        found.add(done.stdout.strip())
-    assert len(found) == 1
-    assert len(found.pop()) == 32
+        fingerprints.add(done.stdout.strip())
+    assert len(fingerprints) == 1
+    assert len(fingerprints.pop()) == 32

@@ -136,13 +136,13 @@ def test_without_network_the_remedies_are_named(run: Fetcher) -> None:
 def test_a_large_download_is_announced_and_a_small_one_is_not(hub: Hub, run: Fetcher) -> None:
     hub.claims = {"data/one.txt": 1_500_000_000}
     done = run(restricted="For research only.")
-    said = done.stderr
-    assert "mine: restricted: For research only." in said
-    assert "fetching 1.50 GB of me/data at 01234567" in said
-    assert "data/one.txt (1.50 GB), data/two.txt (0.00 MB)" in said
-    assert "licence: CC BY 4.0" in said
-    assert "free" in said
-    assert "large.bin" not in said
+    announcement = done.stderr
+    assert "mine: restricted: For research only." in announcement
+    assert "fetching 1.50 GB of me/data at 01234567" in announcement
+    assert "data/one.txt (1.50 GB), data/two.txt (0.00 MB)" in announcement
+    assert "licence: CC BY 4.0" in announcement
+    assert "free" in announcement
+    assert "large.bin" not in announcement
 
 
 def test_a_restricted_licence_is_named_before_the_fetch_and_not_again(run: Fetcher) -> None:

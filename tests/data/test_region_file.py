@@ -73,16 +73,16 @@ def test_boxes_replace_all_others(file: Path) -> None:
 
 def test_a_line_may_name_its_benchmark(file: Path) -> None:
     write(file, {"id": "1", "benchmark": "one", "bbox": [0, 0, 9, 9]}, {"id": "1", "bbox": [1, 1, 9, 9]})
-    asked = read_regions(file).apply({"one": [sample("1")], "two": [sample("1")]})
-    assert asked["one"][0].boxes == ((0, 0, 9, 9),)
-    assert asked["two"][0].boxes == ((1, 1, 9, 9),)
+    located = read_regions(file).apply({"one": [sample("1")], "two": [sample("1")]})
+    assert located["one"][0].boxes == ((0, 0, 9, 9),)
+    assert located["two"][0].boxes == ((1, 1, 9, 9),)
 
 
 def test_one_benchmark_that_fits_is_enough_and_none_is_refused(file: Path) -> None:
     write(file, {"id": "1", "benchmark": "one", "bbox": [0, 0, 9, 9]}, {"id": "7", "bbox": [0, 0, 9, 9]})
     regions = read_regions(file)
-    asked = regions.apply({"one": [sample("1")], "two": [sample("1")]})
-    assert not asked["two"][0].boxes, "measured in the full view alone"
+    located = regions.apply({"one": [sample("1")], "two": [sample("1")]})
+    assert not located["two"][0].boxes, "measured in the full view alone"
     with pytest.raises(
         BenchmarkError, match=r"regions.jsonl: it has a box for none of the 1 samples.*'one: 1'.*'two: 1'"
     ):
@@ -98,7 +98,7 @@ def test_one_benchmark_that_fits_is_enough_and_none_is_refused(file: Path) -> No
         ({"id": True, "bbox": [0, 0, 9, 9]}, "id is True"),
         ({"id": "", "bbox": [0, 0, 9, 9]}, "id is ''"),
         ({"id": "1"}, "it has no 'bbox' or 'bboxes'. Found: id"),
-        ({"id": "1", "bboxes": []}, "say so in 'reason'"),
+        ({"id": "1", "bboxes": []}, "or a 'reason' why"),
         ({"id": "1", "bbox": [0, 0, 9, 9], "bboxes": [[0, 0, 9, 9]]}, "both 'bbox' and 'bboxes'"),
         ({"id": "1", "bboxes": {"a": 1}}, "expected a list of boxes"),
         ({"id": "1", "bboxes": [0, 0, 9, 9]}, "expected four finite numbers"),
@@ -139,9 +139,9 @@ def test_whatever_is_written_is_read_again(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("regions") / "regions.jsonl"
     given_ = [(name, (abs(x), abs(y), abs(x) + side, abs(y) + side)) for name, x, y, side in rows]
     write(path, *({"id": name, "bbox": box} for name, box in given_))
-    found = read_regions(path).boxes
+    boxes = read_regions(path).boxes
     for name, box in given_:
-        assert box in found["", name]
+        assert box in boxes["", name]
 
 
 def test_a_run_with_regions_is_marked_and_counts_who_has_none(tiny: Callable[[str], Path], tmp_path: Path) -> None:

@@ -66,12 +66,12 @@ def test_another_seed_gives_other_scenes() -> None:
 
 @pytest.mark.parametrize("parameters", [{}, TINY])
 def test_no_scene_is_shared_between_splits(parameters: dict[str, Any]) -> None:
-    found: dict[tuple[Sign, ...], str] = {}
+    split_of_signs: dict[tuple[Sign, ...], str] = {}
     for split in SPLITS:
         scenes = dict.fromkeys(scene_of(s).signs for s in samples(split, 1600, **parameters))
         for scene in list(scenes)[:500]:
-            assert found.setdefault(scene, split) == split
-    assert len(found) == 500 * len(SPLITS)
+            assert split_of_signs.setdefault(scene, split) == split
+    assert len(split_of_signs) == 500 * len(SPLITS)
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------
@@ -79,8 +79,8 @@ def test_no_scene_is_shared_between_splits(parameters: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 17, 250])
 def test_there_are_exactly_as_many_questions_as_asked_for(count: int) -> None:
-    made = list(samples(samples=count, **TINY))
-    assert len(made) == len({s.id for s in made}) == count
+    drawn = list(samples(samples=count, **TINY))
+    assert len(drawn) == len({s.id for s in drawn}) == count
 
 
 def test_ids_number_the_questions_and_give_no_answer_away(test_split: list[Sample]) -> None:
@@ -105,7 +105,7 @@ def test_no_question_is_asked_twice_of_one_scene(test_split: list[Sample], small
 
 
 QUESTION = re.compile(
-    r"Which (?P<asks>letter) is on the (?P<words>.+)\?|What (?P<asked>colour|shape) is the (?P<phrase>.+)\?"
+    r"Which (?P<letter>letter) is on the (?P<words>.+)\?|What (?P<category>colour|shape) is the (?P<phrase>.+)\?"
 )
 
 
@@ -118,7 +118,7 @@ def described(question: str, scene: Scene) -> tuple[str, list[Sign]]:
     shape = next((s for s in SHAPES if re.search(rf"\b{s}\b", phrase)), None)
     letter = phrase[-1] if " with the letter " in phrase else None
     assert colour or letter
-    return match["asks"] or match["asked"], [
+    return match["letter"] or match["category"], [
         s for s in scene.signs
         if colour in (None, s.colour) and shape in (None, s.shape) and letter in (None, s.letter)
     ]  # fmt: skip
@@ -199,13 +199,13 @@ def test_the_evidence_box_is_exact(parameters: dict[str, Any], count: int) -> No
     shapes = set()
     for scene in list(scenes)[:count]:
         for sign in scene.signs[:3]:
-            found = drawn_box(scene, sign)
-            assert found[0] >= sign.box[0]
-            assert found[1] >= sign.box[1]
-            assert found[2] <= sign.box[2]
-            assert found[3] <= sign.box[3]
+            box = drawn_box(scene, sign)
+            assert box[0] >= sign.box[0]
+            assert box[1] >= sign.box[1]
+            assert box[2] <= sign.box[2]
+            assert box[3] <= sign.box[3]
             slack = 0 if sign.shape == "square" else 1  # a corner or an arc may fade out within its last pixel
-            assert max(abs(a - b) for a, b in zip(found, sign.box, strict=True)) <= slack, sign
+            assert max(abs(a - b) for a, b in zip(box, sign.box, strict=True)) <= slack, sign
             shapes.add(sign.shape)
     assert shapes == set(SHAPES)
 
@@ -213,10 +213,10 @@ def test_the_evidence_box_is_exact(parameters: dict[str, Any], count: int) -> No
 def test_the_letter_is_drawn_in_the_sign_s_ink_within_its_fill() -> None:
     for shape in SHAPES:
         sign = Sign("red", shape, "M", (10, 10, 58, 58))
-        found = Counter(draw(Scene(96, 0, (sign,))).crop(sign.box).getdata())
+        colours = Counter(draw(Scene(96, 0, (sign,))).crop(sign.box).getdata())
         fill, ink = COLOURS["red"]
-        assert found[fill] > 200
-        assert found[ink] > 20
+        assert colours[fill] > 200
+        assert colours[ink] > 20
 
 
 def test_evidence_spans_areas_from_hard_to_easy(small_split: list[Sample], test_split: list[Sample]) -> None:
@@ -254,5 +254,5 @@ def test_so_many_signs_that_none_can_be_named_are_refused_instead_of_sought_for_
 
 
 def test_one_sign_as_large_as_allowed_is_drawn() -> None:
-    (made,) = samples(samples=1, canvas=96, signs_min=1, signs_max=1, size_min=94, size_max=94, options=False)
-    assert made.boxes == ((1.0, 1.0, 95.0, 95.0),)
+    (sample,) = samples(samples=1, canvas=96, signs_min=1, signs_max=1, size_min=94, size_max=94, options=False)
+    assert sample.boxes == ((1.0, 1.0, 95.0, 95.0),)

@@ -235,18 +235,18 @@ def test_a_damaged_conversion_is_made_again(
 ) -> None:
     table = parquet(tmp_path / "t.parquet", {"question": ["a" * 9000, "b"]})
     rows = list(read_rows(table))
-    (made,) = (tmp_path / "cache").rglob("*.arrow")
-    made.write_bytes(made.read_bytes()[:3000] if damage is None else damage)
+    (converted,) = (tmp_path / "cache").rglob("*.arrow")
+    converted.write_bytes(converted.read_bytes()[:3000] if damage is None else damage)
     assert list(read_rows(table)) == rows
 
 
 def test_what_a_killed_conversion_left_is_written_over(tmp_path: Path, cached: Callable[[], list[str]]) -> None:
     table = parquet(tmp_path / "t.parquet", {"question": ["a"]})
     list(read_rows(table))
-    (made,) = (tmp_path / "cache").rglob("*.arrow")
-    made.rename(made.with_suffix(".part"))
+    (converted,) = (tmp_path / "cache").rglob("*.arrow")
+    converted.rename(converted.with_suffix(".part"))
     list(read_rows(table))
-    assert cached() == [made.name]
+    assert cached() == [converted.name]
 
 
 def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(
@@ -362,8 +362,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, content:
 @pytest.mark.usefixtures("way")
 def test_a_parquet_file_cut_short_is_named(tmp_path: Path) -> None:
     path = parquet(tmp_path / "t.parquet", {"a": [b"x" * 1000] * 50})
-    whole = path.read_bytes()
-    path.write_bytes(whole[:100] + whole[600:])  # the footer is there, and says where pages were
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + content[600:])  # the footer is there, and says where pages were
     with pytest.raises(BenchmarkError, match=r"t\.parquet: cannot be read as Parquet"):
         list(read_rows(path))
 

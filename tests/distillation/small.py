@@ -34,9 +34,9 @@ def scene(number: int) -> Sample:
 
 def benchmark(samples: list[Sample] | int = 4, region: str = "padded") -> Benchmark:
     """A benchmark of these samples, or of so many scenes."""
-    asked = [scene(i) for i in range(samples)] if isinstance(samples, int) else samples
+    scenes = [scene(i) for i in range(samples)] if isinstance(samples, int) else samples
     card = Card(name="patches", title="Patches", source="here", licence="own", region=region)
-    return Benchmark("patches", card, lambda: asked)
+    return Benchmark("patches", card, lambda: scenes)
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gapbench.distillation.batches import Micro, pack
+from gapbench.distillation.batches import MicroBatch, pack
 from gapbench.distillation.rollouts import Rollout
 
 
@@ -23,7 +23,7 @@ def steps(draw: st.DrawFn) -> list[list[Rollout]]:
     return made
 
 
-def cost(micro: Micro, rollouts: Sequence[Sequence[Rollout]], share_prompt: bool) -> int:
+def cost(micro: MicroBatch, rollouts: Sequence[Sequence[Rollout]], share_prompt: bool) -> int:
     """Tokens of a forward pass, padding included."""
     prompt = max(rollouts[i][0].prompt_tokens for i in micro.prompts)
     answer = max(len(ids) for group in micro.groups(rollouts) for ids in group)
@@ -77,23 +77,27 @@ def made(prompts: Sequence[int], answers: Sequence[int]) -> list[list[Rollout]]:
 def test_prompts_of_similar_length_go_together() -> None:
     """And a prompt that is read once for all its answers counts once."""
     rollouts = made([50, 10, 12, 48], [5, 5])
-    assert pack(rollouts, 120, True) == [Micro((1, 2), 0, 2), Micro((3, 0), 0, 2)]
-    assert pack(rollouts, 120, False) == [Micro((1, 2), 0, 2), Micro((3,), 0, 2), Micro((0,), 0, 2)]
+    assert pack(rollouts, 120, True) == [MicroBatch((1, 2), 0, 2), MicroBatch((3, 0), 0, 2)]
+    assert pack(rollouts, 120, False) == [MicroBatch((1, 2), 0, 2), MicroBatch((3,), 0, 2), MicroBatch((0,), 0, 2)]
 
 
 def test_the_answers_of_one_prompt_are_halved_until_they_fit() -> None:
-    assert pack(made([20], [10] * 4), 60, True) == [Micro((0,), 0, 4)]
-    assert pack(made([20], [10] * 4), 59, True) == [Micro((0,), 0, 2), Micro((0,), 2, 4)]
-    assert pack(made([20], [10] * 3), 1, True) == [Micro((0,), 0, 1), Micro((0,), 1, 2), Micro((0,), 2, 3)]
+    assert pack(made([20], [10] * 4), 60, True) == [MicroBatch((0,), 0, 4)]
+    assert pack(made([20], [10] * 4), 59, True) == [MicroBatch((0,), 0, 2), MicroBatch((0,), 2, 4)]
+    assert pack(made([20], [10] * 3), 1, True) == [
+        MicroBatch((0,), 0, 1),
+        MicroBatch((0,), 1, 2),
+        MicroBatch((0,), 2, 3),
+    ]
 
 
 def test_the_largest_is_halved_until_there_are_as_many_as_the_other_processes_have() -> None:
     rollouts = made([10, 10, 10], [5, 5])
-    assert pack(rollouts, 10**6, True, 2) == [Micro((0,), 0, 2), Micro((1, 2), 0, 2)]
-    assert pack(rollouts, 10**6, True, 3) == [Micro((0,), 0, 2), Micro((1,), 0, 2), Micro((2,), 0, 2)]
+    assert pack(rollouts, 10**6, True, 2) == [MicroBatch((0,), 0, 2), MicroBatch((1, 2), 0, 2)]
+    assert pack(rollouts, 10**6, True, 3) == [MicroBatch((0,), 0, 2), MicroBatch((1,), 0, 2), MicroBatch((2,), 0, 2)]
     assert len(pack(rollouts, 10**6, True, 6)) == 6
 
 
 def test_the_ids_of_a_micro_batch_are_those_of_its_answers() -> None:
     rollouts = [[Rollout((10 * i + n,), (0.0,), False, 3) for n in range(3)] for i in range(2)]
-    assert Micro((1, 0), 1, 3).groups(rollouts) == [[(11,), (12,)], [(1,), (2,)]]
+    assert MicroBatch((1, 0), 1, 3).groups(rollouts) == [[(11,), (12,)], [(1,), (2,)]]

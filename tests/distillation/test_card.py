@@ -12,7 +12,7 @@ import yaml
 from gapbench.distillation.card import write_card
 from gapbench.distillation.recipe import Recipe, load, make
 
-ASKED: dict[str, Any] = {
+DETAILS: dict[str, Any] = {
     "model": "Qwen/Qwen3-VL-4B-Instruct",
     "revision": "abc",
     "data": {"name": "signs", "samples": 640},
@@ -32,8 +32,8 @@ SUMMARY: dict[str, Any] = {
 RECIPE = make({"steps": 150, "prompts_per_step": 32, "rollouts_per_prompt": 1, "anchor_share": 0.25, "ema_rate": 0.02})
 
 
-def card(tmp_path: Path, summary: Any = None, recipe: Recipe | None = None, **asked: Any) -> str:
-    write_card(tmp_path, {**ASKED, **asked}, recipe or RECIPE, summary)
+def card(tmp_path: Path, summary: Any = None, recipe: Recipe | None = None, **details: Any) -> str:
+    write_card(tmp_path, {**DETAILS, **details}, recipe or RECIPE, summary)
     return (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
@@ -49,8 +49,8 @@ def test_a_model_from_the_hub_is_named_as_the_base(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["glance", "runs/base", "/models/base", "./a/b"])
 def test_a_local_model_is_not_passed_off_as_one_of_the_hub(model: str, tmp_path: Path) -> None:
-    asked = {k: v for k, v in ASKED.items() if k != "revision"} | {"model": model, "sha256": "00"}
-    write_card(tmp_path, asked, RECIPE, None)
+    details = {k: v for k, v in DETAILS.items() if k != "revision"} | {"model": model, "sha256": "00"}
+    write_card(tmp_path, details, RECIPE, None)
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "base_model" not in head(text)
     assert f"# {model}, distilled" in text

@@ -46,7 +46,7 @@ def whole(tiny: Tiny, data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_ten_steps_are_five_steps_a_kill_and_the_rest(tiny: Tiny, data: Path, tmp_path: Path) -> None:
     settings = ("steps=10", "save_every=5", "schedule=cosine")
     command = arguments(tiny("qwen3_vl"), data, tmp_path / "killed", *settings)

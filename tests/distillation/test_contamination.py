@@ -67,8 +67,8 @@ def test_what_is_asked_instead_of_the_dropped_is_looked_at_too() -> None:
     for seed in range(5):
         of = pairs(many, steps=1, seed=seed)
         shared = find_shared(of, [("x", bad)])
-        asked = {p.key for p in of.without(frozenset(shared)).step(0)}
-        assert not asked & {f"q{i}" for i in range(0, 30, 2)}
+        used_keys = {p.key for p in of.without(frozenset(shared)).step(0)}
+        assert not used_keys & {f"q{i}" for i in range(0, 30, 2)}
 
 
 def test_everything_shared_is_said_and_not_refused() -> None:

@@ -1,4 +1,4 @@
-"""Every family trains: two real steps, teacher forcing that agrees with generation, economies that change nothing."""
+"""Every family trains: two real steps, teacher forcing that agrees with generation, shortcuts that change nothing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from torch import Tensor
 
 from distillation.small import Tiny, benchmark, recipe, role
 from gapbench.distillation import loop
-from gapbench.distillation.forward import PLAIN, Groups, Reading, head, hidden_states, process
-from gapbench.distillation.forward_check import Finding, find_reading
+from gapbench.distillation.forward import PLAIN, ForwardMode, Groups, head, hidden_states, process
+from gapbench.distillation.forward_check import ForwardCheck, find_forward_mode
 from gapbench.distillation.pairs import Pairs, TrainingPrompt
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import Prompt, Sampling, random_key, sample
@@ -29,7 +29,7 @@ from gapbench.distillation.student import VISION, ModelRole
 from gapbench.distillation.teachers import Teacher
 from gapbench.errors import ModelError
 
-READINGS = [Reading(True, True, True), Reading(True, False, True), Reading(False, True, True)]
+MODES = [ForwardMode(True, True, True), ForwardMode(True, False, True), ForwardMode(False, True, True)]
 # Its vision attention says `is_causal`, and sdpa obeys where no image of a batch is padded (transformers 5.19).
 EAGER = {"phi4_multimodal": "eager"}
 
@@ -42,19 +42,19 @@ class Family:
     recipe: Recipe
     role: ModelRole
     pairs: list[TrainingPrompt]
-    found: Finding
+    found: ForwardCheck
 
-    def asked(self, view: str) -> list[tuple[Any, str]]:
+    def image_prompts(self, view: str) -> list[tuple[Any, str]]:
         return [(getattr(pair, view), pair.text) for pair in self.pairs]
 
-    def reading(self, economies: Reading) -> Reading:
-        return replace(economies, cap=self.found.reading.cap)
+    def mode(self, shortcuts: ForwardMode) -> ForwardMode:
+        return replace(shortcuts, cap=self.found.mode.cap)
 
-    def log_probs(self, asked: list[tuple[Any, str]], groups: Groups, reading: Reading) -> Tensor:
-        inputs = process(self.role.chat, self.role.model, asked, len(groups[0]), reading)
+    def log_probs(self, image_prompts: list[tuple[Any, str]], groups: Groups, mode: ForwardMode) -> Tensor:
+        inputs = process(self.role.chat, self.role.model, image_prompts, len(groups[0]), mode)
         tokens = torch.tensor([t for group in groups for row in group for t in row])
-        states = hidden_states(self.role.model, inputs, groups, reading)
-        return head(self.role.model, reading)(states).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+        states = hidden_states(self.role.model, inputs, groups, mode)
+        return head(self.role.model, mode)(states).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -64,8 +64,8 @@ def family(request: pytest.FixtureRequest, tiny: Tiny) -> Iterator[Family]:
     settings = recipe(attn_implementation=EAGER.get(request.param))
     student = role(tiny(request.param), settings)
     pairs = Pairs(benchmark(), settings).step(0)
-    asked = [(p.student, p.text) for p in pairs] + [(p.teacher, p.text) for p in pairs]
-    yield Family(request.param, settings, student, pairs, find_reading(student, asked, settings))
+    image_prompts = [(p.student, p.text) for p in pairs] + [(p.teacher, p.text) for p in pairs]
+    yield Family(request.param, settings, student, pairs, find_forward_mode(student, image_prompts, settings))
     torch.set_num_threads(threads)
 
 
@@ -79,23 +79,23 @@ def test_both_views_show_images_of_different_sizes(family: Family) -> None:
     assert len(set(sizes)) == 4
 
 
-def test_teacher_forcing_says_what_generation_said_and_every_economy_is_allowed(family: Family) -> None:
+def test_teacher_forcing_says_what_generation_said_and_every_shortcut_is_allowed(family: Family) -> None:
     assert family.found.difference < 1e-4
-    assert family.found.reading == family.reading(Reading(True, True, True))
+    assert family.found.mode == family.mode(ForwardMode(True, True, True))
     assert family.found.refused == ()
     # transformers 5.19 repeats the patches of Qwen3.5 one by one for several answers, and so shuffles its images.
     assert family.found.expand_rollouts == (family.name != "qwen3_5")
-    assert family.found.sampling == family.found.reading
+    assert family.found.rollout_mode == family.found.mode
 
 
 def test_rollouts_that_share_a_prompt_are_those_of_generate(family: Family) -> None:
     """Token for token, with answers that end early beside others that do not."""
-    asked = [Prompt(p.student, p.text, tuple(random_key(0, p.key, n) for n in range(3))) for p in family.pairs]
+    image_prompts = [Prompt(p.student, p.text, tuple(random_key(0, p.key, n) for n in range(3))) for p in family.pairs]
     student, sampling = family.role, Sampling(6)
     ends = tuple(range(0, student.vocabulary, 5))
-    plain = sample(student.model, student.chat, asked, sampling, ends, student.suppressed, expand=False)
+    plain = sample(student.model, student.chat, image_prompts, sampling, ends, student.suppressed, expand=False)
     shared = sample(
-        student.model, student.chat, asked, sampling, ends, student.suppressed, shared=family.found.sampling
+        student.model, student.chat, image_prompts, sampling, ends, student.suppressed, mode=family.found.rollout_mode
     )
     assert [[r.ids for r in rollouts] for rollouts in shared] == [[r.ids for r in rollouts] for rollouts in plain]
     assert len({len(r.ids) for rollouts in plain for r in rollouts}) > 1
@@ -109,10 +109,10 @@ def plain(family: Family) -> tuple[Tensor, list[Tensor]]:
     return read(family, PLAIN)
 
 
-def read(family: Family, reading: Reading) -> tuple[Tensor, list[Tensor]]:
+def read(family: Family, mode: ForwardMode) -> tuple[Tensor, list[Tensor]]:
     """Log-probabilities of some answers, and the gradient of a weighted sum of them for every parameter."""
     params = [p for p in family.role.model.parameters() if p.requires_grad]
-    found = family.log_probs(family.asked("student"), answers(), reading)
+    found = family.log_probs(family.image_prompts("student"), answers(), mode)
     total = (torch.linspace(0.5, 1.5, len(found)) * found).sum()
     gradient = torch.autograd.grad(total, params, allow_unused=True)
     return found.detach(), [torch.zeros_like(p) if g is None else g for p, g in zip(params, gradient, strict=True)]
@@ -125,11 +125,11 @@ def assert_same(found: tuple[Tensor, list[Tensor]], expected: tuple[Tensor, list
         assert float((ours - theirs).norm()) <= 1e-4 * max(float(theirs.norm()), 1e-3 * size)
 
 
-@pytest.mark.parametrize("economies", READINGS, ids=lambda r: "-".join(k for k, v in vars(r).items() if v))
-def test_no_economy_changes_a_log_probability_or_the_gradient_of_any_parameter(
-    family: Family, economies: Reading, plain: tuple[Tensor, list[Tensor]]
+@pytest.mark.parametrize("shortcuts", MODES, ids=lambda r: "-".join(k for k, v in vars(r).items() if v))
+def test_no_shortcut_changes_a_log_probability_or_the_gradient_of_any_parameter(
+    family: Family, shortcuts: ForwardMode, plain: tuple[Tensor, list[Tensor]]
 ) -> None:
-    assert_same(read(family, family.reading(economies)), plain)
+    assert_same(read(family, family.mode(shortcuts)), plain)
 
 
 def test_gradient_checkpointing_changes_neither(family: Family, plain: tuple[Tensor, list[Tensor]]) -> None:
@@ -138,7 +138,7 @@ def test_gradient_checkpointing_changes_neither(family: Family, plain: tuple[Ten
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.train()
     try:
-        assert_same(read(family, family.reading(Reading(False, True, True))), plain)
+        assert_same(read(family, family.mode(ForwardMode(False, True, True))), plain)
     finally:
         model.gradient_checkpointing_disable()
         model.eval()
@@ -146,12 +146,12 @@ def test_gradient_checkpointing_changes_neither(family: Family, plain: tuple[Ten
 
 @torch.no_grad()
 def test_a_left_padded_batch_reads_as_each_prompt_alone(family: Family) -> None:
-    asked, groups = family.asked("student"), answers()
-    mask = process(family.role.chat, family.role.model, asked, 1, family.found.reading)["attention_mask"]
+    image_prompts, groups = family.image_prompts("student"), answers()
+    mask = process(family.role.chat, family.role.model, image_prompts, 1, family.found.mode)["attention_mask"]
     assert mask[:, -1].all()
     assert not mask.all(), "the prompts are of different lengths"
-    together = family.log_probs(asked, groups, family.found.reading)
-    alone = [family.log_probs([a], [g], family.found.reading) for a, g in zip(asked, groups, strict=True)]
+    together = family.log_probs(image_prompts, groups, family.found.mode)
+    alone = [family.log_probs([a], [g], family.found.mode) for a, g in zip(image_prompts, groups, strict=True)]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=0)
 
 
@@ -161,21 +161,21 @@ def test_a_left_padded_batch_reads_as_each_prompt_alone(family: Family) -> None:
 def test_placeholders_that_are_not_as_many_as_image_features_are_refused(
     family: Family, view: str, change: str
 ) -> None:
-    model, reading = family.role.model, family.found.reading
-    inputs = process(family.role.chat, model, family.asked(view), 2, reading)
+    model, mode = family.role.model, family.found.mode
+    inputs = process(family.role.chat, model, family.image_prompts(view), 2, mode)
     ids, token = inputs["input_ids"], image_token_id(model.config)
     if change == "fewer":
         ids[tuple((ids == token).nonzero()[-1])] = 30
     else:
         ids[-1, -1] = token
     if (family.name, change) == ("idefics3", "fewer"):  # transformers 5.19 drops the features that are left over
-        hidden_states(model, inputs, answers(), reading)
+        hidden_states(model, inputs, answers(), mode)
         return
     with pytest.raises((ValueError, RuntimeError)):
-        hidden_states(model, inputs, answers(), reading)
+        hidden_states(model, inputs, answers(), mode)
 
 
-def test_answers_cannot_hold_what_stands_for_a_image(family: Family) -> None:
+def test_answers_cannot_hold_what_stands_for_an_image(family: Family) -> None:
     config, suppressed = family.role.model.config, family.role.suppressed
     assert image_token_id(config) in suppressed
     assert set(getattr(config, "visual_indicator_token_ids", ())) <= set(suppressed)
@@ -185,16 +185,16 @@ def test_answers_cannot_hold_what_stands_for_a_image(family: Family) -> None:
 def test_two_steps_of_training_move_the_weights(family: Family, tiny: Tiny, tmp_path: Path) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=True)
-    student = role(tiny(family.name), family.recipe).read_as(family.found.reading)
+    student = role(tiny(family.name), family.recipe).with_mode(family.found.mode)
     before = {name: p.detach().clone() for name, p in student.model.named_parameters()}
     optimizer = torch.optim.AdamW(student.model.parameters(), lr=family.recipe.learning_rate)
-    inside, optimizer = accelerator.prepare(student.inside, optimizer)
-    student = replace(student, inside=inside)
+    wrapped, optimizer = accelerator.prepare(student.wrapped, optimizer)
+    student = replace(student, wrapped=wrapped)
     teacher = Teacher(family.recipe, student)
     pairs = Pairs(benchmark(), family.recipe)
     lines: list[Any] = []
     found = family.found
-    sampler = TransformersSampler(found.expand_rollouts, shared=found.sampling)
+    sampler = TransformersSampler(found.expand_rollouts, mode=found.rollout_mode)
     setup = loop.TrainingSetup(family.recipe, pairs, accelerator, student, teacher, optimizer, tmp_path, sampler)
     loop.train(setup, watch=lines.append)
 
@@ -218,29 +218,29 @@ def test_two_steps_of_training_move_the_weights(family: Family, tiny: Tiny, tmp_
     [
         ("paligemma", "gemma2", "differ from generation's by up to .* nats"),
         ("gemma3", "paligemma", "differ from generation's by up to .* nats"),
-        ("qwen2_5_vl", "paligemma", "cannot be read .*shape mismatch"),
+        ("qwen2_5_vl", "paligemma", "teacher forcing fails .*shape mismatch"),
     ],
 )
 def test_token_types_that_are_extended_wrongly_are_refused(name: str, wrong: str, says: str, tiny: Tiny) -> None:
     """Answers marked as a bidirectional prefix (PaliGemma 2) or as image (Gemma 3, Qwen2.5-VL)."""
     settings = recipe()
     student = role(tiny(name), settings)
-    asked = [(p.student, p.text) for p in Pairs(benchmark(), settings).step(0)]
-    find_reading(student, asked, settings)
+    image_prompts = [(p.student, p.text) for p in Pairs(benchmark(), settings).step(0)]
+    find_forward_mode(student, image_prompts, settings)
     student.model.config.model_type = wrong  # whose answers are marked by another number
     with pytest.raises(ModelError, match=says):
-        find_reading(student, asked, settings)
+        find_forward_mode(student, image_prompts, settings)
 
 
 def test_a_bound_on_the_logits_is_found_by_asking_the_model(tiny: Tiny, tmp_path: Path) -> None:
     """Gemma 4 applies the bound that its configuration names; PaliGemma 2 names one and does not."""
     bounded = role(tiny("gemma4"))
     bounded.model.config.text_config.final_logit_softcapping = 5.0
-    asked = [(p.student, p.text) for p in Pairs(benchmark(), recipe()).step(0)]
-    found = find_reading(bounded, asked, recipe())
-    assert found.reading.cap == pytest.approx(5.0)
-    assert found.reading.split_head
+    image_prompts = [(p.student, p.text) for p in Pairs(benchmark(), recipe()).step(0)]
+    found = find_forward_mode(bounded, image_prompts, recipe())
+    assert found.mode.cap == pytest.approx(5.0)
+    assert found.mode.split_head
     assert found.difference < 1e-4
     names = role(tiny("paligemma"))
     assert names.model.config.get_text_config().final_logit_softcapping == 30
-    assert find_reading(names, asked, recipe()).reading == Reading(True, True, True, cap=None)
+    assert find_forward_mode(names, image_prompts, recipe()).mode == ForwardMode(True, True, True, cap=None)

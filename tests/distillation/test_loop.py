@@ -100,9 +100,7 @@ def test_a_sampler_that_was_shown_another_image_is_found_out(
         return draw(self, role, shown, sampling)
 
     monkeypatch.setattr(TransformersSampler, "__call__", smaller)
-    with pytest.raises(
-        ModelError, match=r"Question q\d+: the sampler read a prompt of \d+ tokens, .*trainer reads \d+"
-    ):
+    with pytest.raises(ModelError, match=r"Sample q\d+: the sampler read a prompt of \d+ tokens, .*trainer reads \d+"):
         train(tiny("qwen3_vl"), data, tmp_path)
 
 
@@ -116,7 +114,7 @@ def test_importance_weights_of_answers_that_are_the_students_own_change_nothing(
 def test_the_learning_rate_warms_up_and_then_follows_its_schedule() -> None:
     def rates(schedule: str) -> list[float]:
         recipe = make({"steps": 6, "warmup_steps": 2, "schedule": schedule})
-        return [loop.rate(recipe, step) for step in range(6)]
+        return [loop.learning_rate_factor(recipe, step) for step in range(6)]
 
     assert rates("constant") == [0.5, 1, 1, 1, 1, 1]
     assert rates("linear") == pytest.approx([0.5, 1, 1, 0.75, 0.5, 0.25])
@@ -128,9 +126,11 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
     tiny: Tiny, data: Path, one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float
 ) -> None:
     """The learning rate runs away in the third step."""
-    rate = loop.rate
+    rate = loop.learning_rate_factor
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "rate", lambda recipe, step: rate(recipe, step) * (factor if step >= 2 else 1))
+        patch.setattr(
+            loop, "learning_rate_factor", lambda recipe, step: rate(recipe, step) * (factor if step >= 2 else 1)
+        )
         with pytest.raises(ModelError, match=r"Step [34]: .*finite.* The last good checkpoint is .*step-2\. Lower"):
             train(tiny("qwen3_vl"), data, tmp_path, "micro_batch_tokens=100000")
     found = newest(tmp_path / "checkpoints")

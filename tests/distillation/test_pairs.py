@@ -78,14 +78,14 @@ def test_the_shares_of_the_processes_make_up_the_step(size: int, step: int, shar
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 10), st.integers(1, 10))
 def test_every_epoch_asks_every_question_once(count: int, size: int) -> None:
-    asked = keys(pairs(SCENES[:count], prompts_per_step=size, steps=3 * count))
+    used_keys = keys(pairs(SCENES[:count], prompts_per_step=size, steps=3 * count))
     for epoch in range(3 * size):
-        assert sorted(asked[epoch * count : (epoch + 1) * count]) == sorted(f"q{i}" for i in range(count))
+        assert sorted(used_keys[epoch * count : (epoch + 1) * count]) == sorted(f"q{i}" for i in range(count))
 
 
 def test_epochs_are_shuffled_anew() -> None:
-    asked = keys(pairs(steps=10))
-    assert len({tuple(asked[i : i + 10]) for i in range(0, 40, 10)}) == 4
+    used_keys = keys(pairs(steps=10))
+    assert len({tuple(used_keys[i : i + 10]) for i in range(0, 40, 10)}) == 4
 
 
 @pytest.mark.parametrize(("steps", "used"), [(1, 4), (2, 8), (3, 10), (9, 10)])
@@ -245,7 +245,7 @@ def test_the_probe_is_what_is_asked_last_and_shows_the_teachers_view() -> None:
     assert len(of.probe(99)) == 10
 
 
-# --- questions that cannot be asked --------------------------------------------------------------------------------
+# --- samples that cannot be used -----------------------------------------------------------------------------------
 
 
 def broken(number: int) -> Sample:
@@ -259,13 +259,13 @@ def test_an_unusable_question_gives_its_place_to_another_and_is_kept_with_its_re
     samples = [broken(i) if i in (2, 5) else s for i, s in enumerate(SCENES)]
     samples[7] = replace(SCENES[7], boxes=((9000, 9000, 9001, 9001),))
     of = pairs(samples)
-    asked = keys(of)
-    assert len(asked) == 20
-    assert not {"q2", "q5", "q7"} & set(asked)
+    used_keys = keys(of)
+    assert len(used_keys) == 20
+    assert not {"q2", "q5", "q7"} & set(used_keys)
     assert set(of.skipped) == {"q2", "q5", "q7"}
     assert of.skipped["q2"] == "image 2 is lost"
     assert "box" in of.skipped["q7"]
-    assert keys(pairs(samples)) == asked
+    assert keys(pairs(samples)) == used_keys
 
 
 def test_questions_about_several_images_are_skipped_with_their_reason() -> None:

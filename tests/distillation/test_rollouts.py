@@ -18,7 +18,7 @@ from torch import Tensor
 
 from distillation.small import Tiny, role, scene
 from gapbench.distillation import rollouts
-from gapbench.distillation.forward import Reading
+from gapbench.distillation.forward import ForwardMode
 from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, _Draw, _nucleus, gumbel, random_key, sample
 from gapbench.distillation.student import ModelRole
 from gapbench.engines.chat import Chat
@@ -159,15 +159,15 @@ def student(tiny: Tiny) -> ModelRole:
 
 def prompts(order: Sequence[int] = (0, 1, 2, 3), rollouts: int = 3) -> list[Prompt]:
     """Questions of different sizes and lengths; keys belong to the question."""
-    asked = {i: scene(i) for i in order}
-    return [Prompt(s.image, s.question, tuple(random_key(0, s.id, n) for n in range(rollouts))) for s in asked.values()]
+    scenes = [scene(i) for i in order]
+    return [Prompt(s.image, s.question, tuple(random_key(0, s.id, n) for n in range(rollouts))) for s in scenes]
 
 
 def answered(
-    student: ModelRole, asked: list[Prompt], sampling: Sampling | None = None, chat: Chat | None = None, **more: Any
+    student: ModelRole, requests: list[Prompt], sampling: Sampling | None = None, chat: Chat | None = None, **more: Any
 ) -> list[list[Rollout]]:
     settings = {"ends": student.ends, "suppressed": student.suppressed, **more}
-    return sample(student.model, chat or student.chat, asked, sampling or Sampling(6), **settings)
+    return sample(student.model, chat or student.chat, requests, sampling or Sampling(6), **settings)
 
 
 def same(one: list[list[Rollout]], other: list[list[Rollout]]) -> None:
@@ -192,9 +192,9 @@ def test_an_answer_depends_neither_on_the_order_nor_on_the_batch_it_is_made_in(s
 
 
 def test_an_answer_depends_on_its_key(student: ModelRole) -> None:
-    asked = prompts((0,))
-    other = replace(asked[0], keys=tuple(random_key(1, "q0", n) for n in range(3)))
-    assert [r.ids for r in answered(student, asked)[0]] != [r.ids for r in answered(student, [other])[0]]
+    requests = prompts((0,))
+    other = replace(requests[0], keys=tuple(random_key(1, "q0", n) for n in range(3)))
+    assert [r.ids for r in answered(student, requests)[0]] != [r.ids for r in answered(student, [other])[0]]
 
 
 def test_processing_a_prompt_once_or_for_every_answer_is_the_same(student: ModelRole) -> None:
@@ -204,19 +204,25 @@ def test_processing_a_prompt_once_or_for_every_answer_is_the_same(student: Model
 @pytest.mark.parametrize("split", [True, False])
 def test_sharing_a_prompt_is_the_same(student: ModelRole, split: bool) -> None:
     """In one batch, in several, with ends and without, greedily and at other temperatures."""
-    shared = Reading(True, split, True)
+    shared = ForwardMode(True, split, True)
     for ends in ((), tuple(range(0, student.vocabulary, 4))):
-        for sampling in (Sampling(6), Sampling(6, 0.0), Sampling(5, 0.7, 0.8), Sampling(1), Sampling(6, tokens=200)):
+        for sampling in (
+            Sampling(6),
+            Sampling(6, 0.0),
+            Sampling(5, 0.7, 0.8),
+            Sampling(1),
+            Sampling(6, batch_tokens=200),
+        ):
             plain = answered(student, prompts(), sampling, ends=ends)
-            same(answered(student, prompts(), sampling, ends=ends, shared=shared), plain)
+            same(answered(student, prompts(), sampling, ends=ends, mode=shared), plain)
 
 
 class Watched(Chat):
     """A chat that counts the rows of the batches it makes."""
 
-    def batch(self, asked: Any) -> Any:
-        self.rows.append(len(asked))
-        return super().batch(asked)
+    def batch(self, prompts: Any) -> Any:
+        self.rows.append(len(prompts))
+        return super().batch(prompts)
 
     @property
     def rows(self) -> list[int]:
@@ -224,29 +230,29 @@ class Watched(Chat):
         return found
 
 
-@pytest.mark.parametrize(("expand", "shared"), [(True, None), (False, None), (False, Reading(True, True, True))])
+@pytest.mark.parametrize(("expand", "shared"), [(True, None), (False, None), (False, ForwardMode(True, True, True))])
 def test_a_smaller_budget_makes_more_batches_of_the_same_answers(
-    student: ModelRole, expand: bool, shared: Reading | None
+    student: ModelRole, expand: bool, shared: ForwardMode | None
 ) -> None:
     """And never are more images processed at once than go into one batch."""
-    asked = prompts()
-    longest = max(r[0].prompt_tokens for r in answered(student, asked)) + 6
+    requests = prompts()
+    longest = max(r[0].prompt_tokens for r in answered(student, requests)) + 6
     for room in (1, 2, 3):
         chat = Watched(**vars(student.chat))
-        budget = Sampling(6, tokens=3 * longest * room + 2)
-        same(answered(student, asked, budget, chat, expand=expand, shared=shared), answered(student, asked))
+        budget = Sampling(6, batch_tokens=3 * longest * room + 2)
+        same(answered(student, requests, budget, chat, expand=expand, mode=shared), answered(student, requests))
         assert chat.rows[0] == 1, "one image tells how many go together"
         assert len(chat.rows) == 1 + math.ceil(4 / room)
         assert max(chat.rows) == room * (1 if expand or shared else 3)
 
 
 def test_a_budget_that_is_less_than_one_prompt_takes_them_one_by_one(student: ModelRole) -> None:
-    same(answered(student, prompts(), Sampling(6, tokens=1)), answered(student, prompts()))
+    same(answered(student, prompts(), Sampling(6, batch_tokens=1)), answered(student, prompts()))
 
 
 def test_log_probabilities_are_those_of_the_model_on_the_whole_sequence(student: ModelRole) -> None:
-    asked = prompts((1, 2))
-    for prompt, answers in zip(asked, answered(student, asked), strict=True):
+    requests = prompts((1, 2))
+    for prompt, answers in zip(requests, answered(student, requests), strict=True):
         inputs = student.chat.batch([((prompt.image,), prompt.text)])
         length = inputs["input_ids"].shape[1]
         for answer in answers:
@@ -273,11 +279,11 @@ def test_an_answer_stops_with_its_end_and_says_whether_it_was_cut_off(student: M
 
 
 def test_greedy_answers_are_those_of_generate(student: ModelRole) -> None:
-    asked = prompts((0, 3), rollouts=1)
-    inputs = student.chat.batch([((p.image,), p.text) for p in asked])
+    requests = prompts((0, 3), rollouts=1)
+    inputs = student.chat.batch([((p.image,), p.text) for p in requests])
     expected = student.model.generate(**inputs, max_new_tokens=6, suppress_tokens=list(student.suppressed))
     expected = expected[:, inputs["input_ids"].shape[1] :].tolist()
-    for row, answers in zip(expected, answered(student, asked, Sampling(6, 0.0)), strict=True):
+    for row, answers in zip(expected, answered(student, requests, Sampling(6, 0.0)), strict=True):
         assert list(answers[0].ids) == row[: len(answers[0].ids)]
 
 
@@ -320,9 +326,9 @@ def uneven(rank: int, folder: str, store: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
     student = role(folder)
-    asked, ends = (prompts((2,)), student.ends) if rank else (prompts(), tuple(range(student.vocabulary)))
-    together = answered(student, asked, Sampling(6, tokens=1), ends=ends, synced=True)
-    same(together, answered(student, asked, ends=ends))
+    requests, ends = (prompts((2,)), student.ends) if rank else (prompts(), tuple(range(student.vocabulary)))
+    together = answered(student, requests, Sampling(6, batch_tokens=1), ends=ends, synced=True)
+    same(together, answered(student, requests, ends=ends))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 

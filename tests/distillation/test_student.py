@@ -10,8 +10,8 @@ import torch
 from tiny_models import FAMILIES
 
 from distillation.small import Tiny, recipe, role
-from gapbench.distillation.forward import PLAIN, Reading
-from gapbench.distillation.student import VISION, Inside, image_tokens, make_role
+from gapbench.distillation.forward import PLAIN, ForwardMode
+from gapbench.distillation.student import VISION, ForwardWrapper, image_tokens, make_role
 from gapbench.engines import models
 from gapbench.errors import SettingError
 
@@ -94,8 +94,8 @@ def test_ends_and_the_width_of_the_logits_are_the_models(tiny: Tiny) -> None:
     student = role(tiny("qwen2_vl"))
     assert student.ends == (student.chat.processor.tokenizer.eos_token_id,)
     assert student.vocabulary == student.model.config.text_config.vocab_size
-    assert student.reading == PLAIN
-    assert student.read_as(Reading(True, True, True)).reading.share_prompt
+    assert student.mode == PLAIN
+    assert student.with_mode(ForwardMode(True, True, True)).mode.share_prompt
 
 
 def test_placeholders_are_found_by_name_in_all_parts_of_a_configuration() -> None:
@@ -120,10 +120,10 @@ def test_placeholders_are_found_by_name_in_all_parts_of_a_configuration() -> Non
     assert image_tokens(SimpleNamespace(eos_token_id=2)) == ()
 
 
-def test_inside_runs_a_function_of_the_plain_model_in_its_forward_pass() -> None:
+def test_the_wrapper_runs_a_function_of_the_plain_model_in_its_forward_pass() -> None:
     layer = torch.nn.Linear(2, 2)
-    inside = Inside(layer)
+    wrapped = ForwardWrapper(layer)
     entered: list[str] = []
-    inside.register_forward_pre_hook(lambda *_: entered.append("forward"))
-    assert inside(lambda model, x, y: (model is layer, x + y), 1, 2) == (True, 3)
+    wrapped.register_forward_pre_hook(lambda *_: entered.append("forward"))
+    assert wrapped(lambda model, x, y: (model is layer, x + y), 1, 2) == (True, 3)
     assert entered == ["forward"]

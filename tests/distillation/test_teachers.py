@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 
 from distillation.small import Tiny, benchmark, recipe, role
-from gapbench.distillation.forward import Reading, head, hidden_states, process
+from gapbench.distillation.forward import ForwardMode, head, hidden_states, process
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.student import ModelRole
-from gapbench.distillation.teachers import AVERAGED, Teacher, _cut
+from gapbench.distillation.teachers import WITH_OWN_WEIGHTS, Teacher, _fit_to_vocabulary
 from gapbench.errors import ModelError
 
-READINGS = [Reading(True, True, True), Reading(False, False, False)]
+MODES = [ForwardMode(True, True, True), ForwardMode(False, False, False)]
 GROUPS = [[(30, 31, 32), (40,)], [(50, 51), (60, 61)]]
 KINDS = ("ema", "frozen", "copy", "live", "trust_region")
 
 
-def asked(view: str = "teacher") -> list[tuple[Any, str]]:
+def image_prompts(view: str = "teacher") -> list[tuple[Any, str]]:
     return [(getattr(p, view), p.text) for p in Pairs(benchmark(), recipe()).step(0)]
 
 
@@ -32,9 +32,9 @@ def setting(kind: str, **more: Any) -> Recipe:
 
 
 def pair(
-    tiny: Tiny, settings: Recipe, family: str = "qwen2_vl", reading: Reading | None = None
+    tiny: Tiny, settings: Recipe, family: str = "qwen2_vl", mode: ForwardMode | None = None
 ) -> tuple[ModelRole, Teacher]:
-    student = role(tiny(family), settings).read_as(reading or READINGS[0])
+    student = role(tiny(family), settings).with_mode(mode or MODES[0])
     return student, Teacher(settings, student)
 
 
@@ -62,9 +62,9 @@ def equal(one: list[Tensor], other: list[Tensor]) -> bool:
 def logits(of: ModelRole | Teacher) -> Tensor:
     """What a teacher, or a student, says on the teacher's view; shape (tokens, vocabulary)."""
     if isinstance(of, Teacher):
-        return of.head()(of.hidden(asked(), GROUPS))
-    inputs = process(of.chat, of.model, asked(), 2, of.reading)
-    return head(of.model, of.reading)(hidden_states(of.model, inputs, GROUPS, of.reading))
+        return of.head()(of.hidden(image_prompts(), GROUPS))
+    inputs = process(of.chat, of.model, image_prompts(), 2, of.mode)
+    return head(of.model, of.mode)(hidden_states(of.model, inputs, GROUPS, of.mode))
 
 
 # --- how they move -------------------------------------------------------------------------------------------------
@@ -126,10 +126,10 @@ def test_the_live_teacher_is_the_student(tiny: Tiny) -> None:
     assert teacher.distance() is None
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=["economies", "plain"])
+@pytest.mark.parametrize("mode", MODES, ids=["shortcuts", "plain"])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_a_trust_region_lies_between_the_start_and_the_student(weight: float, reading: Reading, tiny: Tiny) -> None:
-    student, teacher = pair(tiny, setting("trust_region", trust_region=weight), reading=reading)
+def test_a_trust_region_lies_between_the_start_and_the_student(weight: float, mode: ForwardMode, tiny: Tiny) -> None:
+    student, teacher = pair(tiny, setting("trust_region", trust_region=weight), mode=mode)
     start = logits(student)
     move(student)
     now = logits(student)
@@ -137,10 +137,10 @@ def test_a_trust_region_lies_between_the_start_and_the_student(weight: float, re
     torch.testing.assert_close(logits(teacher), (1 - weight) * start + weight * now, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=["economies", "plain"])
+@pytest.mark.parametrize("mode", MODES, ids=["shortcuts", "plain"])
 @pytest.mark.parametrize("family", ["qwen2_vl", "gemma3"])  # with an output projection of its own, and a tied one
-def test_what_a_teacher_says_is_what_its_weights_say(family: str, reading: Reading, tiny: Tiny) -> None:
-    student, teacher = pair(tiny, setting("frozen"), family, reading)
+def test_what_a_teacher_says_is_what_its_weights_say(family: str, mode: ForwardMode, tiny: Tiny) -> None:
+    student, teacher = pair(tiny, setting("frozen"), family, mode)
     start = logits(student)
     move(student)
     torch.testing.assert_close(logits(teacher), start, atol=1e-5, rtol=0)
@@ -157,7 +157,7 @@ def test_weights_are_lent_and_come_back_bit_for_bit(kind: str, tiny: Tiny) -> No
     move(student)
     moved, kept = values(student), [a.clone() for a in teacher.averages]
     with teacher.weights():
-        assert equal(values(student), start if kind in AVERAGED else moved)
+        assert equal(values(student), start if kind in WITH_OWN_WEIGHTS else moved)
     assert equal(values(student), moved)
     assert equal(teacher.averages, kept)
 
@@ -170,16 +170,16 @@ def test_weights_come_back_after_an_error(tiny: Tiny) -> None:
         1 / 0  # noqa: B018
     assert equal(values(student), moved)
     with pytest.raises(IndexError):
-        teacher.hidden(asked()[:1], [[(10**9, 30)]])
+        teacher.hidden(image_prompts()[:1], [[(10**9, 30)]])
     assert equal(values(student), moved)
 
 
 def test_the_student_can_still_be_trained_after_lending(tiny: Tiny) -> None:
     student, teacher = pair(tiny, setting("ema"))
     optimizer = torch.optim.SGD(trained(student), lr=0.1)
-    teacher.hidden(asked(), GROUPS)
-    inputs = process(student.chat, student.model, asked(), 2, student.reading)
-    hidden_states(student.model, inputs, GROUPS, student.reading).square().mean().backward()
+    teacher.hidden(image_prompts(), GROUPS)
+    inputs = process(student.chat, student.model, image_prompts(), 2, student.mode)
+    hidden_states(student.model, inputs, GROUPS, student.mode).square().mean().backward()
     before = values(student)
     optimizer.step()
     assert not equal(values(student), before)
@@ -188,7 +188,7 @@ def test_the_student_can_still_be_trained_after_lending(tiny: Tiny) -> None:
 
 def test_hidden_states_carry_no_gradient(tiny: Tiny) -> None:
     _, teacher = pair(tiny, setting("ema"))
-    assert not teacher.hidden(asked(), GROUPS).requires_grad
+    assert not teacher.hidden(image_prompts(), GROUPS).requires_grad
 
 
 def test_the_distance_is_relative_to_the_student(tiny: Tiny) -> None:
@@ -215,7 +215,7 @@ def test_an_adapters_average_begins_as_the_students_adapter(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "lm_head")])
 def test_a_frozen_adapter_is_the_base_model(targets: Any, tiny: Tiny) -> None:
-    base = logits(role(tiny("qwen2_vl")).read_as(READINGS[0]))
+    base = logits(role(tiny("qwen2_vl")).with_mode(MODES[0]))
     student, teacher = pair(tiny, setting("frozen", lora=True, lora_targets=targets))
     move(student)
     torch.testing.assert_close(logits(teacher), base, atol=1e-5, rtol=0)
@@ -267,14 +267,14 @@ def test_one_process_writes_and_only_what_there_is(
 
 def of_other(tiny: Tiny, other: ModelRole) -> tuple[ModelRole, Teacher]:
     settings = setting("model", teacher_model="another")
-    student = role(tiny("qwen2_vl"), settings).read_as(READINGS[0])
+    student = role(tiny("qwen2_vl"), settings).with_mode(MODES[0])
     return student, Teacher(settings, student, other)
 
 
 def test_another_model_of_the_same_vocabulary_teaches(tiny: Tiny, tmp_path: Path) -> None:
     from tiny_models import build
 
-    other = role(build("qwen2_vl", tmp_path / "other", seed=1), trained=False).read_as(READINGS[0])
+    other = role(build("qwen2_vl", tmp_path / "other", seed=1), trained=False).with_mode(MODES[0])
     student, teacher = of_other(tiny, other)
     torch.testing.assert_close(logits(teacher), logits(other))
     assert not torch.allclose(logits(teacher), logits(student), atol=0.1)
@@ -285,11 +285,11 @@ def test_another_model_of_the_same_vocabulary_teaches(tiny: Tiny, tmp_path: Path
     assert teacher.distance() is None
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=["economies", "plain"])
+@pytest.mark.parametrize("mode", MODES, ids=["shortcuts", "plain"])
 def test_a_teacher_whose_logits_are_padded_to_another_width_is_cut_to_the_students(
-    reading: Reading, tiny: Tiny
+    mode: ForwardMode, tiny: Tiny
 ) -> None:
-    other = role(tiny("qwen2_vl"), trained=False).read_as(reading)
+    other = role(tiny("qwen2_vl"), trained=False).with_mode(mode)
     own = logits(other)
     other.model.resize_token_embeddings(500, mean_resizing=False)
     assert logits(other).shape[1] == 500
@@ -298,8 +298,8 @@ def test_a_teacher_whose_logits_are_padded_to_another_width_is_cut_to_the_studen
 
 
 def test_ids_that_a_teacher_lacks_are_ruled_out() -> None:
-    assert _cut(torch.ones(1, 2), 4).tolist() == [[1, 1, -math.inf, -math.inf]]
-    assert _cut(torch.ones(1, 5), 4).tolist() == [[1, 1, 1, 1]]
+    assert _fit_to_vocabulary(torch.ones(1, 2), 4).tolist() == [[1, 1, -math.inf, -math.inf]]
+    assert _fit_to_vocabulary(torch.ones(1, 5), 4).tolist() == [[1, 1, 1, 1]]
 
 
 def test_another_vocabulary_is_refused_and_the_first_token_named(tiny: Tiny) -> None:

@@ -66,7 +66,7 @@ def test_two_processes_train_what_one_trains(tiny: Tiny, data: Path, single: Pat
     more = ("--eval", str(data), "--eval-limit", "3", "contamination=keep")
     errors = launch(UNSHARDED, *arguments(tiny("qwen3_vl"), data, tmp_path, *SETTINGS, *more))
     equal(tmp_path, single, "MULTI_CPU")
-    for once in ("before: measuring", "training questions show an image", "self-check:", "after: measuring"):
+    for once in ("before: measuring", "training samples show an image", "self-check:", "after: measuring"):
         assert errors.count(once) == 1
     for side in ("before", "after"):
         assert len(json.loads((tmp_path / side / "run.json").read_text())["sessions"]) == 1

@@ -35,7 +35,7 @@ from gapbench.types import Request
 
 def ask(folder: Path, engine: Any, entry: dict[str, Any]) -> dict[str, Any]:
     """The answers of one entry, by key."""
-    asked = [
+    requests = [
         Request(
             r["key"], tuple(Image.open(folder / name).convert("RGB") for name in r["images"]), r["prompt"], r["error"]
         )
@@ -45,37 +45,37 @@ def ask(folder: Path, engine: Any, entry: dict[str, Any]) -> dict[str, Any]:
         for name, value in entry.get("bounds", {}).items():
             bounds.enter_context(patch.object(vllm, name, value))
         if "endless" in entry:
-            return endless(engine, asked, entry["endless"])
+            return endless(engine, requests, entry["endless"])
     answers: dict[str, Any] = {}
-    for key, answer in engine.generate(iter(asked)):
+    for key, answer in engine.generate(iter(requests)):
         assert key not in answers, f"{key} was answered twice"
         answers[str(key)] = asdict(answer)
-        if len(answers) == 1 and (what := entry.get("after")):
-            {"kill": kill_children, "interrupt": interrupt_all}[what]()
+        if len(answers) == 1 and (action := entry.get("after")):
+            {"kill": kill_children, "interrupt": interrupt_all}[action]()
     if entry.get("ids"):
         engine._decode = lambda ids, **_: json.dumps(ids)
-        for key, answer in engine.generate(iter(asked)):
+        for key, answer in engine.generate(iter(requests)):
             answers[str(key)]["ids"] = [] if answer.error else json.loads(answer.text)
-        for request in asked:
+        for request in requests:
             if not answers[str(request.key)]["error"]:
                 answers[str(request.key)]["prompt_ids"] = engine.prompt_ids(request)
     return {"info": engine.info, "answers": answers}
 
 
-def endless(engine: Any, asked: list[Request], wanted: int) -> dict[str, Any]:
-    """How many requests were taken when `wanted` of them were answered, and whether the engine still works then."""
+def endless(engine: Any, requests: list[Request], count: int) -> dict[str, Any]:
+    """How many requests were taken when `count` of them were answered, and whether the engine still works then."""
     taken: list[int] = []
 
-    def requests() -> Iterator[Request]:
-        for number, request in enumerate(itertools.cycle(asked)):
+    def repeated() -> Iterator[Request]:
+        for number, request in enumerate(itertools.cycle(requests)):
             taken.append(number)
             yield Request(number, request.images, request.prompt)
 
-    answers = engine.generate(requests())
-    for _ in range(wanted):
+    answers = engine.generate(repeated())
+    for _ in range(count):
         next(answers)
     answers.close()
-    return {"taken": len(taken), "afterwards": [answer.error for _, answer in engine.generate(asked)]}
+    return {"taken": len(taken), "afterwards": [answer.error for _, answer in engine.generate(requests)]}
 
 
 def kill_children() -> None:
@@ -95,7 +95,7 @@ def main() -> None:
     """Command line."""
     folder = Path(sys.argv[1])
     fork_workers()
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     engine = load = None
     for name, entry in json.loads((folder / "job.json").read_text()).items():
         try:
@@ -103,10 +103,10 @@ def main() -> None:
                 engine = load = None  # vLLM's own state is global, so the old one must be gone before a new one comes
                 engine = vllm.load(**entry["load"])
                 load = entry["load"]
-            found[name] = ask(folder, replace(engine, **entry["settings"]), entry)
+            results[name] = ask(folder, replace(engine, **entry["settings"]), entry)
         except (Exception, KeyboardInterrupt) as error:
-            found[name] = {"raised": f"{type(error).__name__}: {error}"}
-    (folder / "answers.json").write_text(json.dumps(found))
+            results[name] = {"raised": f"{type(error).__name__}: {error}"}
+    (folder / "answers.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

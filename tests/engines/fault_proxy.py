@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from engines.stub_server import Asked, Loopback, Response, Stub, chat, error
+from engines.stub_server import HttpRequest, Loopback, Response, Stub, chat, error
 
 POISON = "POISON: this text is no answer of the model"
 """Stands in every faulty body, so that a test can see whether it was taken for an answer."""
@@ -58,9 +58,9 @@ class FaultProxy(Loopback):
     def url(self) -> str:
         return f"{self.root}/v1"
 
-    async def _answer(self, asked: Asked) -> Response:
-        if asked.method != "POST":
-            return await self._forward(asked)
+    async def _answer(self, request: HttpRequest) -> Response:
+        if request.method != "POST":
+            return await self._forward(request)
         with self._lock:
             fault = self._choose(self._number)
             self._number += 1
@@ -71,16 +71,18 @@ class FaultProxy(Loopback):
             await asyncio.sleep(PAUSE)
         if fault in FAULTS:
             return FAULTS[fault]
-        response = await self._forward(asked)
+        response = await self._forward(request)
         return replace(response, raw=b"") if fault == "lost answer" else response
 
-    async def _forward(self, asked: Asked) -> Response:
+    async def _forward(self, request: HttpRequest) -> Response:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._upstream.port)
         try:
-            head = f"{asked.method} {asked.path} HTTP/1.1\r\nHost: stub\r\nContent-Length: {len(asked.body)}\r\n\r\n"
-            writer.write(head.encode() + asked.body)
-            said = (await reader.readuntil(b"\r\n\r\n")).decode()
-            length = int(next(line for line in said.splitlines() if line.startswith("Content-Length"))[16:])
-            return Response(int(said.split()[1]), await reader.readexactly(length))
+            request_head = (
+                f"{request.method} {request.path} HTTP/1.1\r\nHost: stub\r\nContent-Length: {len(request.body)}\r\n\r\n"
+            )
+            writer.write(request_head.encode() + request.body)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            length = int(next(line for line in head.splitlines() if line.startswith("Content-Length"))[16:])
+            return Response(int(head.split()[1]), await reader.readexactly(length))
         finally:
             writer.close()

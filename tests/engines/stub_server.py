@@ -2,8 +2,8 @@
 
     with Stub() as stub:
         engine = server.load("stub", base_urls=[stub.url])
-    stub.asked                                     # every chat request that came, in order
-    python stub_server.py --delay 0.02             # prints its URL; GET /stats counts what was asked
+    stub.requests                                  # every chat request that came, in order
+    python stub_server.py --delay 0.02             # prints its URL; GET /stats counts the requests
 
 Limits: HTTP/1.1 with Content-Length; no model.
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Asked:
+class HttpRequest:
     """One HTTP request."""
 
     method: str
@@ -39,7 +39,7 @@ class Asked:
         return content if isinstance(content, str) else content[-1]["text"]
 
     @property
-    def uris(self) -> list[str]:
+    def urls(self) -> list[str]:
         content = self.json["messages"][0]["content"]
         return [] if isinstance(content, str) else [part["image_url"]["url"] for part in content[:-1]]
 
@@ -79,7 +79,7 @@ def error(status: int, message: str, **headers: str) -> Response:
 class Loopback:
     """An HTTP server in a thread of its own. Once left, its port is closed and its connections are cut."""
 
-    def __init__(self, handle: Callable[[Asked], Awaitable[Response]], port: int = 0) -> None:
+    def __init__(self, handle: Callable[[HttpRequest], Awaitable[Response]], port: int = 0) -> None:
         self._handle, self._port = handle, port
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -120,8 +120,8 @@ class Loopback:
         assert task is not None
         self._talks.add(task)
         try:
-            while asked := await read_request(reader):
-                response = await self._handle(asked)
+            while request := await read_request(reader):
+                response = await self._handle(request)
                 if response.pace:
                     for byte in response.bytes:
                         await asyncio.sleep(response.pace)
@@ -139,7 +139,7 @@ class Loopback:
             writer.close()
 
 
-async def read_request(reader: asyncio.StreamReader) -> Asked | None:
+async def read_request(reader: asyncio.StreamReader) -> HttpRequest | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
@@ -147,55 +147,55 @@ async def read_request(reader: asyncio.StreamReader) -> Asked | None:
     except (asyncio.IncompleteReadError, OSError):
         return None
     method, path, _ = head[0].split(" ")
-    return Asked(method, path, headers, body)
+    return HttpRequest(method, path, headers, body)
 
 
 class Stub(Loopback):
     """`reply` is called with each chat request and its number, from 0; `delay` is in seconds.
 
-    `models` are listed; `asked` are the chat requests; `most` is how many were under way at once.
+    `models` are listed; `requests` are the chat requests; `most` is the most in flight at once.
     """
 
     def __init__(
         self,
-        reply: Callable[[Asked, int], Response] | None = None,
+        reply: Callable[[HttpRequest, int], Response] | None = None,
         delay: float = 0.0,
         port: int = 0,
         models: Response | None = None,
     ) -> None:
         super().__init__(self._answer, port)
-        self.reply = reply or (lambda asked, number: chat(f"echo: {asked.prompt}"))
+        self.reply = reply or (lambda request, number: chat(f"echo: {request.prompt}"))
         self.delay, self.models = delay, models or Response(body=json.dumps(MODELS).encode())
-        self.asked: list[Asked] = []
+        self.requests: list[HttpRequest] = []
         self.counts: Counter[str] = Counter()
         self.keep = True
-        self.under_way = self.most = 0
+        self.in_flight = self.most = 0
 
     @property
     def url(self) -> str:
         return f"{self.root}/v1"
 
-    async def _answer(self, asked: Asked) -> Response:
-        if asked.path == "/v1/models":
+    async def _answer(self, request: HttpRequest) -> Response:
+        if request.path == "/v1/models":
             return self.models
-        if asked.path == "/version":
+        if request.path == "/version":
             return Response(body=b'{"version": "1.2.3"}')
-        if asked.path == "/stats":
+        if request.path == "/stats":
             return Response(body=json.dumps({"asked": sum(self.counts.values()), "prompts": len(self.counts)}).encode())
-        if asked.path != "/v1/chat/completions" or asked.method != "POST":
+        if request.path != "/v1/chat/completions" or request.method != "POST":
             return error(404, "no such path")
         number = sum(self.counts.values()) if self.keep else 0
         if self.keep:
-            self.asked.append(asked)
-        self.counts[asked.prompt] += 1
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+            self.requests.append(request)
+        self.counts[request.prompt] += 1
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
         try:
             if self.delay:
                 await asyncio.sleep(self.delay)
-            return self.reply(asked, number)
+            return self.reply(request, number)
         finally:
-            self.under_way -= 1
+            self.in_flight -= 1
 
 
 MODELS = {"object": "list", "data": [{"id": "stub", "object": "model", "max_model_len": 4096, "root": "stub"}]}
@@ -205,8 +205,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--delay", type=float, default=0.0)
-    given = parser.parse_args()
-    stub = Stub(delay=given.delay, port=given.port)
+    options = parser.parse_args()
+    stub = Stub(delay=options.delay, port=options.port)
     stub.keep = False
     with stub:
         print(stub.url, flush=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gapbench.engines.fail_fast import Answered, after_an_answer
+from gapbench.engines.fail_fast import KeyedAnswer, hold_leading_errors
 from gapbench.errors import ModelError
 from gapbench.types import Answer
 
@@ -14,7 +14,7 @@ BAD, GOOD = Answer(error="no"), Answer("yes")
 
 
 def keys(*answers: Answer) -> list[int]:
-    return [key for key, _ in after_an_answer(pair for pair in enumerate(answers))]  # type: ignore[misc]
+    return [key for key, _ in hold_leading_errors(pair for pair in enumerate(answers))]  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("answers", [(), (BAD, BAD), (GOOD, BAD), (BAD, BAD, GOOD, BAD), (BAD, GOOD, GOOD)])
@@ -25,12 +25,12 @@ def test_every_answer_is_handed_out_once_and_errors_at_the_beginning_before_the_
 
 
 def test_nothing_is_left_of_a_model_that_is_given_up() -> None:
-    def answers() -> Iterator[Answered]:
+    def answers() -> Iterator[KeyedAnswer]:
         yield 0, BAD
         yield 1, BAD
         raise ModelError("hopeless")
 
     got = []
     with pytest.raises(ModelError):
-        got.extend(after_an_answer(answers()))  # type: ignore[arg-type]
+        got.extend(hold_leading_errors(answers()))  # type: ignore[arg-type]
     assert got == []

@@ -23,9 +23,9 @@ def load(engine: str, **options: Any) -> Any:
 
 
 def test_each_name_loads_its_engine() -> None:
-    found = loading.load("glance", settings=SETTINGS, batch_size=3)
-    assert isinstance(found, TransformersEngine)
-    assert (found.batch_size, found.max_new_tokens) == (3, 4)
+    engine = loading.load("glance", settings=SETTINGS, batch_size=3)
+    assert isinstance(engine, TransformersEngine)
+    assert (engine.batch_size, engine.max_new_tokens) == (3, 4)
     with Stub() as stub:
         assert isinstance(load("server", base_urls=[stub.url], concurrency=2), ServerEngine)
 
@@ -97,13 +97,13 @@ def test_a_server_without_an_address_says_how_to_give_one() -> None:
 
 def test_what_was_not_given_is_left_to_the_engine() -> None:
     """A command passes all its options; those left at their defaults are nobody's business."""
-    given: dict[str, Any] = {"dtype": "auto", "device": "auto", "revision": None, "trust_remote_code": False,
+    unset: dict[str, Any] = {"dtype": "auto", "device": "auto", "revision": None, "trust_remote_code": False,
                              "chat_template": None, "attn_implementation": None, "processor_kwargs": {},
                              "batch_size": None, "tensor_parallel": None, "engine_args": {}, "concurrency": None,
                              "timeout": None, "api_key_env": ""}  # fmt: skip
-    assert {*given, "base_urls"} == set(loading.EngineOptions.__annotations__)
+    assert {*unset, "base_urls"} == set(loading.EngineOptions.__annotations__)
     with Stub() as stub:
-        assert load("server", **given, base_urls=[stub.url]).info["concurrency"] == "auto"
+        assert load("server", **unset, base_urls=[stub.url]).info["concurrency"] == "auto"
 
 
 @pytest.mark.parametrize("engine", loading.ENGINES)

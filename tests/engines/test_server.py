@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from engines.stub_server import Asked, Response, Stub, chat, error
+from engines.stub_server import HttpRequest, Response, Stub, chat, error
 from gapbench.engines import server
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
@@ -38,7 +38,7 @@ def test_every_question_gets_its_own_answer() -> None:
         answers = ask(stub, 200)
 
     assert {k: a.text for k, a in answers.items()} == {i: f"echo: question {i}" for i in range(200)}
-    assert len(stub.asked) == 200
+    assert len(stub.requests) == 200
     assert not threads()
 
 
@@ -46,7 +46,7 @@ def test_greedy_neutral_and_without_thinking_is_what_is_asked_for() -> None:
     with Stub() as stub:
         ask(stub, max_new_tokens=9, seed=3)
 
-    body = stub.asked[0].json
+    body = stub.requests[0].json
     assert body.pop("messages") == [{"role": "user", "content": "question 0"}]
     assert body == {
         "model": "stub", "stream": False, "temperature": 0.0, "max_tokens": 9, "seed": 3, "repetition_penalty": 1.0,
@@ -58,7 +58,7 @@ def test_sampling_leaves_no_filter_to_the_servers_defaults() -> None:
     with Stub() as stub:
         ask(stub, temperature=0.7, extra={"presence_penalty": 0})
 
-    body = stub.asked[0].json
+    body = stub.requests[0].json
     assert (body["temperature"], body["top_p"], body["top_k"], body["presence_penalty"]) == (0.7, 1.0, -1, 0)
 
 
@@ -68,7 +68,7 @@ def test_repeats_are_sampled_apart_and_again_the_same_when_asked_again() -> None
         for _ in range(2):
             list(server.load("stub", base_urls=[stub.url], temperature=0.7, concurrency=1).generate(repeats))
 
-    seeds = [asked.json["seed"] for asked in stub.asked]
+    seeds = [request.json["seed"] for request in stub.requests]
     assert len(set(seeds)) == 5
     assert sorted(seeds[:5]) == sorted(seeds[5:])
 
@@ -138,7 +138,7 @@ def warned(*models: Response) -> list[str]:
 
 def test_a_server_that_lists_other_models_is_doubted() -> None:
     (said,) = warned(listing({"id": "other"}, {"id": "third"}), listing({"id": "stub"}))
-    assert said.endswith("lists no model stub, but other, third: is it the one that is to answer?")
+    assert said.endswith("lists no model stub, but other, third. Check --base-url and the model's name.")
     assert not warned(listing({"id": "other"}, {"id": "stub"}))
     assert not warned(listing()), "says nothing"
     assert not warned(listing(*({"id": f"model {i}"} for i in range(300)))), "not all of them were looked at"
@@ -155,7 +155,7 @@ def test_two_models_under_one_name_are_doubted() -> None:
 def test_one_server_of_several_that_is_not_there_is_said() -> None:
     with Stub() as gone:
         pass
-    with Stub() as stub, pytest.warns(UserWarning, match=rf"not reached so far: {gone.url} .*The others"):
+    with Stub() as stub, pytest.warns(UserWarning, match=rf"not reached so far: {gone.url} .*The other servers"):
         server.load("stub", base_urls=[stub.url, gone.url])
 
 
@@ -171,31 +171,31 @@ def test_no_server_at_the_url_is_said_before_anything_is_asked() -> None:
     [("chat_template_kwargs", {}), ("seed", {}), ("repetition_penalty", {}), ("top_k", {"temperature": 1.0})],
 )
 def test_a_field_that_a_server_refuses_by_name_is_left_out_and_recorded(named: str, settings: dict[str, Any]) -> None:
-    def reply(asked: Asked, number: int) -> Response:
-        return error(400, f"Unknown parameter: '{named}'.") if named in asked.json else chat("fine")
+    def reply(request: HttpRequest, number: int) -> Response:
+        return error(400, f"Unknown parameter: '{named}'.") if named in request.json else chat("fine")
 
     with Stub(reply) as stub:
         engine = server.load("stub", base_urls=[stub.url], concurrency=1, **settings)
         answers = dict(engine.generate(requests(10)))
 
     assert {a.text for a in answers.values()} == {"fine"}
-    assert len(stub.asked) == 11, "refused once, then remembered"
+    assert len(stub.requests) == 11, "refused once, then remembered"
     assert engine.info["server_defaults"] == [named]
     assert not engine.tally.faults
 
 
 def test_max_tokens_goes_under_its_newer_name_where_the_older_is_refused() -> None:
-    def reply(asked: Asked, number: int) -> Response:
-        if "max_tokens" in asked.json:
+    def reply(request: HttpRequest, number: int) -> Response:
+        if "max_tokens" in request.json:
             return error(400, "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.")
-        return chat(str(asked.json["max_completion_tokens"]))
+        return chat(str(request.json["max_completion_tokens"]))
 
     with Stub(reply) as stub:
         assert ask(stub, max_new_tokens=5)[0].text == "5"
 
 
 def test_a_field_that_is_only_mentioned_is_not_given_up() -> None:
-    def reply(asked: Asked, number: int) -> Response:
+    def reply(request: HttpRequest, number: int) -> Response:
         return error(400, "'max_tokens' is too large: 128") if number < 2 else chat("fine")
 
     with Stub(reply) as stub:
@@ -204,7 +204,7 @@ def test_a_field_that_is_only_mentioned_is_not_given_up() -> None:
 
     assert "too large" in answers[0].error
     assert "server_defaults" not in engine.info
-    assert "max_tokens" in stub.asked[-1].json
+    assert "max_tokens" in stub.requests[-1].json
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_field_that_is_only_mentioned_is_not_given_up() -> None:
     ],
 )
 def test_what_is_an_answer(response: Response, text: str, truncated: bool) -> None:
-    with Stub(lambda asked, number: response) as stub:
+    with Stub(lambda request, number: response) as stub:
         answer = ask(stub)[0]
 
     assert (answer.text, answer.truncated, answer.error) == (text, truncated, "")
@@ -246,7 +246,7 @@ def test_what_is_an_answer(response: Response, text: str, truncated: bool) -> No
     ],
 )
 def test_what_is_none_says_why(response: Response, said: str) -> None:
-    with Stub(lambda asked, number: response) as stub:
+    with Stub(lambda request, number: response) as stub:
         answer = ask(stub, tries=2)[0]
 
     assert answer.text == ""
@@ -264,18 +264,18 @@ def test_what_is_none_says_why(response: Response, said: str) -> None:
     ],
 )
 def test_a_model_that_gives_no_greedy_answers_is_said_to_be_none_for_us(said: str) -> None:
-    with Stub(lambda asked, number: error(400, said)) as stub:
+    with Stub(lambda request, number: error(400, said)) as stub:
         assert "gapbench asks for greedy answers" in ask(stub)[0].error
         assert "greedy" not in ask(stub, temperature=0.7)[0].error
-    with Stub(lambda asked, number: error(400, "The temperature on the sign cannot be read")) as stub:
+    with Stub(lambda request, number: error(400, "The temperature on the sign cannot be read")) as stub:
         assert "greedy" not in ask(stub)[0].error
 
 
 def test_a_client_error_is_not_tried_again() -> None:
-    with Stub(lambda asked, number: error(400, "no")) as stub:
+    with Stub(lambda request, number: error(400, "no")) as stub:
         ask(stub, 3)
 
-    assert len(stub.asked) == 3
+    assert len(stub.requests) == 3
 
 
 def test_tokens_of_images_are_taken_from_usage_where_a_server_counts_them() -> None:
@@ -283,7 +283,7 @@ def test_tokens_of_images_are_taken_from_usage_where_a_server_counts_them() -> N
     start = b'{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], '
     bodies = (b'{"multimodal_tokens": {"image": 64}}}}', b'{"image_tokens": 64}}}')
     for body in bodies:
-        with Stub(lambda asked, number, body=body: Response(body=start + usage + body)) as stub:
+        with Stub(lambda request, number, body=body: Response(body=start + usage + body)) as stub:
             answer = ask(stub)[0]
         assert (answer.image_tokens, answer.prompt_tokens, answer.output_tokens) == (64, 90, None)
 
@@ -291,7 +291,7 @@ def test_tokens_of_images_are_taken_from_usage_where_a_server_counts_them() -> N
 @pytest.mark.parametrize("status", [401, 404, 405, 302])
 def test_a_server_that_refuses_everyone_ends_the_run_at_once(status: int) -> None:
     reply = error(status, "the model `stub` does not exist", Location="http://elsewhere/v1")
-    with Stub(lambda asked, number: reply) as stub, pytest.raises(ModelError) as caught:
+    with Stub(lambda request, number: reply) as stub, pytest.raises(ModelError) as caught:
         ask(stub, 100)
 
     assert stub.url in str(caught.value)
@@ -305,19 +305,19 @@ def test_a_key_that_is_refused_is_noticed_before_anything_is_asked() -> None:
 
 
 def test_a_run_whose_first_questions_all_fail_is_ended() -> None:
-    with Stub(lambda asked, number: error(400, "this model reads no images")) as stub:
+    with Stub(lambda request, number: error(400, "this model reads no images")) as stub:
         engine = server.load("stub", base_urls=[stub.url])
         got: list[Any] = []
         with pytest.raises(ModelError, match=r"nothing was answered.*reads no images"):
             got.extend(engine.generate(requests(5000)))
 
     assert got == [], "handed out, they would be recorded as failed and not be asked again"
-    assert len(stub.asked) < 200
+    assert len(stub.requests) < 200
 
 
 def test_a_few_bad_questions_end_nothing() -> None:
-    def reply(asked: Asked, number: int) -> Response:
-        return chat("fine") if int(asked.prompt.split()[-1]) % 20 == 15 else error(400, "too long")
+    def reply(request: HttpRequest, number: int) -> Response:
+        return chat("fine") if int(request.prompt.split()[-1]) % 20 == 15 else error(400, "too long")
 
     with Stub(reply) as stub:
         answers = ask(stub, 200, concurrency=1)
@@ -332,7 +332,7 @@ def test_requests_with_an_error_are_answered_by_it_and_not_sent() -> None:
         answers = dict(engine.generate([Request(0, (), "", "the image is gone"), *requests(3)[1:]]))
 
     assert answers[0] == Answer(error="the image is gone")
-    assert len(stub.asked) == 2
+    assert len(stub.requests) == 2
 
 
 @pytest.mark.parametrize("concurrency", [1, 7])
@@ -362,9 +362,9 @@ def test_requests_are_read_lazily_and_no_more_than_are_in_hand() -> None:
     with Stub(delay=0.02) as stub:
         answers = server.load("stub", base_urls=[stub.url], concurrency=4).generate(endless())
         for taken, _ in zip(range(1, 100), answers, strict=False):
-            assert read <= taken + 4 + server.AHEAD + 1
+            assert read <= taken + 4 + server.READ_AHEAD + 1
         time.sleep(0.5)  # nobody takes anything
-        assert read <= 100 + 4 + server.AHEAD + 1
+        assert read <= 100 + 4 + server.READ_AHEAD + 1
         assert isinstance(answers, Iterator)
         answers.close()  # type: ignore[attr-defined]
 
@@ -441,12 +441,12 @@ def test_closing_early_stops_threads_and_closes_the_requests_in_their_own_thread
         while threads() and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.3)  # what was on its way to the stub when we left
-        before = len(stub.asked)
+        before = len(stub.requests)
         time.sleep(0.3)
 
         assert not threads()
         assert closed == ["gapbench-feed"]
-        assert len(stub.asked) == before
+        assert len(stub.requests) == before
 
 
 def test_an_engine_that_was_stopped_can_be_asked_again() -> None:
@@ -483,7 +483,7 @@ except KeyboardInterrupt:
 """
     import signal
 
-    with Stub(lambda asked, number: chat("x"), delay=0.0) as stub:
+    with Stub(lambda request, number: chat("x"), delay=0.0) as stub:
         process = subprocess.Popen(
             [sys.executable, "-c", code, stub.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )

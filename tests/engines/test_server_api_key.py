@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engines.stub_server import Asked, Response, Stub, chat, error
+from engines.stub_server import HttpRequest, Response, Stub, chat, error
 from gapbench.engines import server
 from gapbench.engines.server.api_key import read_key
 from gapbench.errors import GapbenchError, SettingError
@@ -29,9 +29,9 @@ def requests(count: int = 3) -> list[Request]:
     return [Request(i, (), f"question {i}") for i in range(count)]
 
 
-def parrot(asked: Asked) -> str:
+def parrot(request: HttpRequest) -> str:
     """What a careless server says."""
-    return f"You sent {asked.headers['authorization']}, or {json.dumps(KEY)}; " + "z" * 200 + KEY
+    return f"You sent {request.headers['authorization']}, or {json.dumps(KEY)}; " + "z" * 200 + KEY
 
 
 def test_the_key_is_sent_and_not_recorded() -> None:
@@ -39,7 +39,7 @@ def test_the_key_is_sent_and_not_recorded() -> None:
         engine = server.load("stub", base_urls=[stub.url], api_key_env="PLANTED_KEY")
         answers = dict(engine.generate(requests()))
 
-    assert stub.asked[0].headers["authorization"] == f"Bearer {KEY}"
+    assert stub.requests[0].headers["authorization"] == f"Bearer {KEY}"
     assert "planted" not in json.dumps(engine.info) + repr(engine) + repr(answers)
 
 
@@ -47,7 +47,7 @@ def test_without_a_name_no_key_is_sent() -> None:
     with Stub() as stub:
         dict(server.load("stub", base_urls=[stub.url]).generate(requests()))
 
-    assert "authorization" not in stub.asked[0].headers
+    assert "authorization" not in stub.requests[0].headers
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 429, 500])
@@ -57,9 +57,9 @@ def test_a_server_that_repeats_the_key_is_not_quoted(
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
-    def reply(asked: Asked, number: int) -> Response:
+    def reply(request: HttpRequest, number: int) -> Response:
         headers = {"Content-Type": kind, "Location": f"http://x/{KEY}"}
-        body = chat(parrot(asked)) if status == 200 else error(status, parrot(asked))
+        body = chat(parrot(request)) if status == 200 else error(status, parrot(request))
         return Response(status, body.body, headers)
 
     models = Response(body=json.dumps({"data": [{"id": KEY, "max_model_len": 1}, {"id": "stub"}]}).encode())
@@ -95,7 +95,7 @@ import sys
 from gapbench.engines import server; from gapbench.types import Request
 for _ in server.load("stub", base_urls=[sys.argv[1]], api_key_env="PLANTED_KEY").generate([Request(0, (), "x")]): pass
 """
-    with Stub(lambda asked, number: error(404, parrot(asked))) as stub:
+    with Stub(lambda request, number: error(404, parrot(request))) as stub:
         done = subprocess.run([sys.executable, "-c", code, stub.url], capture_output=True, text=True, check=False)
 
     assert "ModelError" in done.stderr
@@ -134,7 +134,7 @@ def test_a_placeholder_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_key_in_the_clear_is_warned_about_but_not_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "look", lambda urls, key: [])
+    monkeypatch.setattr(server, "describe_servers", lambda urls, key: [])
     with pytest.warns(UserWarning, match="plain http to http://gpu.example.org") as caught:
         server.load("m", base_urls=["http://gpu.example.org"], api_key_env="PLANTED_KEY")
     assert len(caught) == 1

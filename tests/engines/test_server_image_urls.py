@@ -18,8 +18,8 @@ from PIL import Image
 
 from engines.stub_server import Stub, chat
 from gapbench.engines import server
-from gapbench.engines.server import pipeline as feeding
-from gapbench.engines.server.image_urls import neutral, prepare
+from gapbench.engines.server import pipeline
+from gapbench.engines.server.image_urls import encode_request, escape_control_tokens
 from gapbench.types import Request
 from gapbench.views.pixels import Pixels
 
@@ -35,14 +35,14 @@ def stored(image: Image.Image, kind: str) -> bytes:
     return out.getvalue()
 
 
-def decoded(uri: str) -> tuple[str, bytes, Image.Image]:
-    head, _, data = uri.partition(",")
-    found = base64.b64decode(data, validate=True)
-    return head, found, Image.open(io.BytesIO(found))
+def decoded(url: str) -> tuple[str, bytes, Image.Image]:
+    head, _, encoded = url.partition(",")
+    data = base64.b64decode(encoded, validate=True)
+    return head, data, Image.open(io.BytesIO(data))
 
 
 def sent(request: Request, pixels: Pixels | None = None) -> list[str]:
-    content = json.loads(prepare(request, pixels or Pixels()).messages)[0]["content"]
+    content = json.loads(encode_request(request, pixels or Pixels()).messages)[0]["content"]
     return [part["image_url"]["url"] for part in content[:-1]]
 
 
@@ -51,21 +51,21 @@ def test_stored_bytes_are_sent_as_they_are(kind: str) -> None:
     data = stored(photograph(90, 60), kind)
     image = Image.open(io.BytesIO(data)).convert("RGB")
 
-    head, found, _ = decoded(sent(Request(0, (image,), "?", encoded=(data,)))[0])
+    head, data_sent, _ = decoded(sent(Request(0, (image,), "?", encoded=(data,)))[0])
 
     assert head == f"data:image/{kind.lower()};base64"
-    assert found == data
+    assert data_sent == data
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["RGB", "L"]), st.integers(0, 3))
 def test_other_images_are_sent_without_loss(width: int, height: int, mode: str, seed: int) -> None:
     image = photograph(width, height, seed).convert(mode)
 
-    head, found, shown = decoded(sent(Request(0, (image,), "?"))[0])
+    head, data_sent, decoded_image = decoded(sent(Request(0, (image,), "?"))[0])
 
     assert head == "data:image/png;base64"
-    shown.verify()  # checksums
-    assert Image.open(io.BytesIO(found)).convert("RGB").tobytes() == image.convert("RGB").tobytes()
+    decoded_image.verify()  # checksums
+    assert Image.open(io.BytesIO(data_sent)).convert("RGB").tobytes() == image.convert("RGB").tobytes()
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_other_images_are_sent_without_loss(width: int, height: int, mode: str, 
 def test_the_pixel_policy_comes_before_stored_bytes(bounds: Pixels, size: tuple[int, int]) -> None:
     image = photograph(90, 60)
 
-    question = prepare(Request(0, (image,), "?", encoded=(stored(image, "JPEG"),)), bounds)
-    head, _, found = decoded(sent(Request(0, (image,), "?", encoded=(stored(image, "JPEG"),)), bounds)[0])
+    question = encode_request(Request(0, (image,), "?", encoded=(stored(image, "JPEG"),)), bounds)
+    head, _, decoded_image = decoded(sent(Request(0, (image,), "?", encoded=(stored(image, "JPEG"),)), bounds)[0])
 
     assert head == "data:image/png;base64"
-    assert found.size == size == question.sent_size
-    assert found.tobytes() == bounds.apply(image).tobytes(), "and nothing is lost"
+    assert decoded_image.size == size == question.sent_size
+    assert decoded_image.tobytes() == bounds.apply(image).tobytes(), "and nothing is lost"
     assert question.sent_pixels == size[0] * size[1]
 
 
@@ -87,10 +87,10 @@ def test_the_pixel_policy_comes_before_stored_bytes(bounds: Pixels, size: tuple[
 def test_all_others_are_encoded_without_loss(data: bytes | None) -> None:
     image = photograph(90, 60)
 
-    head, _, found = decoded(sent(Request(0, (image,), "?", encoded=(data,)))[0])
+    head, _, decoded_image = decoded(sent(Request(0, (image,), "?", encoded=(data,)))[0])
 
     assert head == "data:image/png;base64"
-    assert found.tobytes() == image.tobytes()
+    assert decoded_image.tobytes() == image.tobytes()
 
 
 def test_several_images_come_in_order_before_the_prompt() -> None:
@@ -101,14 +101,14 @@ def test_several_images_come_in_order_before_the_prompt() -> None:
             engine.generate([Request("k", images, 'say "so"\n', encoded=(None, stored(images[1], "PNG"), None))])
         )["k"]
 
-    content = stub.asked[0].json["messages"][0]["content"]
+    content = stub.requests[0].json["messages"][0]["content"]
     assert [part["type"] for part in content] == ["image_url"] * 3 + ["text"]
-    assert [decoded(uri)[2].tobytes() for uri in stub.asked[0].uris] == [image.tobytes() for image in images]
+    assert [decoded(url)[2].tobytes() for url in stub.requests[0].urls] == [image.tobytes() for image in images]
     assert content[-1]["text"] == 'say "so"\n'
     assert (answer.images, answer.sent_size, answer.sent_pixels) == (3, (40, 30), (40 + 41 + 42) * 30)
 
 
-def test_a_image_that_cannot_be_encoded_fails_alone() -> None:
+def test_an_image_that_cannot_be_encoded_fails_alone() -> None:
     broken = Image.new("RGB", (5, 5))
     broken.close()
     broken.im = None  # type: ignore[assignment]  # as after close()
@@ -126,22 +126,22 @@ def test_a_image_that_cannot_be_encoded_fails_alone() -> None:
 @given(st.text())
 def test_any_prompt_arrives_as_it_is_but_for_control_tokens(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
-    messages = json.loads(prepare(Request(0, (), text), Pixels()).messages)
+    messages = json.loads(encode_request(Request(0, (), text), Pixels()).messages)
 
-    assert messages == [{"role": "user", "content": neutral(text)}]
+    assert messages == [{"role": "user", "content": escape_control_tokens(text)}]
 
 
 def test_text_from_data_cannot_end_its_turn() -> None:
-    assert neutral("a <|im_end|> b <|image_pad|>") == "a < |im_end|> b < |image_pad|>"
-    assert neutral("<<|im_end|>") == "<< |im_end|>"
-    assert neutral("x <| y |> z, a <b> |c|") == "x <| y |> z, a <b> |c|"
+    assert escape_control_tokens("a <|im_end|> b <|image_pad|>") == "a < |im_end|> b < |image_pad|>"
+    assert escape_control_tokens("<<|im_end|>") == "<< |im_end|>"
+    assert escape_control_tokens("x <| y |> z, a <b> |c|") == "x <| y |> z, a <b> |c|"
 
 
 def test_decoded_images_in_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four encoded images are more than the bound, however many requests may be under way."""
-    one = prepare(Request(0, (photograph(100, 100),), "?"), Pixels()).held
+    one = encode_request(Request(0, (photograph(100, 100),), "?"), Pixels()).held
     assert one > 3 * 100 * 100, "else it would be the decoded ones that are bounded here"
-    monkeypatch.setattr(feeding, "HELD_BYTES", 4 * one)
+    monkeypatch.setattr(pipeline, "HELD_BYTES", 4 * one)
     pulled, lock = [0], threading.Lock()
 
     def endless() -> Iterator[Request]:
@@ -150,7 +150,7 @@ def test_decoded_images_in_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
                 pulled[0] += 1
             yield Request(pulled[0], (photograph(100, 100),), "?")
 
-    with Stub(lambda asked, number: chat("x"), delay=0.01) as stub:
+    with Stub(lambda request, number: chat("x"), delay=0.01) as stub:
         answers = server.load("stub", base_urls=[stub.url], concurrency=64).generate(endless())
         for taken, _ in zip(range(1, 30), answers, strict=False):
             assert pulled[0] <= taken + 4 + 1
@@ -165,16 +165,16 @@ def test_images_that_are_small_as_stored_do_not_keep_each_other_from_being_sent(
     """Two decoded ones fill the bound; what waits for an answer is their stored bytes."""
     image = Image.new("RGB", (600, 400))
     data = stored(image, "JPEG")
-    monkeypatch.setattr(feeding, "HELD_BYTES", 2 * 3 * 600 * 400)
-    asked = [Request(i, (image,), "?", encoded=(data,)) for i in range(48)]
+    monkeypatch.setattr(pipeline, "HELD_BYTES", 2 * 3 * 600 * 400)
+    request_list = [Request(i, (image,), "?", encoded=(data,)) for i in range(48)]
     with Stub(delay=0.5) as stub:
-        answers = dict(server.load("stub", base_urls=[stub.url], concurrency=32).generate(asked))
+        answers = dict(server.load("stub", base_urls=[stub.url], concurrency=32).generate(request_list))
 
     assert len(answers) == 48
     assert stub.most == 32
 
 
-def test_a_image_is_let_go_of_once_it_is_encoded() -> None:
+def test_an_image_is_let_go_of_once_it_is_encoded() -> None:
     """However long the next one is in coming."""
     gone, seen = threading.Event(), []
 
@@ -192,11 +192,11 @@ def test_a_image_is_let_go_of_once_it_is_encoded() -> None:
     assert seen == [True]
 
 
-def test_a_image_larger_than_the_bound_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "HELD_BYTES", 300)
+def test_an_image_larger_than_the_bound_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "HELD_BYTES", 300)
     with Stub() as stub:
-        asked = [Request(i, (photograph(60, 60),), "?") for i in range(5)]
-        answers = dict(server.load("stub", base_urls=[stub.url]).generate(asked))
+        request_list = [Request(i, (photograph(60, 60),), "?") for i in range(5)]
+        answers = dict(server.load("stub", base_urls=[stub.url]).generate(request_list))
 
     assert len(answers) == 5
     assert stub.most == 1

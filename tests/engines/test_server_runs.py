@@ -23,17 +23,17 @@ from helpers import edit, write_benchmark
 
 import gapbench
 from engines.fault_proxy import FAULTS, POISON, FaultProxy
-from engines.stub_server import Asked, Response, Stub, chat, error
+from engines.stub_server import HttpRequest, Response, Stub, chat, error
 from gapbench.errors import ModelError, RunError
 
 TESTS = Path(__file__).parents[1]
 KEY = 'sk-planted-0123456789/abc+"def'
 
 
-def reply(asked: Asked, number: int = 0) -> Response:
+def reply(request: HttpRequest, number: int = 0) -> Response:
     """An answer that the question and its images decide: a letter, yes or no, or nothing that can be read."""
-    drawn = hashlib.sha256(json.dumps(asked.json["messages"]).encode()).digest()[0]
-    words = ("A", "B", "C", "D") if "letter" in asked.prompt else ("yes", "no")
+    drawn = hashlib.sha256(json.dumps(request.json["messages"]).encode()).digest()[0]
+    words = ("A", "B", "C", "D") if "letter" in request.prompt else ("yes", "no")
     return chat("I cannot tell." if drawn < 20 else words[drawn % len(words)])
 
 
@@ -68,7 +68,7 @@ def test_a_run_through_a_server_is_complete_and_says_who_answered(mine: Path, tm
         run = measure(stub.url, mine, tmp_path / "run", concurrency=3)
         url = stub.url
     assert keys(run) == {("mine", f"q{i}", view, 0): 1 for i in range(12) for view in ("full", "crop")}
-    assert len(stub.asked) == 24
+    assert len(stub.requests) == 24
     assert (run.manifest["engine"], run.manifest["base_urls"]) == ("server", [url])
     assert run.manifest["servers"][0]["models"][0]["id"] == "stub"
     assert run.manifest["sessions"][0]["throughput"]["waited_for_images"] is not None
@@ -78,15 +78,15 @@ def test_a_run_through_a_server_is_complete_and_says_who_answered(mine: Path, tm
 
 
 def test_the_order_of_answers_and_the_number_of_servers_do_not_show(mine: Path, tmp_path: Path) -> None:
-    def jumbled(asked: Asked, number: int) -> Response:
+    def jumbled(request: HttpRequest, number: int) -> Response:
         time.sleep(0.02 * random.random())
-        return reply(asked)
+        return reply(request)
 
     with Stub(reply) as one, Stub(jumbled) as other:
         alone = measure(one.url, mine, tmp_path / "alone", concurrency=1)
         both = measure([one.url, other.url], mine, tmp_path / "both", concurrency=8)
     assert summary(alone) == summary(both)
-    assert len(other.manifest) > 0
+    assert len(other.requests) > 0
 
 
 def test_what_is_odd_about_a_server_is_said_without_a_line_of_code(mine: Path, tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_what_is_odd_about_a_server_is_said_without_a_line_of_code(mine: Path, t
         pass
     with Stub(reply) as stub:
         given = ["--engine", "server", "--base-url", stub.url, "--base-url", gone.url, "--no-selfcheck", "--quiet"]
-        asked = command("measure", "stub", "-b", mine, "--out", tmp_path / "run", *given)
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+        command_line = command("measure", "stub", "-b", mine, "--out", tmp_path / "run", *given)
+        done = subprocess.run(command_line, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert f"gapbench: warning: --base-url: not reached so far: {gone.url}" in done.stderr
     assert "UserWarning" not in done.stderr
@@ -106,7 +106,7 @@ def test_stored_bytes_are_what_a_server_gets_of_the_full_view(mine: Path, tmp_pa
 
     with Stub(reply) as stub:
         measure(stub.url, mine, tmp_path / "run", limit=1)
-    sent = {base64.b64decode(uri.partition(",")[2]) for asked in stub.asked for uri in asked.uris}
+    sent = {base64.b64decode(uri.partition(",")[2]) for request in stub.requests for uri in request.urls}
     assert (mine.parent / "scene 0.png").read_bytes() in sent
     assert len(sent) == 2
 
@@ -116,7 +116,7 @@ def test_a_run_goes_on_at_another_address_but_not_with_another_engine_or_model(m
         measure(one.url, mine, tmp_path / "run", limit=5, concurrency=2)
         longer = measure(other.url, mine, tmp_path / "run", concurrency=7)
         assert len(longer.frame()) == 24
-        assert len(other.manifest) == 14
+        assert len(other.requests) == 14
         assert summary(longer) == summary(measure(one.url, mine, tmp_path / "whole"))
         with (
             pytest.warns(UserWarning, match="lists no model another, but stub"),
@@ -206,14 +206,14 @@ print("deaths", deaths["client"], deaths["server"])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_client_and_server_killed_at_random_moments_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
     mine = write_benchmark(tmp_path / "long", questions=60)
     with Stub(reply) as stub:
         whole = measure(stub.url, mine, tmp_path / "whole")
         port = stub.port
-    asked = [sys.executable, "-c", KILLED, TESTS, mine, tmp_path / "killed", port, 1]
-    done = subprocess.run([*map(str, asked)], capture_output=True, text=True, timeout=300, check=False)
+    command_line = [sys.executable, "-c", KILLED, TESTS, mine, tmp_path / "killed", port, 1]
+    done = subprocess.run([*map(str, command_line)], capture_output=True, text=True, timeout=300, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("deaths 5 5\n"), "a side had ended before it was killed: the moments prove nothing"
@@ -223,7 +223,7 @@ def test_client_and_server_killed_at_random_moments_end_as_if_nothing_had_happen
     assert killed.manifest["fingerprint"] == whole.manifest["fingerprint"]
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_vllms_own_server_and_its_client_killed_in_mid_run_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
     from engines import vllm_environment
 
@@ -241,8 +241,8 @@ def test_vllms_own_server_and_its_client_killed_in_mid_run_end_as_if_nothing_had
     out, path = tmp_path / "killed", tmp_path / "killed" / "records.jsonl"
 
     def client(folder: Path) -> subprocess.Popen[str]:
-        asked = command("measure", "glance", "-b", "signs:samples=150", "--out", folder, *rest)
-        return subprocess.Popen(asked, stderr=subprocess.PIPE, text=True)
+        command_line = command("measure", "glance", "-b", "signs:samples=150", "--out", folder, *rest)
+        return subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True)
 
     def answered() -> int:
         return path.read_bytes().count(b"\n") if path.exists() else 0
@@ -291,9 +291,9 @@ def test_faults_never_become_answers_and_what_failed_is_asked_again_on_request(m
     def some(number: int) -> str:
         return rng.choice([*faults, "late", "lost answer"]) if rng.random() < 0.4 else ""
 
-    def sometimes(asked: Asked, number: int) -> Response:
-        too_long = "Is the small patch red" in asked.prompt
-        return error(400, f"{POISON}: the prompt is longer than max_model_len") if too_long else reply(asked)
+    def sometimes(request: HttpRequest, number: int) -> Response:
+        too_long = "Is the small patch red" in request.prompt
+        return error(400, f"{POISON}: the prompt is longer than max_model_len") if too_long else reply(request)
 
     with Stub(sometimes) as stub:
         with FaultProxy(stub, some) as proxy:
@@ -309,22 +309,22 @@ def test_faults_never_become_answers_and_what_failed_is_asked_again_on_request(m
         assert "max_model_len" in failed.set_index(["sample", "view"]).loc[("q1", "full"), "reason"]
 
         stub.reply = reply
-        stub.asked.clear()
+        stub.requests.clear()
         again = measure(stub.url, mine, tmp_path / "run")
-        assert not stub.asked, "what failed is an outcome, and is not asked again unasked"
+        assert not stub.requests, "what failed is an outcome, and is not asked again unasked"
         assert summary(again) == summary(run)
 
         retried = measure(stub.url, mine, tmp_path / "run", retry_failed=True)
-        assert Counter(asked.prompt for asked in stub.asked) == {
-            asked.prompt: 4 for asked in stub.asked if "Is the small patch red" in asked.prompt
+        assert Counter(request.prompt for request in stub.requests) == {
+            request.prompt: 4 for request in stub.requests if "Is the small patch red" in request.prompt
         }
-        assert len(stub.asked) == 4, "q1 and q9 in both views; q5 has nothing to be sent"
+        assert len(stub.requests) == 4, "q1 and q9 in both views; q5 has nothing to be sent"
         assert summary(retried) == summary(measure(stub.url, mine, tmp_path / "undisturbed"))
     assert list(retried.frame().query("outcome == 'failed'")["sample"]) == ["q5"]
 
 
 def test_a_retry_that_finds_no_server_loses_nothing(mine: Path, tmp_path: Path) -> None:
-    with Stub(lambda asked, number: error(400, "no") if number == 3 else reply(asked)) as stub:
+    with Stub(lambda request, number: error(400, "no") if number == 3 else reply(request)) as stub:
         run = measure(stub.url, mine, tmp_path / "run")
         url = stub.url
     before = (run.path / "records.jsonl").read_bytes()
@@ -336,15 +336,15 @@ def test_a_retry_that_finds_no_server_loses_nothing(mine: Path, tmp_path: Path) 
 # --- keys ------------------------------------------------------------------------------------------------------
 
 
-def parrot(asked: Asked) -> str:
+def parrot(request: HttpRequest) -> str:
     """What a careless server says."""
-    return f"You sent {asked.headers.get('authorization')}, or {json.dumps(KEY)}"
+    return f"You sent {request.headers.get('authorization')}, or {json.dumps(KEY)}"
 
 
-CARELESS: dict[str, Callable[[Asked, int], Response]] = {
-    "answers": lambda asked, number: chat(parrot(asked)) if number % 2 else error(400, parrot(asked)),
-    "refused key": lambda asked, number: chat("A") if number < 5 else error(401, parrot(asked)),
-    "an unexpected error": lambda asked, number: chat("A"),
+CARELESS: dict[str, Callable[[HttpRequest, int], Response]] = {
+    "answers": lambda request, number: chat(parrot(request)) if number % 2 else error(400, parrot(request)),
+    "refused key": lambda request, number: chat("A") if number < 5 else error(401, parrot(request)),
+    "an unexpected error": lambda request, number: chat("A"),
 }
 
 
@@ -358,11 +358,25 @@ def test_a_planted_key_is_in_no_file_and_on_no_terminal(what: str, mine: Path, t
         start += "session.to_record = to_record\n"
     arguments = ["measure", "stub", "-b", mine, "--engine", "server", "--api-key-env", "PLANTED_KEY", "--no-selfcheck"]
     with Stub(CARELESS[what], models=listed) as stub:
-        asked = [sys.executable, "-c", f"{start}main()", *arguments, "--base-url", stub.url, "--out", out, "--debug"]
+        command_line = [
+            sys.executable,
+            "-c",
+            f"{start}main()",
+            *arguments,
+            "--base-url",
+            stub.url,
+            "--out",
+            out,
+            "--debug",
+        ]
         done = subprocess.run(
-            [*map(str, asked)], env={**os.environ, "PLANTED_KEY": KEY}, capture_output=True, text=True, timeout=200
+            [*map(str, command_line)],
+            env={**os.environ, "PLANTED_KEY": KEY},
+            capture_output=True,
+            text=True,
+            timeout=200,
         )
-        assert stub.asked[0].headers["authorization"] == f"Bearer {KEY}", "it is used"
+        assert stub.requests[0].headers["authorization"] == f"Bearer {KEY}", "it is used"
 
     completes = what == "answers"
     assert done.returncode == (0 if completes else 1), done.stderr
@@ -425,10 +439,10 @@ def test_what_makes_no_sense_ends_with_2_and_says_what_to_do(
 def test_ctrl_c_ends_a_run_that_waits_for_a_server(tmp_path: Path) -> None:
     mine, out = write_benchmark(tmp_path / "long", questions=60), tmp_path / "run"
     with Stub(reply) as stub:
-        asked = command("measure", "stub", "-b", mine, "--out", out, "--engine", "server", "--base-url", stub.url,
-                        "--no-selfcheck", "--concurrency", 4)  # fmt: skip
+        command_line = command("measure", "stub", "-b", mine, "--out", out, "--engine", "server",
+                               "--base-url", stub.url, "--no-selfcheck", "--concurrency", 4)  # fmt: skip
         process = subprocess.Popen(
-            asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         path = out / "records.jsonl"
         while process.poll() is None and not (path.exists() and path.stat().st_size > 5_000):

@@ -1,4 +1,4 @@
-"""Several images in one question, on tiny real checkpoints of every family that transformers is known to run."""
+"""Several images in one sample, on tiny real checkpoints of every family that transformers is known to run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import gapbench
 from engines.test_transformers import ATTENTION, image
 from gapbench.engines import transformers
 from gapbench.engines.chat import place
-from gapbench.engines.fail_fast import HOPELESS
+from gapbench.engines.fail_fast import FAIL_FAST_AFTER
 from gapbench.types import Request
 from gapbench.views.pixels import Pixels
 
@@ -31,15 +31,15 @@ def test_every_family_sees_both_of_two_images_and_which_comes_first(family: str,
     @torch.inference_mode()
     def logits(*images: Any) -> torch.Tensor:
         inputs = engine.chat.batch([(images, "What is this?")])
-        found: torch.Tensor = engine.loaded.model(**place(inputs, engine.loaded.model)).logits[0, -1]
-        return found
+        last: torch.Tensor = engine.loaded.model(**place(inputs, engine.loaded.model)).logits[0, -1]
+        return last
 
     def tokens(*images: Any) -> int:
         return int((engine.chat.batch([(images, "What is this?")])["input_ids"] == engine._image_token).sum())
 
-    asked = logits(ONE, TWO)
+    reference_logits = logits(ONE, TWO)
     for changed in ((OTHER, TWO), (ONE, OTHER), (TWO, ONE), (ONE,), (TWO,)):
-        assert (logits(*changed) - asked).abs().max() > 0.1 * asked.std()
+        assert (logits(*changed) - reference_logits).abs().max() > 0.1 * reference_logits.std()
     assert (tokens(ONE, TWO) < tokens(ONE) + tokens(TWO)) == (family in FEWER_TOKENS)
     assert tokens(ONE, TWO) <= tokens(ONE) + tokens(TWO)
 
@@ -48,22 +48,22 @@ def test_every_family_sees_both_of_two_images_and_which_comes_first(family: str,
 def test_every_family_answers_a_mix_of_one_and_two_images_as_alone(family: str, tiny: Callable[[str], Path]) -> None:
     sizes = ((100, 60), (48, 48), (64, 150), (200, 200), (90, 90), (60, 130))
     images = [image(i, size) for i, size in enumerate(sizes)]
-    shown = [(0,), (1, 2), (3,), (4, 5), (2, 0), (1,)]
-    asked = [
+    image_indices = [(0,), (1, 2), (3,), (4, 5), (2, 0), (1,)]
+    request_list = [
         Request(i, tuple(images[k] for k in which), "What is this? " + "Answer with one word. " * (i % 3))
-        for i, which in enumerate(shown)
+        for i, which in enumerate(image_indices)
     ]
     attention = ATTENTION.get(family)
     together, alone = (
         dict(
             transformers.load(
                 str(tiny(family)), max_new_tokens=6, batch_size=size, attn_implementation=attention
-            ).generate(asked)
+            ).generate(request_list)
         )
         for size in (6, 1)
     )
     assert {k: a.text for k, a in together.items()} == {k: a.text for k, a in alone.items()}
-    for key, which in enumerate(shown):
+    for key, which in enumerate(image_indices):
         answer = together[key]
         assert not answer.error
         assert answer.images == len(which)
@@ -78,8 +78,8 @@ def engine(tiny: Callable[[str], Path]) -> Callable[..., transformers.Transforme
 
 
 def test_pixel_bounds_hold_for_each_image(engine: Callable[..., Any]) -> None:
-    asked = [Request("a", (image(1, (400, 200)), image(2, (50, 50))), "What?")]
-    answer = dict(engine(pixels=Pixels(max_pixels=20_000)).generate(asked))["a"]
+    request_list = [Request("a", (image(1, (400, 200)), image(2, (50, 50))), "What?")]
+    answer = dict(engine(pixels=Pixels(max_pixels=20_000)).generate(request_list))["a"]
     assert answer.sent_size == (200, 100)
     assert answer.sent_pixels == 200 * 100 + 50 * 50
 
@@ -109,7 +109,7 @@ def test_where_two_images_cannot_be_shown_those_requests_fail_alone_and_say_so(
     engine: Callable[..., Any], tmp_path: Path, change: Callable[[str], str], says: str
 ) -> None:
     path = template(engine(), tmp_path / "one.jinja", change)
-    two = [Request(i, (ONE, TWO), "What?") for i in range(HOPELESS + 4)]
+    two = [Request(i, (ONE, TWO), "What?") for i in range(FAIL_FAST_AFTER + 4)]
     one = [Request("one", (OTHER,), "What?"), Request("none", (), "What?")]
     answers = dict(engine(chat_template=path, batch_size=4).generate([*two, *one]))
     assert len(answers) == len(two) + 2
@@ -127,13 +127,13 @@ def test_where_two_images_cannot_be_shown_those_requests_fail_alone_and_say_so(
 
 
 def write_scene(folder: Path) -> Path:
-    """Three questions about one image, with two boxes, one, and none."""
+    """Three samples of one image: with two evidence boxes, one, and none."""
     image(7, (300, 200)).save(folder / "scene.png")
-    boxes = [[[10, 10, 40, 30], [250, 150, 290, 190]], [[100, 100, 120, 120]], []]
+    boxes_by_sample = [[[10, 10, 40, 30], [250, 150, 290, 190]], [[100, 100, 120, 120]], []]
     rows = [
         {"id": f"q{i}", "image": "scene.png", "question": "Is it?", "answer": "yes", "answer_type": "yes_no"}
-        | ({"bboxes": found, "bbox_format": "xyxy"} if found else {})
-        for i, found in enumerate(boxes)
+        | ({"bboxes": boxes, "bbox_format": "xyxy"} if boxes else {})
+        for i, boxes in enumerate(boxes_by_sample)
     ]
     path = folder / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

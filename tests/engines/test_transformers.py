@@ -129,8 +129,8 @@ def test_a_batch_that_failed_is_let_go_of_before_its_halves_run(
 
 def test_draws_depend_on_what_is_asked_and_not_on_the_session(engine: Callable[..., Any]) -> None:
     def sampled(repeat: int) -> list[str]:
-        asked = (Request((i, repeat), r.images, r.prompt) for i, r in enumerate(requests(6)))
-        return [a.text for _, a in sorted(engine(temperature=1.0, seed=3).generate(asked))]
+        request_list = (Request((i, repeat), r.images, r.prompt) for i, r in enumerate(requests(6)))
+        return [a.text for _, a in sorted(engine(temperature=1.0, seed=3).generate(request_list))]
 
     assert sampled(0) == sampled(0)
     assert sampled(0) != sampled(1)
@@ -158,24 +158,24 @@ def test_one_image_too_large_for_memory_fails_alone(
         return run(self, inputs, keys)
 
     monkeypatch.setattr(transformers.TransformersEngine, "_run", no_memory_for_large)
-    asked = [*requests(2), Request("huge", (image(9, (640, 640)),), "What?")]
-    answers = dict(engine(batch_size=1).generate(asked))
+    request_list = [*requests(2), Request("huge", (image(9, (640, 640)),), "What?")]
+    answers = dict(engine(batch_size=1).generate(request_list))
     assert "out of memory" in answers["huge"].error
     assert not answers[0].error
     assert not answers[1].error
 
 
-def test_a_image_the_processor_refuses_fails_alone(engine: Callable[..., Any]) -> None:
-    asked = [*requests(3), Request("sliver", (Image.new("RGB", (2000, 3)),), "What?")]
-    answers = dict(engine().generate(asked))
+def test_an_image_the_processor_refuses_fails_alone(engine: Callable[..., Any]) -> None:
+    request_list = [*requests(3), Request("sliver", (Image.new("RGB", (2000, 3)),), "What?")]
+    answers = dict(engine().generate(request_list))
     assert "refused" in answers["sliver"].error
     assert [a.error for k, a in answers.items() if k != "sliver"] == ["", "", ""]
 
 
-def test_a_image_the_model_dies_of_fails_alone(tiny: Callable[[str], Path]) -> None:
+def test_an_image_the_model_dies_of_fails_alone(tiny: Callable[[str], Path]) -> None:
     engine = transformers.load(str(tiny("mistral3")), max_new_tokens=2, batch_size=1)
-    asked = [*requests(3), Request("dot", (Image.new("RGB", (10, 10)),), "What?")]
-    answers = dict(engine.generate(asked))
+    request_list = [*requests(3), Request("dot", (Image.new("RGB", (10, 10)),), "What?")]
+    answers = dict(engine.generate(request_list))
     assert "the model failed on an image of (10, 10) px" in answers["dot"].error
     assert [a.error for k, a in answers.items() if k != "dot"] == ["", "", ""]
 
@@ -206,18 +206,18 @@ def test_an_error_while_requests_are_made_reaches_the_caller(engine: Callable[..
 
 
 def test_pixel_bounds_change_what_is_sent_and_how_many_tokens_it_takes(engine: Callable[..., Any]) -> None:
-    asked = [Request("a", (image(1, (400, 200)),), "What?")]
-    free = dict(engine().generate(asked))["a"]
-    bound = dict(engine(pixels=Pixels(max_pixels=20_000)).generate(asked))["a"]
+    request_list = [Request("a", (image(1, (400, 200)),), "What?")]
+    free = dict(engine().generate(request_list))["a"]
+    bound = dict(engine(pixels=Pixels(max_pixels=20_000)).generate(request_list))["a"]
     assert free.sent_size == (400, 200)
     assert bound.sent_size == (200, 100)
     assert bound.image_tokens < free.image_tokens
 
 
 def test_processor_settings_pass_through(engine: Callable[..., Any]) -> None:
-    asked = [Request("a", (image(1, (400, 200)),), "What?")]
-    small = dict(engine(processor_kwargs={"max_pixels": 20_000}).generate(asked))["a"]
-    assert small.image_tokens < dict(engine().generate(asked))["a"].image_tokens
+    request_list = [Request("a", (image(1, (400, 200)),), "What?")]
+    small = dict(engine(processor_kwargs={"max_pixels": 20_000}).generate(request_list))["a"]
+    assert small.image_tokens < dict(engine().generate(request_list))["a"].image_tokens
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "llava", "gemma3", "internvl"])

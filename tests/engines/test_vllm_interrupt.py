@@ -13,14 +13,15 @@ import pytest
 
 from engines import vllm_environment
 
+pytestmark = pytest.mark.evidence
 
-@pytest.mark.slow
+
 def test_ctrl_c_ends_vllm_and_keeps_what_was_answered(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    asked = [vllm_environment.python(), "-m", "gapbench", "measure", "glance", "-b", "signs:samples=600", "--engine",
-             "vllm", "--no-selfcheck", "--out", str(out)]  # fmt: skip
+    command_line = [vllm_environment.python(), "-m", "gapbench", "measure", "glance", "-b", "signs:samples=600",
+                    "--engine", "vllm", "--no-selfcheck", "--out", str(out)]  # fmt: skip
     process = subprocess.Popen(
-        asked, env=vllm_environment.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command_line, env=vllm_environment.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
     path = out / "records.jsonl"

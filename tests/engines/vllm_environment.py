@@ -39,10 +39,10 @@ def python() -> str:
     """The interpreter of that environment; skips the test where there is none, unless one was named."""
     if named := os.environ.get("GAPBENCH_VLLM_PYTHON"):
         return named
-    found = ROOT / ".vllm" / "bin" / "python"
-    if not found.exists():
-        pytest.skip(f"no vLLM environment ({found}); make one with .ci/vllm-environment, in minutes and 3 GB")
-    return str(found)
+    interpreter = ROOT / ".vllm" / "bin" / "python"
+    if not interpreter.exists():
+        pytest.skip(f"no vLLM environment ({interpreter}); make one with .ci/vllm-environment, in minutes and 3 GB")
+    return str(interpreter)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -75,8 +75,8 @@ def ask(folder: Path, job: dict[str, Any], **settings: str) -> dict[str, Any]:
         command, env=environment(**settings), capture_output=True, text=True, timeout=900, start_new_session=True
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    found: dict[str, Any] = json.loads((folder / "answers.json").read_text())
-    return found
+    answers: dict[str, Any] = json.loads((folder / "answers.json").read_text())
+    return answers
 
 
 @contextmanager
@@ -111,8 +111,8 @@ def start(model: str, port: int, *arguments: str) -> subprocess.Popen[bytes]:
         "--enforce-eager", "--limit-mm-per-prompt", '{"video": 0}', *arguments,
     ]  # fmt: skip
     settings = environment(VLLM_ENABLE_V1_MULTIPROCESSING="1", VLLM_NO_USAGE_STATS="1", VLLM_SERVER_DEV_MODE="1")
-    with tempfile.TemporaryFile() as said:  # a pipe that nobody reads would fill up and stop the server
-        process = subprocess.Popen(command, env=settings, stdout=said, stderr=said, start_new_session=True)
+    with tempfile.TemporaryFile() as output:  # a pipe that nobody reads would fill up and stop the server
+        process = subprocess.Popen(command, env=settings, stdout=output, stderr=output, start_new_session=True)
         deadline = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
             try:
@@ -123,5 +123,5 @@ def start(model: str, port: int, *arguments: str) -> subprocess.Popen[bytes]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(20)
-        said.seek(0)
-        pytest.fail(f"vLLM's server did not start: {said.read().decode(errors='replace')[-4000:]}")
+        output.seek(0)
+        pytest.fail(f"vLLM's server did not start: {output.read().decode(errors='replace')[-4000:]}")

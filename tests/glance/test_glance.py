@@ -1,4 +1,4 @@
-"""The embedded model: a checkpoint like any other, small, and with the gap it was built to have."""
+"""The embedded model is a small, ordinary checkpoint with the intended gap."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines.stub_server import Asked, Response, chat
+from engines.stub_server import HttpRequest, Response, chat
 
 from gapbench.judging import Judge
 from gapbench.judging.prompt import PLAIN, prompt
@@ -39,15 +39,15 @@ def answer_in(text: str) -> str:
     return found[1]
 
 
-def judging(rule: Rule) -> Callable[[Asked, int], Response]:
+def judging(rule: Rule) -> Callable[[HttpRequest, int], Response]:
     """A stub's reply: the plain questions as they should be, and else what `rule` says of the answer: a verdict, the
     raw text after `raw:`, or a Response."""
 
-    def reply(asked: Asked, number: int) -> Response:
-        said = PLAIN_PROMPTS.get(asked.prompt) or rule(answer_in(asked.prompt))
-        if isinstance(said, Response):
-            return said
-        return chat(said.removeprefix("raw:") if said.startswith("raw:") else json.dumps({"verdict": said}))
+    def reply(request: HttpRequest, number: int) -> Response:
+        verdict = PLAIN_PROMPTS.get(request.prompt) or rule(answer_in(request.prompt))
+        if isinstance(verdict, Response):
+            return verdict
+        return chat(verdict.removeprefix("raw:") if verdict.startswith("raw:") else json.dumps({"verdict": verdict}))
 
     return reply
 
@@ -60,22 +60,22 @@ def judge_at(url: str, **changes: Any) -> Judge:
     return Judge(**{"url": url, "model": "stub", "timeout": 2.0, "tries": 2, "backoff": 0.01, **changes})
 
 
-def answers(asked: Sequence[Asked]) -> list[str]:
-    """The answers that a judge was asked about, without the plain questions."""
-    return [answer_in(one.prompt) for one in asked if one.prompt not in PLAIN_PROMPTS]
+def answers(requests: Sequence[HttpRequest]) -> list[str]:
+    """The answers in a judge's requests, without the test questions."""
+    return [answer_in(request.prompt) for request in requests if request.prompt not in PLAIN_PROMPTS]
 
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """make_run("Perhaps green.", {"output": "B", ...}) -> a run with one record per output or change, in both views."""
 
-    def make(*given: str | dict[str, Any], name: str = "run", **asked: Any) -> Path:
+    def make(*given: str | dict[str, Any], name: str = "run", **manifest: Any) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         write_records(folder, given)
         entry = {"region": "padded", "prompt": "?", "samples": len(given), "fingerprint": "0" * 32, "parameters": {}}
         run = {"schema_version": 1, "model": "m", "views": ["full", "crop"], "repeats": 1, "limit": None,
-               "benchmarks": {"signs": entry}, "sessions": [], "command": "gapbench measure", **asked}  # fmt: skip
+               "benchmarks": {"signs": entry}, "sessions": [], "command": "gapbench measure", **manifest}  # fmt: skip
         run["fingerprint"] = fingerprint_of(run)
         (folder / "run.json").write_text(json.dumps(run))
         return folder

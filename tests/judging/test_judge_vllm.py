@@ -14,16 +14,17 @@ from gapbench.judging.connection import FORMAT, connect
 from gapbench.judging.prompt import PLAIN, prompt
 from gapbench.types import Request
 
+pytestmark = pytest.mark.evidence
 
-@pytest.mark.slow
+
 def test_vllm_keeps_to_the_form_and_a_random_model_is_no_judge(tiny: Callable[[str], Path]) -> None:
     from gapbench.engines.server import load
 
     with server(str(tiny("qwen3_vl"))) as url:
-        asked = [Request(number, (), prompt(row)) for number, (row, _) in enumerate(PLAIN)]
-        free = dict(load("tested", base_urls=[url], max_new_tokens=8).generate(asked))
+        requests = [Request(number, (), prompt(row)) for number, (row, _) in enumerate(PLAIN)]
+        free = dict(load("tested", base_urls=[url], max_new_tokens=8).generate(requests))
         engine = load("tested", base_urls=[url], max_new_tokens=8, extra={"response_format": FORMAT})
-        kept = dict(engine.generate(asked))
+        kept = dict(engine.generate(requests))
         with pytest.raises(ModelError, match="it cannot judge"):
             connect(Judge(url, "tested"))
 

@@ -53,13 +53,13 @@ def run(plain: Path, tmp_path: Path) -> Path:
 
 def test_a_judge_may_be_added_to_a_finished_run(measure: Measure, run: Path) -> None:
     before = (run / records.FILE).read_bytes()
-    asked = [row for row in records.read(run) if judgements.undecided(row)]
-    assert asked
+    undecided = [row for row in records.read(run) if judgements.undecided(row)]
+    assert undecided
     with Stub(judging(by_length)) as stub:
         done = measure(run, judge=judge_at(stub.url))
 
-    assert len(answers(stub.asked)) == len({(r["question"], *r["answers"], r["output"]) for r in asked})
-    assert sum(done.summary["judge"]["verdicts"].values()) == len(asked)
+    assert len(answers(stub.requests)) == len({(r["question"], *r["answers"], r["output"]) for r in undecided})
+    assert sum(done.summary["judge"]["verdicts"].values()) == len(undecided)
     assert done.summary["judge"]["verdicts"]["waiting"] == 0
     assert set(done.frame().loc[done.frame()["rule"] == "judge", "outcome"]) <= {"right", "wrong"}
     assert (run / records.FILE).read_bytes() == before
@@ -139,7 +139,7 @@ def test_measure_with_a_judge(
         code = command(monkeypatch, "measure", tiny("qwen3_vl"), "-b", mine, "--out", out, "--max-new-tokens", 4,
                        "--no-selfcheck", "--judge", stub.root, "--judge-model", "stub", "--judge-api-key-env",
                        "JUDGE_KEY")  # fmt: skip
-        assert stub.asked[0].headers["authorization"] == "Bearer sk-planted-0123456789"
+        assert stub.requests[0].headers["authorization"] == "Bearer sk-planted-0123456789"
 
     assert code == 0, capsys.readouterr().err
     assert json.loads((out / "summary.json").read_text())["judge"]["model"] == "stub"

@@ -89,7 +89,7 @@ def test_a_run_in_which_the_judge_failed_says_so(make_run: MakeRun) -> None:
 
 def test_the_report_shows_which_verdicts_came_from_the_judge(make_run: MakeRun) -> None:
     page = (judged(make_run(*GIVEN)) / "report.html").read_text()
-    assert "No rule could read 6 answers, so the judge stub was asked: 2 right, 2 wrong, 2 it cannot tell." in page
+    assert "No rule could read 6 answers, so the judge stub was asked: 2 right, 2 wrong, 2 cannot tell." in page
     assert page.count("right, says the judge</strong>") == page.count("wrong, says the judge</strong>") == 2
     assert page.count("the judge stub said yes") == page.count("the judge stub said no") == 2
     assert page.count("the judge stub cannot tell;") == 2
@@ -99,8 +99,8 @@ def test_the_report_shows_which_verdicts_came_from_the_judge(make_run: MakeRun) 
 def test_what_a_judge_says_stays_text(make_run: MakeRun) -> None:
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"'>{{ 7*7 }} |x| [a](javascript:b)"
 
-    def reply(asked: Any, number: int) -> Any:
-        response = judging(lambda answer: chat(evil))(asked, number)
+    def reply(request: Any, number: int) -> Any:
+        response = judging(lambda answer: chat(evil))(request, number)
         value = {**json.loads(response.body), "model": f"m{evil}"}
         return type(response)(body=json.dumps(value).encode())
 

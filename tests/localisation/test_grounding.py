@@ -40,8 +40,8 @@ def test_boxes_are_read_from_any_brackets(text: str) -> None:
 
 
 def test_several_boxes_are_kept_once_each() -> None:
-    found = read_boxes("[[100, 200, 300, 400], [500, 500, 600, 600], [100, 200, 300, 400]]", "thousand", SIZE)
-    assert found.boxes == ((0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 0.6, 0.6))
+    result = read_boxes("[[100, 200, 300, 400], [500, 500, 600, 600], [100, 200, 300, 400]]", "thousand", SIZE)
+    assert result.boxes == ((0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 0.6, 0.6))
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_the_convention_is_declared(convention: str, text: str) -> None:
     ],
 )
 def test_what_is_no_box_is_rejected_with_a_reason(text: str, convention: str, reason: str) -> None:
-    found = read_boxes(text, convention, SIZE)
-    assert (found.boxes, found.reason) == ((), reason)
-    assert found.output == text
+    result = read_boxes(text, convention, SIZE)
+    assert (result.boxes, result.reason) == ((), reason)
+    assert result.output == text
 
 
 def test_an_empty_box_beside_a_good_one_is_dropped() -> None:
@@ -98,9 +98,9 @@ pieces = st.one_of(
 
 @given(st.lists(pieces).map("".join), st.sampled_from(sorted(CONVENTIONS)))
 def test_no_text_crashes_it_and_every_box_lies_inside(text: str, convention: str) -> None:
-    found = read_boxes(text, convention, SIZE)
-    assert bool(found.boxes) != bool(found.reason)
-    for x0, y0, x1, y1 in found.boxes:
+    result = read_boxes(text, convention, SIZE)
+    assert bool(result.boxes) != bool(result.reason)
+    for x0, y0, x1, y1 in result.boxes:
         assert 0 <= x0 < x1 <= 1
         assert 0 <= y0 < y1 <= 1
 
@@ -138,7 +138,7 @@ def test_any_engine_will_do_and_pixels_are_those_that_were_sent() -> None:
         "c": Answer(error="out of memory"),
     }
     image = Image.new("RGB", SIZE)
-    found = dict(locate(Scripted(answers), (Request(k, (image,), "Where?") for k in answers), "pixels", 0.8))
-    assert found["a"].boxes == ((0.1, 0.2, 0.3, 0.4),)
-    assert found["b"].reason == "no box in the answer"
-    assert found["c"].reason == "not answered: out of memory"
+    located = dict(locate(Scripted(answers), (Request(k, (image,), "Where?") for k in answers), "pixels", 0.8))
+    assert located["a"].boxes == ((0.1, 0.2, 0.3, 0.4),)
+    assert located["b"].reason == "no box in the answer"
+    assert located["c"].reason == "not answered: out of memory"

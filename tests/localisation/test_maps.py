@@ -1,4 +1,4 @@
-"""Attention maps: those that eager attention gives, laid out as the image is, or refused with what was found."""
+"""Attention maps equal those of eager attention and are laid out like the image, or are refused with a reason."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def test_rows_are_those_of_eager_attention(family: str, engine: Callable[..., An
     with torch.inference_mode():  # first: once asked for attentions, Phi-4 answers differently for good (5.19)
         out = model(**inputs, use_cache=False, output_attentions=True)
     rows = last_rows(model, inputs)
-    whole = [a[0, :, -1].float().mean(0) for a in out.attentions if a is not None]
-    assert len(whole) == len(rows) >= 1
-    for (_, ours), theirs in zip(sorted(rows.items()), whole, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    eager_rows = [a[0, :, -1].float().mean(0) for a in out.attentions if a is not None]
+    assert len(eager_rows) == len(rows) >= 1
+    for (_, row), eager_row in zip(sorted(rows.items()), eager_rows, strict=True):
+        torch.testing.assert_close(row, eager_row, atol=1e-5, rtol=0)
 
 
 def test_looking_changes_nothing(engine: Callable[..., Any]) -> None:
@@ -102,17 +102,17 @@ def row(**more: Any) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(1, 4, 6, 8, generator=generator)
     key = torch.randn(1, 2, 6, 8, generator=generator)
-    found: torch.Tensor = _last_row(query, key, more.pop("mask", None), more.pop("name", "sdpa"), more)
-    return found
+    attention: torch.Tensor = _last_row(query, key, more.pop("mask", None), more.pop("name", "sdpa"), more)
+    return attention
 
 
 def test_a_sliding_window_hides_what_lies_before_it_with_a_mask_or_without() -> None:
     hidden = torch.ones(1, 1, 6, 6, dtype=torch.bool)
     hidden[..., :4] = False
-    told = row(sliding_window=2)
-    assert told[:4].sum() == 0
-    torch.testing.assert_close(told, row(mask=hidden))
-    torch.testing.assert_close(told, row(mask=torch.zeros(1, 1, 6, 6).masked_fill(~hidden, -1e30)))
+    windowed = row(sliding_window=2)
+    assert windowed[:4].sum() == 0
+    torch.testing.assert_close(windowed, row(mask=hidden))
+    torch.testing.assert_close(windowed, row(mask=torch.zeros(1, 1, 6, 6).masked_fill(~hidden, -1e30)))
     torch.testing.assert_close(row(sliding_window=50), row())
 
 
@@ -141,10 +141,10 @@ def test_without_a_grid_the_only_fitting_layout_is_taken(
 @pytest.mark.parametrize(
     ("inputs", "tokens", "size", "message"),
     [
-        ({}, 12, (50, 50), "2 ways fit"),
-        ({}, 13, (50, 50), "0 ways fit"),
-        ({"image_grid_thw": [[1, 4, 6]]}, 7, (50, 50), "the processor says [[1, 4, 6]]"),
-        ({"image_grid_thw": [[2, 4, 6]]}, 6, (50, 50), "the processor says [[2, 4, 6]]"),
+        ({}, 12, (50, 50), "2 layouts fit"),
+        ({}, 13, (50, 50), "0 layouts fit"),
+        ({"image_grid_thw": [[1, 4, 6]]}, 7, (50, 50), "the processor reports [[1, 4, 6]]"),
+        ({"image_grid_thw": [[2, 4, 6]]}, 6, (50, 50), "the processor reports [[2, 4, 6]]"),
         ({"image_grid_thw": [[1, 4, 6], [1, 4, 6]]}, 12, (50, 50), "becomes 2 tiles"),
     ],
 )

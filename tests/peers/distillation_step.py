@@ -56,8 +56,8 @@ def ours(prompts: int, rollouts: int, steps: int, tokens: int) -> list[float]:
     accelerator = accelerate.Accelerator(cpu=True)
     role = make_role(load("glance", dtype="float32", device="cpu"), recipe)
     optimizer = torch.optim.AdamW(role.model.parameters(), lr=1e-5, weight_decay=0.01)
-    found = training.find_reading(role, [(p.student, p.text) for p in pairs.step(0)[:2]], recipe)
-    role = role.read_as(found.reading)
+    found = training.find_forward_mode(role, [(p.student, p.text) for p in pairs.step(0)[:2]], recipe)
+    role = role.with_mode(found.mode)
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         # Answers end at no token, so that all have the same length on both sides.

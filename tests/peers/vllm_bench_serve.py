@@ -35,11 +35,10 @@ from engines.vllm_environment import environment, python, server
 from gapbench.data import signs
 from gapbench.engines import server as client
 from gapbench.engines.models import resolve
-from gapbench.engines.server.image_urls import _png, prepare
+from gapbench.engines.server.image_urls import _png, encode_request
 from gapbench.types import Request
 from gapbench.views.pixels import Pixels
-from gapbench.views.prepare import prepare as case_of
-from gapbench.views.prepare import show
+from gapbench.views.prepare import prepare, show
 from gapbench.views.prompts import prompt
 
 THEIRS = """
@@ -56,7 +55,7 @@ def requests(questions: int, large: bool) -> list[Request]:
     style = {} if large else {**asdict(signs.SMALL), "categories": "letter,shape"}
     asked = []
     for sample in signs.samples(samples=questions, **style):
-        case = case_of(sample, "padded")
+        case = prepare(sample, "padded")
         for view in ("full", "crop"):
             images = show(case, view)[0]
             stored = tuple(map(_png, images))
@@ -117,7 +116,7 @@ def main() -> None:
     rates: dict[str, list[float]] = {"bench": [], "stored": [], "encoded": [], "automatic": []}
     with tempfile.TemporaryDirectory() as folder, server(args.model) as url:
         file = Path(folder) / "requests.jsonl"
-        messages = [json.loads(prepare(request, Pixels()).messages) for request in stored]
+        messages = [json.loads(encode_request(request, Pixels()).messages) for request in stored]
         file.write_text("".join(json.dumps({"content": talk[0]["content"]}) + "\n" for talk in messages))
         ways = {
             "bench": lambda: (bench(url, args.model, file, len(stored), args.concurrency, args.max_new_tokens), 0.0),

@@ -1,4 +1,4 @@
-"""Example runs for the report's tests: a few hundred synthetic records, drawn images and a matching summary.
+"""Example runs for the tests of the report: synthetic records, drawn images and a matching summary.
 
 Everything is seeded, so the same call gives the same run on every machine.
 """
@@ -27,7 +27,7 @@ SIZE = (1600, 1000)
 
 @dataclass(frozen=True)
 class ExampleRun:
-    """What a run folder holds, in memory."""
+    """The contents of a run folder, in memory."""
 
     folder: Path
     summary: dict[str, Any]
@@ -67,9 +67,9 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 
 def example_records(benchmark: str, samples: int) -> list[Record]:
-    """Both headline views of every sample; the last sample's full view failed, the one before it is unparsed."""
+    """Full and crop view of every sample. In the full view the last sample failed and the last but one is unparsed."""
     chance = random.Random(benchmark)
-    found = []
+    records = []
     for index in range(samples):
         side = 8 * 2 ** (index % 6)
         x, y = chance.randrange(SIZE[0] - side), chance.randrange(SIZE[1] - side)
@@ -78,8 +78,8 @@ def example_records(benchmark: str, samples: int) -> list[Record]:
             outcome = "right" if chance.random() < CHANCE[view] else "wrong"
             if view == "full" and index >= samples - 2:
                 outcome = "failed" if index == samples - 1 else "unparsed"
-            found.append(example_record(benchmark, index, view, outcome, box))
-    return found
+            records.append(example_record(benchmark, index, view, outcome, box))
+    return records
 
 
 def example_record(benchmark: str, index: int, view: str, outcome: str, box: tuple[float, ...]) -> Record:
@@ -123,7 +123,7 @@ def example_record(benchmark: str, index: int, view: str, outcome: str, box: tup
 
 
 def draw_thumbnails(folder: Path, benchmarks: Sequence[str], samples: int, count: int) -> None:
-    """Street-like images for the first `count` samples of each benchmark, the sign where the evidence box is."""
+    """Street-like images for the first `count` samples of each benchmark, with a sign in the evidence box."""
     for benchmark in benchmarks:
         boxes = {record.sample: record.boxes[0] for record in example_records(benchmark, samples)}
         for index in range(min(count, samples)):
@@ -146,7 +146,7 @@ def draw_thumbnails(folder: Path, benchmarks: Sequence[str], samples: int, count
 
 
 def example_summary(records: Sequence[Record]) -> dict[str, Any]:
-    """The shape of `summary.json`, with means that belong to the records and intervals of a plausible width."""
+    """The shape of `summary.json`, with means computed from the records and intervals of a plausible width."""
     names = list(dict.fromkeys(record.benchmark for record in records))
     benchmarks = {name: example_entry([record for record in records if record.benchmark == name]) for name in names}
     gaps = [entry["gap"]["estimate"] for entry in benchmarks.values()]
@@ -165,8 +165,8 @@ def example_summary(records: Sequence[Record]) -> dict[str, Any]:
 def example_entry(records: Sequence[Record]) -> dict[str, Any]:
     samples = sorted({record.sample for record in records})
     scores = {(record.sample, record.view): record.score for record in records}
-    paired = [one for one in samples if scores[one, "full"] is not None and scores[one, "crop"] is not None]
-    pairs = [(scores[one, "full"], scores[one, "crop"]) for one in paired]
+    paired = [name for name in samples if scores[name, "full"] is not None and scores[name, "crop"] is not None]
+    pairs = [(scores[name, "full"], scores[name, "crop"]) for name in paired]
     categories = sorted({record.category for record in records})
     areas = sorted({record.evidence_area for record in records if record.evidence_area is not None})
     return {

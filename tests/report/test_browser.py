@@ -1,4 +1,4 @@
-"""The report in a real browser: the script filters, pages and sorts, nothing complains, nothing is fetched."""
+"""The report in a real browser: its script filters, pages and sorts, without console messages or requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Opened:
-    """The page after its script ran, what the console said and which addresses were asked for."""
+    """The page after its script ran, the console messages and the requested addresses."""
 
     page: Page
     console: list[str]
@@ -40,7 +40,7 @@ class Opened:
 
 
 def open_report(folder: Path, fragment: str = "", name: str = "report.html") -> Opened:
-    """Load the file without any network and return what became of it."""
+    """Load the file without a network."""
     profile = folder / "profile"
     log = folder / "net.json"
     command = [
@@ -98,7 +98,7 @@ def test_category_and_text_filters(tmp_path: Path, make_run: MakeRun, fragment: 
     assert ("No card matches." in opened.page.text) == (not shown)
 
 
-def test_a_link_to_a_card_shows_it_wherever_it_is(tmp_path: Path, make_run: MakeRun) -> None:
+def test_a_link_to_a_card_shows_it_on_any_page(tmp_path: Path, make_run: MakeRun) -> None:
     make_run(("signs", "zoom"), samples=40, thumbnails=0).write()
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     last = [attributes["id"] for tag, attributes in page.tags if tag == "article"][-1]
@@ -123,17 +123,17 @@ def test_annotated_evidence_and_model_made_regions_are_never_counted_together(
     opened = open_report(tmp_path, fragment)
     assert opened.console == []
     assert {card["benchmark"] for card in opened.cards} == benchmarks
-    assert f"Which view was right ({kind}): choose a cell" in opened.page.text
+    assert f"Flip matrix ({kind}): choose a cell" in opened.page.text
     pairs = [run.summary["benchmarks"][name]["pairs"] for name in benchmarks]
     matrix = re.findall(r"button class=(\w+) data-flip=\w+\n\s+b\n\s+(\d+)", opened.page.text)
     assert {flip: int(n) for flip, n in matrix} == {flip: sum(one[flip] for one in pairs) for flip in pairs[0]}
 
 
-def test_columns_sort_and_say_so(tmp_path: Path, make_run: MakeRun) -> None:
+def test_columns_sort_and_announce_their_order(tmp_path: Path, make_run: MakeRun) -> None:
     make_run(("signs", "zoom", "Atlas"), samples=12).write()
     driver = "<script>document.querySelector('#results thead button').click()</script></body>"
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    # The click comes from a script that the page's policy would refuse, which is as it should be: lift it here only.
+    # The page's policy refuses the script that clicks, as it should. Lift the policy for this test only.
     unlocked = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html).replace("</body>", driver)
     (tmp_path / "clicked.html").write_text(unlocked, encoding="utf-8")
     opened = open_report(tmp_path, name="clicked.html")

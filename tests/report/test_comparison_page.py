@@ -1,6 +1,6 @@
-"""The report of a comparison: a golden file, hostile strings, its size, and what it says of whom.
+"""The report of a comparison: golden files, hostile strings, size, and the words for trainings and for models.
 
-The golden file is rewritten by `GAPBENCH_UPDATE_GOLDEN=1 pytest tests/report/test_comparison_page.py`; read the
+The golden files are rewritten by `GAPBENCH_UPDATE_GOLDEN=1 pytest tests/report/test_comparison_page.py`; read the
 difference before committing it.
 """
 
@@ -33,7 +33,7 @@ Change = Callable[[Record], Record]
 
 
 def improved(record: Record, fixed: float = 0.7, broken: float = 0.1) -> Record:
-    """An answer after a training that helps the full view; whom it helps is drawn by question, the same every time."""
+    """The record after a training that helps the full view. A seeded draw per sample and view decides if it changes."""
     chance = random.Random(f"{record.benchmark} {record.sample} {record.view}").random()
     if record.view == "full" and record.outcome == "wrong" and chance < fixed:
         return replace(record, outcome="right", score=1.0, output="It is round: (A).", parsed="A")
@@ -43,7 +43,7 @@ def improved(record: Record, fixed: float = 0.7, broken: float = 0.1) -> Record:
 
 
 def full_only(records: Sequence[Record]) -> list[Record]:
-    """As a hold-out without boxes is recorded."""
+    """The records of a hold-out without boxes."""
     bare = {"boxes": (), "evidence_area": None, "region": None, "region_area": None, "region_policy": "",
             "evidence": ""}  # fmt: skip
     return [replace(one, benchmark="chart", **bare) for one in records if one.view == "full"]  # type: ignore[arg-type]
@@ -104,7 +104,7 @@ def test_the_page_stands_alone_and_has_no_script(tmp_path: Path) -> None:
             assert str(attributes.get(key, "#")).startswith(("data:", "#"))
 
 
-def test_every_link_of_the_contents_leads_somewhere_and_no_id_is_there_twice(tmp_path: Path) -> None:
+def test_every_link_of_the_contents_has_a_target_and_ids_are_unique(tmp_path: Path) -> None:
     page = Page(read(compare(*trained(tmp_path, thumbnails=4), out=tmp_path))[0])
     ids = [str(attributes["id"]) for tag, attributes in page.tags if attributes.get("id") and tag != "svg"]
     links = {str(attributes["href"])[1:] for tag, attributes in page.tags if tag == "a"}
@@ -112,19 +112,20 @@ def test_every_link_of_the_contents_leads_somewhere_and_no_id_is_there_twice(tmp
     assert len(ids) == len(set(ids))
 
 
-def test_fixed_and_broken_questions_show_both_answers(tmp_path: Path) -> None:
+def test_fixed_and_broken_samples_show_both_answers(tmp_path: Path) -> None:
     done = compare(*trained(tmp_path, thumbnails=24), out=tmp_path)
     page = Page(read(done)[0])
     cards = [str(attributes["id"]) for tag, attributes in page.tags if tag == "article"]
-    for way in ("fixed", "broken"):
-        listed = [(name, sample) for name, entry in done.summary["benchmarks"].items()
-                  for sample in entry["changed"][way]]  # fmt: skip
-        assert {f"{way}-{thumbnail_key(*one)}" for one in listed} == {one for one in cards if one.startswith(way)}
+    for transition in ("fixed", "broken"):
+        samples = [(name, sample) for name, entry in done.summary["benchmarks"].items()
+                   for sample in entry["changed"][transition]]  # fmt: skip
+        ids = {f"{transition}-{thumbnail_key(*sample)}" for sample in samples}
+        assert ids == {card for card in cards if card.startswith(transition)}
     assert "before, full image" in page.text
     assert "after, crop" in page.text
 
 
-def test_a_shrunken_gap_by_a_lost_crop_boasts_nowhere(tmp_path: Path) -> None:
+def test_a_gap_that_shrank_by_a_worse_crop_is_not_praised(tmp_path: Path) -> None:
     before = example_records("signs", 60)
     worse = [replace(one, outcome="wrong", score=0.0) if one.view == "crop" else one for one in before]
     runs = [write_run(tmp_path / name, records) for name, records in (("one", before), ("two", worse))]
@@ -137,7 +138,7 @@ def test_a_shrunken_gap_by_a_lost_crop_boasts_nowhere(tmp_path: Path) -> None:
         assert "crop lost more" in text
 
 
-def test_a_training_is_told_as_a_training_and_models_as_models(tmp_path: Path) -> None:
+def test_trainings_and_models_have_their_own_words(tmp_path: Path) -> None:
     before, after = trained(tmp_path / "x")
     training = Page(read(compare(before, after, out=tmp_path / "x"))[0]).text
     (tmp_path / "x" / "train.jsonl").unlink()
@@ -246,11 +247,11 @@ browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on 
 
 @browser
 @pytest.mark.browser
-def test_it_opens_quietly_and_fetches_nothing(tmp_path: Path) -> None:
+def test_it_opens_without_messages_and_fetches_nothing(tmp_path: Path) -> None:
     compare(*trained(tmp_path, thumbnails=24), out=tmp_path)
     opened = open_report(tmp_path, name="comparison.html")
     assert opened.console == []
-    # A request of the page would be refused by its policy and complained of above; these are the browser's own.
+    # The policy would refuse a request of the page and log it above; these requests are the browser's own.
     assert not [one for one in opened.requests if one.startswith("http") and "google" not in one]
     assert "Before and after training" in opened.page.text
 
@@ -277,10 +278,10 @@ def test_hostile_output_neither_runs_nor_fetches(tmp_path: Path) -> None:
 @browser
 @pytest.mark.browser
 def test_nothing_is_wider_than_a_narrow_screen(tmp_path: Path) -> None:
-    """Tables and plots scroll inside their own frames; the page itself must not."""
+    """Tables and plots scroll inside their own frames; the page does not."""
     compare(*trained(tmp_path, thumbnails=4), out=tmp_path)
     html = (tmp_path / "comparison.html").read_text(encoding="utf-8")
-    # A script of ours measures the page in a frame as wide as a phone; the page's own policy would refuse it.
+    # A script measures the page in a frame as wide as a phone. The page's policy would refuse it, so it is removed.
     bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
     measure = "<script>document.title = 'wide ' + document.documentElement.scrollWidth; " \
               "parent.postMessage(document.title, '*')</script></body>"  # fmt: skip
@@ -291,6 +292,6 @@ def test_nothing_is_wider_than_a_narrow_screen(tmp_path: Path) -> None:
     )
     (tmp_path / "outer.html").write_text(frame, encoding="utf-8")
     opened = open_report(tmp_path, name="outer.html")
-    found = re.search(r"wide (\d+)", opened.page.text)
-    assert found is not None
-    assert int(found[1]) <= 380
+    width = re.search(r"wide (\d+)", opened.page.text)
+    assert width is not None
+    assert int(width[1]) <= 380

@@ -21,9 +21,9 @@ def test_json_block_survives_the_html_parser_and_reads_back(value: str) -> None:
 
 @given(st.text(alphabet="a1 |`<>&$*_[]~#\\\n\r\t"))
 def test_markdown_text_leaves_no_markup(value: str) -> None:
-    shown = escape.markdown_text(value)
-    assert not set("<>$\n") & set(shown)
-    bare = shown.replace("\\\\", "")
+    text = escape.markdown_text(value)
+    assert not set("<>$\n") & set(text)
+    bare = text.replace("\\\\", "")
     for special in "|`*[]~#":
         assert bare.count(special) == bare.count(f"\\{special}")
 

@@ -1,4 +1,4 @@
-"""Inline SVG: reproducible, coloured by the page, and safe whatever a category is called."""
+"""Inline SVG: reproducible, in the colours of the page, and safe for any category name."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def words(svg: str) -> list[str]:
 
 
 def test_forest_plot_names_every_row_with_its_numbers() -> None:
-    shown = words(forest_plot(EFFECTS, name="gaps"))
-    assert {"signs", "n = 400", "+21.0", "[+15.0, +27.0]", "stop", "none", "no paired samples"} <= set(shown)
+    texts = words(forest_plot(EFFECTS, name="gaps"))
+    assert {"signs", "n = 400", "+21.0", "[+15.0, +27.0]", "stop", "none", "no paired samples"} <= set(texts)
 
 
 def test_area_plot_names_its_curves_and_skips_empty_bins() -> None:
-    shown = words(area_plot(BINS, name="area", label="signs"))
-    assert {"full", "crop", "gap", "40", "60"} <= set(shown)
+    texts = words(area_plot(BINS, name="area", label="signs"))
+    assert {"full", "crop", "gap", "40", "60"} <= set(texts)
 
 
 def test_the_same_input_gives_the_same_bytes() -> None:

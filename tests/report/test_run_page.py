@@ -1,4 +1,4 @@
-"""The report as a whole: golden files, hostile strings, size, and runs with holes in them.
+"""The complete report: golden files, hostile strings, size, and runs with missing parts.
 
 The golden files are rewritten by `GAPBENCH_UPDATE_GOLDEN=1 pytest tests/report/test_run_page.py`; read the difference
 before committing it. The HTML golden is a skeleton (tags, classes, text) without styles, scripts, plots and images.
@@ -24,7 +24,7 @@ from PIL import Image
 from gapbench.analysis.metrics import names_of
 from gapbench.analysis.summary import summarise
 from gapbench.errors import RunError
-from gapbench.report.run.gallery import PICTURE_BUDGET
+from gapbench.report.run.gallery import IMAGE_BUDGET
 from gapbench.report.run.overview import headline
 from gapbench.report.run.page import write_report
 from gapbench.runs.thumbnails import save_thumbnail, thumbnail_key
@@ -37,7 +37,7 @@ VOID = {"meta", "link", "img", "input", "br", "hr"}
 
 
 class Page(HTMLParser):
-    """What a browser would build: every start tag with its attributes, and all text outside style and script."""
+    """The page as a browser parses it: every start tag with its attributes, and all text outside style and script."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -49,19 +49,17 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.tags.append((tag, found))
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
         if not self.opaque:
-            kept = {
-                key: found[key] for key in ("id", "class", "data-flip", "aria-label", "open", "hidden") if key in found
-            }
-            if tag == "svg" and "plot" in str(found.get("class")):
-                kept.pop("aria-label")
-            self.lines.append(
-                "  " * self.depth
-                + " ".join([tag, *(f"{key}={value}" if value else key for key, value in kept.items())])
-            )
-            if tag in ("style", "script") or (tag == "svg" and "plot" in str(found.get("class"))):
+            keys = ("id", "class", "data-flip", "aria-label", "open", "hidden")
+            printed = {key: attributes[key] for key in keys if key in attributes}
+            is_plot = tag == "svg" and "plot" in str(attributes.get("class"))
+            if is_plot:
+                printed.pop("aria-label")
+            pairs = (f"{key}={value}" if value else key for key, value in printed.items())
+            self.lines.append("  " * self.depth + " ".join([tag, *pairs]))
+            if tag in ("style", "script") or is_plot:
                 self.opaque = tag
         if tag not in VOID:
             self.depth += 1
@@ -82,12 +80,12 @@ class Page(HTMLParser):
         return "\n".join(self.lines)
 
 
-def check(name: str, found: str) -> None:
+def check(name: str, text: str) -> None:
     path = GOLDEN / name
     if os.environ.get("GAPBENCH_UPDATE_GOLDEN") == "1":
         path.parent.mkdir(exist_ok=True)
-        path.write_text(found, encoding="utf-8")
-    assert found == path.read_text(encoding="utf-8"), f"{name} changed; see this file's docstring"
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8"), f"{name} changed; see this file's docstring"
 
 
 def test_golden_report_of_one_benchmark(make_run: MakeRun) -> None:
@@ -103,9 +101,10 @@ def test_golden_markdown_of_several_benchmarks(make_run: MakeRun) -> None:
 
 
 def catalogued(run: ExampleRun) -> ExampleRun:
-    """`signs` and `zoom` are annotated, `located` has regions that a model made; `zoom` is restricted and has metrics.
+    """`signs` and `zoom` have annotated evidence, `located` has regions made by a model.
 
-    The summary is the real one, the settings are those of a run with a protocol, a region file and repairs.
+    `zoom` is restricted and has metrics. The summary is computed from the records. The settings have a protocol, a
+    region file and repairs.
     """
     located = run.with_records(lambda one: replace(one, evidence="model") if one.benchmark == "located" else one)
     source = "VLMEvalKit, utils/hrbench.py"
@@ -133,7 +132,10 @@ def test_golden_report_of_a_catalogue_run(make_run: MakeRun) -> None:
     check("catalogue.md", markdown)
     text = Page(html).text
     assert "Regions made by a model" in text
-    assert "From regions.jsonl, made by grounding with example/locator; nothing was found for 3 samples." in text
+    assert (
+        "The regions come from regions.jsonl, made by grounding with example/locator; no box was found for 3 samples."
+        in text
+    )
 
 
 def test_gaps_over_model_made_regions_never_share_a_table_or_plot_with_annotated_ones(make_run: MakeRun) -> None:
@@ -160,18 +162,18 @@ def test_the_gallery_counts_one_kind_of_regions_at_a_time(make_run: MakeRun) -> 
     }  # fmt: skip
     annotated = sum(run.summary["benchmarks"][name]["pairs"]["crop_only"] for name in ("signs", "zoom"))
     assert str(annotated) in {line.strip() for line in page.lines}
-    assert "Which view was right (annotated evidence): choose a cell to see its samples" in page.text
+    assert "Flip matrix (annotated evidence): choose a cell to see its samples" in page.text
     assert Page(make_run(("signs", "zoom")).write()[0]).data["regions"] == {}
 
 
 def test_repairs_are_shown_in_words_and_a_wrong_box_is_a_warning(make_run: MakeRun) -> None:
     for text in catalogued(make_run(("signs", "zoom", "located"), samples=12)).write():
-        assert "boxes clipped that left the image by at most 2 px" in text
-        assert "images shown as stored, although their EXIF tag asks viewers to turn them" in text
+        assert "boxes that left the image by at most 2 px, clipped" in text
+        assert "images used as stored (EXIF orientation not applied)" in text
         assert "1 evidence box leaves the image by more than 2 px and had to be clipped or dropped" in text
 
 
-def test_faulty_boxes_that_the_card_knows_of_are_no_warning(make_run: MakeRun) -> None:
+def test_faulty_boxes_that_the_card_expects_are_no_warning(make_run: MakeRun) -> None:
     run = catalogued(make_run(("signs", "zoom", "located"), samples=12))
     run.run["benchmarks"]["zoom"]["card"]["expected"] = {"repair: outside": 1}
     assert "1 evidence box leaves" not in run.write()[1]
@@ -343,7 +345,7 @@ def test_any_run_stays_under_twenty_megabytes(make_run: MakeRun) -> None:
     images = sum(tag == "img" for tag, _ in page.tags)
     assert 10_000_000 < len(html.encode()) <= 20_000_000
     assert 20 < images < 2 * samples
-    assert sum(len(str(attributes["src"])) for tag, attributes in page.tags if tag == "img") <= PICTURE_BUDGET
+    assert sum(len(str(attributes["src"])) for tag, attributes in page.tags if tag == "img") <= IMAGE_BUDGET
     cards = sum(tag == "article" for tag, _ in page.tags)
     assert f"{cards} of 300 samples have a card" in page.text
     assert f"the other {samples - cards} are left out to keep this file small" in page.text
@@ -386,7 +388,7 @@ def test_a_summary_as_gapbench_makes_it_fits(make_run: MakeRun) -> None:
     page = Page(html)
     gap = real.summary["macro"]["gap"]["estimate"]
     assert f"+{100 * gap:.1f}" in {line.strip() for line in page.lines}
-    assert "2 samples were asked in one of the two views only and cannot enter the gap." in page.text
+    assert "2 samples were measured in only one of the two views and cannot enter the gap." in page.text
     assert page.data["pairs"] == {name: entry["pairs"] for name, entry in real.summary["benchmarks"].items()}
     flips = Counter(card["flip"] for card in page.data["cards"] if card["benchmark"] == "signs")
     assert {name: flips[name] for name in page.data["pairs"]["signs"]} == page.data["pairs"]["signs"]
@@ -396,12 +398,12 @@ def test_a_summary_as_gapbench_makes_it_fits(make_run: MakeRun) -> None:
 def test_the_big_numbers_are_those_of_the_pairs(make_run: MakeRun) -> None:
     run = make_run(samples=12)
     real = replace(run, summary=summarise(run.frame, model="example/small-vlm"))
-    found = headline(real.summary)
-    assert found.full is not None
-    assert found.crop is not None
-    assert found.crop - found.full == pytest.approx(found.gap)
-    assert found.full_ci != ""
-    assert found.crop_ci == "", "the crop interval includes the sample whose full view failed"
+    numbers = headline(real.summary)
+    assert numbers.full is not None
+    assert numbers.crop is not None
+    assert numbers.crop - numbers.full == pytest.approx(numbers.gap)
+    assert numbers.full_ci != ""
+    assert numbers.crop_ci == "", "the crop interval includes the sample whose full view failed"
 
 
 def test_any_number_may_be_null(make_run: MakeRun) -> None:
@@ -415,19 +417,19 @@ def test_any_number_may_be_null(make_run: MakeRun) -> None:
 def test_a_run_without_anything_is_still_a_page(make_run: MakeRun) -> None:
     run = make_run(samples=3)
     html, markdown = ExampleRun(run.folder, {}, {}, []).write()
-    assert "No records, no samples to show." in Page(html).text
+    assert "This run has no records, so there are no samples to show." in Page(html).text
     assert markdown.startswith("# Perception gap of unnamed model")
 
 
-def test_unparsed_answers_in_number_are_announced(make_run: MakeRun) -> None:
+def test_many_unparsed_answers_are_a_warning(make_run: MakeRun) -> None:
     run = make_run(samples=6)
     run.summary["benchmarks"]["signs"]["views"]["full"]["unparsed"] = 0.25
     html, markdown = run.write()
     for text in (Page(html).text, markdown):
-        assert "25.0% of the full answers could not be parsed and count as wrong" in text
+        assert "25.0% of the full-view answers could not be parsed and count as wrong" in text
 
 
-def test_a_notice_is_found_in_the_card_too(make_run: MakeRun) -> None:
+def test_a_notice_may_come_from_the_card(make_run: MakeRun) -> None:
     run = make_run(samples=3)
     run.run["benchmarks"]["signs"]["card"]["notice"] = "Drawn, not photographed."
     html, markdown = run.write()
@@ -443,7 +445,7 @@ def test_other_views_are_folded_into_the_card(make_run: MakeRun) -> None:
     assert "a guess" in text
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path, make_run: MakeRun) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path, make_run: MakeRun) -> None:
     run = replace(make_run(samples=3), folder=tmp_path / "nowhere")
     with pytest.raises(RunError, match="nowhere"):
         run.write()

@@ -1,6 +1,6 @@
-"""Runs that were made before the modules moved (tests/fixtures/runs, at 2faa4f4) open, report, compare and go on.
+"""Runs of an earlier version (tests/fixtures/runs, from 2faa4f4) can be opened, reported, compared and continued.
 
-`measured` has two sessions, `located` regions that a model found, `distilled` a run before and one after a training.
+`measured` has two sessions, `located` has regions from a model, `distilled` has runs before and after a training.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ RUNS = ("measured", "located/run", "distilled/before", "distilled/after")
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    """The fixtures with their keys renamed as scripts/rename_keys.py does it."""
+def runs(tmp_path: Path) -> Path:
+    """The fixtures, with the keys that scripts/rename_keys.py gives them."""
     shutil.copytree(FIXTURES, tmp_path / "runs")
     assert rename_keys.rename(tmp_path / "runs")
     assert rename_keys.rename(tmp_path / "runs") == [], "once is enough"
@@ -34,29 +34,29 @@ def read(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_reports_to_the_very_summary_that_it_had(name: str, kept: Path) -> None:
-    before = read(kept / name / "summary.json")
-    assert gapbench.load_run(kept / name).summary == before
-    assert write_results(kept / name).summary == before
-    assert (kept / name / "report.html").stat().st_size > 100_000
+def test_a_run_reports_to_the_very_summary_that_it_had(name: str, runs: Path) -> None:
+    before = read(runs / name / "summary.json")
+    assert gapbench.load_run(runs / name).summary == before
+    assert write_results(runs / name).summary == before
+    assert (runs / name / "report.html").stat().st_size > 100_000
 
 
-def test_the_only_keys_that_differ_are_those_of_the_table(kept: Path) -> None:
+def test_the_only_keys_that_differ_are_those_of_the_table(runs: Path) -> None:
     for name in RUNS:
         text = (FIXTURES / name / "summary.json").read_text().replace("pictures_mean", "images_mean")
-        assert json.loads(text) | {"schema_version": 3} == read(kept / name / "summary.json")
+        assert json.loads(text) | {"schema_version": 3} == read(runs / name / "summary.json")
 
 
-def test_a_training_s_comparison_is_the_same(kept: Path) -> None:
-    done = gapbench.compare(kept / "distilled" / "before", kept / "distilled" / "after", out=kept / "distilled")
+def test_a_training_s_comparison_is_the_same(runs: Path) -> None:
+    done = gapbench.compare(runs / "distilled" / "before", runs / "distilled" / "after", out=runs / "distilled")
     assert done.summary == read(FIXTURES / "distilled" / "comparison.json")
 
 
-def test_they_go_on_where_they_stopped(kept: Path) -> None:
-    more = gapbench.measure("glance", "signs", out=kept / "measured", limit=62)
+def test_they_go_on_where_they_stopped(runs: Path) -> None:
+    more = gapbench.measure("glance", "signs", out=runs / "measured", limit=62)
     assert len(more.frame()) == 124
     assert [session["throughput"]["answers"] for session in more.manifest["sessions"]] == [60, 60, 4]
-    lines = (kept / "located" / "regions.jsonl").read_text()
-    found = gapbench.locate("glance", "signs", kept / "located" / "regions.jsonl", limit=30)
-    assert (kept / "located" / "regions.jsonl").read_text() == lines, "nothing was left to look for"
-    assert found.summary == read(FIXTURES / "located" / "regions.summary.json")
+    lines = (runs / "located" / "regions.jsonl").read_text()
+    located = gapbench.locate("glance", "signs", runs / "located" / "regions.jsonl", limit=30)
+    assert (runs / "located" / "regions.jsonl").read_text() == lines, "nothing was left to look for"
+    assert located.summary == read(FIXTURES / "located" / "regions.summary.json")

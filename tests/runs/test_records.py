@@ -46,7 +46,7 @@ def samples(folder: Path) -> list[str]:
 
 
 def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Another process that has `RECORD`, `numbered` and `Writer`, and prints what it runs into."""
+    """Run code in another process that has `RECORD`, `numbered` and `Writer`."""
     head = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\nfrom runs.test_records import *\n"
     command = [sys.executable, "-c", head + textwrap.dedent(code), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -126,10 +126,10 @@ def test_a_kill_loses_nothing_that_was_written(tmp_path: Path) -> None:
 def test_a_last_line_torn_at_any_byte_is_passed_over_and_removed(tmp_path: Path) -> None:
     write(tmp_path, numbered(1), numbered(2))
     path = tmp_path / FILE
-    whole = path.read_bytes()
-    start = whole.index(b"\n") + 1
-    for end in range(start + 1, len(whole)):
-        path.write_bytes(whole[:end])
+    content = path.read_bytes()
+    start = content.index(b"\n") + 1
+    for end in range(start + 1, len(content)):
+        path.write_bytes(content[:end])
         assert samples(tmp_path) == ["1"]
         write(tmp_path, numbered(3))
         assert samples(tmp_path) == ["1", "3"]
@@ -157,12 +157,12 @@ def test_nothing_is_repaired_where_nothing_is_torn(tmp_path: Path) -> None:
 def test_damage_in_the_middle_is_reported_with_its_line(tmp_path: Path, line: bytes) -> None:
     write(tmp_path, numbered(1))
     path = tmp_path / FILE
-    whole = path.read_bytes()
-    path.write_bytes(whole + line + b"\n" + whole)
+    content = path.read_bytes()
+    path.write_bytes(content + line + b"\n" + content)
     with pytest.raises(RunError, match=r"records\.jsonl line 2: not a record .*delete that line"):
         list(read(tmp_path))
     repair(tmp_path)  # is for torn ends alone
-    assert path.read_bytes() == whole + line + b"\n" + whole
+    assert path.read_bytes() == content + line + b"\n" + content
 
 
 def test_a_record_of_another_version_is_told_by_what_it_lacks(tmp_path: Path) -> None:
@@ -178,14 +178,14 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
         list(read(tmp_path))
 
 
-# --- what failed is asked again --------------------------------------------------------------------------------
+# --- failed records are removed before a retry -----------------------------------------------------------------
 
 
 def with_outcomes(*outcomes: str) -> list[Record]:
     return [dataclasses.replace(numbered(n), outcome=outcome) for n, outcome in enumerate(outcomes)]
 
 
-def test_records_that_failed_are_taken_out_and_all_others_stay_byte_for_byte(tmp_path: Path) -> None:
+def test_failed_records_are_removed_and_all_others_stay_byte_for_byte(tmp_path: Path) -> None:
     strange = dataclasses.replace(numbered(9), output="a\ud800b \x00 \u2028 ä", question='"\\\n', seconds=0.1 + 0.2)
     write(tmp_path, *with_outcomes("right", "failed", "wrong", "unparsed", "failed"), strange)
     before = (tmp_path / FILE).read_bytes().splitlines(keepends=True)
@@ -207,7 +207,7 @@ def test_where_all_failed_an_empty_file_is_left(tmp_path: Path) -> None:
     assert samples(tmp_path) == []
 
 
-def test_without_a_file_there_is_nothing_to_take_out(tmp_path: Path) -> None:
+def test_without_a_file_there_is_nothing_to_remove(tmp_path: Path) -> None:
     assert drop_failed(tmp_path) == 0
     assert not list(tmp_path.iterdir())
 
@@ -220,7 +220,7 @@ def test_a_torn_line_goes_with_those_that_failed(tmp_path: Path) -> None:
     assert samples(tmp_path) == ["0"]
 
 
-def test_damage_is_named_and_nothing_is_taken_out(tmp_path: Path) -> None:
+def test_damage_is_named_and_nothing_is_removed(tmp_path: Path) -> None:
     write(tmp_path, *with_outcomes("right", "failed"))
     data = (tmp_path / FILE).read_bytes() + b"damage\n"
     (tmp_path / FILE).write_bytes(data)
@@ -230,22 +230,22 @@ def test_damage_is_named_and_nothing_is_taken_out(tmp_path: Path) -> None:
 
 
 def test_a_file_is_never_held_in_memory(tmp_path: Path) -> None:
-    """Of 20 MB, a megabyte; a torn line may be longer than what is read at once."""
+    """20 MB are processed in 1 MB of memory; a torn line may be longer than one read."""
     write(tmp_path, *with_outcomes("right", "failed"))
     line = (tmp_path / FILE).read_bytes().splitlines(keepends=True)[0]
     with (tmp_path / FILE).open("ab") as file:
         file.writelines(line for _ in range(20_000_000 // len(line)))
-        whole = file.tell()
+        complete_size = file.tell()
         file.write(b"x" * 200_000)
     tracemalloc.start()
     try:
         assert repair(tmp_path) is True
-        assert (tmp_path / FILE).stat().st_size == whole
+        assert (tmp_path / FILE).stat().st_size == complete_size
         assert drop_failed(tmp_path) == 1
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
-    assert (tmp_path / FILE).stat().st_size < whole
+    assert (tmp_path / FILE).stat().st_size < complete_size
 
 
 def test_a_disk_that_is_full_leaves_the_file_as_it_was(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [FILE]
 
 
-def test_nothing_is_taken_out_while_another_process_writes(tmp_path: Path) -> None:
+def test_nothing_is_removed_while_another_process_writes(tmp_path: Path) -> None:
     write(tmp_path, *with_outcomes("right", "failed"))
     with Writer(tmp_path):
         done = python(
@@ -286,7 +286,7 @@ def test_nothing_is_taken_out_while_another_process_writes(tmp_path: Path) -> No
 
 
 def test_a_writer_that_opened_the_file_before_it_was_replaced_does_not_write_into_nothing(tmp_path: Path) -> None:
-    """Between opening and locking, another process may have put a new file in its place."""
+    """Between opening and locking, another process may replace the file."""
     write(tmp_path, *with_outcomes("right", "failed"))
     opened = Path.open
 
@@ -358,14 +358,14 @@ def test_a_file_that_may_not_grow_keeps_what_it_has(tmp_path: Path) -> None:
         except RunError as error:
             print(error)
     """
-    said = python(code, tmp_path).stdout
-    assert "the disk is full or a quota is reached" in said
-    assert "free some space and run the same command again" in said
-    kept = samples(tmp_path)
-    assert kept == [str(n) for n in range(len(kept))]
-    assert 1 <= len(kept) < 10
-    write(tmp_path, numbered(len(kept)))  # the torn line is gone, and the run goes on
-    assert samples(tmp_path) == [*kept, str(len(kept))]
+    printed = python(code, tmp_path).stdout
+    assert "the disk is full or a quota is reached" in printed
+    assert "free some space and run the same command again" in printed
+    written = samples(tmp_path)
+    assert written == [str(n) for n in range(len(written))]
+    assert 1 <= len(written) < 10
+    write(tmp_path, numbered(len(written)))  # the torn line is gone, and the run goes on
+    assert samples(tmp_path) == [*written, str(len(written))]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

@@ -1,4 +1,4 @@
-"""How fast a run goes, and what the whole of it would take: sums that can be done by hand."""
+"""Rates and projections, checked against sums done by hand."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gapbench.commands.measure import whole
+from gapbench.commands.measure import workload
 from gapbench.data.benchmark import Benchmark
-from gapbench.runs.throughput import Pace, Whole, duration
+from gapbench.runs.throughput import ThroughputMeter, Workload, duration
 from gapbench.types import Answer, Card, Sample
 
 
@@ -24,8 +24,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def begun(all_of_it: Whole) -> Pace:
-    return Pace(all_of_it, started=time.perf_counter())
+def meter_for(total: Workload) -> ThroughputMeter:
+    return ThroughputMeter(total, started=time.perf_counter())
 
 
 def benchmark(name: str, expected: int | None = None, **parameters: Any) -> Benchmark:
@@ -38,27 +38,27 @@ def samples(count: int) -> list[Sample]:
 
 
 def test_the_issues_example_word_for_word(clock: list[float]) -> None:
-    pace = begun(Whole(23_609, 2, 47_218))
+    meter = meter_for(Workload(23_609, 2, 47_218))
     for _ in range(47):
-        pace.count(Answer("a"))
+        meter.count(Answer("a"))
     clock[0] += 47 * 11_400 / 47_218  # 3 h 10 min for all of it
-    assert pace.text() == "23,609 samples x 2 views: about 3 h 10 min at this rate"
+    assert meter.text() == "23,609 samples x 2 views: about 3 h 10 min at this rate"
 
 
 def test_before_the_first_answer_nothing_is_promised() -> None:
-    pace = begun(Whole(10, 2, 20))
-    assert pace.text() == ""
-    assert pace.json(None)["projection"]["seconds"] is None
-    json.dumps(pace.json(0.0), allow_nan=False)
+    meter = meter_for(Workload(10, 2, 20))
+    assert meter.text() == ""
+    assert meter.json(None)["projection"]["seconds"] is None
+    json.dumps(meter.json(0.0), allow_nan=False)
 
 
 def test_one_view_and_views_that_differ_are_worded_so(clock: list[float]) -> None:
     texts = []
     for views in (1, None):
-        pace = begun(Whole(3, views, 3))
-        pace.count(Answer("a"))
+        meter = meter_for(Workload(3, views, 3))
+        meter.count(Answer("a"))
         clock[0] += 60
-        texts.append(pace.text())
+        texts.append(meter.text())
     assert texts == [
         "3 samples x 1 view: about 3 min at this rate",
         "3 samples: about 3 min at this rate",
@@ -66,14 +66,14 @@ def test_one_view_and_views_that_differ_are_worded_so(clock: list[float]) -> Non
 
 
 def test_rates_are_over_this_session(clock: list[float]) -> None:
-    pace = begun(Whole(100, 2, 200))
+    meter = meter_for(Workload(100, 2, 200))
     clock[0] += 4
     for _ in range(6):
-        pace.count(Answer("a", prompt_tokens=100, output_tokens=5))
-    pace.count(Answer(error="no"))
-    pace.count(Answer("a"))
-    found = pace.json(waited=1.0)
-    assert found == {
+        meter.count(Answer("a", prompt_tokens=100, output_tokens=5))
+    meter.count(Answer(error="no"))
+    meter.count(Answer("a"))
+    result = meter.json(waited=1.0)
+    assert result == {
         "answers": 8,
         "seconds": 4.0,
         "answers_per_second": 2.0,
@@ -89,37 +89,42 @@ def test_rates_are_over_this_session(clock: list[float]) -> None:
 
 @pytest.mark.parametrize(("waited", "share"), [(None, None), (0.0, 0.0), (2.0, 0.5), (9.0, 1.0)])
 def test_the_share_of_waiting_is_a_share_or_not_known(clock: list[float], waited: Any, share: Any) -> None:
-    pace = begun(Whole(1, 1, 1))
+    meter = meter_for(Workload(1, 1, 1))
     clock[0] += 4
-    assert pace.json(waited)["waited_for_images"] == share
+    assert meter.json(waited)["waited_for_images"] == share
 
 
-def test_the_whole_is_what_is_asked_where_nothing_limits_it() -> None:
+def test_without_a_limit_the_workload_is_all_samples() -> None:
     a, b = benchmark("a", 191), benchmark("b")
-    found = whole(
+    result = workload(
         [a, b], {"a": samples(3), "b": samples(5)}, {"a": ["full", "crop"], "b": ["full", "crop"]}, 2, None, 1, {}
     )
-    assert found == Whole(8, 2, 32)
+    assert result == Workload(8, 2, 32)
 
 
 def test_with_a_limit_the_cards_say_how_many_there_would_be() -> None:
     a, b, c = benchmark("a", 191), benchmark("b"), benchmark("c", 2)
-    asked = {name: samples(5) for name in "abc"}
-    shown = {"a": ["full", "crop"], "b": ["full"], "c": ["full", "crop"]}
-    assert whole([a, b, c], asked, shown, 1, 5, 1, {}) == Whole(191 + 5 + 5, None, 2 * 191 + 5 + 2 * 5)
+    samples_by_benchmark = {name: samples(5) for name in "abc"}
+    views_of = {"a": ["full", "crop"], "b": ["full"], "c": ["full", "crop"]}
+    assert workload([a, b, c], samples_by_benchmark, views_of, 1, 5, 1, {}) == Workload(
+        191 + 5 + 5, None, 2 * 191 + 5 + 2 * 5
+    )
 
 
-def test_a_shards_whole_is_its_own_share() -> None:
-    asked, shown = {"a": samples(10)}, {"a": ["full", "crop"]}
-    assert whole([benchmark("a", 1000)], asked, shown, 1, 80, 8, {}) == Whole(125, 2, 250)
-    assert whole([benchmark("a", 1000)], {"a": samples(124)}, shown, 1, None, 8, {}) == Whole(124, 2, 248)
+def test_a_shards_workload_is_its_own_share() -> None:
+    samples_by_benchmark, views_of = {"a": samples(10)}, {"a": ["full", "crop"]}
+    assert workload([benchmark("a", 1000)], samples_by_benchmark, views_of, 1, 80, 8, {}) == Workload(125, 2, 250)
+    assert workload([benchmark("a", 1000)], {"a": samples(124)}, views_of, 1, None, 8, {}) == Workload(124, 2, 248)
 
 
 def test_parameters_that_a_user_gave_make_another_benchmark_than_the_card_counts() -> None:
-    asked, shown, wishes = {"a": samples(10)}, {"a": ["full"]}, {"a": {"canvas": 96}}
-    for typed, samples_ in (({}, 1000), ({"canvas": 96}, 1000), ({"canvas": 96, "samples": 50}, 10)):
-        assert whole([benchmark("a", 1000, **typed)], asked, shown, 1, 10, 1, wishes).samples == samples_
-    assert whole([benchmark("a", 1000, canvas=96)], asked, shown, 1, 10, 1, {}).samples == 10
+    samples_by_benchmark, views_of, wishes = {"a": samples(10)}, {"a": ["full"]}, {"a": {"canvas": 96}}
+    for typed, expected in (({}, 1000), ({"canvas": 96}, 1000), ({"canvas": 96, "samples": 50}, 10)):
+        assert (
+            workload([benchmark("a", 1000, **typed)], samples_by_benchmark, views_of, 1, 10, 1, wishes).samples
+            == expected
+        )
+    assert workload([benchmark("a", 1000, canvas=96)], samples_by_benchmark, views_of, 1, 10, 1, {}).samples == 10
 
 
 @pytest.mark.parametrize(
@@ -136,5 +141,5 @@ def test_durations_are_worded_for_people(seconds: float, text: str) -> None:
 def test_a_duration_is_never_far_from_the_truth(seconds: float) -> None:
     units = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
     words = duration(seconds).split()
-    said = sum(int(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
-    assert abs(said - seconds) <= max(1.0, 0.35 * seconds if seconds < 120 else 0.03 * seconds + 30)
+    seconds_in_words = sum(int(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
+    assert abs(seconds_in_words - seconds) <= max(1.0, 0.35 * seconds if seconds < 120 else 0.03 * seconds + 30)

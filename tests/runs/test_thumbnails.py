@@ -1,4 +1,4 @@
-"""Thumbnails: stable names, bounded sizes, tiny crops still visible."""
+"""Thumbnails have stable names and bounded sizes, and tiny crops stay visible."""
 
 from __future__ import annotations
 

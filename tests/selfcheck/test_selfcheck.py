@@ -1,4 +1,4 @@
-"""The self-check: engines that tell the truth pass, and each way of lying is caught by the check meant for it."""
+"""The self-check: sound engines pass, and the matching check catches each kind of faulty engine."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from gapbench.views.pixels import Pixels
 NAMES = ("images arrive", "order of images", "visual tokens", "greedy is greedy", "thinking is off", "prompt")
 
 
-def outcomes(found: Selfcheck) -> dict[str, str]:
-    return {check.name: check.outcome for check in found.checks}
+def outcomes(result: Selfcheck) -> dict[str, str]:
+    return {check.name: check.outcome for check in result.checks}
 
 
 def failed(engine: Any) -> dict[str, str]:
@@ -40,7 +40,7 @@ def failed(engine: Any) -> dict[str, str]:
     return {check.name: check.found for check in selfcheck(engine).failed}
 
 
-# --- engines that tell the truth ------------------------------------------------------------------------------
+# --- sound engines -------------------------------------------------------------------------------------------
 
 SLOW = ("phi4_multimodal", "kimi_k25")  # hundreds of tokens for each image
 
@@ -48,22 +48,22 @@ SLOW = ("phi4_multimodal", "kimi_k25")  # hundreds of tokens for each image
 @pytest.mark.parametrize("family", [pytest.param(f, marks=[pytest.mark.slow] if f in SLOW else []) for f in FAMILIES])
 def test_every_family_passes_what_applies_to_it(family: str, tiny: Callable[[str], Path]) -> None:
     engine = transformers.load(str(tiny(family)), max_new_tokens=6, attn_implementation=ATTENTION.get(family))
-    found = selfcheck(engine)
-    assert tuple(outcomes(found)) == NAMES
-    assert not found.failed, found.text()
+    result = selfcheck(engine)
+    assert tuple(outcomes(result)) == NAMES
+    assert not result.failed, result.text()
     applies = [name for name in NAMES if name != "order of images"]  # all images may be of one length
-    assert all(outcomes(found)[name] == "passed" for name in applies), found.text()
+    assert all(outcomes(result)[name] == "passed" for name in applies), result.text()
 
 
 def test_glance_passes_in_two_seconds_and_reads_what_is_shown() -> None:
     engine = transformers.load("glance")
     before = time.process_time()
-    found = selfcheck(engine)
+    result = selfcheck(engine)
     seconds = time.process_time() - before  # a busy machine is slow and still does no more
-    assert set(outcomes(found).values()) == {"passed"}, found.text()
-    assert "5 of 6 colours and letters are named" in found.checks[0].found
+    assert set(outcomes(result).values()) == {"passed"}, result.text()
+    assert "5 of 6 colours and letters are named" in result.checks[0].found
     assert seconds < 2.0
-    assert json.loads(json.dumps(found.json()))["checks"]["prompt"] == {
+    assert json.loads(json.dumps(result.json()))["checks"]["prompt"] == {
         "outcome": "passed",
         "found": "the ids of 4 prompts are ours",
         "expected": "the prompt that the model's own template makes",
@@ -71,14 +71,16 @@ def test_glance_passes_in_two_seconds_and_reads_what_is_shown() -> None:
 
 
 def test_the_probes_show_what_they_say() -> None:
-    asked = probes()
-    assert len({asked[name].prompt for name in COLOURS} | {asked["none"].prompt}) == 1, (
+    requests = probes()
+    assert len({requests[name].prompt for name in COLOURS} | {requests["none"].prompt}) == 1, (
         "answers could differ by wording"
     )
-    assert len({asked[name].prompt for name in LETTERS}) == 1
-    assert len({asked[name].images[0].tobytes() for name in {**COLOURS, **LETTERS}}) == 5, "red H is asked about twice"
+    assert len({requests[name].prompt for name in LETTERS}) == 1
+    assert len({requests[name].images[0].tobytes() for name in {**COLOURS, **LETTERS}}) == 5, (
+        "red H is asked about twice"
+    )
     for name, size in SIZES.items():
-        (image,), (stored,) = asked[name].images, asked[name].encoded
+        (image,), (stored,) = requests[name].images, requests[name].encoded
         assert image.size == size
         assert stored is not None
         assert Image.open(io.BytesIO(stored)).tobytes() == image.tobytes()
@@ -100,18 +102,18 @@ def test_the_pixel_policy_and_processor_settings_are_no_rescaling(tiny: Callable
 
 
 def test_sampling_is_not_taken_for_a_fault(tiny: Callable[[str], Path]) -> None:
-    found = selfcheck(transformers.load(str(tiny("qwen3_vl")), max_new_tokens=6, temperature=1.0))
-    assert outcomes(found)["greedy is greedy"] == "not applicable"
-    assert outcomes(found)["images arrive"] == "passed"
-    assert not found.failed
+    result = selfcheck(transformers.load(str(tiny("qwen3_vl")), max_new_tokens=6, temperature=1.0))
+    assert outcomes(result)["greedy is greedy"] == "not applicable"
+    assert outcomes(result)["images arrive"] == "passed"
+    assert not result.failed
 
 
-# --- engines that do not --------------------------------------------------------------------------------------
+# --- faulty engines ---------------------------------------------------------------------------------------
 
 
 @dataclass
 class Broken:
-    """The real engine behind something that changes requests or answers on their way; `shows` is what it tells."""
+    """The real engine behind something that changes requests or answers on their way."""
 
     engine: transformers.TransformersEngine
     ask: Callable[[Request], Request] = lambda request: request
@@ -133,14 +135,14 @@ class Broken:
 
 @dataclass
 class Silent(Broken):
-    """The same as a server tells it: sizes are ours before sending, the length of the prompt is all that it counts."""
+    """The same behind a server, which reports the size before sending and the prompt's length, and no more."""
 
     lengths: bool = True
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
-        asked = {request.key: request for request in requests}
-        for key, answer in super().generate(asked.values()):
-            sent = asked[key].images[0].size if asked[key].images else None
+        by_key = {request.key: request for request in requests}
+        for key, answer in super().generate(by_key.values()):
+            sent = by_key[key].images[0].size if by_key[key].images else None
             tokens = answer.prompt_tokens if self.lengths else None
             yield key, replace(answer, sent_size=sent, image_tokens=None, prompt_tokens=tokens)
 
@@ -168,7 +170,7 @@ def halved(request: Request) -> Request:
 
 
 def limited(request: Request) -> Request:
-    """As a server with a limit of its own: nothing happens to small images."""
+    """A server with its own limit: small images stay as they are."""
     return replace(request, images=tuple(Pixels(max_pixels=30_000).apply(image) for image in request.images))
 
 
@@ -193,25 +195,25 @@ def aloud(answer: Answer) -> Answer:
 
 
 def test_a_dropped_image_is_caught(engine: Any) -> None:
-    found = failed(Broken(engine, dropped))
-    assert "the same for a red and for a blue image" in found["images arrive"]
-    assert "visual tokens" in found
-    found = failed(Silent(engine, dropped))
-    assert "tokens with an image and without one" in found["images arrive"]
+    faults = failed(Broken(engine, dropped))
+    assert "the same for a red and for a blue image" in faults["images arrive"]
+    assert "visual tokens" in faults
+    faults = failed(Silent(engine, dropped))
+    assert "tokens with an image and without one" in faults["images arrive"]
 
 
-def test_a_image_that_arrives_as_something_else_is_caught(engine: Any) -> None:
-    found = failed(Broken(engine, blackened))
-    assert list(found) == ["images arrive"], "lengths and ids are right, so that only the content can tell"
+def test_an_image_that_arrives_as_something_else_is_caught(engine: Any) -> None:
+    faults = failed(Broken(engine, blackened))
+    assert list(faults) == ["images arrive"], "lengths and ids are right, so that only the content can tell"
 
 
 def test_swapped_images_are_caught(engine: Any) -> None:
-    found = failed(Broken(engine, swapped))
-    assert "the first of two images was sent as 320 x 192 px" in found.pop("order of images")
-    assert set(found) <= {"prompt"}
+    faults = failed(Broken(engine, swapped))
+    assert "the first of two images was sent as 320 x 192 px" in faults.pop("order of images")
+    assert set(faults) <= {"prompt"}
 
 
-def test_swapped_images_are_seen_in_the_ids_where_sizes_are_not_told(engine: Any) -> None:
+def test_swapped_images_are_seen_in_the_ids_without_sizes(engine: Any) -> None:
     class Ids(Silent):
         prompt_ids = Broken.prompt_ids
 
@@ -219,25 +221,25 @@ def test_swapped_images_are_seen_in_the_ids_where_sizes_are_not_told(engine: Any
 
 
 def test_a_dropped_second_image_is_caught(engine: Any) -> None:
-    found = failed(Broken(engine, second_dropped))
-    assert "visual tokens for two images, as many as for one" in found["order of images"]
-    assert "images arrive" not in found
+    faults = failed(Broken(engine, second_dropped))
+    assert "visual tokens for two images, as many as for one" in faults["order of images"]
+    assert "images arrive" not in faults
 
 
 def test_halved_images_are_caught_and_named(engine: Any) -> None:
     assert "1600 x 1200 px was sent as 800 x 600" in failed(Broken(engine, halved))["visual tokens"]
-    found = failed(Silent(engine, halved))
-    assert list(found) == ["visual tokens"]
-    assert "visual tokens instead of" in found["visual tokens"]
+    faults = failed(Silent(engine, halved))
+    assert list(faults) == ["visual tokens"]
+    assert "visual tokens instead of" in faults["visual tokens"]
 
 
 def test_a_limit_behind_our_back_is_caught_and_named(tiny: Callable[[str], Path]) -> None:
-    engine = transformers.load(str(tiny("kimi_k25")), max_new_tokens=2)  # which sets hardly any limit of its own
-    found = failed(Silent(engine, limited))
-    assert list(found) == ["visual tokens"]
+    engine = transformers.load(str(tiny("kimi_k25")), max_new_tokens=2)  # its own limit hardly matters
+    faults = failed(Silent(engine, limited))
+    assert list(faults) == ["visual tokens"]
     assert re.search(
         r"1600 x 1200 px takes \d+ visual tokens instead of \d+, as one of about (19|20|21)\d x 1\d\d px does: it is "
-        "rescaled on its way", found["visual tokens"]
+        "rescaled on its way", faults["visual tokens"]
     )  # fmt: skip
 
 
@@ -248,8 +250,8 @@ def test_a_cut_prompt_is_caught(engine: Any) -> None:
 
 def test_a_prompt_with_words_of_its_own_is_caught(engine: Any) -> None:
     assert "differ from ours in text token" in failed(Broken(engine, reworded))["prompt"]
-    found = failed(Silent(engine, reworded))
-    assert list(found) == ["prompt"], "a longer prompt is not taken for larger images"
+    faults = failed(Silent(engine, reworded))
+    assert list(faults) == ["prompt"], "a longer prompt is not taken for larger images"
 
 
 def test_random_answers_are_caught(engine: Any) -> None:
@@ -293,12 +295,12 @@ def test_a_model_that_refuses_every_image_is_stopped_with_its_reason(engine: Any
 # --- no false alarms ------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_told_is_not_applicable(engine: Any) -> None:
+def test_undecided_checks_are_not_applicable(engine: Any) -> None:
     """A server that shows nothing, and a model that answers every image alike."""
     silent = Silent(engine, answer=lambda answer: replace(answer, text="I do not know."), lengths=False)
-    found = selfcheck(silent)
-    assert not found.failed
-    assert [name for name, outcome in outcomes(found).items() if outcome == "not applicable"] == [
+    result = selfcheck(silent)
+    assert not result.failed
+    assert [name for name, outcome in outcomes(result).items() if outcome == "not applicable"] == [
         "images arrive", "order of images", "visual tokens", "prompt",
     ]  # fmt: skip
 
@@ -313,43 +315,43 @@ def test_a_server_that_does_not_count_images_is_not_stopped(engine: Any) -> None
 
 
 def test_a_model_for_one_image_is_not_stopped(engine: Any) -> None:
-    def one(request: Request) -> Request:
+    def refuse_two(request: Request) -> Request:
         return replace(request, error="only one image, please") if len(request.images) > 1 else request
 
-    found = selfcheck(Broken(engine, one))
-    assert not found.failed
-    assert "only one image, please" in found.checks[1].found
+    result = selfcheck(Broken(engine, refuse_two))
+    assert not result.failed
+    assert "only one image, please" in result.checks[1].found
 
 
-def test_a_processor_that_is_not_to_be_had_is_no_fault(engine: Any) -> None:
+def test_an_unavailable_processor_is_no_fault(engine: Any) -> None:
     class Remote(Silent):
         chat = processor = None
         info = {"engine": "server", "model": "known-to-the-server-alone"}  # noqa: RUF012
 
-    found = selfcheck(Remote(engine))
-    assert not found.failed
-    assert outcomes(found)["visual tokens"] == outcomes(found)["prompt"] == "not applicable"
-    assert outcomes(found)["images arrive"] == "passed"
+    result = selfcheck(Remote(engine))
+    assert not result.failed
+    assert outcomes(result)["visual tokens"] == outcomes(result)["prompt"] == "not applicable"
+    assert outcomes(result)["images arrive"] == "passed"
 
 
 def test_the_processor_is_found_by_the_models_name(engine: Any) -> None:
     class Remote(Silent):
         chat = processor = None
 
-    found = failed(Remote(engine, halved))
-    assert "visual tokens instead of" in found["visual tokens"]
+    faults = failed(Remote(engine, halved))
+    assert "visual tokens instead of" in faults["visual tokens"]
 
 
 class Reader:
-    """A model that reads perfectly, as servers of real models do; it tells nothing but its answers."""
+    """A model that reads perfectly, as servers of real models do; it shows only its answers."""
 
     info = {"engine": "server", "model": "known-to-the-server-alone", "generation": {"temperature": 0}}  # noqa: RUF012
 
     def __init__(self, ask: Callable[[Request], Request] = lambda request: request, prefers: int | None = None) -> None:
         self.ask, self.prefers = ask, prefers
-        shown = {(c, letter, size) for c in COLOURS.values() for letter in "HKT" for size in
+        combinations = {(c, letter, size) for c in COLOURS.values() for letter in "HKT" for size in
                  [(224, 224), (320, 192), *SIZES.values()]}  # fmt: skip
-        self.known = {image(*one).tobytes(): one for one in shown}
+        self.contents = {image(*content).tobytes(): content for content in combinations}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
         for request in map(self.ask, requests):
@@ -357,7 +359,7 @@ class Reader:
                 yield request.key, Answer("I see no image.")
                 continue
             number = self.prefers if self.prefers is not None else 1 if "second" in request.prompt else 0
-            colour, letter, _ = self.known[request.images[min(number, len(request.images) - 1)].tobytes()]
+            colour, letter, _ = self.contents[request.images[min(number, len(request.images) - 1)].tobytes()]
             yield request.key, Answer(f"The colour is {colour}." if "colour" in request.prompt else f"{letter}.")
 
 
@@ -369,9 +371,9 @@ def test_the_order_is_known_by_reading_alone() -> None:
 
 @pytest.mark.parametrize("prefers", [0, 1])
 def test_a_model_that_always_looks_at_one_of_two_images_is_not_stopped(prefers: int) -> None:
-    found = selfcheck(Reader(prefers=prefers))
-    assert not found.failed
-    assert outcomes(found)["order of images"] == "not applicable"
+    result = selfcheck(Reader(prefers=prefers))
+    assert not result.failed
+    assert outcomes(result)["order of images"] == "not applicable"
 
 
 # --- through measure and the command line ---------------------------------------------------------------------
@@ -390,7 +392,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     monkeypatch.setattr(transformers, "load", lambda *args, **settings: Broken(load(*args, **settings), **changes))
 
 
-def test_a_run_keeps_what_was_found_and_shows_it(measure: Callable[..., gapbench.Run]) -> None:
+def test_a_run_keeps_the_checks_and_shows_them(measure: Callable[..., gapbench.Run]) -> None:
     run = measure()
     assert {check["outcome"] for check in run.manifest["selfcheck"]["checks"].values()} == {"passed"}
     for name in ("report.html", "report.md"):
@@ -411,7 +413,7 @@ def test_resume_checks_again_and_never_calls_it_a_difference(
     assert len(again.frame()) == 8
 
 
-def test_a_failed_check_warns_and_is_said_in_the_report(
+def test_a_failed_check_warns_and_is_in_the_report(
     measure: Callable[..., gapbench.Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken(monkeypatch, answer=aloud)
@@ -439,10 +441,10 @@ def test_images_that_do_not_arrive_or_not_in_order_stop_the_run(
 
 
 @pytest.mark.slow
-def test_the_command_line_says_what_was_found(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_command_line_prints_the_checks(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        asked = [sys.executable, "-m", "gapbench", *map(str, arguments)]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=300, check=False)
+        command = [sys.executable, "-m", "gapbench", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
     done = run("selfcheck", tiny("qwen3_vl"), "--max-new-tokens", 6, "--max-pixels", 50_000)
     assert done.returncode == 0, done.stderr

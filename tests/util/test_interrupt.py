@@ -1,4 +1,4 @@
-"""An interrupt that Python drops in a destructor still ends the work."""
+"""An interrupt that Python drops in a destructor is raised by the next check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress: plain lines in a log, a bar on a terminal, silence when asked."""
+"""Progress: plain lines in a log, a bar on a terminal, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ def test_a_log_ends_with_what_was_done_and_what_failed(capfd: pytest.CaptureFixt
     with progress(10, 4, "glance", quiet=False) as advance:
         for error in ("", "out of memory", ""):
             advance(error)
-    out, said = capfd.readouterr()
+    out, printed = capfd.readouterr()
     assert out == ""
-    assert re.fullmatch(r"glance: 7/10 answers, [\d.]+/s, 0:00:0\d left, 1 failed\n", said)
+    assert re.fullmatch(r"glance: 7/10 answers, [\d.]+/s, 0:00:0\d left, 1 failed\n", printed)
 
 
 def test_tokens_and_what_a_larger_job_would_take_are_said(capfd: pytest.CaptureFixture[str]) -> None:
     texts = iter(["", "9 samples: about 3 min at this rate"])
-    said = []
+    calls = []
 
     def about() -> str:
-        said.append(next(texts, "9 samples: about 4 min at this rate"))
-        return said[-1]
+        calls.append(next(texts, "9 samples: about 4 min at this rate"))
+        return calls[-1]
 
     with progress(10, 0, "glance", quiet=False, about=about) as advance:
         advance("", 12)
         advance("too long", 0)
         time.sleep(0.01)
     lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == len(said) == 1
+    assert len(lines) == len(calls) == 1
     assert re.fullmatch(r"glance: 2/10 answers, [\d.]+/s, [\d,]+ tokens/s, \S+ left, 1 failed", lines[0])
     with progress(10, 0, "glance", quiet=False, about=about) as advance:
         advance("", 12)
@@ -68,9 +68,9 @@ def test_lines_come_at_most_every_few_seconds(
     with progress(100, 0, "glance", quiet=False) as advance:
         for _ in range(9):
             advance("")
-    said = capfd.readouterr().err.splitlines()
-    assert [line.split(" ")[1] for line in said] == ["3/100", "6/100", "9/100", "9/100"]
-    assert said[0] == "glance: 3/100 answers, 0.2/s, 0:06:28 left"  # 97 answers at four seconds
+    printed = capfd.readouterr().err.splitlines()
+    assert [line.split(" ")[1] for line in printed] == ["3/100", "6/100", "9/100", "9/100"]
+    assert printed[0] == "glance: 3/100 answers, 0.2/s, 0:06:28 left"  # 97 answers at four seconds
 
 
 def test_an_interrupted_run_says_how_far_it_came(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Numbers keep their sign and never show NaN; long text is cut where it says so."""
+"""Numbers keep their sign and never show NaN; cut text ends in an ellipsis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gapbench.util import text
 
 
 @pytest.mark.parametrize(
-    ("shown", "expected"),
+    ("formatted", "expected"),
     [
         (text.percent(0.6125), "61.3%"),
         (text.percent(None), "\u2013"),
@@ -44,8 +44,8 @@ from gapbench.util import text
         (text.points_in_words(-0.315, 1), "-31.5"),
     ],
 )
-def test_formats(shown: str, expected: str) -> None:
-    assert shown == expected
+def test_formats(formatted: str, expected: str) -> None:
+    assert formatted == expected
 
 
 def test_printable_text_shows_what_would_hide() -> None:

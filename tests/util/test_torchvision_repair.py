@@ -1,6 +1,6 @@
-"""torchvision imports beside a CPU-only torch after `repair()`; anything else is explained.
+"""torchvision imports beside a CPU-only torch after `repair()`; every other failure is explained.
 
-Each test runs in a fresh interpreter, because what has been imported before decides what happens.
+Each test runs in a fresh interpreter, because earlier imports change the result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ for name in ("nms", "qnms"):
 
 
 def python(code: str, *folders: Path) -> str:
-    """What a fresh interpreter prints for `code`, with `folders` ahead of everything installed."""
+    """The output of `code` in a fresh interpreter that imports from `folders` first."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*folders, ROOT)))}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

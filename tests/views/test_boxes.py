@@ -43,8 +43,8 @@ def written(box: Box, box_format: str, size: tuple[int, int]) -> list[float]:
 @given(inside(), st.sampled_from(FORMATS))
 def test_all_formats_say_the_same_box_and_need_no_repair(case: tuple[Box, tuple[int, int]], fmt: BoxFormat) -> None:
     box, size = case
-    (found,), repairs = normalise([written(box, fmt, size)], fmt, size)
-    assert found == pytest.approx(box, abs=1e-6)
+    (result,), repairs = normalise([written(box, fmt, size)], fmt, size)
+    assert result == pytest.approx(box, abs=1e-6)
     assert repairs == ()
 
 
@@ -57,26 +57,26 @@ def test_all_formats_say_the_same_box_and_need_no_repair(case: tuple[Box, tuple[
 def test_what_is_kept_lies_inside_with_area_and_is_not_repaired_again(
     boxes: list[list[float]], fmt: BoxFormat, size: tuple[int, int]
 ) -> None:
-    kept, repairs = normalise(boxes, fmt, size)
-    assert len(kept) == len(boxes) - repairs.count("empty")
-    for x0, y0, x1, y1 in kept:
+    normalised, repairs = normalise(boxes, fmt, size)
+    assert len(normalised) == len(boxes) - repairs.count("empty")
+    for x0, y0, x1, y1 in normalised:
         assert 0 <= x0 < x1 <= size[0]
         assert 0 <= y0 < y1 <= size[1]
-    assert normalise(kept, "xyxy", size) == (kept, ())
+    assert normalise(normalised, "xyxy", size) == (normalised, ())
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=6), st.sampled_from(FORMATS))
 def test_any_numbers_give_boxes_or_a_sample_error(box: list[float], fmt: BoxFormat) -> None:
     try:
-        kept, _ = normalise([box], fmt, SIZE)
+        normalised, _ = normalise([box], fmt, SIZE)
     except SampleError:
         return
-    assert all(map(math.isfinite, (v for found in kept for v in found)))
+    assert all(map(math.isfinite, (v for box in normalised for v in box)))
 
 
 @pytest.mark.parametrize(
-    ("box", "fmt", "kept", "repair"),
+    ("box", "fmt", "expected", "repair"),
     [
         ((60, 40, 10, 20), "xyxy", (10, 20, 60, 40), "swapped"),
         ((60, 40, -50, -20), "xywh", (10, 20, 60, 40), "swapped"),
@@ -87,8 +87,8 @@ def test_any_numbers_give_boxes_or_a_sample_error(box: list[float], fmt: BoxForm
         ((0.5, 0.5, 1.1, 1.0), "xyxy_normalised", (320, 240, 640, 480), "outside"),
     ],
 )
-def test_a_repair_is_made_and_named(box: Box, fmt: BoxFormat, kept: Box, repair: str) -> None:
-    assert normalise([box], fmt, SIZE) == ((tuple(map(float, kept)),), (repair,))
+def test_a_repair_is_made_and_named(box: Box, fmt: BoxFormat, expected: Box, repair: str) -> None:
+    assert normalise([box], fmt, SIZE) == ((tuple(map(float, expected)),), (repair,))
 
 
 def test_an_empty_box_is_dropped_and_the_others_stay() -> None:
@@ -143,8 +143,8 @@ def test_no_boxes_are_no_error() -> None:
 def test_numbers_of_arrays_are_numbers() -> None:
     box = np.array([1, 2, 3, 4], dtype=np.float32)
     assert normalise([box], "xyxy", SIZE)[0] == ((1.0, 2.0, 3.0, 4.0),)  # type: ignore[list-item]
-    whole = np.array([[1, 2, 3, 4], [5, 6, 7, 8]])
-    assert normalise(whole, "xyxy", SIZE) == normalise(whole.tolist(), "xyxy", SIZE)  # type: ignore[arg-type]
+    array = np.array([[1, 2, 3, 4], [5, 6, 7, 8]])
+    assert normalise(array, "xyxy", SIZE) == normalise(array.tolist(), "xyxy", SIZE)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,9 @@ def image(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
     return Image.fromarray(noise).convert(mode)
 
 
-def encoded(shown: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+def encoded(image_: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
-    shown.save(buffer, kind, **options)
+    image_.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -99,8 +99,8 @@ def policies(draw: st.DrawFn) -> str:
     }
     wrong = draw(st.integers(0, 9)) == 0
     taken = [p for p in REGIONS[name] if draw(st.booleans())]
-    given = ",".join(f"{p}={draw(st.floats() | st.text(max_size=5) if wrong else values[p])}" for p in taken)
-    return f"{name}:{given}" if given else name + draw(st.text(max_size=9)) * wrong
+    parameters = ",".join(f"{p}={draw(st.floats() | st.text(max_size=5) if wrong else values[p])}" for p in taken)
+    return f"{name}:{parameters}" if parameters else name + draw(st.text(max_size=9)) * wrong
 
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -171,54 +171,56 @@ SOURCES: st.SearchStrategy[Any] = st.one_of(
 # --- what must hold --------------------------------------------------------------------------------------------
 
 
-def shown(sample: Sample, policy: str) -> PreparedSample | None:
+def show_all(sample: Sample, policy: str) -> PreparedSample | None:
     """Take a sample the way of a run; None where the policy was refused. No other exception may come."""
     try:
-        case = prepare(sample, policy)
+        prepared = prepare(sample, policy)
     except SettingError:
         with pytest.raises(SettingError):
             parse_policy(policy)
         return None
     for view in VIEWS:
-        images, error = show(case, view)
+        images, error = show(prepared, view)
         assert bool(images) != bool(error.strip()), "images, or the reason why there are none"
-        for one in images:
-            assert one.mode == "RGB"
-            assert min(one.size) > 0
-        record = to_record("fuzz", case, view, 0, Answer(text="STOP", error=error))
+        for image_ in images:
+            assert image_.mode == "RGB"
+            assert min(image_.size) > 0
+        record = to_record("fuzz", prepared, view, 0, Answer(text="STOP", error=error))
         line = json.dumps(asdict(record), allow_nan=False)
         assert len(line) < 20_000
         (error + line).encode("utf-8")
-    if case.region is not None and case.image is not None:
-        for x0, y0, x1, y1 in case.region.boxes:
-            assert 0 <= x0 < x1 <= case.image.width
-            assert 0 <= y0 < y1 <= case.image.height
-    return case
+    if prepared.region is not None and prepared.image is not None:
+        for x0, y0, x1, y1 in prepared.region.boxes:
+            assert 0 <= x0 < x1 <= prepared.image.width
+            assert 0 <= y0 < y1 <= prepared.image.height
+    return prepared
 
 
-def ask(**given: Any) -> Sample:
-    return Sample(**{"id": "1", "image": None, "question": "What does it say?", "answers": ("STOP",), **given})
+def sample(**fields: Any) -> Sample:
+    return Sample(**{"id": "1", "image": None, "question": "What does it say?", "answers": ("STOP",), **fields})
 
 
 @settings(deadline=None, max_examples=400)
 @given(SIZES, BOXES, st.sampled_from(FORMATS), policies())
 def test_any_boxes_in_any_image(size: tuple[int, int], boxes: Any, box_format: Any, policy: str) -> None:
-    case = shown(ask(image=image(size), boxes=boxes, box_format=box_format, crop_image=FILES[0]), policy)
-    if case is None or case.region is None or case.region.image is not None:
+    prepared = show_all(sample(image=image(size), boxes=boxes, box_format=box_format, crop_image=FILES[0]), policy)
+    if prepared is None or prepared.region is None or prepared.region.image is not None:
         return
-    crops, _ = show(case, "crop")
-    for box in case.boxes:
-        assert any(r[0] <= box[0] and r[1] <= box[1] and box[2] <= r[2] and box[3] <= r[3] for r in case.region.boxes)
+    crops, _ = show(prepared, "crop")
+    for box in prepared.boxes:
+        assert any(
+            r[0] <= box[0] and r[1] <= box[1] and box[2] <= r[2] and box[3] <= r[3] for r in prepared.region.boxes
+        )
     if not policy.startswith("mosaic"):
-        whole = np.asarray(image(size))
-        for part, (x0, y0, x1, y1) in zip(crops, case.region.boxes, strict=True):
-            assert np.array_equal(np.asarray(part), whole[int(y0) : int(y1), int(x0) : int(x1)])
+        array = np.asarray(image(size))
+        for part, (x0, y0, x1, y1) in zip(crops, prepared.region.boxes, strict=True):
+            assert np.array_equal(np.asarray(part), array[int(y0) : int(y1), int(x0) : int(x1)])
 
 
 @settings(deadline=None, max_examples=400)
 @given(SIZES, ODD_BOXES, st.sampled_from([*FORMATS, *FORMATS, "", "yxyx", None, 7]), st.sampled_from(list(REGIONS)))
 def test_anything_in_place_of_boxes(size: tuple[int, int], boxes: Any, box_format: Any, policy: str) -> None:
-    shown(ask(image=image(size), boxes=boxes, box_format=box_format), policy)
+    show_all(sample(image=image(size), boxes=boxes, box_format=box_format), policy)
 
 
 @settings(deadline=None, max_examples=300)
@@ -231,39 +233,39 @@ def test_a_box_inside_is_always_shown(size: tuple[int, int], data: st.DataObject
     box = [x0, y0, x1 - x0, y1 - y0] if box_format.startswith("xywh") else [x0, y0, x1, y1]
     if box_format.endswith("normalised"):
         box = [v / s for v, s in zip(box, size * 2, strict=True)]
-    case = shown(ask(image=image(size), boxes=(tuple(box),), box_format=box_format), policy)
-    assert case is not None
+    prepared = show_all(sample(image=image(size), boxes=(tuple(box),), box_format=box_format), policy)
+    assert prepared is not None
     # A box thinner than floating point resolves may vanish in the arithmetic of its format; then it is counted.
-    assert case.region is not None or (case.repairs == ("empty",) and min(x1 - x0, y1 - y0) < 1e-9)
-    assert bool(case.region) != bool(case.region_error)
+    assert prepared.region is not None or (prepared.repairs == ("empty",) and min(x1 - x0, y1 - y0) < 1e-9)
+    assert bool(prepared.region) != bool(prepared.region_error)
 
 
 @settings(deadline=None, max_examples=800, suppress_health_check=[HealthCheck.too_slow])
 @given(SOURCES, SOURCES | st.none(), st.sampled_from(["native", "union", "mosaic"]), st.integers(-5, 10**12))
-def test_any_source_of_a_image(
-    tmp_path_factory: pytest.TempPathFactory, source: Any, other: Any, policy: str, max_pixels: int
+def test_any_source_of_an_image(
+    tmp_path_factory: pytest.TempPathFactory, source: Any, crop: Any, policy: str, max_pixels: int
 ) -> None:
-    def put(given: Any) -> Any:
-        if not isinstance(given, tuple):
-            return given
-        path = tmp_path_factory.getbasetemp() / given[0]
-        path.write_bytes(given[1])
+    def put(source: Any) -> Any:
+        if not isinstance(source, tuple):
+            return source
+        path = tmp_path_factory.getbasetemp() / source[0]
+        path.write_bytes(source[1])
         return path
 
     boxes = ((3, 3, 9, 9),)
-    shown(ask(image=put(source), crop_image=put(other), boxes=boxes), policy)
-    shown(ask(image=put(source), crop_image=put(source), max_image_pixels=min(max_pixels, 500_000)), policy)
-    case = shown(ask(image=FILES[0], more_images=(put(source),), boxes=boxes), policy)
-    assert case is not None
-    assert len(case.images) in (0, 2)
+    show_all(sample(image=put(source), crop_image=put(crop), boxes=boxes), policy)
+    show_all(sample(image=put(source), crop_image=put(source), max_image_pixels=min(max_pixels, 500_000)), policy)
+    prepared = show_all(sample(image=FILES[0], more_images=(put(source),), boxes=boxes), policy)
+    assert prepared is not None
+    assert len(prepared.images) in (0, 2)
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.sampled_from(FILES), st.floats(0, 1))
 def test_a_file_that_was_cut_off_has_its_own_size_or_is_not_shown(data: bytes, share: float) -> None:
-    case = shown(ask(image=data[: int(len(data) * share)]), "padded")
-    assert case is not None
-    assert case.image is None or case.image.size == decode(data)[0].size
+    prepared = show_all(sample(image=data[: int(len(data) * share)]), "padded")
+    assert prepared is not None
+    assert prepared.image is None or prepared.image.size == decode(data)[0].size
 
 
 def test_every_file_is_readable_undamaged_whatever_it_is_called(tmp_path: Path) -> None:
@@ -271,7 +273,7 @@ def test_every_file_is_readable_undamaged_whatever_it_is_called(tmp_path: Path) 
         path = tmp_path / "street.jpg"
         path.write_bytes(data)
         for source in (data, path, str(path), f"data:image/png;base64,{base64.b64encode(data).decode()}"):
-            case = prepare(ask(image=source, boxes=((3, 3, 9, 9),)), "union")
-            assert not case.error
-            assert not case.region_error
-            assert len(show(case, "crop")[0]) == 1
+            prepared = prepare(sample(image=source, boxes=((3, 3, 9, 9),)), "union")
+            assert not prepared.error
+            assert not prepared.region_error
+            assert len(show(prepared, "crop")[0]) == 1

@@ -107,8 +107,8 @@ def test_white_space_and_line_breaks_belong_to_base64() -> None:
     lines = base64.encodebytes(encoded(PICTURE)).decode()
     assert "\n" in lines
     mime = "data:image/png;name=a.png;base64,"
-    for given in (lines, f"  \r\n{lines}\t", lines.replace("\n", "\r\n"), f"\n{mime}\n{lines}", mime.upper() + lines):
-        assert (pixels(given) == np.asarray(PICTURE)).all()
+    for variant in (lines, f"  \r\n{lines}\t", lines.replace("\n", "\r\n"), f"\n{mime}\n{lines}", mime.upper() + lines):
+        assert (pixels(variant) == np.asarray(PICTURE)).all()
 
 
 def test_a_data_uri_holds_any_format() -> None:
@@ -128,7 +128,7 @@ def test_paths_are_no_base64(path: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("source", "says"),
     [
         (text(encoded(PICTURE))[:-3], "cannot be decoded .*Expected A-Z"),
         (text(encoded(PICTURE))[:900] + "*" + text(encoded(PICTURE))[901:], "cannot be decoded .*Expected A-Z"),
@@ -139,9 +139,9 @@ def test_paths_are_no_base64(path: str, tmp_path: Path, monkeypatch: pytest.Monk
         ("data:", "cannot be decoded"),
     ],
 )
-def test_damaged_base64_is_named_as_such(given: str, says: str) -> None:
+def test_damaged_base64_is_named_as_such(source: str, says: str) -> None:
     with pytest.raises(SampleError, match=rf"^image given as (base64|bytes): .*{says}") as caught:
-        decode(given)
+        decode(source)
     assert len(str(caught.value)) < 400
 
 
@@ -242,18 +242,18 @@ def test_a_partly_transparent_palette_is_mixed_with_white() -> None:
     palette = Image.new("P", (3, 1))
     palette.putpalette([10, 20, 30, 0, 0, 0, 200, 100, 50])
     palette.putdata([0, 1, 2])
-    found = pixels(encoded(palette, transparency=bytes([0, 128, 255])))
-    assert found[0, 0].tolist() == [255] * 3
-    assert found[0, 1].tolist() == pytest.approx([127] * 3, abs=1)
-    assert found[0, 2].tolist() == [200, 100, 50]
+    result = pixels(encoded(palette, transparency=bytes([0, 128, 255])))
+    assert result[0, 0].tolist() == [255] * 3
+    assert result[0, 1].tolist() == pytest.approx([127] * 3, abs=1)
+    assert result[0, 2].tolist() == [200, 100, 50]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bit_greys_span_eight_bits(kind: str) -> None:
-    found = pixels(encoded(Image.fromarray(GREYS), kind))
-    assert (found == EIGHT_BITS[..., None]).all()
-    assert found[0, 0].tolist() == [0, 0, 0]
-    assert found[-1, -1].tolist() == [255, 255, 255]
+    result = pixels(encoded(Image.fromarray(GREYS), kind))
+    assert (result == EIGHT_BITS[..., None]).all()
+    assert result[0, 0].tolist() == [0, 0, 0]
+    assert result[-1, -1].tolist() == [255, 255, 255]
 
 
 def test_sixteen_bit_greys_of_the_other_byte_order_too() -> None:
@@ -318,8 +318,8 @@ def test_no_processor_can_turn_the_image_later() -> None:
     """Processors turn by the tag (`ImageOps.exif_transpose`), also on crops, which inherit it."""
     source = Image.open(io.BytesIO(encoded(PICTURE, "JPEG", exif=turned(6))))
     assert ImageOps.exif_transpose(source).size == (40, 60)
-    for given in (source, encoded(PICTURE, "JPEG", exif=turned(6))):
-        image, _ = decode(given)
+    for variant in (source, encoded(PICTURE, "JPEG", exif=turned(6))):
+        image, _ = decode(variant)
         assert ImageOps.exif_transpose(image).size == (60, 40)
         assert ImageOps.exif_transpose(image.crop((0, 0, 30, 10))).size == (30, 10)
 
@@ -436,10 +436,10 @@ def limit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 @pytest.mark.parametrize("max_pixels", [0, 500, 2399])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_decompression_bomb_is_refused_with_a_remedy(limit: int, kind: str, max_pixels: int) -> None:
-    said = rf"2,400 pixels exceed the limit of {max(limit, max_pixels):,}.*Shrink .*max_image_pixels to 2400"
+    message = rf"2,400 pixels exceed the limit of {max(limit, max_pixels):,}.*Shrink .*max_image_pixels to 2400"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(SampleError, match=said):
+        with pytest.raises(SampleError, match=message):
             decode(encoded(PICTURE, kind), max_pixels)
 
 
@@ -476,14 +476,14 @@ def test_threads_with_other_limits_do_not_disturb_each_other(limit: int) -> None
 
     def work(thread: int) -> list[bool]:
         start.wait()
-        found = []
+        outcomes = []
         for turn in range(100):
             try:
                 decode(sources[turn % 4], 2400 * (thread % 2))
-                found.append(True)
+                outcomes.append(True)
             except SampleError:
-                found.append(False)
-        return found
+                outcomes.append(False)
+        return outcomes
 
     turn = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -503,14 +503,14 @@ def test_large_regions_of_large_images_are_cut_without_a_warning(limit: int, pol
     region = find_region(policy, [(0.0, 0.0, 59.0, 40.0)], image.size)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (shown,) = VIEWS["crop"]((image,), region)
+        (crop,) = VIEWS["crop"]((image,), region)
         VIEWS["boxed"]((image,), region)
     assert region.box is not None
     x0, y0, x1, y1 = map(int, region.box)
-    assert (np.asarray(shown) == np.asarray(PICTURE)[y0:y1, x0:x1]).all()
+    assert (np.asarray(crop) == np.asarray(PICTURE)[y0:y1, x0:x1]).all()
 
 
-def test_pillow_is_not_imported_before_a_image_is_read() -> None:
+def test_pillow_is_not_imported_before_an_image_is_read() -> None:
     code = "import sys, gapbench.views.images; sys.exit('PIL' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -546,9 +546,9 @@ def test_stored_bytes_of_a_plain_image_come_with_it_untouched(kind: str, mode: s
     data = encoded(PICTURE.convert(mode), kind)
     (tmp_path / "misnamed.bmp").write_bytes(data)
     for source in (data, tmp_path / "misnamed.bmp", {"bytes": data, "path": None}, text(data), lambda: data):
-        found = read(source)
-        assert found.encoded == data
-        assert (plainly(data) == np.asarray(found.image)).all()
+        result = read(source)
+        assert result.encoded == data
+        assert (plainly(data) == np.asarray(result.image)).all()
 
 
 @pytest.mark.parametrize(
@@ -581,7 +581,7 @@ def test_an_orientation_that_stands_in_xmp_counts_too() -> None:
     assert read(encoded(PICTURE, "JPEG", xmp=xmp)).encoded is None
 
 
-def test_a_image_without_bytes_has_none() -> None:
+def test_an_image_without_bytes_has_none() -> None:
     assert read(PICTURE).encoded is None
     assert read(Image.open(io.BytesIO(encoded(PICTURE)))).encoded is None
 
@@ -602,12 +602,12 @@ def test_whatever_is_passed_on_shows_exactly_the_image(
         data = encoded(image, kind, **({"exif": turned(orientation)} if orientation else {}))
     except (OSError, ValueError, KeyError):  # not every format holds every mode
         return
-    found = read(data)
-    if found.encoded is not None:
-        assert found.encoded == data
-        assert (plainly(data) == np.asarray(found.image)).all()
+    result = read(data)
+    if result.encoded is not None:
+        assert result.encoded == data
+        assert (plainly(data) == np.asarray(result.image)).all()
         upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         assert upright is not None
-        assert (np.asarray(upright.convert("RGB")) == np.asarray(found.image)).all()
+        assert (np.asarray(upright.convert("RGB")) == np.asarray(result.image)).all()
     else:
         assert kind not in ("JPEG", "PNG", "WEBP") or mode not in ("RGB", "L") or orientation in range(2, 9)

@@ -65,7 +65,7 @@ def test_a_second_time_changes_nothing(size: tuple[int, int], a: int | None, b: 
 
 @settings(deadline=None)
 @given(SIZE, st.data())
-def test_a_image_within_the_bounds_is_left_alone(size: tuple[int, int], data: st.DataObject) -> None:
+def test_an_image_within_the_bounds_is_left_alone(size: tuple[int, int], data: st.DataObject) -> None:
     area = size[0] * size[1]
     least, most = data.draw(st.integers(1, area)), data.draw(st.integers(area, 500_000_000))
     assert Pixels(least, most).target(size) == size

@@ -1,4 +1,4 @@
-"""Images are made ready ahead of the engine: in order, each decoded once, within memory, and nothing ends a run."""
+"""Read-ahead for the engine: in order, each image decoded once, within memory; a faulty sample does not end a run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import pytest
 from PIL import Image
 
 from gapbench.types import Sample
-from gapbench.views import images
-from gapbench.views import prefetch as preparing
+from gapbench.views import images, prefetch
 from gapbench.views.pixels import Pixels
 from gapbench.views.prefetch import Pending, Prefetched, prepared
 from gapbench.views.prepare import PreparedSample
@@ -35,13 +34,13 @@ def stored(image: Image.Image, kind: str = "PNG") -> bytes:
     return out.getvalue()
 
 
-def question(name: str, image: Any, asked: tuple[tuple[str, int], ...] = BOTH, **changes: Any) -> Pending:
+def pending(name: str, image: Any, missing: tuple[tuple[str, int], ...] = BOTH, **changes: Any) -> Pending:
     sample = Sample(name, image, "Is it?", ("yes",), "yes_no", boxes=((10.0, 10.0, 30.0, 25.0),), **changes)
-    return Pending("b", sample, "union", "Is it?", asked)
+    return Pending("b", sample, "union", "Is it?", missing)
 
 
-def ready(questions: list[Pending], workers: int = 4, pixels: Pixels | None = None) -> list[Prefetched]:
-    return list(prepared(questions, pixels or Pixels(), workers))
+def ready(samples: list[Pending], workers: int = 4, pixels: Pixels | None = None) -> list[Prefetched]:
+    return list(prepared(samples, pixels or Pixels(), workers))
 
 
 def threads() -> list[str]:
@@ -62,7 +61,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def test_what_is_slow_to_make_keeps_its_place() -> None:
+def test_a_slow_image_keeps_its_place() -> None:
     def slow(number: int) -> Callable[[], Image.Image]:
         def make() -> Image.Image:
             time.sleep(0.03 if number % 5 == 0 else 0.0)
@@ -70,9 +69,9 @@ def test_what_is_slow_to_make_keeps_its_place() -> None:
 
         return make
 
-    found = ready([question(str(i), slow(i)) for i in range(40)])
-    assert [one.question.sample.id for one in found] == [str(i) for i in range(40)]
-    assert [one.case.images[0].tobytes() for one in found] == [noise(i).tobytes() for i in range(40)]
+    results = ready([pending(str(i), slow(i)) for i in range(40)])
+    assert [result.pending.sample.id for result in results] == [str(i) for i in range(40)]
+    assert [result.sample.images[0].tobytes() for result in results] == [noise(i).tobytes() for i in range(40)]
 
 
 def test_images_are_made_side_by_side() -> None:
@@ -82,97 +81,97 @@ def test_images_are_made_side_by_side() -> None:
         together.wait(timeout=20)  # passes only with three threads in it
         return noise(0)
 
-    found = ready([question(str(i), (lambda: make())) for i in range(3)], workers=3)
-    assert [one.case.error for one in found] == ["", "", ""]
+    results = ready([pending(str(i), (lambda: make())) for i in range(3)], workers=3)
+    assert [result.sample.error for result in results] == ["", "", ""]
 
 
-def test_what_is_kept_of_images_is_made_in_the_threads_and_before_they_are_handed_out() -> None:
-    kept: dict[str, tuple[str, tuple[int, int]]] = {}
+def test_keep_is_called_in_the_threads_before_a_sample_is_handed_out() -> None:
+    sizes: dict[str, tuple[str, tuple[int, int]]] = {}
 
-    def keep(question: Pending, case: PreparedSample) -> None:
-        kept[question.sample.id] = threading.current_thread().name, case.images[0].size
+    def keep(waiting: Pending, sample: PreparedSample) -> None:
+        sizes[waiting.sample.id] = threading.current_thread().name, sample.images[0].size
 
-    for number, one in enumerate(prepared([question(str(i), noise(i)) for i in range(9)], Pixels(), 2, keep)):
-        thread, size = kept[one.question.sample.id]
+    for number, result in enumerate(prepared([pending(str(i), noise(i)) for i in range(9)], Pixels(), 2, keep)):
+        thread, size = sizes[result.pending.sample.id]
         assert thread.startswith("gapbench-prepare")
-        assert (size, one.question.sample.id) == ((80, 60), str(number))
+        assert (size, result.pending.sample.id) == ((80, 60), str(number))
 
 
-def test_each_view_that_is_asked_is_there_once_whatever_the_repeats() -> None:
-    (one,) = ready([question("q", noise(0), (("crop", 0), ("full", 0), ("crop", 1)))])
-    assert [shown.view for shown in one.shown] == ["crop", "full"]
-    assert [shown.images[0].size for shown in one.shown] == [(20, 15), (80, 60)]
+def test_each_missing_view_is_there_once_whatever_the_repeats() -> None:
+    (result,) = ready([pending("q", noise(0), (("crop", 0), ("full", 0), ("crop", 1)))])
+    assert [view.view for view in result.views] == ["crop", "full"]
+    assert [view.images[0].size for view in result.views] == [(20, 15), (80, 60)]
 
 
-def test_the_pixel_bounds_are_applied_here() -> None:
-    (one,) = ready([question("q", noise(0))], pixels=Pixels(max_pixels=1200))
-    full, crop = one.shown
-    assert [shown.images[0].size for shown in one.shown] == [(40, 30), (20, 15)]
+def test_the_pixel_bounds_are_applied() -> None:
+    (result,) = ready([pending("q", noise(0))], pixels=Pixels(max_pixels=1200))
+    full, crop = result.views
+    assert [view.images[0].size for view in result.views] == [(40, 30), (20, 15)]
     assert full.images[0].tobytes() == Pixels(max_pixels=1200).apply(noise(0)).tobytes()
     assert crop.images[0].tobytes() == noise(0).crop((10, 10, 30, 25)).tobytes()
-    assert one.case.size == (80, 60), "boxes and records speak of the image as it is stored"
+    assert result.sample.size == (80, 60), "boxes and records speak of the image as it is stored"
 
 
-def test_stored_bytes_come_only_with_the_image_that_they_show() -> None:
+def test_stored_bytes_come_only_with_the_image_that_they_encode() -> None:
     data = stored(noise(0), "JPEG")
-    (plain,) = ready([question("q", data)])
-    (small,) = ready([question("q", data)], pixels=Pixels(max_pixels=1200))
-    (large,) = ready([question("q", data)], pixels=Pixels(max_pixels=4800))
-    assert [shown.encoded for shown in plain.shown] == [(data,), (None,)]
-    assert [shown.encoded for shown in small.shown] == [(None,), (None,)]
-    assert [shown.encoded for shown in large.shown] == [(data,), (None,)]
+    (plain,) = ready([pending("q", data)])
+    (small,) = ready([pending("q", data)], pixels=Pixels(max_pixels=1200))
+    (large,) = ready([pending("q", data)], pixels=Pixels(max_pixels=4800))
+    assert [view.encoded for view in plain.views] == [(data,), (None,)]
+    assert [view.encoded for view in small.views] == [(None,), (None,)]
+    assert [view.encoded for view in large.views] == [(data,), (None,)]
 
 
 def test_a_region_that_is_the_whole_image_shows_the_same_pixels() -> None:
     data = stored(noise(0))
-    whole = Pending(
+    covering = Pending(
         "b", Sample("q", data, "?", ("yes",), "yes_no", boxes=((0.0, 0.0, 80.0, 60.0),)), "union", "?", BOTH
     )
-    (one,) = ready([whole])
-    full, crop = one.shown
-    for shown in (full, crop):
-        for image, encoded in zip(shown.images, shown.encoded, strict=True):
+    (result,) = ready([covering])
+    full, crop = result.views
+    for view in (full, crop):
+        for image, encoded in zip(view.images, view.encoded, strict=True):
             assert image.tobytes() == noise(0).tobytes()
             assert encoded in (data, None)
 
 
-def test_questions_in_a_row_about_one_image_decode_it_once(tmp_path: Path, decoded: list[Any]) -> None:
+def test_consecutive_samples_about_one_image_decode_it_once(tmp_path: Path, decoded: list[Any]) -> None:
     for name in ("a.png", "b.png"):
         noise(0).save(tmp_path / name)
     order = ["a"] * 5 + ["b"] * 3 + ["a"]
-    found = ready([question(str(i), str(tmp_path / f"{name}.png")) for i, name in enumerate(order)])
+    results = ready([pending(str(i), str(tmp_path / f"{name}.png")) for i, name in enumerate(order)])
     assert [Path(source).stem for source in decoded] == ["a", "b", "a"]
-    assert found[4].case.images[0] is found[0].case.images[0]
-    assert len(found) == 9
+    assert results[4].sample.images[0] is results[0].sample.images[0]
+    assert len(results) == 9
 
 
-def test_a_image_with_very_many_questions_is_shared_out_among_threads(tmp_path: Path, decoded: list[Any]) -> None:
+def test_an_image_with_many_samples_is_shared_out_among_threads(tmp_path: Path, decoded: list[Any]) -> None:
     noise(0).save(tmp_path / "a.png")
-    ready([question(str(i), tmp_path / "a.png") for i in range(2 * preparing.TOGETHER + 1)])
+    ready([pending(str(i), tmp_path / "a.png") for i in range(2 * prefetch.GROUP_LIMIT + 1)])
     assert len(decoded) == 3
 
 
-def test_a_image_that_cannot_be_read_is_text_and_the_others_go_on() -> None:
-    bad, fine = ready([question("bad", b"no image"), question("fine", noise(0))])
-    assert "cannot be decoded" in bad.case.error
-    assert [(shown.images, shown.error) for shown in bad.shown] == [((), bad.case.error)] * 2
-    assert [shown.error for shown in fine.shown] == ["", ""]
+def test_an_image_that_cannot_be_read_is_text_and_the_others_go_on() -> None:
+    bad, fine = ready([pending("bad", b"no image"), pending("fine", noise(0))])
+    assert "cannot be decoded" in bad.sample.error
+    assert [(view.images, view.error) for view in bad.views] == [((), bad.sample.error)] * 2
+    assert [view.error for view in fine.views] == ["", ""]
 
 
-def test_an_exception_in_a_benchmarks_own_code_is_the_samples() -> None:
+def test_an_exception_in_a_benchmarks_own_code_fails_its_sample() -> None:
     def broken() -> Image.Image:
         return {}["no such key"]  # type: ignore[no-any-return]
 
-    bad, fine = ready([question("bad", broken), question("fine", lambda: noise(0))])
-    assert "the function that makes it failed with KeyError: 'no such key'" in bad.case.error
-    assert bad.shown[0].error == bad.case.error
-    assert fine.shown[0].error == ""
+    bad, fine = ready([pending("bad", broken), pending("fine", lambda: noise(0))])
+    assert "the function that makes it failed with KeyError: 'no such key'" in bad.sample.error
+    assert bad.views[0].error == bad.sample.error
+    assert fine.views[0].error == ""
 
 
 def test_a_sample_without_a_region_is_still_shown_in_full() -> None:
     sample = Sample("q", noise(0), "?", ("yes",), "yes_no", boxes=((200.0, 200.0, 300.0, 300.0),))
-    (one,) = ready([Pending("b", sample, "union", "?", BOTH)])
-    full, crop = one.shown
+    (result,) = ready([Pending("b", sample, "union", "?", BOTH)])
+    full, crop = result.views
     assert (full.error, full.images[0].size) == ("", (80, 60))
     assert "nothing is left inside the image" in crop.error
 
@@ -184,19 +183,19 @@ class Tight(Pixels):
         return image.resize((0, 1) if image.width == 1 else image.size)
 
 
-def test_a_image_that_has_no_size_within_the_bounds_fails_alone() -> None:
-    strip, fine = ready([question("strip", noise(0, (1, 90))), question("fine", noise(0))], pixels=Tight())
-    assert "cannot be brought within the pixel bounds" in strip.shown[0].error
-    assert [shown.error for shown in fine.shown] == ["", ""]
+def test_an_image_that_has_no_size_within_the_bounds_fails_alone() -> None:
+    strip, fine = ready([pending("strip", noise(0, (1, 90))), pending("fine", noise(0))], pixels=Tight())
+    assert "cannot be brought within the pixel bounds" in strip.views[0].error
+    assert [view.error for view in fine.views] == ["", ""]
 
 
-def test_an_error_of_the_questions_themselves_is_raised_and_leaves_no_thread() -> None:
-    def questions() -> Iterator[Pending]:
-        yield question("q", noise(0))
+def test_an_error_of_the_iterable_is_raised_and_leaves_no_thread() -> None:
+    def samples() -> Iterator[Pending]:
+        yield pending("q", noise(0))
         raise RuntimeError("the list is broken")
 
     with pytest.raises(RuntimeError, match="the list is broken"):
-        list(prepared(questions(), Pixels(), 2))
+        list(prepared(samples(), Pixels(), 2))
     assert not threads()
 
 
@@ -206,7 +205,7 @@ def test_closing_early_stops_threads_and_reads_no_further() -> None:
     def endless() -> Iterator[Pending]:
         nonlocal read
         while True:
-            yield question(str(read), noise(read))
+            yield pending(str(read), noise(read))
             read += 1
 
     answers = prepared(endless(), Pixels(), 3)
@@ -218,18 +217,18 @@ def test_closing_early_stops_threads_and_reads_no_further() -> None:
     assert read == before <= 2 * 3 + 2
 
 
-def test_nothing_is_begun_before_it_is_asked_for() -> None:
-    made: list[int] = []
-    prepared([question("q", lambda: made.append(1) or noise(0))], Pixels())
-    assert not made
+def test_nothing_is_prepared_before_the_first_sample_is_taken() -> None:
+    calls: list[int] = []
+    prepared([pending("q", lambda: calls.append(1) or noise(0))], Pixels())
+    assert not calls
 
 
-@pytest.mark.parametrize("questions_each", [1, 3])
-def test_a_slow_engine_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch, questions_each: int) -> None:
+@pytest.mark.parametrize("samples_each", [1, 3])
+def test_a_slow_engine_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch, samples_each: int) -> None:
     """30-megapixel images by the dozen: what is alive at any time is bounded, and does not grow."""
     side, workers = 300, 6
     area = side * side
-    monkeypatch.setattr(preparing, "AHEAD_PIXELS", 3 * area)
+    monkeypatch.setattr(prefetch, "AHEAD_PIXELS", 3 * area)
     alive = most = 0
     read = images.read
 
@@ -239,18 +238,18 @@ def test_a_slow_engine_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch,
 
     def counting(source: Any, max_pixels: int = 0) -> images.Decoded:
         nonlocal alive, most
-        found = read(source, max_pixels)
-        weakref.finalize(found.image, gone)
+        decoded = read(source, max_pixels)
+        weakref.finalize(decoded.image, gone)
         alive += 1
         most = max(most, alive)
-        return found
+        return decoded
 
     monkeypatch.setattr(images, "read", counting)
     data = [stored(Image.new("RGB", (side, side), (i, i, i))) for i in range(40)]
-    asked = [question(f"{i} {j}", data[i], (("full", 0),)) for i in range(40) for j in range(questions_each)]
-    for _ in prepared(asked, Pixels(), workers):
-        time.sleep(0.01)  # the engine; all that may be made ready meanwhile is
+    samples = [pending(f"{i} {j}", data[i], (("full", 0),)) for i in range(40) for j in range(samples_each)]
+    for _ in prepared(samples, Pixels(), workers):
+        time.sleep(0.01)  # the engine is slow, so the read-ahead gets as far as it may
     assert 3 <= most <= 3 + workers
     del _
     gc.collect()
-    assert alive == 0, "nothing is kept once it was handed out"
+    assert alive == 0, "no image stays in memory once it was handed out"

@@ -1,4 +1,4 @@
-"""A sample made ready: images decoded once, evidence normalised, and whatever fails kept as text."""
+"""A prepared sample: images decoded once, evidence normalised, failures kept as text."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ def noise(seed: int, size: tuple[int, int] = (80, 60)) -> Image.Image:
 
 
 def sample(**changes: Any) -> Sample:
-    given: dict[str, Any] = {"id": "s", "image": noise(0), "question": "Is it?", "answers": ("yes",),
+    fields: dict[str, Any] = {"id": "s", "image": noise(0), "question": "Is it?", "answers": ("yes",),
                              "answer_type": "yes_no", "boxes": ((10.0, 10.0, 30.0, 25.0),)}  # fmt: skip
-    return Sample(**{**given, **changes})
+    return Sample(**{**fields, **changes})
 
 
 def test_a_sample_of_one_image_shows_it_and_its_region() -> None:
-    case = prepare(sample(), "union")
-    assert case.images == (case.image,)
-    assert (case.error, case.region_error) == ("", "")
-    assert show(case, "full") == (case.images, "")
-    (crop,), error = show(case, "crop")
+    prepared = prepare(sample(), "union")
+    assert prepared.images == (prepared.image,)
+    assert (prepared.error, prepared.region_error) == ("", "")
+    assert show(prepared, "full") == (prepared.images, "")
+    (crop,), error = show(prepared, "crop")
     assert (crop.size, error) == ((20, 15), "")
 
 
 def test_further_images_are_decoded_in_their_order() -> None:
     several = sample(more_images=(noise(1, (30, 20)), noise(2, (20, 30))))
-    case = prepare(several, "union")
-    assert [p.size for p in case.images] == [(80, 60), (30, 20), (20, 30)]
-    assert case.image is case.images[0]
+    prepared = prepare(several, "union")
+    assert [p.size for p in prepared.images] == [(80, 60), (30, 20), (20, 30)]
+    assert prepared.image is prepared.images[0]
 
 
 def test_the_hash_of_several_images_tells_each_of_them_and_their_order() -> None:
-    one, two, three = noise(0), noise(1), noise(2)
+    a, b, c = noise(0), noise(1), noise(2)
 
     def image_hash(*images: Image.Image) -> str:
         return prepare(sample(image=images[0], more_images=images[1:]), "union").image_hash
 
-    hashes = [image_hash(*p) for p in ((one,), (one, two), (two, one), (one, three), (one, two, three))]
+    hashes = [image_hash(*p) for p in ((a,), (a, b), (b, a), (a, c), (a, b, c))]
     assert len(set(hashes)) == 5
     assert {len(h) for h in hashes} == {24}
-    assert image_hash(one, two) == hashes[1]
+    assert image_hash(a, b) == hashes[1]
 
 
-def test_a_image_that_questions_in_a_row_share_is_decoded_once(tmp_path: Path) -> None:
+def test_an_image_that_consecutive_samples_share_is_decoded_once(tmp_path: Path) -> None:
     noise(0).save(tmp_path / "a.png")
     noise(1).save(tmp_path / "b.png")
     a, b = tmp_path / "a.png", tmp_path / "b.png"
@@ -70,40 +70,40 @@ def test_a_image_that_questions_in_a_row_share_is_decoded_once(tmp_path: Path) -
     assert prepare(sample(image=b), "union", first).image is not first.image
 
 
-def test_a_image_that_cannot_be_read_is_told_by_its_number_among_several() -> None:
+def test_an_image_that_cannot_be_read_is_named_by_its_number_among_several() -> None:
     alone = prepare(sample(image=b"nonsense"), "union")
     among = prepare(sample(more_images=(noise(1), b"nonsense")), "union")
     assert alone.error.startswith("image given as bytes")
     assert among.error.startswith("image 3 of 3: image given as bytes")
-    for case in (alone, among):
-        assert (case.image, case.image_hash) == (None, "")
-        assert show(case, "full") == ((), case.error)
+    for prepared in (alone, among):
+        assert (prepared.image, prepared.image_hash) == (None, "")
+        assert show(prepared, "full") == ((), prepared.error)
 
 
 @pytest.mark.parametrize("policy", ["padded", "union", "square", "multi", "mosaic"])
-def test_boxes_of_which_nothing_is_left_are_told_as_published(policy: str) -> None:
-    case = prepare(sample(boxes=((100.0, 20.0, 30.0, 40.0), (5.0, 5.0, 0.0, 8.0)), box_format="xywh"), policy)
+def test_boxes_outside_the_image_are_named_as_published(policy: str) -> None:
+    prepared = prepare(sample(boxes=((100.0, 20.0, 30.0, 40.0), (5.0, 5.0, 0.0, 8.0)), box_format="xywh"), policy)
     for part in ("[100.0, 20.0, 30.0, 40.0]", "[5.0, 5.0, 0.0, 8.0]", "(xywh)", "80 x 60 px", "Check the box format"):
-        assert part in case.region_error
-    assert show(case, "crop") == ((), case.region_error)
-    assert show(case, "full") == (case.images, "")
+        assert part in prepared.region_error
+    assert show(prepared, "crop") == ((), prepared.region_error)
+    assert show(prepared, "full") == (prepared.images, "")
 
 
-def test_a_sample_that_never_had_a_box_is_told_so() -> None:
+def test_a_sample_without_a_box_says_so() -> None:
     assert "no evidence box" in prepare(sample(boxes=()), "padded").region_error
 
 
 def test_a_shipped_crop_needs_no_box_and_is_read_only_where_it_is_shown() -> None:
     shipped = sample(boxes=((0.0, 0.0, 0.0, 0.0),), crop_image=noise(3, (9, 7)))
-    case = prepare(shipped, "native")
-    assert [p.size for p in show(case, "crop")[0]] == [(9, 7)]
+    prepared = prepare(shipped, "native")
+    assert [p.size for p in show(prepared, "crop")[0]] == [(9, 7)]
     assert "ships no crop" in prepare(sample(crop_image=None), "native").region_error
     broken = replace(sample(), crop_image=b"nonsense")
     assert prepare(broken, "union").region_error == ""
     assert "given as bytes" in prepare(broken, "native").region_error
 
 
-def test_a_image_larger_than_the_guard_is_read_where_the_sample_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_larger_than_the_guard_is_read_where_the_sample_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     large = sample(image=_png(noise(0)), more_images=(_png(noise(1)),))
     assert "image 1 of 2" in prepare(large, "union").error
@@ -120,9 +120,9 @@ def _png(image: Image.Image) -> bytes:
 
 def test_the_record_keeps_what_was_sent_and_covered() -> None:
     boxes = ((0.0, 0.0, 20.0, 10.0), (10.0, 0.0, 30.0, 10.0))
-    case = prepare(sample(boxes=boxes, evidence="model"), "multi:factor=1,min_side=1")
+    prepared = prepare(sample(boxes=boxes, evidence="model"), "multi:factor=1,min_side=1")
     answer = Answer(text="yes", images=2, sent_size=(20, 10), sent_pixels=400, image_tokens=8)
-    record = to_record("b", case, "crop", 0, answer)
+    record = to_record("b", prepared, "crop", 0, answer)
     assert (record.images, record.sent_size, record.sent_pixels, record.image_tokens) == (2, (20, 10), 400, 8)
     assert record.region == (0, 0, 30, 10)
     assert record.region_area == record.evidence_area == 300 / 4800
@@ -130,18 +130,18 @@ def test_the_record_keeps_what_was_sent_and_covered() -> None:
     assert to_record("b", prepare(sample(boxes=()), "union"), "full", 0, answer).evidence == ""
 
 
-def test_a_case_without_images_says_the_same_of_the_sample() -> None:
-    """What is kept while a model is at work: an 8K image is 100 MB, and hundreds are under way."""
+def test_a_sample_without_images_gives_the_same_record() -> None:
+    """The run loop keeps hundreds of samples without images while a model works: an 8K image takes 100 MB."""
     shipped = sample(more_images=(noise(1),), crop_image=noise(3, (9, 7)))
-    for whole in (prepare(sample(), "padded"), prepare(shipped, "native"), prepare(sample(image=b"no"), "union")):
-        bare = whole.without_images()
+    for complete in (prepare(sample(), "padded"), prepare(shipped, "native"), prepare(sample(image=b"no"), "union")):
+        bare = complete.without_images()
         assert (bare.images, bare.encoded, bare.image) == ((), (), None)
         assert bare.region is None or bare.region.image is None
-        answers = [to_record("b", case, "crop", 0, Answer("yes", seconds=1.0)) for case in (whole, bare)]
+        answers = [to_record("b", prepared, "crop", 0, Answer("yes", seconds=1.0)) for prepared in (complete, bare)]
         assert answers[0] == answers[1]
 
 
-def test_stored_bytes_follow_their_image_to_the_next_question() -> None:
+def test_stored_bytes_follow_their_image_to_the_next_sample() -> None:
     data = _png(noise(0))
     first = prepare(sample(image=data, more_images=(noise(1),)), "union")
     second = prepare(sample(image=data), "union", first)
@@ -150,7 +150,7 @@ def test_stored_bytes_follow_their_image_to_the_next_question() -> None:
     assert second.images == first.images[:1]
 
 
-def test_after_a_image_that_could_not_be_read_the_next_one_is_tried_anew() -> None:
+def test_after_an_image_that_could_not_be_read_the_next_is_tried_again() -> None:
     broken = prepare(sample(image=b"nonsense"), "union")
     assert prepare(sample(image=b"nonsense"), "union", broken).error == broken.error
     assert prepare(sample(), "union", broken).error == ""

@@ -1,4 +1,4 @@
-"""Regions hold the evidence and stay in the image; the crop shows the region and nothing else."""
+"""Regions hold the evidence and stay in the image; the crop shows only the region."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from gapbench.errors import SampleError, SettingError
 from gapbench.types import Box
 from gapbench.views.regions import (
-    GAP,
+    MOSAIC_SPACING,
     NEEDS_REGION,
     REGIONS,
     VIEWS,
@@ -27,8 +27,8 @@ from gapbench.views.regions import (
 
 def seen(view: str, image: Image.Image, region: Region | None) -> Image.Image:
     """The one image that a view of one image shows."""
-    (shown,) = VIEWS[view]((image,), region)
-    return shown
+    (result,) = VIEWS[view]((image,), region)
+    return result
 
 
 @st.composite
@@ -77,15 +77,15 @@ def test_padded_holds_the_union_inside_the_image(
 
 @settings(deadline=None)
 @given(evidence(), FACTOR, MIN_SIDE)
-def test_padded_has_the_size_asked_for_wherever_the_image_allows(
+def test_padded_has_the_requested_size_wherever_the_image_allows(
     case: tuple[list[Box], tuple[int, int]], factor: float, min_side: int
 ) -> None:
     boxes, size = case
     inner, outer = union(boxes, size), padded(boxes, size, factor, min_side)
     for axis in (0, 1):
         side = inner[axis + 2] - inner[axis]
-        wanted = min(size[axis], max(min_side, side * factor))
-        assert abs(outer[axis + 2] - outer[axis] - wanted) <= 0.5
+        expected = min(size[axis], max(min_side, side * factor))
+        assert abs(outer[axis + 2] - outer[axis] - expected) <= 0.5
 
 
 @settings(deadline=None)
@@ -203,24 +203,24 @@ def test_the_other_policies_cut_out_one_box(policy: str) -> None:
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=12))
 def test_a_mosaic_shows_every_part_once_whole_and_in_order(sizes: list[tuple[int, int]]) -> None:
     parts = tuple(Image.new("RGB", size, (number, 0, 0)) for number, size in enumerate(sizes))
-    shown = np.asarray(mosaic(parts))
+    pixels = np.asarray(mosaic(parts))
     corners = []
     for number, (width, height) in enumerate(sizes):
-        ys, xs = np.nonzero((shown == (number, 0, 0)).all(-1))
+        ys, xs = np.nonzero((pixels == (number, 0, 0)).all(-1))
         assert len(xs) == width * height
         assert (np.ptp(xs) + 1, np.ptp(ys) + 1) == (width, height)
         corners.append((ys.min(), xs.min()))
     assert corners == sorted(corners), "left to right, then down"
-    assert ((shown == 255).all(-1) | (shown[..., 1:] == 0).all(-1)).all(), "and nothing else but white"
-    assert (shown[-1] != 255).any(), "no empty row"
-    assert (shown[:, -1] != 255).any(), "no empty column"
+    assert ((pixels == 255).all(-1) | (pixels[..., 1:] == 0).all(-1)).all(), "and nothing else but white"
+    assert (pixels[-1] != 255).any(), "no empty row"
+    assert (pixels[:, -1] != 255).any(), "no empty column"
 
 
 def test_a_mosaic_is_roughly_square() -> None:
     squares = tuple(Image.new("RGB", (40, 40)) for _ in range(9))
-    assert mosaic(squares).size == (3 * 40 + 2 * GAP, 3 * 40 + 2 * GAP)
-    assert mosaic(squares[:2]).size == (80 + GAP, 40), "as many in a row as may be"
-    assert mosaic((Image.new("RGB", (200, 10)),) * 5).size == (200, 5 * 10 + 4 * GAP)
+    assert mosaic(squares).size == (3 * 40 + 2 * MOSAIC_SPACING, 3 * 40 + 2 * MOSAIC_SPACING)
+    assert mosaic(squares[:2]).size == (80 + MOSAIC_SPACING, 40), "as many in a row as may be"
+    assert mosaic((Image.new("RGB", (200, 10)),) * 5).size == (200, 5 * 10 + 4 * MOSAIC_SPACING)
     assert mosaic(squares[:1]) is squares[0]
 
 
@@ -232,9 +232,9 @@ def test_a_mosaic_is_roughly_square() -> None:
 def test_the_crop_of_a_coloured_rectangle_is_that_colour_only(x: int, y: int, w: int, h: int) -> None:
     image = Image.new("RGB", (150, 150), "white")
     image.paste((200, 30, 40), (x, y, x + w, y + h))
-    shown = seen("crop", image, find_region("union", [(x, y, x + w, y + h)], image.size))
-    assert shown.size == (w, h)
-    assert (np.asarray(shown) == (200, 30, 40)).all()
+    cropped = seen("crop", image, find_region("union", [(x, y, x + w, y + h)], image.size))
+    assert cropped.size == (w, h)
+    assert (np.asarray(cropped) == (200, 30, 40)).all()
 
 
 def test_full_is_the_image_itself() -> None:
@@ -253,14 +253,14 @@ def patches() -> tuple[Image.Image, list[Box]]:
 def test_multi_shows_one_image_per_box_and_mosaic_the_same_in_one() -> None:
     image, boxes = patches()
     exact = "factor=1,min_side=1"
-    shown = VIEWS["crop"]((image,), find_region(f"multi:{exact}", boxes, image.size))
-    assert [(p.size, p.getcolors()) for p in shown] == [
+    crops = VIEWS["crop"]((image,), find_region(f"multi:{exact}", boxes, image.size))
+    assert [(p.size, p.getcolors()) for p in crops] == [
         ((20, 30), [(600, (255, 0, 0))]),
         ((40, 20), [(800, (0, 255, 0))]),
         ((10, 10), [(100, (0, 0, 255))]),
     ]
-    whole = seen("crop", image, find_region(f"mosaic:{exact}", boxes, image.size))
-    assert np.array_equal(np.asarray(whole), np.asarray(mosaic(shown)))
+    combined = seen("crop", image, find_region(f"mosaic:{exact}", boxes, image.size))
+    assert np.array_equal(np.asarray(combined), np.asarray(mosaic(crops)))
 
 
 def test_further_images_are_shown_after_the_first_except_beside_a_crop() -> None:
@@ -287,9 +287,9 @@ def test_boxed_frames_every_box_of_a_region_and_hides_none() -> None:
 @given(st.integers(0, 90), st.integers(0, 90), st.integers(1, 60), st.integers(1, 60))
 def test_boxed_is_the_whole_image_with_a_red_frame_around_the_region(x: int, y: int, w: int, h: int) -> None:
     image = Image.new("RGB", (150, 150), "white")
-    shown = np.asarray(seen("boxed", image, find_region("union", [(x, y, x + w, y + h)], image.size)))
-    red = (shown != 255).any(-1)
-    assert (shown[red] == (255, 0, 0)).all()
+    pixels = np.asarray(seen("boxed", image, find_region("union", [(x, y, x + w, y + h)], image.size)))
+    red = (pixels != 255).any(-1)
+    assert (pixels[red] == (255, 0, 0)).all()
     assert red.any() or (x, y, x + w, y + h) == (0, 0, 150, 150)
     outside, inside = np.ones((150, 150), dtype=bool), np.zeros((150, 150), dtype=bool)
     outside[max(0, y - 5) : y + h + 5, max(0, x - 5) : x + w + 5] = False

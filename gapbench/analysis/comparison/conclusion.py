@@ -1,12 +1,11 @@
-"""The comparison in one or two sentences that claim no more than the intervals allow.
+"""The verdict of a comparison: one or two sentences that claim no more than the intervals allow.
 
     verdict(benchmarks, macro, ("before", "after"), trained=True)
 
-A gap can shrink because the crop is read worse, so the changes of full and crop are always said beside the gap's, and
-what an interval does not show is called not shown, never absent. `benchmarks` and `macro` are those of
-`comparison.json`. A change counts as shown when its 95 % interval excludes zero.
-
-Changes over regions that a model made are told in a sentence of their own.
+A gap can also shrink because the model reads the crop worse. The verdict therefore states the changes of full and crop
+beside the change of the gap. A change is shown if its 95 % interval excludes zero; every other change is called "not
+shown", never absent. Changes over regions that a model made get a sentence of their own. `benchmarks` and `macro` are
+those of `comparison.json`.
 
 Limits: causes are arithmetic (which of the two accuracies moved more), not mechanisms.
 """
@@ -22,12 +21,12 @@ from gapbench.analysis.verdict import MODEL_MADE
 from gapbench.util.text import percent_in_words, points_in_words
 
 NAMED = 3
-"""Benchmarks listed by name before the rest are counted."""
+"""Number of benchmarks listed by name; the rest are counted."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """A training changes one model; two models differ."""
+    """The verdict's vocabulary: one for a model changed by a training, one for two models that differ."""
 
     fell: str
     rose: str
@@ -53,38 +52,37 @@ def verdict(
     trained: bool,
     macro_model: Mapping[str, Any] | None = None,
 ) -> str:
-    """What the second run changed against the first. `labels` name the two where no training joins them.
+    """The verdict on the second run against the first. `labels` name the runs if no training joins them.
 
-    `macro` is the mean over gaps of annotated evidence, `macro_model` the one over regions that a model made.
+    `macro` is the mean over gaps of annotated evidence, `macro_model` the mean over regions that a model made.
     """
     words = TRAINING if trained else MODELS
     head = "" if trained else f"{labels[1]} against {labels[0]}: "
     with_gap = {name: entry for name, entry in benchmarks.items() if entry["delta"]["gap"]}
-    told: list[tuple[str, list[str]]] = []
+    statements: list[tuple[str, list[str]]] = []
     for mean, family, regions in zip((macro, macro_model), by_evidence(with_gap), ("", MODEL_MADE), strict=True):
         if mean is not None:
-            text, more = _family(family, mean, words)
-            told.append((regions + text, more))
-    if not told:
-        told = [(_without_gap(benchmarks, words), [])]
+            claim, remarks = _family(family, mean, words)
+            statements.append((regions + claim, remarks))
+    if not statements:
+        statements = [(_without_gap(benchmarks, words), [])]
     else:
-        told[-1][1].append(_guard(benchmarks, with_gap, words))
-    sentences = [text for one, more in told for text in (one, "; ".join(filter(None, more))) if text]
+        statements[-1][1].append(_guard(benchmarks, with_gap, words))
+    sentences = [text for claim, remarks in statements for text in (claim, "; ".join(filter(None, remarks))) if text]
     first, *others = sentences
     return ". ".join([head + first if head else _capital(first), *map(_capital, others)]) + "."
 
 
 def _family(with_gap: Mapping[str, Mapping[str, Any]], macro: Mapping[str, Any], words: Words) -> tuple[str, list[str]]:
-    """What became of the gap over some benchmarks, and what has to be known beside it."""
-    # One benchmark with a gap beside hold-outs is named; of a lone benchmark the page says which it is.
+    """The change of the gap over one kind of evidence, and the remarks that belong beside it."""
     over = f" over {len(with_gap)} benchmarks" if len(with_gap) > 1 else f" on {next(iter(with_gap))}"
-    side = next(iter(with_gap.values())) if len(with_gap) == 1 else macro
-    closed = side.get("gap_closed") if len(with_gap) == 1 else None
-    return _gap_sentence(side, closed, over, words), [_why(side, words), _apart(with_gap, macro, words)]
+    entry = next(iter(with_gap.values())) if len(with_gap) == 1 else macro
+    closed = entry.get("gap_closed") if len(with_gap) == 1 else None
+    return _gap_sentence(entry, closed, over, words), [_cause(entry, words), _exceptions(with_gap, macro, words)]
 
 
 def direction(change: Mapping[str, Any] | None) -> int:
-    """-1 or 1 where the interval of a change lies below or above zero, else 0: not shown."""
+    """-1 if the interval of a change lies below zero, 1 if it lies above, 0 if the change is not shown."""
     ci = (change or {}).get("ci")
     return 0 if ci is None else -1 if ci[1] < 0 else 1 if ci[0] > 0 else 0
 
@@ -95,42 +93,42 @@ def _gap_sentence(entry: Mapping[str, Any], closed: Mapping[str, Any] | None, ov
     levels = words.levels.format(
         *(points_in_words(entry[side]["gap"]["estimate"], digits) for side in ("before", "after"))
     )
-    parts = f"full {change(delta['full'])}, crop {change(delta['crop'])}"
+    parts = f"full {change_in_words(delta['full'])}, crop {change_in_words(delta['crop'])}"
     way = direction(delta["gap"])
     if way == 0:
-        return f"{words.a_change} of the gap{over} is not shown: {levels}, {change(delta['gap'])}; {parts}"
-    # Where the crop lost more than the full image gained, a share closed would praise the wrong thing.
+        return f"{words.a_change} of the gap{over} is not shown: {levels}, {change_in_words(delta['gap'])}; {parts}"
+    # If the crop lost more than the full image gained, the closed share of the gap would look like a success.
     share = ""
     if way < 0 and closed and closed["ci"] and not entry["crop_lost_more"]:
         low, high = closed["ci"]
         share = f" ({percent_in_words(closed['estimate'])} [{100 * low:.0f}, {100 * high:.0f}] {words.closed})"
-    moved = words.shrank if way < 0 else words.grew
-    return f"the gap{over} {moved}, {levels}: {change(delta['gap'])}{share}; {parts}"
+    verb = words.shrank if way < 0 else words.grew
+    return f"the gap{over} {verb}, {levels}: {change_in_words(delta['gap'])}{share}; {parts}"
 
 
-def _why(entry: Mapping[str, Any], words: Words) -> str:
-    """What the change of the gap is made of, where the gap's own number would mislead."""
+def _cause(entry: Mapping[str, Any], words: Words) -> str:
+    """The accuracies behind a change of the gap, where the gap alone would mislead; else an empty string."""
     delta, lost = entry["delta"], entry["crop_lost_more"]
-    shown = {view: direction(delta[view]) for view in ("full", "crop")}
+    directions = {view: direction(delta[view]) for view in ("full", "crop")}
     match direction(delta["gap"]):
         case -1 if lost:
-            also = "" if shown["full"] > 0 else ", and better reading of the full image is not shown"
-            also = ", and full accuracy " + words.fell + " too" if shown["full"] < 0 else also
+            also = "" if directions["full"] > 0 else ", and better reading of the full image is not shown"
+            also = ", and full accuracy " + words.fell + " too" if directions["full"] < 0 else also
             return f"the gap {words.shrank} mainly because crop accuracy {words.fell}{also}"
-        case -1 if shown["crop"] < 0:
+        case -1 if directions["crop"] < 0:
             return f"crop accuracy {words.fell}, which is part of it"
-        case -1 if shown["full"] <= 0:
+        case -1 if directions["full"] <= 0:
             return "a gain of full accuracy by itself is not shown"
-        case 1 if shown["full"] < 0:
+        case 1 if directions["full"] < 0:
             return f"full accuracy {words.fell}"
-        case 0 if shown["full"] or shown["crop"]:
+        case 0 if directions["full"] or directions["crop"]:
             verbs = {-1: words.fell, 1: words.rose}
-            return " and ".join(f"{view} accuracy {verbs[way]}" for view, way in shown.items() if way)
+            return " and ".join(f"{view} accuracy {verbs[way]}" for view, way in directions.items() if way)
     return ""
 
 
-def _apart(with_gap: Mapping[str, Mapping[str, Any]], macro: Mapping[str, Any], words: Words) -> str:
-    """Benchmarks that a mean over several would hide: the gap went the other way, or shrank with the crop."""
+def _exceptions(with_gap: Mapping[str, Mapping[str, Any]], macro: Mapping[str, Any], words: Words) -> str:
+    """Benchmarks that the mean hides: their gap moved the other way, or shrank because the crop got worse."""
     if len(with_gap) < 2:
         return ""
     way = direction(macro["delta"]["gap"])
@@ -145,13 +143,13 @@ def _apart(with_gap: Mapping[str, Mapping[str, Any]], macro: Mapping[str, Any], 
 
 
 def _guard(benchmarks: Mapping[str, Mapping[str, Any]], with_gap: Mapping[str, Mapping[str, Any]], words: Words) -> str:
-    """Benchmarks whose full accuracy fell; where hold-outs were measured and none fell, that much."""
+    """Names the benchmarks whose full accuracy fell, or says that no hold-out shows a fall; empty without hold-outs."""
     holdouts = {name: entry for name, entry in benchmarks.items() if name not in with_gap and entry["delta"]["full"]}
     watched = {**holdouts, **(with_gap if len(with_gap) > 1 else {})}
     fallen = [name for name, entry in watched.items() if direction(entry["delta"]["full"]) < 0]
     if fallen:
         listed = [
-            f"{name} ({'hold-out, ' if name in holdouts else ''}{change(watched[name]['delta']['full'])})"
+            f"{name} ({'hold-out, ' if name in holdouts else ''}{change_in_words(watched[name]['delta']['full'])})"
             for name in fallen
         ]
         return f"full accuracy {words.fell} on {_names(listed)}"
@@ -161,31 +159,32 @@ def _guard(benchmarks: Mapping[str, Mapping[str, Any]], with_gap: Mapping[str, M
 
 
 def _without_gap(benchmarks: Mapping[str, Mapping[str, Any]], words: Words) -> str:
-    """Only one view was measured, in all benchmarks: its changes, benchmark by benchmark."""
-    told: list[str] = []
+    """The changes of the accuracies where no benchmark has a gap."""
+    clauses: list[str] = []
     for view in ("full", "crop"):
-        found = {name: e["delta"][view] for name, e in benchmarks.items() if e["delta"][view]}
+        deltas = {name: entry["delta"][view] for name, entry in benchmarks.items() if entry["delta"][view]}
         for way, verb in ((-1, words.fell), (1, words.rose)):
-            names = [f"{name} ({change(one)})" for name, one in found.items() if direction(one) == way]
-            told += [f"{view} accuracy {verb} on {_names(names)}"] if names else []
-        open_ = [f"{name} ({change(one)})" for name, one in found.items() if not direction(one)]
-        told += [f"{words.a_change} of {view} accuracy is not shown on {_names(open_)}"] if open_ else []
-    return f"no gap was compared. {_capital('; '.join(told))}"
+            names = [f"{name} ({change_in_words(delta)})" for name, delta in deltas.items() if direction(delta) == way]
+            clauses += [f"{view} accuracy {verb} on {_names(names)}"] if names else []
+        names = [f"{name} ({change_in_words(delta)})" for name, delta in deltas.items() if not direction(delta)]
+        clauses += [f"{words.a_change} of {view} accuracy is not shown on {_names(names)}"] if names else []
+    return f"no gap was compared. {_capital('; '.join(clauses))}"
 
 
-def change(one: Mapping[str, Any] | None) -> str:
-    """A change in points with its interval, signed: whole points, or tenths where whole ones would hide something."""
-    if one is None or one["estimate"] is None:
+def change_in_words(change: Mapping[str, Any] | None) -> str:
+    """A change and its interval in signed points: whole points, or tenths where whole points would hide something."""
+    if change is None or change["estimate"] is None:
         return "not measured"
-    digits = _digits(one["ci"])
-    if one["ci"] is None:
-        return f"{_signed(one['estimate'], digits)} points (no interval: one cluster)"
-    low, high = (_signed(bound, digits) for bound in one["ci"])
-    return f"{_signed(one['estimate'], digits)} points [{low}, {high}]"
+    digits = _digits(change["ci"])
+    estimate = _signed(change["estimate"], digits)
+    if change["ci"] is None:
+        return f"{estimate} points (no interval: one cluster)"
+    low, high = (_signed(bound, digits) for bound in change["ci"])
+    return f"{estimate} points [{low}, {high}]"
 
 
 def _digits(ci: Sequence[float] | None) -> int:
-    """As in the verdict of `summary.json`: tenths where a whole number would look like zero or hide the width."""
+    """Decimals as in the verdict of `summary.json`: 1 where whole points would hide the width or show a limit as 0."""
     return 0 if ci is None or (all(abs(x) >= 0.01 or x == 0 for x in ci) and ci[1] - ci[0] >= 0.02) else 1
 
 

@@ -1,13 +1,13 @@
-"""What changed between two runs, in numbers: every key is described in `reports/COMPARISON_SCHEMA.md`.
+"""The changes between two runs, in numbers; `reports/COMPARISON_SCHEMA.md` describes every key.
 
-    pair = against(before, after)
+    pair = compare_pair(before, after)
     pair.benchmarks["signs"]["delta"]["gap"]["ci"]
 
-Changes are paired: each question's score after minus its score before, the mean over questions, with clusters as
-the sampling unit. The change of the gap is a difference in differences, in -2..2.
+Changes are paired: the mean over samples of the score after minus the score before, with clusters as the sampling unit.
+The change of the gap is a difference in differences, in -2..2.
 
-Limits: groups (categories, evidence areas) are exploratory and corrected for nothing. Several further runs are each
-compared with the first and not corrected for one another.
+Limits: groups (categories, evidence areas) are exploratory and not corrected for their number. Further runs are each
+compared with the first run and not corrected for their number either.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gapbench.analysis import metrics
 from gapbench.analysis.aggregate import RIGHT, Effort, Json, area_bins, by_evidence, tally
 from gapbench.analysis.comparison.left_out import left_out
 from gapbench.analysis.comparison.runs import Alert, LoadedRun
-from gapbench.analysis.comparison.shared import SIDES, Shared, share
+from gapbench.analysis.comparison.shared import SIDES, SharedSamples, shared_samples
 from gapbench.analysis.statistics import (
     Estimate,
     Floats,
@@ -36,7 +36,6 @@ from gapbench.analysis.statistics import (
 
 MEASURES = ("full", "crop", "gap")
 
-
 THOROUGH: Effort = {"resamples": 10_000, "flips": 100_000}
 GROUPS: Effort = {"resamples": 10_000, "flips": 19_999}
 MANY_GROUPS: Effort = {"resamples": 1_000, "flips": 1_999}
@@ -44,9 +43,9 @@ MANY_GROUPS: Effort = {"resamples": 1_000, "flips": 1_999}
 
 @dataclass(frozen=True)
 class RunPair:
-    """One run against another: an entry per shared benchmark, their means, and what a reader has to be told.
+    """One run against another: an entry per shared benchmark, the means over benchmarks, and the alerts.
 
-    `macro` is over gaps of annotated evidence, `macro_model` over those of regions that a model made.
+    `macro` is the mean over gaps of annotated evidence, `macro_model` the mean over regions that a model made.
     """
 
     benchmarks: dict[str, Json]
@@ -55,33 +54,37 @@ class RunPair:
     alerts: list[Alert]
 
 
-def against(before: LoadedRun, after: LoadedRun) -> RunPair:
-    """`after` compared with `before`. Raises RunError as `gapbench.analysis.comparison.shared.share` does."""
-    shared = share(before.records, after.records, (before.label, after.label))
+def compare_pair(before: LoadedRun, after: LoadedRun) -> RunPair:
+    """Compare `after` with `before`. Raises RunError as `gapbench.analysis.comparison.shared.shared_samples` does."""
+    shared = shared_samples(before.records, after.records, (before.label, after.label))
     notices = {**after.notices, **before.notices}
     benchmarks: dict[str, Json] = {}
     changes: dict[str, dict[str, Estimate]] = {}
-    for name, found in shared.items():
-        benchmarks[name], changes[name] = _benchmark(found, notices.get(name, ""))
-        named = tuple(dict.fromkeys((*before.metrics(name), *after.metrics(name))))
-        benchmarks[name] |= {"headline_metric": named[0], "metrics": _metrics(name, named, found, before, after)}
+    for name, samples in shared.items():
+        benchmarks[name], changes[name] = _benchmark(samples, notices.get(name, ""))
+        metric_names = tuple(dict.fromkeys((*before.metrics(name), *after.metrics(name))))
+        benchmarks[name] |= {
+            "headline_metric": metric_names[0],
+            "metrics": _metrics(name, metric_names, samples, before, after),
+        }
     families = by_evidence(benchmarks)
     for family in families:
-        tested = {name: entry["p_value"] for name, entry in family.items() if entry["p_value"] is not None}
-        for name, p_value in holm(tested).items():
+        p_values = {name: entry["p_value"] for name, entry in family.items() if entry["p_value"] is not None}
+        for name, p_value in holm(p_values).items():
             benchmarks[name]["p_value_holm"] = p_value
-    # What was measured in both views comes first, hold-outs after it; within each, by name.
-    ordered = dict(sorted(benchmarks.items(), key=lambda one: (one[1]["delta"]["gap"] is None, one[0])))
+    # Benchmarks with a gap come first, then hold-outs, both by name.
+    ordered = dict(sorted(benchmarks.items(), key=lambda item: (item[1]["delta"]["gap"] is None, item[0])))
     macro, macro_model = (_macro(family, changes) for family in families)
     return RunPair(ordered, macro, macro_model, left_out(before, after, shared))
 
 
-def _benchmark(shared: Shared, notice: str) -> tuple[Json, dict[str, Estimate]]:
+def _benchmark(shared: SharedSamples, notice: str) -> tuple[Json, dict[str, Estimate]]:
+    """The entry of one benchmark, and the changes of its measures."""
     table = shared.table
     numbers, changes = _numbers(table, shared.views, THOROUGH)
     main = "gap" if "gap" in changes else shared.views[0]
-    moved = {view: _transitions(table, view) for view in shared.views}
-    full: Mapping[str, int | None] = moved.get("full", {})
+    transitions = {view: _transitions(table, view) for view in shared.views}
+    full: Mapping[str, int | None] = transitions.get("full", {})
     entry = {
         **numbers,
         "evidence": shared.evidence,
@@ -93,8 +96,8 @@ def _benchmark(shared: Shared, notice: str) -> tuple[Json, dict[str, Estimate]]:
         "mde": _mde(changes[main]),
         "fixed": full.get("fixed"),
         "broken": full.get("broken"),
-        "changed": _changed(table) if "full" in moved else {"fixed": [], "broken": []},
-        "transitions": {view: moved.get(view) for view in ("full", "crop")},
+        "changed": _changed(table) if "full" in transitions else {"fixed": [], "broken": []},
+        "transitions": {view: transitions.get(view) for view in ("full", "crop")},
         "n": len(table),
         "clusters": int(table["cluster"].nunique()),
         "dropped": shared.dropped,
@@ -110,15 +113,21 @@ def _benchmark(shared: Shared, notice: str) -> tuple[Json, dict[str, Estimate]]:
     return entry, changes
 
 
-def _metrics(name: str, named: Sequence[str], shared: Shared, before: LoadedRun, after: LoadedRun) -> Json:
-    """Every metric before and after, in the views compared and on the questions compared, and its paired change."""
-    compared = shared.asked.index.isin(shared.table.index)
+def _metrics(
+    benchmark: str, metric_names: Sequence[str], shared: SharedSamples, before: LoadedRun, after: LoadedRun
+) -> Json:
+    """Every metric before and after, and its paired change, over the compared views and samples."""
+    compared = shared.samples.index.isin(shared.table.index)
     sides = []
     for run in (before, after):
-        rows = metrics.rows_of(run.records[run.records["benchmark"] == name], shared.asked)
-        each = {view: rows[view] for view in shared.views}
+        by_view = metrics.rows_of(run.records[run.records["benchmark"] == benchmark], shared.samples)
         sides.append(
-            {v: r.assign(score=r["score"].where(compared), said=r["said"].where(compared)) for v, r in each.items()}
+            {
+                view: by_view[view].assign(
+                    score=by_view[view]["score"].where(compared), yes_share=by_view[view]["yes_share"].where(compared)
+                )
+                for view in shared.views
+            }
         )
     return {
         metric: {
@@ -128,14 +137,14 @@ def _metrics(name: str, named: Sequence[str], shared: Shared, before: LoadedRun,
             },
             "delta": {v: metrics.change(metric, sides[0][v], sides[1][v]).json() for v in shared.views},
         }
-        for metric in named
+        for metric in metric_names
     }
 
 
 def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple[Json, dict[str, Estimate]]:
-    """`before`, `after` and `delta` of full, crop and gap over the rows of `table`; None for what was not measured."""
+    """`before`, `after` and `delta` of full, crop and gap over the rows of `table`; None for an unmeasured one."""
     clusters = table["cluster"].to_numpy()
-    found: Json = {key: dict.fromkeys(MEASURES) for key in (*SIDES, "delta")}
+    numbers: Json = {key: dict.fromkeys(MEASURES) for key in (*SIDES, "delta")}
     changes: dict[str, Estimate] = {}
     for measure in (*views, *(["gap"] if len(views) == 2 else [])):
         signed = measure == "gap"
@@ -144,12 +153,12 @@ def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple
             level = mean_interval(
                 values, clusters, bounds=(-1.0, 1.0) if signed else (0.0, 1.0), resamples=effort["resamples"]
             )
-            found[side][measure] = level.json("estimate", "ci")
+            numbers[side][measure] = level.json("estimate", "ci")
         changes[measure] = mean_difference(
             after - before, clusters, bounds=(-2.0, 2.0) if signed else (-1.0, 1.0), **effort
         )
-        found["delta"][measure] = _as_json(changes[measure])
-    return found, changes
+        numbers["delta"][measure] = _as_json(changes[measure])
+    return numbers, changes
 
 
 def _values(table: pd.DataFrame, side: str, measure: str) -> Floats:
@@ -159,7 +168,7 @@ def _values(table: pd.DataFrame, side: str, measure: str) -> Floats:
 
 
 def _gap_closed(table: pd.DataFrame) -> Json:
-    """1 - gap after / gap before, where the gap before is shown to be above zero."""
+    """1 - gap after / gap before; None, with a reason, unless the gap before is shown to be above zero."""
     before, after = (_values(table, side, "gap") for side in SIDES)
     ratio = ratio_of_means(after, before, table["cluster"].to_numpy())
     if ratio.estimate is None or ratio.ci is None:
@@ -168,7 +177,7 @@ def _gap_closed(table: pd.DataFrame) -> Json:
 
 
 def _crop_lost_more(changes: Mapping[str, Estimate]) -> bool:
-    """The crop lost more than the full image gained: a smaller gap is then no success."""
+    """Whether the crop lost more than the full image gained; if so, a smaller gap is no success."""
     if "gap" not in changes:
         return False
     full, crop = (changes[view].estimate or 0.0 for view in ("full", "crop"))
@@ -176,12 +185,12 @@ def _crop_lost_more(changes: Mapping[str, Estimate]) -> bool:
 
 
 def _transitions(table: pd.DataFrame, view: str) -> dict[str, int | None]:
-    found = tally(table[f"before_{view}"], table[f"after_{view}"])
-    return {"both": found.both, "fixed": found.second_only, "broken": found.first_only, "neither": found.neither}
+    counts = tally(table[f"before_{view}"], table[f"after_{view}"])
+    return {"both": counts.both, "fixed": counts.second_only, "broken": counts.first_only, "neither": counts.neither}
 
 
 def _changed(table: pd.DataFrame) -> dict[str, list[str]]:
-    """The ids behind `fixed` and `broken`, full view."""
+    """The ids of the samples that are fixed and broken in the full view."""
     before, after = (table[f"{side}_full"] >= RIGHT for side in SIDES)
     return {"fixed": list(table.index[~before & after]), "broken": list(table.index[before & ~after])}
 
@@ -189,41 +198,42 @@ def _changed(table: pd.DataFrame) -> dict[str, list[str]]:
 def _by_category(table: pd.DataFrame, views: Sequence[str]) -> Json:
     groups = table[table["category"] != ""].groupby("category", sort=True)
     effort = MANY_GROUPS if len(groups) > 100 else GROUPS
-    return {str(name): {**_group(part, views, effort), "exploratory": True} for name, part in groups}
+    return {str(name): {**_group(group, views, effort), "exploratory": True} for name, group in groups}
 
 
-def _group(part: pd.DataFrame, views: Sequence[str], effort: Effort) -> Json:
-    return {"n": len(part), "clusters": int(part["cluster"].nunique()), **_numbers(part, views, effort)[0]}
+def _group(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> Json:
+    return {"n": len(table), "clusters": int(table["cluster"].nunique()), **_numbers(table, views, effort)[0]}
 
 
 def _macro(benchmarks: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Mapping[str, Estimate]]) -> Json | None:
-    """The unweighted mean over the benchmarks that have a gap, or None where none has."""
-    used = {name: changes[name] for name in benchmarks if "gap" in changes[name]}
-    if not used:
+    """The unweighted mean over the benchmarks that have a gap, or None if none has."""
+    with_gap = {name: changes[name] for name in benchmarks if "gap" in changes[name]}
+    if not with_gap:
         return None
     means: dict[str, Estimate] = {}
     for measure in MEASURES:
-        parts = [found[measure] for found in used.values()]
+        parts = [estimates[measure] for estimates in with_gap.values()]
         bounds = (-2.0, 2.0) if measure == "gap" else (-1.0, 1.0)
         means[measure] = parts[0] if len(parts) == 1 else macro_mean(parts, bounds=bounds)
     levels = {
         side: {
-            m: {"estimate": float(np.mean([benchmarks[name][side][m]["estimate"] for name in used]))} for m in MEASURES
+            measure: {"estimate": float(np.mean([benchmarks[name][side][measure]["estimate"] for name in with_gap]))}
+            for measure in MEASURES
         }
         for side in SIDES
     }
     return {
-        "benchmarks": len(used),
+        "benchmarks": len(with_gap),
         **levels,
-        "delta": {measure: _as_json(found) for measure, found in means.items()},
+        "delta": {measure: _as_json(mean) for measure, mean in means.items()},
         "crop_lost_more": _crop_lost_more(means),
     }
 
 
-def _as_json(e: Estimate) -> Json:
-    return e.json("estimate", "ci", "p_value", "se", "method") | {"mde": _mde(e)}
+def _as_json(estimate: Estimate) -> Json:
+    return estimate.json("estimate", "ci", "p_value", "se", "method") | {"mde": _mde(estimate)}
 
 
-def _mde(e: Estimate) -> float | None:
-    """None where so few clusters changed that no test of a repetition with their variance could reach 5 %."""
-    return None if e.method == "cluster-exact" else e.mde
+def _mde(estimate: Estimate) -> float | None:
+    """The MDE; None if so few clusters changed that a repetition with their variance could not reach 5 %."""
+    return None if estimate.method == "cluster-exact" else estimate.mde

@@ -1,8 +1,8 @@
-"""The runs that are compared: read, named, and checked for being whole.
+"""A run as a comparison sees it: label, manifest, records, and an alert where it is unfinished.
 
-    runs, trained = load([Path("runs/x/before"), Path("runs/x/after")], labels=())
+    run.alerts        # [{"benchmark": "signs", "text": "The run after is unfinished: 4 of 1,000 answers."}]
 
-Limits: a run is read into memory whole, as its report does.
+Limits: all records of a run are held in memory.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 IDENTITY = ("engine", "revision", "sha256", "dtype", "device", "attn_implementation")
-"""What in `run.json` says which weights answered, and how they were run."""
+"""Keys of the manifest that identify the weights and how they were run."""
 
 Alert: TypeAlias = dict[str, str]
-"""`benchmark` (or "") and `text`: what a reader must know before trusting a number."""
+"""`benchmark` (or "") and `text`: a warning that a reader needs before trusting a number."""
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """One run: its name in the comparison, `run.json` as `manifest`, and its records, one row each."""
+    """One run: its name in the comparison (`label`), its manifest, and its records, one row each."""
 
     label: str
     path: Path
@@ -41,28 +41,28 @@ class LoadedRun:
 
     @property
     def notices(self) -> dict[str, str]:
-        """Each benchmark's own remark that has to be read beside its numbers."""
-        return self._said("notice")
+        """By benchmark, the remark that has to be read beside its numbers; empty for none."""
+        return self._card_texts("notice")
 
     @property
     def restricted(self) -> dict[str, str]:
-        """What each benchmark's licence forbids, where it does."""
-        return {name: text for name, text in self._said("restricted").items() if text}
+        """By benchmark, what its licence forbids; only benchmarks with a restriction."""
+        return {name: text for name, text in self._card_texts("restricted").items() if text}
 
-    def _said(self, field: str) -> dict[str, str]:
+    def _card_texts(self, field: str) -> dict[str, str]:
         """One field of each benchmark's card."""
         entries = self.manifest.get("benchmarks") or {}
         return {name: str((entry.get("card") or {}).get(field) or "") for name, entry in entries.items()}
 
     def metrics(self, benchmark: str) -> tuple[str, ...]:
-        """The metrics this run reports of a benchmark, the headline first."""
+        """The metrics that this run reports for a benchmark, the headline first."""
         entry = (self.manifest.get("benchmarks") or {}).get(benchmark) or {}
         return names_of(entry, str(self.manifest.get("protocol") or ""))
 
     @property
     def alerts(self) -> list[Alert]:
-        """Benchmarks whose questions have not all been asked yet."""
-        found = []
+        """One alert for each benchmark that lacks records."""
+        alerts = []
         repeats = int(self.manifest.get("repeats") or 1)
         written = Counter(self.records["benchmark"])
         for name, entry in (self.manifest.get("benchmarks") or {}).items():
@@ -70,5 +70,5 @@ class LoadedRun:
             expected = int(entry.get("samples") or 0) * len(views) * repeats
             if written[name] < expected:
                 text = f"The run {self.label} is unfinished: {written[name]:,} of {expected:,} answers."
-                found.append({"benchmark": name, "text": text})
-        return found
+                alerts.append({"benchmark": name, "text": text})
+        return alerts

@@ -1,9 +1,9 @@
-"""The steps of a training as `gapbench distill` logs them: `train.jsonl`, one JSON object a line.
+"""The steps of a training as `gapbench distill` logs them: `train.jsonl`, one JSON object per line.
 
-    ranges(read_steps(Path("runs/x/train.jsonl")))["metrics"]["loss"]    {"first": 0.31, "last": 0.02, …}
+    ranges(read_steps(Path("runs/x/train.jsonl")))["metrics"]["loss"]    # {"first": 0.31, "last": 0.02, …}
 
-Any metric may be missing or null in any line. A step that was logged twice, as after a resume, counts with its last
-line; a torn last line is passed over.
+Any metric may be missing or null in any line. If a step was logged twice, as after a resume, its last line counts.
+Lines that are no JSON, such as a torn last line, are skipped.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ METRICS = (
 
 
 def log_of(after: Path, out: Path) -> Path | None:
-    """The log beside the run `after`, or else in `out`, or None."""
-    found = (folder / LOG for folder in (Path(os.path.abspath(after)).parent, out))
-    return next((path for path in found if path.is_file()), None)
+    """Path of the log beside the run `after`, else of the log in `out`, else None."""
+    candidates = (folder / LOG for folder in (Path(os.path.abspath(after)).parent, out))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def read_steps(path: Path) -> list[dict[str, float | None]]:
-    """One entry per step, in order: `step` and every metric, None where it is missing or no finite number."""
+    """One entry per step, in order: `step` and every metric, None if it is missing or no finite number."""
     steps: dict[float, dict[str, float | None]] = {}
     for line in path.read_bytes().splitlines():
         try:
@@ -53,5 +53,5 @@ def ranges(steps: Sequence[dict[str, float | None]]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    found = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if found else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None

@@ -1,6 +1,6 @@
-"""Which column holds which field: the words behind the colon, settled once for a file.
+"""Maps fields to the columns of a file, as the user declares them after the colon.
 
-columns = settle({"question": "Frage", "bbox_format": "xywh"}, ("image", "Frage", "answer"), "mine.csv")
+columns = map_fields({"question": "Frage", "bbox_format": "xywh"}, ("image", "Frage", "answer"), "mine.csv")
 Fields(columns, row).value("question")
 """
 
@@ -19,118 +19,119 @@ FIELDS = (
     "id", "image", "question", "answer", "answers", "options", "answer_type", "bbox", "bboxes", "bbox_format",
     "crop_image", "more_images", "category", "group",
 )  # fmt: skip
-CONSTANTS = ("bbox_format", "answer_type", "category")
-"""Fields that may be given as a value for all rows."""
+CONSTANT_FIELDS = ("bbox_format", "answer_type", "category")
+"""Fields that may have one value for all rows."""
 
-SEVERAL = ("answers", "options", "bbox", "image", "more_images")
-"""Fields that may be made of several columns."""
+LIST_FIELDS = ("answers", "options", "bbox", "image", "more_images")
+"""Fields that may be a list of several columns."""
 
-PICTURES = ("image", "crop_image", "more_images")
+IMAGE_FIELDS = ("image", "crop_image", "more_images")
 
 ALTERNATIVES = ({"answer", "answers"}, {"bbox", "bboxes"})
-"""Fields of which naming one says that the other is not to be used."""
+"""Pairs of fields; if the user maps only one of a pair, the other is not read."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """`held` maps a field to its columns, more than one of which make a list; `constants` to its value for all rows."""
+    """The columns of each field (several columns make a list), or the constant value that it has in all rows."""
 
-    held: Mapping[str, tuple[str, ...]]
+    by_field: Mapping[str, tuple[str, ...]]
     constants: Mapping[str, str]
-    known: frozenset[str]
-    """Fields the user spoke about."""
+    decided: frozenset[str]
+    """Fields that the user mapped or left out."""
 
     @property
     def images(self) -> frozenset[str]:
-        """The columns in which images are."""
-        return frozenset(column for field in PICTURES for column in self.held.get(field, ()))
+        """The columns that hold images."""
+        return frozenset(column for field in IMAGE_FIELDS for column in self.by_field.get(field, ()))
 
 
 @dataclass(frozen=True)
 class Fields:
-    """A row, read by field."""
+    """A row whose cells are read by field."""
 
     columns: Columns
     row: Row
 
     def value(self, field: str) -> Any:
-        """What the row has for a field; None if it has nothing."""
+        """The value of a field in this row; None if it is missing or empty."""
         if field in self.columns.constants:
             return self.columns.constants[field]
-        held = self.columns.held.get(field, ())
-        if len(held) < 2:
-            return self.row.get(held[0]) if held else None
-        values = [self.row.get(column) for column in held]
-        while values and values[-1] is None:  # a question with fewer options than others
+        columns = self.columns.by_field.get(field, ())
+        if len(columns) < 2:
+            return self.row.get(columns[0]) if columns else None
+        values = [self.row.get(column) for column in columns]
+        while values and values[-1] is None:  # a sample with fewer options than others
             values.pop()
         return values or None
 
-    def several(self, field: str) -> bool:
-        """Whether a field is made of several columns."""
-        return len(self.columns.held.get(field, ())) > 1
+    def has_several_columns(self, field: str) -> bool:
+        """Whether a field is a list of several columns."""
+        return len(self.columns.by_field.get(field, ())) > 1
 
-    def called(self, field: str) -> str:
-        """A field as messages name it."""
+    def describe(self, field: str) -> str:
+        """The field and its columns, for messages."""
         if field in self.columns.constants:
             return field
-        held = self.columns.held.get(field, ())
-        if held in ((), (field,)):
+        columns = self.columns.by_field.get(field, ())
+        if columns in ((), (field,)):
             return f"column {field!r}"
-        return f"column {' + '.join(map(repr, held))} ({field})"
+        return f"column {' + '.join(map(repr, columns))} ({field})"
 
-    def lacks(self, field: str, expected: str) -> BenchmarkError:
-        """The error of a field without a value."""
-        held = self.columns.held.get(field, ())
-        there = bool(held) and all(column in self.row for column in held)
-        said = f"{self.called(field)} is {'empty' if there else 'missing'}; expected {expected}."
-        found = ", ".join(self.row)
-        remedy = "" if there else f" Found columns: {found}. Say which of them it is: :{field}=COLUMN behind the name."
-        return BenchmarkError(said + remedy)
+    def missing(self, field: str, expected: str) -> BenchmarkError:
+        """The error for a field without a value."""
+        columns = self.columns.by_field.get(field, ())
+        is_column = bool(columns) and all(column in self.row for column in columns)
+        fault = f"{self.describe(field)} is {'empty' if is_column else 'missing'}; expected {expected}."
+        if is_column:
+            return BenchmarkError(fault)
+        names = ", ".join(self.row)
+        return BenchmarkError(f"{fault} Found columns: {names}. Name the right one: :{field}=COLUMN behind the name.")
 
 
-def settle(given: Mapping[str, str], columns: Sequence[str], name: str) -> Columns:
-    """Which columns hold which fields. Raises BenchmarkError naming a column that is not there, and those that are."""
-    held: dict[str, tuple[str, ...]] = {}
+def map_fields(mapping: Mapping[str, str], columns: Sequence[str], name: str) -> Columns:
+    """The columns of each field; `mapping` is the user's FIELD=COLUMN. Raises BenchmarkError for an unknown column."""
+    by_field: dict[str, tuple[str, ...]] = {}
     constants: dict[str, str] = {}
-    for field, value in given.items():
+    for field, value in mapping.items():
         parts = tuple(part.strip() for part in value.split("+"))
         if value == "-":
-            held[field] = ()
+            by_field[field] = ()
         elif value in columns:
-            held[field] = (value,)
-        elif field in SEVERAL and len(parts) > 1 and all(part in columns for part in parts):
-            held[field] = parts
+            by_field[field] = (value,)
+        elif field in LIST_FIELDS and len(parts) > 1 and all(part in columns for part in parts):
+            by_field[field] = parts
         else:
             near = difflib.get_close_matches(value, columns, n=1, cutoff=0.8)
-            if field not in CONSTANTS or near:
+            if field not in CONSTANT_FIELDS or near:
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise BenchmarkError(
                     f"{name}: {field}={value}: it has no column {value!r}.{hint} Found columns: {', '.join(columns)}."
                 )
             constants[field] = value
-    settled = frozenset(held) | frozenset(constants)
-    passed_over = set().union(*(pair - settled for pair in ALTERNATIVES if pair & settled))
+    mapped = frozenset(by_field) | frozenset(constants)
+    left_out = set().union(*(pair - mapped for pair in ALTERNATIVES if pair & mapped))
     for field in FIELDS:
-        if field not in settled | passed_over:
-            held[field] = (field,)
-    return Columns(held, constants, settled | passed_over)
+        if field not in mapped | left_out:
+            by_field[field] = (field,)
+    return Columns(by_field, constants, mapped | left_out)
 
 
 def refuse_misspelt(columns: Columns, row: Row) -> None:
-    """Raises BenchmarkError for a column that looks like the name of a field nothing is found for."""
-    near = _misspelt(tuple(row), columns.known, frozenset(c for held in columns.held.values() for c in held))
+    """Raise BenchmarkError for an unused column whose name resembles a field that has no column."""
+    near = _misspelt(tuple(row), columns.decided, frozenset(c for cs in columns.by_field.values() for c in cs))
     if near:
         raise BenchmarkError(
-            f"column {near[0]!r} is unknown. Did you mean {near[1]!r}? Rename it, say :{near[1]}={near[0]} behind the "
-            f"name, or :{near[1]}=- if it is something else."
+            f"column {near[0]!r} is unknown. Did you mean {near[1]!r}? Rename it, write :{near[1]}={near[0]} behind "
+            f"the name, or :{near[1]}=- to ignore it."
         )
 
 
 @lru_cache(maxsize=64)
-def _misspelt(found: tuple[str, ...], settled: frozenset[str], used: frozenset[str]) -> tuple[str, str] | None:
-    for column in found:
+def _misspelt(columns: tuple[str, ...], decided: frozenset[str], used: frozenset[str]) -> tuple[str, str] | None:
+    for column in columns:
         if column not in used:
             near = difflib.get_close_matches(column, FIELDS, n=1, cutoff=0.85)
-            if near and near[0] not in settled and near[0] not in found:
+            if near and near[0] not in decided and near[0] not in columns:
                 return column, near[0]
     return None

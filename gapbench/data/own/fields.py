@@ -1,6 +1,6 @@
-"""From a row to a sample; whatever is wrong with it is said by its column.
+"""Makes a sample from each row; errors name the row and the column.
 
-sample(Fields(columns, {"image": "street.jpg", "question": "What?", "answer": "STOP"}), "1", Path("data"), {})
+for sample in samples(reader, {"question": "Frage"}, CellRules(list_separator=";")): ...
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
 from gapbench.data.benchmark import is_text
-from gapbench.data.own.columns import Fields, refuse_misspelt, settle
-from gapbench.data.own.image_cells import images, place
+from gapbench.data.own.columns import Fields, map_fields, refuse_misspelt
+from gapbench.data.own.image_cells import image_path, images
 from gapbench.data.own.readers import Reader
 from gapbench.errors import BenchmarkError, GapbenchError
 from gapbench.scoring import score
@@ -29,50 +29,53 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How cells are to be understood: the separator of lists in text, and what images may be."""
+class CellRules:
+    """How to read cells: the separator of lists in text, and which images are allowed."""
 
     list_separator: str = ""
     urls: bool = False
     max_image_pixels: int = 0
 
 
-def samples(reader: Reader, given: Mapping[str, str], manner: Manner) -> Iterator[Sample]:
-    """The samples in order. Raises BenchmarkError naming the row, what was found and what was expected."""
-    columns = settle(given, reader.columns if given else (), reader.name)
-    first: dict[str, str] = {}
+def samples(reader: Reader, mapping: Mapping[str, str], rules: CellRules) -> Iterator[Sample]:
+    """The samples, in the order of the rows; `mapping` is the user's FIELD=COLUMN.
+
+    Raises BenchmarkError naming the row, what was found and what was expected.
+    """
+    columns = map_fields(mapping, reader.columns if mapping else (), reader.name)
+    first_use: dict[str, str] = {}
     for where, row in reader.read(columns.images):
         try:
             refuse_misspelt(columns, row)
-            sample = _sample(Fields(columns, row), where.rpartition(" ")[2], reader.folder, manner)
-            if first.setdefault(sample.id, where) != where:
+            sample = _sample(Fields(columns, row), where.rpartition(" ")[2], reader.folder, rules)
+            if first_use.setdefault(sample.id, where) != where:
                 raise BenchmarkError(
-                    f"id {sample.id!r} is that of {first[sample.id]}, too. Make it unique, or say :id=- behind the "
-                    "name to count instead."
+                    f"id {sample.id!r} is that of {first_use[sample.id]}, too. Make it unique, or write :id=- behind "
+                    "the name to number the samples instead."
                 )
         except GapbenchError as error:
             raise BenchmarkError(f"{reader.name} {where}: {error}") from error
         yield sample
 
 
-def _sample(fields: Fields, number: str, folder: Path, manner: Manner) -> Sample:
+def _sample(fields: Fields, number: str, folder: Path, rules: CellRules) -> Sample:
     def read_images(value: Any) -> tuple[Any, ...]:
-        return images(_several(value), folder, manner.urls)
+        return images(_image_list(value), folder, rules.urls)
 
-    shown = _needed(fields, "image", "an image", read_images)
-    more = _read(fields, "more_images", read_images) or ()
+    first_images = _needed(fields, "image", "an image", read_images)
+    more_images = _read(fields, "more_images", read_images) or ()
     crops = _read(fields, "crop_image", read_images) or (None,)
     if len(crops) > 1:
-        raise BenchmarkError(f"{fields.called('crop_image')} has {len(crops)} images; expected one.")
-    options = _texts(fields, "options", manner)
+        raise BenchmarkError(f"{fields.describe('crop_image')} has {len(crops)} images; expected one.")
+    options = _texts(fields, "options", rules)
     kind = _text(fields, "answer_type") or ("letter" if options else "text")
-    answers = _answers(fields, kind, options, manner)
+    answers = _answers(fields, kind, options, rules)
     boxes = _boxes(fields)
     question = _needed(fields, "question", "text", _as_text)
     sample = Sample(
         id=_text(fields, "id") or number,
-        image=shown[0],
-        more_images=shown[1:] + more,
+        image=first_images[0],
+        more_images=first_images[1:] + more_images,
         question=question,
         answers=answers,
         options=options,
@@ -80,27 +83,27 @@ def _sample(fields: Fields, number: str, folder: Path, manner: Manner) -> Sample
         boxes=boxes,
         box_format=_box_format(fields, boxes),
         category=_text(fields, "category") or "",
-        cluster=_text(fields, "group") or place(_several(fields.value("image"))),
+        cluster=_text(fields, "group") or image_path(_image_list(fields.value("image"))),
         crop_image=crops[0],
-        max_image_pixels=manner.max_image_pixels,
+        max_image_pixels=rules.max_image_pixels,
     )
-    score("", answers, sample.answer_type, options, question)  # an answer its type cannot hold is refused now
+    score("", answers, sample.answer_type, options, question)  # refuses an answer that does not fit its type
     return sample
 
 
 def _read(fields: Fields, field: str, read: Callable[[Any], T]) -> T | None:
-    """A field as `read` understands it; None if it is empty. Complaints name its column."""
+    """The value of a field after `read`; None if it is empty. Errors name its column."""
     value = fields.value(field)
     if _is_empty(value):
         return None
     try:
         return read(value)
     except GapbenchError as error:
-        raise BenchmarkError(f"{fields.called(field)}: {error}") from error
+        raise BenchmarkError(f"{fields.describe(field)}: {error}") from error
 
 
 def _is_empty(value: Any) -> bool:
-    """Nothing, not a number, blank text, an empty list, or an image of the Hub without bytes and path."""
+    """Whether a cell is None, not-a-number, blank text, an empty list, or a Hub image without bytes and path."""
     if isinstance(value, Mapping):
         return bool(value) and value.keys() <= {"bytes", "path"} and not any(value.values())
     if isinstance(value, float):
@@ -109,10 +112,10 @@ def _is_empty(value: Any) -> bool:
 
 
 def _needed(fields: Fields, field: str, expected: str, read: Callable[[Any], T]) -> T:
-    found = _read(fields, field, read)
-    if found is None:
-        raise fields.lacks(field, expected)
-    return found
+    value = _read(fields, field, read)
+    if value is None:
+        raise fields.missing(field, expected)
+    return value
 
 
 def _text(fields: Fields, field: str) -> str | None:
@@ -120,7 +123,7 @@ def _text(fields: Fields, field: str) -> str | None:
 
 
 def _as_text(value: Any) -> str:
-    """Text, a number written out."""
+    """The cell as text; a number is written out."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise BenchmarkError(f"found {str(value)[:200]!r} ({type(value).__name__}); expected text.")
     text = str(value)
@@ -129,9 +132,9 @@ def _as_text(value: Any) -> str:
     return text
 
 
-def _texts(fields: Fields, field: str, manner: Manner) -> tuple[str, ...]:
+def _texts(fields: Fields, field: str, rules: CellRules) -> tuple[str, ...]:
     def read(value: Any) -> tuple[str, ...]:
-        items = _as_list(value, manner.list_separator)
+        items = _as_list(value, rules.list_separator)
         if any(map(_is_empty, items)):
             raise BenchmarkError(f"found {str(value)[:200]}; expected no empty entries.")
         return tuple(map(_as_text, items))
@@ -140,7 +143,7 @@ def _texts(fields: Fields, field: str, manner: Manner) -> tuple[str, ...]:
 
 
 def _as_list(value: Any, separator: str = "") -> list[Any]:
-    """A list, also from its text: separated as declared, or written in JSON or Python."""
+    """The cell as a list; text is split at the declared separator, or parsed as JSON or Python."""
     if isinstance(value, list):
         return value
     if isinstance(value, str) and separator and value.strip()[:1] not in "[(":
@@ -150,14 +153,14 @@ def _as_list(value: Any, separator: str = "") -> list[Any]:
         return list(parsed)
     if isinstance(value, str):
         raise BenchmarkError(
-            f'found {value[:200]!r}; expected a list, as ["red", "blue"]. If it is one in other words, say what '
-            "stands between its entries: :list_separator=semicolon behind the name."
+            f'found {value[:200]!r}; expected a list, as ["red", "blue"]. If the text is a list in another form, '
+            "name the separator of its entries: :list_separator=semicolon behind the name."
         )
     raise BenchmarkError(f"found {str(value)[:200]!r} ({type(value).__name__}); expected a list.")
 
 
-def _several(value: Any) -> list[Any]:
-    """The images in a cell, which holds one or a list."""
+def _image_list(value: Any) -> list[Any]:
+    """The images in a cell, which holds one image or a list."""
     parsed = _literal(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
     return parsed if isinstance(parsed, list) else [value]
 
@@ -167,23 +170,23 @@ def _literal(text: str) -> Any:
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text.strip())
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: nested too deeply
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: too deeply nested
             continue
     return None
 
 
-def _answers(fields: Fields, kind: str, options: tuple[str, ...], manner: Manner) -> tuple[str, ...]:
+def _answers(fields: Fields, kind: str, options: tuple[str, ...], rules: CellRules) -> tuple[str, ...]:
     if kind not in ANSWER_TYPES:
-        raise BenchmarkError(f"{fields.called('answer_type')} is {kind!r}; expected one of {', '.join(ANSWER_TYPES)}.")
-    answers = _texts(fields, "answers", manner)
+        raise BenchmarkError(
+            f"{fields.describe('answer_type')} is {kind!r}; expected one of {', '.join(ANSWER_TYPES)}."
+        )
+    answers = _texts(fields, "answers", rules)
     if not answers:
-        one = _text(fields, "answer")
-        if one is None:
-            mapped_or_there = "answers" in fields.row or fields.columns.held.get("answers", ("answers",)) != (
-                "answers",
-            )
-            raise fields.lacks("answers" if mapped_or_there else "answer", "text")
-        answers = (one,)
+        answer = _text(fields, "answer")
+        if answer is None:
+            mapped = fields.columns.by_field.get("answers", ("answers",)) != ("answers",)
+            raise fields.missing("answers" if mapped or "answers" in fields.row else "answer", "text")
+        answers = (answer,)
     if kind != "letter":
         return answers
     if not 0 < len(options) <= len(string.ascii_uppercase):
@@ -192,29 +195,29 @@ def _answers(fields: Fields, kind: str, options: tuple[str, ...], manner: Manner
 
 
 def _letter(answer: str, options: tuple[str, ...]) -> str:
-    """The option's letter, whether the data gives the letter or the option's text."""
+    """The letter of the option that `answer` names by its letter or its text."""
     letters = string.ascii_uppercase[: len(options)]
     by_text = [letter for letter, text in zip(letters, options, strict=True) if text.strip() == answer.strip()]
     by_letter = [letter for letter in letters if letter == answer.strip().strip("().").upper()]
-    found = set(by_text + by_letter)
-    if len(found) != 1:
+    matches = set(by_text + by_letter)
+    if len(matches) != 1:
         raise BenchmarkError(
-            f"answer {answer!r} {'names several' if found else 'is none'} of the options {list(options)}. "
+            f"answer {answer!r} {'names several' if matches else 'is none'} of the options {list(options)}. "
             "Give the option's letter or its exact text."
         )
-    return found.pop()
+    return matches.pop()
 
 
 def _boxes(fields: Fields) -> tuple[Box, ...]:
-    one, several = _read(fields, "bbox", _as_list), _read(fields, "bboxes", _as_list)
-    if one and several:
+    box, boxes = _read(fields, "bbox", _as_list), _read(fields, "bboxes", _as_list)
+    if box and boxes:
         raise BenchmarkError(
-            "it has both 'bbox' and 'bboxes'. Give all boxes in 'bboxes', or say :bbox=- behind the name."
+            "it has both 'bbox' and 'bboxes'. Give all boxes in 'bboxes', or write :bbox=- behind the name."
         )
-    if one and fields.several("bbox"):
-        one = [_number(v) if isinstance(v, str) else v for v in one]
-    field, boxes = ("bbox", [one]) if one else ("bboxes", several or [])
-    return _read(fields, field, lambda _: tuple(map(four_numbers, boxes))) or ()
+    if box and fields.has_several_columns("bbox"):
+        box = [_number(v) if isinstance(v, str) else v for v in box]
+    field, values = ("bbox", [box]) if box else ("bboxes", boxes or [])
+    return _read(fields, field, lambda _: tuple(map(four_numbers, values))) or ()
 
 
 def _number(text: str) -> float:
@@ -225,13 +228,13 @@ def _number(text: str) -> float:
 
 
 def _box_format(fields: Fields, boxes: tuple[Box, ...]) -> BoxFormat:
-    given = _text(fields, "bbox_format")
-    if given is None and boxes:
+    text = _text(fields, "bbox_format")
+    if text is None and boxes:
         raise BenchmarkError(
             f"it has boxes but no 'bbox_format'. Say which of {', '.join(FORMATS)} they are: in a column of that name, "
             "or for all rows with :bbox_format=… behind the name."
         )
-    spelt = (given or "xyxy").strip().lower().replace("normalized", "normalised")
-    if spelt not in FORMATS:
-        raise BenchmarkError(f"{fields.called('bbox_format')} is {given!r}; expected one of {', '.join(FORMATS)}.")
-    return cast("BoxFormat", spelt)
+    box_format = (text or "xyxy").strip().lower().replace("normalized", "normalised")
+    if box_format not in FORMATS:
+        raise BenchmarkError(f"{fields.describe('bbox_format')} is {text!r}; expected one of {', '.join(FORMATS)}.")
+    return cast("BoxFormat", box_format)

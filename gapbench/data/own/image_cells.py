@@ -1,11 +1,11 @@
-"""Where a row's images are: what `gapbench.views.images.decode` reads, found from what a cell holds.
+"""Turns the cells of a row into image sources that `gapbench.views.images.decode` reads.
 
     images(["street.jpg"], Path("data"), urls=False)            # (Path("data/street.jpg"),)
 
-Addresses are refused unless asked for. Then they are fetched when the image is looked at, every time again: http and
-https only, redirected or not, `SECONDS` in all, at most `LARGEST` bytes, nothing kept.
+Addresses are refused unless the user allows them. An allowed image is fetched each time it is needed and never cached.
+Only http and https are allowed, also in redirects; a fetch takes at most `SECONDS` seconds and `LARGEST` bytes.
 
-Limits: an address is fetched from wherever this machine may go: allow only data you trust to name addresses.
+Limits: an address may name any server that this machine can reach, so allow addresses only in data you trust.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from gapbench.errors import BenchmarkError, SampleError
 from gapbench.views.images import URL, is_base64
 
 SECONDS = 60.0
-"""How long fetching one image may take."""
+"""The time limit for fetching one image."""
 
 LARGEST = 200 << 20
-"""Bytes of the largest image that is fetched."""
+"""The size limit of a fetched image, in bytes."""
 
 
 def images(values: Sequence[Any], folder: Path, urls: bool) -> tuple[Any, ...]:
-    """The source of each image. Raises BenchmarkError for what can be none."""
+    """The source of each image. Raises BenchmarkError for a value that cannot be an image."""
     return tuple(_source(value, folder, urls) for value in values)
 
 
-def place(values: Sequence[Any]) -> str:
-    """The path or address of one image, the same for all ways to write the path; "" where it has none."""
+def image_path(values: Sequence[Any]) -> str:
+    """The normalised path, or the address, of a single image; "" if there are several or it has none."""
     value = values[0] if len(values) == 1 else None
     if isinstance(value, Mapping):
-        return "" if value.get("bytes") else place([value.get("path")])
+        return "" if value.get("bytes") else image_path([value.get("path")])
     if not isinstance(value, str) or is_base64(value):
         return ""
     return value if URL.match(value) else os.path.normpath(value)
 
 
 def fetch(url: str, largest: int = LARGEST, seconds: float = SECONDS) -> bytes:
-    """What lies at an http or https address. Raises SampleError naming it and what went wrong."""
+    """The bytes at an http or https address. Raises SampleError naming the address and the cause."""
     end = time.monotonic() + seconds
     parts = []
     size = 0
     try:
-        with _opener().open(urllib.request.Request(url), timeout=seconds) as answer:  # noqa: S310
-            while part := answer.read1(1 << 16):
+        with _opener().open(urllib.request.Request(url), timeout=seconds) as response:  # noqa: S310
+            while part := response.read1(1 << 16):
                 parts.append(part)
                 size += len(part)
                 if size > largest:
@@ -62,8 +62,8 @@ def fetch(url: str, largest: int = LARGEST, seconds: float = SECONDS) -> bytes:
                     )
                 if time.monotonic() > end:
                     raise TimeoutError(f"not done after {seconds:g} seconds")
-            if answer.length:
-                raise ConnectionError(f"it broke off {answer.length:,} bytes before its end")
+            if response.length:
+                raise ConnectionError(f"it broke off {response.length:,} bytes before its end")
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
         reason = getattr(error, "reason", None) or error
         raise SampleError(
@@ -73,7 +73,7 @@ def fetch(url: str, largest: int = LARGEST, seconds: float = SECONDS) -> bytes:
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Speaks http and https and nothing else, so that no redirection leads to a file of this machine."""
+    """An opener for http and https only, so that no redirect leads to a local file."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,

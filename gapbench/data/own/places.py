@@ -1,13 +1,13 @@
-"""Where a user's own data lies: a file, a folder, or a data set of the Hub; each becomes a benchmark.
+"""Makes a benchmark from a user's own file, folder or Hub data set.
 
     load("mine.csv").samples(10)
-    load("owner/name").samples(10)          # fetched by `datasets`, from its cache when it is there
+    load("owner/name").samples(10)          # downloaded by `datasets`, unless it is in its cache
 
-A folder with `metadata.jsonl`, `metadata.csv` or `metadata.parquet` is an image folder as the Hub has it: the column
-`file_name` is the image, `crop_image_file_name` the crop. Otherwise it is one table in shards of Parquet; `split` says
-which, where the names of files and folders tell several apart.
+A folder with `metadata.jsonl`, `metadata.csv` or `metadata.parquet` is an image folder of the Hub: the column
+`file_name` is the image, `crop_image_file_name` the crop. Any other folder is one table in Parquet shards. If the names
+of its files and folders indicate several splits, `split` selects one.
 
-Limits: files of a folder are one table only if they are Parquet; name any other file.
+Limits: only Parquet files can form a table together; any other file must be named alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from gapbench.data.benchmark import Benchmark
 from gapbench.data.own.columns import FIELDS
-from gapbench.data.own.fields import Manner
+from gapbench.data.own.fields import CellRules
 from gapbench.data.own.fields import samples as samples_of
 from gapbench.data.own.hub_dataset import choose_split, open_hub
 from gapbench.data.own.readers import JsonLines, Reader, TableRows
@@ -37,28 +37,28 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 WORDS = {"comma": ",", "semicolon": ";", "pipe": "|", "newline": "\n", "tab": "\t", "space": " "}
-"""Names for separators that a shell or a colon list would take for its own."""
+"""Names for separators that have a meaning to the shell or after the colon."""
 
 SPLITS = ("train", "training", "test", "testing", "testmini", "validation", "valid", "val", "dev", "eval", "evaluation")
-"""Words by which a file's name says which split it is, as the Hub has them."""
+"""Words that the Hub takes for a split at the beginning of a file's name."""
 
-HASHED = 1 << 30
-"""Bytes up to which a card's revision is a hash of the whole data."""
+MAX_HASHED = 1 << 30
+"""Bytes; data up to this size is hashed for the card's revision."""
 
 
 def is_data(target: str) -> bool:
-    """Whether `-b TARGET` means data: by suffix, as a path that is there, or by the form of a Hub id."""
+    """Whether `-b TARGET` names data: it has the suffix of data, exists as a path, or has the form of a Hub id."""
     by_suffix = Path(target).suffix.lower() in SUFFIXES
     return by_suffix or (bool(target) and os.path.exists(target)) or bool(HUB_ID.fullmatch(target))
 
 
-def read(target: str | Path, **given: Any) -> Iterator[Sample]:
-    """The samples in a file, a folder or a Hub data set, for code that changes them; `given` as behind the colon."""
-    yield from load(str(target)).make(**given)
+def read(target: str | Path, **parameters: Any) -> Iterator[Sample]:
+    """The samples in a file, a folder or a Hub data set, for use in code; `parameters` as after the colon."""
+    yield from load(str(target)).make(**parameters)
 
 
 def load(target: str) -> Benchmark:
-    """The benchmark in a file, a folder or a Hub data set, named after it. Raises BenchmarkError when it is missing."""
+    """The benchmark of a file, a folder or a Hub data set, named after it. Raises BenchmarkError if it is missing."""
     path = Path(target).expanduser()
     if path.exists():
         files = _files(path)
@@ -75,9 +75,9 @@ def load(target: str) -> Benchmark:
 
 
 def _revision(files: Sequence[Path]) -> str:
-    """A hash of the data, or its size where hashing would take minutes."""
+    """A hash of the data, or its size if hashing would take minutes."""
     size = sum(path.stat().st_size for path in files)
-    if size > HASHED:
+    if size > MAX_HASHED:
         return f"{len(files)} files, {size:,} bytes"
     digest = hashlib.sha256()
     for path in files:
@@ -88,14 +88,15 @@ def _revision(files: Sequence[Path]) -> str:
 
 
 def _maker(open_: Callable[..., Reader], *settings: str) -> Callable[..., Iterator[Sample]]:
-    """A `samples` function whose parameters are the fields and what else may be said of this form."""
+    """A `samples` function; its parameters are the fields, and `settings` and the cell rules of this form."""
 
     def samples(
-        *, list_separator: str = "", urls: bool = False, max_image_pixels: int = 0, **given: str
+        *, list_separator: str = "", urls: bool = False, max_image_pixels: int = 0, **texts: str
     ) -> Iterator[Sample]:
-        reader = open_(**{key: given.pop(key) for key in settings if key in given})
-        manner = Manner(WORDS.get(list_separator, list_separator), urls, max_image_pixels)
-        yield from samples_of(reader, {**_of_image_folder(reader), **{k: v for k, v in given.items() if v}}, manner)
+        reader = open_(**{key: texts.pop(key) for key in settings if key in texts})
+        rules = CellRules(WORDS.get(list_separator, list_separator), urls, max_image_pixels)
+        mapping = {**_image_folder_mapping(reader), **{field: text for field, text in texts.items() if text}}
+        yield from samples_of(reader, mapping, rules)
 
     defaults: dict[str, Any] = {**dict.fromkeys((*FIELDS, *settings, "list_separator"), ""),
                                 "urls": False, "max_image_pixels": 0}  # fmt: skip
@@ -106,7 +107,7 @@ def _maker(open_: Callable[..., Reader], *settings: str) -> Callable[..., Iterat
 
 
 def _files(path: Path) -> list[Path]:
-    """The files of the data in a place, in their order."""
+    """The data files at a path, in their order."""
     forms = f"Expected {', '.join(SUFFIXES)}, or a folder of .parquet files or with metadata.jsonl or .csv."
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
@@ -115,19 +116,19 @@ def _files(path: Path) -> list[Path]:
     metadata = [path / name for name in METADATA if (path / name).is_file()]
     if len(metadata) > 1:
         raise BenchmarkError(f"{path}: it has {' and '.join(p.name for p in metadata)}. Name the one to use.")
-    found = metadata or sorted(path.rglob("*.parquet"))
-    if not found:
-        others = sorted(p.name for p in path.iterdir())
-        raise BenchmarkError(f"{path}: found {', '.join(others[:10]) or 'nothing'} in this folder. {forms}")
-    return found
+    files = metadata or sorted(path.rglob("*.parquet"))
+    if not files:
+        names = sorted(p.name for p in path.iterdir())
+        raise BenchmarkError(f"{path}: found {', '.join(names[:10]) or 'nothing'} in this folder. {forms}")
+    return files
 
 
 def _is_metadata(files: Sequence[Path]) -> bool:
     return files[0].name in METADATA
 
 
-def _of_image_folder(reader: Reader) -> dict[str, str]:
-    """What the Hub's image folders call the columns of images."""
+def _image_folder_mapping(reader: Reader) -> dict[str, str]:
+    """The columns of images in an image folder of the Hub, by field."""
     if reader.name not in METADATA:
         return {}
     pairs = {"image": "file_name", "crop_image": "crop_image_file_name"}
@@ -144,11 +145,11 @@ def _open(root: Path, files: Sequence[Path], separator: str = "", split: str = "
 
 
 def _splits(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """The shards of each split, by the names of their folders and the first word of their own."""
-    found: dict[str, list[Path]] = {}
+    """The shards of each split, named by their folders and the first word of the file name."""
+    splits: dict[str, list[Path]] = {}
     for path in files:
         shard = re.fullmatch(r"(.+?)-\d{5}-of-\d{5}.*", path.stem)
         first = re.split(r"[^A-Za-z]", path.stem, maxsplit=1)[0]
-        own = shard[1] if shard else first if first.lower() in SPLITS else ""
-        found.setdefault("/".join(filter(None, [*path.relative_to(root).parent.parts, own])), []).append(path)
-    return found
+        split = shard[1] if shard else first if first.lower() in SPLITS else ""
+        splits.setdefault("/".join(filter(None, [*path.relative_to(root).parent.parts, split])), []).append(path)
+    return splits

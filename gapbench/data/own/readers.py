@@ -1,8 +1,8 @@
-"""Rows of a file of the user's, numbered as the user sees them, with images left where they are.
+"""Reads the rows of a user's file, numbered as the user sees them, and leaves heavy image cells on disk.
 
     for where, row in JsonLines(path).read(["image"]):      # "line 3", {"image": "street.jpg", ...}
 
-What is heavy (bytes, long text) in the columns named is replaced by a function that reads it again.
+In the named columns, bytes and long text are replaced by a function that reads them again.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from gapbench.errors import BenchmarkError
 from gapbench.util.files import json_object
 
 SHORT = 4096
-"""Characters of text that may be a path or an address; anything longer is an image as base64 text."""
+"""Characters; longer text in an image column is base64, shorter text may be a path or an address."""
 
 
 class Reader(Protocol):
-    """An open file or table; its repr identifies it, whatever machine it lies on."""
+    """An open file or table; its repr identifies it on every machine."""
 
     @property
     def name(self) -> str:
-        """As messages call it."""
+        """The name in messages."""
 
     @property
     def folder(self) -> Path:
-        """Where relative paths start."""
+        """The folder to which paths in cells are relative."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of all columns."""
 
     def read(self, images: Collection[str]) -> Iterator[tuple[str, Row]]:
-        """Each row with the words that name it; the columns of images are as `light` leaves them."""
+        """Each row with its name in messages, such as "line 3"; columns in `images` pass through `defer_heavy`."""
 
     def cell(self, key: int, column: str) -> Any:
-        """One value, read now."""
+        """The value of one cell."""
 
 
 @dataclass(frozen=True, eq=False)
 class JsonLines:
-    """A file with one JSON object a line; a cell's key is the byte at which its line starts."""
+    """A file with one JSON object per line; the key of a cell is the byte offset of its line."""
 
     path: Path
 
@@ -62,30 +62,30 @@ class JsonLines:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The names that occur in any line; reads the whole file."""
+        """The names that occur in any line. Reads the entire file."""
         return tuple(dict.fromkeys(column for _, _, row in self._rows() for column in row))
 
     def read(self, images: Collection[str]) -> Iterator[tuple[str, Row]]:
         for number, start, row in self._rows():
-            yield f"line {number}", {c: light(self, start, c, v) if c in images else v for c, v in row.items()}
+            yield f"line {number}", {c: defer_heavy(self, start, c, v) if c in images else v for c, v in row.items()}
 
     def cell(self, key: int, column: str) -> Any:
-        if _state(self.path) != self._as_read:  # another row's image may start at that byte now
+        if _state(self.path) != self._state_when_opened:  # another line may start at that byte now
             raise BenchmarkError(
                 f"{self.name}: it was changed or removed while it was in use. Restore it and run the same command "
-                "again; what was answered so far is kept."
+                "again; the answers so far are kept."
             )
         with self.path.open("rb") as file:
             file.seek(key)
             return json_object(file.readline())[column]
 
     @cached_property
-    def _as_read(self) -> tuple[int, int]:
+    def _state_when_opened(self) -> tuple[int, int]:
         return _state(self.path)
 
     def _rows(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
         start = 0
-        _ = self._as_read
+        _ = self._state_when_opened
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
@@ -98,7 +98,7 @@ class JsonLines:
 
 @dataclass(frozen=True, eq=False)
 class TableRows:
-    """A table, its rows counted from 1; a cell's key is its row counted from 0."""
+    """A table; messages count its rows from 1, the key of a cell is its row counted from 0."""
 
     table: RowTable
 
@@ -125,7 +125,7 @@ class TableRows:
             for column, is_heavy in heavy.items():
                 if row[column] is not None:
                     later = partial(cell, self, key, column)
-                    row[column] = later if is_heavy[key] else light(self, key, column, row[column]())
+                    row[column] = later if is_heavy[key] else defer_heavy(self, key, column, row[column]())
             yield f"row {key + 1}", row
 
     def cell(self, key: int, column: str) -> Any:
@@ -133,22 +133,22 @@ class TableRows:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Size and time of change; zeros for a file that is not there."""
+    """Size and time of change; zeros for a missing file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return 0, 0
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def cell(reader: Reader, key: int, column: str, part: int | None = None) -> Any:
-    """A value, or one item of a list, read now. A plain function, so that a `partial` of it shows what it reads."""
+    """A cell, or one item of its list. A plain function, so that the fingerprint of a `partial` includes the reader."""
     value = reader.cell(key, column)
     return value if part is None else value[part]
 
 
-def light(reader: Reader, key: int, column: str, value: Any) -> Any:
-    """The value if it is not heavy; otherwise a function that reads it again. A list's items are taken one by one."""
+def defer_heavy(reader: Reader, key: int, column: str, value: Any) -> Any:
+    """The value if it is light, else a function that reads it again; for a list, this holds for each item."""
     if isinstance(value, list):
         return [partial(cell, reader, key, column, n) if _is_heavy(v) else v for n, v in enumerate(value)]
     return partial(cell, reader, key, column) if _is_heavy(value) else value
@@ -161,7 +161,7 @@ def _is_heavy(value: Any) -> bool:
 
 
 def _named(value: Any, names: tuple[str, ...]) -> Any:
-    """The class's name instead of its number; -1 is how the Hub writes that it is not told."""
+    """The name of a class instead of its number. The Hub writes -1 for an unknown class, which becomes None."""
     if isinstance(value, list):
         return [_named(v, names) for v in value]
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

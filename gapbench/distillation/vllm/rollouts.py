@@ -1,20 +1,20 @@
-"""Rollouts through vLLM in the trainer's own process, on the trainer's own GPU: faster answers, the same protocol.
+"""Rollouts by vLLM in the trainer's own process and on its GPU: faster answers through the same protocol.
 
     sampler = start("Qwen/Qwen3-VL-4B-Instruct", recipe, "bfloat16")
     rollouts = sampler(role, prompts, sampling)
 
-Before every batch of rollouts vLLM is given the weights that the student has by then, all of them and with adapters
-merged (`published`, `vllm_weights`): after each optimizer step the next answers are the new student's. Between batches
-vLLM sleeps where the platform can (GPUs): its weights and cache leave the GPU, and the optimizer has the memory.
+Before every batch of rollouts vLLM is given the student's current weights, all of them and with adapters merged
+(`export`, `weights`). So the answers after an optimizer step are the new student's. Between batches vLLM sleeps if the
+platform supports it (GPUs): its weights and cache leave the GPU, and the optimizer can use the memory.
 
-A prompt is the conversation that the reference reads: the same image, chat template, escaped text and switches
-against thinking. An answer ends at the student's own end tokens and nothing else; placeholders of images are never
-drawn; log-probabilities are vLLM's, at temperature 1, before anything else. Draws are vLLM's too, with a seed for each
-answer: they repeat themselves, but are not those of the reference for the same keys.
+A prompt is the same conversation as for the reference sampler: the same image, chat template, escaped text and switches
+against thinking. An answer ends only at the student's own end tokens. Placeholders of images are never drawn.
+Log-probabilities are vLLM's, at temperature 1, before any other processing. vLLM also draws the tokens, with a seed for
+each answer: the draws are repeatable, but differ from those of the reference for the same keys.
 
-Limits: one process or DDP, a copy of vLLM for each; the model must fit on one GPU beside the trainer. `rollout_tokens`
-does not count: vLLM fills its own batches. Written against vLLM 0.32 and run on a CPU alone so far, where nothing
-sleeps: `sleep`, `wake_up`, CUDA graphs with new weights and NCCL's process groups are untested by us.
+Limits: one process, or DDP with one vLLM per process. The model must fit on one GPU beside the trainer.
+`rollout_tokens` has no effect: vLLM fills its own batches. Written for vLLM 0.32 and so far run only on a CPU, where
+nothing sleeps: `sleep`, `wake_up`, CUDA graphs with new weights and NCCL's process groups are untested by us.
 """
 
 from __future__ import annotations
@@ -37,18 +37,19 @@ from gapbench.engines.chat import chat_template_of
 from gapbench.errors import ModelError, SettingError
 from gapbench.util.text import error_line
 
-PIXELS = 200_000_000
-"""Pixels of the prompts that vLLM is given together; prepared for a model they take about 24 bytes each."""
-SHARING: list[Any] = []
-"""Engines in the process group of several trainers. Stopping one ends the group, and so does losing the last reference
-to it; so they are kept, asleep where they can sleep, until `stop_sharing`."""
-NEVER = -100.0
-"""Added to the logit of a token that must not be drawn; vLLM takes no less. It makes p smaller by a factor of e^100."""
+BATCH_PIXELS = 200_000_000
+"""Pixels of the prompts that vLLM gets together; prepared for a model they take about 24 bytes each."""
+SHARED_ENGINES: list[Any] = []
+"""Engines whose process group several trainers share. Stopping an engine ends the group, and so does dropping the last
+reference to it. So they are held here, asleep if they can sleep, until `stop_sharing`.
+"""
+NEVER_BIAS = -100.0
+"""Added to the logit of a token that must not be drawn, the lowest bias that vLLM accepts; it divides p by e^100."""
 
 
 @dataclass(frozen=True)
 class VllmSampler:
-    """See the module. Made by `start`; `llm` is vLLM's own `LLM`, `sleeps` says that it sleeps between batches."""
+    """See the module. Made by `start`. `llm` is vLLM's `LLM`; `sleeps`: it sleeps between batches."""
 
     llm: Any
     info: dict[str, Any]
@@ -58,30 +59,30 @@ class VllmSampler:
         """Answers to each prompt, one for each of its keys; see `Sampler`."""
         answers = []
         with self._awake(role):
-            for part in _parts(prompts):
-                settings = [_settings(role, prompt, sampling) for prompt in part]
+            for batch in _split_by_pixels(prompts):
+                settings = [_settings(role, prompt, sampling) for prompt in batch]
                 answers += [[_rollout(output, answer) for answer in output.outputs]
-                            for output in self._ask(role, part, settings)]  # fmt: skip
+                            for output in self._chat(role, batch, settings)]  # fmt: skip
         return answers
 
     def prompt_ids(self, role: ModelRole, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """The prompts as vLLM reads them, images expanded to their tokens."""
+        """The token ids of the prompts as vLLM reads them, with images expanded to their tokens."""
         with self._awake(role):
             settings = [_settings(role, prompt, Sampling(1)) for prompt in prompts]
-            return [list(output.prompt_token_ids) for output in self._ask(role, prompts, settings)]
+            return [list(output.prompt_token_ids) for output in self._chat(role, prompts, settings)]
 
     def close(self) -> None:
         """Stop vLLM, unless it shares its process group with other trainers."""
-        if self.llm not in SHARING:
+        if self.llm not in SHARED_ENGINES:
             self.llm.llm_engine.engine_core.shutdown()
 
     @contextmanager
     def _awake(self, role: ModelRole) -> Iterator[None]:
-        """vLLM with the weights that the role's model has now. They come before the cache: less memory at the peak."""
+        """vLLM awake, with the current weights of the role's model. Waking the cache last lowers the peak memory."""
         from gapbench.distillation.vllm.weights import push
 
         if self.sleeps:
-            torch.cuda.empty_cache()  # vLLM's memory is not torch's, which would keep what it has no use for
+            torch.cuda.empty_cache()  # torch would keep unused memory, which vLLM cannot take
             self.llm.wake_up(tags=["weights"])
         push(self.llm, published_weights(role.model))
         if self.sleeps:
@@ -90,18 +91,18 @@ class VllmSampler:
             yield
         finally:
             if self.sleeps:
-                self.llm.sleep(level=2)  # weights are forgotten, not kept: they are old by the next time
+                self.llm.sleep(level=2)  # discards the weights: they will be outdated at the next batch
 
-    def _ask(self, role: ModelRole, prompts: Sequence[Prompt], settings: Sequence[Any]) -> list[Any]:
-        """vLLM's outputs, in order."""
-        talks = []
+    def _chat(self, role: ModelRole, prompts: Sequence[Prompt], settings: Sequence[Any]) -> list[Any]:
+        """vLLM's outputs, in order of the prompts."""
+        conversations = []
         for prompt in prompts:
-            shown = {"type": "image_pil", "image_pil": prompt.image}
-            content = [shown, {"type": "text", "text": role.chat.escape(prompt.text)}]
-            talks.append([{"role": "user", "content": content}])
+            image = {"type": "image_pil", "image_pil": prompt.image}
+            content = [image, {"type": "text", "text": role.chat.escape(prompt.text)}]
+            conversations.append([{"role": "user", "content": content}])
         try:
-            found: list[Any] = self.llm.chat(
-                talks,
+            outputs: list[Any] = self.llm.chat(
+                conversations,
                 list(settings),
                 use_tqdm=False,
                 chat_template=chat_template_of(role.chat.processor),
@@ -113,14 +114,14 @@ class VllmSampler:
                 "or vllm_engine_args={max_model_len: N}. If its messages above speak of memory: lower "
                 "vllm_gpu_memory_utilization. use_vllm=false works without it."
             ) from error
-        return found
+        return outputs
 
 
 def start(
     model: str, recipe: Recipe, precision: str, revision: str | None = None, trust_remote_code: bool = False,
     processes: int = 1,
 ) -> VllmSampler:  # fmt: skip
-    """vLLM with `model`, asleep where it can sleep. `precision` is the trainer's, `processes` how many trainers run.
+    """vLLM with `model`, asleep if it can sleep. `precision` is the trainer's, `processes` the number of trainers.
 
     Raises ModelError or SettingError.
     """
@@ -128,7 +129,7 @@ def start(
         raise ModelError("use_vllm: vLLM is not installed. pip install 'gapbench[vllm]', or set use_vllm=false.")
     from gapbench.engines.vllm.starting import CPU_CACHE_BYTES, import_vllm
 
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are handed over within this process
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are passed within this process
     try:
         on_cpu = import_vllm(recipe.vllm_engine_args)
     except SettingError as error:
@@ -143,16 +144,16 @@ def start(
     sleeps = recipe.vllm_enable_sleep_mode and bool(current_platform.is_sleep_mode_available())
     arguments = {
         "enable_prefix_caching": True,  # the answers to a prompt share it
-        "load_format": "safetensors",  # vLLM's own default reads pickles where there is nothing else
-        "max_model_len": -1,  # what fits into memory, at most what the model was made for
+        "load_format": "safetensors",  # vLLM's default falls back to pickles
+        "max_model_len": -1,  # as much as fits into memory, at most the model's own limit
         "limit_mm_per_prompt": {"image": 1, "video": 0, "audio": 0},
         "use_tqdm_on_load": False,
         "gpu_memory_utilization": recipe.vllm_gpu_memory_utilization,
         "enable_sleep_mode": sleeps,
-        # On a CPU a draw with a seed cannot be taken back, as vLLM does after each piece of a prompt that it reads.
+        # With chunked prefill vLLM undoes a draw after each chunk, which it cannot do for seeded draws on a CPU.
         **({"enforce_eager": True, "enable_chunked_prefill": False} if on_cpu else {}),
         **({"kv_cache_memory_bytes": CPU_CACHE_BYTES} if on_cpu and "VLLM_CPU_KVCACHE_SPACE" not in os.environ else {}),
-        # As many engines as trainers, each in the process, the process group and on the GPU of its trainer.
+        # Each trainer has an engine in its own process and process group, on its own GPU.
         **({"distributed_executor_backend": "external_launcher"} if processes > 1 else {}),
         **recipe.vllm_engine_args,
         "model": models.resolve(model),
@@ -167,12 +168,12 @@ def start(
         llm = vllm.LLM(**arguments)
     except Exception as error:
         raise ModelError(
-            f"Model {model}: vLLM could not start it ({error_line(error)}). Its own messages above say why. For want "
-            "of memory beside the trainer: lower vllm_gpu_memory_utilization, or vllm_engine_args={max_model_len: N}. "
+            f"Model {model}: vLLM could not start it ({error_line(error)}). Its own messages above say why. If memory "
+            "beside the trainer is short: lower vllm_gpu_memory_utilization, or vllm_engine_args={max_model_len: N}. "
             "use_vllm=false works without it."
         ) from error
     if processes > 1:
-        SHARING.append(llm)
+        SHARED_ENGINES.append(llm)
     llm.init_weight_transfer_engine({"init_info": {}})
     if sleeps:
         llm.sleep(level=2)
@@ -182,13 +183,13 @@ def start(
 
 
 def stop_sharing() -> None:
-    """Stop the engines of several trainers, and their process group, when nothing is left to be done together."""
-    while SHARING:
-        SHARING.pop().llm_engine.engine_core.shutdown()
+    """Stop the shared engines and their process group, after the last collective operation."""
+    while SHARED_ENGINES:
+        SHARED_ENGINES.pop().llm_engine.engine_core.shutdown()
 
 
 def _settings(role: ModelRole, prompt: Prompt, sampling: Sampling) -> Any:
-    """vLLM's settings for all answers to one prompt; the seed of the n-th is the first one's plus n."""
+    """vLLM's settings for all answers to a prompt; the n-th answer has the first key plus n as its seed."""
     from vllm import SamplingParams
 
     return SamplingParams(
@@ -197,9 +198,9 @@ def _settings(role: ModelRole, prompt: Prompt, sampling: Sampling) -> Any:
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         max_tokens=sampling.max_new_tokens,
-        logprobs=0,  # of the token drawn alone
-        logit_bias={token: NEVER for token in role.suppressed if token < role.vocabulary} or None,
-        ignore_eos=True,  # vLLM's own idea of it
+        logprobs=0,  # only of the drawn token
+        logit_bias={token: NEVER_BIAS for token in role.suppressed if token < role.vocabulary} or None,
+        ignore_eos=True,  # vLLM's own end tokens
         stop_token_ids=list(role.ends),
         detokenize=False,
     )
@@ -207,23 +208,23 @@ def _settings(role: ModelRole, prompt: Prompt, sampling: Sampling) -> Any:
 
 def _rollout(output: Any, answer: Any) -> Rollout:
     if answer.finish_reason not in ("stop", "length"):
-        raise ModelError(f"use_vllm: vLLM gave a rollout up (finish reason {answer.finish_reason!r}).")
+        raise ModelError(f"use_vllm: vLLM aborted a rollout (finish reason {answer.finish_reason!r}).")
     logps = (entry[token].logprob for token, entry in zip(answer.token_ids, answer.logprobs, strict=True))
     return Rollout(
         tuple(answer.token_ids), tuple(logps), answer.finish_reason == "length", len(output.prompt_token_ids)
     )
 
 
-def _parts(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
-    """Prompts in order, of at most `PIXELS` together (one may exceed it alone)."""
-    part: list[Prompt] = []
+def _split_by_pixels(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
+    """Prompts in order, in batches of at most `BATCH_PIXELS`; a larger prompt is a batch of its own."""
+    batch: list[Prompt] = []
     pixels = 0
     for prompt in prompts:
-        own = prompt.image.width * prompt.image.height
-        if part and pixels + own > PIXELS:
-            yield part
-            part, pixels = [], 0
-        part.append(prompt)
-        pixels += own
-    if part:
-        yield part
+        prompt_pixels = prompt.image.width * prompt.image.height
+        if batch and pixels + prompt_pixels > BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+        batch.append(prompt)
+        pixels += prompt_pixels
+    if batch:
+        yield batch

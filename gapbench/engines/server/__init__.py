@@ -3,16 +3,16 @@
     engine = load("Qwen/Qwen3-VL-4B-Instruct", base_urls=["http://localhost:8000"], max_new_tokens=64)
     for key, answer in engine.generate(requests): ...
 
-One request per question to `/chat/completions`: the images are inside it, as they are stored where that is what the
-model is to see (`images`). Several servers share the work by what each has under way (`endpoints`); how much is under
-way finds itself (`concurrency`); what goes wrong is tried again, and in the end is an `error`, never a text (`answers`,
-`asking`). Greedy decoding with neutral penalties and thinking off is asked for. Fields that a server does not know are
-left out, and `info` says which (`server_defaults`): then the server's own defaults hold.
+Each sample is one request to `/chat/completions`. The request holds the images, as their stored bytes where these are
+what the model should see (`image_urls`). Of several servers, the one with the least in flight gets the next request
+(`endpoints`). The concurrency limit adjusts itself (`concurrency`). Failed requests are retried with backoff; a request
+that keeps failing becomes an `error`, never an answer text (`responses`, `retries`). Requests ask for greedy decoding,
+neutral penalties and no thinking. Fields that a server refuses are left out, so the server's own defaults apply; `info`
+lists them (`server_defaults`).
 
-Limits: what a server does to images and prompts cannot be seen from here; no processor is at hand, so only control
-tokens of the form `<|name|>` are kept from working in data. `Answer.seconds` is the time of the last try over the
-number of requests that were under way with it. Answers to the same question may differ between batches of the server.
-One `generate` at a time.
+Limits: the client cannot see what a server does to images and prompts. It has no processor, so it escapes only control
+tokens of the form `<|name|>`. `Answer.seconds` is the time of the last try, divided by the number of requests in flight
+when it ended. A server may answer the same sample differently in different batches. Run one `generate` at a time.
 """
 
 from __future__ import annotations
@@ -26,76 +26,78 @@ from typing import Any
 
 from gapbench.engines.server.api_key import read_key
 from gapbench.engines.server.concurrency import AdaptiveLimit
-from gapbench.engines.server.discovery import doubts, look
+from gapbench.engines.server.discovery import describe_servers, mismatch_warnings
 from gapbench.engines.server.endpoints import base_url, is_loopback
-from gapbench.engines.server.image_urls import prepare
-from gapbench.engines.server.pipeline import run
-from gapbench.engines.server.responses import Then
-from gapbench.engines.server.retries import OPTIONAL, Asker, RequestCounts, RequestPolicy
+from gapbench.engines.server.image_urls import encode_request
+from gapbench.engines.server.pipeline import stream_replies
+from gapbench.engines.server.responses import Remedy
+from gapbench.engines.server.retries import OPTIONAL, RequestCounts, RequestPolicy, RetryingClient
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
-HOPELESS = 16
-"""Requests in a row that may fail, from the first on or for a server's reasons, before the run is ended."""
-AHEAD = 8
-"""Questions that are encoded and wait for their turn, at least; a quarter of those under way if that is more."""
+FAIL_FAST_AFTER = 16
+"""Failed requests, from the first on or in a row through the server's fault, after which the engine fails fast."""
+READ_AHEAD = 8
+"""Encoded requests that wait to be sent: this many, or a quarter of the concurrency limit if that is more."""
 
 
 @dataclass
 class ServerEngine:
     """See the module. Made by `load`."""
 
-    setup: RequestPolicy
+    policy: RequestPolicy
     pixels: Pixels
     limit: AdaptiveLimit
-    described: Mapping[str, Any]
+    fixed_info: Mapping[str, Any]
     tally: RequestCounts = field(default_factory=RequestCounts)
 
     @property
     def info(self) -> dict[str, Any]:
-        """What reproduces it. `server_defaults`, the fields that it would not let us set, is known once it answered."""
-        refused = sorted(name for name in self.tally.left_out if not OPTIONAL[name])  # the others have another name
-        return {**self.described, **({"server_defaults": refused} if refused else {})}
+        """The engine's settings. Once a server has answered, `server_defaults` lists the fields that it refused."""
+        refused = sorted(name for name in self.tally.left_out if not OPTIONAL[name])  # others are renamed
+        return {**self.fixed_info, **({"server_defaults": refused} if refused else {})}
 
     @property
     def waited(self) -> float:
-        """Seconds for which servers could have been asked more than was ready; half of them idle counts half."""
+        """Seconds spent waiting for images, weighted by the share of the concurrency limit that stood empty."""
         return self.limit.idle
 
     @property
     def trouble(self) -> dict[str, Any]:
-        """What its whole life was like: requests sent, what they met by kind, and the most under way at once."""
+        """Over the engine's whole life: requests sent, faults by kind, and the most requests in flight at once."""
         faults = dict(sorted(self.tally.faults.items()))
         return {"tries": self.tally.tries, "faults": faults, "most_at_once": self.limit.highest}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
         """Answers as they come, one per request.
 
-        Raises ModelError if no server answers for a while, if all of them refuse us, if the first `HOPELESS` questions
-        fail, or if as many in a row do for reasons that lie with the server. These are not handed out, so that they
-        are asked when the run is continued.
+        Raises ModelError if no server answers for a while or if every server refuses all requests. Fails fast: raises
+        ModelError if the first `FAIL_FAST_AFTER` requests fail, or as many in a row through the server's fault. Their
+        errors are not yielded, so a continued run asks these samples again.
         """
-        asker = partial(Asker, self.setup, self.limit, self.tally)
+        make_client = partial(RetryingClient, self.policy, self.limit, self.tally)
         held: list[tuple[Hashable, Answer]] = []
-        answers = run(
+        answers = stream_replies(
             requests,
-            lambda request: prepare(request, self.pixels),
-            asker,
-            lambda: self.limit.now + max(AHEAD, self.limit.now // 4),
+            lambda request: encode_request(request, self.pixels),
+            make_client,
+            lambda: self.limit.now + max(READ_AHEAD, self.limit.now // 4),
         )
         try:
-            for question, (answer, fault) in answers:
+            for chat_request, (answer, fault) in answers:
                 if not answer.error:
                     yield from held
                     held.clear()
-                several = question.images > 1  # which is not for every model, and says nothing about the others
-                if fault is None or (fault.then is Then.GIVE_UP and (self.tally.answered or several)):
-                    yield question.key, answer
+                several = chat_request.images > 1  # some models take only one image
+                if fault is None or (fault.remedy is Remedy.GIVE_UP and (self.tally.answered or several)):
+                    yield chat_request.key, answer
                     continue
-                held.append((question.key, answer))
-                if len(held) >= HOPELESS:
-                    raise ModelError(_hopeless(self.described["model"], answer.error, bool(self.tally.answered)))
+                held.append((chat_request.key, answer))
+                if len(held) >= FAIL_FAST_AFTER:
+                    raise ModelError(
+                        _fail_fast_error(self.fixed_info["model"], answer.error, bool(self.tally.answered))
+                    )
             yield from held
         finally:
             answers.close()
@@ -117,21 +119,23 @@ def load(
     patience: float = 300.0,
     extra: Mapping[str, Any] | None = None,
 ) -> ServerEngine:
-    """The engine for the model that servers call `model`; `concurrency` (requests under way, in all) None is automatic.
+    """The engine for the model that the servers name `model`. `concurrency` is the limit on requests in flight over all
+    servers; None is automatic.
 
-    `timeout`, `backoff` (the longest pause before the second try, which doubles) and `patience` (without an answer from
-    any server) are in seconds; `tries` is per question; `extra` are further fields of every request. Looks at each
-    server once. Raises SettingError, and ModelError if no server can be reached or the key is refused.
+    `timeout` (per try), `backoff` (the longest pause before the second try; it doubles with each further try) and
+    `patience` (without an answer from any server) are in seconds. `tries` is per request. `extra` are further fields of
+    every request. Contacts each server once. Raises SettingError, and ModelError if no server can be reached or one
+    refuses the key.
     """
     _import_client()
     _check(concurrency, max_new_tokens, temperature, timeout, tries, base_urls)
     urls = tuple(dict.fromkeys(map(base_url, base_urls)))
     key = read_key(api_key_env)
-    open_ = [url for url in urls if url.startswith("http:") and not is_loopback(url)] if key.value else []
-    if open_:
+    plain_urls = [url for url in urls if url.startswith("http:") and not is_loopback(url)] if key.value else []
+    if plain_urls:
         warnings.warn(
-            f"--api-key-env: the key goes over plain http to {', '.join(open_)}: whoever is on the way can read it. "
-            "Use https, or a tunnel.",
+            f"--api-key-env: the key goes over plain http to {', '.join(plain_urls)}, where others on the network can "
+            "read it. Use https or a tunnel.",
             stacklevel=2,
         )
     pixels = pixels or Pixels()
@@ -140,25 +144,25 @@ def load(
         "repetition_penalty": 1.0, **({"top_p": 1.0, "top_k": -1} if temperature > 0 else {}),
         "chat_template_kwargs": {"enable_thinking": False, "thinking": False}, **(extra or {}),
     }  # fmt: skip
-    described: dict[str, Any] = {
+    fixed_info: dict[str, Any] = {
         "engine": "server",
         "model": model,
         "base_urls": list(urls),
-        "servers": look(urls, key),
+        "servers": describe_servers(urls, key),
         "concurrency": concurrency or "auto",
         "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
                    "sent": "stored bytes, or PNG where the image is not as stored"},
         "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
                        "seed": seed, "thinking": "asked to be off (chat_template_kwargs)", "extra": dict(extra or {})},
     }  # fmt: skip
-    for doubt in doubts(model, described["servers"]):
-        warnings.warn(doubt, stacklevel=2)
-    setup = RequestPolicy(urls, key, settings, timeout, tries, backoff, patience)
-    return ServerEngine(setup, pixels, AdaptiveLimit(concurrency, len(urls)), described)
+    for warning in mismatch_warnings(model, fixed_info["servers"]):
+        warnings.warn(warning, stacklevel=2)
+    policy = RequestPolicy(urls, key, settings, timeout, tries, backoff, patience)
+    return ServerEngine(policy, pixels, AdaptiveLimit(concurrency, len(urls)), fixed_info)
 
 
 def _import_client() -> None:
-    """Missing, it is named; and it logs neither a line per request nor headers, where a server may repeat the key."""
+    """Check that httpx2 is installed, and silence its logs: they hold headers, which may repeat the key."""
     try:
         import httpx2  # noqa: F401
     except ImportError as error:
@@ -186,9 +190,9 @@ def _check(
         )
 
 
-def _hopeless(model: str, error: str, answered: bool) -> str:
-    so_far = f"the last {HOPELESS} questions all failed" if answered else "nothing was answered"
+def _fail_fast_error(model: str, error: str, answered: bool) -> str:
+    cause = f"the last {FAIL_FAST_AFTER} requests all failed" if answered else "nothing was answered"
     return (
-        f"Model {model}: {so_far}; {error} If the server is well, look at its log; try one of these questions with "
-        "curl, or --concurrency 1. What was answered is kept, and the same command asks the rest."
+        f"Model {model}: failing fast, because {cause}; {error} Look at the server's log, or try one request with curl "
+        "or --concurrency 1. Answers so far are kept; the same command continues."
     )

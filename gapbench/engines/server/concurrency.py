@@ -1,15 +1,15 @@
-"""How many requests are under way at once: a number, or as many as make the server faster.
+"""Limit the requests in flight: to a fixed number, or to as many as still raise the throughput.
 
-    limit = AdaptiveLimit(None)                 # automatic
-    async with limit: ...               # one place
+    limit = AdaptiveLimit(None)         # automatic
+    async with limit: ...               # one request in flight
 
-Automatic: starts at `START` and doubles as long as that raises the rate of answers by `GAIN`; then stays, and tries a
-quarter more now and then. Whenever the server says that it is busy (429, 503, a timeout), or more than a tenth of what
-it says are errors, the limit is halved, at most once for all that was under way together, and grows by a quarter from
-there. It does not grow while we are what is slow.
+The automatic limit starts at `START` and doubles as long as that raises the rate of answers by `GAIN`. Then it stays,
+and sometimes tries a quarter more. If the server is busy (429, 503, a timeout) or more than a tenth of its replies are
+errors, the limit is halved, at most once for all requests in flight at that moment, and then grows by a quarter at a
+time. It does not grow while this process is the bottleneck.
 
-Limits: rates are in answers a second, so a change of what is asked (larger images, say) looks like a change of speed
-until the next trial.
+Limits: rates are answers per second, so a change in the requests (larger images, for example) looks like a change of
+speed until the next trial.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ from types import TracebackType
 
 START = 16
 MOST = 256
-"""Requests under way per server, at first and at most, where the number is automatic."""
+"""Requests in flight per server under the automatic limit: `START` at first, `MOST` at most."""
 SOCKETS = 768
-"""Requests under way in all, at most: a process may usually open 1,024 files."""
+"""Most requests in flight over all servers: a process may usually open 1,024 files."""
 GAIN = 1.05
+"""Factor by which the rate of answers must rise for a higher limit to stay."""
 ROUND = 0.2
-"""Seconds that a rate is measured over, at least."""
+"""Shortest time in seconds over which a rate is measured."""
 PATIENCE = 8
-"""Rounds between two trials of a higher limit, once a higher limit did not help."""
+"""Rounds until the next trial of a higher limit, after one that did not help."""
 
 
 class AdaptiveLimit:
-    """An asynchronous context: inside, at most `now` are. Those who ask first come first.
+    """An asynchronous context that at most `now` requests hold at once, first come, first served.
 
-    `idle` adds up the seconds times the fraction of places that stood empty for want of questions: not while one rests
-    before its next try (`resting`), nor once nothing is left to ask (`close`). `highest` is the most that were inside.
+    `idle` sums the seconds, times the share of places that stood empty because no request was ready. Requests in
+    backoff (`resting`) do not count as empty places, and nothing counts after the last request (`close`). `highest` is
+    the most requests that were in flight at once.
     """
 
     def __init__(self, fixed: int | None, servers: int = 1) -> None:
@@ -57,13 +59,13 @@ class AdaptiveLimit:
         self.restart()
 
     def restart(self) -> None:
-        """Measure anew, after a pause."""
-        self._closing, self._looked = False, time.perf_counter()
+        """Start measuring afresh, after a pause between two calls of `generate`."""
+        self._closing, self._idle_since = False, time.perf_counter()
         self._new_round(settle=False)
 
     async def __aenter__(self) -> None:
         if self.inside < self.now and not self._waiting:
-            self._look()
+            self._update_idle()
             self.inside += 1
             return
         place = asyncio.get_running_loop().create_future()
@@ -85,57 +87,57 @@ class AdaptiveLimit:
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """Around a pause outside: that place is empty for the server's faults."""
-        self._look()
+        """A request pauses before its next try: its empty place does not count as idle."""
+        self._update_idle()
         self._resting += 1
         try:
             yield
         finally:
-            self._look()
+            self._update_idle()
             self._resting -= 1
 
     def close(self) -> None:
-        """From here on places stand empty because there is nothing left to ask."""
-        self._look()
+        """No more requests will come: empty places no longer count as idle."""
+        self._update_idle()
         self._closing = True
 
-    def _look(self) -> None:
-        """Before anyone comes or goes: how long it has been as empty as it is."""
+    def _update_idle(self) -> None:
+        """Add the idle time since the last call. Call it before every change of `inside`, `now` or `_resting`."""
         now = time.perf_counter()
         if not self._closing:
-            self.idle += (now - self._looked) * max(0, self.now - self.inside - self._resting) / self.now
-        self._looked = now
+            self.idle += (now - self._idle_since) * max(0, self.now - self.inside - self._resting) / self.now
+        self._idle_since = now
         self.highest = max(self.highest, self.inside)
 
     def _leave(self) -> None:
-        self._look()
+        self._update_idle()
         self.inside -= 1
         self._admit()
 
     def _admit(self) -> None:
-        """Let in those for whom there is room."""
+        """Admit waiting requests up to the limit."""
         while self._waiting and self.inside < self.now:
             place = self._waiting.popleft()
             if not place.done():
                 self.inside += 1
                 place.set_result(None)
 
-    def answered(self) -> None:
-        """One more answer came; at the end of a round the limit may change."""
+    def count_answer(self) -> None:
+        """Count one answer. At the end of a round, the limit may change."""
         self._errors *= 0.95
         if not self._auto:
             return
-        self._seen += 1
-        self._full += self.inside >= self.now
+        self._answers += 1
+        self._answers_at_limit += self.inside >= self.now
         if self._skip:
             self._skip -= 1
             if not self._skip:
                 self._new_round(settle=False)
-        elif self._seen >= self.now and (elapsed := time.perf_counter() - self._started) >= ROUND:
-            self._end_round(self._seen / elapsed)
+        elif self._answers >= self.now and (elapsed := time.perf_counter() - self._started) >= ROUND:
+            self._end_round(self._answers / elapsed)
 
-    def troubled(self, started: float, busy: bool) -> None:
-        """A request begun at `started` (perf_counter) met an error of the server."""
+    def count_error(self, started: float, busy: bool) -> None:
+        """Count a server error for a request that began at `started` (perf_counter)."""
         self._errors = 0.95 * self._errors + 0.05
         if not self._auto or started < self._cut or not (busy or self._errors > 0.1):
             return
@@ -144,30 +146,30 @@ class AdaptiveLimit:
         self._factor, self._best, self._steady, self._misses = 1.25, 0.0, self.now, 0
 
     def _end_round(self, rate: float) -> None:
-        if self._full < 0.8 * self._seen:  # images came too slowly: nothing was learnt about the server
+        if self._answers_at_limit < 0.8 * self._answers:  # images came too slowly to measure the server
             self._new_round(settle=False)
         elif rate > GAIN * self._best:
             self._best, self._steady, self._misses = rate, self.now, 0
             self._set(max(self.now + 1, int(self.now * self._factor)))
-        elif self._misses == 0 and self.now > self._steady:  # once more: rates are noisy
+        elif self._misses == 0 and self.now > self._steady:  # measure again: rates are noisy
             self._misses = 1
             self._new_round(settle=False)
         else:
             self._misses += 1
             if self._misses % PATIENCE:
                 self._set(self._steady)
-            else:  # the speed of what is asked now, and whether more would help
+            else:  # measure the current speed, and try a higher limit again
                 self._best, self._factor, self._misses = rate, 1.25, 0
                 self._set(max(self.now + 1, int(self.now * self._factor)))
 
     def _set(self, limit: int) -> None:
-        self._look()
+        self._update_idle()
         before, self.now = self.now, max(1, min(limit, self._most))
         self._new_round(settle=self.now != before)
         self._admit()
 
     def _new_round(self, settle: bool) -> None:
-        """After a change, as many answers as were under way are left out of the next rate."""
+        """Start a round. With `settle`, after a change of the limit, its rate leaves out the requests now in flight."""
         self._skip = self.now if settle else 0
-        self._seen = self._full = 0
+        self._answers = self._answers_at_limit = 0
         self._started = time.perf_counter()

@@ -1,10 +1,10 @@
-"""One HTTP exchange: a body goes out, an answer or a fault comes back.
+"""HTTP exchanges with one server: send a body, get an answer or a fault.
 
-    lines = Lines("http://localhost:8000/v1", key, timeout=600)
-    reply = await lines.exchange(body)
+    connections = Connections("http://localhost:8000/v1", key, timeout=600)
+    reply = await connections.exchange(body)
 
-Connections are kept alive. Each has an HTTP client of its own, because httpx2's pool looks at all its connections for
-every request: with 256 of them that took 3 ms of processor time each in place of 1 ms (httpx2 2.16).
+Connections are kept alive. Each has its own HTTP client, because httpx2's pool checks all its connections for every
+request: with 256 connections, a request took 3 ms of processor time instead of 1 ms (httpx2 2.16).
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from typing import TYPE_CHECKING
 
 from gapbench.engines.server.api_key import ApiKey
 from gapbench.engines.server.endpoints import is_loopback
-from gapbench.engines.server.responses import Fault, Then, read
+from gapbench.engines.server.responses import Fault, Remedy, read
 from gapbench.types import Answer
 
 if TYPE_CHECKING:
     import httpx2
 
 CONNECT = 10.0
-"""Seconds to reach a server."""
+"""Seconds in which a connection must open."""
 LARGEST = 8_000_000
-"""Bytes of an answer; whatever sends more is no chat."""
+"""Most bytes in a response."""
 
 
-class Lines:
-    """Connections to one server, as many as are used at once; for use within one event loop."""
+class Connections:
+    """Connections to one server, as many as there are requests in flight; for use within one event loop."""
 
     def __init__(self, url: str, key: ApiKey, timeout: float) -> None:
         import httpx2
 
         self._url, self._timeout, self._redact = f"{url}/chat/completions", timeout, key.redact
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **key.headers}
-        self._environment = not is_loopback(url)  # a proxy is not asked for what is on this machine
+        self._use_proxy = not is_loopback(url)  # no proxy for servers on this machine
         self._tls = httpx2.create_ssl_context()
         self._all: list[httpx2.AsyncClient] = []
         self._idle: list[httpx2.AsyncClient] = []
 
     async def exchange(self, body: bytes) -> Answer | Fault:
-        """Send, receive and read; all that can go wrong on the way becomes a fault."""
+        """Send a request and read the response. Every failure becomes a fault."""
         client = self._idle.pop() if self._idle else self._new()
         try:
             return await self._exchange(client, body)
@@ -64,25 +64,25 @@ class Lines:
                 async for part in response.aiter_bytes():
                     received += part
                     if len(received) > LARGEST:
-                        return Fault("too long", f"more than {LARGEST:,} bytes in one answer", Then.RETRY)
+                        return Fault("too long", f"more than {LARGEST:,} bytes in one answer", Remedy.RETRY)
                 return read(response.status_code, response.headers, bytes(received), self._redact)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
-            return Fault("not reached", f"not reached ({self._said(error)})", Then.ELSEWHERE)
+            return Fault("not reached", f"not reached ({self._error_text(error)})", Remedy.ELSEWHERE)
         except (TimeoutError, httpx2.TimeoutException):
-            return Fault("timeout", f"no answer within {self._timeout:g} s", Then.RETRY, busy=True)
+            return Fault("timeout", f"no answer within {self._timeout:g} s", Remedy.RETRY, busy=True)
         except httpx2.TransportError as error:
-            return Fault("disconnected", f"the connection broke ({self._said(error)})", Then.RETRY)
+            return Fault("disconnected", f"the connection broke ({self._error_text(error)})", Remedy.RETRY)
         except httpx2.HTTPError as error:
-            return Fault("unreadable", f"the response cannot be read ({self._said(error)})", Then.RETRY)
+            return Fault("unreadable", f"the response cannot be read ({self._error_text(error)})", Remedy.RETRY)
 
     def _new(self) -> httpx2.AsyncClient:
         import httpx2
 
         limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30)
         timeout = httpx2.Timeout(None, connect=CONNECT)
-        client = httpx2.AsyncClient(limits=limits, timeout=timeout, verify=self._tls, trust_env=self._environment)
+        client = httpx2.AsyncClient(limits=limits, timeout=timeout, verify=self._tls, trust_env=self._use_proxy)
         self._all.append(client)
         return client
 
-    def _said(self, error: Exception) -> str:
+    def _error_text(self, error: Exception) -> str:
         return self._redact(f"{type(error).__name__}: {error}".rstrip(": "))[:200]

@@ -1,12 +1,13 @@
-"""Threads around an event loop, so that the engine is a plain iterator.
+"""Run an event loop in a thread, so that the engine is a plain iterator.
 
-    for question, (answer, fault) in run(requests, prepare, lambda: Asker(setup, limit, tally), lambda: limit.now): ...
+    make_client = lambda: RetryingClient(policy, limit, tally)
+    for chat_request, (answer, fault) in stream_replies(requests, prepare, make_client, lambda: limit.now): ...
 
-Feeders pull requests, one at a time, and encode them side by side; a thread with an event loop sends them; the caller's
-thread takes what comes back. What was pulled and not yet taken back is bounded, by number (`room`) and by its bytes
-(`HELD_BYTES`), and so is memory: a request weighs what its decoded images do, and once encoded what its message does.
-However the caller stops, by an error, an interrupt or by closing the iterator, the threads stop, connections are closed
-and `requests` is closed in the thread that it ran in.
+Feeder threads pull requests one at a time and encode them in parallel. A thread with an event loop sends them. The
+caller's thread takes the replies. To bound memory, the requests between the first pull and the caller are limited in
+number (`room`) and in bytes (`HELD_BYTES`): a request counts the bytes of its decoded images, and once encoded those of
+its payload. When the caller stops, by an error, an interrupt or by closing the iterator, the threads stop, the
+connections close, and a feeder thread closes `requests`.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from typing import Any
 
 from gapbench.engines.server.image_urls import ChatRequest
 from gapbench.engines.server.responses import Fault
-from gapbench.engines.server.retries import Asker
+from gapbench.engines.server.retries import RetryingClient
 from gapbench.types import Answer, Request
 from gapbench.util.ahead import SHORT_TURN
 
 HELD_BYTES = 1_500_000_000
-"""Bytes of questions in hand above which the next one waits, unless it would be the only one."""
+"""Bytes held above which the next request waits, unless it is the only one."""
 RGB = 3
-"""Bytes of a decoded pixel."""
+"""Bytes per decoded pixel."""
 FEEDERS = min(8, os.cpu_count() or 1)
-"""Threads that encode images; Pillow lets go of the interpreter lock while it does."""
+"""Feeder threads. Pillow releases the interpreter lock while it encodes images."""
 
 Reply = tuple[Answer, Fault | None]
 _END = object()
 
 
 class Gate:
-    """Counts what is in hand, questions and their bytes; whoever would bring too much waits."""
+    """Bounds the requests that are held, and their bytes: a feeder thread waits until its request fits."""
 
     def __init__(self, room: Callable[[], int]) -> None:
         self._room = room
@@ -48,50 +49,50 @@ class Gate:
         self.stopped = False
 
     def enter(self) -> bool:
-        """Wait until one more question has room; False once stopped."""
+        """Wait for room for one more request. Returns False once stopped."""
         with self._change:
             while not self.stopped and self._count >= self._room():
-                self._change.wait(0.5)  # `room` changes by itself
+                self._change.wait(0.5)  # `room` changes without a notification
             self._count += 1
             return not self.stopped
 
     def weigh(self, weight: int) -> None:
-        """Wait until that many bytes have room; what is too large by itself goes alone."""
+        """Wait for room for `weight` bytes, and add them. A request above the bound goes alone."""
         with self._change:
             while not self.stopped and self._bytes and self._bytes + weight > HELD_BYTES:
                 self._change.wait()
             self._bytes += weight
 
     def trade(self, before: int, after: int) -> None:
-        """What weighed `before` weighs `after` from here on; nobody waits."""
+        """Replace `before` bytes by `after` bytes, without waiting."""
         with self._change:
             self._bytes += after - before
             self._change.notify_all()
 
     def leave(self, weight: int) -> None:
-        """A question is done with."""
+        """Remove one request and its bytes."""
         with self._change:
             self._count -= 1
             self._bytes -= weight
             self._change.notify_all()
 
     def stop(self) -> None:
-        """Let everyone through, to their end."""
+        """Wake all feeder threads so that they end."""
         with self._change:
             self.stopped = True
             self._change.notify_all()
 
 
-def run(
+def stream_replies(
     requests: Iterable[Request],
     prepare: Callable[[Request], ChatRequest],
-    asker: Callable[[], Asker],
+    make_client: Callable[[], RetryingClient],
     room: Callable[[], int],
 ) -> Generator[tuple[ChatRequest, Reply], None, None]:
-    """Questions and replies, as they come. Raises what `requests` or the asker raise."""
-    work = _Work(requests, prepare, asker, Gate(room))
+    """Chat requests with their replies, as they come. Raises what `requests` or the client raise."""
+    work = _Work(requests, prepare, make_client, Gate(room))
     thread = threading.Thread(target=work.serve, name="gapbench-server", daemon=True)
-    turn = sys.getswitchinterval()
+    switch_interval = sys.getswitchinterval()
     sys.setswitchinterval(SHORT_TURN)  # else the event loop waits 5 ms for the lock whenever an image is decoded
     thread.start()
     try:
@@ -103,29 +104,30 @@ def run(
     finally:
         work.stop()
         thread.join(timeout=10)
-        sys.setswitchinterval(turn)
+        sys.setswitchinterval(switch_interval)
 
 
 class _Work:
-    """What the three kinds of threads share."""
+    """The state that the three kinds of threads share."""
 
     def __init__(
         self,
         requests: Iterable[Request],
         prepare: Callable[[Request], ChatRequest],
-        asker: Callable[[], Asker],
+        make_client: Callable[[], RetryingClient],
         gate: Gate,
     ) -> None:
         self.done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.gate = gate
-        self._requests, self._iterator, self._prepare, self._asker = requests, iter(requests), prepare, asker
-        self._pull = threading.Lock()
+        self._requests, self._iterator = requests, iter(requests)
+        self._prepare, self._make_client = prepare, make_client
+        self._pull_lock = threading.Lock()
         self._exhausted = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
 
     def serve(self) -> None:
-        """The body of the thread with the event loop."""
+        """Body of the thread with the event loop."""
         try:
             asyncio.run(self._serve())
         except asyncio.CancelledError:
@@ -137,10 +139,10 @@ class _Work:
             self.done.put(_END)
 
     def stop(self) -> None:
-        """From the caller's thread: end everything."""
+        """Stop all threads. Called from the caller's thread."""
         self.gate.stop()
         if self._loop is not None and self._main is not None:
-            with suppress(RuntimeError):  # closed by itself
+            with suppress(RuntimeError):  # the loop has already closed
                 self._loop.call_soon_threadsafe(self._main.cancel)
 
     async def _serve(self) -> None:
@@ -150,56 +152,56 @@ class _Work:
         inbox: asyncio.Queue[ChatRequest | None] = asyncio.Queue()
         feeders = [threading.Thread(target=self._feed, args=(inbox,), name="gapbench-feed", daemon=True)
                    for _ in range(FEEDERS)]  # fmt: skip
-        open_ = len(feeders)
-        async with self._asker() as asker, asyncio.TaskGroup() as tasks:
+        running_feeders = len(feeders)
+        async with self._make_client() as client, asyncio.TaskGroup() as tasks:
             for feeder in feeders:
                 feeder.start()
-            while open_:
-                question = await inbox.get()
-                if question is None:
-                    open_ -= 1
-                    asker.nothing_more()
+            while running_feeders:
+                chat_request = await inbox.get()
+                if chat_request is None:
+                    running_feeders -= 1
+                    client.no_more_requests()
                 else:
-                    tasks.create_task(self._ask(asker, question))
+                    tasks.create_task(self._send(client, chat_request))
 
-    async def _ask(self, asker: Asker, question: ChatRequest) -> None:
+    async def _send(self, client: RetryingClient, chat_request: ChatRequest) -> None:
         try:
-            self.done.put((question, await asker.ask(question)))
-        except Exception as error:  # the caller's thread raises it and stops us
+            self.done.put((chat_request, await client.ask(chat_request)))
+        except Exception as error:  # the caller's thread raises it and stops this one
             self.done.put(error)
 
     def _feed(self, inbox: asyncio.Queue[ChatRequest | None]) -> None:
-        """The body of a feeding thread."""
+        """Body of a feeder thread."""
         try:
             while self.gate.enter():
-                with self._pull:
+                with self._pull_lock:
                     request = _END if self._exhausted else next(self._iterator, _END)
                     if not isinstance(request, Request):
                         self._end_requests()
                         break
                     decoded = RGB * request.pixels
                     self.gate.weigh(decoded)
-                question = self._prepare(request)
-                del request  # with its images: the next turn may be long in coming
-                self.gate.trade(decoded, question.held)
-                if question.error:
-                    self.done.put((question, (Answer(images=question.images, error=question.error), None)))
+                chat_request = self._prepare(request)
+                del request  # free its images: the next request may take long
+                self.gate.trade(decoded, chat_request.held)
+                if chat_request.error:
+                    self.done.put((chat_request, (Answer(images=chat_request.images, error=chat_request.error), None)))
                 else:
-                    self._send(inbox, question)
+                    self._enqueue(inbox, chat_request)
             else:
-                with self._pull:
+                with self._pull_lock:
                     self._end_requests()
         except BaseException as error:
             self.done.put(error)
-        self._send(inbox, None)
+        self._enqueue(inbox, None)
 
     def _end_requests(self) -> None:
-        """Closed here, where no other thread can be running it."""
+        """Close the generator of requests. The caller holds the lock, so no other thread is running it."""
         self._exhausted = True
         if inspect.isgenerator(self._iterator):
             self._iterator.close()
 
-    def _send(self, inbox: asyncio.Queue[ChatRequest | None], item: ChatRequest | None) -> None:
+    def _enqueue(self, inbox: asyncio.Queue[ChatRequest | None], item: ChatRequest | None) -> None:
         assert self._loop is not None
-        with suppress(RuntimeError):  # the loop is closed: nobody waits for it
+        with suppress(RuntimeError):  # the loop has closed, and nobody waits for the item
             self._loop.call_soon_threadsafe(inbox.put_nowait, item)

@@ -1,9 +1,9 @@
-"""What a server sent is an answer, or a fault; nothing else, and never a fault graded as an answer.
+"""Read a server's response as an answer or a fault, so that no fault is ever scored as an answer.
 
     read(status, headers, body, key.redact)     # Answer(text="Paris", ...) or Fault("HTTP 500", ...)
 
-A fault says what is to be done about it (`Then`). An empty answer is an answer where the server says that the model
-stopped; no content, a refusal, a filter and an answer that consists of tool calls are not.
+A fault carries its remedy (`Remedy`). An empty text is an answer if the finish reason says that the model stopped. A
+response without content, a refusal, a filtered answer and an answer of tool calls are faults.
 """
 
 from __future__ import annotations
@@ -21,74 +21,74 @@ from gapbench.types import Answer
 
 STOPPED = {"stop", "eos", "eos_token", "stop_sequence", "end_turn"}
 CUT_OFF = {"length", "max_tokens", "model_length"}
-"""Finish reasons: OpenAI's names, and those of servers that have their own."""
+"""Finish reasons of complete answers (`STOPPED`) and of answers cut off (`CUT_OFF`): OpenAI's names, and those of other
+servers."""
 LONGEST = 300
-"""Characters of a server's message that are kept."""
+"""Most characters kept of a server's message."""
 LONGEST_REST = 600.0
-"""Seconds that a server may ask us to wait; more is taken for a refusal."""
+"""Longest wait in seconds that a server may ask for. More counts as a refusal."""
 
 
-class Then(Enum):
-    """What a fault asks for."""
+class Remedy(Enum):
+    """What to do about a fault."""
 
-    GIVE_UP = "the request is at fault, and would be again"
-    RETRY = "the server is in trouble or busy, and may answer next time"
+    GIVE_UP = "the request is at fault, and a retry would fail again"
+    RETRY = "the server is broken or busy, and may answer a retry"
     ELSEWHERE = "the server was not reached, so the request was not tried"
-    REFUSED = "the server refuses whatever is asked"
+    REFUSED = "the server refuses every request"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`kind` is counted ("HTTP 429", "timeout"), `message` is shown; `wait` is seconds the server asked for.
-
-    `busy` faults are those that asking less may cure at once.
+    """`kind` is counted in `faults` ("HTTP 429", "timeout"). `message` is for users. `wait` is the pause, in seconds,
+    that the server asked for. `busy`: fewer requests in flight may help at once.
     """
 
     kind: str
     message: str
-    then: Then
+    remedy: Remedy
     wait: float = 0.0
     busy: bool = False
 
 
 def read(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str] = str) -> Answer | Fault:
-    """One response, as far as it can be understood; `redact` sees every text before it is cut or kept."""
+    """One response as an answer or a fault. `redact` is applied to every text before it is cut or kept."""
     if status != 200:
-        return _refusal(status, headers, body, redact)
+        return _error_fault(status, headers, body, redact)
     kind = headers.get("content-type", "")
     if "json" not in kind.lower():
-        found = explain(body, redact)
-        return Fault("wrong content type", f"content type {redact(kind)[:80]!r} in place of JSON: {found}", Then.RETRY)
+        text = explain(body, redact)
+        return Fault("wrong content type", f"content type {redact(kind)[:80]!r} instead of JSON: {text}", Remedy.RETRY)
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return Fault("not JSON", f"{len(body):,} bytes that are not JSON: {explain(body, redact)}", Then.RETRY)
-    if isinstance(value, dict) and value.get("error"):  # some gateways report errors of others with status 200
+        return Fault("not JSON", f"{len(body):,} bytes that are not JSON: {explain(body, redact)}", Remedy.RETRY)
+    if isinstance(value, dict) and value.get("error"):  # some gateways pass on errors with status 200
         code = value["error"].get("code") if isinstance(value["error"], dict) else None
-        return _refusal(code if isinstance(code, int) and 400 <= code < 600 else 500, headers, body, redact)
+        return _error_fault(code if isinstance(code, int) and 400 <= code < 600 else 500, headers, body, redact)
     try:
         choice, message = value["choices"][0], value["choices"][0]["message"]
         finish, content = choice.get("finish_reason"), message.get("content")
     except (LookupError, TypeError, AttributeError):
-        return Fault("no choices", f"JSON without choices[0].message: {explain(body, redact)}", Then.RETRY)
+        return Fault("no choices", f"JSON without choices[0].message: {explain(body, redact)}", Remedy.RETRY)
     if isinstance(content, list):
         content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    if reason := _no_answer(finish, content, message):
-        again = Then.RETRY if finish in (None, "abort", "error") else Then.GIVE_UP
-        return Fault("no content", redact(reason)[:LONGEST], again)
+    if reason := _why_no_answer(finish, content, message):
+        remedy = Remedy.RETRY if finish in (None, "abort", "error") else Remedy.GIVE_UP
+        return Fault("no content", redact(reason)[:LONGEST], remedy)
     return _answer(redact(content), finish, value.get("usage"), redact(str(value.get("model") or ""))[:LONGEST])
 
 
 def explain(body: bytes, redact: Callable[[str], str] = str) -> str:
-    """The message in an error's JSON, or the beginning of whatever it is; printable, and not long."""
+    """The message of an error's JSON, or the beginning of any other body; printable, at most `LONGEST` characters."""
     text = body[:100_000].decode("utf-8", "replace")
     try:
         value = json.loads(body)
         for name in ("error", "message", "detail"):
-            found = value.get(name) if isinstance(value, dict) else None
-            if found:
-                found = found.get("message", found) if isinstance(found, dict) else found
-                text = found if isinstance(found, str) else json.dumps(found)
+            message = value.get(name) if isinstance(value, dict) else None
+            if message:
+                message = message.get("message", message) if isinstance(message, dict) else message
+                text = message if isinstance(message, str) else json.dumps(message)
                 break
     except (ValueError, RecursionError):
         pass
@@ -96,23 +96,25 @@ def explain(body: bytes, redact: Callable[[str], str] = str) -> str:
     return (text if len(text) <= LONGEST else f"{text[:LONGEST]}…") or "(nothing)"
 
 
-def _refusal(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str]) -> Fault:
+def _error_fault(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str]) -> Fault:
     message = f"HTTP {status}: {explain(body, redact)}"
     if status == 429 and b"insufficient_quota" in body:
-        return Fault("HTTP 429", message, Then.REFUSED)
+        return Fault("HTTP 429", message, Remedy.REFUSED)
     if status in (408, 429) or status >= 500:
         wait = _retry_after(headers)
         if wait > LONGEST_REST:
-            return Fault(f"HTTP {status}", f"{message} (it asks us to wait {wait:,.0f} s)", Then.REFUSED)
-        return Fault(f"HTTP {status}", message, Then.RETRY, wait, busy=status in (408, 429, 503, 529))
+            return Fault(f"HTTP {status}", f"{message} (it asks us to wait {wait:,.0f} s)", Remedy.REFUSED)
+        return Fault(f"HTTP {status}", message, Remedy.RETRY, wait, busy=status in (408, 429, 503, 529))
     if status < 400 or status in (401, 402, 404, 405):
-        found = headers.get("location", "")
-        return Fault(f"HTTP {status}", message + (f" (to {redact(found)[:LONGEST]})" if found else ""), Then.REFUSED)
-    return Fault(f"HTTP {status}", message, Then.GIVE_UP)
+        location = headers.get("location", "")
+        return Fault(
+            f"HTTP {status}", message + (f" (to {redact(location)[:LONGEST]})" if location else ""), Remedy.REFUSED
+        )
+    return Fault(f"HTTP {status}", message, Remedy.GIVE_UP)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds from now, given as such or as a date (RFC 9110, section 10.2.3); 0 where it says nothing."""
+    """Seconds to wait, from a number or a date in `Retry-After` (RFC 9110, section 10.2.3); 0 without the header."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
         return float(text)
@@ -122,8 +124,8 @@ def _retry_after(headers: Mapping[str, str]) -> float:
         return 0.0
 
 
-def _no_answer(finish: Any, content: Any, message: Mapping[str, Any]) -> str:
-    """Why a choice is no answer; empty if it is one."""
+def _why_no_answer(finish: Any, content: Any, message: Mapping[str, Any]) -> str:
+    """Why a choice is not an answer, or an empty text if it is."""
     if message.get("refusal"):
         return f"the server refused: {message['refusal']}"
     if finish is not None and finish not in STOPPED | CUT_OFF:

@@ -1,12 +1,12 @@
-"""One question through as many tries as it needs, to whichever server is free.
+"""Send a request with retries and backoff, each try to the endpoint with the least in flight.
 
-    async with Asker(setup, limit) as asker:
-        answer, fault = await asker.ask(question)       # fault: what the last try met, None for an answer
+    async with RetryingClient(policy, limit, tally) as client:
+        answer, fault = await client.ask(chat_request)      # fault: that of the last try, None for an answer
 
-Retried, with exponential backoff and full jitter: 408, 429 (after what `Retry-After` says), 5xx, timeouts, closed
-connections, and answers that cannot be read. Not retried: any other 4xx. A field of the request that servers need not
-know (`OPTIONAL`) is left out once one of them refuses it by name and takes the request without it. A server that has
-never answered is named after a minute, and ends the run after `TIMEOUTS` tries that it let pass.
+These are retried, with exponential backoff and full jitter: 408, 429 (after `Retry-After`), 5xx, timeouts, closed
+connections and unreadable responses. Any other 4xx is not retried. An `OPTIONAL` field is left out of all later
+requests once a server refuses it by name and accepts the request without it. If no answer has come after a minute, a
+warning names the servers; if none has come after `TIMEOUTS` timeouts, the run ends.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from typing import Any
 from gapbench.engines.server.api_key import ApiKey
 from gapbench.engines.server.concurrency import AdaptiveLimit
 from gapbench.engines.server.endpoints import Endpoints
-from gapbench.engines.server.http import Lines
+from gapbench.engines.server.http import Connections
 from gapbench.engines.server.image_urls import ChatRequest
-from gapbench.engines.server.responses import Fault, Then
+from gapbench.engines.server.responses import Fault, Remedy
 from gapbench.errors import ModelError
 from gapbench.types import Answer
 
@@ -41,23 +41,23 @@ OPTIONAL = {
     "response_format": "",
     "max_tokens": "max_completion_tokens",
 }
-"""Fields that a server may refuse, and what takes their place."""
+"""Fields that a server may refuse, and the field that replaces each; empty if none does."""
 REFUSED_TEMPERATURE = re.compile(r"support.{0,40}temperature|temperature.{0,40}(support|only)", re.IGNORECASE)
 GREEDY = (
-    " (gapbench asks for greedy answers, temperature 0, and this model gives none: it cannot judge, and can only be "
-    "measured by sampled answers, --temperature 1.)"
+    " (gapbench asks for greedy answers, temperature 0, and this model does not support them: it cannot judge, and can "
+    "only be measured with sampled answers, --temperature 1.)"
 )
 LONGEST_PAUSE = 60.0
-"""Seconds between two tries, at most, where the server says nothing of it."""
+"""Longest backoff in seconds, unless the server asks for a longer wait."""
 SILENCE = 60.0
-"""Seconds without a first answer after which that is said."""
+"""Seconds without a first answer until the warning."""
 TIMEOUTS = 16
-"""Tries that may pass without a reply, from the first on, before the run is ended."""
+"""Timeouts before the first answer after which the run ends."""
 
 
 @dataclass(frozen=True)
 class RequestPolicy:
-    """How every question is asked. `settings` are the request's fields beside the messages; times are in seconds."""
+    """How every request is sent. `settings` are the payload's fields beside the messages; times are in seconds."""
 
     urls: tuple[str, ...]
     key: ApiKey
@@ -70,7 +70,7 @@ class RequestPolicy:
 
 @dataclass
 class RequestCounts:
-    """What happened so far. `faults` counts by kind what tries met; `left_out` are fields that servers refused."""
+    """Counts so far. `faults` counts faults by kind; `left_out` are the fields that servers refused."""
 
     tries: int = 0
     answered: int = 0
@@ -78,120 +78,126 @@ class RequestCounts:
     left_out: set[str] = field(default_factory=set)
 
 
-class Asker:
-    """See the module. An asynchronous context that holds the connections; for use within one event loop."""
+class RetryingClient:
+    """See the module. An asynchronous context that holds the connections, for use within one event loop."""
 
-    def __init__(self, setup: RequestPolicy, limit: AdaptiveLimit, tally: RequestCounts) -> None:
-        self._setup, self._limit, self._tally = setup, limit, tally
-        self._endpoints = Endpoints(setup.urls, setup.patience)
-        self._lines = {url: Lines(url, setup.key, setup.timeout) for url in setup.urls}
-        self._listening: asyncio.Task[None] | None = None
+    def __init__(self, policy: RequestPolicy, limit: AdaptiveLimit, tally: RequestCounts) -> None:
+        self._policy, self._limit, self._tally = policy, limit, tally
+        self._endpoints = Endpoints(policy.urls, policy.patience)
+        self._connections = {url: Connections(url, policy.key, policy.timeout) for url in policy.urls}
+        self._silence_watch: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Asker:
+    async def __aenter__(self) -> RetryingClient:
         self._limit.restart()
         if not self._tally.answered:
-            self._listening = asyncio.create_task(self._say_if_nothing_comes())
+            self._silence_watch = asyncio.create_task(self._warn_if_silent())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._listening:
-            self._listening.cancel()
-        for lines in self._lines.values():
-            await lines.close()
+        if self._silence_watch:
+            self._silence_watch.cancel()
+        for connections in self._connections.values():
+            await connections.close()
 
-    async def _say_if_nothing_comes(self) -> None:
-        """A server that accepts and stays silent looks like one that is at work."""
+    async def _warn_if_silent(self) -> None:
+        """Warn if no answer has come: a silent server looks like a working one."""
         await asyncio.sleep(SILENCE)
         if not self._tally.answered:
-            met = ", ".join(f"{kind} {count} times" for kind, count in self._tally.faults.most_common())
+            faults = ", ".join(f"{kind} {count} times" for kind, count in self._tally.faults.most_common())
             warnings.warn(
-                f"{', '.join(self._setup.urls)}: no answer in {SILENCE:.0f} s{f' ({met})' if met else ''}. The server "
-                f"may still be starting; a request is tried {self._setup.tries} times and may take "
-                f"{self._setup.timeout:g} s (--timeout) each time. Ctrl-C ends this.",
+                f"{', '.join(self._policy.urls)}: no answer in {SILENCE:.0f} s{f' ({faults})' if faults else ''}. "
+                f"The server may still be starting; a request is tried {self._policy.tries} times and may take "
+                f"{self._policy.timeout:g} s (--timeout) each time. Ctrl-C ends this.",
                 stacklevel=1,
             )
 
-    def nothing_more(self) -> None:
-        """From here on places stand empty because there is nothing left to ask."""
+    def no_more_requests(self) -> None:
+        """Declare that no more requests will come."""
         self._limit.close()
 
-    async def ask(self, question: ChatRequest) -> tuple[Answer, Fault | None]:
-        """The answer, or the fault of the last try and an answer that only has its `error`. Raises ModelError."""
-        tried = 0
+    async def ask(self, chat_request: ChatRequest) -> tuple[Answer, Fault | None]:
+        """The answer and None, or an answer with `error` and the fault of the last try. Raises ModelError."""
+        tries = 0
         while True:
             async with self._limit:
-                url, reply, seconds = await self._try(question)
+                url, reply, seconds = await self._try(chat_request)
                 share = seconds / self._limit.inside
                 if isinstance(reply, Answer):
-                    self._limit.answered()
+                    self._limit.count_answer()
             if isinstance(reply, Answer):
                 self._tally.answered += 1
                 self._endpoints.answered = True
-                return _complete(reply, question, share), None
+                return _complete(reply, chat_request, share), None
             self._tally.faults[reply.kind] += 1
-            if reply.then is Then.RETRY and (reply.busy or reply.kind.startswith("HTTP")):
-                self._limit.troubled(time.perf_counter() - seconds, reply.busy)
-            if reply.then in (Then.ELSEWHERE, Then.REFUSED):
+            if reply.remedy is Remedy.RETRY and (reply.busy or reply.kind.startswith("HTTP")):
+                self._limit.count_error(time.perf_counter() - seconds, reply.busy)
+            if reply.remedy in (Remedy.ELSEWHERE, Remedy.REFUSED):
                 continue
-            tried += 1
+            tries += 1
             if not self._tally.answered and self._tally.faults["timeout"] >= TIMEOUTS:
                 raise ModelError(
-                    f"{url}: {reply.message}, {TIMEOUTS} times from the first on. If the server is well and only slow, "
-                    "give it longer (--timeout) or less at once (--concurrency 1); else look at its log."
+                    f"{url}: {reply.message}, {TIMEOUTS} times from the first on. If the server is only slow, allow "
+                    "more time (--timeout) or send fewer requests at once (--concurrency 1); else look at its log."
                 )
-            if reply.then is Then.GIVE_UP or tried >= self._setup.tries:
-                times = f" ({tried} tries)" if tried > 1 else ""
-                error = f"{url}{times}: {reply.message}{_about_greedy(self._setup.settings, reply)}"
-                return Answer(images=question.images, error=error), reply
+            if reply.remedy is Remedy.GIVE_UP or tries >= self._policy.tries:
+                times = f" ({tries} tries)" if tries > 1 else ""
+                error = f"{url}{times}: {reply.message}{_greedy_hint(self._policy.settings, reply)}"
+                return Answer(images=chat_request.images, error=error), reply
             with self._limit.resting():
-                await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, self._setup.backoff * 2 ** (tried - 1))))
+                await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, self._policy.backoff * 2 ** (tries - 1))))
 
-    async def _try(self, question: ChatRequest) -> tuple[str, Answer | Fault, float]:
-        """The URL asked, what came back, and how long it took; again without the fields that are refused by name."""
-        without: set[str] = set()
+    async def _try(self, chat_request: ChatRequest) -> tuple[str, Answer | Fault, float]:
+        """One try: the endpoint's URL, the reply and its seconds. Sends again without fields refused by name."""
+        omitted: set[str] = set()
         while True:
             endpoint = await self._endpoints.take()
-            without |= self._tally.left_out
-            body = b'{"messages":' + question.messages + b"," + _settings(self._setup.settings, without, question)[1:]
+            omitted |= self._tally.left_out
+            fields = _fields(self._policy.settings, omitted, chat_request)
+            payload = b'{"messages":' + chat_request.messages + b"," + fields[1:]
             self._tally.tries += 1
             started = time.perf_counter()
             fault: Fault | None = None
             try:
-                reply = await self._lines[endpoint.url].exchange(body)
-                fault = reply if isinstance(reply, Fault) and reply.then is not Then.GIVE_UP else None
+                reply = await self._connections[endpoint.url].exchange(payload)
+                fault = reply if isinstance(reply, Fault) and reply.remedy is not Remedy.GIVE_UP else None
             finally:
-                self._endpoints.give_back(endpoint, fault)
+                self._endpoints.release(endpoint, fault)
             if isinstance(reply, Answer):
-                self._tally.left_out |= without
-            elif refused := self._refused_fields(reply, without):
-                without |= refused
+                self._tally.left_out |= omitted
+            elif refused := self._refused_fields(reply, omitted):
+                omitted |= refused
                 continue
             return endpoint.url, reply, time.perf_counter() - started
 
-    def _refused_fields(self, fault: Fault, without: set[str]) -> set[str]:
-        """Fields sent that a 400 or 422 names."""
+    def _refused_fields(self, fault: Fault, omitted: set[str]) -> set[str]:
+        """The optional fields of the payload that a 400 or 422 names."""
         if fault.kind not in ("HTTP 400", "HTTP 422"):
             return set()
-        return {name for name in OPTIONAL if name in self._setup.settings and name in fault.message} - without
+        return {name for name in OPTIONAL if name in self._policy.settings and name in fault.message} - omitted
 
 
-def _complete(reply: Answer, question: ChatRequest, seconds: float) -> Answer:
-    q = question
-    return replace(reply, seconds=seconds, images=q.images, sent_size=q.sent_size, sent_pixels=q.sent_pixels)
+def _complete(reply: Answer, chat_request: ChatRequest, seconds: float) -> Answer:
+    return replace(
+        reply,
+        seconds=seconds,
+        images=chat_request.images,
+        sent_size=chat_request.sent_size,
+        sent_pixels=chat_request.sent_pixels,
+    )
 
 
-def _about_greedy(settings: Mapping[str, Any], fault: Fault) -> str:
-    """What it means that a server refuses temperature 0; empty where it does not."""
+def _greedy_hint(settings: Mapping[str, Any], fault: Fault) -> str:
+    """The explanation for a server that refuses temperature 0; empty for other faults."""
     refused = fault.kind in ("HTTP 400", "HTTP 422") and REFUSED_TEMPERATURE.search(fault.message)
     return GREEDY if refused and settings["temperature"] == 0 else ""
 
 
-def _settings(settings: Mapping[str, Any], without: set[str], question: ChatRequest) -> bytes:
-    """The fields beside the messages. Sampled, each question has a seed of its own, else repeats would be copies."""
+def _fields(settings: Mapping[str, Any], omitted: set[str], chat_request: ChatRequest) -> bytes:
+    """The payload's fields beside the messages. When sampling, each request has its own seed: repeats differ."""
     if settings["temperature"] > 0:
-        drawn = hashlib.sha256(f"{settings['seed']} {question.key!r}".encode()).digest()
-        settings = {**settings, "seed": int.from_bytes(drawn[:4], "big") >> 1}
-    kept = {OPTIONAL[k] if k in without else k: v for k, v in settings.items() if k not in without or OPTIONAL[k]}
-    return json.dumps(kept).encode()
+        digest = hashlib.sha256(f"{settings['seed']} {chat_request.key!r}".encode()).digest()
+        settings = {**settings, "seed": int.from_bytes(digest[:4], "big") >> 1}
+    fields = {OPTIONAL[k] if k in omitted else k: v for k, v in settings.items() if k not in omitted or OPTIONAL[k]}
+    return json.dumps(fields).encode()

@@ -1,14 +1,14 @@
-"""vLLM's processes end with ours, however ours ends; and where one of theirs ends, ours is told.
+"""End vLLM's processes when this process ends, however it ends, and notice when one of vLLM's processes ends.
 
-    end_with_us(children)                # children = multiprocessing.active_children()
-    tell_of_their_end(children, llm)
+    end_with_this_process(children)                # children = multiprocessing.active_children()
+    wake_on_exit(children, llm)
 
-vLLM works in child processes that wait for the next request for ever if whoever started them is killed outright; the
-memory they hold on a device would keep the same command from going on. A guard waits for the end of a pipe, which
-comes even then, and ends them. The other way round, vLLM (0.32) notices that a process of its own was killed, by want
-of memory say, but whoever waits for an answer at that moment is not woken, and would wait for ever.
+If this process is killed outright, vLLM's child processes wait for the next request for ever, and the device memory
+they hold would keep the same command from continuing. A guard process therefore waits for the end of a pipe, which
+comes even after a kill, and ends the children. Conversely, vLLM (0.32) notices when one of its own processes is killed,
+for example when memory runs out, but does not wake the thread that waits for an answer, which would wait for ever.
 
-Limits: a machine that kills the guard, too (a job's whole control group, say), ends vLLM's processes as well.
+Limits: the guard itself can be killed, for example with a job's whole control group; that also kills vLLM's processes.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ for number, began in zip(sys.argv[1::2], sys.argv[2::2]):
 for process in psutil.wait_procs(left, timeout=10)[1]:
     process.kill()
 """
-_guards: list[subprocess.Popen[bytes]] = []  # a pipe is closed when nothing refers to it any more
+_guards: list[subprocess.Popen[bytes]] = []  # keeps the pipes open: a pipe closes when nothing refers to it
 
 
-def end_with_us(processes: Iterable[BaseProcess]) -> None:
-    """End these children when this process is gone, kindly at first."""
+def end_with_this_process(processes: Iterable[BaseProcess]) -> None:
+    """End these children once this process is gone: terminate them, and kill those that remain after 10 seconds."""
     import psutil
 
-    named = [str(x) for p in processes for x in (p.pid, psutil.Process(p.pid).create_time())]
-    if named:  # in a session of its own, where Ctrl-C does not reach it
-        command = [sys.executable, "-c", GUARD, *named]
+    ids_and_times = [str(x) for p in processes for x in (p.pid, psutil.Process(p.pid).create_time())]
+    if ids_and_times:  # in a process session of its own, out of reach of Ctrl-C
+        command = [sys.executable, "-c", GUARD, *ids_and_times]
         _guards.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))  # noqa: S603
 
 
-def tell_of_their_end(processes: Sequence[BaseProcess], llm: Any) -> None:
-    """Wake who waits for vLLM's next answer when one of these is gone; vLLM then raises that it is dead."""
+def wake_on_exit(processes: Sequence[BaseProcess], llm: Any) -> None:
+    """Wake the thread that waits for vLLM's next answer once one of these is gone; vLLM then raises an error."""
     answers = getattr(llm.llm_engine.engine_core, "outputs_queue", None)
     if answers is None or not processes:  # vLLM works in this process
         return
     sentinels = [process.sentinel for process in processes]
 
-    def watch() -> None:  # without a reference to `llm`, which ends its processes when nothing refers to it
+    def watch() -> None:  # holds no reference to `llm`, which must end its processes when nothing else refers to it
         wait(sentinels)
         answers.put(RuntimeError("a process of vLLM has ended"))
 

@@ -1,4 +1,4 @@
-"""The smaller tables of a comparison: its groups, its questions, its training, and what the runs were asked.
+"""The smaller tables of a comparison: categories, evidence areas, changed samples, training and settings.
 
 [*category_tables(summary), *area_tables(summary), identity_table(summary), *setting_tables(runs)]
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gapbench.analysis.comparison.differences import UNSET, settings_of
-from gapbench.report.comparison.samples import Changed, total_of
+from gapbench.report.comparison.samples import TRANSITIONS, ChangedSample, total_of
 from gapbench.report.comparison.tables import LABEL_LIMIT, MEASURES, Entry, side_labels, table_of
 from gapbench.report.run.summary_tables import area_label
 from gapbench.report.tables import NAME_LIMIT, Cell, Column, Summary, Table, benchmarks_of, count_cell, text_cell
@@ -20,46 +20,48 @@ if TYPE_CHECKING:
     from gapbench.analysis.comparison.runs import LoadedRun
 
 TABLES = 40
-"""Benchmarks whose groups have a table; the others' are in comparison.json."""
+"""Benchmarks with a table of groups; the groups of the others are in comparison.json."""
 VALUE_LIMIT = 300
 
 
 def category_tables(summary: Summary) -> tuple[Table, ...]:
-    """One exploratory table for each benchmark that has categories, the largest category first."""
+    """One exploratory table for each benchmark with categories, the largest category first."""
     tables = []
     for name, entry in list(benchmarks_of(summary).items())[:TABLES]:
-        found = sorted(entry["by_category"].items(), key=lambda item: -item[1]["n"])
-        rows = [(text_cell(clip(key, NAME_LIMIT)), *_group(group)) for key, group in found]
+        groups = sorted(entry["by_category"].items(), key=lambda item: -item[1]["n"])
+        rows = [(text_cell(clip(category, NAME_LIMIT)), *_group_cells(group)) for category, group in groups]
         if rows:
             tables.append(table_of(clip(name, NAME_LIMIT), _group_columns(summary, "Category", entry), rows))
     return tuple(tables)
 
 
 def area_tables(summary: Summary) -> tuple[Table, ...]:
-    """One table for each benchmark with evidence boxes: the changes by the evidence's share of the image."""
+    """One exploratory table for each benchmark with evidence boxes: the changes by evidence area."""
     tables = []
     for name, entry in list(benchmarks_of(summary).items())[:TABLES]:
-        rows = [(Cell(area_label(one), "", one["from"]), *_group(one)) for one in entry["by_evidence_area"]]
+        rows = [
+            (Cell(area_label(group), "", group["from"]), *_group_cells(group)) for group in entry["by_evidence_area"]
+        ]
         if rows:
             tables.append(table_of(clip(name, NAME_LIMIT), _group_columns(summary, "Evidence area", entry), rows))
     return tuple(tables)
 
 
 def train_table(train: Mapping[str, Any]) -> Table:
-    """First, last and extreme values of every metric that was logged."""
+    """The first, last, lowest and highest value of every logged metric."""
     columns = (Column("Metric"), *(Column(key.capitalize(), True) for key in ("first", "last", "lowest", "highest")))
     rows = [
         (
             text_cell(name),
-            *(Cell(f"{found[key]:.4g}", "", found[key]) for key in ("first", "last", "lowest", "highest")),
+            *(Cell(f"{values[key]:.4g}", "", values[key]) for key in ("first", "last", "lowest", "highest")),
         )
-        for name, found in train["metrics"].items()
+        for name, values in train["metrics"].items()
     ]
     return table_of("Training in numbers", columns, rows)
 
 
 def identity_table(summary: Summary) -> Table:
-    """Which weights answered, one row per run."""
+    """Model, folder and weights, one row per run."""
     keys = list(dict.fromkeys(key for run in summary["runs"] for key in run["identity"]))
     columns = (Column("Run"), Column("Model"), Column("Folder"), *map(Column, keys))
     rows = [
@@ -76,11 +78,11 @@ def identity_table(summary: Summary) -> Table:
 
 def setting_tables(runs: Sequence[LoadedRun]) -> tuple[Table, Table]:
     """The settings in which the runs differ, and those in which they agree."""
-    found = [settings_of(run) for run in runs]
+    settings_of_runs = [settings_of(run) for run in runs]
     columns = (Column("Setting"), *(Column(clip(run.label, LABEL_LIMIT)) for run in runs))
     differing, same = [], []
-    for name in dict.fromkeys(name for settings in found for name in settings):
-        values = [_value(settings.get(name)) for settings in found]
+    for name in dict.fromkeys(name for settings in settings_of_runs for name in settings):
+        values = [_value(settings.get(name)) for settings in settings_of_runs]
         heading = text_cell(clip(name, NAME_LIMIT))
         if len(set(values)) > 1:
             differing.append((heading, *map(text_cell, values)))
@@ -90,38 +92,41 @@ def setting_tables(runs: Sequence[LoadedRun]) -> tuple[Table, Table]:
     return table_of("Settings that differ", columns, differing), agreed
 
 
-def listed_cases(summary: Summary, cases: Sequence[Changed], sides: tuple[str, ...], limit: int) -> dict[str, Table]:
-    """Some fixed and some broken questions, for the Markdown."""
+def changed_tables(
+    summary: Summary, samples: Sequence[ChangedSample], sides: tuple[str, ...], limit: int
+) -> dict[str, Table]:
+    """At most `limit` fixed and `limit` broken samples, for the Markdown. Keys are the transitions."""
     columns = (Column("Sample"), Column("Question"), Column("Accepted"), *map(Column, sides))
     tables = {}
-    for way in ("fixed", "broken"):
-        found = [one for one in cases if one.way == way][:limit]
-        rows = [
+    for transition in TRANSITIONS:
+        rows = tuple(
             (
-                text_cell(clip(one.case.sample, NAME_LIMIT), clip(one.case.benchmark, NAME_LIMIT)),
-                text_cell(clip(one.case.question, 200)),
-                text_cell(clip(", ".join(one.case.accepted), 100)),
-                *(text_cell(clip(answer.parsed or answer.output, 100)) for answer in (one.before, one.after)),
+                text_cell(clip(sample.card.sample, NAME_LIMIT), clip(sample.card.benchmark, NAME_LIMIT)),
+                text_cell(clip(sample.card.question, 200)),
+                text_cell(clip(", ".join(sample.card.accepted), 100)),
+                *(text_cell(clip(answer.parsed or answer.output, 100)) for answer in (sample.before, sample.after)),
             )
-            for one in found
-        ]
+            for sample in [sample for sample in samples if sample.transition == transition][:limit]
+        )
         if rows:
-            tables[way] = Table(way, columns, tuple(rows), (), total_of(summary, way) - len(rows), "comparison.json")
+            left_out = total_of(summary, transition) - len(rows)
+            tables[transition] = Table(transition, columns, rows, (), left_out, "comparison.json")
     return tables
 
 
 def _group_columns(summary: Summary, heading: str, entry: Entry) -> tuple[Column, ...]:
     measured = [(measure, title) for measure, title in MEASURES if entry["delta"][measure]]
-    help_ = f"Change from {' to '.join(side_labels(summary))}: its interval, and the two levels"
+    before, after = side_labels(summary)
+    help_ = f"Change from {before} to {after}, with its 95% interval; below, the two levels"
     return (
         Column(heading),
-        Column("Questions", True),
+        Column("Samples", True),
         Column("Clusters", True),
         *(Column(f"{title.capitalize()}, points", True, help_) for _, title in measured),
     )
 
 
-def _group(group: Entry) -> tuple[Cell, ...]:
+def _group_cells(group: Entry) -> tuple[Cell, ...]:
     cells = [count_cell(group["n"]), count_cell(group["clusters"])]
     for measure, _ in MEASURES:
         change = group["delta"][measure]

@@ -1,6 +1,6 @@
-"""The words of a comparison's report: its big numbers, its contents, and what its terms mean.
+"""The big numbers, the contents and the terms of a comparison's report.
 
-hero(summary)    (Figure('full', 'Full image', '+38.3', '46.0% → 84.3%', '[33.0, 43.7]'), …)
+hero(summary).figures    (Figure('full', 'Full image', '+38.3', '46.0% → 84.3%', '[33.0, 43.7]'), …)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MEASURES = (("full", "Full image"), ("crop", "Crop"), ("gap", "Gap"))
 
 @dataclass(frozen=True)
 class Figure:
-    """One big number: the change, from where to where, and its interval."""
+    """One big number: the change, the levels before and after, and the interval of the change."""
 
     kind: str
     title: str
@@ -29,24 +29,25 @@ class Figure:
 
 @dataclass(frozen=True)
 class Hero:
-    """What the big numbers speak about, and the numbers."""
+    """The big numbers, and the benchmark or mean to which they belong."""
 
     scope: str
     figures: tuple[Figure, ...]
 
 
 def hero(summary: Mapping[str, Any]) -> Hero:
-    """The lone benchmark with a gap, or the mean over several, or the lone benchmark of any kind; else no numbers.
+    """The numbers of the only benchmark with a gap, or the means over several.
 
-    Of annotated evidence, and only where that has no gap, of regions that a model made.
+    Without a gap: the numbers of the only benchmark, or none if there are several. Annotated evidence comes first;
+    regions made by a model count only if annotated evidence has no gap.
     """
     parts = families(summary)
-    family = next((part for part in parts if part.summary["macro"]), parts[0])
+    family = next((family for family in parts if family.summary["macro"]), parts[0])
     benchmarks = benchmarks_of(family.summary)
     with_gap = {name: entry for name, entry in benchmarks.items() if entry["delta"]["gap"]}
-    chosen = with_gap or benchmarks
-    if len(chosen) == 1:
-        (scope, entry), *_ = chosen.items()
+    used = with_gap or benchmarks
+    if len(used) == 1:
+        (scope, entry), *_ = used.items()
     elif with_gap:
         scope, entry = f"mean of {len(with_gap)} benchmarks", family.summary["macro"]
     else:
@@ -74,74 +75,82 @@ def sections(page: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("results", "Results", True),
         ("runs", "All runs", page["runs_tables"]),
         ("holdouts", "Hold-outs", True),
-        ("changed", "Fixed and broken" if page["trained"] else "Who is right", True),
+        ("changed", "Fixed and broken" if page["trained"] else "Where the runs disagree", True),
         ("categories", "Categories", page["category_tables"]),
         ("area", "Evidence area", page["area_tables"]),
         ("training", "Training", page["train"]),
         ("settings", "Settings", True),
         ("reading", "How to read this", True),
     )
-    return [(anchor, title) for anchor, title, there in possible if there]
+    return [(anchor, title) for anchor, title, present in possible if present]
 
 
 def terms(sides: tuple[str, ...], *, trained: bool) -> tuple[tuple[str, str], ...]:
-    """What the numbers mean, and what they do not."""
+    """(term, meaning) of the numbers, and the limits of a comparison."""
     before, after = sides
-    seeds = (
-        "One training run is compared with its start. Another seed of the same training may end elsewhere, and no "
-        "interval here knows about that: train several seeds and report all of them."
+    limits = (
+        "The comparison covers one training run and its start. Another seed of the same training may give another "
+        "result, and no interval here includes this variation: train several seeds and report all of them."
         if trained
         else "Two models differ in many things at once. A comparison says that they differ, not why."
     )
+    changed = (
+        f"Fixed samples are wrong in {before} and right in {after}, both from the full image. Broken samples are "
+        f"right in {before} and wrong in {after}."
+        if trained
+        else "Samples that only the named run answers correctly from the full image."
+    )
     return (
         (
-            "Same questions",
-            f"Every number stands on the questions that {before} and {after} share and that both answered in every "
-            "view compared. What was left out is counted in a warning above.",
+            "Samples compared",
+            f"Every number covers only the samples that {before} and {after} share and that both runs answered in "
+            "every compared view. A warning above counts the samples left out.",
         ),
         (
             "Change",
-            f"Each question's score in {after} minus its score in {before}, averaged, in percentage points. The change "
-            "of the gap is the change of the crop minus the change of the full image (a difference in differences).",
+            f"The score in {after} minus the score in {before}, in percentage points, averaged over the samples. The "
+            "change of the gap is the change of the crop minus the change of the full image (a difference in "
+            "differences).",
         ),
         (
             "95% interval",
-            "Where the true change plausibly lies for questions of this kind. Clusters are the unit, not questions: "
-            "samples that share an image form one. An interval that includes zero means that a change is not "
-            "shown, which is not the same as no change; look at the MDE.",
+            "The range in which the true change for samples of this kind plausibly lies. Samples that share an image "
+            "form one cluster, and each cluster counts as one independent unit. If the interval includes zero, a "
+            "change is not shown. This does not mean that there is no change: look at the MDE.",
         ),
         (
             "p",
-            "How often a change at least this large, in either direction, would arise if the two runs were "
-            "interchangeable: a sign-flip test over clusters. One row of each benchmark, its gap or else its full "
-            "accuracy, is corrected over the benchmarks after Holm; the other rows are not corrected.",
+            "The probability of a change at least this large, in either direction, if the two runs were "
+            "interchangeable. It comes from a sign-flip test over clusters; for the mean over benchmarks it comes "
+            "from a t-test. Holm's method corrects one row per benchmark: the gap, or the full accuracy of a "
+            "benchmark without a gap. The other rows are not corrected.",
         ),
         (
             "MDE",
-            "Minimum detectable effect: the smallest true change, in points, that a comparison of this size finds with "
-            "80% power at the 5% level. A loss below it can go unnoticed. A dash stands where so few clusters changed "
-            "that it cannot be told: the interval then says what is possible.",
+            "Minimum detectable effect: the smallest true change, in points, that a comparison of this size detects "
+            "with 80% power at the 5% level. A smaller loss can go unnoticed. A dash means that too few clusters "
+            "changed to compute it; the interval then shows which changes are possible.",
         ),
         (
             "Gap closed",
-            f"1 minus the gap in {after} over the gap in {before}, with Fieller's interval. Given only where the gap "
-            f"in {before} is shown to be above zero. It also rises when the crop gets worse, so read it beside the "
-            "change of the crop.",
+            f"1 minus the gap in {after} divided by the gap in {before}, with Fieller's interval. It is given only if "
+            f"the 95% interval of the gap in {before} lies above zero. It also rises when the crop gets worse, so "
+            "read it together with the change of the crop.",
         ),
         (
             "Fixed and broken" if trained else f"Right only in {after}, right only in {before}",
-            "Questions that one of the two runs answers correctly from the full image and the other does not. Some "
-            "differ by chance wherever two models do; the p-value asks whether one kind outweighs the other.",
+            f"{changed} Any two runs differ on some samples by chance; the p-value tests whether one kind outweighs "
+            "the other.",
         ),
         (
             "Hold-outs",
-            "Benchmarks without a crop, here as a guard: has something been lost that the gap does not show? A fall "
-            "that is not shown may still be there.",
+            "Benchmarks without a crop. They can show a loss that the gap does not show. A loss that is not shown may "
+            "still exist.",
         ),
         (
             "Exploratory",
-            "Categories and evidence areas are many and small and corrected for nothing: a starting point for looking "
-            "at samples, not a finding.",
+            "Results for categories and for bins of evidence area. They are many, they rest on few samples, and they "
+            "are not corrected for their number. Use them to choose samples to look at, not as findings.",
         ),
-        ("What this cannot say", seeds),
+        ("What this cannot say", limits),
     )

@@ -1,6 +1,6 @@
-"""The figures of a comparison: accuracies before and after, and the curves of the training.
+"""The plots of a comparison: accuracies before and after, and the curves of the training.
 
-change_plot(summary, name="change")    '<svg …>', or None where nothing was compared
+change_plot(summary, name="change")    '<svg …>', or None if nothing was compared
 curves(steps)                          [('loss', '<svg …>'), …]
 """
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 BENCHMARKS = 30
 POINTS = 300
-"""Points of a curve; longer ones are drawn as means of equal stretches."""
+"""Most points of a curve; a longer curve is drawn as means over equal ranges of steps."""
 CURVE = (3.9, 1.75)
-"""Inches."""
+"""Width and height in inches."""
 
 TITLES = {
     "loss": "Loss",
@@ -41,7 +41,7 @@ _MARKERS = {"full": ("s", FULL), "crop": ("o", CROP)}
 
 
 def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
-    """Full and crop accuracy of every benchmark, hollow before and filled after, each with its interval."""
+    """Full and crop accuracy of every benchmark with intervals: hollow before, filled after."""
     rows = [
         (benchmark, view, entry, index)
         for index, (benchmark, entry) in enumerate(list(benchmarks_of(summary).items())[:BENCHMARKS])
@@ -55,12 +55,12 @@ def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
     with drawing(FOREST_WIDTH, height) as figure:
         axes = figure.add_axes((0.26, 0.5 / height, 0.5, 1 - 0.62 / height))
         side: dict[str, Any] = {"va": "center", "transform": axes.get_yaxis_transform()}
-        named: set[str] = set()
+        labelled: set[str] = set()
         for (benchmark, view, entry, _), place in zip(rows, places, strict=True):
-            _moved(axes, place, entry, view)
-            if benchmark not in named:
+            _draw_change(axes, place, entry, view)
+            if benchmark not in labelled:
                 axes.text(-0.5, place, clip(" ".join(benchmark.split()), 24), color=INK, weight="bold", **side)
-                named.add(benchmark)
+                labelled.add(benchmark)
             axes.text(-0.03, place, view, color=_MARKERS[view][1], weight="bold", ha="right", **side)
             levels = " → ".join(percent(entry[when][view]["estimate"]) for when in ("before", "after"))
             axes.text(1.04, place, levels, color=MUTED, **side)
@@ -72,38 +72,38 @@ def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
         axes.set_xlabel("accuracy, %", color=MUTED)
         axes.grid(axis="x", color=LINE, linewidth=0.8)
         quiet(axes)
-        return to_svg(figure, name, "Accuracy before and after: " + "; ".join(_in_words(row) for row in rows))
+        return to_svg(figure, name, "Accuracy before and after: " + "; ".join(_description(row) for row in rows))
 
 
-def _moved(axes: Axes, place: float, entry: Mapping[str, Any], view: str) -> None:
+def _draw_change(axes: Axes, place: float, entry: Mapping[str, Any], view: str) -> None:
     marker, colour = _MARKERS[view]
     spots = []
     for when, offset in (("before", -0.15), ("after", 0.15)):
-        found = entry[when][view]
-        x, y = 100 * found["estimate"], place + offset
-        if found["ci"]:
-            axes.plot([100 * bound for bound in found["ci"]], [y, y], color=colour, linewidth=1.4, alpha=0.75)
+        level = entry[when][view]
+        x, y = 100 * level["estimate"], place + offset
+        if level["ci"]:
+            axes.plot([100 * bound for bound in level["ci"]], [y, y], color=colour, linewidth=1.4, alpha=0.75)
         spots.append((x, y))
     axes.plot(*zip(*spots, strict=True), color=colour, linewidth=0.8, linestyle=(0, (2, 2)))
     for (x, y), face in zip(spots, ("none", colour), strict=True):
         axes.plot([x], [y], marker, markersize=6.5, mfc=face, mec=colour, mew=1.4)
 
 
-def _in_words(row: tuple[str, str, Mapping[str, Any], int]) -> str:
+def _description(row: tuple[str, str, Mapping[str, Any], int]) -> str:
     benchmark, view, entry, _ = row
     before, after = (percent(entry[when][view]["estimate"]) for when in ("before", "after"))
     return f"{clip(benchmark, 60)} {view} {before} to {after}"
 
 
 def curves(steps: Sequence[Mapping[str, float | None]]) -> list[tuple[str, str]]:
-    """(title, plot) of every metric that was logged at two steps or more."""
-    found = []
+    """(title, plot) of every metric that was logged at two or more steps."""
+    plots = []
     for metric in METRICS:
         logged = [(step["step"], value) for step in steps if (value := step.get(metric)) is not None]
         points_ = [(float(x), y) for x, y in logged if x is not None]
         if len(points_) > 1:
-            found.append((TITLES[metric], _curve(_thinned(points_), metric)))
-    return found
+            plots.append((TITLES[metric], _curve(_thinned(points_), metric)))
+    return plots
 
 
 def _curve(line: Sequence[tuple[float, float]], metric: str) -> str:
@@ -112,7 +112,7 @@ def _curve(line: Sequence[tuple[float, float]], metric: str) -> str:
         xs, ys = zip(*line, strict=True)
         axes.plot(xs, ys, color=CROP, linewidth=1.5)
         axes.margins(x=0.02, y=0.12)
-        if max(ys) - min(ys) < 1e-12:  # a constant would be drawn on an axis of meaningless digits
+        if max(ys) - min(ys) < 1e-12:  # matplotlib would give a constant an axis of meaningless digits
             axes.set_ylim(*sorted((0.5 * ys[0], 1.5 * ys[0])) if ys[0] else (-0.05, 1.0))
         axes.locator_params(axis="both", nbins=4)
         axes.set_xlabel("step", color=MUTED, size=9)
@@ -125,9 +125,9 @@ def _curve(line: Sequence[tuple[float, float]], metric: str) -> str:
 
 
 def _thinned(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most POINTS points: means over stretches of steps, so that no peak is picked by chance."""
+    """At most `POINTS` points: means over equal ranges of steps, so that no single step is picked by chance."""
     if len(line) <= POINTS:
         return list(line)
     edges = [round(i * len(line) / POINTS) for i in range(POINTS + 1)]
-    stretches = [line[low:high] for low, high in pairwise(edges)]
-    return [(sum(x for x, _ in one) / len(one), sum(y for _, y in one) / len(one)) for one in stretches]
+    ranges = [line[low:high] for low, high in pairwise(edges)]
+    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in ranges]

@@ -1,9 +1,10 @@
-"""The questions whose answer from the full image changed between right and wrong, with their images.
+"""The samples whose answer from the full image changed between right and wrong, as cards.
 
-    cases = changed_cases(summary, before, after)
-    [one.case.question for one in cases if one.way == "broken"]
+    samples = changed_samples(summary, before, after)
+    [sample.card.question for sample in samples if sample.transition == "broken"]
 
-Taken in turn from every benchmark, questions with images first, so that any beginning is a fair choice.
+Samples are taken in turn from every benchmark, those with images first, so that the first n samples are a fair
+selection for any n.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gapbench.report.run.gallery import OUTCOMES, GalleryImage, read_images
-from gapbench.report.run.samples import AnswerEntry, SampleCard, cases_of
+from gapbench.report.run.samples import AnswerEntry, SampleCard, sample_cards
 from gapbench.report.run.summary_tables import area_percent
 from gapbench.report.tables import benchmarks_of
 from gapbench.runs.thumbnails import thumbnail_key
@@ -24,27 +25,27 @@ if TYPE_CHECKING:
 
     from gapbench.analysis.comparison.runs import LoadedRun
 
-WAYS = ("fixed", "broken")
+TRANSITIONS = ("fixed", "broken")
 CARDS = 36
-"""Cards of each way."""
+"""Cards of each transition."""
 CONSIDERED = 2_000
-"""Changed questions of each way that are looked at in the records; the rest are counted only."""
-PICTURE_BUDGET = 5_000_000
-"""Bytes of images of each way."""
+"""Changed samples of each transition that are read from the records; the rest are only counted."""
+IMAGE_BUDGET = 5_000_000
+"""Bytes of all images of each transition, as data URIs."""
 OUTPUT_LIMIT = 600
 FIELD_LIMIT = 600
 OPTIONS = 12
 
 
 @dataclass(frozen=True)
-class Changed:
-    """One question that was `fixed` or `broken`: how it looks, and both runs' answers from the full image.
+class ChangedSample:
+    """One sample that was `fixed` or `broken`, with both runs' answers from the full image.
 
-    `crops` are both runs' answers from the crop, where there are any.
+    `crops` are both runs' answers from the crop, None where there is no such answer.
     """
 
-    way: str
-    case: SampleCard
+    transition: str
+    card: SampleCard
     before: AnswerEntry
     after: AnswerEntry
     crops: tuple[AnswerEntry | None, AnswerEntry | None]
@@ -52,55 +53,55 @@ class Changed:
 
 @dataclass(frozen=True)
 class Cards:
-    """Rendered cards of one way, and how many questions changed that way in all."""
+    """Rendered cards of one transition, and the total number of its samples."""
 
-    way: str
+    transition: str
     cards: tuple[str, ...]
     total: int
 
 
-def changed_cases(summary: Mapping[str, Any], before: LoadedRun, after: LoadedRun) -> list[Changed]:
-    """Fixed and broken questions, each way in turn from every benchmark, those with stored images first."""
-    chosen = {way: _in_turn(summary, way, (before, after))[:CONSIDERED] for way in WAYS}
-    wanted = {key for keys in chosen.values() for key in keys}
-    sides = []
+def changed_samples(summary: Mapping[str, Any], before: LoadedRun, after: LoadedRun) -> list[ChangedSample]:
+    """Fixed samples, then broken ones, each in turn from every benchmark, those with stored images first."""
+    keys_of = {transition: _in_turn(summary, transition, (before, after))[:CONSIDERED] for transition in TRANSITIONS}
+    all_keys = {key for keys in keys_of.values() for key in keys}
+    cards_of_runs = []
     for run in (before, after):
         frame = run.records[
-            [key in wanted for key in zip(run.records["benchmark"], run.records["sample"], strict=True)]
+            [key in all_keys for key in zip(run.records["benchmark"], run.records["sample"], strict=True)]
         ]
-        sides.append({(one.benchmark, one.sample): one for one in cases_of(frame)})
-    found = []
-    for way, keys in chosen.items():
+        cards_of_runs.append({(card.benchmark, card.sample): card for card in sample_cards(frame)})
+    samples = []
+    for transition, keys in keys_of.items():
         for key in keys:
-            old, new = (side[key] for side in sides)
+            old, new = (cards[key] for cards in cards_of_runs)
             crops = old.answers.get("crop"), new.answers.get("crop")
-            case = new if new.evidence or new.region else old
-            found.append(Changed(way, case, old.answers["full"], new.answers["full"], crops))
-    return found
+            card = new if new.evidence or new.region else old
+            samples.append(ChangedSample(transition, card, old.answers["full"], new.answers["full"], crops))
+    return samples
 
 
-def rendered(
+def render_cards(
     summary: Mapping[str, Any],
-    cases: Sequence[Changed],
+    samples: Sequence[ChangedSample],
     runs: Sequence[LoadedRun],
     template: Template,
     sides: tuple[str, ...],
 ) -> list[Cards]:
-    """The cards of each way; images come from the folders of `runs`, none for no runs."""
-    found = []
-    for way in WAYS:
-        budget, cards = PICTURE_BUDGET, []
-        these = [one for one in cases if one.way == way]
-        for one in these[:CARDS]:
-            images = _images(one.case.key, runs)
+    """The cards of each transition. Images come from the folders of `runs`; without runs there are no images."""
+    groups = []
+    for transition in TRANSITIONS:
+        budget, cards = IMAGE_BUDGET, []
+        members = [sample for sample in samples if sample.transition == transition]
+        for sample in members[:CARDS]:
+            images = _images(sample.card.key, runs)
             weight = sum(len(image.uri) for image in images.values() if image)
             if weight > budget:
                 images, weight = {}, 0
             budget -= weight
             cards.append(
                 template.render(
-                    changed=one,
-                    card=one.case,
+                    changed=sample,
+                    card=sample.card,
                     images=images,
                     sides=sides,
                     outcomes=OUTCOMES,
@@ -111,29 +112,30 @@ def rendered(
                     option_limit=OPTIONS,
                 )
             )
-        found.append(Cards(way, tuple(cards), total_of(summary, way)))
-    return found
+        groups.append(Cards(transition, tuple(cards), total_of(summary, transition)))
+    return groups
 
 
-def total_of(summary: Mapping[str, Any], way: str) -> int:
-    """How many questions were `fixed` or `broken` in all."""
-    return sum(entry[way] or 0 for entry in benchmarks_of(summary).values())
+def total_of(summary: Mapping[str, Any], transition: str) -> int:
+    """The number of samples that were `fixed` or `broken`, over all benchmarks."""
+    return sum(entry[transition] or 0 for entry in benchmarks_of(summary).values())
 
 
-def _in_turn(summary: Mapping[str, Any], way: str, runs: Sequence[LoadedRun]) -> list[tuple[str, str]]:
+def _in_turn(summary: Mapping[str, Any], transition: str, runs: Sequence[LoadedRun]) -> list[tuple[str, str]]:
+    """(benchmark, sample) of the changed samples, in turn from every benchmark, those with stored images first."""
     stored = {path.name.partition("-")[0] for run in runs for path in (run.path / "thumbnails").glob("*-full.jpg")}
     turns = []
     for name, entry in benchmarks_of(summary).items():
-        keyed = [(thumbnail_key(name, sample), sample) for sample in entry["changed"][way]]
-        keyed.sort(key=lambda one: (one[0] not in stored, one[0]))
+        keyed = [(thumbnail_key(name, sample), sample) for sample in entry["changed"][transition]]
+        keyed.sort(key=lambda item: (item[0] not in stored, item[0]))
         turns += [(rank, name, sample) for rank, (_, sample) in enumerate(keyed)]
     return [(name, sample) for _, name, sample in sorted(turns)]
 
 
 def _images(key: str, runs: Sequence[LoadedRun]) -> dict[str, GalleryImage | None]:
-    """The first run that kept the full image has the crop that goes with it."""
+    """The images of the first run that stored the full image, so that full image and crop belong together."""
     for run in runs:
-        found = read_images(run.path / "thumbnails", key)
-        if found.get("full"):
-            return found
+        images = read_images(run.path / "thumbnails", key)
+        if images.get("full"):
+            return images
     return {}

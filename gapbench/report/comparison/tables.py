@@ -2,7 +2,7 @@
 
     [headline_table(summary), holdout_table(summary), transition_table(summary), runs_table(summary)]
 
-Any number may be null: what was not measured shows as an en dash.
+Any number may be null: numbers that were not measured show as an en dash.
 """
 
 from __future__ import annotations
@@ -33,32 +33,29 @@ Entry = Mapping[str, Any]
 MEASURES = (("full", "full image"), ("crop", "crop"), ("gap", "gap"))
 LABEL_LIMIT = 40
 CLOSED = (
-    "1 minus gap after over gap before, where the gap before is shown to be above zero. "
-    "Crop lost more: more than the full image gained"
+    "1 minus gap after / gap before, if the 95% interval of the gap before lies above zero. "
+    "“Crop lost more”: the crop lost more than the full image gained"
 )
 BLANK = Cell("")
 table_of = partial(tables.table_of, source="comparison.json")
 
 
 def headline_table(summary: Summary) -> Table:
-    """Three rows a benchmark (full, crop, gap), or one for a hold-out; the mean over several as footer."""
+    """Three rows per benchmark (full, crop, gap), or one for a hold-out; the means over benchmarks as footer."""
     benchmarks = benchmarks_of(summary)
     several = len(benchmarks) > 1
     columns = (
         Column("Benchmark"),
-        *(
-            Column(label, True, "With its 95% interval, on the questions both runs share")
-            for label in side_labels(summary)
-        ),
-        Column("Change, points", True, "Paired, question by question, with its 95% interval"),
-        Column("p", True, "Sign-flip test over clusters" + (", the marked rows corrected after Holm" * several)),
-        Column("MDE", True, "Smallest change, in points, that a comparison of this size finds with 80% power"),
+        *(Column(label, True, "With its 95% interval, on the samples compared") for label in side_labels(summary)),
+        Column("Change, points", True, "Mean difference over the paired samples, with its 95% interval"),
         Column(
-            "Gap closed",
+            "p",
             True,
-            CLOSED,
+            "Sign-flip test over clusters" + ("; rows marked Holm are corrected over the benchmarks" * several),
         ),
-        Column("Questions", True, "Questions compared, and the independent clusters they form"),
+        Column("MDE", True, "Minimum detectable effect: smallest change, in points, detected with 80% power"),
+        Column("Gap closed", True, CLOSED),
+        Column("Samples", True, "Samples compared; below, the clusters that they form"),
     )
     rows = [
         _headline_row(name, entry, measure, title, several)
@@ -80,9 +77,7 @@ def _headline_row(name: str, entry: Entry, measure: str, title: str, several: bo
     change, p, mde = change_cells(entry["delta"][measure])
     if several and entry["tested"] == measure:
         p = Cell(p_value(entry["p_value_holm"]), "Holm", entry["p_value_holm"])
-    closed = BLANK
-    if measure == "gap":
-        closed = _closed(entry)
+    closed = _closed(entry) if measure == "gap" else BLANK
     return (
         Cell(clip(name, NAME_LIMIT), title, name.casefold()),
         *(level_cell(entry[side][measure], measure) for side in ("before", "after")),
@@ -95,14 +90,14 @@ def _headline_row(name: str, entry: Entry, measure: str, title: str, several: bo
 
 
 def holdout_table(summary: Summary) -> Table:
-    """Benchmarks without a gap: has something been lost?"""
+    """Benchmarks without a gap, to show losses outside the gap."""
     words = ("fell", "rose") if summary["kind"] == "training" else ("lower", "higher")
     columns = (
         Column("Hold-out"),
         *(Column(label, True) for label in side_labels(summary)),
-        Column("Change, points", True, "Of full-image accuracy, paired, with its 95% interval"),
-        Column("p", True, "Sign-flip test over clusters, corrected over the benchmarks after Holm"),
-        Column("MDE", True, "A loss smaller than this can go unnoticed"),
+        Column("Change, points", True, "Change of the full accuracy over the paired samples, with its 95% interval"),
+        Column("p", True, "Sign-flip test over clusters; corrected over the benchmarks by Holm's method"),
+        Column("MDE", True, "Minimum detectable effect: a smaller loss can go unnoticed"),
         *(Column(title, True) for title in changed_titles(summary)),
         Column("Verdict"),
     )
@@ -112,7 +107,7 @@ def holdout_table(summary: Summary) -> Table:
         if entry["delta"]["gap"] or not change:
             continue
         ci = change["ci"]
-        told = "not shown" if not ci or ci[0] <= 0 <= ci[1] else words[0] if ci[1] < 0 else words[1]
+        outcome = "not shown" if not ci or ci[0] <= 0 <= ci[1] else words[0] if ci[1] < 0 else words[1]
         delta, _, mde = change_cells(change)
         rows.append(
             (
@@ -123,26 +118,26 @@ def holdout_table(summary: Summary) -> Table:
                 mde,
                 count_cell(entry["fixed"]),
                 count_cell(entry["broken"]),
-                text_cell(told),
+                text_cell(outcome),
             )
         )
     return table_of("Hold-outs", columns, rows)
 
 
 def metric_table(summary: Summary) -> Table:
-    """Every named metric of the benchmarks that report more than the accuracy, in both runs, the headline marked."""
+    """The metrics of every benchmark that reports more than the accuracy, in both runs, the headline metric marked."""
     columns = (
         Column("Benchmark"),
         Column("Metric"),
         Column("View"),
-        *(Column(label, True, "With its 95% interval, on the questions compared") for label in side_labels(summary)),
-        Column("Change, points", True, "Paired, with its 95% interval; not tested"),
-        Column("Over", True, "What it is a mean of: questions, or clusters of them"),
+        *(Column(label, True, "With its 95% interval, on the samples compared") for label in side_labels(summary)),
+        Column("Change, points", True, "Change over the paired samples, with its 95% interval; not tested"),
+        Column("Mean over", True, "Number of samples, or of clusters, behind the values"),
     )
     rows = []
     for name, entry in benchmarks_of(summary).items():
-        found = entry["metrics"] if set(entry["metrics"]) > {HEADLINE} else {}
-        for metric, sides in found.items():
+        metrics = entry["metrics"] if set(entry["metrics"]) > {HEADLINE} else {}
+        for metric, sides in metrics.items():
             mark = "headline" if metric == entry["headline_metric"] else ""
             for view, title in MEASURES[:2]:
                 if view in sides["delta"]:
@@ -161,7 +156,7 @@ def metric_table(summary: Summary) -> Table:
 
 
 def transition_table(summary: Summary) -> Table:
-    """Of every question: right in both runs, in one of them, or in none."""
+    """The flip matrix of the two runs: the number of samples right in both, in one, and in neither."""
     fixed, broken = changed_titles(summary)
     columns = (
         Column("Benchmark"),
@@ -170,39 +165,39 @@ def transition_table(summary: Summary) -> Table:
         Column(fixed, True),
         Column(broken, True),
         Column("Both wrong", True),
-        Column("p", True, "Does one kind of change outweigh the other? Sign-flip test over clusters; with one question "
+        Column("p", True, "Sign-flip test over clusters: does one kind of change outweigh the other? With one sample "
                "per image this is McNemar's exact test"),
     )  # fmt: skip
     rows = [
         (
             text_cell(clip(name, NAME_LIMIT)),
             Cell(title),
-            *(count_cell(found[key]) for key in ("both", "fixed", "broken", "neither")),
+            *(count_cell(counts[key]) for key in ("both", "fixed", "broken", "neither")),
             Cell(p_value(entry["delta"][view]["p_value"]), "", entry["delta"][view]["p_value"]),
         )
         for name, entry in benchmarks_of(summary).items()
         for view, title in MEASURES[:2]
-        if (found := entry["transitions"][view])
+        if (counts := entry["transitions"][view])
     ]
-    return table_of("Answers that changed", columns, rows)
+    return table_of("Flip matrix of the two runs", columns, rows)
 
 
 def runs_table(summary: Summary) -> Table:
-    """Every run after the first, on every benchmark, against the first one."""
-    labels = [one["label"] for one in summary["runs"]]
+    """Every run after the first, compared with the first run on every benchmark."""
+    labels = [run["label"] for run in summary["runs"]]
     columns = (
         Column("Benchmark"),
         Column("Run"),
         *(Column(title.capitalize(), True) for _, title in MEASURES),
-        *(Column(f"Change of {title}", True, f"Points, against {clip(labels[0], LABEL_LIMIT)} on the questions that "
-                 "both share") for _, title in MEASURES),
+        *(Column(f"Change of {title}", True, f"In points, against {clip(labels[0], LABEL_LIMIT)}, on the samples "
+                 "that both runs share") for _, title in MEASURES),
         Column("Gap closed", True),
-        Column("Questions", True),
+        Column("Samples", True),
     )  # fmt: skip
-    each = [(labels[1], summary["benchmarks"]), *((one["label"], one["benchmarks"]) for one in summary["more"])]
+    runs = [(labels[1], summary["benchmarks"]), *((run["label"], run["benchmarks"]) for run in summary["more"])]
     rows = []
-    for name in dict.fromkeys(name for _, benchmarks in each for name in benchmarks):
-        for label, benchmarks in each:
+    for name in dict.fromkeys(name for _, benchmarks in runs for name in benchmarks):
+        for label, benchmarks in runs:
             if name in benchmarks:
                 entry = benchmarks[name]
                 rows.append(
@@ -215,39 +210,43 @@ def runs_table(summary: Summary) -> Table:
                         count_cell(entry["n"]),
                     )
                 )
-    return table_of(f"Every run against {clip(labels[0], LABEL_LIMIT)}", columns, rows)
+    return table_of(f"All runs against {clip(labels[0], LABEL_LIMIT)}", columns, rows)
 
 
 def _closed(entry: Entry) -> Cell:
-    found = entry["gap_closed"]
-    if not found:
+    share = entry["gap_closed"]
+    if not share:
         return Cell(MISSING)
-    if not found["ci"]:
-        return Cell(MISSING, "no gap shown before")
-    note = interval(found["ci"], 0)
+    if not share["ci"]:
+        return Cell(MISSING, "gap before not significant")
+    note = interval(share["ci"], 0)
     if entry["crop_lost_more"]:
         note += " · crop lost more"
-    return Cell(percent(found["estimate"], 0), note, found["estimate"])
+    return Cell(percent(share["estimate"], 0), note, share["estimate"])
 
 
-def level_cell(found: Mapping[str, Any] | None, measure: str) -> Cell:
-    value, ci = (found or {}).get("estimate"), (found or {}).get("ci")
+def level_cell(level: Entry | None, measure: str) -> Cell:
+    """A level of `full`, `crop` or `gap` with its interval."""
+    value, ci = (level or {}).get("estimate"), (level or {}).get("ci")
     return points_cell(value, ci) if measure == "gap" else percent_cell(value, ci)
 
 
-def change_cells(found: Mapping[str, Any] | None) -> tuple[Cell, Cell, Cell]:
-    if not found:
+def change_cells(change: Entry | None) -> tuple[Cell, Cell, Cell]:
+    """The change with its interval, its p-value and its MDE."""
+    if not change:
         return Cell(MISSING), Cell(MISSING), Cell(MISSING)
-    mde = None if found["mde"] is None else 100 * found["mde"]
-    p = found["p_value"]
-    return points_cell(found["estimate"], found["ci"]), Cell(p_value(p), "", p), Cell(number(mde, 1), "", mde)
+    mde = None if change["mde"] is None else 100 * change["mde"]
+    p = change["p_value"]
+    return points_cell(change["estimate"], change["ci"]), Cell(p_value(p), "", p), Cell(number(mde, 1), "", mde)
 
 
 def side_labels(summary: Summary) -> list[str]:
-    return [clip(one["label"], LABEL_LIMIT) for one in summary["runs"][:2]]
+    """The labels of the first two runs."""
+    return [clip(run["label"], LABEL_LIMIT) for run in summary["runs"][:2]]
 
 
 def changed_titles(summary: Summary) -> tuple[str, str]:
+    """The column titles of fixed and of broken samples."""
     before, after = side_labels(summary)
     trained = summary["kind"] == "training"
     return ("Fixed", "Broken") if trained else (f"Right only in {after}", f"Right only in {before}")

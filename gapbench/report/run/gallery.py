@@ -1,8 +1,9 @@
-"""The sample cards of a report, chosen and sized so that the file stays small.
+"""The sample cards of a report, limited in number and size so that the file stays small.
 
-    gallery(cases, folder / "thumbnails", template, room=19_000_000)
+    gallery(cards, folder / "thumbnails", template, room=19_000_000)
 
-Cards are taken in turn from every (benchmark, flip) until the count, the image budget or the room is used up.
+Cards are taken in turn from every (benchmark, flip) until their number reaches `CARDS` or the room is used up. Beyond
+`IMAGE_BUDGET` bytes of images, cards have no images.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 SIZE_LIMIT = 20_000_000
-"""Bytes of a report, whatever the run."""
+"""Largest size of a report, in bytes."""
 
 CARDS = 240
-PICTURE_BUDGET = 12_000_000
+IMAGE_BUDGET = 12_000_000
+"""Bytes of all images, as data URIs."""
 MARGIN = 500_000
-"""Room for the gallery's own frame: filters, index and counts."""
+"""Bytes for the rest of the gallery: filters, index and counts."""
 
 OUTPUT_LIMIT = 2_000
 FIELD_LIMIT = 1_000
@@ -55,9 +57,10 @@ class GalleryImage:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Rendered cards, an index of what each one is, and what there is in all.
+    """Rendered cards, their index (benchmark, category and flip of each), and totals.
 
-    `images` is `shown`, `off` (not wanted) or `none` (not stored).
+    `total` counts all samples, `counts` the cards of each flip. `categories` are those of the cards, `benchmarks` those
+    of all samples. `images` is `shown`, `off` (left out on request) or `none` (no thumbnails stored).
     """
 
     cards: tuple[str, ...]
@@ -69,44 +72,44 @@ class Gallery:
     counts: dict[str, int]
 
 
-def gallery(cases: Sequence[SampleCard], thumbnails: Path | None, template: Template, room: int) -> Gallery:
+def gallery(samples: Sequence[SampleCard], thumbnails: Path | None, template: Template, room: int) -> Gallery:
     """Render as many cards as fit into `room` bytes; `thumbnails=None` leaves all images out."""
     stored = {path.name.partition("-")[0] for path in thumbnails.glob("*-*.jpg")} if thumbnails else set()
-    room, images = room - MARGIN, PICTURE_BUDGET
-    chosen: list[tuple[SampleCard, str]] = []
-    for case in stratified(cases, stored):
-        if len(chosen) == CARDS:
+    room, budget = room - MARGIN, IMAGE_BUDGET
+    rendered: list[tuple[SampleCard, str]] = []
+    for sample in stratified(samples, stored):
+        if len(rendered) == CARDS:
             break
-        shown = read_images(thumbnails, case.key) if thumbnails else {}
-        weight = sum(len(image.uri) for image in shown.values() if image)
-        if weight > min(images, room):
-            shown, weight = {}, 0
-        card = template.render(card=case, images=shown, asked=thumbnails is not None, **_vocabulary())
-        if len(card.encode()) > room:
+        images = read_images(thumbnails, sample.key) if thumbnails else {}
+        weight = sum(len(image.uri) for image in images.values() if image)
+        if weight > min(budget, room):
+            images, weight = {}, 0
+        html = template.render(card=sample, images=images, with_images=thumbnails is not None, **_template_names())
+        if len(html.encode()) > room:
             break
-        room, images = room - len(card.encode()), images - weight
-        chosen.append((case, card))
+        room, budget = room - len(html.encode()), budget - weight
+        rendered.append((sample, html))
     return Gallery(
-        cards=tuple(card for _, card in chosen),
+        cards=tuple(html for _, html in rendered),
         index=tuple(
-            {"benchmark": clip(case.benchmark, 200), "category": clip(case.category, 200), "flip": case.flip}
-            for case, _ in chosen
+            {"benchmark": clip(sample.benchmark, 200), "category": clip(sample.category, 200), "flip": sample.flip}
+            for sample, _ in rendered
         ),
-        total=len(cases),
+        total=len(samples),
         images="off" if thumbnails is None else "shown" if stored else "none",
-        benchmarks=tuple(dict.fromkeys(clip(case.benchmark, 200) for case in cases)),
-        categories=tuple(sorted({clip(case.category, 200) for case, _ in chosen if case.category})),
-        counts=dict(Counter(case.flip for case, _ in chosen)),
+        benchmarks=tuple(dict.fromkeys(clip(sample.benchmark, 200) for sample in samples)),
+        categories=tuple(sorted({clip(sample.category, 200) for sample, _ in rendered if sample.category})),
+        counts=dict(Counter(sample.flip for sample, _ in rendered)),
     )
 
 
 def read_images(thumbnails: Path, key: str) -> dict[str, GalleryImage | None]:
-    """A sample's thumbnails in the two headline views."""
+    """The thumbnails of a sample's full and crop view."""
     return {view: read_image(thumbnails / f"{key}-{view}.jpg") for view in ("full", "crop")}
 
 
 def read_image(path: Path) -> GalleryImage | None:
-    """The stored thumbnail, or None when there is none that a browser could show."""
+    """The stored thumbnail, or None if it is missing or not a JPEG that a browser can show."""
     from PIL import Image
 
     try:
@@ -118,7 +121,8 @@ def read_image(path: Path) -> GalleryImage | None:
     return GalleryImage("data:image/jpeg;base64," + base64.b64encode(data).decode("ascii"), width, height)
 
 
-def _vocabulary() -> dict[str, Any]:
+def _template_names() -> dict[str, Any]:
+    """What `card.j2` uses beside the sample and its images."""
     return {
         "flip_names": FLIP_NAMES,
         "outcomes": OUTCOMES,

@@ -1,10 +1,10 @@
-"""What stands at the top of a report: big numbers, notices, warnings and plots.
+"""The top of a report: big numbers, warnings and plots.
 
-    alerts(summary, run)    [('signs', '3 samples are left out of the gap: one of the two views has no score.')]
+    alerts(summary, manifest)    [('signs', '3 samples are left out of the gap: one of the two views has no score.')]
     headline(summary)    Headline('signs', full=0.41, crop=0.93, gap=…)
     forest(summary, "forest").plot    '<svg …>'
 
-None and empty lists stand for what the summary does not hold.
+Numbers that the summary does not hold are None, lists of them empty.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from gapbench.report.families import families
 from gapbench.report.plots import Bin, Effect, PlottedEstimate, area_plot, forest_plot
 from gapbench.report.run.data_section import repairs_of
-from gapbench.report.tables import benchmarks_of, has_gap, macro_gap, part
+from gapbench.report.tables import benchmarks_of, has_gap, macro_gap, nested
 from gapbench.util.text import clip, interval, missing, p_value, percent, points
 
 FOREST_BENCHMARKS = 40
@@ -31,7 +31,7 @@ FULL_VIEW = ("full-view", "hold-out")
 
 @dataclass(frozen=True)
 class Headline:
-    """The three big numbers; accuracies are None when no benchmark has the view."""
+    """The three big numbers. An accuracy is None if no benchmark has its view."""
 
     scope: str
     full: float | None
@@ -47,19 +47,20 @@ class Headline:
 
 
 def headline(summary: Mapping[str, Any]) -> Headline:
-    """The only benchmark's numbers, or unweighted means over the benchmarks that have a gap.
+    """The numbers of the only benchmark with a gap, or the unweighted means over several.
 
-    Those of annotated evidence, and only where there are none, those over regions that a model made.
+    Benchmarks with annotated evidence come first; those with regions made by a model count only if no other has a gap.
 
-    Accuracies are those of the paired samples where the summary has them, so that their difference is the gap; an
-    interval is shown only where it belongs to the very number above it.
+    Accuracies are those of the paired samples if the summary has them, so that their difference is the gap. An interval
+    is shown only if it belongs to exactly the number above it.
     """
-    family = next((one for one in families(summary) if any(map(has_gap, benchmarks_of(one.summary).values()))), None)
+    with_gap = (family for family in families(summary) if any(map(has_gap, benchmarks_of(family.summary).values())))
+    family = next(with_gap, None)
     benchmarks = benchmarks_of(family.summary if family else summary)
     used = {name: entry for name, entry in benchmarks.items() if has_gap(entry)} or benchmarks
-    alone = next(iter(used.values())) if len(used) == 1 else {}
-    scope = clip(next(iter(used)), 80) if alone else f"mean of {len(used)} benchmarks" if used else ""
-    gap = (alone.get("gap") if alone else macro_gap(family.summary if family else summary)) or {}
+    single = next(iter(used.values())) if len(used) == 1 else {}
+    scope = clip(next(iter(used)), 80) if single else f"mean of {len(used)} benchmarks" if used else ""
+    gap = (single.get("gap") if single else macro_gap(family.summary if family else summary)) or {}
     full, crop = (_mean([_paired_accuracy(entry, view) for entry in used.values()]) for view in ("full", "crop"))
     return Headline(
         scope=" · ".join(filter(None, (scope, family.title.lower() if family else ""))),
@@ -67,9 +68,9 @@ def headline(summary: Mapping[str, Any]) -> Headline:
         crop=crop,
         gap=gap.get("estimate"),
         full_text=percent(full),
-        full_ci=_interval_of(alone, "full", full),
+        full_ci=_interval_of(single, "full", full),
         crop_text=percent(crop),
-        crop_ci=_interval_of(alone, "crop", crop),
+        crop_ci=_interval_of(single, "crop", crop),
         gap_text=points(gap.get("estimate")),
         gap_ci=interval(gap.get("ci"), signed=True),
         p="" if missing(gap.get("p_value")) else p_value(gap.get("p_value")),
@@ -77,93 +78,100 @@ def headline(summary: Mapping[str, Any]) -> Headline:
 
 
 def _paired_accuracy(entry: Mapping[str, Any], view: str) -> float | None:
-    paired: float | None = part(entry, "gap", view)
-    accuracy: float | None = part(entry, "views", view, "accuracy")
+    paired: float | None = nested(entry, "gap", view)
+    accuracy: float | None = nested(entry, "views", view, "accuracy")
     return accuracy if paired is None else paired
 
 
-def _interval_of(entry: Mapping[str, Any], view: str, shown: float | None) -> str:
-    accuracy = part(entry, "views", view, "accuracy")
-    same = accuracy is not None and shown is not None and abs(accuracy - shown) < 1e-9
-    return interval(part(entry, "views", view, "ci")) if same else ""
+def _interval_of(entry: Mapping[str, Any], view: str, value: float | None) -> str:
+    """The interval of a view's accuracy, if `value` is that accuracy."""
+    accuracy = nested(entry, "views", view, "accuracy")
+    same = accuracy is not None and value is not None and abs(accuracy - value) < 1e-9
+    return interval(nested(entry, "views", view, "ci")) if same else ""
 
 
 def alerts(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(benchmark, text) for what a reader must know before trusting a number."""
-    found = []
+    """(benchmark, text) of every fact that a reader must know before trusting a number."""
+    messages = []
     if summary.get("part"):
-        found.append(("", "These numbers are of a part of a run. gapbench merge puts all shards together."))
-    for name, check in (part(manifest, "selfcheck", "checks") or {}).items():
-        if part(check, "outcome") == "failed":
-            text = f"The engine's self-check failed: {name}: {part(check, 'found')}. {part(check, 'remedy')}"
-            found.append(("", clip(text, 600)))
-    who = sorted({name for one in part(manifest, "sessions") or () for name in part(one, "answered_by") or ()})
-    if len(who) > 1:
-        text = f"The answers come from several models: {', '.join(who)}. Their mean is that of none of them."
-        found.append(("", clip(text, 600)))
-    views = [view for entry in benchmarks_of(summary).values() for view in (part(entry, "views") or {}).values()]
-    if lost := round(sum((part(view, "failed") or 0) * (part(view, "records") or 0) for view in views)):
-        text = "question was not answered" if lost == 1 else "questions were not answered"
-        remedy = "and left out; records.jsonl says why, and the same command with --retry-failed asks again"
-        found.append(("", f"{lost:,} {text} {remedy}."))
-    verdicts = part(summary, "judge", "verdicts") or {}
+        text = "These numbers cover only a part of the run. gapbench merge joins the records of all shards."
+        messages.append(("", text))
+    for name, check in (nested(manifest, "selfcheck", "checks") or {}).items():
+        if nested(check, "outcome") == "failed":
+            text = f"The engine's self-check failed: {name}: {nested(check, 'found')}. {nested(check, 'remedy')}"
+            messages.append(("", clip(text, 600)))
+    sessions = nested(manifest, "sessions") or ()
+    models = sorted({name for session in sessions for name in nested(session, "answered_by") or ()})
+    if len(models) > 1:
+        text = f"The answers come from several models: {', '.join(models)}. The numbers describe none of them."
+        messages.append(("", clip(text, 600)))
+    views = [view for entry in benchmarks_of(summary).values() for view in (nested(entry, "views") or {}).values()]
+    if failures := round(sum((nested(view, "failed") or 0) * (nested(view, "records") or 0) for view in views)):
+        text = "answer failed and is left out" if failures == 1 else "answers failed and are left out"
+        remedy = "records.jsonl gives the reasons; the same command with --retry-failed asks again"
+        messages.append(("", f"{failures:,} {text}. {remedy}."))
+    verdicts = nested(summary, "judge", "verdicts") or {}
     if failed := verdicts.get("failed"):
-        text = "answer has no verdict" if failed == 1 else "answers have no verdict"
-        remedy = "count as wrong; the same command with --retry-failed asks it again"
-        found.append(("", f"{failed:,} {text} because the judge failed, and {remedy}."))
+        text, subject = ("answer has", "It counts") if failed == 1 else ("answers have", "They count")
+        remedy = "the same command with --retry-failed asks the judge again"
+        messages.append(("", f"{failed:,} {text} no verdict because the judge failed. {subject} as wrong; {remedy}."))
     if waiting := verdicts.get("waiting"):
-        text = "answer waits" if waiting == 1 else "answers wait"
-        found.append(("", f"{waiting:,} {text} for the judge and count as wrong until the same command asks it."))
+        text, subject = ("answer waits", "It counts") if waiting == 1 else ("answers wait", "They count")
+        remedy = "Run the same command again to ask it"
+        messages.append(("", f"{waiting:,} {text} for the judge. {subject} as wrong until it decides. {remedy}."))
     benchmarks = benchmarks_of(summary)
-    roles = {name: part(manifest, "benchmarks", name, "card", "role") for name in benchmarks}
-    # A hold-out is there for its full view; that it has no gap is no news beside benchmarks that have one.
-    expected = {n for n, role in roles.items() if role in FULL_VIEW} if any(map(has_gap, benchmarks.values())) else ()
+    roles = {name: nested(manifest, "benchmarks", name, "card", "role") for name in benchmarks}
+    # A hold-out is measured in its full view only, so beside benchmarks with a gap it needs no warning.
+    any_gap = any(map(has_gap, benchmarks.values()))
+    expected = {name for name, role in roles.items() if role in FULL_VIEW} if any_gap else ()
     without = [name for name, entry in benchmarks.items() if not has_gap(entry) and name not in expected]
     if without:
-        found.append((_names(without), "No gap: no sample has a score in both the full and the crop view."))
-    dropped = {name: count for name, entry in benchmarks.items() if (count := part(entry, "gap", "dropped"))}
+        messages.append((_names(without), "No gap: no sample has a score in both the full and the crop view."))
+    dropped = {name: count for name, entry in benchmarks.items() if (count := nested(entry, "gap", "dropped"))}
     if dropped:
         total = sum(dropped.values())
         text = "sample is" if total == 1 else "samples are"
-        found.append((_names(dropped), f"{total:,} {text} left out of the gap: one of the two views has no score."))
-    unpaired = {name: count for name, entry in benchmarks.items() if (count := part(entry, "gap", "unpaired"))}
+        messages.append((_names(dropped), f"{total:,} {text} left out of the gap: one of the two views has no score."))
+    unpaired = {name: count for name, entry in benchmarks.items() if (count := nested(entry, "gap", "unpaired"))}
     if unpaired:
         total = sum(unpaired.values())
         text = "sample was" if total == 1 else "samples were"
-        found.append(
-            (_names(unpaired), f"{total:,} {text} asked in one of the two views only and cannot enter the gap.")
-        )
+        text += " measured in only one of the two views and cannot enter the gap."
+        messages.append((_names(unpaired), f"{total:,} {text}"))
     for name, entry in benchmarks.items():
         for view in ("full", "crop"):
-            unparsed = part(entry, "views", view, "unparsed") or 0.0
+            unparsed = nested(entry, "views", view, "unparsed") or 0.0
             if unparsed >= UNPARSED_WORTH_A_WARNING:
-                text = f"{percent(unparsed)} of the {view} answers could not be parsed and count as wrong"
-                found.append((_names([name]), f"{text}: look at the prompt and at the outputs before reading the gap."))
+                text = f"{percent(unparsed)} of the {view}-view answers could not be parsed and count as wrong"
+                remedy = "Check the prompt and the outputs before you interpret the gap."
+                messages.append((_names([name]), f"{text}. {remedy}"))
     for name, kind, count in repairs_of(manifest):
         if kind == "outside" and "repair: outside" not in (
-            part(manifest, "benchmarks", name, "card", "expected") or {}
+            nested(manifest, "benchmarks", name, "card", "expected") or {}
         ):
             text = f"{count:,} evidence box{'es leave' if count > 1 else ' leaves'} the image by more than 2 px"
-            found.append((_names([name]), f"{text} and had to be clipped or dropped: is the box format right?"))
-    return _few(found, ("", f"{len(found) - MESSAGES} more warnings are left out here; see the tables."))
+            messages.append((_names([name]), f"{text} and had to be clipped or dropped: is the box format right?"))
+    if len(messages) <= MESSAGES:
+        return messages
+    return [*messages[:MESSAGES], ("", f"{len(messages) - MESSAGES} more warnings are left out here; see the tables.")]
 
 
 @dataclass(frozen=True)
 class Forest:
-    """The gaps of one family as inline SVG, or None where there are none, and how many rows had no room."""
+    """The forest plot of one family as inline SVG (None without gaps), and the number of rows left out of it."""
 
     plot: str | None
     left_out: int
 
 
 def forest(summary: Mapping[str, Any], name: str) -> Forest:
-    """All gaps of the benchmarks given, with their categories and their mean; `name` keeps the ids of plots apart."""
-    effects, hidden = _effects(summary)
-    return Forest(forest_plot(effects, name=name) if effects else None, hidden)
+    """The gaps of the benchmarks, their categories and their mean. `name` prefixes the ids of the plot."""
+    effects, left_out = _effects(summary)
+    return Forest(forest_plot(effects, name=name) if effects else None, left_out)
 
 
 def area_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """`plots`, a list of (benchmark, inline SVG), and `left_out`, how many benchmarks have no room."""
+    """`plots`, a list of (benchmark, inline SVG), and `left_out`, the number of benchmarks beyond `AREA_PLOTS`."""
     binned = [
         (family.marked(clip(name, 80)), bins)
         for family in families(summary)
@@ -180,31 +188,35 @@ def area_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _effects(summary: Mapping[str, Any]) -> tuple[list[Effect], int]:
+    """The rows of the forest plot, and the number of rows left out."""
     benchmarks = benchmarks_of(summary)
     effects: list[Effect] = []
-    hidden = max(0, len(benchmarks) - FOREST_BENCHMARKS)
+    left_out = max(0, len(benchmarks) - FOREST_BENCHMARKS)
     for name, entry in list(benchmarks.items())[:FOREST_BENCHMARKS]:
         gap = entry.get("gap") or {}
         effects.append(Effect(name, gap.get("estimate"), gap.get("ci"), gap.get("n", entry.get("n"))))
-        parts = [Effect(key, one["gap"]["estimate"], one["gap"].get("ci"), one.get("n"), part=True)
-                 for key, one in (entry.get("by_category") or {}).items() if has_gap(one)]  # fmt: skip
-        parts.sort(key=lambda effect: -(effect.n or 0))
+        categories = [
+            Effect(category, group["gap"]["estimate"], group["gap"].get("ci"), group.get("n"), part=True)
+            for category, group in (entry.get("by_category") or {}).items()
+            if has_gap(group)
+        ]
+        categories.sort(key=lambda effect: -(effect.n or 0))
         room = max(0, min(FOREST_CATEGORIES, FOREST_ROWS - len(effects)))
-        hidden += max(0, len(parts) - room)
-        effects += parts[:room]
+        left_out += max(0, len(categories) - room)
+        effects += categories[:room]
     macro = macro_gap(summary)
     if macro is not None and sum(map(has_gap, benchmarks.values())) > 1:
         effects.append(Effect("Macro mean", macro.get("estimate"), macro.get("ci")))
-    return effects, hidden
+    return effects, left_out
 
 
 def _bins(entry: Mapping[str, Any]) -> list[Bin]:
     bins = []
-    for one in entry.get("by_evidence_area") or []:
-        low, high = one.get("from"), one.get("to")
+    for group in entry.get("by_evidence_area") or []:
+        low, high = group.get("from"), group.get("to")
         if low is not None and high:
-            curves = (_estimate(one.get(key)) for key in ("full", "crop", "gap"))
-            bins.append(Bin(low, high, one.get("n") or 0, *curves))
+            curves = (_estimate(group.get(key)) for key in ("full", "crop", "gap"))
+            bins.append(Bin(low, high, group.get("n") or 0, *curves))
     return bins
 
 
@@ -217,9 +229,5 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return sum(found) / len(found) if found else None
-
-
-def _few(messages: list[tuple[str, str]], rest: tuple[str, str]) -> list[tuple[str, str]]:
-    return messages if len(messages) <= MESSAGES else [*messages[:MESSAGES], rest]
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None

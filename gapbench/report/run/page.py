@@ -1,8 +1,8 @@
-"""Puts one run's report together and writes it.
+"""Write the report of one run.
 
     write_report(Path("runs/signs"), summary=summary, manifest=manifest, records=frame)
 
-Everything but the gallery is bounded by row and length limits; the gallery then fills what the size limit leaves.
+Row and length limits bound everything but the gallery. The gallery gets the bytes that remain below `SIZE_LIMIT`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from gapbench.errors import RunError
 from gapbench.report.families import ANNOTATED, Family, families
-from gapbench.report.jinja import asset, environment, grouped, write
+from gapbench.report.jinja import asset, environment, tables_of_families, write
 from gapbench.report.run import settings, summary_tables
 from gapbench.report.run.data_section import data_table, notices, repairs_table
 from gapbench.report.run.gallery import FLIP_NAMES, SIZE_LIMIT, gallery
 from gapbench.report.run.glossary import JUDGED, TERMS
 from gapbench.report.run.overview import alerts, area_figures, forest, headline
-from gapbench.report.run.samples import cases_of
+from gapbench.report.run.samples import sample_cards
 from gapbench.report.tables import ROW_LIMIT, benchmarks_of
 from gapbench.util.text import clip
 
@@ -39,39 +39,38 @@ def write_report(
 ) -> None:
     """Write `folder/report.html` and `folder/report.md`.
 
-    `summary` and `manifest` are the contents of `summary.json` and `run.json`; missing keys and nulls are tolerated.
+    `summary` and `manifest` are the contents of `summary.json` and `run.json`; keys may be missing and values null.
     `records` has one row per record and the fields of `gapbench.types.Record` as columns. Images come from
-    `folder/thumbnails` and are left out with `images=False`. Raises `RunError` if `folder` does not exist.
+    `folder/thumbnails`; `images=False` leaves them out. Raises `RunError` if `folder` does not exist.
     """
     if not folder.is_dir():
         raise RunError(f"No run folder at {folder}. Expected the folder that holds records.jsonl; check the path.")
     html, markdown = environment(html=True), environment(html=False)
     page = _content(summary, manifest, images)
     template = html.get_template("html.j2")
-    frame = len(template.render(page, gallery=None).encode())
-    shown = gallery(
-        cases_of(records), folder / "thumbnails" if images else None, html.get_template("card.j2"), SIZE_LIMIT - frame
-    )
-    write(folder / "report.html", template.render(page, gallery=shown))
+    room = SIZE_LIMIT - len(template.render(page, gallery=None).encode())
+    thumbnails = folder / "thumbnails" if images else None
+    cards = gallery(sample_cards(records), thumbnails, html.get_template("card.j2"), room)
+    write(folder / "report.html", template.render(page, gallery=cards))
     write(folder / "report.md", markdown.get_template("md.j2").render(page))
 
 
 def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bool) -> dict[str, Any]:
     script = asset("gallery.js")
-    counted = {name: entry.get("pairs") or {} for name, entry in benchmarks_of(summary).items()}
+    pairs_of = {name: entry.get("pairs") or {} for name, entry in benchmarks_of(summary).items()}
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = families(summary, manifest)
     return {
         "model": clip(summary.get("model") or manifest.get("model") or "unnamed model", 200),
-        "verdict": _sentence(summary),
+        "verdict": _verdict(summary),
         "notices": notices(summary, manifest, images=images),
         "alerts": alerts(summary, manifest),
         "headline": headline(summary),
         "results": [_results(family, f"forest{index or ''}") for index, family in enumerate(parts)],
-        "category_tables": grouped(summary_tables.category_tables, parts),
-        "area_tables": grouped(summary_tables.area_tables, parts),
+        "category_tables": tables_of_families(summary_tables.category_tables, parts),
+        "area_tables": tables_of_families(summary_tables.area_tables, parts),
         "area": area_figures(summary),
-        "pairs": {clip(name, 200): pairs for name, pairs in list(counted.items())[:ROW_LIMIT]},
+        "pairs": {clip(name, 200): pairs for name, pairs in list(pairs_of.items())[:ROW_LIMIT]},
         "totals": _totals(parts[0]),
         "regions": _regions(parts) if len(parts) > 1 else {},
         "flip_names": FLIP_NAMES,
@@ -106,19 +105,19 @@ def _results(family: Family, name: str) -> dict[str, Any]:
 
 
 def _regions(parts: Sequence[Family]) -> dict[str, str]:
-    """Benchmark to the title of its kind of evidence."""
-    named = [(name, family.title or ANNOTATED) for family in parts for name in family.summary["benchmarks"]]
-    return {clip(name, 200): title for name, title in named[:ROW_LIMIT]}
+    """The title of each benchmark's kind of evidence."""
+    titles = [(name, family.title or ANNOTATED) for family in parts for name in family.summary["benchmarks"]]
+    return {clip(name, 200): title for name, title in titles[:ROW_LIMIT]}
 
 
 def _totals(family: Family) -> dict[str, int]:
-    """Samples by which view was right, over the benchmarks of one kind of evidence."""
+    """The number of samples of each flip, over the benchmarks of one kind of evidence."""
     pairs = [entry.get("pairs") or {} for entry in benchmarks_of(family.summary).values()]
-    return {flip: sum(one.get(flip) or 0 for one in pairs) for flip in FLIP_NAMES}
+    return {flip: sum(counts.get(flip) or 0 for counts in pairs) for flip in FLIP_NAMES}
 
 
-def _sentence(summary: Mapping[str, Any]) -> str:
+def _verdict(summary: Mapping[str, Any]) -> str:
     verdict = clip(summary.get("verdict") or "No verdict was recorded.", 1_000)
-    # A model's name keeps its case even at the head of the page.
+    # A model's name keeps its case even at the start of the sentence.
     model = clip(summary.get("model"), 1_000)
     return verdict if model and verdict.startswith(model) else verdict[:1].upper() + verdict[1:]

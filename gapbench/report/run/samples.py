@@ -1,10 +1,10 @@
-"""Records regrouped by sample, for the flip matrix and the gallery.
+"""Records grouped by sample, for the gallery.
 
-    cases = cases_of(frame)
-    [case.sample for case in stratified(cases) if case.flip == "crop_only"]
+    cards = sample_cards(frame)
+    [card.sample for card in stratified(cards) if card.flip == "crop_only"]
 
-A case is one sample with its answers in every view. Its flip says which of the two headline views got it right:
-`both`, `crop_only`, `full_only`, `neither`, or `dropped` when one of them has no score.
+A card holds one sample and its answers in every view. Its flip names the headline views with a right answer: `both`,
+`crop_only`, `full_only`, `neither`, or `dropped` if a headline view has no score.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 FLIPS = ("crop_only", "full_only", "neither", "both", "dropped")
-"""Most telling first; the gallery takes them in turn."""
+"""The most informative flips first; the gallery takes cards from them in turn."""
 
 Rectangle = tuple[float, float, float, float]
 """x, y, width, height in percent of the full image."""
@@ -29,7 +29,7 @@ Rectangle = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class AnswerEntry:
-    """The first repeat's answer in one view; `score` is the mean over `repeats`, None if none was scored."""
+    """The answer of the first repeat in one view. `score` is the mean over the repeats, or None without any score."""
 
     view: str
     outcome: str
@@ -46,9 +46,9 @@ class AnswerEntry:
 
 @dataclass(frozen=True)
 class SampleCard:
-    """One sample and what was answered, keyed by view. Rectangles are clipped to the image.
+    """One sample with its answers by view. Rectangles are clipped to the image.
 
-    `model_made`: the evidence boxes are a model's and not an annotator's.
+    `model_made`: a model and not an annotator drew the evidence boxes.
     """
 
     key: str
@@ -68,75 +68,76 @@ class SampleCard:
     answers: Mapping[str, AnswerEntry]
 
 
-def cases_of(records: DataFrame) -> list[SampleCard]:
-    """One case per (benchmark, sample), in the order of the records."""
-    grouped: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in records.to_dict("records"):
-        grouped[str(row["benchmark"]), str(row["sample"])].append({str(key): row[key] for key in row})
-    return [_case(benchmark, sample, rows) for (benchmark, sample), rows in grouped.items()]
+def sample_cards(records: DataFrame) -> list[SampleCard]:
+    """One card per (benchmark, sample), in the order of the records."""
+    records_by_sample: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for record in records.to_dict("records"):
+        key = str(record["benchmark"]), str(record["sample"])
+        records_by_sample[key].append({str(name): record[name] for name in record})
+    return [_sample_card(benchmark, sample, group) for (benchmark, sample), group in records_by_sample.items()]
 
 
-def stratified(cases: Iterable[SampleCard], first: Iterable[str] = ()) -> list[SampleCard]:
-    """All cases, taken in turn from every (benchmark, flip), so that any beginning is a fair choice.
+def stratified(cards: Iterable[SampleCard], first: Iterable[str] = ()) -> list[SampleCard]:
+    """All cards, taken in turn from every (benchmark, flip), so that the first n cards are a fair selection for any n.
 
-    Within a stratum the order is that of the hashed key, hence random but reproducible. Cases whose key is in `first`
-    (samples that have images) take their turns before the others.
+    Within a stratum the order is that of the hashed key, hence random but reproducible. Cards whose key is in `first`
+    (samples with images) come before the others.
     """
     preferred = set(first)
     strata: dict[tuple[bool, int, str], list[SampleCard]] = defaultdict(list)
-    for case in cases:
-        strata[case.key not in preferred, FLIPS.index(case.flip), case.benchmark].append(case)
+    for card in cards:
+        strata[card.key not in preferred, FLIPS.index(card.flip), card.benchmark].append(card)
     turns = [
-        ((stratum[0], rank, *stratum[1:]), case)
+        ((stratum[0], rank, *stratum[1:]), card)
         for stratum, members in strata.items()
-        for rank, case in enumerate(sorted(members, key=lambda one: one.key))
+        for rank, card in enumerate(sorted(members, key=lambda member: member.key))
     ]
-    return [case for _, case in sorted(turns, key=lambda turn: turn[0])]
+    return [card for _, card in sorted(turns, key=lambda turn: turn[0])]
 
 
-def _case(benchmark: str, sample: str, rows: list[dict[str, Any]]) -> SampleCard:
+def _sample_card(benchmark: str, sample: str, records: list[dict[str, Any]]) -> SampleCard:
     by_view: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: int(row.get("repeat") or 0)):
-        by_view[str(row["view"])].append(row)
+    for record in sorted(records, key=lambda record: int(record.get("repeat") or 0)):
+        by_view[str(record["view"])].append(record)
     answers = {view: _answer(view, repeats) for view, repeats in by_view.items()}
-    seen = by_view.get("full", rows)[0]
-    cut = by_view.get("crop", rows)[0]
-    image_size = _size(seen.get("image_size")) or _size(cut.get("image_size"))
-    boxes = [_rectangle(box, image_size) for box in _items(seen.get("boxes"))]
+    full = by_view.get("full", records)[0]
+    crop = by_view.get("crop", records)[0]
+    image_size = _size(full.get("image_size")) or _size(crop.get("image_size"))
+    boxes = [_rectangle(box, image_size) for box in _items(full.get("boxes"))]
     return SampleCard(
         key=thumbnail_key(benchmark, sample),
         benchmark=benchmark,
         sample=sample,
-        category=_text(seen.get("category")),
-        question=_text(seen.get("question")),
-        options=tuple(map(str, _items(seen.get("options")))),
-        accepted=tuple(map(str, _items(seen.get("answers")))),
+        category=_text(full.get("category")),
+        question=_text(full.get("question")),
+        options=tuple(map(str, _items(full.get("options")))),
+        accepted=tuple(map(str, _items(full.get("answers")))),
         flip=_flip(answers),
         image_size=image_size,
         evidence=tuple(box for box in boxes if box is not None),
-        model_made=any(row.get("evidence") == "model" for row in rows),
-        evidence_area=None if missing(seen.get("evidence_area")) else float(seen["evidence_area"]),
-        region=_rectangle(_items(cut.get("region")), image_size),
-        region_policy=_text(cut.get("region_policy")),
+        model_made=any(record.get("evidence") == "model" for record in records),
+        evidence_area=None if missing(full.get("evidence_area")) else float(full["evidence_area"]),
+        region=_rectangle(_items(crop.get("region")), image_size),
+        region_policy=_text(crop.get("region_policy")),
         answers=answers,
     )
 
 
 def _answer(view: str, repeats: list[dict[str, Any]]) -> AnswerEntry:
-    row = repeats[0]
-    scores = [float(one["score"]) for one in repeats if not missing(one.get("score"))]
+    first = repeats[0]
+    scores = [float(record["score"]) for record in repeats if not missing(record.get("score"))]
     return AnswerEntry(
         view=view,
-        outcome=_text(row.get("outcome")),
-        output=_text(row.get("output")),
-        parsed=_text(row.get("parsed")),
-        rule=_text(row.get("rule")),
-        reason=_text(row.get("reason")),
+        outcome=_text(first.get("outcome")),
+        output=_text(first.get("output")),
+        parsed=_text(first.get("parsed")),
+        rule=_text(first.get("rule")),
+        reason=_text(first.get("reason")),
         score=sum(scores) / len(scores) if scores else None,
         repeats=len(repeats),
-        sent_size=_size(row.get("sent_size")),
-        image_tokens=_integer(row.get("image_tokens")),
-        output_tokens=_integer(row.get("output_tokens")),
+        sent_size=_size(first.get("sent_size")),
+        image_tokens=_integer(first.get("image_tokens")),
+        output_tokens=_integer(first.get("output_tokens")),
     )
 
 

@@ -1,8 +1,8 @@
-"""What a run was asked, as groups of names and values for the reproducibility block.
+"""The settings of a run, as groups of names and values for the section "Reproduce".
 
-    groups(run)     (Group('Run', (('model', 'gap-tiny'), …)), Group('versions', (('torch', '2.9.0'), …)))
+    groups(manifest)     (Group('Run', (('model', 'gap-tiny'), …)), Group('Versions', (('torch', '2.9.0'), …)))
 
-Shows any `run.json`: known keys come first, unknown ones follow, nested values become dotted names.
+Works for any `run.json`: known keys come first, unknown keys follow, and nested values get dotted names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gapbench.util.text import MISSING, clip
 FIRST = ("model", "revision", "model_hash", "views", "protocol", "region", "regions", "pixels", "seeds", "prompt",
          "generation", "benchmarks", "versions", "hardware")  # fmt: skip
 ELSEWHERE = ("command", "repairs")
-"""Shown in a place of their own."""
+"""Keys that the report shows elsewhere."""
 VALUE_LIMIT = 4_000
 ROW_LIMIT = 200
 
@@ -33,24 +33,24 @@ class Group:
 
 
 def command_line(manifest: Mapping[str, Any]) -> str:
-    """The command that made the run, as one would type it; empty when it is unknown."""
+    """The shell command that made the run; empty if it is unknown."""
     command = manifest.get("command") or ""
     return clip(shlex.join(map(str, command)) if isinstance(command, list | tuple) else command, VALUE_LIMIT)
 
 
 def groups(manifest: Mapping[str, Any]) -> tuple[Group, ...]:
-    """Scalars and lists in a first group, every mapping in its own; one group for each benchmark."""
+    """A first group for scalars and lists, then one group for every mapping and one for every benchmark."""
     keys = [key for key in FIRST if key in manifest] + [key for key in manifest if key not in (*FIRST, *ELSEWHERE)]
     plain = {key: manifest[key] for key in keys if not isinstance(manifest[key], Mapping)}
-    found = [_group("Run", plain)] if plain else []
+    result = [_group("Run", plain)] if plain else []
     for key in keys:
         value = manifest[key]
         if key == "benchmarks" and isinstance(value, Mapping):
             for name, entry in value.items():
-                found.append(_group(f"Benchmark {name}", entry if isinstance(entry, Mapping) else {"value": entry}))
+                result.append(_group(f"Benchmark {name}", entry if isinstance(entry, Mapping) else {"value": entry}))
         elif isinstance(value, Mapping):
-            found.append(_group(str(key).capitalize(), value))
-    return tuple(found)
+            result.append(_group(str(key).capitalize(), value))
+    return tuple(result)
 
 
 def _group(title: str, values: Mapping[str, Any]) -> Group:

@@ -2,8 +2,8 @@
 
     [gap_table(summary), view_table(summary), flip_table(summary), *category_tables(summary), *area_tables(summary)]
 
-A table holds all the benchmarks it is given; `gapbench.report.families` keeps those apart that must not share one. Any
-number may be null: a view that was not measured or a gap without pairs shows as an en dash.
+A table holds all benchmarks of its summary; `gapbench.report.families` separates those that must not share one.
+Any number may be null: a view that was not measured and a gap without pairs show as an en dash.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gapbench.report.tables import (
     count_cell,
     has_gap,
     macro_gap,
-    part,
+    nested,
     percent_cell,
     points_cell,
     table_of,
@@ -34,32 +34,34 @@ from gapbench.util.text import MISSING, clip, number, p_value, percent
 
 
 def gap_table(summary: Summary) -> Table:
-    """The headline: one row per benchmark, with the macro mean as its footer."""
+    """The main table: one row per benchmark, and the macro mean as footer."""
     benchmarks = benchmarks_of(summary)
     several, judged = len(benchmarks) > 1, _is_judged(summary)
     columns = (
         Column("Benchmark"),
-        Column("Samples", True, "Questions in the benchmark; pairs that enter the gap below"),
-        Column("Clusters", True, "Independent clusters: samples that share an image are one unit"),
-        Column("Full", True, "Accuracy on the full image, 95% interval"),
-        Column("Crop", True, "Accuracy on the evidence-centred crop, 95% interval"),
-        Column("Gap, points", True, "Crop minus full on the same samples, 95% interval"),
+        Column("Samples", True, "Samples in the run; below, the paired samples: those that enter the gap"),
+        Column("Clusters", True, "Samples that share an image form one cluster, the unit of intervals and tests"),
+        Column("Full", True, "Accuracy on the full image, with its 95% interval"),
+        Column("Crop", True, "Accuracy on the crop around the evidence, with its 95% interval"),
+        Column("Gap, points", True, "Crop score minus full score of the same samples, with its 95% interval"),
         Column("p (Holm)" if several else "p", True, "Sign-flip test over clusters" + _holm(several)),
-        Column("MDE", True, "Smallest gap, in points, that this run finds with 80% power"),
-        Column("Unparsed", True, "Answers no rule could read: full / crop"),
+        Column("MDE", True, "Minimum detectable effect: smallest gap, in points, that this run detects with 80% power"),
+        Column("Unparsed", True, "Answers that no rule could read: full / crop"),
         *([JUDGED] if judged else []),
-        Column("Failed", True, "No answer at all: full / crop; samples left out of the gap below"),
-        Column("Image tokens", True, "Mean tokens the image costs: full / crop"),
-        Column("Interval", False, "How the interval of the gap was computed"),
+        Column(
+            "Failed", True, "Answers that the engine failed to give: full / crop; below, samples left out of the gap"
+        ),
+        Column("Image tokens", True, "Mean image tokens per answer: full / crop"),
+        Column("Interval", False, "Method of the interval of the gap"),
     )
     rows = [_gap_row(name, entry, several, judged) for name, entry in benchmarks.items()]
     macro = macro_gap(summary)
     footer: tuple[tuple[Cell, ...], ...] = ()
-    averaged = sum(map(has_gap, benchmarks.values()))
-    if averaged > 1 and macro is not None:
+    count = sum(map(has_gap, benchmarks.values()))
+    if count > 1 and macro is not None:
         blank = Cell("")
         gap = points_cell(macro.get("estimate"), macro.get("ci"))
-        mean = Cell("Macro mean", f"of {averaged} benchmarks, unweighted")
+        mean = Cell("Macro mean", f"of {count} benchmarks, unweighted")
         numbers = (gap, Cell(p_value(macro.get("p_value"))), Cell(number(_times100(macro.get("mde")), 1)))
         method = Cell(clip(macro.get("method") or "", NAME_LIMIT))
         footer = ((mean, *[blank] * 4, *numbers, *[blank] * (4 if judged else 3), method),)
@@ -68,7 +70,7 @@ def gap_table(summary: Summary) -> Table:
 
 def _gap_row(name: str, entry: Mapping[str, Any], several: bool, judged: bool) -> tuple[Cell, ...]:
     gap = entry.get("gap") or {}
-    full, crop = (part(entry, "views", view) or {} for view in ("full", "crop"))
+    full, crop = (nested(entry, "views", view) or {} for view in ("full", "crop"))
     p = gap.get("p_value_holm") if several and gap.get("p_value_holm") is not None else gap.get("p_value")
     tokens = full.get("image_tokens_mean")
     paired, dropped = gap.get("n"), gap.get("dropped")
@@ -93,26 +95,24 @@ def _gap_row(name: str, entry: Mapping[str, Any], several: bool, judged: bool) -
     )
 
 
-JUDGED = Column(
-    "Judged", True, "Answers no rule could read that the judge decided: full / crop; below, that it failed on"
-)
+JUDGED = Column("Judged", True, "Answers that the judge decided: full / crop; below, answers on which the judge failed")
 
 
 def _is_judged(summary: Summary) -> bool:
-    """Whether a judge decided anything, or failed to."""
+    """Whether the judge decided an answer or failed on one."""
     views = (view for entry in benchmarks_of(summary).values() for view in (entry.get("views") or {}).values())
     return any(view.get("judged") or view.get("judge_failed") for view in views)
 
 
 def _judged_cell(*views: Mapping[str, Any]) -> Cell:
-    """What the judge decided in each view and, if anything, what it failed on."""
+    """The share of answers that the judge decided in each view, and any share on which it failed."""
     decided, failed = (" / ".join(percent(view.get(key)) for view in views) for key in ("judged", "judge_failed"))
     any_failed = any(view.get("judge_failed") for view in views)
     return Cell(decided, f"failed {failed}" if any_failed else "", views[0].get("judged"))
 
 
 def view_table(summary: Summary) -> Table:
-    """Every view of every benchmark, for runs that measured more than the headline pair."""
+    """One row for every view of every benchmark."""
     judged = _is_judged(summary)
     columns = (
         Column("Benchmark"),
@@ -120,31 +120,31 @@ def view_table(summary: Summary) -> Table:
         Column("Samples", True),
         Column("Accuracy", True, "With its 95% interval"),
         Column("Unparsed", True),
-        *([replace(JUDGED, help="Answers no rule could read that the judge decided")] if judged else []),
+        *([replace(JUDGED, help="Answers that the judge decided because no rule could read them")] if judged else []),
         Column("Failed", True),
-        Column("Pixels", True, "Mean per answer, over all images sent with it"),
+        Column("Pixels", True, "Mean per answer: the pixels of all images sent with it"),
         Column("Image tokens", True, "Mean per answer"),
         Column("Output tokens", True, "Mean per answer"),
-        Column("Flip rate", True, "Answers that change between repeats of the same question: the noise floor"),
+        Column("Flip rate", True, "Probability that two repeats of a sample disagree: the noise floor"),
     )
     rows = [
         (
             text_cell(clip(name, NAME_LIMIT)),
             text_cell(clip(view, NAME_LIMIT)),
-            count_cell(found.get("n")),
-            percent_cell(found.get("accuracy"), found.get("ci")),
-            percent_cell(found.get("unparsed")),
-            *([_judged_cell(found)] if judged else []),
-            percent_cell(found.get("failed")),
-            _pixels_cell(found),
-            count_cell(found.get("image_tokens_mean")),
-            count_cell(found.get("output_tokens_mean"), 1),
-            percent_cell(found.get("flip_rate")),
+            count_cell(level.get("n")),
+            percent_cell(level.get("accuracy"), level.get("ci")),
+            percent_cell(level.get("unparsed")),
+            *([_judged_cell(level)] if judged else []),
+            percent_cell(level.get("failed")),
+            _pixels_cell(level),
+            count_cell(level.get("image_tokens_mean")),
+            count_cell(level.get("output_tokens_mean"), 1),
+            percent_cell(level.get("flip_rate")),
         )
         for name, entry in benchmarks_of(summary).items()
-        for view, found in (entry.get("views") or {}).items()
+        for view, level in (entry.get("views") or {}).items()
     ]
-    return table_of("Every view", columns, rows)
+    return table_of("All views", columns, rows)
 
 
 def _pixels_cell(view: Mapping[str, Any]) -> Cell:
@@ -154,23 +154,26 @@ def _pixels_cell(view: Mapping[str, Any]) -> Cell:
 
 
 def metric_table(summary: Summary) -> Table:
-    """Every named metric of the benchmarks that report more than the accuracy, the headline marked."""
+    """The metrics of every benchmark that reports more than the accuracy, with the headline metric marked."""
     columns = (
         Column("Benchmark"),
         Column("Metric"),
         Column("Full", True, "On the full image, with its 95% interval"),
-        Column("Crop", True, "On the evidence-centred crop, with its 95% interval"),
-        Column("Gap, points", True, "Crop minus full on the samples answered in both views, 95% interval; not tested"),
-        Column("Over", True, "What the full view's number is a mean of: samples, or clusters of them"),
+        Column("Crop", True, "On the crop around the evidence, with its 95% interval"),
+        Column(
+            "Gap, points", True, "Crop minus full on samples answered in both views, with its 95% interval; not tested"
+        ),
+        Column("Mean over", True, "Number of samples, or of clusters, behind the value of the full view"),
     )
     rows = []
     for name, entry in benchmarks_of(summary).items():
-        found = entry.get("metrics") or {}
-        if set(found) <= {HEADLINE}:
+        metrics = entry.get("metrics") or {}
+        if set(metrics) <= {HEADLINE}:
             continue
-        for metric, views in found.items():
+        for metric, views in metrics.items():
             full, crop, gap = (views.get(key) or {} for key in ("full", "crop", "gap"))
-            seen, left_out = full or crop, (full or crop).get("left_out")
+            level = full or crop
+            left_out = level.get("left_out")
             rows.append(
                 (
                     text_cell(clip(name, NAME_LIMIT)),
@@ -178,59 +181,65 @@ def metric_table(summary: Summary) -> Table:
                     percent_cell(full.get("estimate"), full.get("ci")),
                     percent_cell(crop.get("estimate"), crop.get("ci")),
                     points_cell(gap.get("estimate"), gap.get("ci")),
-                    over_cell(metric, seen.get("n"), f"{number(left_out)} left out" if left_out else ""),
+                    over_cell(metric, level.get("n"), f"{number(left_out)} left out" if left_out else ""),
                 )
             )
     return table_of("Metrics", columns, rows)
 
 
 def over_cell(metric: str, n: float | None, note: str = "") -> Cell:
-    """How many samples, or clusters of them, a metric is a mean of."""
+    """The number of samples or clusters over which a metric is a mean."""
     unit = METRICS[metric].unit if metric in METRICS else ""
     return Cell(f"{number(n)} {unit}".strip(), note, n)
 
 
 def metric_title(name: str) -> str:
-    """A metric in plain words."""
+    """The title of a metric."""
     return METRICS[name].title if name in METRICS else clip(name, NAME_LIMIT)
 
 
 def metric_terms(summary: Summary) -> tuple[tuple[str, str], ...]:
     """(title, meaning) of the metrics that `metric_table` shows."""
-    shown = dict.fromkeys(
+    names = dict.fromkeys(
         name for entry in benchmarks_of(summary).values() for name in entry.get("metrics") or {} if name in METRICS
     )
-    return tuple((METRICS[name].title, METRICS[name].meaning) for name in shown) if set(shown) - {HEADLINE} else ()
+    return tuple((METRICS[name].title, METRICS[name].meaning) for name in names) if set(names) - {HEADLINE} else ()
 
 
 def flip_table(summary: Summary) -> Table:
-    """How many samples each pair of outcomes holds."""
-    names = (("crop_only", "Crop only"), ("full_only", "Full only"), ("both", "Both"), ("neither", "Neither"))
-    columns = (Column("Benchmark"), *(Column(title, True) for _, title in names))
+    """The flip matrix of every benchmark: the number of samples by the views with a right answer."""
+    columns = (
+        Column("Benchmark"),
+        Column("Crop only", True, "Samples right in the crop, wrong in the full image"),
+        Column("Full only", True, "Samples right in the full image, wrong in the crop"),
+        Column("Both", True, "Samples right in both views"),
+        Column("Neither", True, "Samples right in neither view"),
+    )
+    keys = ("crop_only", "full_only", "both", "neither")
     rows = [
-        (text_cell(clip(name, NAME_LIMIT)), *(count_cell(part(entry, "pairs", key)) for key, _ in names))
+        (text_cell(clip(name, NAME_LIMIT)), *(count_cell(nested(entry, "pairs", key)) for key in keys))
         for name, entry in benchmarks_of(summary).items()
     ]
-    return table_of("Which view was right", columns, rows)
+    return table_of("Flip matrix", columns, rows)
 
 
 def category_tables(summary: Summary) -> tuple[Table, ...]:
-    """One exploratory table for each benchmark that has categories, the largest category first."""
+    """One exploratory table for each benchmark with categories, the largest category first."""
     tables = []
     for name, entry in list(benchmarks_of(summary).items())[:ROW_LIMIT]:
-        found = sorted((entry.get("by_category") or {}).items(), key=lambda item: -(item[1].get("n") or 0))
-        rows = [(text_cell(clip(key, NAME_LIMIT)), *_three(group)) for key, group in found]
+        groups = sorted((entry.get("by_category") or {}).items(), key=lambda item: -(item[1].get("n") or 0))
+        rows = [(text_cell(clip(category, NAME_LIMIT)), *_group_cells(group)) for category, group in groups]
         if rows:
             tables.append(table_of(clip(name, NAME_LIMIT), _group_columns("Category"), rows))
     return tuple(tables)
 
 
 def area_tables(summary: Summary) -> tuple[Table, ...]:
-    """One table for each benchmark with evidence boxes: the gap by the evidence's share of the image."""
+    """One exploratory table for each benchmark with evidence boxes: the gap by evidence area."""
     tables = []
     for name, entry in list(benchmarks_of(summary).items())[:ROW_LIMIT]:
-        found = entry.get("by_evidence_area") or []
-        rows = [(Cell(area_label(group), "", group.get("from")), *_three(group)) for group in found]
+        groups = entry.get("by_evidence_area") or []
+        rows = [(Cell(area_label(group), "", group.get("from")), *_group_cells(group)) for group in groups]
         if rows:
             tables.append(table_of(clip(name, NAME_LIMIT), _group_columns("Evidence area"), rows))
     return tuple(tables)
@@ -251,7 +260,7 @@ def _group_columns(heading: str) -> tuple[Column, ...]:
     return (Column(heading), *(Column(title, True) for title in ("Samples", "Clusters", "Full", "Crop", "Gap, points")))
 
 
-def _three(group: Mapping[str, Any]) -> tuple[Cell, ...]:
+def _group_cells(group: Mapping[str, Any]) -> tuple[Cell, ...]:
     full, crop, gap = (group.get(key) or {} for key in ("full", "crop", "gap"))
     return (
         count_cell(group.get("n")),
@@ -271,7 +280,7 @@ def _failures(view: Mapping[str, Any]) -> str:
 
 
 def _holm(several: bool) -> str:
-    return ", corrected for several benchmarks after Holm" if several else ""
+    return "; corrected over the benchmarks by Holm's method" if several else ""
 
 
 def _times100(value: float | None) -> float | None:

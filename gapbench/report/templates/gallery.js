@@ -1,6 +1,6 @@
-/* Filters and pages the sample cards, sorts the tables, and keeps the choice in the address:
-   report.html#flip=crop_only&benchmark=signs&category=stop&q=red. Only shows, hides and reorders what the page already
-   holds; no text is ever parsed as HTML. */
+/* Filters and pages the sample cards, sorts the tables, and keeps the filters in the address:
+   report.html#flip=crop_only&benchmark=signs&category=stop&q=red. The script only shows, hides and reorders what the
+   page already holds; it never parses text as HTML. */
 (() => {
   "use strict";
 
@@ -15,7 +15,7 @@
   const form = document.querySelector(".filters");
   const more = document.getElementById("more");
   const status = document.getElementById("status");
-  let chosen = {};
+  let filters = {};
   let limit = PAGE;
 
   const textOf = (card) => (card.text ??= card.element.textContent.toLowerCase());
@@ -28,30 +28,30 @@
     (!filter.q || textOf(card).includes(filter.q.toLowerCase()));
 
   function show() {
-    const found = cards.filter((card) => matches(card, chosen));
-    const visible = new Set(found.slice(0, limit));
+    const matching = cards.filter((card) => matches(card, filters));
+    const visible = new Set(matching.slice(0, limit));
     for (const card of cards) card.element.hidden = !visible.has(card);
-    more.hidden = found.length <= limit;
-    more.textContent = `Show ${Math.min(PAGE, found.length - limit)} more of ${found.length - limit}`;
-    status.textContent = found.length
-      ? `Showing ${visible.size} of ${found.length} matching cards.`
-      : "No card matches. Choose another cell or clear the filters; records.jsonl has every sample.";
+    more.hidden = matching.length <= limit;
+    more.textContent = `Show ${Math.min(PAGE, matching.length - limit)} more of ${matching.length - limit}`;
+    status.textContent = matching.length
+      ? `Showing ${visible.size} of ${matching.length} matching cards.`
+      : "No card matches. Choose another cell or clear the filters. All samples are in records.jsonl.";
     for (const button of document.querySelectorAll("[data-flip]"))
-      button.setAttribute("aria-pressed", String(button.dataset.flip === (chosen.flip || "")));
-    for (const field of form.querySelectorAll("[name]")) field.value = chosen[field.name] || "";
+      button.setAttribute("aria-pressed", String(button.dataset.flip === (filters.flip || "")));
+    for (const field of form.querySelectorAll("[name]")) field.value = filters[field.name] || "";
     showCounts();
   }
 
-  /* The matrix counts all samples of the chosen benchmark or kind of regions, not only those that have a card. */
+  /* The flip matrix counts all samples of the selected benchmark or kind of regions, with or without a card. */
   function showCounts() {
-    const counted = (name) =>
-      chosen.benchmark ? name === chosen.benchmark : !chosen.regions || data.regions[name] === chosen.regions;
-    const pairs = Object.keys(data.pairs).filter(counted).map((name) => data.pairs[name]);
+    const isSelected = (name) =>
+      filters.benchmark ? name === filters.benchmark : !filters.regions || data.regions[name] === filters.regions;
+    const pairs = Object.keys(data.pairs).filter(isSelected).map((name) => data.pairs[name]);
     const caption = document.querySelector(".flip caption");
-    if (chosen.regions)
-      caption.textContent = `Which view was right (${chosen.regions.toLowerCase()}): choose a cell to see its samples`;
+    if (filters.regions)
+      caption.textContent = `Flip matrix (${filters.regions.toLowerCase()}): choose a cell to see its samples`;
     for (const button of document.querySelectorAll(".flip button")) {
-      const total = pairs.reduce((sum, one) => sum + (one[button.dataset.flip] || 0), 0);
+      const total = pairs.reduce((sum, counts) => sum + (counts[button.dataset.flip] || 0), 0);
       button.querySelector("b").textContent = total.toLocaleString("en-GB");
     }
   }
@@ -59,54 +59,55 @@
   function showCategories() {
     const select = form.querySelector("[name=category]");
     if (!select) return;
-    const names = new Set(cards.filter((card) => matches(card, { benchmark: chosen.benchmark })).map((card) => card.category));
+    const names = new Set(cards.filter((card) => matches(card, { benchmark: filters.benchmark })).map((card) => card.category));
     for (const option of select.options) option.hidden = option.value !== "" && !names.has(option.value);
-    if (chosen.category && !names.has(chosen.category)) delete chosen.category;
+    if (filters.category && !names.has(filters.category)) delete filters.category;
   }
 
-  /* Annotated evidence and regions that a model made are never counted together: one of the two is always chosen. */
-  function chooseRegions() {
+  /* Annotated evidence and regions made by a model are never counted together: one kind is always selected. */
+  function selectRegions() {
     const select = form.querySelector("[name=regions]");
     if (!select) return;
-    const known = [...select.options].map((option) => option.value);
-    if (chosen.benchmark) chosen.regions = data.regions[chosen.benchmark];
-    if (!known.includes(chosen.regions)) chosen.regions = known[0];
+    const kinds = [...select.options].map((option) => option.value);
+    if (filters.benchmark) filters.regions = data.regions[filters.benchmark];
+    if (!kinds.includes(filters.regions)) filters.regions = kinds[0];
   }
 
-  function choose(change) {
-    if (change.regions) delete chosen.benchmark;
+  function setFilters(change) {
+    if (change.regions) delete filters.benchmark;
     for (const [name, value] of Object.entries(change)) {
-      if (value) chosen[name] = value;
-      else delete chosen[name];
+      if (value) filters[name] = value;
+      else delete filters[name];
     }
     limit = PAGE;
-    chooseRegions();
+    selectRegions();
     showCategories();
-    const address = new URLSearchParams(FIELDS.filter((name) => chosen[name]).map((name) => [name, chosen[name]]));
+    const address = new URLSearchParams(FIELDS.filter((name) => filters[name]).map((name) => [name, filters[name]]));
     try {
       history.replaceState(null, "", `#${address}`);
     } catch {
-      /* Some viewers embed the page without an address of its own; filtering works all the same. */
+      /* Some viewers embed the page without an address; filtering works without it. */
     }
     show();
   }
 
-  /* "#flip=…" sets the filters; "#card-…" shows that card whatever the filters; other fragments are plain anchors. */
+  /* "#flip=…" sets the filters; "#card-…" clears them and shows that card; other fragments are plain anchors. */
   function readAddress() {
     const fragment = location.hash.slice(1);
     if (fragment.includes("=")) {
-      const asked = new URLSearchParams(fragment);
-      chosen = Object.fromEntries(FIELDS.filter((name) => asked.get(name)).map((name) => [name, asked.get(name)]));
+      const parameters = new URLSearchParams(fragment);
+      const entries = FIELDS.map((name) => [name, parameters.get(name)]);
+      filters = Object.fromEntries(entries.filter(([, value]) => value));
       limit = PAGE;
-      chooseRegions();
+      selectRegions();
       showCategories();
       show();
       return true;
     }
     const linked = fragment.startsWith("card-") && document.getElementById(fragment);
     if (linked) {
-      chosen = {};
-      chooseRegions();
+      filters = {};
+      selectRegions();
       show();
       linked.hidden = false;
       linked.scrollIntoView();
@@ -124,10 +125,10 @@
       heading.append(button);
       heading.setAttribute("aria-sort", "none");
       button.addEventListener("click", () => {
-        const up = heading.getAttribute("aria-sort") === "ascending";
-        for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", "none");
-        heading.setAttribute("aria-sort", up ? "descending" : "ascending");
-        const rows = [...body.rows].sort((a, b) => compare(a.cells[column], b.cells[column], up ? -1 : 1));
+        const ascending = heading.getAttribute("aria-sort") === "ascending";
+        for (const cell of table.tHead.rows[0].cells) cell.setAttribute("aria-sort", "none");
+        heading.setAttribute("aria-sort", ascending ? "descending" : "ascending");
+        const rows = [...body.rows].sort((a, b) => compare(a.cells[column], b.cells[column], ascending ? -1 : 1));
         body.append(...rows);
       });
     });
@@ -144,15 +145,15 @@
   for (const button of document.querySelectorAll("[data-flip]")) {
     button.disabled = false;
     button.addEventListener("click", () => {
-      const again = button.dataset.flip === chosen.flip;
-      choose({ flip: again ? "" : button.dataset.flip });
+      const isPressed = button.dataset.flip === filters.flip;
+      setFilters({ flip: isPressed ? "" : button.dataset.flip });
     });
   }
   form.hidden = false;
-  form.addEventListener("input", (event) => choose({ [event.target.name]: event.target.value }));
+  form.addEventListener("input", (event) => setFilters({ [event.target.name]: event.target.value }));
   form.addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => {
-    const next = cards.filter((card) => matches(card, chosen))[limit];
+    const next = cards.filter((card) => matches(card, filters))[limit];
     limit += PAGE;
     show();
     next.element.querySelector("a").focus();
@@ -161,6 +162,6 @@
   addEventListener("beforeprint", () => {
     for (const fold of document.querySelectorAll("main > section > details")) fold.open = true;
   });
-  chooseRegions();
+  selectRegions();
   if (!readAddress()) show();
 })();

@@ -20,7 +20,7 @@ ABSENT = {"adversarial": "dining table", "popular": "person", "random": "umbrell
 
 
 def rows(category: str) -> list[dict[str, Any]]:
-    asked = [(scene, thing) for scene in (0, 1) for thing in ("snowboard", ABSENT[category])]
+    questions = [(scene, thing) for scene in (0, 1) for thing in ("snowboard", ABSENT[category])]
     return [
         {
             "id": str(number),
@@ -31,7 +31,7 @@ def rows(category: str) -> list[dict[str, Any]]:
             "image": hub_image(image(scene)),
             "category": category,
         }
-        for number, (scene, thing) in enumerate(asked)
+        for number, (scene, thing) in enumerate(questions)
     ]
 
 

@@ -13,7 +13,7 @@ SMALL, MEDIUM, LARGE = [250.0, 180.0, 16.0, 10.0], [200.5, 40.0, 60.0, 30.0], [2
 
 
 def write(folder: Path, boxes: tuple[list[float], ...] = (SMALL, MEDIUM, LARGE)) -> None:
-    asked = (
+    questions = (
         ("what brand is the phone?", ["nokia"] * 6 + ["nokia lumia"] * 3 + ["lumia"]),
         ("what number is on the shirt?", ["23"] * 10),
         ("what does the sign say?", ["yield"] * 2 + ["yield here"] * 8),
@@ -26,7 +26,7 @@ def write(folder: Path, boxes: tuple[list[float], ...] = (SMALL, MEDIUM, LARGE))
             "dataset_id": str(34602 + number),
             "bbox": box,
         }
-        for number, ((question, answers), box) in enumerate(zip(asked, boxes, strict=True))
+        for number, ((question, answers), box) in enumerate(zip(questions, boxes, strict=True))
     ]
     features = Features(
         {

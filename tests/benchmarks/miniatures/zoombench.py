@@ -27,7 +27,7 @@ def write(
     folder: Path, boxes: str = "list", typed: bool = True, names: tuple[str, str] = ("query", "response")
 ) -> None:
     """`boxes` are a list, text or nothing; `typed`: with question_type; `names` of the two columns."""
-    asked = (
+    questions = (
         ("How many lamps hang above the door?\nA. 2\nB. 3\nC. 4\nD. 5", "B", "mcq"),
         ("<image>\nHow many birds sit on the wire?", "7", "blank"),
         ("What is the word on the sign?\n(A) STOP\n(B) SHOP", "(A)", "mcq"),
@@ -42,7 +42,7 @@ def write(
         ("Which tile is it?\nA. the one below\nB. the one\nabove\nC. neither", "C", "mcq"),
     )
     rows = []
-    for number, ((query, response, kind), box) in enumerate(zip(asked, BOXES, strict=True)):
+    for number, ((query, response, kind), box) in enumerate(zip(questions, BOXES, strict=True)):
         x0, y0, x1, y1 = box
         whole = scene(number, (260, 160), {(x0, y0, x1, y1): RED})
         crop = whole.crop((x0, y0, x1, y1)).resize((2 * (x1 - x0), 2 * (y1 - y0)))

@@ -52,15 +52,15 @@ def test_any_column_may_hold_any_field(tmp_path: Path) -> None:
 
 def test_a_named_column_comes_before_one_of_the_field_s_name(tmp_path: Path) -> None:
     row = {**ROW, "full": "b.jpg", "answers": '["y"]', "label": "z", "bbox": "[1,2,3,4]", "all": "[[5,6,7,8]]"}
-    found = only(f"{text(tmp_path, row)}:image=full,answer=label,bboxes=all,bbox_format=xyxy")
-    assert (found.image, found.answers, found.boxes) == (tmp_path / "b.jpg", ("z",), ((5, 6, 7, 8),))
+    sample = only(f"{text(tmp_path, row)}:image=full,answer=label,bboxes=all,bbox_format=xyxy")
+    assert (sample.image, sample.answers, sample.boxes) == (tmp_path / "b.jpg", ("z",), ((5, 6, 7, 8),))
     assert only(f"{text(tmp_path, {**row, 'answer': ''})}:answers=answers,bbox=-").answers == ("y",)
 
 
 def test_a_minus_leaves_a_field_out(tmp_path: Path) -> None:
     row = {**ROW, "id": "same", "options": "?", "category": "c"}
-    found = load(f"{text(tmp_path, row, row)}:id=-,options=-,category=-").samples()
-    assert [(s.id, s.options, s.category) for s in found] == [("1", (), ""), ("2", (), "")]
+    samples = load(f"{text(tmp_path, row, row)}:id=-,options=-,category=-").samples()
+    assert [(s.id, s.options, s.category) for s in samples] == [("1", (), ""), ("2", (), "")]
 
 
 def test_a_column_that_only_looks_misspelt_can_be_left_alone(tmp_path: Path) -> None:
@@ -73,10 +73,10 @@ def test_a_column_that_only_looks_misspelt_can_be_left_alone(tmp_path: Path) -> 
 def test_several_columns_make_a_list(tmp_path: Path) -> None:
     row = {"left": "a.jpg", "right": "b.jpg", "question": "Which?", "answer": "B", "A": "red", "B": "blue", "C": "",
            "x": "1", "y": "2.5", "w": "3", "h": "4e1"}  # fmt: skip
-    found = only(f"{text(tmp_path, row)}:image=left+right,options=A + B + C,bbox=x+y+w+h,bbox_format=xywh")
-    assert (found.image, found.more_images) == (tmp_path / "a.jpg", (tmp_path / "b.jpg",))
-    assert (found.options, found.answers) == (("red", "blue"), ("B",))
-    assert found.boxes == ((1, 2.5, 3, 40),)
+    sample = only(f"{text(tmp_path, row)}:image=left+right,options=A + B + C,bbox=x+y+w+h,bbox_format=xywh")
+    assert (sample.image, sample.more_images) == (tmp_path / "a.jpg", (tmp_path / "b.jpg",))
+    assert (sample.options, sample.answers) == (("red", "blue"), ("B",))
+    assert sample.boxes == ((1, 2.5, 3, 40),)
 
 
 def test_empty_columns_of_a_box_are_no_box(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_a_column_with_a_plus_in_its_name_is_one_column(tmp_path: Path) -> None:
 
 def test_lines_of_jsonl_need_not_all_have_a_column(tmp_path: Path) -> None:
     spec = lines(tmp_path, ROW, {**ROW, "Art": "ocr", "Kasten": [1, 2, 3, 4]})
-    found = load(f"{spec}:category=Art,bbox=Kasten,bbox_format=xyxy").samples()
-    assert [(s.category, s.boxes) for s in found] == [("", ()), ("ocr", ((1, 2, 3, 4),))]
+    samples = load(f"{spec}:category=Art,bbox=Kasten,bbox_format=xyxy").samples()
+    assert [(s.category, s.boxes) for s in samples] == [("", ()), ("ocr", ((1, 2, 3, 4),))]
 
 
 # --- constants and words ---------------------------------------------------------------------------------------
@@ -99,8 +99,8 @@ def test_lines_of_jsonl_need_not_all_have_a_column(tmp_path: Path) -> None:
 
 def test_what_is_no_column_is_the_value_of_all_rows(tmp_path: Path) -> None:
     spec = text(tmp_path, {**ROW, "bbox": "[0,0,1,1]"})
-    found = only(f"{spec}:bbox_format=xyxy_normalised,answer_type=vqa,category=street signs")
-    assert (found.box_format, found.answer_type, found.category) == ("xyxy_normalised", "vqa", "street signs")
+    sample = only(f"{spec}:bbox_format=xyxy_normalised,answer_type=vqa,category=street signs")
+    assert (sample.box_format, sample.answer_type, sample.category) == ("xyxy_normalised", "vqa", "street signs")
 
 
 def test_what_is_a_column_is_never_a_value(tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_a_value_comes_before_a_column_of_the_field_s_name(tmp_path: Path) -> No
 )  # fmt: skip
 def test_lists_in_words_are_split_as_declared(tmp_path: Path, said: str, written: str) -> None:
     rows = [{**ROW, "options": written, "answer": "blue"}, {**ROW, "options": '["red", "blue"]', "answer": "red"}]
-    found = load(f"{text(tmp_path, *rows)}:list_separator={said}").samples()
-    assert [(s.options, s.answers) for s in found] == [(("red", "blue"), ("B",)), (("red", "blue"), ("A",))]
+    samples = load(f"{text(tmp_path, *rows)}:list_separator={said}").samples()
+    assert [(s.options, s.answers) for s in samples] == [(("red", "blue"), ("B",)), (("red", "blue"), ("A",))]
 
 
 def test_a_file_of_another_separator(tmp_path: Path) -> None:

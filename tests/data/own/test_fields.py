@@ -175,7 +175,7 @@ def test_other_columns_do_not_disturb(tmp_path: Path) -> None:
         ({"answers": ["STOP", None]}, "expected no empty entries"),
         ({"answer_type": "word"}, "column 'answer_type' is 'word'; expected one of letter, yes_no"),
         ({"answer_type": ["text"]}, "column 'answer_type'"),
-        ({"answer_type": "number"}, "'STOP' holds 0 numbers"),
+        ({"answer_type": "number"}, "'STOP' has 0 numbers"),
         ({"answer_type": "yes_no"}, "'STOP' is neither yes nor no"),
         ({"answer_type": "letter"}, "letter with 0 options; expected a list"),
         ({"options": ["GO", "WAIT"]}, r"answer 'STOP' is none of the options \['GO', 'WAIT'\]"),

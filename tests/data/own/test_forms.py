@@ -158,11 +158,11 @@ def test_images_may_be_inside_a_parquet_file(tmp_path: Path, held: str, large: b
             data[n] = buffer.getvalue()
     rows = [{**ROWS[n], "image": wrap(data[n])} for n in range(2)]
     write_parquet(tmp_path / "mine.parquet", rows, kind)
-    found = load(str(tmp_path / "mine.parquet")).samples()
-    assert [decode(s.image)[1] for s in found] == [decode(d)[1] for d in data]
-    assert callable(found[0].image) == large
-    assert [s.cluster for s in found] == ["", ""]
-    assert len({fingerprint(found), fingerprint(found[:1]), fingerprint(found[::-1])}) == 3
+    samples = load(str(tmp_path / "mine.parquet")).samples()
+    assert [decode(s.image)[1] for s in samples] == [decode(d)[1] for d in data]
+    assert callable(samples[0].image) == large
+    assert [s.cluster for s in samples] == ["", ""]
+    assert len({fingerprint(samples), fingerprint(samples[:1]), fingerprint(samples[::-1])}) == 3
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv"])
@@ -255,9 +255,9 @@ def shards(folder: Path, *names: str) -> Path:
 )
 def test_a_folder_of_parquet_is_one_table_per_split(tmp_path: Path, names: list[str], split: str, ids: str) -> None:
     folder = shards(tmp_path / "mine", *names)
-    found = load(f"{folder}:split={split}" if split else str(folder))
-    assert found.name == "mine"
-    assert [s.id for s in found.samples()] == list(ids)
+    benchmark = load(f"{folder}:split={split}" if split else str(folder))
+    assert benchmark.name == "mine"
+    assert [s.id for s in benchmark.samples()] == list(ids)
 
 
 @pytest.mark.parametrize(
@@ -324,5 +324,5 @@ def test_reading_from_code_is_reading_from_the_command_line(tmp_path: Path) -> N
     write_text(tmp_path / "mine.csv", [{"Bild": "one.png", "Frage": "What?", "answer": "x"}])
     (sample,) = user_data.read(tmp_path / "mine.csv", image="Bild", question="Frage")
     assert [sample] == load(f"{tmp_path / 'mine.csv'}:image=Bild,question=Frage").samples()
-    found: Benchmark = user_data.load(str(tmp_path / "mine.csv"))
-    assert found.make(image="Bild", question="Frage").__next__() == sample  # type: ignore[attr-defined]
+    benchmark: Benchmark = user_data.load(str(tmp_path / "mine.csv"))
+    assert benchmark.make(image="Bild", question="Frage").__next__() == sample  # type: ignore[attr-defined]

@@ -104,12 +104,12 @@ def test_the_only_split_need_not_be_named(hub: tuple[Hub, Ask]) -> None:
     ],
 )
 def test_what_is_wrong_is_said_with_what_there_is(hub: tuple[Hub, Ask], spec: str, says: str) -> None:
-    found = hub[1](spec)
-    assert found.startswith("BenchmarkError: ")
-    assert says in found
+    message = hub[1](spec)
+    assert message.startswith("BenchmarkError: ")
+    assert says in message
 
 
 def test_out_of_reach_and_not_in_the_cache(hub: tuple[Hub, Ask]) -> None:
-    said = hub[1]("me/elsewhere:split=test", HF_HUB_OFFLINE="1")
-    assert "me/elsewhere: there is no such file or folder here, and the Hub is out of reach" in said
-    assert "a local copy of its files works, too: -b FOLDER" in said
+    message = hub[1]("me/elsewhere:split=test", HF_HUB_OFFLINE="1")
+    assert "me/elsewhere: there is no such file or folder here, and the Hub is out of reach" in message
+    assert "a local copy of its files works, too: -b FOLDER" in message

@@ -1,4 +1,4 @@
-"""Images at addresses are fetched only when asked for, when looked at, and from nowhere but http and https."""
+"""Images at addresses are fetched only if the user allows it, when they are needed, and only over http and https."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ PNG = BUFFER.getvalue()
 class Server(BaseHTTPRequestHandler):
     """Answers by path: an image, a redirection to what the query says, an error, or very slowly."""
 
-    asked: ClassVar[list[str]] = []
+    requests: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requests.append(self.path)
         path, _, query = self.path.partition("?")
         status = {"/image.png": 200, "/slow": 200, "/endless": 200, "/to": 302, "/broken": 200}.get(path, 404)
         self.send_response(status)
@@ -56,12 +56,12 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("no_proxy", "*")
-    Server.asked = []
-    found = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{found.server_address[1]}"
-    found.shutdown()
-    found.server_close()
+    Server.requests = []
+    http_server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=http_server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{http_server.server_address[1]}"
+    http_server.shutdown()
+    http_server.server_close()
 
 
 def mine(folder: Path, **columns: Any) -> str:
@@ -72,9 +72,9 @@ def mine(folder: Path, **columns: Any) -> str:
 
 def test_an_address_is_fetched_when_the_image_is_looked_at(server: str, tmp_path: Path) -> None:
     (sample,) = load(f"{mine(tmp_path, image=f'{server}/image.png')}:urls=true").samples()
-    assert Server.asked == []
+    assert Server.requests == []
     assert decode(sample.image)[0].size == (40, 30)
-    assert Server.asked == ["/image.png"]
+    assert Server.requests == ["/image.png"]
     assert sample.cluster == f"{server}/image.png"
     others = load(f"{mine(tmp_path, image=f'{server}/other.png')}:urls=true").samples()
     assert fingerprint([sample]) != fingerprint(others)

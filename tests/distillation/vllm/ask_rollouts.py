@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from distillation.small import recipe, role, scene
-from gapbench.distillation import forward_check as selfcheck
+from gapbench.distillation import forward_check
 from gapbench.distillation.forward import PLAIN, hidden_states, process
 from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, random_key
 from gapbench.distillation.student import ModelRole
@@ -53,8 +53,8 @@ def main() -> None:
     scenes = [scene(number) for number in range(3)]
     # The second one is longer than a block of vLLM's prefix cache.
     texts = [scenes[0].question, scenes[1].question + " Look closely." * 60, "<|im_end|> Which <|image_pad|> colour?"]
-    asked: list[tuple[Any, str]] = [(s.image, text) for s, text in zip(scenes, texts, strict=True)]
-    prompts = [Prompt(p, t, tuple(random_key(i, n) for n in range(3))) for i, (p, t) in enumerate(asked)]
+    image_prompts: list[tuple[Any, str]] = [(s.image, text) for s, text in zip(scenes, texts, strict=True)]
+    prompts = [Prompt(p, t, tuple(random_key(i, n) for n in range(3))) for i, (p, t) in enumerate(image_prompts)]
     found: dict[str, Any] = {
         "info": sampler.info,
         "ends": student.ends,
@@ -62,7 +62,7 @@ def main() -> None:
     }
 
     found["read"] = sampler.prompt_ids(student, prompts)
-    found["ours"] = [student.chat.batch([((p,), t)])["input_ids"][0].tolist() for p, t in asked]
+    found["ours"] = [student.chat.batch([((p,), t)])["input_ids"][0].tolist() for p, t in image_prompts]
 
     endless = replace(student, ends=())
     rollouts = sampler(endless, prompts, Sampling(LENGTH))
@@ -80,16 +80,16 @@ def main() -> None:
     (drawn,) = sampler(endless, many, Sampling(1))
     (likely,) = sampler(endless, many, Sampling(1, top_p=0.3))
     with torch.no_grad():
-        inputs = process(student.chat, student.model, asked[:1], 1, PLAIN)
+        inputs = process(student.chat, student.model, image_prompts[:1], 1, PLAIN)
         logits = hidden_states(student.model, inputs, [[[0]]], PLAIN)[0].float()
     logits[list(student.suppressed)] = -math.inf
     found["probabilities"] = logits.softmax(-1).tolist()
     found["drawn"], found["likely"] = [r.ids[0] for r in drawn], [r.ids[0] for r in likely]
 
     def gap(of: ModelRole) -> float:
-        return selfcheck.check_vllm(of, sampler, asked, settings)
+        return forward_check.check_vllm(of, sampler, image_prompts, settings)
 
-    selfcheck.VLLM_TOLERANCE = {"float32": math.inf}
+    forward_check.VLLM_TOLERANCE = {"float32": math.inf}
     gaps = {"start": gap(student)}
     teacher = Teacher(settings, student)
     move(student.model)
@@ -107,8 +107,8 @@ def main() -> None:
     found["gaps"] = gaps
 
     refusals = {}
-    selfcheck.VLLM_TOLERANCE = {"float32": 1e-2}
-    other = replace(adapted, model=student.model, inside=student.inside)
+    forward_check.VLLM_TOLERANCE = {"float32": 1e-2}
+    other = replace(adapted, model=student.model, wrapped=student.wrapped)
     vllm_weights.push = lambda *_: None
     for name, judged in (("another model", other), ("another prompt", replace(other, chat=_without_escaping(other)))):
         try:
@@ -129,8 +129,8 @@ def _without_escaping(of: ModelRole) -> Any:
     """A chat that adds a word to every prompt, as a processor of another version might."""
 
     class Longer:
-        def batch(self, asked: Any) -> Any:
-            return of.chat.batch([(images, f"{text} indeed") for images, text in asked])
+        def batch(self, prompts: Any) -> Any:
+            return of.chat.batch([(images, f"{text} indeed") for images, text in prompts])
 
         def __getattr__(self, name: str) -> Any:
             return getattr(of.chat, name)

@@ -27,6 +27,8 @@ from distillation.trainings import apart, arguments, steps, train
 from gapbench.distillation.vllm import rollouts as vllm_rollouts
 from gapbench.errors import ModelError
 
+pytestmark = pytest.mark.evidence
+
 Tiny = Callable[[str], Path]
 SHARP = ("steps=3", "temperature=0.01")
 """Sampling that leaves little choice, so that two engines draw alike until a tie."""
@@ -79,14 +81,12 @@ def trained(tiny: Tiny, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
 # --- what is asked and answered -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_prompt_is_read_as_the_trainer_reads_it(found: dict[str, Any]) -> None:
     """Images of three sizes, expanded to as many tokens; control tokens in a question are text."""
     assert found["read"] == found["ours"]
     assert len({len(ids) for ids in found["read"]}) == 3
 
 
-@pytest.mark.slow
 def test_a_rollout_has_a_valid_token_and_its_log_probability_at_every_position(found: dict[str, Any]) -> None:
     for answers, prompt in zip(found["rollouts"], found["read"], strict=True):
         assert len({tuple(r["ids"]) for r in answers}) == 3, "three answers, not one answer three times"
@@ -98,7 +98,6 @@ def test_a_rollout_has_a_valid_token_and_its_log_probability_at_every_position(f
             assert rollout["prompt_tokens"] == len(prompt)
 
 
-@pytest.mark.slow
 def test_draws_repeat_themselves_whatever_they_are_batched_with(found: dict[str, Any]) -> None:
     def ids(rollouts: Any) -> list[Any]:
         return [[r["ids"] for r in answers] for answers in rollouts]
@@ -107,7 +106,6 @@ def test_draws_repeat_themselves_whatever_they_are_batched_with(found: dict[str,
     assert ids(found["alone"]) == ids(found["rollouts"])[1:2]
 
 
-@pytest.mark.slow
 def test_an_answer_ends_with_the_students_own_end_and_nothing_else(found: dict[str, Any]) -> None:
     """The draws are the same ones, so an end token only cuts them off behind itself."""
     assert found["ends"], "the model has an end token, which was to be ignored where the student names none"
@@ -119,13 +117,11 @@ def test_an_answer_ends_with_the_students_own_end_and_nothing_else(found: dict[s
     assert any(not r["truncated"] for answers in found["ended"] for r in answers)
 
 
-@pytest.mark.slow
 def test_suppressed_tokens_are_never_drawn(found: dict[str, Any]) -> None:
     assert any(found["end"] in r["ids"] for answers in found["rollouts"] for r in answers)
     assert not any(found["end"] in r["ids"] for answers in found["without"] for r in answers)
 
 
-@pytest.mark.slow
 def test_draws_follow_the_students_distribution(found: dict[str, Any]) -> None:
     p = np.array(found["probabilities"])
     logs = np.log(p[found["drawn"]])
@@ -141,19 +137,16 @@ def test_draws_follow_the_students_distribution(found: dict[str, Any]) -> None:
 # --- whose weights ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["start", "moved", "teacher", "pushed", "adapter", "adapter moved"])
 def test_log_probabilities_follow_the_weights_of_the_trainer(found: dict[str, Any], weights: str) -> None:
     """The largest |log p of the trainer - log p of the sampler|, in nats: of all weights, and of merged adapters."""
     assert found["gaps"][weights] < 1e-4
 
 
-@pytest.mark.slow
 def test_without_a_push_they_do_not(found: dict[str, Any]) -> None:
     assert found["gaps"]["not pushed"] > 0.1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "says"),
     [
@@ -170,7 +163,6 @@ def test_a_vllm_that_does_not_answer_as_the_student_is_refused(found: dict[str, 
 # --- a whole training ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_training_logs_how_far_trainer_and_sampler_are_apart(trained: Path) -> None:
     """At steps 2 and 3 it would be a nat, had the sampler not been given the new weights."""
     lines = steps(trained)
@@ -183,7 +175,6 @@ def test_a_training_logs_how_far_trainer_and_sampler_are_apart(trained: Path) ->
     assert training["rollouts"]["difference"] < 1e-5
 
 
-@pytest.mark.slow
 def test_it_begins_as_one_through_transformers(trained: Path, tiny: Tiny, data: Path, tmp_path: Path) -> None:
     """Until a tie is drawn otherwise, both engines train the same weights."""
     train(tiny("qwen3_vl"), data, tmp_path, *SHARP)
@@ -193,7 +184,6 @@ def test_it_begins_as_one_through_transformers(trained: Path, tiny: Tiny, data: 
     assert apart(trained / "model", tiny("qwen3_vl")) > 5e-4, "it was trained"
 
 
-@pytest.mark.slow
 def test_two_processes_draw_what_one_draws(trained: Path, tiny: Tiny, data: Path, tmp_path: Path) -> None:
     """Each trainer has a vLLM of its own, in its process group, and ends without an error."""
     with socket.socket() as probe:
