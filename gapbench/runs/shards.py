@@ -91,7 +91,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def description(manifest: Mapping[str, Any], answers: int) -> str:
-    """`shard 2 of 8 (75 of 600 questions)`, or empty for a whole run.
+    """`shard 2 of 8 (75 of 600 samples)`, or empty for a whole run.
 
     `answers` is the number of records. If some are missing, the text says how many.
     """
@@ -105,7 +105,7 @@ def description(manifest: Mapping[str, Any], answers: int) -> str:
     missing_text = f"; {missing:,} answers are missing" if missing > 0 else ""
     plural = "s" * (len(shard["parts"]) > 1)
     numbers = ranges(map(int, shard["parts"]))
-    return f"shard{plural} {numbers} of {shard['of']} ({samples:,} of {all_samples:,} questions{missing_text})"
+    return f"shard{plural} {numbers} of {shard['of']} ({samples:,} of {all_samples:,} samples{missing_text})"
 
 
 def is_empty(manifest: Mapping[str, Any]) -> bool:

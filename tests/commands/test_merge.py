@@ -176,7 +176,7 @@ def test_an_unfinished_shard_is_named_and_counted_in_a_partial_merge(shards: lis
     with pytest.raises(RunError, match=rf"1 \(shard 1/3\) lacks 2 of {len(lines)} answers"):
         gapbench.merge(shards, tmp_path / "out")
     merged = gapbench.merge(shards, tmp_path / "out", partial=True)
-    assert merged.summary["part"] == "shards 1-3 of 3 (12 of 12 questions; 2 answers are missing)"
+    assert merged.summary["part"] == "shards 1-3 of 3 (12 of 12 samples; 2 answers are missing)"
     assert path.read_bytes() == torn, "an input was repaired"
     path.unlink()  # killed before its first answer
     with pytest.raises(RunError, match=rf"lacks {len(lines)} of {len(lines)} answers"):
@@ -314,7 +314,7 @@ def test_the_command_line_merges_and_says_what_is_missing(shards: list[Path], tm
     done = run(*shards[:2], "--out", tmp_path / "out", "--partial")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("shards 1-2 of 3 (")
-    assert "note: These numbers are of a part of a run" in done.stdout
+    assert "note: These numbers cover only a part of the run" in done.stdout
     manifest = json.loads((tmp_path / "out" / "run.json").read_text())
     assert manifest["command"].startswith("gapbench merge ")
 

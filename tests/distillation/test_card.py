@@ -65,7 +65,7 @@ def test_the_recipe_is_all_there_and_can_be_used_again(tmp_path: Path) -> None:
 
 def test_settings_that_matter_are_said_in_words(tmp_path: Path) -> None:
     text = card(tmp_path)
-    assert "`signs`, 640 questions with evidence" in text
+    assert "`signs`, 640 samples with evidence" in text
     assert "150 steps of 32 prompts x 1 rollouts, learning rate" in text
     assert "teacher `ema` (0.02 per step)" in text
     assert "anchor share 0.25, all weights" in text

@@ -142,7 +142,7 @@ def test_a_shard_measures_its_share_and_says_that_it_is_a_part(measure: Measure)
     counts = {"samples": len(sample_ids), "answers": len(sample_ids) * 4}
     assert run.manifest["shard"] == {"of": 3, "parts": {"2": {"mine": counts}}}
     assert run.manifest["benchmarks"]["mine"]["samples"] == 12
-    part = f"shard 2 of 3 ({len(sample_ids)} of 12 questions)"
+    part = f"shard 2 of 3 ({len(sample_ids)} of 12 samples)"
     assert run.summary["part"] == part
     assert run.summary["verdict"].startswith(f"{part}: ")
     for name in ("report.html", "report.md"):
