@@ -2,8 +2,8 @@
 
     checks_of(gather_evidence(engine))
 
-ProbeEvidence that images arrive, strongest first: reproducible answers that differ by image, right answers,
-log-probabilities of the first token, and a prompt that an image does not lengthen. ProbeEvidence of their order: the
+Evidence that images arrive, strongest first: reproducible answers that differ by image, right answers,
+log-probabilities of the first token, and a prompt that an image does not lengthen. Evidence of their order: the
 prompt's ids, sizes, and four questions about two images that all get the other image's letter; a model that merely
 prefers the last image does not answer like that.
 """
