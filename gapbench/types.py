@@ -52,7 +52,7 @@ Role = Literal["evidence", "full-view", "hold-out", "training"]
 """
 
 MetricName = Literal["accuracy", "category_mean", "nested_mean", "cluster_accuracy", "yes_f1", "yes_ratio"]
-METRICS: tuple[MetricName, ...] = get_args(MetricName)
+METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 """The metrics that a card or a protocol may name. `gapbench.analysis.metrics` computes them."""
 
 
@@ -102,7 +102,7 @@ class Protocol:
     """A published way to prompt a model and to compute the headline number.
 
     - `prompt`: the template (`gapbench.views.prompts`).
-    - `metric`: the headline metric, one of `METRICS`.
+    - `metric`: the headline metric, one of `METRIC_NAMES`.
     - `source`: where prompt and metric are published.
     - `note`: what gapbench does differently.
     """
@@ -128,7 +128,7 @@ class Card:
       of the samples decide.
     - `notice`: a warning that every report shows.
     - `restricted`: what the licence forbids. It is shown before data is fetched.
-    - `metrics`: metrics to report besides accuracy, from `METRICS`.
+    - `metrics`: metrics to report besides accuracy, from `METRIC_NAMES`.
     - `protocols`: published protocols by name, for `--protocol`.
     - `expected`: counts that `gapbench benchmarks check` verifies, by name: `samples`, `images`, `clusters`,
       `with evidence box`, or a category.

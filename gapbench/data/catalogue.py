@@ -32,7 +32,7 @@ import yaml
 from gapbench.data import own as user_data
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import BenchmarkError, SettingError
-from gapbench.types import METRICS, Card
+from gapbench.types import METRIC_NAMES, Card
 from gapbench.views.boxes import FORMATS
 from gapbench.views.regions import parse_policy
 
@@ -175,9 +175,9 @@ def _from_file(path: Path) -> Benchmark:
     try:
         parse_policy(card.region)
         for metric in (*card.metrics, *(p.metric for p in card.protocols.values())):
-            if metric not in METRICS:
+            if metric not in METRIC_NAMES:
                 raise SettingError(
-                    f"there is no metric {metric!r}. Known are {', '.join(METRICS)}; correct the benchmark's card."
+                    f"there is no metric {metric!r}. Known are {', '.join(METRIC_NAMES)}; correct the benchmark's card."
                 )
     except SettingError as error:
         raise BenchmarkError(f"Benchmark file {path}: in its CARD: {error}") from error

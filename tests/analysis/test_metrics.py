@@ -18,6 +18,7 @@ from gapbench.analysis.metrics import METRICS, change, measure, names_of, rows_o
 from gapbench.analysis.statistics import mean_interval, merge_clusters
 from gapbench.analysis.summary import summarise
 from gapbench.errors import RunError
+from gapbench.types import METRIC_NAMES
 
 Row = Mapping[str, Any]
 
@@ -326,3 +327,7 @@ def test_pope_and_mme_realworld_take_seconds(count: int, images: int, names: tup
     for name in names:
         low, high = found["metrics"][name]["full"]["ci"]
         assert 0.005 < high - low < 0.05
+
+
+def test_every_metric_that_a_card_may_name_is_computed() -> None:
+    assert set(METRIC_NAMES) == set(metrics.METRICS)
