@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
-# Pure functions and the plan of the house: nothing here loads a model or starts a process that does.
+# Pure functions and the layer test: nothing here loads a model.
 FAST := tests/test_layers.py tests/util tests/scoring tests/views tests/analysis tests/data/test_cards.py \
         tests/data/test_region_file.py tests/data/test_signs.py tests/localisation/test_agreement.py
 

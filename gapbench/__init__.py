@@ -11,8 +11,9 @@ Importing this package loads neither torch nor transformers. The functions that 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gapbench.util.lazy import lazy_names
 from gapbench.version import VERSION
 
 __version__ = VERSION
@@ -32,26 +33,21 @@ if TYPE_CHECKING:
     from gapbench.runs.run import Run
     from gapbench.types import Card, Record, Sample
 
-_HOMES = {
-    "measure": "commands.measure",
-    "merge": "commands.merge",
-    "Judge": "judging",
-    "locate": "commands.locate",
-    "distill": "commands.distill",
-    "Distilled": "commands.distill",
-    "compare": "commands.compare",
-    "Comparison": "commands.compare",
-    "Run": "runs.run",
-    "load_run": "commands.report",
-    "Sample": "types",
-    "Record": "types",
-    "Card": "types",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'gapbench' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"gapbench.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "measure": "gapbench.commands.measure",
+        "merge": "gapbench.commands.merge",
+        "Judge": "gapbench.judging",
+        "locate": "gapbench.commands.locate",
+        "distill": "gapbench.commands.distill",
+        "Distilled": "gapbench.commands.distill",
+        "compare": "gapbench.commands.compare",
+        "Comparison": "gapbench.commands.compare",
+        "Run": "gapbench.runs.run",
+        "load_run": "gapbench.commands.report",
+        "Sample": "gapbench.types",
+        "Record": "gapbench.types",
+        "Card": "gapbench.types",
+    },
+)

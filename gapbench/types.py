@@ -6,7 +6,7 @@
 
 A benchmark is a `Card`, which describes it, and its `Sample`s. Each view of a sample becomes a `Request` to an
 `Engine`, which returns an `Answer`. The scored answer is a `Record`, one line of `records.jsonl`; statistics and
-reports read nothing else about it. Nothing here imports torch, so statistics and reports load fast.
+reports know an answer only from its record. Nothing here imports torch, so statistics and reports load fast.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python scripts/rename_keys.py runs/a runs/b          # folders of runs, trainings or region files, at any depth
 
-`TABLE` is the whole of it; the CHANGELOG has the same one in words. A folder that was renamed already stays as it is.
-Reports are not touched: `gapbench report RUN` makes them again.
+`TABLE` lists every renamed key; the CHANGELOG has the same table, and the renamed parameter of `signs`. A folder that
+was renamed already stays as it is. Reports are not touched: `gapbench report RUN` makes them again.
 """
 
 from __future__ import annotations

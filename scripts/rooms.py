@@ -1,4 +1,4 @@
-"""Reads who imports whom, counts it, and draws the picture of docs/architecture.md.
+"""Reads who imports whom, counts it, and makes the drawing of docs/architecture.md.
 
     python scripts/rooms.py                              # counts, and every import that breaks a rule; exit code 1 then
     python scripts/rooms.py --draw docs/rooms.svg
@@ -168,7 +168,10 @@ WIDTH, ROW, BOX, MARGIN = 1120, 92, (132, 40), 28
 
 
 def draw(imports: Sequence[Import]) -> str:
-    """The rooms on their floors as an SVG; an arrow from each room to those that it imports, ground floor left out."""
+    """The rooms on their floors as an SVG, with an arrow from each room to those that it imports.
+
+    Arrows to the two lowest floors are left out, since all rooms import them.
+    """
     ground = {room for rooms in FLOORS[:2] for room in rooms}
     height = ROW * len(FLOORS) + 2 * MARGIN
     place: dict[str, tuple[float, float]] = {}
@@ -209,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the script; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="the checkout to read; default: this one")
-    parser.add_argument("--draw", type=Path, help="write the picture to this .svg instead")
+    parser.add_argument("--draw", type=Path, help="write the drawing to this .svg instead")
     given = parser.parse_args(arguments)
     if given.draw:
         given.draw.write_text(draw(read_imports(given.repository)), encoding="utf-8")

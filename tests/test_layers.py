@@ -1,4 +1,4 @@
-"""The house keeps its plan: every import goes down, a name means one thing, and what is drawn is what stands."""
+"""Every import goes down, no name of a type has two definitions, and docs/rooms.svg is up to date."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_module_s_name_occurs_twice_only_where_two_pages_or_engines_have_the_s
     assert {n: p for n, p in doubled.items() if not any(p <= places for places in alike)} == {}
 
 
-def test_the_picture_of_the_rooms_shows_today_s_imports() -> None:
+def test_the_drawing_of_the_rooms_shows_today_s_imports() -> None:
     drawn = rooms.draw(rooms.read_imports(ROOT))
     assert (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8") == drawn, (
         "python scripts/rooms.py --draw docs/rooms.svg"

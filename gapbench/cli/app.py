@@ -105,7 +105,7 @@ def measure(
     model: ModelArgument,
     benchmark: BenchmarksOption,
     out: Annotated[Path, typer.Option(help="Folder of the run; the same command continues it.")],
-    views: Annotated[str, typer.Option(help="Comma-separated: full,crop.")] = "full,crop",
+    views: Annotated[str, typer.Option(help="Comma-separated, of full, crop, boxed.")] = "full,crop",
     limit: LimitOption = None,
     seed: Annotated[int, typer.Option(help="Seed of sampling (with --temperature).")] = 0,
     repeats: Annotated[int, typer.Option(help="Answer every sample K times; shows the noise floor.")] = 1,

@@ -7,7 +7,8 @@
 `compare` writes `comparison.json` (every key: `reports/COMPARISON_SCHEMA.md`), `comparison.html` and `comparison.md`.
 It reads the records alone and needs no model, engine or benchmark.
 
-Limits: the sampling unit is the image, so an interval says what other samples of the same kind would give. It says
+Limits: the sampling unit is the cluster (the samples about one image, or declared to belong
+together), so an interval says what other samples of the same kind would give. It says
 nothing about another training seed or prompt. A comparison of two models does not say why they differ.
 """
 

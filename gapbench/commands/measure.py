@@ -95,7 +95,7 @@ def measure(
     pixels = Pixels(min_pixels, max_pixels)
     specs = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
     _check_settings(views, limit, repeats, region)
-    part = shards.parse(shard) if shard else None
+    this_shard = shards.parse(shard) if shard else None
     loading.check(model, engine, **options)
     model_defaults = models.benchmark_defaults(model, engine)
     loaded_benchmarks = catalogue.load_all(specs, model_defaults)
@@ -108,7 +108,7 @@ def measure(
     folder = Path(out)
     earlier = _earlier_outcomes(folder)
     done = {key for key, outcome in earlier.items() if not (retry_failed and outcome == "failed")}
-    samples_of_shard = shards.share(samples, part, group_of) if part else samples
+    samples_of_shard = shards.share(samples, this_shard, group_of) if this_shard else samples
     pending = _pending_samples(loaded_benchmarks, samples_of_shard, views_of, templates, region, repeats, done, earlier)
     judge_identity = connect(judge).identity if judge else None  # an unfit judge is found before a model is loaded
     loaded = loading.load(
@@ -124,8 +124,8 @@ def measure(
     manifest = make_manifest(
         loaded.info, entries, views, limit, repeats, seed, protocol, region_file.info if region_file else None
     )
-    if part:
-        manifest["shard"] = shards.entry(part, samples_of_shard, views_of, repeats)
+    if this_shard:
+        manifest["shard"] = shards.entry(this_shard, samples_of_shard, views_of, repeats)
     if judge_identity:
         manifest["judge"] = dict(judge_identity)
     if selfcheck and pending:
@@ -136,7 +136,15 @@ def measure(
     if retry_failed:
         records.drop_failed(folder)
     throughput = ThroughputMeter(
-        workload(loaded_benchmarks, samples_of_shard, views_of, repeats, limit, part.of if part else 1, model_defaults)
+        workload(
+            loaded_benchmarks,
+            samples_of_shard,
+            views_of,
+            repeats,
+            limit,
+            this_shard.of if this_shard else 1,
+            model_defaults,
+        )
     )
     run_loop(loaded, folder, manifest, pending, gallery_of(samples), pixels, throughput, len(done), quiet)
     if judge:

@@ -49,11 +49,11 @@ def score_file(answers: Path, out: Path) -> dict[str, int]:
             continue
         try:
             row = json_object(line)
-            verdict = _score_row(row)
+            scored_row = _score_row(row)
         except BenchmarkError as error:
             raise BenchmarkError(f"{answers}, line {number}: {error}") from error
-        counts[verdict.outcome] += 1
-        text = json.dumps({**row, **asdict(verdict)}, ensure_ascii=False)
+        counts[scored_row.outcome] += 1
+        text = json.dumps({**row, **asdict(scored_row)}, ensure_ascii=False)
         # A lone surrogate has no UTF-8 form, but its backslash escape is JSON.
         scored.append(text.encode("utf-8", "backslashreplace") + b"\n")
     if not scored:

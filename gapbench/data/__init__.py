@@ -7,7 +7,9 @@ Importing this package loads none of its modules; each name is imported from its
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gapbench.util.lazy import lazy_names
 
 __all__ = [
     "TOLERANCE", "AnswerType", "BenchmarkError", "Box", "Card", "Protocol", "Row", "Sample", "SampleError",
@@ -22,28 +24,23 @@ if TYPE_CHECKING:
     from gapbench.views.boxes import TOLERANCE, four_numbers
     from gapbench.views.images import stored_size
 
-_HOMES = {
-    "AnswerType": "types",
-    "Box": "types",
-    "Card": "types",
-    "Protocol": "types",
-    "Sample": "types",
-    "BenchmarkError": "errors",
-    "SampleError": "errors",
-    "Row": "data.table_reader",
-    "open_table": "data.table_reader",
-    "read_rows": "data.table_reader",
-    "inside": "data.archives",
-    "unpacked": "data.archives",
-    "stored_size": "views.images",
-    "TOLERANCE": "views.boxes",
-    "four_numbers": "views.boxes",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'gapbench.data' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"gapbench.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "AnswerType": "gapbench.types",
+        "Box": "gapbench.types",
+        "Card": "gapbench.types",
+        "Protocol": "gapbench.types",
+        "Sample": "gapbench.types",
+        "BenchmarkError": "gapbench.errors",
+        "SampleError": "gapbench.errors",
+        "Row": "gapbench.data.table_reader",
+        "open_table": "gapbench.data.table_reader",
+        "read_rows": "gapbench.data.table_reader",
+        "inside": "gapbench.data.archives",
+        "unpacked": "gapbench.data.archives",
+        "stored_size": "gapbench.views.images",
+        "TOLERANCE": "gapbench.views.boxes",
+        "four_numbers": "gapbench.views.boxes",
+    },
+)

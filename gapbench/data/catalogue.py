@@ -29,7 +29,7 @@ from typing import Any
 
 import yaml
 
-from gapbench.data import own as user_data
+from gapbench.data import own
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.types import METRIC_NAMES, Card
@@ -65,14 +65,14 @@ def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> 
         benchmark = _from_file(path)
     elif target in names():
         benchmark = _from_file(FOLDER / f"{target}.py")
-    elif user_data.is_data(target):
-        benchmark = user_data.load(target)
+    elif own.is_data(target):
+        benchmark = own.load(target)
     else:
         near = difflib.get_close_matches(target, names(), n=3, cutoff=0.6)
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
         raise BenchmarkError(
             f"Benchmark {target!r} is not in the catalogue. {hint}Known are {', '.join(names())}; "
-            f"data of your own is {', '.join(user_data.SUFFIXES)}, a folder or OWNER/NAME on the Hub, code of your "
+            f"data of your own is {', '.join(own.SUFFIXES)}, a folder or OWNER/NAME on the Hub, code of your "
             "own .py."
         )
     if place is not None and not benchmark.takes_data:

@@ -1,6 +1,6 @@
 """Reads Parquet, CSV and TSV files as Arrow record batches, a few rows at a time.
 
-    schema, batches = read_files([Path("a.parquet"), Path("b.parquet")])
+    schema, batches = read_files([Path("a.parquet"), Path("b.parquet")], separator="")
 
 Parquet is read page by page. Prefetching would hold several row groups in memory, and a single row group may be the
 entire file. Cells of CSV and TSV are text.

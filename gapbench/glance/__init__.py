@@ -1,4 +1,4 @@
-"""The embedded model: a two-million-parameter Qwen3-VL checkpoint whose perception gap exists by construction.
+"""The embedded model: a Qwen3-VL checkpoint of 1.7M parameters whose perception gap exists by construction.
 
     gapbench measure glance -b signs --out runs/glance
 

@@ -1,7 +1,8 @@
 """A model judges the answers that no rule decided. The records do not change.
 
     run = gapbench.measure("glance", "signs", judge=Judge("http://localhost:8000/v1", "openai/gpt-oss-120b"))
-    judge_run(Path("runs/glance"), Judge("https://example.org/v1", "openai/gpt-oss-120b", api_key_env="JUDGE_API_KEY"))
+    judge = Judge("https://example.org/v1", "openai/gpt-oss-120b", api_key_env="JUDGE_API_KEY")
+    gapbench.commands.judge.judge_run(Path("runs/glance"), judge)
 
 Any OpenAI-compatible server can be the judge. It gets the question, options, reference answers and the model's answer
 as quoted text, without the image, and replies yes, no or cannot tell as a structured output (`prompt`). Two questions

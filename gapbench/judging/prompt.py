@@ -24,6 +24,7 @@ from gapbench.runs.judgements import answer_text, lettered_options, pair, refere
 JudgeVerdict = Literal["yes", "no", "cannot tell"]
 VERDICTS: tuple[str, ...] = get_args(JudgeVerdict)
 
+# The judge reads these words, and their hash is in every judged run: changing one makes another judge of it.
 TEMPLATE = """\
 You check whether an answer to a question about a picture is right. You are not shown the picture and need not answer \
 the question yourself: you are given the reference answer, and compare.

@@ -1,7 +1,7 @@
 """The manifest, `run.json`: the settings of a run, and the check that a run is continued with the same settings.
 
     manifest = make_manifest(engine.info, entries, views, limit, repeats, seed, protocol)
-    continue_or_start(folder, manifest, samples_by_benchmark, new_session(command, hardware()), fingerprint)
+    continue_or_start(folder, manifest, samples_by_benchmark, new_session(command, hardware), fingerprint)
 
 Every setting that decides what an answer means must be the one that the run was started with; the error names the
 first that differs. Settings in `MAY_DIFFER` may change: more samples or repeats, another device. A shard has the

@@ -1,1 +1,1 @@
-"""Tools without knowledge of models or benchmarks: files, progress, interrupts, read-ahead, text."""
+"""Tools without knowledge of models or benchmarks: files, progress, interrupts, read-ahead, text, lazy imports."""

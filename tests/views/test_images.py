@@ -25,9 +25,9 @@ from gapbench.errors import SampleError
 from gapbench.views.images import ORIENTATION, decode, is_base64, notes, read, stored_size, to_rgb
 from gapbench.views.regions import VIEWS, find_region
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
 GREYS = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-LAB = Image.merge("LAB", PICTURE.split())
+LAB = Image.merge("LAB", IMAGE.split())
 EIGHT_BITS = np.rint(GREYS / 257).astype(np.uint8)
 
 
@@ -49,11 +49,11 @@ def pixels(source: Any) -> np.ndarray[Any, Any]:
 
 
 def test_every_kind_of_source_gives_the_same_pixels(tmp_path: Path) -> None:
-    data = encoded(PICTURE)
+    data = encoded(IMAGE)
     path = tmp_path / "misnamed.jpg"  # the bytes decide, not the name
     path.write_bytes(data)
     sources = [
-        path, str(path), data, bytearray(data), memoryview(data), PICTURE, lambda: PICTURE, lambda: path,
+        path, str(path), data, bytearray(data), memoryview(data), IMAGE, lambda: IMAGE, lambda: path,
         {"bytes": data, "path": "elsewhere.png"}, {"bytes": None, "path": str(path)}, lambda: {"bytes": data},
         {"bytes": b"", "path": path}, {"path": path}, {"bytes": data, "path": None}, Image.open(path),
         text(data), lambda: text(data), {"bytes": text(data)}, "data:image/png;base64," + text(data),
@@ -61,11 +61,11 @@ def test_every_kind_of_source_gives_the_same_pixels(tmp_path: Path) -> None:
     for source in sources:
         image, _ = decode(source)
         assert image.mode == "RGB"
-        assert (np.asarray(image) == np.asarray(PICTURE)).all()
+        assert (np.asarray(image) == np.asarray(IMAGE)).all()
 
 
 def test_equal_bytes_have_equal_hashes_wherever_they_come_from(tmp_path: Path) -> None:
-    data = encoded(PICTURE)
+    data = encoded(IMAGE)
     (tmp_path / "a.png").write_bytes(data)
     (tmp_path / "b.png").write_bytes(data)
     hashes = {decode(s)[1] for s in (tmp_path / "a.png", tmp_path / "b.png", data, {"bytes": data}, text(data))}
@@ -74,19 +74,19 @@ def test_equal_bytes_have_equal_hashes_wherever_they_come_from(tmp_path: Path) -
 
 
 def test_other_bytes_or_pixels_have_other_hashes() -> None:
-    sideways = PICTURE.transpose(Image.Transpose.ROTATE_90)
+    sideways = IMAGE.transpose(Image.Transpose.ROTATE_90)
     # Same pixel bytes in another shape must not pass for the same image.
-    reshaped = Image.frombytes("RGB", (40, 60), PICTURE.tobytes())
-    sources = [encoded(PICTURE), encoded(sideways), PICTURE, sideways, reshaped]
+    reshaped = Image.frombytes("RGB", (40, 60), IMAGE.tobytes())
+    sources = [encoded(IMAGE), encoded(sideways), IMAGE, sideways, reshaped]
     assert len({decode(s)[1] for s in sources}) == len(sources)
 
 
 def test_equal_pixels_without_bytes_have_equal_hashes() -> None:
-    assert decode(PICTURE)[1] == decode(lambda: PICTURE.copy())[1]
+    assert decode(IMAGE)[1] == decode(lambda: IMAGE.copy())[1]
 
 
 def test_the_source_image_is_left_as_it_was() -> None:
-    source = Image.open(io.BytesIO(encoded(PICTURE, "JPEG", exif=turned(6))))
+    source = Image.open(io.BytesIO(encoded(IMAGE, "JPEG", exif=turned(6))))
     before = dict(source.info)
     decode(source)[0].paste((0, 0, 0), (0, 0, 60, 40))
     assert source.info == before
@@ -98,23 +98,23 @@ def test_the_source_image_is_left_as_it_was() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_base64_text_is_known_by_how_encoded_images_begin(kind: str) -> None:
-    data = encoded(PICTURE, kind)
+    data = encoded(IMAGE, kind)
     assert is_base64(text(data))
     assert (pixels(text(data)) == pixels(data)).all()
 
 
 def test_white_space_and_line_breaks_belong_to_base64() -> None:
-    lines = base64.encodebytes(encoded(PICTURE)).decode()
+    lines = base64.encodebytes(encoded(IMAGE)).decode()
     assert "\n" in lines
     mime = "data:image/png;name=a.png;base64,"
     for variant in (lines, f"  \r\n{lines}\t", lines.replace("\n", "\r\n"), f"\n{mime}\n{lines}", mime.upper() + lines):
-        assert (pixels(variant) == np.asarray(PICTURE)).all()
+        assert (pixels(variant) == np.asarray(IMAGE)).all()
 
 
 def test_a_data_uri_holds_any_format() -> None:
-    qoi = encoded(PICTURE, "TGA")  # no signature of its own
+    qoi = encoded(IMAGE, "TGA")  # no signature of its own
     assert not is_base64(text(qoi))
-    assert (pixels("data:;base64," + text(qoi)) == np.asarray(PICTURE)).all()
+    assert (pixels("data:;base64," + text(qoi)) == np.asarray(IMAGE)).all()
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_paths_are_no_base64(path: str, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        (text(encoded(PICTURE))[:-3], "cannot be decoded .*Expected A-Z"),
-        (text(encoded(PICTURE))[:900] + "*" + text(encoded(PICTURE))[901:], "cannot be decoded .*Expected A-Z"),
-        (text(encoded(PICTURE))[:900], "cannot be decoded .*675 bytes were read"),
+        (text(encoded(IMAGE))[:-3], "cannot be decoded .*Expected A-Z"),
+        (text(encoded(IMAGE))[:900] + "*" + text(encoded(IMAGE))[901:], "cannot be decoded .*Expected A-Z"),
+        (text(encoded(IMAGE))[:900], "cannot be decoded .*675 bytes were read"),
         ("data:image/png;base64," + text(b"not an image"), "not a known image format"),
         ("data:image/png;base64,", "not a known image format.*0 bytes"),
         ("data:image/png,%89PNG", "does not say ;base64"),
@@ -193,8 +193,8 @@ def test_adobe_s_cmyk_is_inverted_and_may_be_ycck() -> None:
 @pytest.mark.parametrize("mode", ["L", "1", "P", "YCbCr", "HSV", "RGBX", "LAB", "PA", "RGBa"])
 def test_other_modes_become_rgb_of_the_same_size(mode: str) -> None:
     through = {"PA": "P", "RGBa": "RGBA"}.get(mode, "RGB")
-    image = to_rgb(LAB if mode == "LAB" else PICTURE.convert(through).convert(mode))
-    assert (image.mode, image.size) == ("RGB", PICTURE.size)
+    image = to_rgb(LAB if mode == "LAB" else IMAGE.convert(through).convert(mode))
+    assert (image.mode, image.size) == ("RGB", IMAGE.size)
 
 
 def test_one_bit_is_black_and_white() -> None:
@@ -233,9 +233,9 @@ def test_of_moving_images_the_first_frame_is_taken(kind: str) -> None:
 
 
 def test_of_a_stereo_image_the_first_is_taken() -> None:
-    data = encoded(PICTURE, "MPO", save_all=True, append_images=[Image.new("RGB", (60, 40))])
+    data = encoded(IMAGE, "MPO", save_all=True, append_images=[Image.new("RGB", (60, 40))])
     assert Image.open(io.BytesIO(data)).format == "MPO"
-    assert (pixels(data) == pixels(encoded(PICTURE, "JPEG"))).all()
+    assert (pixels(data) == pixels(encoded(IMAGE, "JPEG"))).all()
 
 
 def test_a_partly_transparent_palette_is_mixed_with_white() -> None:
@@ -296,29 +296,29 @@ def turned(orientation: int) -> Image.Exif:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_orientation_is_kept_as_stored_and_noted(kind: str, orientation: int) -> None:
-    image, _ = decode(encoded(PICTURE, kind, exif=turned(orientation)))
-    assert image.size == PICTURE.size
-    assert np.abs(np.asarray(image).astype(int) - np.asarray(PICTURE)).mean() < 60  # JPEG and WebP are lossy
+    image, _ = decode(encoded(IMAGE, kind, exif=turned(orientation)))
+    assert image.size == IMAGE.size
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(IMAGE)).mean() < 60  # JPEG and WebP are lossy
     assert notes(image) == ("exif orientation ignored",)
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_a_tiff_that_pillow_turns_is_turned_back(compression: str, orientation: int) -> None:
-    data = encoded(PICTURE, "TIFF", exif=turned(orientation), compression=compression)
+    data = encoded(IMAGE, "TIFF", exif=turned(orientation), compression=compression)
     for source in (data, Image.open(io.BytesIO(data))):
-        assert stored_size(source) == PICTURE.size
+        assert stored_size(source) == IMAGE.size
         image, _ = decode(source)
-        assert np.array_equal(np.asarray(image), np.asarray(PICTURE))
+        assert np.array_equal(np.asarray(image), np.asarray(IMAGE))
         assert notes(image) == ("exif orientation ignored",)
-        assert ImageOps.exif_transpose(image).size == PICTURE.size
+        assert ImageOps.exif_transpose(image).size == IMAGE.size
 
 
 def test_no_processor_can_turn_the_image_later() -> None:
     """Processors turn by the tag (`ImageOps.exif_transpose`), also on crops, which inherit it."""
-    source = Image.open(io.BytesIO(encoded(PICTURE, "JPEG", exif=turned(6))))
+    source = Image.open(io.BytesIO(encoded(IMAGE, "JPEG", exif=turned(6))))
     assert ImageOps.exif_transpose(source).size == (40, 60)
-    for variant in (source, encoded(PICTURE, "JPEG", exif=turned(6))):
+    for variant in (source, encoded(IMAGE, "JPEG", exif=turned(6))):
         image, _ = decode(variant)
         assert ImageOps.exif_transpose(image).size == (60, 40)
         assert ImageOps.exif_transpose(image.crop((0, 0, 30, 10))).size == (30, 10)
@@ -326,12 +326,12 @@ def test_no_processor_can_turn_the_image_later() -> None:
 
 @pytest.mark.parametrize("orientation", [0, 1, 9, 4000])
 def test_upright_and_meaningless_orientations_need_no_note(orientation: int) -> None:
-    assert notes(decode(encoded(PICTURE, "JPEG", exif=turned(orientation)))[0]) == ()
+    assert notes(decode(encoded(IMAGE, "JPEG", exif=turned(orientation)))[0]) == ()
 
 
 def test_images_without_or_with_damaged_exif_need_no_note() -> None:
-    assert notes(decode(encoded(PICTURE))[0]) == ()
-    assert notes(decode(encoded(PICTURE, "JPEG", exif=b"Exif\0\0MM\0*damaged"))[0]) == ()
+    assert notes(decode(encoded(IMAGE))[0]) == ()
+    assert notes(decode(encoded(IMAGE, "JPEG", exif=b"Exif\0\0MM\0*damaged"))[0]) == ()
 
 
 # --- errors ----------------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_images_without_or_with_damaged_exif_need_no_note() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
 def test_a_truncated_file_is_never_shown(kind: str, share: float) -> None:
-    data = encoded(PICTURE, kind)
+    data = encoded(IMAGE, kind)
     part = data[: int(len(data) * share)]
     with pytest.raises(SampleError, match=rf"cannot be decoded .*{len(part):,} bytes.*fetch the file again"):
         decode(part)
@@ -364,7 +364,7 @@ def test_the_reason_is_the_same_words_every_time() -> None:
 
 
 def test_a_file_that_was_cut_off_is_named(tmp_path: Path) -> None:
-    (tmp_path / "street.png").write_bytes(encoded(PICTURE)[:500])
+    (tmp_path / "street.png").write_bytes(encoded(IMAGE)[:500])
     with pytest.raises(SampleError, match=r"street\.png: cannot be decoded"):
         decode(tmp_path / "street.png")
 
@@ -409,7 +409,7 @@ def test_a_failing_function_is_the_sample_s_failure() -> None:
 
 
 def test_a_lazy_pil_image_that_is_truncated_fails_like_a_file() -> None:
-    source = Image.open(io.BytesIO(encoded(PICTURE, "JPEG")[:800]))
+    source = Image.open(io.BytesIO(encoded(IMAGE, "JPEG")[:800]))
     with pytest.raises(SampleError, match=r"60 x 40 px.*cannot be decoded"):
         decode(source)
 
@@ -440,16 +440,16 @@ def test_a_decompression_bomb_is_refused_with_a_remedy(limit: int, kind: str, ma
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(SampleError, match=message):
-            decode(encoded(PICTURE, kind), max_pixels)
+            decode(encoded(IMAGE, kind), max_pixels)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_guard_is_raised_for_one_image_and_stays_for_the_next(limit: int, kind: str) -> None:
-    data = encoded(PICTURE, kind)
+    data = encoded(IMAGE, kind)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         before = list(warnings.filters)
-        assert decode(data, 2400)[0].size == PICTURE.size
+        assert decode(data, 2400)[0].size == IMAGE.size
         assert limit == Image.MAX_IMAGE_PIXELS
         assert warnings.filters == before
         with pytest.raises(SampleError, match="exceed the limit"):
@@ -457,7 +457,7 @@ def test_the_guard_is_raised_for_one_image_and_stays_for_the_next(limit: int, ki
 
 
 def test_the_guard_comes_back_after_a_failure(limit: int) -> None:
-    for damaged in (b"not an image", encoded(PICTURE)[:300], encoded(PICTURE, "TIFF")[:300]):
+    for damaged in (b"not an image", encoded(IMAGE)[:300], encoded(IMAGE, "TIFF")[:300]):
         with pytest.raises(SampleError):
             decode(damaged, 10**6)
         assert limit == Image.MAX_IMAGE_PIXELS
@@ -465,13 +465,13 @@ def test_the_guard_comes_back_after_a_failure(limit: int) -> None:
 
 def test_where_pillow_s_guard_is_off_it_stays_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    assert decode(encoded(PICTURE), 5)[0].size == PICTURE.size
+    assert decode(encoded(IMAGE), 5)[0].size == IMAGE.size
 
 
 def test_threads_with_other_limits_do_not_disturb_each_other(limit: int) -> None:
     """One thread's raised guard lets nothing pass in another, and the settings of the process are as before."""
     before = list(warnings.filters)
-    sources = [encoded(PICTURE, kind) for kind in ("PNG", "JPEG", "TIFF", "WEBP")]
+    sources = [encoded(IMAGE, kind) for kind in ("PNG", "JPEG", "TIFF", "WEBP")]
     start = threading.Barrier(4)
 
     def work(thread: int) -> list[bool]:
@@ -499,7 +499,7 @@ def test_threads_with_other_limits_do_not_disturb_each_other(limit: int) -> None
 
 @pytest.mark.parametrize("policy", ["union", "padded", "square:min_side=50", "multi", "mosaic"])
 def test_large_regions_of_large_images_are_cut_without_a_warning(limit: int, policy: str) -> None:
-    image, _ = decode(encoded(PICTURE), 2400)
+    image, _ = decode(encoded(IMAGE), 2400)
     region = find_region(policy, [(0.0, 0.0, 59.0, 40.0)], image.size)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -507,7 +507,7 @@ def test_large_regions_of_large_images_are_cut_without_a_warning(limit: int, pol
         VIEWS["boxed"]((image,), region)
     assert region.box is not None
     x0, y0, x1, y1 = map(int, region.box)
-    assert (np.asarray(crop) == np.asarray(PICTURE)[y0:y1, x0:x1]).all()
+    assert (np.asarray(crop) == np.asarray(IMAGE)[y0:y1, x0:x1]).all()
 
 
 def test_pillow_is_not_imported_before_an_image_is_read() -> None:
@@ -517,11 +517,11 @@ def test_pillow_is_not_imported_before_an_image_is_read() -> None:
 
 def test_a_size_is_read_from_the_header_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # above which Pillow warns
-    data = encoded(PICTURE)
+    data = encoded(IMAGE)
     (tmp_path / "a.png").write_bytes(data[:60])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for source in (data, {"bytes": data, "path": "b.jpg"}, lambda: data, text(data), PICTURE, tmp_path / "a.png"):
+        for source in (data, {"bytes": data, "path": "b.jpg"}, lambda: data, text(data), IMAGE, tmp_path / "a.png"):
             assert stored_size(source) == (60, 40)
 
 
@@ -543,7 +543,7 @@ def plainly(data: bytes) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_stored_bytes_of_a_plain_image_come_with_it_untouched(kind: str, mode: str, tmp_path: Path) -> None:
-    data = encoded(PICTURE.convert(mode), kind)
+    data = encoded(IMAGE.convert(mode), kind)
     (tmp_path / "misnamed.bmp").write_bytes(data)
     for source in (data, tmp_path / "misnamed.bmp", {"bytes": data, "path": None}, text(data), lambda: data):
         result = read(source)
@@ -554,21 +554,21 @@ def test_stored_bytes_of_a_plain_image_come_with_it_untouched(kind: str, mode: s
 @pytest.mark.parametrize(
     ("why", "data"),
     [
-        ("a format that few servers read", encoded(PICTURE, "TIFF")),
-        ("a format that few servers read", encoded(PICTURE, "BMP")),
-        ("a palette", encoded(PICTURE, "GIF")),
-        ("a palette", encoded(PICTURE.convert("P"))),
-        ("one bit", encoded(PICTURE.convert("1"))),
-        ("transparency", encoded(PICTURE.convert("RGBA"))),
-        ("transparency", encoded(PICTURE.convert("LA"))),
+        ("a format that few servers read", encoded(IMAGE, "TIFF")),
+        ("a format that few servers read", encoded(IMAGE, "BMP")),
+        ("a palette", encoded(IMAGE, "GIF")),
+        ("a palette", encoded(IMAGE.convert("P"))),
+        ("one bit", encoded(IMAGE.convert("1"))),
+        ("transparency", encoded(IMAGE.convert("RGBA"))),
+        ("transparency", encoded(IMAGE.convert("LA"))),
         ("transparency", encoded(Image.new("RGBA", (8, 6), (1, 2, 3, 9)), "WEBP")),
-        ("a transparent colour", encoded(PICTURE, transparency=(1, 2, 3))),
-        ("a transparent grey", encoded(PICTURE.convert("L"), transparency=7)),
-        ("four inks", encoded(PICTURE.convert("CMYK"), "JPEG")),
+        ("a transparent colour", encoded(IMAGE, transparency=(1, 2, 3))),
+        ("a transparent grey", encoded(IMAGE.convert("L"), transparency=7)),
+        ("four inks", encoded(IMAGE.convert("CMYK"), "JPEG")),
         ("deep greys", encoded(Image.fromarray(GREYS))),
         ("deep colours", png(2, 16, struct.pack(">B6H", 0, 0, 25700, 65535, 257, 65535, 0), (2, 1))),
-        *(("an orientation", encoded(PICTURE, kind, exif=turned(6))) for kind in ("JPEG", "PNG", "WEBP")),
-        *(("frames", encoded(PICTURE, kind, save_all=True, append_images=[Image.new("RGB", (60, 40))]))
+        *(("an orientation", encoded(IMAGE, kind, exif=turned(6))) for kind in ("JPEG", "PNG", "WEBP")),
+        *(("frames", encoded(IMAGE, kind, save_all=True, append_images=[Image.new("RGB", (60, 40))]))
           for kind in ("PNG", "WEBP", "MPO")),
     ],
 )  # fmt: skip
@@ -578,12 +578,12 @@ def test_stored_bytes_that_others_could_read_otherwise_are_not_passed_on(why: st
 
 def test_an_orientation_that_stands_in_xmp_counts_too() -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
-    assert read(encoded(PICTURE, "JPEG", xmp=xmp)).encoded is None
+    assert read(encoded(IMAGE, "JPEG", xmp=xmp)).encoded is None
 
 
 def test_an_image_without_bytes_has_none() -> None:
-    assert read(PICTURE).encoded is None
-    assert read(Image.open(io.BytesIO(encoded(PICTURE)))).encoded is None
+    assert read(IMAGE).encoded is None
+    assert read(Image.open(io.BytesIO(encoded(IMAGE)))).encoded is None
 
 
 MODES = st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])

@@ -50,12 +50,12 @@ class ServerEngine:
     pixels: Pixels
     limit: AdaptiveLimit
     fixed_info: Mapping[str, Any]
-    tally: RequestCounts = field(default_factory=RequestCounts)
+    counts: RequestCounts = field(default_factory=RequestCounts)
 
     @property
     def info(self) -> dict[str, Any]:
         """The engine's settings. Once a server has answered, `server_defaults` lists the fields that it refused."""
-        refused = sorted(name for name in self.tally.left_out if not OPTIONAL[name])  # others are renamed
+        refused = sorted(name for name in self.counts.left_out if not OPTIONAL[name])  # others are renamed
         return {**self.fixed_info, **({"server_defaults": refused} if refused else {})}
 
     @property
@@ -66,8 +66,8 @@ class ServerEngine:
     @property
     def trouble(self) -> dict[str, Any]:
         """Over the engine's whole life: requests sent, faults by kind, and the most requests in flight at once."""
-        faults = dict(sorted(self.tally.faults.items()))
-        return {"tries": self.tally.tries, "faults": faults, "most_at_once": self.limit.highest}
+        faults = dict(sorted(self.counts.faults.items()))
+        return {"tries": self.counts.tries, "faults": faults, "most_at_once": self.limit.highest}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
         """Answers as they come, one per request.
@@ -76,7 +76,7 @@ class ServerEngine:
         ModelError if the first `FAIL_FAST_AFTER` requests fail, or as many in a row through the server's fault. Their
         errors are not yielded, so a continued run asks these samples again.
         """
-        make_client = partial(RetryingClient, self.policy, self.limit, self.tally)
+        make_client = partial(RetryingClient, self.policy, self.limit, self.counts)
         held: list[tuple[Hashable, Answer]] = []
         answers = stream_replies(
             requests,
@@ -90,13 +90,13 @@ class ServerEngine:
                     yield from held
                     held.clear()
                 several = chat_request.images > 1  # some models take only one image
-                if fault is None or (fault.remedy is Remedy.GIVE_UP and (self.tally.answered or several)):
+                if fault is None or (fault.remedy is Remedy.GIVE_UP and (self.counts.answered or several)):
                     yield chat_request.key, answer
                     continue
                 held.append((chat_request.key, answer))
                 if len(held) >= FAIL_FAST_AFTER:
                     raise ModelError(
-                        _fail_fast_error(self.fixed_info["model"], answer.error, bool(self.tally.answered))
+                        _fail_fast_error(self.fixed_info["model"], answer.error, bool(self.counts.answered))
                     )
             yield from held
         finally:

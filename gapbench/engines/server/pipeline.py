@@ -1,6 +1,6 @@
 """Run an event loop in a thread, so that the engine is a plain iterator.
 
-    make_client = lambda: RetryingClient(policy, limit, tally)
+    make_client = lambda: RetryingClient(policy, limit, counts)
     for chat_request, (answer, fault) in stream_replies(requests, prepare, make_client, lambda: limit.now): ...
 
 Feeder threads pull requests one at a time and encode them in parallel. A thread with an event loop sends them. The

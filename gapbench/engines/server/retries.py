@@ -1,6 +1,6 @@
 """Send a request with retries and backoff, each try to the endpoint with the least in flight.
 
-    async with RetryingClient(policy, limit, tally) as client:
+    async with RetryingClient(policy, limit, counts) as client:
         answer, fault = await client.ask(chat_request)      # fault: that of the last try, None for an answer
 
 These are retried, with exponential backoff and full jitter: 408, 429 (after `Retry-After`), 5xx, timeouts, closed
@@ -81,15 +81,15 @@ class RequestCounts:
 class RetryingClient:
     """See the module. An asynchronous context that holds the connections, for use within one event loop."""
 
-    def __init__(self, policy: RequestPolicy, limit: AdaptiveLimit, tally: RequestCounts) -> None:
-        self._policy, self._limit, self._tally = policy, limit, tally
+    def __init__(self, policy: RequestPolicy, limit: AdaptiveLimit, counts: RequestCounts) -> None:
+        self._policy, self._limit, self._counts = policy, limit, counts
         self._endpoints = Endpoints(policy.urls, policy.patience)
         self._connections = {url: Connections(url, policy.key, policy.timeout) for url in policy.urls}
         self._silence_watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> RetryingClient:
         self._limit.restart()
-        if not self._tally.answered:
+        if not self._counts.answered:
             self._silence_watch = asyncio.create_task(self._warn_if_silent())
         return self
 
@@ -104,8 +104,8 @@ class RetryingClient:
     async def _warn_if_silent(self) -> None:
         """Warn if no answer has come: a silent server looks like a working one."""
         await asyncio.sleep(SILENCE)
-        if not self._tally.answered:
-            faults = ", ".join(f"{kind} {count} times" for kind, count in self._tally.faults.most_common())
+        if not self._counts.answered:
+            faults = ", ".join(f"{kind} {count} times" for kind, count in self._counts.faults.most_common())
             warnings.warn(
                 f"{', '.join(self._policy.urls)}: no answer in {SILENCE:.0f} s{f' ({faults})' if faults else ''}. "
                 f"The server may still be starting; a request is tried {self._policy.tries} times and may take "
@@ -127,16 +127,16 @@ class RetryingClient:
                 if isinstance(reply, Answer):
                     self._limit.count_answer()
             if isinstance(reply, Answer):
-                self._tally.answered += 1
+                self._counts.answered += 1
                 self._endpoints.answered = True
                 return _complete(reply, chat_request, share), None
-            self._tally.faults[reply.kind] += 1
+            self._counts.faults[reply.kind] += 1
             if reply.remedy is Remedy.RETRY and (reply.busy or reply.kind.startswith("HTTP")):
                 self._limit.count_error(time.perf_counter() - seconds, reply.busy)
             if reply.remedy in (Remedy.ELSEWHERE, Remedy.REFUSED):
                 continue
             tries += 1
-            if not self._tally.answered and self._tally.faults["timeout"] >= TIMEOUTS:
+            if not self._counts.answered and self._counts.faults["timeout"] >= TIMEOUTS:
                 raise ModelError(
                     f"{url}: {reply.message}, {TIMEOUTS} times from the first on. If the server is only slow, allow "
                     "more time (--timeout) or send fewer requests at once (--concurrency 1); else look at its log."
@@ -153,10 +153,10 @@ class RetryingClient:
         omitted: set[str] = set()
         while True:
             endpoint = await self._endpoints.take()
-            omitted |= self._tally.left_out
+            omitted |= self._counts.left_out
             fields = _fields(self._policy.settings, omitted, chat_request)
             payload = b'{"messages":' + chat_request.messages + b"," + fields[1:]
-            self._tally.tries += 1
+            self._counts.tries += 1
             started = time.perf_counter()
             fault: Fault | None = None
             try:
@@ -165,7 +165,7 @@ class RetryingClient:
             finally:
                 self._endpoints.release(endpoint, fault)
             if isinstance(reply, Answer):
-                self._tally.left_out |= omitted
+                self._counts.left_out |= omitted
             elif refused := self._refused_fields(reply, omitted):
                 omitted |= refused
                 continue
