@@ -37,7 +37,7 @@ JOBS: Mapping[str, Sequence[str]] = {
         "tests/judging/test_judge_vllm.py", "tests/distillation/vllm",
     ),
     "rollouts": ("python", "tests/peers/distillation_step.py", "--prompts", "24", "--steps", "8", "--rounds", "3"),
-    "client": ("python", "tests/peers/vllm_bench_serve.py", "--questions", "100", "--rounds", "3"),
+    "client": ("python", "tests/peers/vllm_bench_serve.py", "--samples", "100", "--rounds", "3"),
 }  # fmt: skip
 
 

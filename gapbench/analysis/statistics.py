@@ -4,7 +4,8 @@
     paired_gap(full=[0, 1, 0, 0], crop=[1, 1, 1, 0], clusters=["a", "a", "b", "c"])
 
 Samples about one image, or declared to belong together, are not independent. The sampling unit is therefore the
-cluster, not the sample, everywhere (Miller 2024, "Adding Error Bars to Evals", arXiv:2411.00640). Three interval methods:
+cluster, not the sample, everywhere (Miller 2024, "Adding Error Bars to Evals", arXiv:2411.00640). Three methods give
+intervals:
 
 `cluster-t`          C >= 100 clusters: cluster-robust standard error, Student t with C - 1 degrees of freedom.
 `cluster-bootstrap`  fewer: resampled clusters, percentile interval expanded for small C.

@@ -297,7 +297,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--every", type=int, default=50, help="steps between evaluations")
-    parser.add_argument("--questions", type=int, default=200, help="validation questions per evaluation")
+    parser.add_argument("--samples", type=int, default=200, help="validation questions per evaluation")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", type=Path, help="checkpoint to start from")
     parser.add_argument("--phases", default=",".join(p.name for p in PHASES), help="phases to run, in order")
@@ -307,7 +307,7 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     phases = [p for name in args.phases.split(",") for p in PHASES if p.name == name]
-    train(args.out, args.seed, args.batch_size, args.lr, phases, args.every, args.questions, args.start)
+    train(args.out, args.seed, args.batch_size, args.lr, phases, args.every, args.samples, args.start)
 
 
 if __name__ == "__main__":

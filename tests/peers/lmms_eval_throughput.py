@@ -224,7 +224,7 @@ def row(side: str, took: list[dict[str, Any]], ours: list[dict[str, Any]]) -> st
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=500)
+    parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="OMP_NUM_THREADS of every side")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
@@ -243,11 +243,11 @@ def main() -> None:
     took: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        make_questions(work, args.questions, args.system)
+        make_questions(work, args.samples, args.system)
         for number in range(args.rounds + 1):
             order = [*sides, *sides][number % len(sides) :][: len(sides)]  # nobody always comes first
             for side, found in run(order, work, args.dtype, args.threads).items():
-                rate, cost = args.questions / found["asking"], 1000 * found["busy"] / args.questions
+                rate, cost = args.samples / found["asking"], 1000 * found["busy"] / args.samples
                 said = f"CPU {cost:.1f} ms each, whole {found['whole']:.1f} s, load {os.getloadavg()[0]:.1f}"
                 print(f"round {number} {side}: {rate:.1f} samples/s, {said}", flush=True)
                 if number:

@@ -1,6 +1,6 @@
 """What gapbench's client of a server costs: against vLLM's own, `vllm bench serve`, on one server of vLLM's.
 
-    python tests/peers/vllm_bench_serve.py --questions 500 --concurrency 32 --rounds 5     # .vllm, GAPBENCH_VLLM_PYTHON
+    python tests/peers/vllm_bench_serve.py --samples 500 --concurrency 32 --rounds 5     # .vllm, GAPBENCH_VLLM_PYTHON
 
 Both ask the same requests (each question from the full scene and from its crop, the very same data URIs), in turn, with
 the same number under way. Before every pass the server's prefix and image caches are emptied. vLLM's client reads
@@ -104,14 +104,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="glance")
-    parser.add_argument("--questions", type=int, default=500)
+    parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--large", action="store_true", help="scenes of 1344 px with options, for real models")
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--max-new-tokens", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
 
-    stored = requests(args.questions, args.large)
+    stored = requests(args.samples, args.large)
     encoded = [replace(request, encoded=()) for request in stored]
     rates: dict[str, list[float]] = {"bench": [], "stored": [], "encoded": [], "automatic": []}
     with tempfile.TemporaryDirectory() as folder, server(args.model) as url:

@@ -1,6 +1,6 @@
 """What gapbench costs on top of vLLM: its vLLM engine against bare `LLM.chat`, on the same questions.
 
-    PYTHONPATH=. .vllm/bin/python tests/peers/vllm_chat.py --model glance --questions 300 --rounds 5
+    PYTHONPATH=. .vllm/bin/python tests/peers/vllm_chat.py --model glance --samples 300 --rounds 5
 
 In the environment that has vLLM, both in this process, in turn, on one `LLM`: the same images and prompts (each
 question from the full scene and from its crop), the same chat template and greedy sampling. Before every pass vLLM's
@@ -40,7 +40,7 @@ CLOCK = time.perf_counter
 
 
 def requests(questions: int, **style: Any) -> Iterator[Request]:
-    """Each question in both views, images drawn and cut out as they are asked for."""
+    """Each question in both views, images drawn and cut out as they are stored for."""
     case = None
     for sample in signs.samples(samples=questions, **style):
         case = prepare(sample, "padded", case)
@@ -58,10 +58,10 @@ def bare(engine: vllm.VllmEngine, conversations: Sequence[list[Any]]) -> tuple[f
     return CLOCK() - started, [output.outputs[0].text for output in outputs]
 
 
-def ours(engine: vllm.VllmEngine, asked: Iterator[Request]) -> tuple[float, dict[Any, str]]:
+def ours(engine: vllm.VllmEngine, stored: Iterator[Request]) -> tuple[float, dict[Any, str]]:
     """Seconds of `generate`, and its answers by key."""
     started = CLOCK()
-    answers = {key: answer.text for key, answer in engine.generate(asked)}
+    answers = {key: answer.text for key, answer in engine.generate(stored)}
     return CLOCK() - started, answers
 
 
@@ -75,7 +75,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="glance")
-    parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--large", action="store_true", help="scenes of 1344 px with options, for real models")
     parser.add_argument("--max-new-tokens", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
@@ -87,15 +87,15 @@ def main() -> None:
 
     engine = vllm.load(args.model, max_new_tokens=args.max_new_tokens)
     style = {} if args.large else {**asdict(signs.SMALL), "categories": "letter,shape"}
-    asked = list(requests(args.questions, **style))
+    stored = list(requests(args.samples, **style))
     conversations = []
-    for request in asked:
+    for request in stored:
         shown = [{"type": "image_pil", "image_pil": image} for image in request.images]
         conversations.append([{"role": "user", "content": [*shown, {"type": "text", "text": request.prompt}]}])
     sides = {
         "bare": lambda: bare(engine, conversations),
-        "engine": lambda: ours(engine, iter(asked)),
-        "whole": lambda: ours(engine, requests(args.questions, **style)),
+        "engine": lambda: ours(engine, iter(stored)),
+        "whole": lambda: ours(engine, requests(args.samples, **style)),
     }
     rates: dict[str, list[float]] = {name: [] for name in sides}
     answers: dict[str, Any] = {}
@@ -104,13 +104,13 @@ def main() -> None:
             empty_caches(engine)
             seconds, answers[name] = sides[name]()
             if number:
-                rates[name].append(len(asked) / seconds)
+                rates[name].append(len(stored) / seconds)
         if number:
             shares = ", ".join(f"{name} {rates[name][-1] / rates['bare'][-1]:.3f}" for name in ("engine", "whole"))
             print(f"round {number}: bare LLM.chat {rates['bare'][-1]:.0f} answers/s; of that: {shares}", flush=True)
-    answers["bare"] = {request.key: text for request, text in zip(asked, answers["bare"], strict=True)}
+    answers["bare"] = {request.key: text for request, text in zip(stored, answers["bare"], strict=True)}
     equal = sum(answers["engine"][key] == text for key, text in answers["bare"].items())
-    print(f"{equal} of {len(asked)} answers are equal")
+    print(f"{equal} of {len(stored)} answers are equal")
     for name in ("engine", "whole"):
         ratios = [mine / theirs for mine, theirs in zip(rates[name], rates["bare"], strict=True)]
         print(
