@@ -40,7 +40,7 @@ CLOCK = time.perf_counter
 
 
 def requests(questions: int, **style: Any) -> Iterator[Request]:
-    """Each question in both views, images drawn and cut out as they are stored for."""
+    """Requests for both views of each sample; an image is drawn and cut out when its request is taken."""
     case = None
     for sample in signs.samples(samples=questions, **style):
         case = prepare(sample, "padded", case)
