@@ -31,7 +31,10 @@ JOBS: Mapping[str, Sequence[str]] = {
         *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py",
         "tests/distillation/test_checkpoints.py", "tests/engines/test_server_runs.py",
     ),
-    "large-runs": (*PYTEST, "tests/runs", "tests/engines/test_server_load.py"),
+    "large-runs": (
+        *PYTEST, "tests/runs", "tests/engines/test_server_load.py", "tests/distillation/test_memory.py",
+        "tests/distillation/test_two_processes.py",
+    ),
     "vllm": (
         *PYTEST, "tests/engines/test_vllm.py", "tests/engines/test_vllm_interrupt.py",
         "tests/judging/test_judge_vllm.py", "tests/distillation/vllm",

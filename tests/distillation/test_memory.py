@@ -44,7 +44,7 @@ def peak(model: Path, data: Path, out: Path, answers: int) -> float:
     return max(float(json.loads(line)["memory_gib"]) for line in lines) * 1024
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_eight_answers_a_prompt_take_no_more_memory_than_one(tiny: Tiny, data: Path, tmp_path: Path) -> None:
     model = tiny("qwen3_vl")
     one, eight = (peak(model, data, tmp_path / str(n), n) for n in (1, 8))
