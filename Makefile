@@ -6,7 +6,8 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Pure functions and the layer test: nothing here loads a model.
 FAST := tests/test_layers.py tests/util tests/scoring tests/views tests/analysis tests/data/test_cards.py \
-        tests/data/test_region_file.py tests/data/test_signs.py tests/localisation/test_agreement.py
+        tests/data/test_signs.py tests/localisation/test_agreement.py -k "not hostile_characters" \
+        --ignore tests/util/test_torchvision_repair.py --ignore tests/analysis/test_metrics.py --ignore tests/views/test_fuzz.py
 
 .PHONY: demo check test evidence lint clean
 
