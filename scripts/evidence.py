@@ -28,13 +28,15 @@ JOBS: Mapping[str, Sequence[str]] = {
     "rooms": ("python", "scripts/rooms.py"),
     "simulations": (*PYTEST, "tests/analysis", "tests/commands/test_compare.py"),
     "kills": (
-        *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py",
+        *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py", "tests/distillation/test_cli.py",
         "tests/distillation/test_checkpoints.py", "tests/engines/test_server_runs.py",
     ),
-    "large-runs": (
-        *PYTEST, "tests/runs", "tests/engines/test_server_load.py", "tests/distillation/test_memory.py",
-        "tests/distillation/test_two_processes.py",
+    "large-runs": (*PYTEST, "tests/runs", "tests/report", "tests/engines/test_server_load.py"),
+    "training": (
+        *PYTEST, "tests/distillation/test_memory.py", "tests/distillation/test_two_processes.py",
+        "tests/distillation/test_rollouts.py",
     ),
+    "models": (*PYTEST, "tests/glance", "tests/selfcheck"),
     "vllm": (
         *PYTEST, "tests/engines/test_vllm.py", "tests/engines/test_vllm_interrupt.py",
         "tests/judging/test_judge_vllm.py", "tests/distillation/vllm",

@@ -74,7 +74,7 @@ def same_as_whole(merged: Path, whole: Path) -> None:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 @pytest.mark.parametrize("of", [1, 3, 8])
 def test_glance_on_signs_merges_to_the_very_summary_of_one_run(of: int, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"limit": 60, "selfcheck": False}

@@ -99,7 +99,7 @@ def test_a_training_that_is_there_is_not_written_over(tiny: Tiny, data: Path, tm
     assert code == 0
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_ctrl_c_keeps_the_checkpoint_and_resume_goes_on(tiny: Tiny, data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gapbench", *arguments(tiny("qwen3_vl"), data, tmp_path / "out", "steps=1000")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

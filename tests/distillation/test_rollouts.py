@@ -333,7 +333,7 @@ def uneven(rank: int, folder: str, store: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_processes_wait_for_each_other_whatever_their_batches(tiny: Tiny, tmp_path: Path) -> None:
     """Sharded weights need every process for every forward pass; one too few, and all of them would hang."""
     arguments = (str(tiny("qwen2_vl")), str(tmp_path / "store"))

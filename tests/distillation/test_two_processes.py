@@ -13,7 +13,7 @@ from helpers import write_benchmark
 
 from distillation.trainings import apart, arguments, start, steps, train
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.evidence
 
 Tiny = Callable[[str], Path]
 BIN = Path(sys.executable).parent
@@ -77,7 +77,7 @@ def test_two_processes_train_what_one_trains(tiny: Tiny, data: Path, single: Pat
     ("family", "settings"),
     [
         ("qwen3_vl", ("teacher=trust_region",)),
-        pytest.param("gemma3", (), marks=pytest.mark.evidence),  # its embeddings are tied; a minute
+        ("gemma3", ()),  # its embeddings are tied
     ],
 )
 def test_two_processes_with_sharded_weights_train_what_one_trains(

@@ -67,6 +67,6 @@ def test_50_000_requests_none_lost_none_sent_twice_in_flat_memory() -> None:
     print(f"{walls:.0f} requests/s, {rate:.0f} per second of CPU, {engine.limit.highest} at once; MB: {memory}")
     assert set(got) == {1}
     assert counts == {"asked": 50_000, "prompts": 50_000}
-    assert engine.tally.tries == 50_000
+    assert engine.counts.tries == 50_000
     assert memory[-1] - memory[0] < 5
     assert rate > 300

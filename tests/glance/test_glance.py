@@ -73,6 +73,7 @@ def test_its_log_is_kept() -> None:
     assert all(rows[i]["step"] < rows[i + 1]["step"] for i in range(len(rows) - 1))
 
 
+@pytest.mark.evidence
 def test_the_script_that_makes_it_is_seeded_and_writes_checkpoints_that_load(tmp_path: Path) -> None:
     phases = [
         make.Phase("close-ups", 2, {"crop": 1.0}),

@@ -220,7 +220,7 @@ def test_images_can_be_left_out_and_broken_ones_are_no_obstacle(tmp_path: Path) 
     assert "img" not in {tag for tag, _ in Page(read(compare(*runs, out=tmp_path))[0]).tags}
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_any_comparison_stays_under_twenty_megabytes(tmp_path: Path) -> None:
     def spoil(one: Record) -> Record:
         long = {"question": "<" * 5_000, "options": ("'" * 2_000,) * 40, "category": f"{'<' * 300}{one.sample}"}

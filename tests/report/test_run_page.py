@@ -323,7 +323,7 @@ def test_two_thousand_records_take_less_than_ten_seconds(make_run: MakeRun) -> N
     assert time.perf_counter() - start < 10
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_any_run_stays_under_twenty_megabytes(make_run: MakeRun) -> None:
     samples = 300
     run = make_run(samples=samples, thumbnails=0).with_records(

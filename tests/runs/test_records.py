@@ -229,6 +229,7 @@ def test_damage_is_named_and_nothing_is_removed(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes() == data
 
 
+@pytest.mark.evidence
 def test_a_file_is_never_held_in_memory(tmp_path: Path) -> None:
     """20 MB are processed in 1 MB of memory; a torn line may be longer than one read."""
     write(tmp_path, *with_outcomes("right", "failed"))

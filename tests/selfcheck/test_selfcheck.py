@@ -45,7 +45,9 @@ def failed(engine: Any) -> dict[str, str]:
 SLOW = ("phi4_multimodal", "kimi_k25")  # hundreds of tokens for each image
 
 
-@pytest.mark.parametrize("family", [pytest.param(f, marks=[pytest.mark.slow] if f in SLOW else []) for f in FAMILIES])
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=[pytest.mark.evidence] if f in SLOW else []) for f in FAMILIES]
+)
 def test_every_family_passes_what_applies_to_it(family: str, tiny: Callable[[str], Path]) -> None:
     engine = transformers.load(str(tiny(family)), max_new_tokens=6, attn_implementation=ATTENTION.get(family))
     result = selfcheck(engine)
