@@ -40,8 +40,9 @@ TEMPLATE = (
     "{% if item.type == 'image' %}IMAGE{% else %}{{ item.text }}{% endif %}"
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# The tokenizers are trained on these words: another word makes other models, whose ties fall otherwise.
 TEXT = (
-    "system user assistant You are a helpful assistant. Look at the image and answer with one word. "
+    "system user assistant You are a helpful assistant. Look at the picture and answer with one word. "
     "What is the colour of the small sign on the left? How many people are there? Is the door open? yes no "
     "Answer with the option's letter from the given choices directly. (A) red (B) blue (C) green (D) yellow "
     "What number is written on the bus? 0 1 2 3 4 5 6 7 8 9 Which word stands above the window? nothing else "
