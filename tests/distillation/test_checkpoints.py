@@ -64,6 +64,7 @@ def test_ten_steps_are_five_steps_a_kill_and_the_rest(tiny: Tiny, data: Path, tm
     assert apart(tmp_path / "whole" / "model", tiny("qwen3_vl")) > 1e-3
 
 
+@pytest.mark.evidence
 @pytest.mark.parametrize(
     ("family", "settings"),
     [

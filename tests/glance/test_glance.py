@@ -91,7 +91,7 @@ def test_the_script_that_makes_it_is_seeded_and_writes_checkpoints_that_load(tmp
     assert again.manifest["benchmarks"]["signs"]["parameters"]["canvas"] == signs.SMALL.canvas
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_it_reads_the_crop_and_misses_the_full_scene(run: gapbench.Run) -> None:
     bench = run.summary["benchmarks"]["signs"]
     assert bench["n"] == 1000
@@ -108,7 +108,7 @@ def test_it_reads_the_crop_and_misses_the_full_scene(run: gapbench.Run) -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_the_report_says_that_the_gap_is_by_construction(run: gapbench.Run) -> None:
     for name in ("report.html", "report.md"):
         assert "by construction" in (run.path / name).read_text()
