@@ -267,20 +267,27 @@ class Answer:
 
 
 class Engine(typing.Protocol):
-    """What `gapbench.measure` needs of an engine.
-
-    An engine may also have an attribute `waited`, the seconds it has spent waiting for requests; the manifest then
-    records their share.
-    """
+    """What the commands need of an engine. Images arrive within the run's pixel bounds: an engine never resizes them."""
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """What reproduces the engine: model, revision or hash, dtype, device, pixel bounds and generation settings.
+        """The engine's fields of the manifest (`gapbench.runs.manifest.Manifest`), JSON-ready."""
+        ...
 
-        All values can be written as JSON.
-        """
+    @property
+    def waited(self) -> float | None:
+        """Seconds spent waiting for requests since the engine was loaded; None if it does not measure them."""
+        ...
+
+    @property
+    def trouble(self) -> Mapping[str, Any]:
+        """Retries and faults since the engine was loaded, JSON-ready; empty if it has none to report."""
         ...
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
         """Yield (key, answer) for each request, in any order. `requests` is consumed lazily."""
+        ...
+
+    def close(self) -> None:
+        """Free the model and end what `load` started. Nothing can be generated afterwards."""
         ...
