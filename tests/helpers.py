@@ -44,3 +44,12 @@ def edit(path: Path, line: int, **changes: Any) -> None:
     rows = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
     rows[line] = {k: v for k, v in {**rows[line], **changes}.items() if v is not None}
     path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+
+
+def shown(prepared: Any, view: str) -> tuple[tuple[Any, ...], str]:
+    """The images of a view of a prepared sample, and the reason where there are none."""
+    from gapbench.views.prepare import show
+    from gapbench.views.views import parse_view
+
+    view_shown, error = show(prepared, parse_view(view))
+    return view_shown.images, error

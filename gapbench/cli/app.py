@@ -105,7 +105,9 @@ def measure(
     model: ModelArgument,
     benchmark: BenchmarksOption,
     out: Annotated[Path, typer.Option(help="Folder of the run; the same command continues it.")],
-    views: Annotated[str, typer.Option(help="Comma-separated, of full, crop, boxed.")] = "full,crop",
+    views: Annotated[
+        str, typer.Option(help="Comma-separated, of full, crop and boxed; crop:factor=2 sets a region parameter.")
+    ] = "full,crop",
     limit: LimitOption = None,
     seed: Annotated[int, typer.Option(help="Seed of sampling (with --temperature).")] = 0,
     repeats: Annotated[int, typer.Option(help="Answer every sample K times; shows the noise floor.")] = 1,
@@ -144,7 +146,7 @@ def measure(
     run = measure_(
         model,
         benchmark,
-        views=[v.strip() for v in views.split(",") if v.strip()],
+        views=views,
         out=out,
         limit=limit,
         seed=seed,
@@ -172,12 +174,15 @@ def measure(
 
 @app.command()
 def merge(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders that measure --shard wrote.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN RUN...", help="Folders of runs: all shards of one run, or several runs."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the merged run.")],
     partial: Annotated[bool, typer.Option("--partial", help="Merge even if shards or answers are missing.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Merge the shards of a run. The summary is the same as without shards."""
+    """Merge shards into the whole run, or runs of one model on different benchmarks or views into one."""
     from gapbench.commands.merge import merge as merge_
 
     _print_result(merge_(runs, out, partial=partial, command=_command()))
@@ -333,11 +338,17 @@ def report(
     without_judge: Annotated[
         bool, typer.Option("--without-judge", help="Use rules alone; ignore the judge's verdicts.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First drop records that lie twice; of each, the earlier one stays.")
+    ] = False,
     debug: DebugOption = False,
 ) -> None:
     """Rebuild summary.json, report.html and report.md from the run's records."""
+    from gapbench.commands.report import repair as repair_
     from gapbench.commands.report import write_results
 
+    if repair:
+        print(f"dropped: {repair_(folder):,} records that lay twice")
     _print_result(write_results(folder, images=not no_images, judged=not without_judge))
 
 
@@ -413,8 +424,9 @@ def check_benchmark(
     """Look at every image, box and answer before spending GPU hours; exit code 1 if something is wrong."""
     from gapbench.commands.check import check
     from gapbench.data.catalogue import load
+    from gapbench.data.task import TaskSettings, make_task
 
-    result = check(load(name), limit, region=region, sheet=sheet, quiet=quiet)
+    result = check(make_task(load(name), TaskSettings(limit=limit, region=region)), sheet=sheet, quiet=quiet)
     print(result.text())
     print(f"contact sheet: {sheet}" if sheet else "To look at images and boxes: --sheet FILE.html")
     if result.problems:

@@ -1,6 +1,6 @@
 """Whether a benchmark's data agrees with its card and with itself, before GPU hours are spent.
 
-    findings = check(load("signs"), sheet=Path("signs.html"))
+    findings = check(make_task(load("signs"), TaskSettings()), sheet=Path("signs.html"))
     findings.problems            # () when all expectations hold
 
 `gapbench.views.prepare.prepare` prepares every sample, as in a measurement. Threads decode the images, and each image
@@ -12,18 +12,17 @@ Limits: `check` finds contradictions. It cannot tell whether a plausible answer 
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gapbench.commands.contact_sheet import Tile, sheet_ids, tile, write_sheet
-from gapbench.data.benchmark import Benchmark
+from gapbench.data.task import Task
 from gapbench.errors import BenchmarkError
 from gapbench.scoring import score
 from gapbench.types import Sample
+from gapbench.util.ahead import map_ahead
 from gapbench.util.progress import progress
 from gapbench.views.boxes import TOLERANCE
 from gapbench.views.prepare import PreparedSample, prepare
@@ -31,6 +30,8 @@ from gapbench.views.prompts import prompt
 
 OK = "ok: every expectation holds"
 PART_OK = "ok: no contradictions; the card's counts are compared only without --limit and parameters"
+WORKERS = min(8, os.cpu_count() or 1)
+"""Threads that decode images."""
 MAX_PRINTED = 20
 """The number of problems that are printed in full. The others are only counted."""
 
@@ -75,29 +76,22 @@ class _SampleFindings:
     tile: Tile | None
 
 
-def check(
-    benchmark: Benchmark,
-    limit: int | None = None,
-    *,
-    region: str = "",
-    sheet: Path | None = None,
-    quiet: bool = True,
-) -> Findings:
+def check(task: Task, *, sheet: Path | None = None, quiet: bool = True) -> Findings:
     """Prepare every sample as a measurement does, and compare counts, boxes and answers with the card.
 
     Counts are compared only for the whole benchmark, without `limit` or parameters. A faulty box is a problem unless
-    the card expects that number of them (`repair: empty`, `repair: outside`). `region` replaces the card's region
-    policy. `sheet` is the HTML file to write the contact sheet to. Raises BenchmarkError for an unusable benchmark: no
-    samples, an id that comes twice, a missing column.
+    the card expects that number of them (`repair: empty`, `repair: outside`). `sheet` is the HTML file to write the
+    contact sheet to.
     """
-    samples = benchmark.samples(limit)
-    policy = region or benchmark.card.region
+    samples, policy, benchmark = task.samples, task.region, task.benchmark
     expected_names = frozenset(benchmark.card.expected)
     on_sheet = sheet_ids(samples) if sheet else frozenset()
     by_id: dict[str, _SampleFindings] = {}
-    groups = list(_image_groups(samples))
     with progress(len(samples), 0, benchmark.name, quiet, "samples") as advance:
-        for by_sample in _map_in_threads(lambda group: _inspect(group, policy, expected_names, on_sheet), groups):
+        inspected = map_ahead(
+            lambda group: _inspect(group, policy, expected_names, on_sheet), _image_groups(samples), WORKERS
+        )
+        for by_sample in inspected:
             for sample_id, findings in by_sample:
                 by_id[sample_id] = findings
                 advance(findings.faults[0] if findings.faults else "")
@@ -107,7 +101,7 @@ def check(
     problems = [f"sample {s.id!r}: {fault}" for s in samples for fault in (*_answer_faults(s), *by_id[s.id].faults)]
     problems += _duplicates(samples, by_id)
     counts = _counts(samples, by_id)
-    compared = limit is None and not benchmark.parameters
+    compared = task.limit is None and not benchmark.parameters
     if compared:
         problems += _card_mismatches(benchmark.card.expected, counts, repairs)
     areas = sorted(findings.evidence for findings in by_id.values() if findings.evidence is not None)
@@ -122,25 +116,6 @@ def _image_groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
         source = sample.image
         groups.setdefault(source if isinstance(source, Hashable) else id(source), []).append(sample)
     yield from groups.values()
-
-
-def _map_in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """function(item) for each item, in order, computed a few items ahead.
-
-    Threads help because Pillow decodes outside the interpreter lock.
-    """
-    workers = min(8, os.cpu_count() or 1)
-    waiting: deque[Future[Any]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="gapbench-check") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _inspect(
@@ -182,7 +157,7 @@ def _box_faults(prepared: PreparedSample, expected_names: frozenset[str]) -> Ite
             yield prepared.region_error
 
 
-def _counts(samples: list[Sample], by_id: Mapping[str, _SampleFindings]) -> dict[str, int]:
+def _counts(samples: Sequence[Sample], by_id: Mapping[str, _SampleFindings]) -> dict[str, int]:
     clusters = Counter(s.cluster or by_id[s.id].image_hash or s.id for s in samples)
     categories = Counter(s.category for s in samples if s.category)
     counts = {
@@ -211,7 +186,7 @@ def _card_mismatches(expected: Mapping[str, int], counts: Mapping[str, int], rep
     return faults
 
 
-def _duplicates(samples: list[Sample], by_id: Mapping[str, _SampleFindings]) -> list[str]:
+def _duplicates(samples: Sequence[Sample], by_id: Mapping[str, _SampleFindings]) -> list[str]:
     """Faults of samples that repeat another of their category: same image, question, and options in the same order."""
     first_ids: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
     faults = []

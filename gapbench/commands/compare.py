@@ -29,6 +29,7 @@ from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.comparison.training_log import LOG, log_of, ranges, read_steps
 from gapbench.commands.report import load_run
 from gapbench.errors import RunError, SettingError
+from gapbench.runs.manifest import make_manifest, settings_of
 from gapbench.util.files import write_json
 
 SCHEMA_VERSION = 2
@@ -161,7 +162,9 @@ def _load(folder: Path) -> LoadedRun:
     if frame.empty:
         raise RunError(f"{folder}: no answers yet, so there is nothing to compare. Finish the run first.")
     manifest = {key: value for key, value in run.manifest.items() if key != "judge" or run.judged}
-    return LoadedRun("", folder, manifest, frame, str(run.manifest.get("model") or ""))
+    return LoadedRun(
+        "", folder, manifest, frame, str(run.manifest.get("model") or ""), settings_of(make_manifest(manifest))
+    )
 
 
 def _labels(runs: Sequence[LoadedRun], trained: bool) -> list[str]:

@@ -1,6 +1,6 @@
 """A contact sheet: one HTML page with full images, their boxes and their crops, to look at before a measurement.
 
-    check(load("vstar"), sheet=Path("vstar.html"))
+    check(make_task(load("vstar"), TaskSettings()), sheet=Path("vstar.html"))
 
 The sheet shows a fixed draw of samples, those with evidence first. Samples with a repair or a fault come first on the
 page, then the samples with the smallest evidence, so a wrong box format is easy to see.
@@ -23,6 +23,7 @@ from gapbench.errors import GapbenchError
 from gapbench.types import Sample
 from gapbench.views.prepare import PreparedSample, show
 from gapbench.views.prompts import prompt
+from gapbench.views.views import View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +60,7 @@ def _rank(sample_id: str) -> bytes:
 
 def tile(prepared: PreparedSample) -> Tile:
     """The tile of a prepared sample."""
-    crops = show(prepared, "crop")[0]
+    crops = show(prepared, View("crop"))[0].images
     return Tile(
         sample=prepared.sample,
         size=prepared.size,

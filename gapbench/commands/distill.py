@@ -99,7 +99,7 @@ def distill(
     options: dict[str, Any] = {"limit": eval_limit, "trust_remote_code": trust_remote_code,
                                "device": "cpu" if device.type == "cpu" else str(device)}  # fmt: skip
     python_call = f"gapbench.distill({model!r}, {data!r}, recipe={str(recipe)!r}, out={str(out)!r}, …)"
-    session = new_session(command or python_call, hardware())
+    session = new_session(command or python_call, hardware()).model_dump(exclude_unset=True)
     info = {**earlier, **info, "sessions": [*earlier.get("sessions", []), session]}
     info |= {**session, "command": info["sessions"][0]["command"]}
 

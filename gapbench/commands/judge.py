@@ -6,71 +6,72 @@ Verdicts are appended to `judgements.jsonl` as they come, so a kill loses at mos
 asked once for all records with the same question, references and answer, across sessions too. If it fails on them, it
 is asked again only with `retry_failed`, as in `gapbench.measure`.
 
-Limits: one process per run at a time. The undecided records are held in memory.
+Limits: the undecided records are held in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from gapbench.errors import RunError
 from gapbench.judging import Judge
-from gapbench.judging.connection import connect
+from gapbench.judging.connection import Judgement, connect
 from gapbench.judging.prompt import prompt
 from gapbench.runs import judgements, records
 from gapbench.runs.judgements import pair
-from gapbench.runs.manifest import fingerprint_of
-from gapbench.runs.run import read_json
-from gapbench.util.files import write_json
-from gapbench.util.interrupt import remember_interrupt
+from gapbench.runs.lock import hold
+from gapbench.runs.manifest import FILE, Difference, mixed, read_manifest, write_manifest
+from gapbench.runs.session import run_loop
 from gapbench.util.progress import progress
 
 
 def judge_run(folder: Path, judge: Judge, quiet: bool = True, retry_failed: bool = False) -> None:
     """Get the verdicts that a run lacks, and enter the judge into its manifest. Does nothing if no verdict is missing.
 
-    Raises RunError if the run has verdicts of another judge, SettingError and ModelError as `connect` does, and
-    ModelError if the judge stops answering. Its verdicts so far stay in the run.
+    Raises RunError if another process writes the run or if it has verdicts of another judge, SettingError and
+    ModelError as `connect` does, and ModelError if the judge stops answering. Its verdicts so far stay in the run.
     """
+    with hold(folder, f"judge {judge.model}"):
+        add_verdicts(folder, judge, quiet, retry_failed)
+
+
+def add_verdicts(folder: Path, judge: Judge, quiet: bool, retry_failed: bool) -> None:
+    """`judge_run` for a caller that holds the run's lock."""
     pending, verdicts = _pending_and_verdicts(folder, retry_failed)
     if not pending:
         return
     connection = connect(judge)
     _enter(folder, connection.identity)
-    total = sum(map(len, pending.values()))
-    with (
-        records.Writer(folder, judgements.FILE) as writer,
-        progress(total, 0, f"judge {judge.model}", quiet, unit="verdicts") as advance,
-        remember_interrupt() as check_interrupt,
-    ):
+    total = len(pending)
+    with records.Writer(folder, judgements.FILE) as writer:
 
-        def write(same_pair: Sequence[Mapping[str, Any]], line: Mapping[str, Any]) -> None:
-            for number, record in enumerate(same_pair):
+        def write(pair_hash: str, line: Mapping[str, Any]) -> None:
+            for number, record in enumerate(pending.pop(pair_hash)):
                 key = dict(zip(judgements.FIELDS, records.key(record), strict=False))
                 writer.write({**key, **line, "seconds": None if number else line["seconds"]})
-                advance(line["error"])
 
         for pair_hash in pending.keys() & verdicts.keys():
-            write(pending.pop(pair_hash), {**verdicts[pair_hash], "seconds": None})
-        prompts = ((pair_hash, prompt(same_pair[0])) for pair_hash, same_pair in pending.items())
-        with closing(connection.ask(prompts)) as replies:
-            identity = {
-                name: connection.identity[name] for name in ("model", "served_as", "prompt_sha256", "temperature")
+            write(pair_hash, {**verdicts[pair_hash], "seconds": None})
+        identity = {name: connection.identity[name] for name in ("model", "served_as", "prompt_sha256", "temperature")}
+
+        def write_judgement(pair_hash: str, judgement: Judgement) -> tuple[str, int]:
+            line = {
+                "pair": pair_hash,
+                "verdict": judgement.verdict,
+                "text": judgement.text,
+                "error": judgement.error,
+                "seconds": judgement.seconds,
+                "judge": {**identity, "served_as": judgement.model or identity["served_as"]},
             }
-            for pair_hash, judgement in replies:
-                line = {
-                    "pair": pair_hash,
-                    "verdict": judgement.verdict,
-                    "text": judgement.text,
-                    "error": judgement.error,
-                    "seconds": judgement.seconds,
-                    "judge": {**identity, "served_as": judgement.model or identity["served_as"]},
-                }
-                write(pending[pair_hash], line)
-                check_interrupt()
+            write(pair_hash, line)
+            return judgement.error, 0
+
+        prompts = [(pair_hash, prompt(same_pair[0])) for pair_hash, same_pair in pending.items()]
+        bar = progress(total, total - len(prompts), f"judge {judge.model}", quiet, unit="verdicts")
+        with closing(connection.ask(prompts)) as judged:
+            run_loop(judged, write_judgement, bar)
 
 
 def _pending_and_verdicts(
@@ -89,15 +90,10 @@ def _pending_and_verdicts(
 
 
 def _enter(folder: Path, identity: Mapping[str, Any]) -> None:
-    manifest = read_json(folder / "run.json")
-    earlier = manifest.get("judge")
-    if earlier == identity:
+    manifest = read_manifest(folder / FILE)
+    if manifest.judge == identity:
         return
     if judgements.has_verdicts(folder):
-        raise RunError(
-            f"{folder}: this run has verdicts of {earlier}, and the judge is now {dict(identity)}. Verdicts of two "
-            "judges must not be mixed. "
-            f"{judgements.CHANGE_JUDGE_HINT}"
-        )
-    manifest["judge"] = dict(identity)
-    write_json(folder / "run.json", {**manifest, "fingerprint": fingerprint_of(manifest)})
+        refusal = mixed(folder, Difference("judge", manifest.judge, dict(identity)), "Verdicts")
+        raise type(refusal)(f"{refusal} {judgements.CHANGE_JUDGE_HINT}")
+    write_manifest(folder / FILE, manifest.model_copy(update={"judge": dict(identity)}))

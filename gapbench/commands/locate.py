@@ -15,12 +15,14 @@ Limits: a region lies in one image, so samples with several images get no region
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
-from gapbench.data import catalogue
-from gapbench.data.benchmark import Benchmark
+from gapbench.data.benchmark import fingerprint
+from gapbench.data.task import Task, TaskSettings, make_tasks
 from gapbench.engines import loading
 from gapbench.engines.hardware import hardware
 from gapbench.engines.loading import EngineOptions
@@ -28,18 +30,18 @@ from gapbench.errors import SettingError
 from gapbench.localisation import attention, grounding, region_run
 from gapbench.localisation.result import NOT_ANSWERED, Located, LocatedBoxes, summarise
 from gapbench.runs import records
-from gapbench.runs.manifest import new_session
+from gapbench.runs.lock import hold
+from gapbench.runs.manifest import continue_or_start, make_manifest, new_session
+from gapbench.runs.session import run_loop
 from gapbench.types import Box, Engine, Request, Sample
 from gapbench.util.files import write_json
-from gapbench.util.interrupt import remember_interrupt
 from gapbench.util.progress import progress
 from gapbench.views.pixels import Pixels
-from gapbench.views.prepare import PreparedSample, prepare
-from gapbench.views.prompts import prompt, template_of
+from gapbench.views.prefetch import Pending, prepared
+from gapbench.views.prepare import PreparedSample
+from gapbench.views.prompts import prompt
 from gapbench.views.regions import padded
-
-if TYPE_CHECKING:
-    from gapbench.engines.transformers import TransformersEngine
+from gapbench.views.views import View
 
 MARGINS = {"grounding": 1.5, "attention": 1.0}
 """The default factor by which a located box is enlarged. Boxes from attention are wide already."""
@@ -79,55 +81,56 @@ def locate(
     """
     from gapbench.engines import models
 
-    specs = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
-    layer_numbers = _check_settings(method, engine, limit, margin, layers, coordinates, largest)
+    layer_numbers = _check_settings(method, engine, margin, layers, coordinates, largest)
     path = Path(out)
     region_run.check(path)
     loading.check(model, engine, **options)
-    loaded_benchmarks = catalogue.load_all(specs, models.benchmark_defaults(model, engine))
-    samples_by_benchmark = {b.name: b.samples(limit) for b in loaded_benchmarks}
+    tasks, _ = make_tasks(benchmarks, TaskSettings(limit=limit), models.benchmark_defaults(model, engine))
     pixels = Pixels(min_pixels, max_pixels)
-    loaded = loading.load(
-        model,
-        engine,
-        settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": 0.0, "seed": 0},
-        **options,
-    )
-    factor = MARGINS[method] if margin is None else margin
-    settings: dict[str, Any]
-    if method == "attention":
-        used_layers = attention.choose_layers(_transformers_engine(loaded), layer_numbers)
-        settings = {"layers": list(used_layers), "general_prompt": attention.GENERAL,
-                    "smoothing": attention.SMOOTHING, "windows": list(attention.WINDOWS)}  # fmt: skip
-    else:
-        settings = {"coordinates": coordinates, "largest": largest, "prompt": grounding.PROMPT}
-    made_with = {**loaded.info, "method": method, "margin": factor, **settings}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with records.Writer(path.parent, path.name) as writer:
-        lines = region_run.start_or_continue(
-            path,
-            made_with,
-            loaded_benchmarks,
-            samples_by_benchmark,
-            new_session(command or f"gapbench.locate({model!r}, {specs!r}, {str(out)!r}, {method!r})", hardware()),
+    command = command or f"gapbench.locate({model!r}, {benchmarks!r}, {str(out)!r}, {method!r})"
+    with hold(path, command):
+        loaded = loading.load(
+            model,
+            engine,
+            settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": 0.0, "seed": 0},
+            **options,
         )
-        _locate_pending(
-            loaded, pixels, method, settings, factor, loaded_benchmarks, samples_by_benchmark, writer, lines, quiet
+        locator = (
+            _by_attention(loaded, layer_numbers)
+            if method == "attention"
+            else _by_grounding(loaded, coordinates, largest)
         )
-    summary = {
-        "schema_version": region_run.SCHEMA,
-        "model": model,
-        "method": method,
-        "benchmarks": {name: summarise(name, samples, lines) for name, samples in samples_by_benchmark.items()},
-    }
-    write_json(region_run.summary_of(path), summary)
+        factor = MARGINS[method] if margin is None else margin
+        fields = {
+            **loaded.info,
+            **{"method": method, "margin": factor, **locator.settings},
+            "tasks": {task.name: _entry(task) for task in tasks},
+            "sessions": [new_session(command, hardware(), loaded.info)],
+        }
+        samples = {task.name: task.samples for task in tasks}
+        continue_or_start(region_run.manifest_of(path), path, make_manifest(fields), samples, fingerprint)
+        with records.Writer(path.parent, path.name) as writer:
+            lines = region_run.read_lines(path)
+            _locate_pending(locator, factor, tasks, pixels, writer, lines, quiet)
+        loaded.close()
+        summary = {
+            "schema_version": region_run.SCHEMA,
+            "model": model,
+            "method": method,
+            "benchmarks": {task.name: summarise(task.name, task.samples, lines) for task in tasks},
+        }
+        write_json(region_run.summary_of(path), summary)
     return Located(path, summary)
+
+
+def _entry(task: Task) -> dict[str, Any]:
+    """The task's entry in the manifest: of prompts and views, nothing."""
+    return {k: v for k, v in task.entry().items() if k in ("benchmark", "parameters", "samples", "fingerprint")}
 
 
 def _check_settings(
     method: str,
     engine: str,
-    limit: int | None,
     margin: float | None,
     layers: str,
     coordinates: str,
@@ -141,8 +144,6 @@ def _check_settings(
             f"--method attention: it reads the model's attention, which --engine {engine} does not give. Pass --engine "
             "transformers, or --method grounding."
         )
-    if limit is not None and limit < 1:
-        raise SettingError(f"--limit {limit}: expected at least 1.")
     if margin is not None and not 1 <= margin <= 100:
         raise SettingError(f"--margin {margin}: expected a factor of at least 1, such as 1.5.")
     if coordinates not in grounding.CONVENTIONS:
@@ -154,62 +155,87 @@ def _check_settings(
     return attention.parse_layers(layers)
 
 
-def _transformers_engine(engine: Engine) -> TransformersEngine:
-    """The same engine under its own type, which gives access to attention. `_check_settings` allows no other."""
+@dataclass(frozen=True)
+class Locator:
+    """A way to find regions.
+
+    `settings` are kept in the manifest. `prompt` takes a task, a sample and the (width, height) of its image as sent.
+    `locate` takes requests and whether an earlier session has located a box, and yields keys and boxes.
+    """
+
+    model: str
+    method: str
+    settings: Mapping[str, Any]
+    prompt: Callable[[Task, Sample, tuple[int, int]], str]
+    locate: Callable[[Iterator[Request], bool], Iterator[tuple[Hashable, LocatedBoxes]]]
+
+
+def _by_attention(engine: Engine, layer_numbers: Sequence[int]) -> Locator:
     from gapbench.engines.transformers import TransformersEngine
 
-    assert isinstance(engine, TransformersEngine)
-    return engine
+    assert isinstance(engine, TransformersEngine), "_check_settings allows no other"
+    layers = attention.choose_layers(engine, layer_numbers)
+    settings = {"layers": list(layers), "general_prompt": attention.GENERAL, "smoothing": attention.SMOOTHING,
+                "windows": list(attention.WINDOWS)}  # fmt: skip
+    return Locator(
+        str(engine.info["model"]),
+        "attention",
+        settings,
+        lambda task, sample, size: task.prompt(sample),
+        lambda requests, works: attention.locate(engine, requests, layers, works),
+    )
+
+
+def _by_grounding(engine: Engine, coordinates: str, largest: float) -> Locator:
+    return Locator(
+        str(engine.info["model"]),
+        "grounding",
+        {"coordinates": coordinates, "largest": largest, "prompt": grounding.PROMPT},
+        lambda task, sample, size: grounding.prompt_text(prompt(sample, QUESTION_TEMPLATE), coordinates, size),
+        lambda requests, works: grounding.locate(engine, requests, coordinates, largest),
+    )
 
 
 def _locate_pending(
-    engine: Engine,
-    pixels: Pixels,
-    method: str,
-    settings: Mapping[str, Any],
+    locator: Locator,
     margin: float,
-    benchmarks: Sequence[Benchmark],
-    samples_by_benchmark: Mapping[str, list[Sample]],
+    tasks: Sequence[Task],
+    pixels: Pixels,
     writer: records.Writer,
     lines: list[dict[str, Any]],
     quiet: bool,
 ) -> None:
     """Locate every sample that has no line, and append its line to the file and to `lines`."""
     done = {(line["benchmark"], line["id"]) for line in lines}
-    pending = [(b, s) for b in benchmarks for s in samples_by_benchmark[b.name] if (b.name, s.id) not in done]
+    asked = [(task, sample) for task in tasks for sample in task.samples]
+    pending = [
+        Pending(task.name, sample, "union", "", ((View("full"), 0),))
+        for task, sample in asked
+        if (task.name, sample.id) not in done
+    ]
+    task_of = {task.name: task for task in tasks}
     in_flight: dict[tuple[str, str], PreparedSample] = {}
+    works = any(line["bboxes"] for line in lines)
 
     def requests() -> Iterator[Request]:
-        prepared: PreparedSample | None = None
-        for benchmark, sample in pending:
-            prepared = in_flight[benchmark.name, sample.id] = prepare(sample, "union", prepared)
-            error = prepared.error or ("the question is about several images" if len(prepared.images) > 1 else "")
-            if method == "attention":
-                text = prompt(sample, template_of(benchmark.card))
-            else:
-                size = pixels.target(prepared.size) if prepared.size else (0, 0)
-                text = grounding.prompt_text(prompt(sample, QUESTION_TEMPLATE), settings["coordinates"], size)
-            yield Request((benchmark.name, sample.id), prepared.images, text, error)
+        with closing(prepared(pending, pixels)) as prefetched:
+            for ready in prefetched:
+                (view,), item = ready.views, ready.pending
+                in_flight[item.task, item.sample.id] = view.sample
+                several = "the question is about several images" if len(view.images) > 1 else ""
+                size = view.images[0].size if view.images else (0, 0)
+                text = locator.prompt(task_of[item.task], item.sample, size)
+                yield Request((item.task, item.sample.id), view.images, text, view.error or several, view.encoded)
 
-    if method == "attention":
-        results = attention.locate(
-            _transformers_engine(engine), requests(), settings["layers"], works=any(line["bboxes"] for line in lines)
-        )
-    else:
-        results = grounding.locate(engine, requests(), settings["coordinates"], settings["largest"])
-    with (
-        progress(len(done) + len(pending), len(done), str(engine.info["model"]), quiet, "samples") as advance,
-        remember_interrupt() as check_interrupt,
-    ):
-        for key, located in results:
-            assert isinstance(key, tuple)
-            name, sample_id = key
-            origin = {"method": method, "model": str(engine.info["model"])}
-            line = {"benchmark": name, "id": sample_id, **_boxes_entry(in_flight.pop(key), located, margin), **origin}
-            writer.write(line)
-            lines.append(line)
-            advance(located.reason if located.reason.startswith(NOT_ANSWERED) else "")
-            check_interrupt()
+    def write(key: tuple[str, str], located: LocatedBoxes) -> tuple[str, int]:
+        entry = _boxes_entry(in_flight.pop(key), located, margin)
+        line = {"benchmark": key[0], "id": key[1], **entry, "method": locator.method, "model": locator.model}
+        writer.write(line)
+        lines.append(line)
+        return (located.reason if located.reason.startswith(NOT_ANSWERED) else ""), 0
+
+    bar = progress(len(asked), len(asked) - len(pending), locator.model, quiet, "samples")
+    run_loop(locator.locate(requests(), works), write, bar)
 
 
 def _boxes_entry(prepared: PreparedSample, located: LocatedBoxes, margin: float) -> dict[str, Any]:

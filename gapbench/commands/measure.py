@@ -4,10 +4,11 @@
     run = gapbench.measure("glance", ["signs"], views=("full", "crop"), out="runs/glance")
     run.summary["benchmarks"]["signs"]["gap"]
 
-A run is a folder. Each answer is appended as a record with the key (benchmark, sample, view, repeat). After a kill, the
-same call continues and skips the records that exist. The manifest (`run.json`) holds the settings, samples and prompts;
-a call that differs from them is refused, so a run never mixes two. A sample that cannot be shown gets a `failed` record
-with the reason, and the run goes on.
+A run is a folder. Each answer is appended as a record with the key (task, sample, view, repeat). After a kill, the
+same call continues and skips the records that exist; with another benchmark or view, it adds to the run. The manifest
+(`run.json`) holds the settings, samples and prompts; a call that differs from them is refused, so a run never mixes
+two. A second process on one run is refused at once (`gapbench.runs.lock`). A sample that cannot be shown gets a
+`failed` record with the reason, and the run goes on.
 
 Each session keeps its throughput and the time that the full workload would take (`gapbench.runs.throughput`).
 
@@ -16,39 +17,38 @@ Limits: one engine per process. Answers to repeats of a greedy run differ only b
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from gapbench.commands.report import write_results
-from gapbench.data import catalogue
-from gapbench.data.benchmark import Benchmark, fingerprint, group_of
-from gapbench.data.region_file import read_regions
+from gapbench.data.benchmark import fingerprint
+from gapbench.data.task import Task, TaskSettings, make_tasks
 from gapbench.engines import loading
 from gapbench.engines.hardware import hardware
 from gapbench.engines.loading import EngineOptions
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.judging import Judge
 from gapbench.runs import records, shards
-from gapbench.runs.manifest import continue_or_start, make_manifest, new_session
+from gapbench.runs.lock import hold
+from gapbench.runs.manifest import FILE, continue_or_start, make_manifest, new_session, read_manifest
 from gapbench.runs.run import Run
-from gapbench.runs.session import gallery_of, run_loop
+from gapbench.runs.session import answer_pending, gallery_of
 from gapbench.runs.throughput import ThroughputMeter, Workload
 from gapbench.scoring import score
 from gapbench.selfcheck import check_first
-from gapbench.types import Sample
+from gapbench.util.progress import progress
 from gapbench.views.pixels import Pixels
 from gapbench.views.prefetch import Pending
-from gapbench.views.prompts import NEUTRAL, prompt, template_of
-from gapbench.views.regions import NEEDS_REGION, VIEWS, parse_policy
+from gapbench.views.prompts import NEUTRAL
+from gapbench.views.views import parse_views
 
 
 def measure(
     model: str,
     benchmarks: Sequence[str] | str,
-    views: Sequence[str] = ("full", "crop"),
+    views: Sequence[str] | str = ("full", "crop"),
     out: str | Path = "runs/latest",
     *,
     engine: str = "transformers",
@@ -83,153 +83,101 @@ def measure(
     - `shard` (`2/8`) measures only this worker's share of the run (`gapbench.runs.shards`).
     - `selfcheck` first tests the engine with images that gapbench draws (`gapbench.selfcheck`).
 
-    If some benchmarks have evidence, those without any are measured in the full view alone.
+    `views` are names with parameters, such as `crop:factor=2` (`gapbench.views.views`). If some benchmarks have
+    evidence, those without any are measured in the views that need none.
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy. Answers before an error stay
     in `out` and are not repeated.
     """
-    from gapbench.commands.judge import judge_run
+    from gapbench.commands.judge import add_verdicts
     from gapbench.engines import models
     from gapbench.judging.connection import connect
 
     pixels = Pixels(min_pixels, max_pixels)
-    specs = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
-    _check_settings(views, limit, repeats, region)
-    this_shard = shards.parse(shard) if shard else None
-    loading.check(model, engine, **options)
-    model_defaults = models.benchmark_defaults(model, engine)
-    loaded_benchmarks = catalogue.load_all(specs, model_defaults)
-    templates = {b.name: template_of(b.card, protocol) for b in loaded_benchmarks}
-    samples = {b.name: b.samples(limit) for b in loaded_benchmarks}
-    region_file = read_regions(Path(regions)) if regions else None
-    if region_file:
-        samples = region_file.apply(samples)
-    views_of = _choose_views(loaded_benchmarks, samples, templates, views, region)
-    folder = Path(out)
-    earlier = _earlier_outcomes(folder)
-    done = {key for key, outcome in earlier.items() if not (retry_failed and outcome == "failed")}
-    samples_of_shard = shards.share(samples, this_shard, group_of) if this_shard else samples
-    pending = _pending_samples(loaded_benchmarks, samples_of_shard, views_of, templates, region, repeats, done, earlier)
-    judge_identity = connect(judge).identity if judge else None  # an unfit judge is found before a model is loaded
-    loaded = loading.load(
-        model,
-        engine,
-        settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed},
-        **options,
-    )
-    entries = {
-        b.name: _manifest_entry(b, samples[b.name], region, templates[b.name], views, views_of[b.name])
-        for b in loaded_benchmarks
-    }
-    manifest = make_manifest(
-        loaded.info, entries, views, limit, repeats, seed, protocol, region_file.info if region_file else None
-    )
-    if this_shard:
-        manifest["shard"] = shards.entry(this_shard, samples_of_shard, views_of, repeats)
-    if judge_identity:
-        manifest["judge"] = dict(judge_identity)
-    if selfcheck and pending:
-        manifest["selfcheck"] = check_first(loaded, quiet).json()
-    python_call = f"gapbench.measure({model!r}, {specs!r}, views={list(views)!r}, out={str(out)!r}, …)"
-    session = new_session(command or python_call, hardware())
-    manifest = continue_or_start(folder, manifest, samples, session, fingerprint)
-    if retry_failed:
-        records.drop_failed(folder)
-    throughput = ThroughputMeter(
-        workload(
-            loaded_benchmarks,
-            samples_of_shard,
-            views_of,
-            repeats,
-            limit,
-            this_shard.of if this_shard else 1,
-            model_defaults,
-        )
-    )
-    run_loop(loaded, folder, manifest, pending, gallery_of(samples), pixels, throughput, len(done), quiet)
-    if judge:
-        judge_run(folder, judge, quiet, retry_failed)
-    return write_results(folder)
-
-
-def _check_settings(views: Sequence[str], limit: int | None, repeats: int, region: str) -> None:
-    unknown = [v for v in views if v not in VIEWS]
-    if unknown or not views or len(set(views)) < len(views):
-        raise SettingError(
-            f"--views {','.join(views)}: expected one or more of {', '.join(VIEWS)}, each once, with commas."
-        )
-    if limit is not None and limit < 1:
-        raise SettingError(f"--limit {limit}: expected at least 1.")
     if repeats < 1:
         raise SettingError(f"--repeats {repeats}: expected at least 1.")
-    if region:
-        parse_policy(region)
+    settings = TaskSettings(parse_views(views), limit, region, protocol, Path(regions) if regions else None)
+    this_shard = shards.parse(shard) if shard else None
+    loading.check(model, engine, **options)
+    preferred = models.benchmark_defaults(model, engine)
+    tasks, region_file = make_tasks(benchmarks, settings, preferred)
+    for task in tasks:
+        _check_samples(task)
+    folder = Path(out)
+    command = command or f"gapbench.measure({model!r}, {benchmarks!r}, views={views!r}, out={str(out)!r}, …)"
+    with hold(folder, command):
+        tasks = _named_as_in(folder, tasks)
+        mine = [_of_shard(task, this_shard) for task in tasks] if this_shard else tasks
+        outcomes = _earlier_outcomes(folder)
+        done = {key for key, outcome in outcomes.items() if not (retry_failed and outcome == "failed")}
+        recorded = {key[:2] for key in outcomes}
+        pending = [item for task in mine for item in pending_samples(task, repeats, done, recorded)]
+        judge_identity = connect(judge).identity if judge else None  # an unfit judge is found before a model is loaded
+        loaded = loading.load(
+            model,
+            engine,
+            settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed},
+            **options,
+        )
+        fields = {
+            **loaded.info,
+            "tasks": {task.name: {**task.entry(), "repeats": repeats} for task in tasks},
+            "protocol": protocol,
+            "seeds": {"sampling": seed, "statistics": 0},
+            "regions": region_file,
+            "judge": judge_identity,
+            "shard": shards.entry(this_shard, _counts(mine, repeats)) if this_shard else None,
+            "selfcheck": check_first(loaded, quiet).json() if selfcheck and pending else None,
+            "sessions": [new_session(command, hardware(), loaded.info, shard)],
+        }
+        samples = {task.name: task.samples for task in tasks}
+        manifest = continue_or_start(folder / FILE, folder / records.FILE, make_manifest(fields), samples, fingerprint)
+        if retry_failed:
+            records.drop_failed(folder)
+        meter = ThroughputMeter(workload(mine, repeats, limit, this_shard.of if this_shard else 1, preferred))
+        total = sum(len(task.samples) * len(task.views) * repeats for task in mine)
+        missing = sum(len(item.missing) for item in pending)
+        bar = progress(total, total - missing, model, quiet, about=meter.text)
+        answer_pending(loaded, folder, manifest, pending, pixels, meter, bar)
+        loaded.close()
+        if judge:
+            add_verdicts(folder, judge, quiet, retry_failed)
+        return write_results(folder)
 
 
-def _choose_views(
-    benchmarks: Sequence[Benchmark],
-    samples: Mapping[str, list[Sample]],
-    templates: Mapping[str, str],
-    run_views: Sequence[str],
-    region: str,
-) -> dict[str, list[str]]:
-    """The views of each benchmark. If some benchmarks have evidence, those without any get `full` alone.
+def _check_samples(task: Task) -> None:
+    """Raise BenchmarkError for a sample whose prompt cannot be written or whose answers no rule can score.
 
-    Raises BenchmarkError for a sample whose prompt cannot be written or whose answers no rule can score, so that the
-    error comes before a model is loaded; and if a view needs evidence and no benchmark has any.
+    So the error comes before a model is loaded.
     """
-    views_of: dict[str, list[str]] = {}
-    messages: dict[str, str] = {}
-    for benchmark in benchmarks:
-        of_benchmark = samples[benchmark.name]
-        for sample in of_benchmark:
-            try:
-                prompt(sample, templates[benchmark.name])
-                score("", sample.answers, sample.answer_type, sample.options, sample.question)
-            except BenchmarkError as error:
-                raise BenchmarkError(f"{benchmark.name}: sample {sample.id!r}: {error}") from error
-        policy, _ = parse_policy(region or benchmark.card.region)
-        native = policy == "native"
-        views_of[benchmark.name] = list(run_views)
-        region_views = sorted(NEEDS_REGION.intersection(run_views))
-        if region_views and not any(s.crop_image is not None if native else bool(s.boxes) for s in of_benchmark):
-            remedy = (  # a benchmark that ships its crops has boxes only from a region file
-                "Pass --region padded, which cuts out the boxes that it has."
-                if any(s.boxes for s in of_benchmark)
-                else "Measure --views full, give boxes (`bbox`, `bboxes`), or let a model find regions "
-                "(`gapbench locate`) and pass them with --regions."
-            )
-            messages[benchmark.name] = (
-                f"{benchmark.name}: none of its {len(of_benchmark)} samples has "
-                f"{'a crop of its own' if native else 'an evidence box'}, so view {region_views[0]!r} with region "
-                f"policy {policy!r} cannot be shown. {remedy}"
-            )
-            views_of[benchmark.name] = [v for v in run_views if v not in NEEDS_REGION]
-    for name, message in messages.items():
-        if len(messages) == len(benchmarks) or not views_of[name]:
-            raise BenchmarkError(message)
-    return views_of
+    for sample in task.samples:
+        try:
+            task.prompt(sample)
+            score("", sample.answers, sample.answer_type, sample.options, sample.question)
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{task.name}: sample {sample.id!r}: {error}") from error
 
 
-def _manifest_entry(
-    benchmark: Benchmark,
-    samples: Sequence[Sample],
-    region: str,
-    template: str,
-    run_views: Sequence[str],
-    views: Sequence[str],
-) -> dict[str, Any]:
-    """The benchmark's entry in the manifest. `run_views` are the views of the run, `views` those of this benchmark."""
-    card = json.loads(json.dumps(asdict(benchmark.card)))
+def _named_as_in(folder: Path, tasks: Sequence[Task]) -> list[Task]:
+    """The tasks, under the names that the run in `folder` has for them."""
+    if not (folder / FILE).exists():
+        return list(tasks)
+    manifest = read_manifest(folder / FILE)
+    names = [manifest.task_name(task.benchmark.name, task.benchmark.parameters) for task in tasks]
+    return [replace(task, name=name or task.name) for task, name in zip(tasks, names, strict=True)]
+
+
+def _of_shard(task: Task, shard: shards.Shard) -> Task:
+    """The task with the shard's samples alone."""
+    numbers = shards.share(task.benchmark.name, task.groups, shard)
+    return replace(task, samples=tuple(task.samples[number] for number in numbers))
+
+
+def _counts(tasks: Sequence[Task], repeats: int) -> dict[str, dict[str, int]]:
+    """For each task, how many samples and answers it has."""
     return {
-        "parameters": dict(benchmark.parameters),
-        "samples": len(samples),
-        "fingerprint": fingerprint(samples),
-        "region": region or benchmark.card.region,
-        "prompt": prompt(samples[0], template),
-        **({"local_copy": True} if benchmark.data else {}),
-        **({"views": list(views)} if list(views) != list(run_views) else {}),
-        "card": {key: value for key, value in card.items() if value not in ("", [], {})},
+        task.name: {"samples": len(task.samples), "answers": len(task.samples) * len(task.views) * repeats}
+        for task in tasks
     }
 
 
@@ -240,58 +188,51 @@ def _earlier_outcomes(folder: Path) -> dict[records.RecordKey, str]:
     return {records.key(record): record["outcome"] for record in records.read(folder)}
 
 
-def _pending_samples(
-    benchmarks: Sequence[Benchmark],
-    samples: Mapping[str, list[Sample]],
-    views_of: Mapping[str, Sequence[str]],
-    templates: Mapping[str, str],
-    region: str,
-    repeats: int,
-    done: set[records.RecordKey],
-    earlier: Iterable[records.RecordKey],
+def pending_samples(
+    task: Task, repeats: int, done: Set[records.RecordKey], recorded: Set[tuple[str, str]]
 ) -> list[Pending]:
     """The samples that lack an answer, each with its missing (view, repeat) pairs.
 
-    `done` are the keys of answers that are not repeated. `earlier` are the keys of all records of the run; a sample
-    without any is new.
+    `done` are the keys of answers that are not repeated. `recorded` are the (task, sample) pairs with any record; a
+    sample without one is new.
     """
-    pending, recorded = [], {(name, sample_id) for name, sample_id, *_ in earlier}
-    for benchmark in benchmarks:
-        for sample in samples[benchmark.name]:
-            missing = tuple(
-                (view, repeat)
-                for repeat in range(repeats)
-                for view in views_of[benchmark.name]
-                if (benchmark.name, sample.id, view, repeat) not in done
-            )
-            if missing:
-                text = prompt(sample, templates[benchmark.name])
-                policy, new = region or benchmark.card.region, (benchmark.name, sample.id) not in recorded
-                pending.append(Pending(benchmark.name, sample, policy, text, missing, new))
+    pending, gallery = [], gallery_of(task.name, task.samples)
+    for sample in task.samples:
+        missing = tuple(
+            (view, repeat)
+            for repeat in range(repeats)
+            for view in task.views
+            if (task.name, sample.id, view.name, repeat) not in done
+        )
+        if missing:
+            new = (task.name, sample.id) not in recorded
+            thumbnail = gallery.get(sample.id, "")
+            pending.append(Pending(task.name, sample, task.region, task.prompt(sample), missing, new, thumbnail))
     return pending
 
 
 def workload(
-    benchmarks: Sequence[Benchmark],
-    samples: Mapping[str, Sequence[Sample]],
-    views_of: Mapping[str, Sequence[str]],
+    tasks: Sequence[Task],
     repeats: int,
     limit: int | None,
     shards: int,
-    model_defaults: Mapping[str, Mapping[str, Any]],
+    preferred: Mapping[str, Mapping[str, Any]],
 ) -> Workload:
-    """The workload of this worker, one of `shards`, if there were no `limit`. `samples` are its samples with `limit`.
+    """The workload of this worker, one of `shards`, if there were no `limit`. The tasks hold its samples with `limit`.
 
     A benchmark's full size is the number of samples on its card, which holds for its default parameters. The model's
-    own defaults for them count as equal in size. For any other parameters the size is the number in `samples`.
+    own preferences for them count as equal in size. For any other parameters the size is that of the task.
     """
-    counts = {b.name: len(samples[b.name]) for b in benchmarks}
+    counts = {task.name: len(task.samples) for task in tasks}
     if limit is not None:
-        in_card_size = (b for b in benchmarks if b.parameters in ({}, model_defaults.get(b.name)))
-        counts |= {b.name: max(counts[b.name], b.card.expected.get("samples", 0) // shards) for b in in_card_size}
-    view_counts = {len(views_of[name]) for name in counts}
+        for task in tasks:
+            benchmark = task.benchmark
+            if benchmark.parameters in ({}, preferred.get(benchmark.name)):
+                in_full = benchmark.card.expected.get("samples", 0) // shards
+                counts[task.name] = max(counts[task.name], in_full)
+    view_counts = {len(task.views) for task in tasks}
     return Workload(
         sum(counts.values()),
         view_counts.pop() if len(view_counts) == 1 else None,
-        sum(count * len(views_of[name]) * repeats for name, count in counts.items()),
+        sum(counts[task.name] * len(task.views) * repeats for task in tasks),
     )

@@ -1,11 +1,12 @@
-"""Merges the shards of many workers into one run, with exactly the summary of an undivided run.
+"""Merges runs into one: the shards of many workers, or runs of one model on different benchmarks or views.
 
     gapbench.merge(["runs/a", "runs/b"], out="runs/whole")      # gapbench merge runs/a runs/b --out runs/whole
 
-All shards must have the same manifest (`gapbench.runs.manifest`), and no answer may be missing. The merged run is
-written into a hidden folder beside `out` and renamed at the end. A kill therefore leaves no half-written run, and the
-same command starts over. A merge of some shards (`partial`) is itself a shard with several numbers. Its manifest says
-so, and it can be merged with the other shards.
+The summary of merged shards is exactly that of an undivided run. All runs must be compatible
+(`gapbench.runs.manifest`), and no answer may be missing. The merged run is written into a hidden folder beside `out`
+and renamed at the end. A kill therefore leaves no half-written run, and the same command starts over. A merge of some
+shards (`partial`) is itself a shard with several numbers. Its manifest says so, and it can be merged with the other
+shards.
 
 Limits: all answers are held in memory, as for the report. Repairs are added up, so a repair that two workers both made
 counts twice.
@@ -20,64 +21,83 @@ import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from gapbench.commands.report import load_run, write_results
 from gapbench.errors import RunError, SettingError
 from gapbench.runs import judgements, records
-from gapbench.runs.manifest import MAY_DIFFER, differences, prompt_differences, warn_if_models_differ, worst_check
-from gapbench.runs.run import Run, read_json
+from gapbench.runs.lock import HOLDER, LOCK, hold
+from gapbench.runs.manifest import (
+    FILE,
+    Difference,
+    Manifest,
+    differences,
+    joined,
+    make_manifest,
+    read_manifest,
+    warn_if_models_differ,
+    write_manifest,
+)
+from gapbench.runs.run import Run
 from gapbench.runs.shards import ranges, shard_label
-from gapbench.util.files import write_json
-from gapbench.util.text import listed
+from gapbench.util.text import in_words, listed
 
 RUN_FILES = frozenset(
-    {records.FILE, judgements.FILE, "run.json", "summary.json", "report.html", "report.md", "thumbnails"}
+    {records.FILE, judgements.FILE, FILE, LOCK, HOLDER, "summary.json", "report.html", "report.md", "thumbnails"}
 )
 """The files of a run folder. A folder that holds anything else is not replaced."""
-WORKER_ENTRIES = MAY_DIFFER | {"command", "versions", "hardware", "shard"}
-"""Entries of the manifest in which workers may differ."""
 
 
 @dataclass(frozen=True)
-class _ShardRun:
-    """A shard's folder, its manifest, and its number of answers for each benchmark."""
+class _Part:
+    """A run to merge: its folder, its manifest, and its number of answers to each task."""
 
     folder: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     answers: Counter[str]
 
     @property
-    def counts(self) -> Mapping[str, Any]:
-        """{shard number: {benchmark: {"samples": ..., "answers": ...}}}: what belongs to the shard."""
-        counts: Mapping[str, Any] = self.manifest["shard"]["parts"]
-        return counts
+    def label(self) -> str:
+        """Its shard, such as `2/8`; empty for a run that is no shard."""
+        return shard_label(self.manifest.shard)
+
+    @property
+    def expected(self) -> int:
+        """The answers that it has once it is complete."""
+        if self.manifest.shard is None:
+            return sum(task.answers for task in self.manifest.tasks.values())
+        return sum(count["answers"] for part in self.manifest.shard["parts"].values() for count in part.values())
 
 
 def merge(runs: Sequence[str | Path], out: str | Path, *, partial: bool = False, command: str = "") -> Run:
-    """Merge the shards `runs` into the folder `out`, and return the merged run. The shards' folders do not change.
+    """Merge `runs` into the folder `out`, and return the merged run. The folders of `runs` do not change.
 
     An earlier merge in `out` is replaced if the new one has all of its answers. Raises RunError for a folder that is no
-    shard, for shards with different manifests or contradictory answers, and, without `partial`, for missing answers or
-    verdicts.
+    run, for a shard beside a run that is none, for incompatible manifests or contradictory answers, and, without
+    `partial`, for missing answers or verdicts.
     """
     folder, inputs = Path(out).resolve(), list({path.resolve(): path for path in map(Path, runs)}.values())
     if not inputs:
-        raise SettingError("merge: no run was named. Expected the folders of all shards of one run.")
+        raise SettingError(
+            "merge: no run was named. Expected the folders of all shards of one run, or of several runs."
+        )
     if folder in {path.resolve() for path in inputs}:
         raise SettingError(f"--out {out}: it is one of the runs to merge. Choose another folder.")
     lines: dict[records.RecordKey, tuple[bytes, Path]] = {}
-    shards = [_read(path, lines) for path in inputs]
-    for shard in shards[1:]:
-        _refuse_difference(shards[0], shard)
-    missing = _missing_text(shards, Counter(name for name, *_ in lines))
+    parts = [_read(path, lines) for path in inputs]
+    for part in parts[1:]:
+        _refuse_difference(parts[0], part)
+    parts.sort(key=lambda part: sorted(map(int, (part.manifest.shard or {"parts": {}})["parts"])))
+    manifest = reduce(joined, (part.manifest for part in parts))
+    missing = _missing_text(parts, manifest, Counter(name for name, *_ in lines))
     if missing and not partial:
         raise RunError(f"merge: {missing} Let those workers finish, or merge what is there with --partial.")
     verdicts = _verdicts(inputs)
-    if shards[0].manifest.get("judge") and not partial:
+    if manifest.judge and not partial:
         merged = (json.loads(line) for line, _ in lines.values())
         if waiting := judgements.verdict_counts(merged, verdicts)["waiting"]:
             raise RunError(
@@ -86,25 +106,30 @@ def merge(runs: Sequence[str | Path], out: str | Path, *, partial: bool = False,
             )
     _refuse_loss(folder, lines, verdicts)
     command = command or f"gapbench merge {shlex.join(map(str, inputs))} --out {out}"
-    with _draft(folder) as draft, records.Writer(draft) as writer:
-        for key in sorted(lines):
-            writer.write(json.loads(lines[key][0]))
+    with hold(folder, command) if folder.exists() else nullcontext(), _draft(folder) as draft:
+        _write_lines(draft, records.FILE, (json.loads(lines[key][0]) for key in sorted(lines)))
         if verdicts:
-            with records.Writer(draft, judgements.FILE) as verdict_writer:
-                for key in sorted(verdicts):
-                    verdict_writer.write(verdicts[key])
-        write_json(draft / "run.json", _merged_manifest(shards, bool(missing), command))
+            _write_lines(draft, judgements.FILE, (verdicts[key] for key in sorted(verdicts)))
+        shard = manifest.shard if missing else None
+        write_manifest(draft / FILE, make_manifest({**manifest.json_object(), "shard": shard, "merged_by": command}))
         _copy_thumbnails(inputs, draft / "thumbnails")
         write_results(draft)
         _swap(draft, folder)
     return load_run(out)
 
 
-def _read(folder: Path, lines: dict[records.RecordKey, tuple[bytes, Path]]) -> _ShardRun:
-    """Add a shard's records to `lines`. Raises RunError if a record contradicts one of another shard."""
-    manifest = read_json(folder / "run.json")
-    if not manifest.get("shard"):
-        raise RunError(f"{folder}: not a shard, because it was measured without --shard. Merge only shards of one run.")
+def _write_lines(folder: Path, file: str, rows: Iterator[Mapping[str, Any]]) -> None:
+    with records.Writer(folder, file) as writer:
+        for row in rows:
+            writer.write(row)
+
+
+def _read(folder: Path, lines: dict[records.RecordKey, tuple[bytes, Path]]) -> _Part:
+    """Add a run's records to `lines`. Raises RunError if a record contradicts one of another run."""
+    manifest = read_manifest(folder / FILE)
+    for session in manifest.sessions:  # sessions of an earlier version do not say their shard
+        if manifest.shard and not session.shard:
+            session.shard = shard_label(manifest.shard)
     answers: Counter[str] = Counter()
     has_records = (folder / records.FILE).exists()  # a worker may be killed before its first answer
     for record in records.read(folder) if has_records else ():
@@ -112,14 +137,14 @@ def _read(folder: Path, lines: dict[records.RecordKey, tuple[bytes, Path]]) -> _
         answers[key[0]] += 1
         earlier_line, earlier_folder = lines.get(key, (line, folder))
         if earlier_line != line and (field := _contradiction(json.loads(earlier_line), record)):
-            benchmark, sample, view, repeat = key
+            task, sample, view, repeat = key
             raise RunError(
-                f"merge: {benchmark} sample {sample!r}, view {view}, repeat {repeat} is answered in {earlier_folder} "
+                f"merge: {task} sample {sample!r}, view {view}, repeat {repeat} is answered in {earlier_folder} "
                 f"and in {folder}, and {field} differs: {json.loads(earlier_line)[field]!r} and {record[field]!r}. "
-                "Shards must not overlap. Leave out the run that does not belong to this set."
+                "Runs must not overlap. Leave out the run that does not belong to this set."
             )
         lines[key] = min((earlier_line, earlier_folder), (line, folder), key=lambda entry: entry[0])
-    return _ShardRun(folder, manifest, answers)
+    return _Part(folder, manifest, answers)
 
 
 def _verdicts(inputs: Sequence[Path]) -> dict[records.RecordKey, dict[str, Any]]:
@@ -139,98 +164,65 @@ def _contradiction(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     return next((k for k in (*first, *second) if k != "seconds" and first.get(k) != second.get(k)), "")
 
 
-def _refuse_difference(first: _ShardRun, second: _ShardRun) -> None:
-    def refuse(name: str, first_value: Any, second_value: Any) -> RunError:
-        return RunError(
-            f"merge: {name} is {first_value!r} in {first.folder} and {second_value!r} in {second.folder}. Their "
-            "answers must not be mixed. Merge only shards of the same run."
-        )
-
+def _refuse_difference(first: _Part, second: _Part) -> None:
+    """Raise RunError unless the runs may be merged: all shards of one run, or compatible runs that are no shards."""
     manifests = first.manifest, second.manifest
-    labels = [shard_label(manifest["shard"]) for manifest in manifests]
-    if manifests[0]["shard"]["of"] != manifests[1]["shard"]["of"]:
-        raise refuse("--shard", *labels)
-    undivided = [{**manifest, "shard": None} for manifest in manifests]
-    for difference in differences(*undivided):
-        raise refuse(*difference)
-    for name in ("limit", "repeats"):
-        values = [manifest.get(name) for manifest in manifests]
-        if values[0] != values[1]:
-            raise refuse(f"--{name}", *values)
-    for benchmark in manifests[0]["benchmarks"]:
-        for name in ("samples", "fingerprint"):
-            values = [manifest["benchmarks"][benchmark][name] for manifest in manifests]
+    if (manifests[0].shard is None) != (manifests[1].shard is None):
+        whole = first if first.manifest.shard is None else second
+        raise RunError(
+            f"{whole.folder}: not a shard, because it was measured without --shard, and another of these runs is one. "
+            "Merge the shards first, and then the whole runs."
+        )
+    found = list(differences(*manifests))
+    if manifests[0].shard and manifests[1].shard:
+        of = [manifest.shard["of"] for manifest in manifests if manifest.shard]
+        if of[0] != of[1]:
+            found.append(Difference("--shard", first.label, second.label))
+        for words, values in (
+            ("benchmarks", [sorted(manifest.tasks) for manifest in manifests]),
+            ("views", [sorted({v for t in manifest.tasks.values() for v in t.views}) for manifest in manifests]),
+        ):
             if values[0] != values[1]:
-                raise refuse(f"{benchmark} {name}", *values)
-    for difference in prompt_differences(*undivided):
-        raise refuse(*difference)
+                found.append(Difference(words, *values))
+    for name in manifests[0].tasks.keys() & manifests[1].tasks.keys():
+        for field in ("limit", "samples", "fingerprint", "repeats"):
+            values = [getattr(manifest.tasks[name], field) for manifest in manifests]
+            if values[0] != values[1]:
+                found.append(Difference(f"{name} {field}", *values))
+    if found:
+        words, before, now = found[0]
+        raise RunError(
+            f"merge: {words} is {in_words(before)} in {first.folder} and {in_words(now)} in {second.folder}. Their "
+            "answers must not be mixed. Merge only runs of one model with the same settings."
+        )
     warn_if_models_differ(*manifests)
 
 
-def _missing_text(shards: Sequence[_ShardRun], merged_answers: Counter[str]) -> str:
+def _missing_text(parts: Sequence[_Part], merged: Manifest, answers: Counter[str]) -> str:
     """The missing shards with their number of samples, and the missing answers of the others; empty if complete.
 
-    `merged_answers` is the number of answers in the merged run for each benchmark.
+    `merged` is the manifest of the merged run, and `answers` its number of answers to each task.
     """
-    of, benchmarks = shards[0].manifest["shard"]["of"], shards[0].manifest["benchmarks"]
-    counts = {number: by_benchmark for shard in shards for number, by_benchmark in shard.counts.items()}
-    absent = [number for number in range(1, of + 1) if str(number) not in counts]
-    missing_samples = sum(b["samples"] - sum(c[n]["samples"] for c in counts.values()) for n, b in benchmarks.items())
-    if missing_samples and not absent:
-        raise RunError(
-            f"merge: the {of} shards have {abs(missing_samples):,} sample(s) "
-            f"{'fewer' if missing_samples > 0 else 'more'} than the undivided run. Different versions of gapbench "
-            "divided it. Measure all shards with one version."
-        )
     texts = []
-    if absent:
-        total = sum(benchmark["samples"] for benchmark in benchmarks.values())
-        plural = "s" * (len(absent) > 1)
-        texts.append(f"shard{plural} {ranges(absent)} of {of} missing, with {missing_samples:,} of {total:,} samples")
-    if any(sum(c[name]["answers"] for c in counts.values()) > merged_answers[name] for name in benchmarks):
-        for shard in shards:
-            expected = sum(c["answers"] for by_benchmark in shard.counts.values() for c in by_benchmark.values())
-            lacking = expected - shard.answers.total()
-            if lacking > 0:
-                label = shard_label(shard.manifest["shard"])
-                texts.append(f"{shard.folder} (shard {label}) lacks {lacking:,} of {expected:,} answers")
+    total = sum(task.samples for task in merged.tasks.values())
+    if merged.shard:
+        of, counts = merged.shard["of"], merged.shard["parts"]
+        absent = [number for number in range(1, of + 1) if str(number) not in counts]
+        missing = total - sum(count["samples"] for part in counts.values() for count in part.values())
+        if missing and not absent:
+            raise RunError(
+                f"merge: the {of} shards have {abs(missing):,} sample(s) {'fewer' if missing > 0 else 'more'} than the "
+                "undivided run. Different versions of gapbench divided it. Measure all shards with one version."
+            )
+        if absent:
+            plural = "s" * (len(absent) > 1)
+            texts.append(f"shard{plural} {ranges(absent)} of {of} missing, with {missing:,} of {total:,} samples")
+    if any(answers[name] < task.answers for name, task in merged.tasks.items()):
+        for part in parts:
+            if (lacking := part.expected - part.answers.total()) > 0:
+                label = f" (shard {part.label})" if part.label else ""
+                texts.append(f"{part.folder}{label} lacks {lacking:,} of {part.expected:,} answers")
     return f"{'; '.join(texts)}." if texts else ""
-
-
-def _merged_manifest(shards: Sequence[_ShardRun], incomplete: bool, command: str) -> dict[str, Any]:
-    """The manifest of the merged run: the settings that all shards share, and the sessions of each worker.
-
-    If the merge is `incomplete`, `shard` has the numbers of the merged shards.
-    """
-    ordered = sorted(shards, key=lambda shard: sorted(map(int, shard.counts)))
-    manifests = [shard.manifest for shard in ordered]
-    sessions = [
-        {"shard": shard_label(manifest["shard"]), **session}
-        for manifest in manifests
-        for session in manifest["sessions"]
-    ]
-    repairs: Counter[str] = Counter()
-    for manifest in manifests:
-        repairs.update(manifest.get("repairs", {}))
-    checks = [manifest["selfcheck"] for manifest in manifests if "selfcheck" in manifest]
-    first = manifests[0]
-    server_defaults = sorted({name for manifest in manifests for name in manifest.get("server_defaults", ())})
-    devices = dict.fromkeys(str(manifest["device"]) for manifest in manifests if "device" in manifest)
-    counts = {number: by_benchmark for shard in ordered for number, by_benchmark in shard.counts.items()}
-    return {
-        **{key: value for key, value in first.items() if key not in WORKER_ENTRIES},
-        **({"device": ", ".join(devices)} if devices else {}),
-        "limit": first.get("limit"),
-        "repeats": first.get("repeats"),
-        **({"shard": {"of": first["shard"]["of"], "parts": counts}} if incomplete else {}),
-        **({"repairs": dict(sorted(repairs.items()))} if repairs else {}),
-        **({"selfcheck": worst_check(checks)} if checks else {}),
-        **({"server_defaults": server_defaults} if server_defaults else {}),
-        "command": command,
-        "versions": first.get("versions", {}),
-        "hardware": first.get("hardware", {}),
-        "sessions": sessions,
-    }
 
 
 def _copy_thumbnails(inputs: Sequence[Path], target: Path) -> None:
@@ -277,17 +269,16 @@ def _draft(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     for old in out.parent.glob(f".{glob.escape(out.name)}.draft-*"):
         try:
-            with records.Writer(old):
-                pass
+            with hold(old, "gapbench merge"):
+                shutil.rmtree(old, ignore_errors=True)
         except RunError:  # another merge is writing it
             continue
-        shutil.rmtree(old, ignore_errors=True)
     draft = out.with_name(f".{out.name}.draft-{secrets.token_hex(4)}")
-    draft.mkdir()
-    try:
-        yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with hold(draft, "gapbench merge"):
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _swap(draft: Path, out: Path) -> None:
@@ -299,3 +290,5 @@ def _swap(draft: Path, out: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         draft.rename(out)
+    for name in (HOLDER, LOCK):  # the draft's own
+        (out / name).unlink(missing_ok=True)

@@ -7,10 +7,11 @@ write_results(Path("runs/glance"), images=False)
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from gapbench.errors import RunError
 from gapbench.runs import records
+from gapbench.runs.lock import hold
+from gapbench.runs.manifest import FILE, fingerprint_of, make_manifest, read_manifest
 from gapbench.runs.run import Run, read_json
 
 
@@ -19,7 +20,7 @@ def load_run(path: str | Path) -> Run:
     folder = Path(path)
     if not (folder / "summary.json").exists():
         return write_results(folder)
-    return Run(folder, read_json(folder / "summary.json"), read_json(folder / "run.json"))
+    return Run(folder, read_json(folder / "summary.json"), read_manifest(folder / FILE).json_object())
 
 
 def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run:
@@ -35,37 +36,35 @@ def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run
     from gapbench.runs.shards import description, is_empty
     from gapbench.util.files import write_json
 
-    manifest = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
-    judge = manifest.get("judge") if judged else None
-    frame = judgements.read_frame(folder) if judge else records.read_frame(folder)
+    run = read_manifest(folder / FILE) if (folder / FILE).exists() else make_manifest({})
+    if not judged and run.judge:
+        run = make_manifest({**run.json_object(), "judge": None})
+        run = run.model_copy(update={"fingerprint": fingerprint_of(run)})
+    manifest = run.json_object()
+    frame = judgements.read_frame(folder) if run.judge else records.read_frame(folder)
     if frame.empty and not is_empty(manifest):
         raise RunError(
             f"{folder}: no answers yet, so there is nothing to report. Run gapbench measure … --out {folder}."
         )
     # Answers come in any order. Sorting makes sums and tables the same however often a run was interrupted.
     frame = frame.sort_values(["benchmark", "sample", "view", "repeat"], ignore_index=True)
-    entries = manifest.get("benchmarks", {})
-    notices = {name: entry.get("card", {}).get("notice", "") for name, entry in entries.items()}
-    metric_names = {name: names_of(entry, str(manifest.get("protocol", ""))) for name, entry in entries.items()}
-    summary = summarise(frame, model=str(manifest.get("model", "")), notices=notices, named=metric_names)
+    notices = {name: (task.card or {}).get("notice", "") for name, task in run.tasks.items()}
+    metric_names = {name: names_of(task, run.protocol or "") for name, task in manifest.get("tasks", {}).items()}
+    summary = summarise(frame, model=run.model or "", notices=notices, named=metric_names)
     if part := description(manifest, len(frame)):
         summary |= {"part": part, "verdict": f"{part}: {summary['verdict']}"}
-    if judge:
-        summary["judge"] = {
-            **judge,
-            "verdicts": judgements.verdict_counts(records.read(folder), judgements.read(folder)),
-        }
-    report_manifest = manifest if judge else _without_judge(manifest)
+    if run.judge:
+        counts = judgements.verdict_counts(records.read(folder), judgements.read(folder))
+        summary["judge"] = {**run.judge, "verdicts": counts}
     write_json(folder / "summary.json", summary)
-    write_report(folder, summary=summary, manifest=report_manifest, records=frame, images=images)
+    write_report(folder, summary=summary, manifest=manifest, records=frame, images=images)
     return Run(folder, summary, manifest)
 
 
-def _without_judge(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest that the run would have without a judge."""
-    if "judge" not in manifest:
-        return manifest
-    from gapbench.runs.manifest import fingerprint_of
+def repair(folder: Path) -> int:
+    """Drop the records of a run that lie twice, and return their number: of each key the first one stays.
 
-    plain = {key: value for key, value in manifest.items() if key != "judge"}
-    return {**plain, "fingerprint": fingerprint_of(plain)}
+    Raises RunError if the folder is no run, or if another process is writing it.
+    """
+    with hold(folder, f"gapbench report {folder} --repair"):
+        return records.drop_doubles(folder)

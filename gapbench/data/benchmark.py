@@ -26,9 +26,10 @@ from gapbench.views.images import is_base64
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark and the parameters that the user set; parameters at their defaults are absent from `parameters`.
+    """A benchmark and its parameters; those at their defaults are absent.
 
-    `make` yields the samples. `data` is a local copy of the benchmark's data (a folder or file). If `make` has a
+    `chosen` are those among `parameters` that the user set; the others are a model's preferences. `make` yields the
+    samples. `data` is a local copy of the benchmark's data (a folder or file). If `make` has a
     parameter `data`, `samples` passes it this copy, or the folder that `gapbench.data.hub.fetch` downloads.
     """
 
@@ -37,6 +38,7 @@ class Benchmark:
     make: Callable[..., Iterable[Sample]]
     parameters: Mapping[str, Any] = field(default_factory=dict)
     data: Path | None = None
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def settable(self) -> dict[str, inspect.Parameter]:

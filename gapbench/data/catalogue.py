@@ -21,7 +21,6 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,20 +77,17 @@ def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> 
     if place is not None and not benchmark.takes_data:
         raise BenchmarkError(f"{benchmark.name}: it reads no data, so {str(place)!r} cannot be its local copy.")
     preferred = dict((defaults or {}).get(benchmark.name, {}))
-    return replace(benchmark, parameters=_checked(benchmark, {**preferred, **parameters}), data=place)
+    values = _checked(benchmark, {**preferred, **parameters})
+    return replace(benchmark, parameters=values, data=place, chosen={key: values[key] for key in parameters})
 
 
 def load_all(specs: Sequence[str], defaults: Mapping[str, Mapping[str, Any]] | None = None) -> list[Benchmark]:
-    """The benchmarks that `specs` name. Raises SettingError for an empty list and for two benchmarks of one name."""
+    """The benchmarks that `specs` name. Raises SettingError for an empty list."""
     if not specs:
         raise SettingError(
             f"-b: no benchmark was named. Known are {', '.join(names())}, or a file or folder of your own."
         )
-    benchmarks = [load(spec, defaults) for spec in specs]
-    twice = [name for name, count in Counter(b.name for b in benchmarks).items() if count > 1]
-    if twice:
-        raise SettingError(f"-b: the benchmark {twice[0]!r} is asked for twice. Give the second an --out of its own.")
-    return benchmarks
+    return [load(spec, defaults) for spec in specs]
 
 
 def _local_copy(target: str) -> tuple[str, Path | None]:

@@ -1,7 +1,7 @@
 """Region files: evidence boxes that a model found, for benchmarks without annotated ones.
 
     regions = read_regions(Path("regions.jsonl"))
-    samples_by_benchmark = regions.apply({"hrbench_4k": samples})
+    regions.replace_boxes(["hrbench_4k"], samples)
 
 Each line is a JSON object with `id`, `bbox` or `bboxes` (xyxy pixels of the decoded image), and optionally `benchmark`,
 `score`, `method` and `model`. A line without `benchmark` holds for every benchmark. Several lines with one id are
@@ -41,29 +41,25 @@ class Regions:
     boxes: Mapping[RegionKey, tuple[Box, ...]]
     info: Mapping[str, Any]
 
-    def replace_boxes(self, benchmark: str, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples with the file's boxes instead of their own; a sample that the file does not name has none."""
+    def replace_boxes(self, names: Sequence[str], samples: Sequence[Sample]) -> list[Sample]:
+        """The samples with the file's boxes instead of their own; a sample that the file does not name has none.
+
+        `names` are those under which the file may hold the benchmark, the first that it has counts.
+        """
         return [
             replace(s, boxes=boxes, box_format="xyxy", crop_image=None, evidence="model")
             for s in samples
-            for boxes in [self.boxes.get((benchmark, s.id)) or self.boxes.get(("", s.id), ())]
+            for boxes in [next(filter(None, (self.boxes.get((name, s.id)) for name in (*names, ""))), ())]
         ]
 
-    def apply(self, samples_by_benchmark: Mapping[str, Sequence[Sample]]) -> dict[str, list[Sample]]:
-        """`replace_boxes` for all benchmarks of a run. Raises BenchmarkError if the file has a box for none of them.
-
-        If only some benchmarks get boxes, the others are measured in the full view alone.
-        """
-        located = {name: self.replace_boxes(name, samples) for name, samples in samples_by_benchmark.items()}
-        if not any(s.boxes for samples in located.values() for s in samples):
-            in_file = sorted({f"{b}: {i}" if b else i for b, i in self.boxes})
-            in_run = [f"{name}: {s.id}" for name, samples in samples_by_benchmark.items() for s in samples]
-            raise BenchmarkError(
-                f"--regions {self.info['file']}: it has a box for none of the {len(in_run)} samples. It names "
-                f"{listed(map(repr, in_file))}; the samples are {listed(map(repr, in_run))}. Pass the file made for "
-                "this benchmark (gapbench locate MODEL -b NAME --out FILE)."
-            )
-        return located
+    def no_box_error(self, in_run: Sequence[str]) -> BenchmarkError:
+        """The error for a run in which no sample has a box of this file. `in_run` names the samples."""
+        in_file = sorted({f"{b}: {i}" if b else i for b, i in self.boxes})
+        return BenchmarkError(
+            f"--regions {self.info['file']}: it has a box for none of the {len(in_run)} samples. It names "
+            f"{listed(map(repr, in_file))}; the samples are {listed(map(repr, in_run))}. Pass the file made for "
+            "this benchmark (gapbench locate MODEL -b NAME --out FILE)."
+        )
 
 
 def read_regions(path: Path) -> Regions:

@@ -25,7 +25,8 @@ from gapbench.types import Sample
 from gapbench.views.pixels import Pixels
 from gapbench.views.prepare import prepare, show
 from gapbench.views.prompts import prompt
-from gapbench.views.regions import NEEDS_REGION, parse_policy
+from gapbench.views.regions import parse_policy
+from gapbench.views.views import View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,7 +73,7 @@ class Pairs:
                 "union in the recipe."
             )
         usable = [s for s in samples if (s.crop_image is not None if native else bool(s.boxes))]
-        self.samples = usable if views & NEEDS_REGION else samples
+        self.samples = usable if any(View(view).needs_region for view in views) else samples
         if not self.samples:
             missing = "a crop of its own" if native else "an evidence box"
             raise BenchmarkError(
@@ -143,11 +144,11 @@ class Pairs:
         if sample.more_images:
             return f"sample {sample.id!r} has {1 + len(sample.more_images)} images; a pair has one a side."
         case = prepare(sample, self.region)
-        teacher_images, teacher_error = show(case, recipe.teacher_view)
-        student_images, student_error = (teacher_images, teacher_error) if anchor else show(case, recipe.student_view)
-        if not teacher_images or not student_images:
+        by_teacher, teacher_error = show(case, View(recipe.teacher_view))
+        by_student, student_error = (by_teacher, "") if anchor else show(case, View(recipe.student_view))
+        if not by_teacher.images or not by_student.images:
             return teacher_error or student_error
-        (teacher,), (student,) = teacher_images, student_images
+        (teacher,), (student,) = by_teacher.images, by_student.images
         pixels = Pixels(recipe.min_pixels, recipe.max_pixels)
         if recipe.teacher_enlarge > 1 and recipe.teacher_view == "crop":
             size = (round(teacher.width * recipe.teacher_enlarge), round(teacher.height * recipe.teacher_enlarge))

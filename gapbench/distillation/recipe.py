@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gapbench.distillation.divergence import Divergence
 from gapbench.errors import SettingError
-from gapbench.views.regions import VIEWS, parse_policy
+from gapbench.views.regions import parse_policy
+from gapbench.views.views import VIEWS
 
 _PACKAGE = Path(__file__).parent.parent
 FOLDER = next(

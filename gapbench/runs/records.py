@@ -15,10 +15,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from gapbench.errors import RunError
 from gapbench.types import Record
@@ -35,20 +35,19 @@ BLOCK = 1 << 16
 
 
 class Writer:
-    """Appends records to `file` in a run's folder, under a lock that keeps other processes from writing it.
+    """Appends records to `file` in a run's folder, which the caller has locked (`gapbench.runs.lock`).
 
-    The file may also be another file of JSON lines, such as `judgements.jsonl`. Raises RunError if another process
-    holds the lock, the folder cannot be written, or the disk is full.
+    The file may also be another file of JSON lines, such as `judgements.jsonl`. Raises RunError if the folder cannot be
+    written, the disk is full, or the file was deleted or replaced meanwhile.
     """
 
     def __init__(self, folder: Path, file: str = FILE) -> None:
         self.path = folder / file
-        self._file = _open_locked(self.path)
         try:
-            repair(folder, file)  # under the lock: without it, a line that another process is writing looks torn
-        except BaseException:
-            self._file.close()
-            raise
+            self._file = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise _write_error(self.path, error) from error
+        repair(folder, file)
 
     def __enter__(self) -> Writer:
         return self
@@ -59,6 +58,10 @@ class Writer:
     def write(self, record: Record | Mapping[str, Any]) -> None:
         """Append one record, in one system call unless the disk is nearly full."""
         line = _line(asdict(record) if isinstance(record, Record) else dict(record))
+        if not os.fstat(self._file.fileno()).st_nlink:
+            raise RunError(
+                f"{self.path}: it was deleted while answers were added. Measure again, into a folder that stays."
+            )
         try:
             while line:  # a disk that is nearly full takes a part of the line; only the next call raises an error
                 line = line[self._file.write(line) :]
@@ -70,23 +73,6 @@ def _line(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=True, allow_nan=False).encode() + b"\n"
 
 
-def _open_locked(path: Path) -> IO[bytes]:
-    """The file, open for appending and locked. It is opened again if another process replaced it before the lock."""
-    while True:
-        try:
-            file: IO[bytes] = path.open("ab", buffering=0)
-        except OSError as error:
-            raise _write_error(path, error) from error
-        try:
-            _lock(file, path)
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-
-
 def _write_error(path: Path, error: OSError) -> RunError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return RunError(
@@ -94,21 +80,6 @@ def _write_error(path: Path, error: OSError) -> RunError:
             "free some space and run the same command again."
         )
     return RunError(f"{path}: cannot be written ({error.strerror}). Check the folder and its permissions.")
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunError(
-            f"{path}: another process is writing this file. Wait for it, or choose another --out."
-        ) from error
-    except OSError:  # some network file systems have no locks
-        return
 
 
 def repair(folder: Path, file: str = FILE) -> bool:
@@ -191,22 +162,40 @@ def frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def drop_failed(folder: Path) -> int:
-    """Remove failed records and return their number.
+    """Remove failed records and return their number, as `keep_only` does."""
+    return keep_only(folder, lambda record: record["outcome"] != "failed")
+
+
+def drop_doubles(folder: Path) -> int:
+    """Keep the first record of each key and return the number of the others, as `keep_only` does."""
+    seen: set[RecordKey] = set()
+
+    def first(record: Mapping[str, Any]) -> bool:
+        known = len(seen)
+        seen.add(key(record))
+        return len(seen) > known
+
+    return keep_only(folder, first)
+
+
+def keep_only(folder: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> int:
+    """Remove all records that are not wanted and return their number. The caller has locked the run.
 
     The new file replaces the old one in one step, so a kill leaves either. Raises RunError as `Writer` does.
     """
     path = folder / FILE
     if not path.exists():
         return 0
-    with Writer(folder):
-        failed = sum(1 for record in read(folder) if record["outcome"] == "failed")
-        if failed:
-            try:
-                with replacing(path) as draft, draft.open("wb") as lines:
-                    lines.writelines(_line(record) for record in read(folder) if record["outcome"] != "failed")
-            except OSError as error:
-                raise _write_error(path, error) from error
-    return failed
+    repair(folder)
+    flags = [wanted(record) for record in read(folder)]
+    if all(flags):
+        return 0
+    try:
+        with replacing(path) as draft, draft.open("wb") as lines:
+            lines.writelines(_line(r) for r, keep in zip(read(folder), flags, strict=True) if keep)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    return flags.count(False)
 
 
 def key(record: Mapping[str, Any]) -> RecordKey:

@@ -1,7 +1,7 @@
-"""The run loop of a session: feeds pending samples to an engine and appends its answers to `records.jsonl`.
+"""A session: one process that adds answers to a run. Here is the run loop that all commands share.
 
-    meter = ThroughputMeter(Workload(samples=191, views=2, answers=382))
-    run_loop(engine, folder, manifest, pending, gallery_of(samples_by_benchmark), pixels, meter, done=0, quiet=False)
+    run_loop(engine.generate(requests), write, progress(total, done, "glance", quiet=False))
+    answer_pending(engine, folder, manifest, pending, pixels, meter, bar)
 
 Records are appended as answers come, in any order. When the session ends, even by an error or an interrupt, it adds to
 the manifest: its throughput, its repairs, the engine's trouble, and the settings that a server does not accept.
@@ -13,139 +13,150 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gapbench.runs import records
+from gapbench.runs.manifest import FILE, Manifest, write_manifest
 from gapbench.runs.throughput import ThroughputMeter
 from gapbench.scoring import Score, score
 from gapbench.types import Answer, Engine, Record, Request, Sample
-from gapbench.util.files import replacing, write_json
+from gapbench.util.files import replacing
 from gapbench.util.interrupt import remember_interrupt
-from gapbench.util.progress import progress
-from gapbench.views import regions
+from gapbench.util.progress import Advance
 from gapbench.views.pixels import Pixels
 from gapbench.views.prefetch import Pending, prepared
 from gapbench.views.prepare import PreparedSample
+from gapbench.views.regions import mosaic
+from gapbench.views.views import crop_images
 
 THUMBNAILS = 400
-"""Samples per benchmark with thumbnails for the report's gallery."""
+"""Samples per task with thumbnails for the report's gallery."""
+
+Reply = TypeVar("Reply")
 
 
 def run_loop(
+    replies: Iterator[tuple[Hashable, Reply]],
+    write: Callable[[Any, Reply], tuple[str, int]],
+    bar: AbstractContextManager[Advance],
+) -> None:
+    """Write each reply as it comes and count it in the progress `bar`.
+
+    `write` gets the key of the request and the reply, and returns the error, or "", and the number of new tokens. After
+    an error or an interrupt, `replies` is closed. Raises what `replies` and `write` raise, and KeyboardInterrupt.
+    """
+    with bar as advance, remember_interrupt() as check_interrupt:
+        try:
+            for key, reply in replies:
+                advance(*write(key, reply))
+                check_interrupt()
+        finally:
+            if isinstance(replies, Generator):  # a notebook keeps the traceback, which would keep it open
+                replies.close()
+
+
+def answer_pending(
     engine: Engine,
     folder: Path,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     pending: Sequence[Pending],
-    gallery: Mapping[tuple[str, str], str],
     pixels: Pixels,
     meter: ThroughputMeter,
-    done: int,
-    quiet: bool,
+    bar: AbstractContextManager[Advance],
 ) -> None:
-    """Have the engine answer all pending samples and append one record per answer, under a progress bar.
+    """Have the engine answer all pending samples, and append one record per answer.
 
-    `manifest` is the one in the run's folder; the session's results are added to it. `gallery` is from `gallery_of`.
-    `done` is the number of records that earlier sessions wrote. Raises what the engine raises.
+    `manifest` is the one in the run's folder; the session's results are added to it. Raises what the engine raises.
     """
-    in_flight: dict[tuple[str, str], tuple[PreparedSample, int]] = {}  # with the number of answers still to come
+    in_flight: dict[tuple[str, str, str], tuple[PreparedSample, int]] = {}  # with the number of answers still to come
     uncounted_repairs: dict[tuple[str, str], tuple[str, ...]] = {}
     repairs: Counter[str] = Counter()
     models: Counter[str] = Counter()
     (folder / "thumbnails").mkdir(exist_ok=True)
 
     def keep(item: Pending, sample: PreparedSample) -> None:
-        if thumbnail := gallery.get((item.benchmark, item.sample.id)):
-            _save_thumbnails(folder / "thumbnails", thumbnail, sample)
+        if item.thumbnail:
+            _save_thumbnails(folder / "thumbnails", item.thumbnail, sample)
 
     def requests() -> Iterator[Request]:
         with closing(prepared(pending, pixels, keep=keep)) as prefetched:
             for ready in prefetched:
-                item, sample = ready.pending, ready.sample
-                sample_key = item.benchmark, item.sample.id
-                in_flight[sample_key] = sample.without_images(), len(item.missing)
+                item = ready.pending
                 if item.new:  # an earlier session counted the repairs of the others
-                    uncounted_repairs[sample_key] = sample.repairs
-                views = {view.view: view for view in ready.views}
-                for name, repeat in item.missing:
-                    view = views[name]
-                    yield Request((*sample_key, name, repeat), view.images, item.prompt, view.error, view.encoded)
+                    uncounted_repairs[item.task, item.sample.id] = ready.sample.repairs
+                views = {view.view.name: view for view in ready.views}
+                missing = Counter(view.name for view, _ in item.missing)
+                for name, view in views.items():
+                    in_flight[item.task, item.sample.id, name] = view.sample, missing[name]
+                for asked, repeat in item.missing:
+                    view = views[asked.name]
+                    key = item.task, item.sample.id, asked.name, repeat
+                    yield Request(key, view.images, view.prompt, view.error, view.encoded)
 
-    waited_before = _waited(engine)
-    remaining = sum(len(item.missing) for item in pending)
-    with (
-        records.Writer(folder) as writer,
-        progress(done + remaining, done, str(engine.info["model"]), quiet, about=meter.text) as advance,
-        remember_interrupt() as check_interrupt,
-    ):
-        answers = engine.generate(requests())
+    waited_before = engine.waited
+    with records.Writer(folder) as writer:
+
+        def write(key: records.RecordKey, answer: Answer) -> tuple[str, int]:
+            task, sample_id, view, repeat = key
+            sample, missing = in_flight.pop((task, sample_id, view))
+            writer.write(to_record(task, sample, view, repeat, answer))
+            if missing > 1:
+                in_flight[task, sample_id, view] = sample, missing - 1
+            repairs.update(f"{task}: {repair}" for repair in uncounted_repairs.pop((task, sample_id), ()))
+            meter.count(answer)
+            models[answer.model] += 1
+            return answer.error, answer.output_tokens or 0
+
         try:
-            for key, answer in answers:
-                assert isinstance(key, tuple)
-                benchmark, sample_id, view_name, repeat = key
-                sample, missing = in_flight.pop((benchmark, sample_id))
-                writer.write(to_record(benchmark, sample, view_name, repeat, answer))
-                if missing > 1:
-                    in_flight[benchmark, sample_id] = sample, missing - 1
-                repairs.update(f"{benchmark}: {repair}" for repair in uncounted_repairs.pop((benchmark, sample_id), ()))
-                meter.count(answer)
-                models[answer.model] += 1
-                advance(answer.error, answer.output_tokens or 0)
-                check_interrupt()
+            run_loop(engine.generate(requests()), write, bar)
         finally:
-            if isinstance(answers, Generator):  # a notebook keeps the traceback, which would keep it open
-                answers.close()
             if meter.answers:
-                throughput = meter.json(None if waited_before is None else (_waited(engine) or 0.0) - waited_before)
-                _update_manifest(folder, manifest, engine, throughput, repairs, models)
-                if len(names := sorted(filter(None, models))) > 1 and not quiet:
-                    print(f"gapbench: warning: the answers come from several models: {', '.join(names)} (as the server "
-                          "reports; run.json has the number of answers from each). Their mean describes none of them.",
-                          file=sys.stderr, flush=True)  # fmt: skip
-
-
-def _waited(engine: Engine) -> float | None:
-    """Seconds that the engine has waited for requests since it was loaded; None if it does not measure them."""
-    return getattr(engine, "waited", None)
+                waited = None if waited_before is None else (engine.waited or 0.0) - waited_before
+                _update_manifest(folder, manifest, engine, meter.json(waited), repairs, models)
 
 
 def _update_manifest(
     folder: Path,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     engine: Engine,
     throughput: Mapping[str, Any],
     repairs: Counter[str],
     models: Mapping[str, int],
 ) -> None:
-    """Add the session's results to the manifest and write it."""
-    manifest["sessions"][-1]["throughput"] = throughput
-    if trouble := getattr(engine, "trouble", None):
-        manifest["sessions"][-1]["trouble"] = dict(trouble)
-    if any(models):  # failed answers, and all answers of other engines, have no model name
-        manifest["sessions"][-1]["answered_by"] = {name: models[name] for name in sorted(filter(None, models))}
+    """Add the session's results to the manifest and write it, if the run's folder is still there."""
+    if not folder.exists():
+        return
+    session: dict[str, Any] = {"throughput": throughput}
+    if engine.trouble:
+        session["trouble"] = dict(engine.trouble)
+    names = sorted(filter(None, models))
+    if names:  # failed answers, and all answers of other engines, have no model name
+        session["answered_by"] = {name: models[name] for name in names}
+    if len(names) > 1:
+        print(f"gapbench: warning: the answers come from several models: {', '.join(names)} (as the server "
+              "reports; run.json has the number of answers from each). Their mean describes none of them.",
+              file=sys.stderr, flush=True)  # fmt: skip
+    sessions = [*manifest.sessions[:-1], manifest.sessions[-1].model_copy(update=session)]
+    changes: dict[str, Any] = {"sessions": sessions}
     if repairs:
-        earlier = manifest.get("repairs", {})
-        manifest["repairs"] = {key: earlier.get(key, 0) + repairs[key] for key in sorted(repairs | Counter(earlier))}
-    server_defaults = {*manifest.get("server_defaults", ()), *engine.info.get("server_defaults", ())}
-    if server_defaults:
-        manifest["server_defaults"] = sorted(server_defaults)
-    write_json(folder / "run.json", manifest)
+        changes["repairs"] = dict(sorted((Counter(manifest.repairs or {}) + repairs).items()))
+    if defaults := {*(manifest.server_defaults or ()), *engine.info.get("server_defaults", ())}:
+        changes["server_defaults"] = sorted(defaults)
+    write_manifest(folder / FILE, manifest.model_copy(update=changes))
 
 
-def gallery_of(samples_by_benchmark: Mapping[str, list[Sample]]) -> dict[tuple[str, str], str]:
-    """(benchmark, sample id) -> thumbnail key, for the samples of the report's gallery.
+def gallery_of(task: str, samples: Sequence[Sample]) -> dict[str, str]:
+    """Sample id -> thumbnail key, for the samples of the report's gallery.
 
     The draw depends only on names and ids, so it is the same for every model and after every resume.
     """
     from gapbench.runs.thumbnails import thumbnail_key
 
-    drawn: dict[tuple[str, str], str] = {}
-    for name, samples in samples_by_benchmark.items():
-        keys = sorted((thumbnail_key(name, s.id), s.id) for s in samples)
-        drawn |= {(name, sample_id): key for key, sample_id in keys[:THUMBNAILS]}
-    return drawn
+    keys = sorted((thumbnail_key(task, s.id), s.id) for s in samples)
+    return {sample_id: key for key, sample_id in keys[:THUMBNAILS]}
 
 
 def _save_thumbnails(folder: Path, key: str, sample: PreparedSample) -> None:
@@ -161,12 +172,12 @@ def _save_thumbnails(folder: Path, key: str, sample: PreparedSample) -> None:
         return
     with suppress(OSError):
         if sample.region is not None:
-            save_thumbnail(regions.mosaic(regions.crop(sample.images, sample.region)), folder / f"{key}-crop.jpg")
+            save_thumbnail(mosaic(crop_images(sample.images, sample.region)), folder / f"{key}-crop.jpg")
         with replacing(first_image) as draft:
             save_thumbnail(sample.image, draft)
 
 
-def to_record(benchmark: str, prepared_sample: PreparedSample, view: str, repeat: int, answer: Answer) -> Record:
+def to_record(task: str, prepared_sample: PreparedSample, view: str, repeat: int, answer: Answer) -> Record:
     """Score an answer by rule and return its record."""
     sample = prepared_sample.sample
     if answer.error:
@@ -175,7 +186,7 @@ def to_record(benchmark: str, prepared_sample: PreparedSample, view: str, repeat
         scored = score(answer.text, sample.answers, sample.answer_type, sample.options, sample.question)
     truncation = "stopped at the limit of new tokens" if answer.truncated else ""
     return Record(
-        benchmark=benchmark,
+        benchmark=task,
         sample=sample.id,
         view=view,
         repeat=repeat,

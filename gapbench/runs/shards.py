@@ -1,6 +1,6 @@
 """Shards: disjoint shares of a run that workers compute without contact, and that together are the whole run.
 
-    share(samples_by_benchmark, parse("2/8"), group_of)      # the samples of the second of eight workers
+    share("signs", groups, parse("2/8"))      # the numbers of the samples of the second of eight workers
 
 Each sample goes, in order, to the shard that has the fewest so far. A hash of benchmark and cluster decides between
 equal shards, so no pattern in the data lines up with the number of workers. Samples of one cluster stay in one shard;
@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gapbench.errors import SettingError
-from gapbench.types import Sample
 
 SLACK = 16
 """The lead in samples of a benchmark, over the smallest shard, at which a cluster continues on another shard."""
@@ -43,35 +42,17 @@ def parse(text: str) -> Shard:
     return shard
 
 
-def share(
-    samples_by_benchmark: Mapping[str, Sequence[Sample]], shard: Shard, group: Callable[[Sample], str]
-) -> dict[str, list[Sample]]:
-    """The shard's samples of each benchmark, in order. Shards with the same `of` never share a sample.
+def share(task: str, groups: Sequence[str], shard: Shard) -> list[int]:
+    """The numbers of the shard's samples of a task, from 0. `groups` has the group of each sample.
 
-    Samples with the same `group` stay in one shard.
+    Samples of one group stay in one shard. Shards with the same `of` never share a sample.
     """
-    return {
-        name: [
-            sample
-            for sample, number in zip(samples, _deal(name, [group(s) for s in samples], shard.of), strict=True)
-            if number == shard.number - 1
-        ]
-        for name, samples in samples_by_benchmark.items()
-    }
+    return [number for number, dealt in enumerate(_deal(task, groups, shard.of)) if dealt == shard.number - 1]
 
 
-def entry(
-    shard: Shard, samples_of: Mapping[str, Sequence[Sample]], views_of: Mapping[str, Sequence[str]], repeats: int
-) -> Any:
-    """The manifest's entry `shard`: the number of shards, and how many samples and answers this one has.
-
-    `samples_of` and `views_of` hold the shard's own samples and the views, by benchmark.
-    """
-    counts = {
-        name: {"samples": len(samples), "answers": len(samples) * len(views_of[name]) * repeats}
-        for name, samples in samples_of.items()
-    }
-    return {"of": shard.of, "parts": {str(shard.number): counts}}
+def entry(shard: Shard, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """The manifest's entry `shard`: the number of shards, and how many samples and answers this one has, by task."""
+    return {"of": shard.of, "parts": {str(shard.number): dict(counts)}}
 
 
 def shard_label(shard: Mapping[str, Any] | None) -> str:
@@ -100,7 +81,7 @@ def description(manifest: Mapping[str, Any], answers: int) -> str:
         return ""
     counts = [count for part in shard["parts"].values() for count in part.values()]
     samples = sum(count["samples"] for count in counts)
-    all_samples = sum(benchmark["samples"] for benchmark in manifest["benchmarks"].values())
+    all_samples = sum(task["samples"] for task in manifest["tasks"].values())
     missing = sum(count["answers"] for count in counts) - answers
     missing_text = f"; {missing:,} answers are missing" if missing > 0 else ""
     plural = "s" * (len(shard["parts"]) > 1)
@@ -114,7 +95,7 @@ def is_empty(manifest: Mapping[str, Any]) -> bool:
     return bool(shard) and not any(count["samples"] for part in shard["parts"].values() for count in part.values())
 
 
-def _deal(benchmark: str, groups: Sequence[str], of: int) -> Iterator[int]:
+def _deal(task: str, groups: Sequence[str], of: int) -> Iterator[int]:
     """Yield the shard of each sample, counted from 0."""
     sizes, shard_of_group = [0] * of, dict[str, int]()
     for group in groups:
@@ -122,7 +103,7 @@ def _deal(benchmark: str, groups: Sequence[str], of: int) -> Iterator[int]:
         shard = shard_of_group.get(group)
         if shard is None or sizes[shard] - smallest >= SLACK:
             candidates = [number for number, size in enumerate(sizes) if size == smallest]
-            digest = hashlib.sha256(f"{benchmark}\0{group}".encode("utf-8", "surrogatepass")).digest()
+            digest = hashlib.sha256(f"{task}\0{group}".encode("utf-8", "surrogatepass")).digest()
             shard = shard_of_group[group] = candidates[int.from_bytes(digest[:8], "big") % len(candidates)]
         sizes[shard] += 1
         yield shard

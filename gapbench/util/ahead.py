@@ -1,7 +1,9 @@
-"""Read-ahead: a thread prepares the next items, so that the model need not wait for images.
+"""Read-ahead: threads prepare the next items, so that the model need not wait for images.
 
-for batch in read_ahead(prepared_batches, depth=3):
+for batch in read_ahead(prepared_batches, depth=3):       # an iterator that runs in a thread
     model(batch)
+for image in map_ahead(decode, paths, workers=8):         # a function that runs in several
+    show(image)
 """
 
 from __future__ import annotations
@@ -11,9 +13,14 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 SHORT_TURN = 1e-4
 """Seconds for which one thread may keep the interpreter lock while another waits for it."""
@@ -87,3 +94,37 @@ def read_ahead(
         stopped.set()
         thread.join(timeout=10)
         sys.setswitchinterval(default_turn)
+
+
+def map_ahead(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    weight: Callable[[Result], int] = lambda result: 0,
+    most: int = 1,
+) -> Generator[Result, None, None]:
+    """Yield function(item) for each item, in order, computed by `workers` threads, two items ahead for each.
+
+    No new item is begun while the results that wait weigh `most` or more. A result that is not there yet counts as much
+    as the last one that was taken. Threads help where the function leaves the interpreter lock, as Pillow does.
+    """
+    remaining = iter(items)
+    begun: deque[Future[Result]] = deque()
+    usual = most // workers
+
+    def ahead() -> int:
+        return sum(weight(f.result()) if f.done() and f.exception() is None else usual for f in begun)
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="gapbench-prepare") as pool:
+        try:
+            while True:
+                while len(begun) < 2 * workers and (not begun or ahead() < most):
+                    if (item := next(remaining, _END)) is _END:
+                        break
+                    begun.append(pool.submit(function, item))  # type: ignore[arg-type]  # not the end
+                if not begun:
+                    return
+                usual = weight(begun[0].result())
+                yield begun.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

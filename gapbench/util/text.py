@@ -56,6 +56,22 @@ def quoted(value: Any, limit: int = 160) -> str:
     return repr(shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), limit))
 
 
+def in_words(value: Any, limit: int = 160) -> str:
+    """A setting's value for a sentence: `not set`, `yes`, `min_side 3, factor 2`, or text in quotes."""
+    match value:
+        case None | "":
+            return "not set"
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return shorten(", ".join(f"{key} {in_words(inner)}" for key, inner in value.items()) or "not set", limit)
+        case list() | tuple():
+            return shorten(", ".join(map(str, value)) or "not set", limit)
+        case str():
+            return repr(shorten(value, limit))
+    return str(value)
+
+
 def listed(texts: Iterable[str], most: int = 3, separator: str = ", ") -> str:
     """The first `most` texts, and the number of the others."""
     items = list(texts)

@@ -1,10 +1,10 @@
 """Read-ahead for the engine: threads decode, crop and resize images; samples come out in their order.
 
     for ready in prepared(pending, Pixels(max_pixels=1048576)):
-        ready.sample, [(view.view, view.images) for view in ready.views]
+        [(view.view.name, view.images, view.prompt) for view in ready.views]
 
 One thread prepares consecutive samples about one image, so that the image is decoded once. The number of pixels that
-wait for the engine is bounded.
+wait for the engine is bounded. The pixel bounds are applied here and nowhere else.
 
 Limits: a single image may have any size, and each thread decodes one at a time. Memory is therefore bounded by
 `AHEAD_PIXELS` plus the largest images times the number of threads. Pillow releases the interpreter lock while it
@@ -14,15 +14,20 @@ decodes and resizes; Python code that makes images does not.
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gapbench.types import Sample
-from gapbench.views import regions
+from gapbench.util.ahead import map_ahead
 from gapbench.views.pixels import Pixels
-from gapbench.views.prepare import PreparedSample, prepare, same_source, show
+from gapbench.views.prepare import PreparedSample, prepare, same_source, show, with_region
+from gapbench.views.regions import Images
+from gapbench.views.views import View
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 WORKERS = min(16, os.cpu_count() or 1)
 """Threads that prepare images."""
@@ -34,25 +39,32 @@ GROUP_LIMIT = 16
 
 @dataclass(frozen=True)
 class Pending:
-    """A sample of a benchmark, its region policy and prompt, and the (view, repeat) pairs that lack an answer.
+    """A sample of a task, its region policy and prompt, and the (view, repeat) pairs that lack an answer.
 
-    `new` says that no earlier session wrote a record of it.
+    `new` says that no earlier session wrote a record of it. `thumbnail` is the key of its images in the report's
+    gallery; empty if it has none there.
     """
 
-    benchmark: str
+    task: str
     sample: Sample
     policy: str
     prompt: str
-    missing: tuple[tuple[str, int], ...]
+    missing: tuple[tuple[View, int], ...]
     new: bool = True
+    thumbnail: str = ""
 
 
 @dataclass(frozen=True)
 class PreparedView:
-    """The images of a view within the pixel bounds, or none and the reason; `encoded` as in `Request`."""
+    """The images of a view within the pixel bounds and its prompt, or no images and the reason.
 
-    view: str
-    images: regions.Images
+    `sample` is the prepared sample without its images, with the view's own region; `encoded` is as in `Request`.
+    """
+
+    view: View
+    sample: PreparedSample
+    prompt: str
+    images: Images
     encoded: tuple[bytes | None, ...]
     error: str
 
@@ -77,22 +89,21 @@ def prepared(
     The thread that prepares a sample calls `keep` with it while its images are in memory. An exception in `keep` is
     raised here and ends the read-ahead.
     """
-    groups = _groups(samples)
-    with ThreadPoolExecutor(workers, thread_name_prefix="gapbench-prepare") as pool:
-        begun: deque[Future[list[Prefetched]]] = deque()
-        usual = AHEAD_PIXELS // workers
-        try:
-            while True:
-                while len(begun) < 2 * workers and _pixels_ahead(begun, usual) < AHEAD_PIXELS:
-                    if (group := next(groups, None)) is None:
-                        break
-                    begun.append(pool.submit(_prepare_group, group, pixels, keep))
-                if not begun:
-                    return
-                usual = _pixels_of(begun[0].result())
-                yield from begun.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+
+    def prepare_group(group: list[Pending]) -> list[Prefetched]:
+        ready, sample = [], None
+        sized: dict[int, tuple[Image, Image]] = {}  # by identity, so that an image of several samples is resized once
+        for pending in group:
+            sample = prepare(pending.sample, pending.policy, sample)
+            keep(pending, sample)
+            views = {view.name: view for view, _ in pending.missing}.values()
+            shown = (_prepare_view(sample, view, pending.prompt, pixels, sized) for view in views)
+            ready.append(Prefetched(pending, sample, tuple(shown)))
+        return ready
+
+    with closing(map_ahead(prepare_group, _groups(samples), workers, _pixels_of, AHEAD_PIXELS)) as groups:
+        for group in groups:
+            yield from group
 
 
 def _groups(samples: Iterable[Pending]) -> Iterator[list[Pending]]:
@@ -107,34 +118,35 @@ def _groups(samples: Iterable[Pending]) -> Iterator[list[Pending]]:
         yield group
 
 
-def _pixels_ahead(begun: Iterable[Future[list[Prefetched]]], usual: int) -> int:
-    """Pixels of all groups that were begun; an unfinished group counts as `usual`, the size of the last one taken."""
-    return sum(_pixels_of(f.result()) if f.done() and f.exception() is None else usual for f in begun)
-
-
 def _pixels_of(group: Iterable[Prefetched]) -> int:
     """Width x height, summed over all images that a group holds in memory."""
     images = (i for ready in group for i in (*ready.sample.images, *(i for view in ready.views for i in view.images)))
     return sum({id(image): image.width * image.height for image in images}.values())
 
 
-def _prepare_group(
-    group: list[Pending], pixels: Pixels, keep: Callable[[Pending, PreparedSample], None]
-) -> list[Prefetched]:
-    ready, sample = [], None
-    for pending in group:
-        sample = prepare(pending.sample, pending.policy, sample)
-        keep(pending, sample)
-        views = dict.fromkeys(view for view, _ in pending.missing)
-        ready.append(Prefetched(pending, sample, tuple(_prepare_view(sample, view, pixels) for view in views)))
-    return ready
-
-
-def _prepare_view(sample: PreparedSample, view: str, pixels: Pixels) -> PreparedView:
-    images, error = show(sample, view)
+def _prepare_view(
+    sample: PreparedSample, view: View, prompt: str, pixels: Pixels, sized: dict[int, tuple[Image, Image]]
+) -> PreparedView:
+    """`sized` maps the identity of an image to the image and its resized form; the images of the sample are added."""
+    policy = view.policy(sample.policy)
+    own = sample if policy == sample.policy else with_region(sample, policy)
+    width, height = pixels.target(sample.size) if sample.size else (0, 0)
+    shown, error = show(own, view, prompt, width * height)
+    images: list[Image] = []
     try:
-        sized = tuple(map(pixels.apply, images))
+        for image in shown.images:
+            if any(image is own_image for own_image in sample.images):
+                images.append(_once(sized, image, pixels))
+            else:
+                images.append(pixels.apply(image))
     except (MemoryError, ValueError) as reason:  # for example, a strip one pixel wide fits no size within the bounds
-        return PreparedView(view, (), (), f"the image cannot be brought within the pixel bounds ({reason}).")
+        images, error = [], f"the image cannot be brought within the pixel bounds ({reason})."
     stored = {id(image): encoded for image, encoded in zip(sample.images, sample.encoded, strict=True)}
-    return PreparedView(view, sized, tuple(stored.get(id(image)) for image in sized), error)
+    encoded = tuple(stored.get(id(image)) for image in images)
+    return PreparedView(view, own.without_images(), shown.prompt, tuple(images), encoded, error)
+
+
+def _once(sized: dict[int, tuple[Image, Image]], image: Image, pixels: Pixels) -> Image:
+    if id(image) not in sized:
+        sized[id(image)] = image, pixels.apply(image)
+    return sized[id(image)][1]

@@ -1,7 +1,8 @@
 """Prepare a sample: decode its images, find its region, and show it in a view.
 
     prepared = prepare(sample, "padded")
-    images, error = show(prepared, "crop")
+    shown, error = show(prepared, parse_view("crop"), "Which letter?")
+    shown.images, shown.prompt
 
 A fault of one sample becomes text, which its record keeps; it does not end the run.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from gapbench.errors import SampleError
 from gapbench.types import Box, Sample
 from gapbench.views import boxes, images, regions
+from gapbench.views.views import VIEWS, Shown, View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -100,12 +102,24 @@ def prepare(sample: Sample, policy: str, previous: PreparedSample | None = None)
     try:
         evidence, repairs = boxes.normalise(sample.boxes, sample.box_format or "xyxy", size)
         prepared = replace(prepared, boxes=evidence, repairs=(*repairs, *notes))
+    except SampleError as error:
+        return replace(prepared, region_error=str(error))
+    return with_region(prepared, policy)
+
+
+def with_region(prepared: PreparedSample, policy: str) -> PreparedSample:
+    """The prepared sample with the region of `policy`, or the reason why it has none."""
+    sample, size = prepared.sample, prepared.size
+    if size is None:
+        return prepared
+    prepared = replace(prepared, policy=policy, region=None, region_error="")
+    try:
         native = regions.parse_policy(policy)[0] == "native"
-        if sample.boxes and not evidence and not native:
+        if sample.boxes and not prepared.boxes and not native:
             raise SampleError(_no_box_left(sample, size))
         ships = native and sample.crop_image is not None
         shipped = images.decode(sample.crop_image, sample.max_image_pixels)[0] if ships else None
-        return replace(prepared, region=regions.find_region(policy, evidence, size, shipped))
+        return replace(prepared, region=regions.find_region(policy, prepared.boxes, size, shipped))
     except SampleError as error:
         return replace(prepared, region_error=str(error))
 
@@ -141,13 +155,14 @@ def same_source(a: object, b: object) -> bool:
     return a is b or (isinstance(a, str | Path) and isinstance(b, str | Path) and str(a) == str(b))
 
 
-def show(sample: PreparedSample, view: str) -> tuple[regions.Images, str]:
-    """The images of a view, or none and the reason."""
+def show(sample: PreparedSample, view: View, prompt: str = "", budget: int = 0) -> tuple[Shown, str]:
+    """What a view shows of a sample that has its region; no image, and the reason, if the view is not available."""
+    nothing = Shown((), prompt)
     if not sample.images:
-        return (), sample.error
-    if sample.region is None and view in regions.NEEDS_REGION:
-        return (), sample.region_error
+        return nothing, sample.error
+    if sample.region is None and view.needs_region:
+        return nothing, sample.region_error
     try:
-        return regions.VIEWS[view](sample.images, sample.region), ""
+        return VIEWS[view.kind].show(sample.images, sample.region, prompt, budget), ""
     except SampleError as error:  # a shipped crop may have no box, which `boxed` needs
-        return (), str(error)
+        return nothing, str(error)

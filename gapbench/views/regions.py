@@ -1,7 +1,7 @@
-"""Regions and views: what is cut out, and what the model sees. Pure functions of images and boxes.
+"""Regions: what is cut out. Pure functions of images and boxes.
 
     region = find_region("padded", boxes, image.size)
-    VIEWS["crop"]((image,), region)      # -> the images the model sees
+    cut(image, region.box)
 
 A *region policy* turns evidence boxes into a region:
 
@@ -13,16 +13,13 @@ A *region policy* turns evidence boxes into a region:
 - `multi`: each evidence box padded by itself and cut out as its own image, for evidence that lies far apart;
 - `mosaic`: the crops of `multi` side by side in one image on white, for models that take one image.
 
-The views `full` and `crop` make the headline gap; `boxed` is the full image with a red frame around the region. If a
-sample has several images, `full` and `boxed` show the others after the first, and `crop` omits them.
-
 Limits: regions lie in a sample's first image; boxes must already be xyxy pixels inside it (`gapbench.views.boxes`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -113,6 +110,23 @@ def _centred(low: float, high: float, limit: int, side: float) -> tuple[float, f
     return float(start), float(start + side)
 
 
+def with_parameters(policy: str, parameters: Mapping[str, str]) -> str:
+    """The policy with some parameters set anew: `padded` and {"factor": "2"} -> `padded:factor=2`.
+
+    `region` among the parameters names another policy. Raises SettingError as `parse_policy` does.
+    """
+    if not parameters:
+        return policy
+    name, _, rest = policy.partition(":")
+    items = dict(item.partition("=")[::2] for item in filter(None, rest.split(",")))
+    if "region" in parameters:
+        name, items = parameters["region"], {}
+    items |= {key: value for key, value in parameters.items() if key != "region"}
+    policy = name + (":" if items else "") + ",".join(f"{key}={items[key]}" for key in sorted(items))
+    parse_policy(policy)
+    return policy
+
+
 def parse_policy(policy: str) -> tuple[str, dict[str, float]]:
     """`padded:factor=2,min_side=224` -> ("padded", {"factor": 2.0, "min_side": 224.0}).
 
@@ -200,43 +214,3 @@ def _rows(images: Images, width: int) -> tuple[list[tuple[int, int]], Size]:
         x, height = x + image.width + MOSAIC_SPACING, max(height, image.height)
         widest = max(widest, x - MOSAIC_SPACING)
     return places, (widest, y + height)
-
-
-def full(images: Images, region: Region | None) -> Images:
-    """All images of the sample, uncut."""
-    return images
-
-
-def crop(images: Images, region: Region | None) -> Images:
-    """The region alone. The model's processor may enlarge it, as any other image."""
-    if region is None:
-        raise SampleError("view `crop`: no region was given.")
-    if region.image is not None:
-        return (region.image,)
-    parts = tuple(cut(images[0], box) for box in region.boxes)
-    return (mosaic(parts),) if parse_policy(region.policy)[0] == "mosaic" else parts
-
-
-def boxed(images: Images, region: Region | None) -> Images:
-    """All images; the first has a red frame around each box of the region, as ZwZ and Vision-OPD mark evidence.
-
-    The frame lies outside the region, so that it hides none of it. It is 5 px wide, and thinner on images below
-    320 px.
-    """
-    from PIL import ImageDraw
-
-    if region is None or not region.boxes:
-        raise SampleError("view `boxed`: no region with a box was given.")
-    image, *rest = images
-    width = max(1, min(5, round(min(image.size) / 64)))
-    framed = image.copy()
-    for x0, y0, x1, y1 in region.boxes:
-        outside = (x0 - width, y0 - width, x1 + width - 1, y1 + width - 1)
-        ImageDraw.Draw(framed).rectangle(outside, outline=(255, 0, 0), width=width)
-    for box in region.boxes:  # restore what the frame of another box hides
-        framed.paste(cut(image, box), (int(box[0]), int(box[1])))
-    return (framed, *rest)
-
-
-VIEWS: dict[str, Callable[[Images, Region | None], Images]] = {"full": full, "crop": crop, "boxed": boxed}
-NEEDS_REGION = frozenset({"crop", "boxed"})

@@ -17,7 +17,8 @@ import gapbench
 from gapbench.analysis.metrics import METRICS
 from gapbench.cli.app import app
 from gapbench.commands.check import check
-from gapbench.data.catalogue import load, names
+from gapbench.data.catalogue import load
+from gapbench.data.task import TaskSettings, make_task, names
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card
 from gapbench.views.prompts import NEUTRAL, prompt, template_of
@@ -43,11 +44,11 @@ def card_of(spec: str) -> Card:
 
 @each
 def test_a_check_finds_nothing_but_that_the_miniature_is_small(miniature: str) -> None:
-    result = check(load(miniature))
+    result = check(make_task(load(miniature), TaskSettings()))
     expected = re.compile(r"[^:]+(: [a-z]+)?: found \d+, the card expects \d+\.")
     assert [p for p in result.problems if not expected.fullmatch(p)] == []
     assert result.counts["samples"] > 0
-    assert check(load(miniature), limit=10_000).problems == ()
+    assert check(make_task(load(miniature), TaskSettings(limit=10_000))).problems == ()
 
 
 @each

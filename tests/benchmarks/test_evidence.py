@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import shown
 from PIL import Image
 
 from benchmarks.miniatures import textvqa_gt as textvqa_miniature
@@ -19,9 +20,10 @@ from benchmarks.miniatures import viscot as viscot_miniature
 from benchmarks.miniatures import zoombench as zoombench_miniature
 from gapbench.commands.check import check
 from gapbench.data.catalogue import load
+from gapbench.data.task import TaskSettings, make_task
 from gapbench.errors import BenchmarkError
 from gapbench.types import Sample
-from gapbench.views.prepare import PreparedSample, prepare, show
+from gapbench.views.prepare import PreparedSample, prepare
 from gapbench.views.prompts import prompt, template_of
 
 Read = Callable[..., dict[str, Sample]]
@@ -46,7 +48,7 @@ def ready(sample: Sample, name: str, policy: str = "") -> PreparedSample:
 
 
 def crop(sample: Sample, name: str, policy: str = "") -> np.ndarray:
-    (image,), error = show(ready(sample, name, policy), "crop")
+    (image,), error = shown(ready(sample, name, policy), "crop")
     assert error == ""
     return np.asarray(image).astype(int)
 
@@ -305,7 +307,7 @@ def test_viscot_counts_empty_and_outside_boxes_as_the_card_does(read: Read, tmp_
     assert ready(over, "viscot").repairs == ("outside",)
     assert ready(over, "viscot").boxes == ((100.0, 20.0, 160.0, 40.0),)
     assert ready(beyond, "viscot").repairs == ("outside", "empty")
-    findings = check(load(f"viscot={tmp_path / 'data'}"), limit=100)
+    findings = check(make_task(load(f"viscot={tmp_path / 'data'}"), TaskSettings(limit=100)))
     assert findings.problems == ()
     assert findings.repairs == {"empty": 2, "outside": 2}
 
@@ -393,7 +395,7 @@ def test_o3bench_takes_the_boxes_of_the_layouts_that_are_needed(read: Read) -> N
     gate, highest, falls = read("o3bench").values()
     assert gate.boxes == ((12.5, 30.0, 70.0, 66.25), (300.0, 200.0, 390.0, 280.0))
     assert (gate.options[2], gate.answers, gate.category) == ("Main", ("C",), "map")
-    images, error = show(ready(gate, "o3bench"), "crop")
+    images, error = shown(ready(gate, "o3bench"), "crop")
     assert (len(images), error) == (2, "")
     assert len(highest.boxes) == 1
     assert falls.answers == ("F",)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.miniatures import blink, cvbench, mmstar, mmvp, pope, realworldqa
 from gapbench.commands.check import check
 from gapbench.data.catalogue import load
+from gapbench.data.task import TaskSettings, make_task
 from gapbench.errors import BenchmarkError
 from gapbench.scoring import score
 from gapbench.types import Sample
@@ -147,7 +148,7 @@ def test_pope_keeps_the_three_categories_apart_and_one_image_together(tmp_path: 
 
 def test_pope_may_ask_the_same_in_each_category_but_not_twice_in_one(tmp_path: Path) -> None:
     pope.write(tmp_path)
-    assert check(load(f"pope={tmp_path}"), limit=100).problems == ()
+    assert check(make_task(load(f"pope={tmp_path}"), TaskSettings(limit=100))).problems == ()
 
 
 def test_realworldqa_takes_the_form_of_the_answer_from_the_answer(tmp_path: Path) -> None:

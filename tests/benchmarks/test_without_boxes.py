@@ -23,6 +23,7 @@ from benchmarks.miniatures import (
 from benchmarks.miniatures._make import write_plain_parquet
 from gapbench.commands.check import check
 from gapbench.data.catalogue import load
+from gapbench.data.task import TaskSettings, make_task
 from gapbench.errors import BenchmarkError
 from gapbench.scoring import score
 from gapbench.types import Sample
@@ -197,7 +198,7 @@ def test_mme_realworld_images_are_base64_text_of_any_mode_and_shared(tmp_path: P
     mme_realworld.write(tmp_path)
     samples = read("mme_realworld", tmp_path)
     assert all(decode(s.image)[0].mode == "RGB" for s in samples)
-    result = check(load(f"mme_realworld={tmp_path}"))
+    result = check(make_task(load(f"mme_realworld={tmp_path}"), TaskSettings()))
     assert (result.counts["samples"], result.counts["images"], result.counts["clusters"]) == (4, 3, 3)
 
 

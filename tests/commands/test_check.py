@@ -20,6 +20,7 @@ from PIL import Image
 from gapbench.commands.check import Findings, check
 from gapbench.data.benchmark import Benchmark
 from gapbench.data.catalogue import load
+from gapbench.data.task import Task, TaskSettings, make_task
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card, Sample
 
@@ -28,8 +29,12 @@ SAMPLE = Sample("1", Image.new("RGB", (100, 80), "red"), "Which colour?", ("red"
 CHOICE = dataclasses.replace(SAMPLE, answers=("A",), options=("red", "blue"), answer_type="letter")
 
 
+def task(benchmark: Benchmark, limit: int | None = None) -> Task:
+    return make_task(benchmark, TaskSettings(limit=limit))
+
+
 def findings(*samples: Sample, card: Card = CARD, limit: int | None = None) -> Findings:
-    return check(Benchmark("own", card, lambda: iter(samples)), limit)
+    return check(task(Benchmark("own", card, lambda: iter(samples)), limit))
 
 
 def problems(*samples: Sample, card: Card = CARD) -> str:
@@ -45,7 +50,7 @@ def other(sample: Sample, id_: str = "2", **changes: Any) -> Sample:
 
 def test_the_embedded_benchmark_keeps_its_card_s_promises() -> None:
     started = time.process_time()
-    found = check(load("signs"))
+    found = check(task(load("signs")))
     assert found.problems == ()
     assert found.counts["samples"] == found.counts["with evidence box"] == 1000
     assert found.counts["images"] == found.counts["clusters"]
@@ -111,7 +116,7 @@ def test_a_sample_s_boxes_are_in_the_card_s_format_unless_it_names_its_own() -> 
     card = dataclasses.replace(CARD, box_format="xywh")
     blue = Image.new("RGB", (100, 80), "blue")
     own = other(SAMPLE, "2", image=blue, boxes=((10, 10, 30, 30),), box_format="xyxy")
-    found = check(Benchmark("own", card, lambda: iter((SAMPLE, own))))
+    found = check(task(Benchmark("own", card, lambda: iter((SAMPLE, own)))))
     assert found.evidence == (400 / 8000, 900 / 8000, 900 / 8000)
 
 
@@ -184,7 +189,7 @@ def test_counts_that_differ_from_the_card_are_found(expected: dict[str, int], pr
     assert problems(*samples, card=card) == problem
     assert not findings(*samples, card=card, limit=1).problems  # a part need not be as large as the whole
     parameterised = Benchmark("own", card, lambda part: iter(samples), {"part": 1})
-    assert not check(parameterised).problems
+    assert not check(task(parameterised)).problems
 
 
 def test_faulty_boxes_that_the_card_expects_are_counted_instead() -> None:
@@ -248,7 +253,7 @@ def test_images_are_let_go_one_after_the_other() -> None:
 
 
 def sheet(folder: Path, *samples: Sample, card: Card = CARD) -> str:
-    check(Benchmark("own", card, lambda: iter(samples)), sheet=folder / "sheet.html")
+    check(task(Benchmark("own", card, lambda: iter(samples))), sheet=folder / "sheet.html")
     return (folder / "sheet.html").read_text(encoding="utf-8")
 
 

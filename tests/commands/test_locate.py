@@ -65,7 +65,8 @@ def test_the_settings_are_kept_with_the_layers_that_were_chosen(locate: Locate, 
     made_with = json.loads((tmp_path / "regions.run.json").read_text())
     assert made_with["layers"] == [1]
     assert made_with["margin"] == 1
-    assert {"sha256", "general_prompt", "windows", "pixels", "versions", "command"} <= set(made_with)
+    assert {"sha256", "general_prompt", "windows", "pixels", "tasks"} <= set(made_with)
+    assert {"versions", "command"} <= set(made_with["sessions"][0])
 
 
 def test_the_locator_is_compared_with_the_boxes_that_people_drew(locate: Locate) -> None:
@@ -129,9 +130,9 @@ def test_a_file_can_be_extended_but_not_shortened(locate: Locate) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"layers": "0"}, r"layers \[1\], and now it is \[0\]"),
+        ({"layers": "0"}, "layers 1, and now it is 0"),
         ({"margin": 2.0}, r"margin 1\.0, and now it is 2\.0"),
-        ({"method": "grounding"}, r'method "attention", and now it is "grounding"'),
+        ({"method": "grounding"}, "--method 'attention', and now it is 'grounding'"),
         ({"min_pixels": 50_000}, "pixels"),
     ],
 )
@@ -145,7 +146,7 @@ def test_other_settings_are_refused(locate: Locate, changes: dict[str, Any], nam
 def test_other_questions_are_refused(locate: Locate, mine: Path) -> None:
     locate()
     edit(mine, 2, question="Which colour is the large patch?")
-    with pytest.raises(RunError, match="mine: a question, box or image changed"):
+    with pytest.raises(RunError, match="mine: a question, answer, box or image changed"):
         locate()
 
 
@@ -153,7 +154,7 @@ def test_a_file_of_somebody_else_is_left_as_it_is(locate: Locate, tmp_path: Path
     path = tmp_path / "regions.jsonl"
     path.write_text('{"id": "q0", "bbox": [0, 0, 9, 9]}\n{"id": "q1"')
     before = path.read_bytes()
-    with pytest.raises(RunError, match=r"regions\.run\.json is missing"):
+    with pytest.raises(RunError, match=r"regions\.run\.json: missing"):
         locate()
     assert path.read_bytes() == before
 
@@ -218,7 +219,7 @@ def test_the_command_line_prints_the_agreement(tmp_path: Path) -> None:
         app, ["locate", "glance", "-b", "signs:split=validation", "--limit", "60", "--out", str(out), "-q"]
     )
     assert result.exit_code == 0, result.output
-    assert "signs: 60 of 60 samples located by attention (glance)." in result.output
+    assert "signs:split=validation: 60 of 60 samples located by attention (glance)." in result.output
     agreement = json.loads(out.with_suffix(".summary.json").read_text())["benchmarks"]["signs"]["agreement"]
     assert agreement["recall"]["located"]["estimate"] > 0.5
     assert agreement["recall"]["above_chance"]["ci"][0] > 0.1, "glance looks at what it is asked about"

@@ -42,7 +42,7 @@ def keys(run: gapbench.Run) -> Counter[Any]:
 def test_a_run_has_one_record_per_sample_and_view(measure: Measure) -> None:
     run = measure()
     assert sorted(p.name for p in run.path.iterdir() if p.is_file()) == [
-        "records.jsonl", "report.html", "report.md", "run.json", "summary.json",
+        ".lock", "records.jsonl", "report.html", "report.md", "run.json", "summary.json",
     ]  # fmt: skip
     assert keys(run) == {("mine", f"q{i}", view, 0): 1 for i in range(12) for view in ("full", "crop")}
     bench = run.summary["benchmarks"]["mine"]
@@ -70,19 +70,12 @@ def test_records_hold_what_was_shown(measure: Measure) -> None:
 
 def test_run_json_reproduces_the_run(measure: Measure) -> None:
     manifest = measure(min_pixels=100, max_pixels=100_000).manifest
-    assert {
-        "command",
-        "versions",
-        "hardware",
-        "sha256",
-        "dtype",
-        "generation",
-        "seeds",
-        "views",
-        "schema_version",
-    } <= set(manifest)
+    assert {"sha256", "dtype", "generation", "seeds", "tasks", "schema_version"} <= set(manifest)
+    (session,) = manifest["sessions"]
+    assert {"command", "started", "versions", "hardware", "throughput"} <= set(session)
     assert manifest["pixels"]["max_pixels"] == 100_000
-    bench = manifest["benchmarks"]["mine"]
+    bench = manifest["tasks"]["mine"]
+    assert bench["views"] == {"full": {}, "crop": {"region": "padded"}}
     assert len(bench["fingerprint"]) == 32
     assert bench["prompt"].endswith("Answer with the option's letter from the given choices directly.")
 
@@ -177,13 +170,12 @@ def test_a_run_killed_at_20_random_moments_ends_as_if_nothing_had_happened(
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"views": ("full",)}, "views"),
-        ({"max_pixels": 5000}, "pixels"),
-        ({"max_new_tokens": 3}, "generation"),
-        ({"region": "union"}, "mine region"),
-        ({"limit": 3}, "--limit"),
-        ({"seed": 5}, "seeds"),
-        ({"dtype": "bfloat16"}, "dtype"),
+        ({"max_pixels": 5000}, "started with --max-pixels not set, and now it is 5000"),
+        ({"max_new_tokens": 3}, "--max-new-tokens 4, and now it is 3"),
+        ({"region": "union"}, "mine crop --region 'padded', and now it is 'union'"),
+        ({"limit": 3}, "--limit: mine samples 12, and now it is 3"),
+        ({"seed": 5}, "--seed sampling 0, and now it is 5"),
+        ({"dtype": "bfloat16"}, "--dtype 'float32', and now it is 'bfloat16'"),
     ],
 )
 def test_a_run_refuses_to_mix_settings_and_names_the_one_that_differs(
@@ -237,7 +229,7 @@ def test_a_run_refuses_a_changed_prompt(measure: Measure, tmp_path: Path) -> Non
 def test_a_damaged_run_json_is_named(measure: Measure, damage: str) -> None:
     folder = measure(limit=2).path
     (folder / "run.json").write_text(damage)
-    with pytest.raises(RunError, match=r"run\.json: cannot be read .* Restore it, or choose another --out"):
+    with pytest.raises(RunError, match=r"run\.json: cannot be read .* restore the file, or choose another --out"):
         measure(limit=2)
 
 
@@ -287,7 +279,7 @@ def test_a_hold_out_without_evidence_is_asked_in_the_full_view_beside_others(
         ("plain", "full"): 4,
     }
     assert run.summary["benchmarks"]["plain"]["gap"] is None
-    assert run.manifest["benchmarks"]["plain"]["views"] == ["full"], "or a comparison takes it for unfinished"
+    assert list(run.manifest["tasks"]["plain"]["views"]) == ["full"], "or a comparison takes it for unfinished"
     with pytest.raises(BenchmarkError, match=r"plain: none of its 4 samples.*--views full"):
         measure(benchmarks=[str(mine), str(plain)], views=("crop",), out=tmp_path / "crops")
 
@@ -325,7 +317,7 @@ def test_a_worker_with_a_limit_projects_its_own_share_of_what_the_card_counts(me
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"views": ("full", "zoom")}, "--views full,zoom: expected one or more of full, crop"),
+        ({"views": ("full", "zoom")}, "--views zoom: there is no view 'zoom'. Expected one or more of full, crop"),
         ({"views": ()}, "--views"),
         ({"limit": 0}, "--limit 0"),
         ({"repeats": 0}, "--repeats 0"),
@@ -380,7 +372,7 @@ def test_signs_at_real_size_asks_any_model_with_lettered_options(measure: Measur
     assert set(frame["answer_type"]) == {"letter"}
     assert {tuple(size) for size in frame["image_size"]} == {(1344, 1344)}
     assert (frame["evidence_area"] < 0.01).all()
-    assert run.manifest["benchmarks"]["signs"]["parameters"] == {}
+    assert run.manifest["tasks"]["signs"]["parameters"] == {}
 
 
 def test_several_benchmarks_share_one_run(measure: Measure, mine: Path, tmp_path: Path) -> None:
@@ -390,6 +382,38 @@ def test_several_benchmarks_share_one_run(measure: Measure, mine: Path, tmp_path
     assert run.summary["macro"]["gap"]["estimate"] == pytest.approx(
         sum(b["gap"]["estimate"] for b in run.summary["benchmarks"].values()) / 2
     )
+
+
+def test_a_benchmark_with_two_sets_of_parameters_is_two_tasks(measure: Measure, tmp_path: Path) -> None:
+    small = "signs:canvas=96,signs_min=3,signs_max=5,size_min=12,size_max=40"
+    smaller = "signs:size_max=40,size_min=12,signs_min=3,signs_max=5,canvas=80"
+    run = measure(benchmarks=[small, smaller], limit=3)
+    sorted_name = "signs:canvas=80,signs_max=5,signs_min=3,size_max=40,size_min=12"
+    assert set(run.summary["benchmarks"]) == {sorted_name, sorted_name.replace("=80", "=96")}
+    with pytest.raises(SettingError, match="asked for twice"):
+        measure(benchmarks=[small, small.replace("canvas=96,signs_min=3", "signs_min=3,canvas=96")], limit=3)
+
+
+def test_another_benchmark_or_view_adds_to_a_run(measure: Measure, mine: Path, tmp_path: Path) -> None:
+    other = write_benchmark(tmp_path / "more", questions=4).rename(tmp_path / "more" / "other.jsonl")
+    first = measure(repeats=2)
+    answers = (first.path / "records.jsonl").read_bytes()
+    measure(benchmarks=[str(other)])
+    run = measure(views=("boxed", "crop:factor=2"), repeats=2)
+    assert (run.path / "records.jsonl").read_bytes().startswith(answers), "what was answered stays"
+    assert set(run.summary["benchmarks"]) == {"mine", "other"}
+    assert list(run.manifest["tasks"]["mine"]["views"]) == ["full", "crop", "boxed", "crop:factor=2"]
+    assert list(run.summary["benchmarks"]["mine"]["views"]) == ["full", "crop", "boxed", "crop:factor=2"]
+    assert [run.manifest["tasks"][name]["repeats"] for name in ("mine", "other")] == [2, 1]
+    frame = run.frame()
+    assert len(frame) == 12 * 4 * 2 + 4 * 2
+    wide = frame[frame["view"] == "crop:factor=2"].set_index("sample").loc["q0"].iloc[0]
+    narrow = frame[frame["view"] == "crop"].set_index("sample").loc["q0"].iloc[0]
+    assert (wide["region_policy"], narrow["region_policy"]) == ("padded:factor=2", "padded")
+    assert wide["region_area"] > narrow["region_area"]
+    assert "unfinished" not in run.report.read_text()
+    with pytest.raises(RunError, match="--max-pixels not set, and now it is 5000"):
+        measure(views=("boxed",), max_pixels=5000, repeats=2)
 
 
 def test_the_summary_does_not_depend_on_the_order_of_records(measure: Measure) -> None:

@@ -21,6 +21,7 @@ import gapbench
 from gapbench.commands import merge as merging
 from gapbench.errors import RunError, SettingError
 from gapbench.runs import records
+from gapbench.runs.lock import hold
 
 Measure = Callable[..., gapbench.Run]
 
@@ -68,7 +69,7 @@ def same_as_whole(merged: Path, whole: Path) -> None:
     keys = [records.key(row) for row in records.read(merged)]
     assert keys == sorted(records.key(row) for row in records.read(whole))
     merged_manifest, whole_manifest = (json.loads((folder / "run.json").read_text()) for folder in (merged, whole))
-    own = {"command", "versions", "hardware", "sessions"}
+    own = {"merged_by", "sessions"}
     assert {k: v for k, v in merged_manifest.items() if k not in own} == {
         k: v for k, v in whole_manifest.items() if k not in own
     }
@@ -186,42 +187,47 @@ def test_an_unfinished_shard_is_named_and_counted_in_a_partial_merge(shards: lis
 # --- what must not be mixed -----------------------------------------------------------------------------------
 
 
-def change(folder: Path, **changes: Any) -> None:
+def change(folder: Path, changes: dict[str, Any]) -> None:
     path = folder / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    manifest = json.loads(path.read_text())
+    for name, value in changes.items():
+        *parents, last = name.split(".")
+        entry = manifest
+        for parent in parents:
+            entry = entry[parent]
+        entry[last] = value
+    path.write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"sha256": "another"}, "sha256 is .* in .*1 and 'another' in .*2"),
-        ({"views": ["full"]}, "views"),
-        ({"repeats": 5}, "--repeats is 1 in"),
-        ({"limit": 3}, "--limit"),
+        ({"sha256": "another"}, r"the model's content \(sha256\) is .* in .*1 and 'another' in .*2"),
+        ({"tasks.mine.views": {"full": {}}}, "views is crop, full in .* and full in"),
+        ({"tasks.mine.repeats": 5}, "mine repeats is 1 in"),
+        ({"tasks.mine.limit": 3}, "mine limit is not set in .* and 3 in"),
         ({"shard": {"of": 4, "parts": {}}}, "--shard is '1/3'"),
-        ({"benchmarks": {}}, "benchmarks"),
+        ({"tasks": {}}, "benchmarks is mine in .* and not set in"),
     ],
 )
 def test_shards_asked_otherwise_are_refused_naming_the_first_difference(
     shards: list[Path], tmp_path: Path, changes: dict[str, Any], named: str
 ) -> None:
-    change(shards[1], **changes)
+    change(shards[1], changes)
     with pytest.raises(RunError, match=f"merge: {named}"):
         gapbench.merge(shards, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_shards_of_other_questions_are_refused(shards: list[Path], tmp_path: Path) -> None:
-    entries = json.loads((shards[1] / "run.json").read_text())["benchmarks"]
-    entries["mine"]["fingerprint"] = "0" * 32
-    change(shards[1], benchmarks=entries)
+    change(shards[1], {"tasks.mine.fingerprint": "0" * 32})
     with pytest.raises(RunError, match="mine fingerprint"):
         gapbench.merge(shards, tmp_path / "out")
 
 
 def test_where_and_when_a_worker_ran_may_differ(shards: list[Path], three: Sequence[Path], tmp_path: Path) -> None:
-    change(shards[1], device="cuda", hardware={"machine": "other"}, versions={"gapbench": "0"}, repairs={"mine: x": 2})
-    change(shards[2], repairs={"mine: x": 1})
+    change(shards[1], {"device": "cuda", "repairs": {"mine: x": 2}})
+    change(shards[2], {"repairs": {"mine: x": 1}})
     merged = gapbench.merge(shards, tmp_path / "out")
     assert merged.manifest["device"] == "cpu, cuda"
     assert merged.manifest["repairs"] == {"mine: x": 3}
@@ -253,6 +259,32 @@ def test_a_run_that_is_no_shard_is_refused(shards: list[Path], three: Sequence[P
         gapbench.merge([tmp_path / "nothing"], tmp_path / "out")
     with pytest.raises(SettingError, match="no run"):
         gapbench.merge([], tmp_path / "out")
+
+
+def test_runs_on_other_benchmarks_and_views_merge_to_one(
+    measure: Measure, three: Sequence[Path], tmp_path: Path
+) -> None:
+    other = write_benchmark(tmp_path / "b", questions=5).rename(tmp_path / "b" / "other.jsonl")
+    runs = [
+        three[0],
+        measure(tmp_path / "other", benchmarks=[str(other)], limit=4).path,
+        measure(tmp_path / "boxed", views="boxed,crop:factor=2").path,
+    ]
+    merged = gapbench.merge(runs, tmp_path / "out")
+    at_once = measure(tmp_path / "same", views="full,crop,boxed,crop:factor=2")
+    at_once = measure(tmp_path / "same", benchmarks=[str(other)], limit=4)
+    assert merged.summary == at_once.summary
+    assert list(merged.manifest["tasks"]) == ["mine", "other"]
+    assert "shard" not in merged.manifest
+    assert len(merged.manifest["sessions"]) == 3
+    assert measure(merged.path, views="boxed").summary == merged.summary, "nothing is left to ask"
+    lines = (runs[2] / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (runs[2] / "records.jsonl").write_bytes(b"".join(lines[:-2]))
+    with pytest.raises(RunError, match=r"boxed lacks 2 of 24 answers\..*--partial"):
+        gapbench.merge(runs, tmp_path / "incomplete")
+    change(runs[1], {"pixels.max_pixels": 9})
+    with pytest.raises(RunError, match=r"--max-pixels is not set in .* and 9 in"):
+        gapbench.merge(runs[:2], tmp_path / "mixed")
 
 
 # --- where it is written --------------------------------------------------------------------------------------
@@ -295,10 +327,9 @@ def test_a_merge_that_dies_leaves_nothing_behind_and_goes_on(
     assert os.waitpid(pid, 0)[1] == signal.SIGKILL
     (left,) = place.iterdir()
     assert left.name.startswith(".out.draft-")
-    (place / ".out.draft-alive").mkdir()
-    with records.Writer(place / ".out.draft-alive"):  # another merge is at work
+    with hold(place / ".out.draft-alive", "another merge is at work"):
         merged = gapbench.merge(shards, place / "out")
-    assert sorted(p.name for p in place.iterdir()) == [".out.draft-alive", "out"]
+        assert sorted(p.name for p in place.iterdir()) == [".out.draft-alive", "out"]
     same_as_whole(merged.path, three[0])
 
 
@@ -316,7 +347,7 @@ def test_the_command_line_merges_and_says_what_is_missing(shards: list[Path], tm
     assert done.stdout.startswith("shards 1-2 of 3 (")
     assert "note: These numbers cover only a part of the run" in done.stdout
     manifest = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert manifest["command"].startswith("gapbench merge ")
+    assert manifest["merged_by"].startswith("gapbench merge ")
 
 
 def test_a_merged_run_is_a_run_like_any_other(

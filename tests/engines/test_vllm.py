@@ -30,6 +30,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from helpers import shown
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -39,7 +40,7 @@ from gapbench.engines import transformers, vllm
 from gapbench.engines.chat import place
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
-from gapbench.views.prepare import prepare, show
+from gapbench.views.prepare import prepare
 from gapbench.views.prompts import prompt
 
 pytestmark = pytest.mark.evidence
@@ -72,7 +73,7 @@ def signs_requests() -> list[Request]:
     request_list = []
     for sample in signs.samples(samples=40, **asdict(signs.SMALL), categories="letter,shape"):
         case = prepare(sample, "padded")
-        request_list += [Request(f"{sample.id} {v}", show(case, v)[0], prompt(sample)) for v in ("full", "crop")]
+        request_list += [Request(f"{sample.id} {v}", shown(case, v)[0], prompt(sample)) for v in ("full", "crop")]
     return request_list
 
 

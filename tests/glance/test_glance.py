@@ -88,7 +88,7 @@ def test_the_script_that_makes_it_is_seeded_and_writes_checkpoints_that_load(tmp
     assert logs[0] == logs[1]
     assert [row["step"] for row in logs[0]] == [2, 4, 6], "`until` was reached at the first look: the phase ends there"
     again = gapbench.measure(str(tmp_path / "a" / "step-6"), ["signs"], out=tmp_path / "run", limit=3, max_new_tokens=2)
-    assert again.manifest["benchmarks"]["signs"]["parameters"]["canvas"] == signs.SMALL.canvas
+    assert again.manifest["tasks"]["signs"]["parameters"]["canvas"] == signs.SMALL.canvas
 
 
 @pytest.mark.evidence

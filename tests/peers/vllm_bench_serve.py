@@ -31,6 +31,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from engines.vllm_environment import environment, python, server
+from helpers import shown
 
 from gapbench.data import signs
 from gapbench.engines import server as client
@@ -38,7 +39,7 @@ from gapbench.engines.models import resolve
 from gapbench.engines.server.image_urls import _png, encode_request
 from gapbench.types import Request
 from gapbench.views.pixels import Pixels
-from gapbench.views.prepare import prepare, show
+from gapbench.views.prepare import prepare
 from gapbench.views.prompts import prompt
 
 THEIRS = """
@@ -57,7 +58,7 @@ def requests(questions: int, large: bool) -> list[Request]:
     for sample in signs.samples(samples=questions, **style):
         case = prepare(sample, "padded")
         for view in ("full", "crop"):
-            images = show(case, view)[0]
+            images = shown(case, view)[0]
             stored = tuple(map(_png, images))
             asked.append(Request((sample.id, view), images, prompt(sample), encoded=stored))
     return asked

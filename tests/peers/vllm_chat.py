@@ -30,10 +30,12 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from helpers import shown
+
 from gapbench.data import signs
 from gapbench.engines import vllm
 from gapbench.types import Request
-from gapbench.views.prepare import prepare, show
+from gapbench.views.prepare import prepare
 from gapbench.views.prompts import prompt
 
 CLOCK = time.perf_counter
@@ -45,7 +47,7 @@ def requests(questions: int, **style: Any) -> Iterator[Request]:
     for sample in signs.samples(samples=questions, **style):
         case = prepare(sample, "padded", case)
         for view in ("full", "crop"):
-            yield Request((sample.id, view), show(case, view)[0], prompt(sample))
+            yield Request((sample.id, view), shown(case, view)[0], prompt(sample))
 
 
 def bare(engine: vllm.VllmEngine, conversations: Sequence[list[Any]]) -> tuple[float, list[str]]:

@@ -85,8 +85,9 @@ CHECK = """
 import sys
 from pathlib import Path
 from gapbench.data.catalogue import load
+from gapbench.data.task import TaskSettings, make_task
 from gapbench.commands.check import check
-result = check(load("mme_realworld=" + sys.argv[1]))
+result = check(make_task(load("mme_realworld=" + sys.argv[1]), TaskSettings()))
 peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 print(result.counts["samples"], result.counts["images"], len(result.problems), peak)
 """

@@ -13,8 +13,7 @@ from helpers import write_benchmark
 import gapbench
 from gapbench.engines.chat import chat_template_source
 from gapbench.errors import RunError
-from gapbench.runs.manifest import differences, worst_check
-from gapbench.runs.run import read_json
+from gapbench.runs.manifest import differences, read_manifest, worst_check
 
 
 @pytest.fixture
@@ -66,9 +65,9 @@ def test_a_self_check_that_failed_for_a_part_of_the_answers_is_kept() -> None:
 def test_fewer_repeats_than_there_are_answers_for_are_refused(benchmark_file: Path, tmp_path: Path) -> None:
     with serving("org/small") as small:
         measure(small.url, benchmark_file, tmp_path / "run", repeats=2)
-        with pytest.raises(RunError, match="started with --repeats '2', and now it is '1'"):
+        with pytest.raises(RunError, match="started with mine --repeats 2, and now it is 1"):
             measure(small.url, benchmark_file, tmp_path / "run")
-        assert measure(small.url, benchmark_file, tmp_path / "run", repeats=3).manifest["repeats"] == 3
+        assert measure(small.url, benchmark_file, tmp_path / "run", repeats=3).manifest["tasks"]["mine"]["repeats"] == 3
 
 
 def test_a_chat_template_is_known_by_its_text(tmp_path: Path) -> None:
@@ -81,6 +80,10 @@ def test_a_chat_template_is_known_by_its_text(tmp_path: Path) -> None:
 
 def test_a_difference_inside_a_setting_is_named(benchmark_file: Path, tmp_path: Path) -> None:
     with serving("org/small") as small:
-        manifest = read_json(measure(small.url, benchmark_file, tmp_path / "run").path / "run.json")
-    changed = {**manifest, "generation": {**manifest["generation"], "max_new_tokens": 9}}
-    assert list(differences(manifest, changed)) == [("generation max_new_tokens", 128, 9)]
+        manifest = read_manifest(measure(small.url, benchmark_file, tmp_path / "run").path / "run.json")
+    generation = manifest.generation.model_copy(update={"max_new_tokens": 9})  # type: ignore[union-attr]
+    changed = manifest.model_copy(update={"generation": generation, "options": {"engine_args": {"block": 2}}})
+    assert list(differences(manifest, changed)) == [
+        ("--max-new-tokens", 128, 9),
+        ("engine option", None, {"engine_args": {"block": 2}}),
+    ]

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapbench.errors import RunError
-from gapbench.runs.records import COLUMNS, FILE, Writer, drop_failed, key, read, read_frame, repair
+from gapbench.runs.records import COLUMNS, FILE, Writer, drop_doubles, drop_failed, key, read, read_frame, repair
 from gapbench.types import Record
 
 RECORD = Record(
@@ -267,81 +267,25 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [FILE]
 
 
-def test_nothing_is_removed_while_another_process_writes(tmp_path: Path) -> None:
-    write(tmp_path, *with_outcomes("right", "failed"))
-    with Writer(tmp_path):
-        done = python(
-            """
-            import pathlib
-            from gapbench.errors import RunError
-            from gapbench.runs.records import drop_failed
-            try:
-                drop_failed(pathlib.Path(sys.argv[1]))
-            except RunError as error:
-                print(error)
-            """,
-            tmp_path,
-        )
-    assert "another process is writing this file" in done.stdout, done.stderr
-    assert samples(tmp_path) == ["0", "1"]
+def test_records_that_lie_twice_are_dropped_and_the_first_of_each_stays(tmp_path: Path) -> None:
+    write(
+        tmp_path, numbered(1), numbered(2), numbered(1), dataclasses.replace(numbered(2), output="another"), numbered(3)
+    )
+    assert drop_doubles(tmp_path) == 2
+    assert [(row["sample"], row["output"]) for row in read(tmp_path)] == [
+        (str(number), RECORD.output) for number in (1, 2, 3)
+    ]
+    before = (tmp_path / FILE).stat().st_mtime_ns
+    assert drop_doubles(tmp_path) == 0
+    assert (tmp_path / FILE).stat().st_mtime_ns == before, "where nothing lies twice the file is not touched"
 
 
-def test_a_writer_that_opened_the_file_before_it_was_replaced_does_not_write_into_nothing(tmp_path: Path) -> None:
-    """Between opening and locking, another process may replace the file."""
-    write(tmp_path, *with_outcomes("right", "failed"))
-    opened = Path.open
-
-    def slow(path: Path, *arguments: Any, **more: Any) -> Any:
-        file = opened(path, *arguments, **more)
-        if path.name == FILE and not dropped:
-            dropped.append(0)
-            dropped[0] = drop_failed(tmp_path)
-        return file
-
-    dropped: list[int] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "open", slow)
-        with Writer(tmp_path) as writer:
-            writer.write(numbered(7))
-    assert dropped == [1]
-    assert samples(tmp_path) == ["0", "7"]
-
-
-# --- one writer at a time --------------------------------------------------------------------------------------
-
-SECOND = """
-    import pathlib
-    from gapbench.errors import RunError
-    try:
-        Writer(pathlib.Path(sys.argv[1]))
-        print("opened")
-    except RunError as error:
-        print(error)
-"""
-
-
-def test_a_second_process_is_refused_while_the_first_writes(tmp_path: Path) -> None:
+def test_a_file_that_was_deleted_meanwhile_is_said(tmp_path: Path) -> None:
     with Writer(tmp_path) as writer:
         writer.write(numbered(1))
-        assert "another process is writing this file" in python(SECOND, tmp_path).stdout
-        writer.write(numbered(2))
-    assert samples(tmp_path) == ["1", "2"]
-    assert python(SECOND, tmp_path).stdout == "opened\n"
-
-
-def test_a_refused_process_does_not_repair_the_line_being_written(tmp_path: Path) -> None:
-    with Writer(tmp_path) as writer:
-        writer.write(numbered(1))
-        with (tmp_path / FILE).open("ab") as half:  # as if the first process were in the middle of a line
-            half.write(b'{"benchm')
-        assert "another process" in python(SECOND, tmp_path).stdout
-        assert (tmp_path / FILE).read_bytes().endswith(b'{"benchm')
-
-
-def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
-    python("import os, pathlib; w = Writer(pathlib.Path(sys.argv[1])); os._exit(1)", tmp_path)
-    write(tmp_path, numbered(1))
-    assert samples(tmp_path) == ["1"]
+        (tmp_path / FILE).unlink()
+        with pytest.raises(RunError, match="deleted while answers were added"):
+            writer.write(numbered(2))
 
 
 # --- a disk that is full or closed -----------------------------------------------------------------------------

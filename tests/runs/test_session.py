@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,13 +16,16 @@ from helpers import edit, write_benchmark
 from PIL import Image
 
 from gapbench.data import catalogue
-from gapbench.errors import ModelError
+from gapbench.errors import ModelError, RunError
 from gapbench.runs import records, thumbnails
 from gapbench.runs import session as session_module
+from gapbench.runs.manifest import make_manifest
 from gapbench.runs.throughput import ThroughputMeter, Workload
 from gapbench.types import Answer, Request
+from gapbench.util.progress import progress
 from gapbench.views.pixels import Pixels
 from gapbench.views.prefetch import Pending
+from gapbench.views.views import View
 
 Requests = Iterable[Request]
 Answers = Iterator[tuple[Hashable, Answer]]
@@ -33,22 +37,17 @@ class Engine:
 
     work: Callable[[Requests], Answers]
     info: Mapping[str, Any] = field(default_factory=lambda: {"model": "m"})
+    waited: float | None = None
+    trouble: Mapping[str, int] = field(default_factory=dict)
+
+    def close(self) -> None:
+        pass
 
     def generate(self, requests: Requests) -> Answers:
         try:
             yield from self.work(requests)
         finally:
             requests.close()  # type: ignore[attr-defined]
-
-
-@dataclass
-class Waiting(Engine):
-    waited: float = 5.0
-
-
-@dataclass
-class Troubled(Engine):
-    trouble: Mapping[str, int] = field(default_factory=lambda: {"tries": 3})
 
 
 def at_once(requests: Requests) -> Answers:
@@ -67,19 +66,28 @@ def benchmark_file(tmp_path: Path) -> Path:
 
 def pending_samples(path: Path, *missing: tuple[str, int]) -> list[Pending]:
     benchmark = catalogue.load(str(path))
-    return [Pending(benchmark.name, s, "padded", s.question, missing or (("full", 0), ("crop", 0)))
-            for s in benchmark.samples()]  # fmt: skip
+    views = tuple((View(name), repeat) for name, repeat in missing or (("full", 0), ("crop", 0)))
+    return [Pending(benchmark.name, s, "padded", s.question, views) for s in benchmark.samples()]
 
 
 def run_session(
-    engine: Engine, folder: Path, todo: list[Pending], manifest: dict[str, Any] | None = None, **changes: Any
+    engine: Engine,
+    folder: Path,
+    todo: list[Pending],
+    manifest: dict[str, Any] | None = None,
+    gallery: Mapping[str, str] | None = None,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Run one session and return the manifest after it."""
     folder.mkdir(exist_ok=True)
-    manifest = {"sessions": [{}]} if manifest is None else {**manifest, "sessions": [*manifest["sessions"], {}]}
-    meter = ThroughputMeter(Workload(12, 2, 24))
-    settings = {"gallery": {}, "pixels": Pixels(), "meter": meter, "done": 0, "quiet": True, **changes}
-    session_module.run_loop(engine, folder, manifest, todo, **settings)
+    fields = {**(manifest or {}), "sessions": [*(manifest or {"sessions": []})["sessions"], {}]}
+    todo = [replace(item, thumbnail=(gallery or {}).get(item.sample.id, "")) for item in todo]
+    meter = changes.pop("meter", None) or ThroughputMeter(Workload(12, 2, 24))
+    done, quiet = changes.pop("done", 0), changes.pop("quiet", True)
+    bar = progress(done + sum(len(item.missing) for item in todo), done, "m", quiet, about=meter.text)
+    session_module.answer_pending(
+        engine, folder, make_manifest(fields), todo, changes.get("pixels", Pixels()), meter, bar
+    )
     return run_json(folder)
 
 
@@ -177,7 +185,7 @@ def test_each_session_keeps_how_fast_it_went(benchmark_file: Path, tmp_path: Pat
 def test_the_share_of_waiting_is_that_of_this_session_and_none_where_it_is_not_known(
     benchmark_file: Path, tmp_path: Path
 ) -> None:
-    engine = Waiting(lambda requests: iter(()))
+    engine = Engine(lambda requests: iter(()), waited=5.0)
 
     def work(requests: Requests) -> Answers:
         for request in requests:
@@ -189,7 +197,7 @@ def test_the_share_of_waiting_is_that_of_this_session_and_none_where_it_is_not_k
         run_session(each, tmp_path / name, pending_samples(benchmark_file))["sessions"][0]["throughput"][
             "waited_for_images"
         ]
-        for name, each in (("a", engine), ("b", Waiting(at_once)), ("c", Engine(at_once)))
+        for name, each in (("a", engine), ("b", Engine(at_once, waited=5.0)), ("c", Engine(at_once)))
     ]
     assert shares == [1.0, 0.0, None]
 
@@ -277,14 +285,14 @@ def test_repairs_of_a_sample_are_counted_once_in_all_sessions_that_ask_it(benchm
     with pytest.raises(ModelError):
         run_session(Engine(dies), tmp_path / "run", todo)
     assert run_json(tmp_path / "run")["repairs"] == {"mine: swapped": 1}
-    rest = [replace(todo[0], missing=(("crop", 0),), new=False)]
+    rest = [replace(todo[0], missing=((View("crop"), 0),), new=False)]
     assert run_session(Engine(at_once), tmp_path / "run", rest, run_json(tmp_path / "run"))["repairs"] == {
         "mine: swapped": 1
     }
 
 
 def test_an_engines_troubles_are_kept_with_the_session(benchmark_file: Path, tmp_path: Path) -> None:
-    engine = Troubled(at_once)
+    engine = Engine(at_once, trouble={"tries": 3})
     first = run_session(engine, tmp_path / "run", pending_samples(benchmark_file)[:1])
     engine.trouble = {}
     both = run_session(engine, tmp_path / "run", pending_samples(benchmark_file)[1:], first)["sessions"]
@@ -293,8 +301,8 @@ def test_an_engines_troubles_are_kept_with_the_session(benchmark_file: Path, tmp
 
 def test_small_images_are_kept_for_the_samples_that_the_gallery_drew(benchmark_file: Path, tmp_path: Path) -> None:
     benchmark = catalogue.load(str(benchmark_file))
-    drawn = session_module.gallery_of({"mine": benchmark.samples()})
-    assert drawn == session_module.gallery_of({"mine": benchmark.samples()[::-1]}), (
+    drawn = session_module.gallery_of("mine", benchmark.samples())
+    assert drawn == session_module.gallery_of("mine", benchmark.samples()[::-1]), (
         "the draw does not depend on the order"
     )
     gallery = dict(list(drawn.items())[:3])
@@ -308,8 +316,8 @@ def test_small_images_lost_to_a_kill_are_made_again(
 ) -> None:
     """Whether the kill hits between the writes or in the middle of one."""
     todo, place = pending_samples(benchmark_file)[:1], tmp_path / "run" / "thumbnails"
-    gallery = session_module.gallery_of({"mine": [todo[0].sample]})
-    key = gallery["mine", "q0"]
+    gallery = session_module.gallery_of("mine", [todo[0].sample])
+    key = gallery["q0"]
     saved = thumbnails.save_thumbnail
 
     def killed_at(write: int) -> None:
@@ -337,7 +345,7 @@ def test_small_images_lost_to_a_kill_are_made_again(
 
 
 def test_small_images_that_cannot_be_written_end_nothing(benchmark_file: Path, tmp_path: Path) -> None:
-    gallery = session_module.gallery_of({"mine": catalogue.load(str(benchmark_file)).samples()})
+    gallery = session_module.gallery_of("mine", catalogue.load(str(benchmark_file)).samples())
     for key in gallery.values():
         (tmp_path / "run" / "thumbnails" / f"{key}-crop.jpg").mkdir(parents=True)
     run_session(Engine(at_once), tmp_path / "run", pending_samples(benchmark_file), gallery=gallery)
@@ -347,8 +355,9 @@ def test_small_images_that_cannot_be_written_end_nothing(benchmark_file: Path, t
 def test_the_gallery_holds_no_more_than_it_shows(monkeypatch: pytest.MonkeyPatch, benchmark_file: Path) -> None:
     monkeypatch.setattr(session_module, "THUMBNAILS", 5)
     samples = catalogue.load(str(benchmark_file)).samples()
-    drawn = session_module.gallery_of({"one": samples, "two": samples})
-    assert [name for name, _ in drawn].count("one") == [name for name, _ in drawn].count("two") == 5
+    drawn = [session_module.gallery_of(name, samples) for name in ("one", "two")]
+    assert [len(each) for each in drawn] == [5, 5]
+    assert drawn[0] != drawn[1]
 
 
 def test_the_progress_line_says_what_the_whole_would_take(
@@ -361,3 +370,36 @@ def test_the_progress_line_says_what_the_whole_would_take(
     assert " tokens/s, " in line
     assert "(23,609 samples x 2 views: about " in line
     assert line.endswith(" at this rate)")
+
+
+def test_a_run_deleted_meanwhile_ends_at_once(benchmark_file: Path, tmp_path: Path) -> None:
+    def deleting(requests: Requests) -> Answers:
+        for number, request in enumerate(requests):
+            if number == 3:
+                shutil.rmtree(tmp_path / "run")
+            assert number < 6, "it went on"
+            yield request.key, answered(request)
+
+    with pytest.raises(RunError, match="deleted while answers were added"):
+        run_session(Engine(deleting), tmp_path / "run", pending_samples(benchmark_file))
+    assert not (tmp_path / "run").exists(), "nothing is written into a folder that someone removed"
+
+
+def test_the_same_loop_serves_any_reply_and_closes_what_it_reads() -> None:
+    written, closed = [], []
+
+    def replies() -> Iterator[tuple[Hashable, str]]:
+        try:
+            yield from [("a", "1"), ("b", "2"), ("c", "3")]
+        finally:
+            closed.append(True)
+
+    def write(key: str, reply: str) -> tuple[str, int]:
+        if key == "b":
+            raise ModelError("full")
+        written.append((key, reply))
+        return "", 0
+
+    with pytest.raises(ModelError):
+        session_module.run_loop(replies(), write, progress(3, 0, "m", True))
+    assert (written, closed) == ([("a", "1")], [True])

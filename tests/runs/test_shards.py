@@ -28,9 +28,11 @@ def sample(number: int, cluster: str = "", image: Any = None) -> Sample:
 
 def homes(samples: list[Sample], of: int, name: str = "mine") -> dict[str, int]:
     """Sample id to shard number."""
-    return {
-        s.id: number for number in range(1, of + 1) for s in share({name: samples}, Shard(number, of), group_of)[name]
-    }
+    return {s.id: number for number in range(1, of + 1) for s in shared(samples, Shard(number, of), name)}
+
+
+def shared(samples: list[Sample], shard: Shard, name: str = "mine") -> list[Sample]:
+    return [samples[number] for number in share(name, [group_of(s) for s in samples], shard)]
 
 
 clusters = st.lists(st.integers(0, 40), max_size=300)
@@ -39,7 +41,7 @@ clusters = st.lists(st.integers(0, 40), max_size=300)
 @given(clusters, st.integers(1, 20))
 def test_every_sample_is_in_exactly_one_shard_in_its_order(groups: list[int], of: int) -> None:
     samples = [sample(i, f"c{group}" if group else "") for i, group in enumerate(groups)]
-    shares = [share({"mine": samples}, Shard(number, of), group_of)["mine"] for number in range(1, of + 1)]
+    shares = [shared(samples, Shard(number, of)) for number in range(1, of + 1)]
     assert sorted(s.id for part in shares for s in part) == sorted(s.id for s in samples)
     for part in shares:
         numbers = [int(s.id[1:]) for s in part]
@@ -141,7 +143,7 @@ def test_a_shard_measures_its_share_and_says_that_it_is_a_part(measure: Measure)
     )
     counts = {"samples": len(sample_ids), "answers": len(sample_ids) * 4}
     assert run.manifest["shard"] == {"of": 3, "parts": {"2": {"mine": counts}}}
-    assert run.manifest["benchmarks"]["mine"]["samples"] == 12
+    assert run.manifest["tasks"]["mine"]["samples"] == 12
     part = f"shard 2 of 3 ({len(sample_ids)} of 12 samples)"
     assert run.summary["part"] == part
     assert run.summary["verdict"].startswith(f"{part}: ")
@@ -156,7 +158,7 @@ def test_a_shard_goes_on_where_it_stopped_and_refuses_to_become_another(measure:
     path = first.path / "records.jsonl"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-3]))
     assert measure(shard="1/2").summary == first.summary
-    for shard, label in (("2/2", "'2/2'"), ("1/3", "'1/3'"), ("", "'not set'")):
+    for shard, label in (("2/2", "'2/2'"), ("1/3", "'1/3'"), ("", "not set")):
         with pytest.raises(RunError, match=rf"--shard '1/2', and now it is {label}"):
             measure(shard=shard)
 

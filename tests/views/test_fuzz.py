@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import shown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,8 +26,9 @@ from gapbench.runs.session import to_record
 from gapbench.types import Answer, Sample
 from gapbench.views.boxes import FORMATS, TOLERANCE
 from gapbench.views.images import decode
-from gapbench.views.prepare import PreparedSample, prepare, show
-from gapbench.views.regions import REGIONS, VIEWS, parse_policy
+from gapbench.views.prepare import PreparedSample, prepare
+from gapbench.views.regions import REGIONS, parse_policy
+from gapbench.views.views import VIEWS
 
 LONGEST = 30_000
 """Pixels of the longest side that is tried; the other one is then 1 to 3."""
@@ -180,7 +182,7 @@ def show_all(sample: Sample, policy: str) -> PreparedSample | None:
             parse_policy(policy)
         return None
     for view in VIEWS:
-        images, error = show(prepared, view)
+        images, error = shown(prepared, view)
         assert bool(images) != bool(error.strip()), "images, or the reason why there are none"
         for image_ in images:
             assert image_.mode == "RGB"
@@ -206,7 +208,7 @@ def test_any_boxes_in_any_image(size: tuple[int, int], boxes: Any, box_format: A
     prepared = show_all(sample(image=image(size), boxes=boxes, box_format=box_format, crop_image=FILES[0]), policy)
     if prepared is None or prepared.region is None or prepared.region.image is not None:
         return
-    crops, _ = show(prepared, "crop")
+    crops, _ = shown(prepared, "crop")
     for box in prepared.boxes:
         assert any(
             r[0] <= box[0] and r[1] <= box[1] and box[2] <= r[2] and box[3] <= r[3] for r in prepared.region.boxes
@@ -276,4 +278,4 @@ def test_every_file_is_readable_undamaged_whatever_it_is_called(tmp_path: Path) 
             prepared = prepare(sample(image=source, boxes=((3, 3, 9, 9),)), "union")
             assert not prepared.error
             assert not prepared.region_error
-            assert len(show(prepared, "crop")[0]) == 1
+            assert len(shown(prepared, "crop")[0]) == 1

@@ -20,8 +20,9 @@ from gapbench.views import images, prefetch
 from gapbench.views.pixels import Pixels
 from gapbench.views.prefetch import Pending, Prefetched, prepared
 from gapbench.views.prepare import PreparedSample
+from gapbench.views.views import View
 
-BOTH = (("full", 0), ("crop", 0))
+BOTH = ((View("full"), 0), (View("crop"), 0))
 
 
 def noise(seed: int, size: tuple[int, int] = (80, 60)) -> Image.Image:
@@ -34,7 +35,7 @@ def stored(image: Image.Image, kind: str = "PNG") -> bytes:
     return out.getvalue()
 
 
-def pending(name: str, image: Any, missing: tuple[tuple[str, int], ...] = BOTH, **changes: Any) -> Pending:
+def pending(name: str, image: Any, missing: tuple[tuple[View, int], ...] = BOTH, **changes: Any) -> Pending:
     sample = Sample(name, image, "Is it?", ("yes",), "yes_no", boxes=((10.0, 10.0, 30.0, 25.0),), **changes)
     return Pending("b", sample, "union", "Is it?", missing)
 
@@ -98,8 +99,8 @@ def test_keep_is_called_in_the_threads_before_a_sample_is_handed_out() -> None:
 
 
 def test_each_missing_view_is_there_once_whatever_the_repeats() -> None:
-    (result,) = ready([pending("q", noise(0), (("crop", 0), ("full", 0), ("crop", 1)))])
-    assert [view.view for view in result.views] == ["crop", "full"]
+    (result,) = ready([pending("q", noise(0), ((View("crop"), 0), (View("full"), 0), (View("crop"), 1)))])
+    assert [view.view.name for view in result.views] == ["crop", "full"]
     assert [view.images[0].size for view in result.views] == [(20, 15), (80, 60)]
 
 
@@ -246,7 +247,7 @@ def test_a_slow_engine_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(images, "read", counting)
     data = [stored(Image.new("RGB", (side, side), (i, i, i))) for i in range(40)]
-    samples = [pending(f"{i} {j}", data[i], (("full", 0),)) for i in range(40) for j in range(samples_each)]
+    samples = [pending(f"{i} {j}", data[i], ((View("full"), 0),)) for i in range(40) for j in range(samples_each)]
     for _ in prepared(samples, Pixels(), workers):
         time.sleep(0.01)  # the engine is slow, so the read-ahead gets as far as it may
     assert 3 <= most <= 3 + workers

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import shown
 from PIL import Image
 
 from gapbench.runs.session import to_record
 from gapbench.types import Answer, Sample
-from gapbench.views.prepare import prepare, show
+from gapbench.views.prepare import prepare
 
 
 def noise(seed: int, size: tuple[int, int] = (80, 60)) -> Image.Image:
@@ -29,8 +30,8 @@ def test_a_sample_of_one_image_shows_it_and_its_region() -> None:
     prepared = prepare(sample(), "union")
     assert prepared.images == (prepared.image,)
     assert (prepared.error, prepared.region_error) == ("", "")
-    assert show(prepared, "full") == (prepared.images, "")
-    (crop,), error = show(prepared, "crop")
+    assert shown(prepared, "full") == (prepared.images, "")
+    (crop,), error = shown(prepared, "crop")
     assert (crop.size, error) == ((20, 15), "")
 
 
@@ -77,7 +78,7 @@ def test_an_image_that_cannot_be_read_is_named_by_its_number_among_several() -> 
     assert among.error.startswith("image 3 of 3: image given as bytes")
     for prepared in (alone, among):
         assert (prepared.image, prepared.image_hash) == (None, "")
-        assert show(prepared, "full") == ((), prepared.error)
+        assert shown(prepared, "full") == ((), prepared.error)
 
 
 @pytest.mark.parametrize("policy", ["padded", "union", "square", "multi", "mosaic"])
@@ -85,8 +86,8 @@ def test_boxes_outside_the_image_are_named_as_published(policy: str) -> None:
     prepared = prepare(sample(boxes=((100.0, 20.0, 30.0, 40.0), (5.0, 5.0, 0.0, 8.0)), box_format="xywh"), policy)
     for part in ("[100.0, 20.0, 30.0, 40.0]", "[5.0, 5.0, 0.0, 8.0]", "(xywh)", "80 x 60 px", "Check the box format"):
         assert part in prepared.region_error
-    assert show(prepared, "crop") == ((), prepared.region_error)
-    assert show(prepared, "full") == (prepared.images, "")
+    assert shown(prepared, "crop") == ((), prepared.region_error)
+    assert shown(prepared, "full") == (prepared.images, "")
 
 
 def test_a_sample_without_a_box_says_so() -> None:
@@ -96,7 +97,7 @@ def test_a_sample_without_a_box_says_so() -> None:
 def test_a_shipped_crop_needs_no_box_and_is_read_only_where_it_is_shown() -> None:
     shipped = sample(boxes=((0.0, 0.0, 0.0, 0.0),), crop_image=noise(3, (9, 7)))
     prepared = prepare(shipped, "native")
-    assert [p.size for p in show(prepared, "crop")[0]] == [(9, 7)]
+    assert [p.size for p in shown(prepared, "crop")[0]] == [(9, 7)]
     assert "ships no crop" in prepare(sample(crop_image=None), "native").region_error
     broken = replace(sample(), crop_image=b"nonsense")
     assert prepare(broken, "union").region_error == ""

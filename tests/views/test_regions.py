@@ -12,9 +12,7 @@ from gapbench.errors import SampleError, SettingError
 from gapbench.types import Box
 from gapbench.views.regions import (
     MOSAIC_SPACING,
-    NEEDS_REGION,
     REGIONS,
-    VIEWS,
     Region,
     find_region,
     mosaic,
@@ -23,11 +21,12 @@ from gapbench.views.regions import (
     square,
     union,
 )
+from gapbench.views.views import VIEWS
 
 
 def seen(view: str, image: Image.Image, region: Region | None) -> Image.Image:
     """The one image that a view of one image shows."""
-    (result,) = VIEWS[view]((image,), region)
+    (result,) = VIEWS[view].show((image,), region, "", 0).images
     return result
 
 
@@ -248,66 +247,3 @@ def patches() -> tuple[Image.Image, list[Box]]:
     for colour, box in zip(("red", "lime", "blue"), boxes, strict=True):
         image.paste(colour, box)
     return image, [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes]
-
-
-def test_multi_shows_one_image_per_box_and_mosaic_the_same_in_one() -> None:
-    image, boxes = patches()
-    exact = "factor=1,min_side=1"
-    crops = VIEWS["crop"]((image,), find_region(f"multi:{exact}", boxes, image.size))
-    assert [(p.size, p.getcolors()) for p in crops] == [
-        ((20, 30), [(600, (255, 0, 0))]),
-        ((40, 20), [(800, (0, 255, 0))]),
-        ((10, 10), [(100, (0, 0, 255))]),
-    ]
-    combined = seen("crop", image, find_region(f"mosaic:{exact}", boxes, image.size))
-    assert np.array_equal(np.asarray(combined), np.asarray(mosaic(crops)))
-
-
-def test_further_images_are_shown_after_the_first_except_beside_a_crop() -> None:
-    images = tuple(Image.new("RGB", (50 + i, 50)) for i in range(3))
-    region = find_region("union", [(5, 5, 9, 9)], images[0].size)
-    assert VIEWS["full"](images, region) == images
-    assert VIEWS["boxed"](images, region)[1:] == images[1:]
-    assert [p.size for p in VIEWS["crop"](images, region)] == [(4, 4)]
-
-
-def test_boxed_frames_every_box_of_a_region_and_hides_none() -> None:
-    image, _ = patches()
-    boxes = [(20.0, 20.0, 60.0, 60.0), (55.0, 30.0, 90.0, 50.0), (150.0, 10.0, 190.0, 90.0)]
-    region = find_region("multi:factor=1,min_side=1", boxes, image.size)
-    framed = seen("boxed", image, region)
-    for box in region.boxes:
-        x0, y0, x1, y1 = map(int, box)
-        inside = (x0, y0, x1, y1)
-        assert np.array_equal(np.asarray(framed.crop(inside)), np.asarray(image.crop(inside)))
-        assert framed.getpixel((x1, y1)) == (255, 0, 0)
-
-
-@settings(deadline=None)
-@given(st.integers(0, 90), st.integers(0, 90), st.integers(1, 60), st.integers(1, 60))
-def test_boxed_is_the_whole_image_with_a_red_frame_around_the_region(x: int, y: int, w: int, h: int) -> None:
-    image = Image.new("RGB", (150, 150), "white")
-    pixels = np.asarray(seen("boxed", image, find_region("union", [(x, y, x + w, y + h)], image.size)))
-    red = (pixels != 255).any(-1)
-    assert (pixels[red] == (255, 0, 0)).all()
-    assert red.any() or (x, y, x + w, y + h) == (0, 0, 150, 150)
-    outside, inside = np.ones((150, 150), dtype=bool), np.zeros((150, 150), dtype=bool)
-    outside[max(0, y - 5) : y + h + 5, max(0, x - 5) : x + w + 5] = False
-    inside[y : y + h, x : x + w] = True
-    assert not red[outside | inside].any(), "the frame hides nothing of the region, and 5 px further all is as it was"
-    assert (np.asarray(image) == 255).all(), "the image itself is left as it is"
-
-
-def test_boxed_needs_a_box_and_not_only_a_crop() -> None:
-    shipped = find_region("native", [], (10, 10), Image.new("RGB", (3, 3)))
-    with pytest.raises(SampleError, match="boxed"):
-        VIEWS["boxed"]((Image.new("RGB", (10, 10)),), shipped)
-
-
-def test_a_view_that_needs_a_region_says_so() -> None:
-    for name, view in VIEWS.items():
-        if name in NEEDS_REGION:
-            with pytest.raises(SampleError, match=name):
-                view((Image.new("RGB", (5, 5)),), None)
-        else:
-            view((Image.new("RGB", (5, 5)),), None)

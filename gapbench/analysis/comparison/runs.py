@@ -27,13 +27,17 @@ Alert: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """One run: its name in the comparison (`label`), its manifest, and its records, one row each."""
+    """One run: its name in the comparison (`label`), its manifest, its records, one row each, and its settings.
+
+    `settings` maps (task or "", dotted name) to a value (`gapbench.runs.manifest.settings_of`).
+    """
 
     label: str
     path: Path
     manifest: Mapping[str, Any]
     records: DataFrame
     model: str
+    settings: Mapping[tuple[str, str], Any]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -51,23 +55,21 @@ class LoadedRun:
 
     def _card_texts(self, field: str) -> dict[str, str]:
         """One field of each benchmark's card."""
-        entries = self.manifest.get("benchmarks") or {}
+        entries = self.manifest.get("tasks") or {}
         return {name: str((entry.get("card") or {}).get(field) or "") for name, entry in entries.items()}
 
     def metrics(self, benchmark: str) -> tuple[str, ...]:
         """The metrics that this run reports for a benchmark, the headline first."""
-        entry = (self.manifest.get("benchmarks") or {}).get(benchmark) or {}
+        entry = (self.manifest.get("tasks") or {}).get(benchmark) or {}
         return names_of(entry, str(self.manifest.get("protocol") or ""))
 
     @property
     def alerts(self) -> list[Alert]:
         """One alert for each benchmark that lacks records."""
         alerts = []
-        repeats = int(self.manifest.get("repeats") or 1)
         written = Counter(self.records["benchmark"])
-        for name, entry in (self.manifest.get("benchmarks") or {}).items():
-            views = entry.get("views") or self.manifest.get("views") or ()  # a hold-out has fewer than the run
-            expected = int(entry.get("samples") or 0) * len(views) * repeats
+        for name, entry in (self.manifest.get("tasks") or {}).items():
+            expected = int(entry.get("samples") or 0) * len(entry.get("views") or ()) * int(entry.get("repeats") or 1)
             if written[name] < expected:
                 text = f"The run {self.label} is unfinished: {written[name]:,} of {expected:,} answers."
                 alerts.append({"benchmark": name, "text": text})

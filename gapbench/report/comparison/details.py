@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gapbench.analysis.comparison.differences import UNSET, settings_of
+from gapbench.analysis.comparison.differences import UNSET, setting_name
 from gapbench.report.comparison.samples import TRANSITIONS, ChangedSample, total_of
 from gapbench.report.comparison.tables import LABEL_LIMIT, MEASURES, Entry, side_labels, table_of
 from gapbench.report.run.summary_tables import area_label
@@ -78,7 +78,7 @@ def identity_table(summary: Summary) -> Table:
 
 def setting_tables(runs: Sequence[LoadedRun]) -> tuple[Table, Table]:
     """The settings in which the runs differ, and those in which they agree."""
-    settings_of_runs = [settings_of(run) for run in runs]
+    settings_of_runs = [{setting_name(*key): value for key, value in run.settings.items()} for run in runs]
     columns = (Column("Setting"), *(Column(clip(run.label, LABEL_LIMIT)) for run in runs))
     differing, same = [], []
     for name in dict.fromkeys(name for settings in settings_of_runs for name in settings):

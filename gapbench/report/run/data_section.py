@@ -95,12 +95,10 @@ def notices(summary: Mapping[str, Any], manifest: Mapping[str, Any], *, images: 
     """
     remarks = []
     for name, entry in benchmarks_of(summary).items():
-        notice = entry.get("notice") or nested(manifest, "benchmarks", name, "card", "notice")
+        notice = entry.get("notice") or nested(manifest, "tasks", name, "card", "notice")
         if notice:
             remarks.append((clip(name, 80), clip(notice, 1_000)))
-    restrictions = {
-        name: nested(manifest, "benchmarks", name, "card", "restricted") or "" for name in _entries(manifest)
-    }
+    restrictions = {name: nested(manifest, "tasks", name, "card", "restricted") or "" for name in _entries(manifest)}
     texts = restricted(restrictions, "gapbench report RUN --no-images", images=images)
     texts += judge_notice(summary) + remarks
     rest = ("", f"{len(texts) - NOTICES} more notices are in summary.json and run.json.")
@@ -135,7 +133,7 @@ def restricted(cards: Mapping[str, str], command: str, *, images: bool) -> list[
 
 
 def _entries(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    entries = manifest.get("benchmarks")
+    entries = manifest.get("tasks")
     if not isinstance(entries, Mapping):
         return {}
     return {str(name): entry for name, entry in entries.items() if isinstance(entry, Mapping)}

@@ -120,7 +120,7 @@ def alerts(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tupl
         remedy = "Run the same command again to ask it"
         messages.append(("", f"{waiting:,} {text} for the judge. {subject} as wrong until it decides. {remedy}."))
     benchmarks = benchmarks_of(summary)
-    roles = {name: nested(manifest, "benchmarks", name, "card", "role") for name in benchmarks}
+    roles = {name: nested(manifest, "tasks", name, "card", "role") for name in benchmarks}
     # A hold-out is measured in its full view only, so beside benchmarks with a gap it needs no warning.
     any_gap = any(map(has_gap, benchmarks.values()))
     expected = {name for name, role in roles.items() if role in FULL_VIEW} if any_gap else ()
@@ -146,9 +146,7 @@ def alerts(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tupl
                 remedy = "Check the prompt and the outputs before you interpret the gap."
                 messages.append((_names([name]), f"{text}. {remedy}"))
     for name, kind, count in repairs_of(manifest):
-        if kind == "outside" and "repair: outside" not in (
-            nested(manifest, "benchmarks", name, "card", "expected") or {}
-        ):
+        if kind == "outside" and "repair: outside" not in (nested(manifest, "tasks", name, "card", "expected") or {}):
             text = f"{count:,} evidence box{'es leave' if count > 1 else ' leaves'} the image by more than 2 px"
             messages.append((_names([name]), f"{text} and had to be clipped or dropped: is the box format right?"))
     if len(messages) <= MESSAGES:

@@ -2,23 +2,21 @@
 
     groups(manifest)     (Group('Run', (('model', 'gap-tiny'), …)), Group('Versions', (('torch', '2.9.0'), …)))
 
-Works for any `run.json`: known keys come first, unknown keys follow, and nested values get dotted names.
+Works for any `run.json`: keys come in its order, which is that of `gapbench.runs.manifest.Manifest`, and nested values
+get dotted names.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gapbench.util.text import MISSING, clip
 
-FIRST = ("model", "revision", "model_hash", "views", "protocol", "region", "regions", "pixels", "seeds", "prompt",
-         "generation", "benchmarks", "versions", "hardware")  # fmt: skip
-ELSEWHERE = ("command", "repairs")
-"""Keys that the report shows elsewhere."""
+ELSEWHERE = frozenset({"repairs", "sessions", "tasks"})
+"""Keys that the report shows elsewhere, or in groups of their own."""
 VALUE_LIMIT = 4_000
 ROW_LIMIT = 200
 
@@ -33,24 +31,27 @@ class Group:
 
 
 def command_line(manifest: Mapping[str, Any]) -> str:
-    """The shell command that made the run; empty if it is unknown."""
-    command = manifest.get("command") or ""
-    return clip(shlex.join(map(str, command)) if isinstance(command, list | tuple) else command, VALUE_LIMIT)
+    """The shell command that made the run: that of the merge, or of the first session; empty if it is unknown."""
+    first = next(iter(_mappings(manifest.get("sessions"))), {})
+    return clip(manifest.get("merged_by") or first.get("command") or "", VALUE_LIMIT)
 
 
 def groups(manifest: Mapping[str, Any]) -> tuple[Group, ...]:
-    """A first group for scalars and lists, then one group for every mapping and one for every benchmark."""
-    keys = [key for key in FIRST if key in manifest] + [key for key in manifest if key not in (*FIRST, *ELSEWHERE)]
-    plain = {key: manifest[key] for key in keys if not isinstance(manifest[key], Mapping)}
+    """A first group for scalars and lists, then one group for every mapping, every task and the last session."""
+    shown = {key: value for key, value in manifest.items() if key not in ELSEWHERE}
+    plain = {key: value for key, value in shown.items() if not isinstance(value, Mapping)}
     result = [_group("Run", plain)] if plain else []
-    for key in keys:
-        value = manifest[key]
-        if key == "benchmarks" and isinstance(value, Mapping):
-            for name, entry in value.items():
-                result.append(_group(f"Benchmark {name}", entry if isinstance(entry, Mapping) else {"value": entry}))
-        elif isinstance(value, Mapping):
-            result.append(_group(str(key).capitalize(), value))
+    result += [_group(str(key).capitalize(), value) for key, value in shown.items() if isinstance(value, Mapping)]
+    tasks = manifest.get("tasks")
+    for name, entry in (tasks if isinstance(tasks, Mapping) else {}).items():
+        result.append(_group(f"Benchmark {name}", entry if isinstance(entry, Mapping) else {"value": entry}))
+    for number, session in enumerate(sessions := _mappings(manifest.get("sessions")), 1):
+        result.append(_group("Session" if len(sessions) == 1 else f"Session {number}", session))
     return tuple(result)
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def _group(title: str, values: Mapping[str, Any]) -> Group:

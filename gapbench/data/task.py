@@ -1,0 +1,176 @@
+"""A task: a benchmark as it is asked in a run, with its samples, views, region policy and prompt.
+
+    (task,) = make_tasks(["signs:canvas=2048"], TaskSettings(views=parse_views("full,crop"), limit=100))
+    task.name                          # 'signs:canvas=2048', the key of its records
+
+A task's name holds the parameters that the user set, so that one benchmark may be part of a run with several of them.
+If some tasks of a run have evidence, those without any are asked in the views that need none.
+
+Limits: all samples of all tasks are held in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gapbench.data import catalogue
+from gapbench.data.benchmark import Benchmark, fingerprint, group_of
+from gapbench.data.region_file import Regions, read_regions
+from gapbench.errors import BenchmarkError, SettingError
+from gapbench.types import Sample
+from gapbench.views.prompts import NEUTRAL, prompt, template_of
+from gapbench.views.regions import parse_policy
+from gapbench.views.views import View
+
+
+@dataclass(frozen=True)
+class Task:
+    """A benchmark as asked: `template` is its prompt's (empty: the neutral one), `region` its region policy.
+
+    `limit` is the most samples that were asked for; None for all.
+    """
+
+    name: str
+    benchmark: Benchmark
+    samples: tuple[Sample, ...]
+    views: tuple[View, ...] = ()
+    region: str = ""
+    template: str = ""
+    limit: int | None = None
+
+    def prompt(self, sample: Sample) -> str:
+        """The prompt of one of its samples. Raises BenchmarkError as `gapbench.views.prompts.prompt` does."""
+        return prompt(sample, self.template)
+
+    def fingerprint(self, count: int | None = None) -> str:
+        """A hash over the first `count` samples, or over all."""
+        return fingerprint(self.samples[:count])
+
+    @property
+    def groups(self) -> list[str]:
+        """For each sample, the group of samples that stay in one shard."""
+        return [group_of(sample) for sample in self.samples]
+
+    def has_evidence(self, view: View) -> bool:
+        """Whether some sample can be shown in a view that needs a region."""
+        native = parse_policy(view.policy(self.region))[0] == "native"
+        return any(s.crop_image is not None if native else bool(s.boxes) for s in self.samples)
+
+    def entry(self) -> dict[str, Any]:
+        """The task's entry in the manifest (`gapbench.runs.manifest.TaskEntry`)."""
+        card = json.loads(json.dumps(asdict(self.benchmark.card)))
+        return {
+            "benchmark": self.benchmark.name,
+            "parameters": dict(self.benchmark.parameters),
+            "samples": len(self.samples),
+            "limit": self.limit,
+            "fingerprint": self.fingerprint(),
+            "region": self.region,
+            "prompt": self.prompt(self.samples[0]),
+            "views": {v.name: {"region": v.policy(self.region)} if v.needs_region else {} for v in self.views},
+            **({"local_copy": True} if self.benchmark.data else {}),
+            "card": {key: value for key, value in card.items() if value not in ("", [], {})},
+        }
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What all tasks of a run share.
+
+    `limit` takes the first samples of each benchmark. `region` replaces every card's region policy. `protocol` names
+    the prompt wording. `regions` is a region file, of which the boxes replace all others.
+    """
+
+    views: tuple[View, ...] = ()
+    limit: int | None = None
+    region: str = ""
+    protocol: str = NEUTRAL
+    regions: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise SettingError(f"--limit {self.limit}: expected at least 1.")
+        if self.region:
+            parse_policy(self.region)
+
+
+def task_name(benchmark: Benchmark) -> str:
+    """`signs:canvas=2048,options=true`: the benchmark's name, and the parameters that the user set, sorted."""
+    texts = {k: v if isinstance(v, str) else json.dumps(v, default=str) for k, v in benchmark.chosen.items()}
+    parameters = ",".join(f"{key}={texts[key]}" for key in sorted(texts))
+    return f"{benchmark.name}:{parameters}" if parameters else benchmark.name
+
+
+def make_task(benchmark: Benchmark, settings: TaskSettings) -> Task:
+    """The task of one benchmark, whatever evidence it has. Raises as `Benchmark.samples` does."""
+    samples = tuple(benchmark.samples(settings.limit))
+    region = settings.region or benchmark.card.region
+    template = template_of(benchmark.card, settings.protocol)
+    return Task(task_name(benchmark), benchmark, samples, settings.views, region, template, settings.limit)
+
+
+def make_tasks(
+    specs: Sequence[str] | str, settings: TaskSettings, preferred: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[list[Task], Mapping[str, Any] | None]:
+    """The tasks that `specs` name, and what identifies the region file; None without one.
+
+    `preferred` are a model's parameters by benchmark. Raises SettingError for a benchmark that comes twice with equal
+    parameters, BenchmarkError as `Benchmark.samples` does, and if a view needs evidence and no benchmark has any.
+    """
+    benchmarks = catalogue.load_all([specs] if isinstance(specs, str) else specs, preferred)
+    asked: dict[tuple[str, str], str] = {}
+    for benchmark in benchmarks:
+        key = benchmark.name, json.dumps(benchmark.parameters, sort_keys=True, default=str)
+        if key in asked or task_name(benchmark) in asked.values():
+            raise SettingError(
+                f"-b: the benchmark {task_name(benchmark)!r} is asked for twice. Name it once, or with other "
+                "parameters (NAME:key=value)."
+            )
+        asked[key] = task_name(benchmark)
+    tasks = [make_task(benchmark, settings) for benchmark in benchmarks]
+    regions = read_regions(settings.regions) if settings.regions else None
+    if regions:
+        tasks = _with_regions(tasks, regions)
+    return _with_possible_views(tasks), regions.info if regions else None
+
+
+def _with_regions(tasks: Sequence[Task], regions: Regions) -> list[Task]:
+    located = [replace(t, samples=tuple(regions.replace_boxes([t.name, t.benchmark.name], t.samples))) for t in tasks]
+    if not any(sample.boxes for task in located for sample in task.samples):
+        raise regions.no_box_error([f"{task.name}: {sample.id}" for task in tasks for sample in task.samples])
+    return located
+
+
+def _with_possible_views(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks, those without evidence reduced to the views that need none. Raises BenchmarkError if none is left."""
+    reduced, messages = [], []
+    for task in tasks:
+        possible = tuple(view for view in task.views if not view.needs_region or task.has_evidence(view))
+        missing = next((view for view in task.views if view not in possible), None)
+        if missing:
+            messages.append(_no_evidence(task, missing))
+            if not possible:
+                raise BenchmarkError(messages[-1])
+        reduced.append(replace(task, views=possible))
+    if messages and len(messages) == len(tasks):
+        raise BenchmarkError(messages[0])
+    return reduced
+
+
+def _no_evidence(task: Task, view: View) -> str:
+    policy = parse_policy(view.policy(task.region))[0]
+    remedy = (  # a benchmark that ships its crops has boxes only from a region file
+        "Pass --region padded, which cuts out the boxes that it has."
+        if any(s.boxes for s in task.samples)
+        else "Measure --views full, give boxes (`bbox`, `bboxes`), or let a model find regions (`gapbench locate`) and "
+        "pass them with --regions."
+    )
+    return (
+        f"{task.name}: none of its {len(task.samples)} samples has "
+        f"{'a crop of its own' if policy == 'native' else 'an evidence box'}, so view {view.name!r} with region policy "
+        f"{policy!r} cannot be shown. {remedy}"
+    )
