@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.analysis.summary import SCHEMA_VERSION
-from gapbench.runs.manifest import RUN_SCHEMA, fingerprint_of
 from gapbench.util.files import replacing, write_json
 
 TABLE: Mapping[str, Mapping[str, str]] = {
@@ -52,8 +51,7 @@ def rename(folder: Path) -> list[Path]:
         content = json.loads(old)
         renamed = _renamed(content, table)
         if path.name == "run.json":
-            renamed["schema_version"] = RUN_SCHEMA
-            renamed["fingerprint"] = fingerprint_of(renamed)
+            renamed["schema_version"] = max(2, renamed["schema_version"])
         elif path.name == "summary.json":
             renamed["schema_version"] = SCHEMA_VERSION
         if renamed != content:
