@@ -267,7 +267,7 @@ class Answer:
 
 
 class Engine(typing.Protocol):
-    """What the commands need of an engine. Images arrive within the run's pixel bounds: an engine never resizes them."""
+    """What the commands need of an engine. Images arrive within the pixel bounds of the run; no engine resizes them."""
 
     @property
     def info(self) -> Mapping[str, Any]:

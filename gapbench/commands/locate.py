@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from gapbench.data import catalogue
 from gapbench.data.benchmark import Benchmark
 from gapbench.engines import loading
 from gapbench.engines.hardware import hardware
-from gapbench.engines.loading import EngineOptions
+from gapbench.engines.options import Generation
 from gapbench.errors import SettingError
 from gapbench.localisation import attention, grounding, region_run
 from gapbench.localisation.result import NOT_ANSWERED, Located, LocatedBoxes, summarise
@@ -59,13 +59,13 @@ def locate(
     layers: str = "",
     coordinates: str = "thousand",
     largest: float = 0.8,
-    engine: str = "transformers",
+    engine: str = "auto",
     max_new_tokens: int = 128,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     quiet: bool = True,
     command: str = "",
-    **options: Unpack[EngineOptions],
+    **options: Any,
 ) -> Located:
     """Let `model` find the region of each sample, and write the boxes to `out` (.jsonl) for `measure(regions=…)`.
 
@@ -83,16 +83,12 @@ def locate(
     layer_numbers = _check_settings(method, engine, limit, margin, layers, coordinates, largest)
     path = Path(out)
     region_run.check(path)
-    loading.check(model, engine, **options)
-    loaded_benchmarks = catalogue.load_all(specs, models.benchmark_defaults(model, engine))
+    possible = ("transformers",) if method == "attention" else loading.ENGINES
+    choice = loading.choose(model, engine, options, possible)
+    loaded_benchmarks = catalogue.load_all(specs, models.benchmark_defaults(model, choice.engine))
     samples_by_benchmark = {b.name: b.samples(limit) for b in loaded_benchmarks}
     pixels = Pixels(min_pixels, max_pixels)
-    loaded = loading.load(
-        model,
-        engine,
-        settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": 0.0, "seed": 0},
-        **options,
-    )
+    loaded = loading.load(model, choice, Generation(max_new_tokens), pixels)
     factor = MARGINS[method] if margin is None else margin
     settings: dict[str, Any]
     if method == "attention":
@@ -136,7 +132,7 @@ def _check_settings(
     """The layer numbers in `layers`. Raises SettingError for any setting that is not valid."""
     if method not in MARGINS:
         raise SettingError(f"--method {method}: expected {' or '.join(MARGINS)}.")
-    if method == "attention" and engine != "transformers":
+    if method == "attention" and engine not in ("auto", "transformers"):
         raise SettingError(
             f"--method attention: it reads the model's attention, which --engine {engine} does not give. Pass --engine "
             "transformers, or --method grounding."
@@ -181,6 +177,7 @@ def _locate_pending(
 
     def requests() -> Iterator[Request]:
         prepared: PreparedSample | None = None
+        last, sized = None, ()  # type: Any, tuple[Any, ...]
         for benchmark, sample in pending:
             prepared = in_flight[benchmark.name, sample.id] = prepare(sample, "union", prepared)
             error = prepared.error or ("the question is about several images" if len(prepared.images) > 1 else "")
@@ -189,7 +186,9 @@ def _locate_pending(
             else:
                 size = pixels.target(prepared.size) if prepared.size else (0, 0)
                 text = grounding.prompt_text(prompt(sample, QUESTION_TEMPLATE), settings["coordinates"], size)
-            yield Request((benchmark.name, sample.id), prepared.images, text, error)
+            if prepared.image is not last:  # a shared image stays one object, which saves `attention` a pass
+                last, sized = prepared.image, tuple(map(pixels.apply, prepared.images))
+            yield Request((benchmark.name, sample.id), sized, text, error)
 
     if method == "attention":
         results = attention.locate(

@@ -20,7 +20,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 from gapbench.commands.report import write_results
 from gapbench.data import catalogue
@@ -28,7 +28,7 @@ from gapbench.data.benchmark import Benchmark, fingerprint, group_of
 from gapbench.data.region_file import read_regions
 from gapbench.engines import loading
 from gapbench.engines.hardware import hardware
-from gapbench.engines.loading import EngineOptions
+from gapbench.engines.options import Generation
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.judging import Judge
 from gapbench.runs import records, shards
@@ -51,7 +51,7 @@ def measure(
     views: Sequence[str] = ("full", "crop"),
     out: str | Path = "runs/latest",
     *,
-    engine: str = "transformers",
+    engine: str = "auto",
     limit: int | None = None,
     seed: int = 0,
     repeats: int = 1,
@@ -68,7 +68,7 @@ def measure(
     max_pixels: int | None = None,
     quiet: bool = True,
     command: str = "",
-    **options: Unpack[EngineOptions],
+    **options: Any,
 ) -> Run:
     """Measure `model` (Hub id, folder or `glance`) on `benchmarks` (names, files, folders, Hub ids) and return the run.
 
@@ -77,7 +77,8 @@ def measure(
       locate`), which replace all other boxes.
     - `protocol` names the prompt wording (`gapbench benchmarks show`).
     - `min_pixels` and `max_pixels` bound the width x height of each image.
-    - `engine` is transformers, vllm or server; `options` are the engine's own (`gapbench.engines.loading`).
+    - `engine` is auto, transformers, vllm or server; `options` are the engine's own (`TransformersOptions`,
+      `VllmOptions`, `ServerOptions` in `gapbench.engines`).
     - `retry_failed` repeats what failed in an earlier session, in the engine or the judge.
     - `judge` judges the answers that no rule decides (`gapbench.judging`).
     - `shard` (`2/8`) measures only this worker's share of the run (`gapbench.runs.shards`).
@@ -92,12 +93,12 @@ def measure(
     from gapbench.engines import models
     from gapbench.judging.connection import connect
 
-    pixels = Pixels(min_pixels, max_pixels)
+    generation, pixels = Generation(max_new_tokens, temperature, seed), Pixels(min_pixels, max_pixels)
     specs = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
     _check_settings(views, limit, repeats, region)
     this_shard = shards.parse(shard) if shard else None
-    loading.check(model, engine, **options)
-    model_defaults = models.benchmark_defaults(model, engine)
+    choice = loading.choose(model, engine, options)
+    model_defaults = models.benchmark_defaults(model, choice.engine)
     loaded_benchmarks = catalogue.load_all(specs, model_defaults)
     templates = {b.name: template_of(b.card, protocol) for b in loaded_benchmarks}
     samples = {b.name: b.samples(limit) for b in loaded_benchmarks}
@@ -111,12 +112,7 @@ def measure(
     samples_of_shard = shards.share(samples, this_shard, group_of) if this_shard else samples
     pending = _pending_samples(loaded_benchmarks, samples_of_shard, views_of, templates, region, repeats, done, earlier)
     judge_identity = connect(judge).identity if judge else None  # an unfit judge is found before a model is loaded
-    loaded = loading.load(
-        model,
-        engine,
-        settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed},
-        **options,
-    )
+    loaded = loading.load(model, choice, generation, pixels)
     entries = {
         b.name: _manifest_entry(b, samples[b.name], region, templates[b.name], views, views_of[b.name])
         for b in loaded_benchmarks
