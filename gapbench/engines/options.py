@@ -27,8 +27,8 @@ EXPECTED = {
     "literal_error": "one of {expected}",
     "int_parsing": "a whole number",
     "float_parsing": "a number",
-    "greater_than_equal": "at least {ge}",
-    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "more than {gt:g}",
 }
 """What was expected, by pydantic's type of error. Other errors keep pydantic's words."""
 
