@@ -209,10 +209,14 @@ def test_an_error_while_requests_are_made_reaches_the_caller(engine: Callable[..
 def test_pixel_bounds_change_what_is_sent_and_how_many_tokens_it_takes(engine: Callable[..., Any]) -> None:
     request_list = [Request("a", (image(1, (400, 200)),), "What?")]
     free = dict(engine().generate(request_list))["a"]
-    bound = dict(engine(pixels=Pixels(max_pixels=20_000)).generate(request_list))["a"]
+    smaller = [Request("a", (Pixels(max_pixels=20_000).apply(request_list[0].images[0]),), "What?")]
+    bounded = engine(pixels=Pixels(max_pixels=20_000))
+    bound = dict(bounded.generate(smaller))["a"]
     assert free.sent_size == (400, 200)
     assert bound.sent_size == (200, 100)
     assert bound.image_tokens < free.image_tokens
+    assert bounded.info["pixels"]["max_pixels"] == 20_000
+    assert dict(bounded.generate(request_list))["a"].sent_size == (400, 200), "no engine resizes"
 
 
 def test_processor_settings_pass_through(engine: Callable[..., Any]) -> None:

@@ -1,7 +1,7 @@
 """End vLLM's processes when this process ends, however it ends, and notice when one of vLLM's processes ends.
 
     guard = end_with_this_process(children)        # children = multiprocessing.active_children()
-    end_now(guard)
+    end_now(process, guard)                        # the same at once
     wake_on_exit(children, llm)
 
 If this process is killed outright, vLLM's child processes wait for the next request for ever, and the device memory
@@ -54,7 +54,7 @@ _guards: list[Guard] = []  # keeps the pipes open: a pipe closes when nothing re
 def end_with_this_process(processes: Iterable[BaseProcess | subprocess.Popen[bytes]]) -> Guard | None:
     """End these children once this process is gone: terminate them, and kill those that remain after 10 seconds.
 
-    That includes their own children and, of the leader of a process group, the whole group.
+    That includes their own children and, of the leader of a process group, the whole group. None without children.
     """
     import psutil
 
@@ -66,11 +66,13 @@ def end_with_this_process(processes: Iterable[BaseProcess | subprocess.Popen[byt
     return _guards[-1]
 
 
-def end_now(guard: Guard | None) -> None:
-    """End what this guard watches, and return when it is gone."""
-    if guard is not None:
-        guard.communicate()
-        _guards.remove(guard)
+def end_now(process: subprocess.Popen[bytes], guard: Guard) -> None:
+    """End the process and all that its guard ends; returns when they are gone."""
+    assert guard.stdin is not None
+    guard.stdin.close()
+    process.wait()  # until this is called, the guard sees a process that is there, though it has ended
+    guard.wait()
+    _guards.remove(guard)
 
 
 def wake_on_exit(processes: Sequence[BaseProcess], llm: Any) -> None:

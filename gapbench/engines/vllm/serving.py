@@ -44,7 +44,8 @@ class ServedVllm:
 
     chat: Chat
     client: server.ServerEngine
-    guard: Guard | None
+    process: subprocess.Popen[bytes]
+    guard: Guard
     info: dict[str, Any]
 
     @property
@@ -64,7 +65,7 @@ class ServedVllm:
     def close(self) -> None:
         """End the server and all its processes; returns when they are gone."""
         self.client.close()
-        end_now(self.guard)
+        end_now(self.process, self.guard)
 
 
 def serve(
@@ -80,12 +81,14 @@ def serve(
             start_new_session=True,  # out of reach of Ctrl-C
         )
         guard = end_with_this_process([process])
+        assert guard is not None
         try:
             _wait(model, process, f"http://127.0.0.1:{port}/health", log)
             options = server.ServerOptions(base_urls=(f"http://127.0.0.1:{port}/v1",))
-            return ServedVllm(chat, server.load(model, generation, pixels, options), guard, info)
+            client = server.load(model, generation, pixels, options)
+            return ServedVllm(chat, client, process, guard, info)
         except BaseException:
-            end_now(guard)
+            end_now(process, guard)
             raise
 
 
