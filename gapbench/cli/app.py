@@ -20,7 +20,8 @@ from gapbench.cli.options import (
     BENCHMARK,
     BenchmarksOption,
     DebugOption,
-    EngineOptionValues,
+    EngineCommand,
+    EngineOption,
     JudgeApiKeyEnvOption,
     JudgeModelOption,
     JudgeUrlOption,
@@ -35,8 +36,6 @@ from gapbench.cli.options import (
     RevisionOption,
     ShardOption,
     TrustRemoteCodeOption,
-    engine_options,
-    with_options_of,
 )
 
 app = typer.Typer(
@@ -44,7 +43,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: "tensor-parallel-size" if name == "tensor-parallel" else name,  # as it was
+    },
 )
 benchmarks_app = typer.Typer(help="The catalogue: what can be measured.", no_args_is_help=True)
 app.add_typer(benchmarks_app, name="benchmarks")
@@ -99,9 +101,9 @@ def run(application: typer.Typer) -> int:
     return code
 
 
-@app.command()
-@with_options_of(engine_options, "engine_options")
+@app.command(cls=EngineCommand)
 def measure(
+    ctx: typer.Context,
     model: ModelArgument,
     benchmark: BenchmarksOption,
     out: Annotated[Path, typer.Option(help="Folder of the run; the same command continues it.")],
@@ -136,7 +138,7 @@ def measure(
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     min_pixels: MinPixelsOption = None,
     max_pixels: MaxPixelsOption = None,
-    engine_options: EngineOptionValues = None,
+    engine: EngineOption = "auto",
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -162,7 +164,8 @@ def measure(
         temperature=temperature,
         min_pixels=min_pixels,
         max_pixels=max_pixels,
-        **(engine_options or {}),
+        engine=engine,
+        **ctx.obj,
         quiet=quiet,
         command=_command(),
     )
@@ -188,37 +191,37 @@ def merge(
     _print_result(merge_(runs, out, partial=partial, command=_command()))
 
 
-@app.command()
-@with_options_of(engine_options, "engine_options")
+@app.command(cls=EngineCommand)
 def selfcheck(
+    ctx: typer.Context,
     model: ModelArgument,
     max_new_tokens: MaxNewTokensOption = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     min_pixels: MinPixelsOption = None,
     max_pixels: MaxPixelsOption = None,
-    engine_options: EngineOptionValues = None,
+    engine: EngineOption = "auto",
     debug: DebugOption = False,
 ) -> None:
     """Check that the engine gets images and prompts as they were sent. Exit code 1 if a check failed."""
     from gapbench.engines import loading
+    from gapbench.engines.options import Generation
     from gapbench.selfcheck import selfcheck as selfcheck_
     from gapbench.views.pixels import Pixels
 
-    pixels = Pixels(min_pixels, max_pixels)
-    loaded = loading.load(
-        model,
-        settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": 0},
-        **(engine_options or {}),
-    )
+    generation, pixels = Generation(max_new_tokens, temperature), Pixels(min_pixels, max_pixels)
+    choice = loading.choose(model, engine, ctx.obj)
+    choice.said(quiet=False)
+    loaded = loading.load(model, choice, generation, pixels)
     result = selfcheck_(loaded)
+    loaded.close()
     print(result.text())
     if result.failed:
         raise typer.Exit(1)
 
 
-@app.command()
-@with_options_of(engine_options, "engine_options")
+@app.command(cls=EngineCommand)
 def locate(
+    ctx: typer.Context,
     model: ModelArgument,
     benchmark: BenchmarksOption,
     out: Annotated[Path, typer.Option(help="The region file (.jsonl); the same command continues it.")],
@@ -241,7 +244,7 @@ def locate(
     max_new_tokens: MaxNewTokensOption = 128,
     min_pixels: MinPixelsOption = None,
     max_pixels: MaxPixelsOption = None,
-    engine_options: EngineOptionValues = None,
+    engine: EngineOption = "auto",
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -261,7 +264,8 @@ def locate(
         max_new_tokens=max_new_tokens,
         min_pixels=min_pixels,
         max_pixels=max_pixels,
-        **(engine_options or {}),
+        engine=engine,
+        **ctx.obj,
         quiet=quiet,
         command=_command(),
     )

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
-from pathlib import Path
+from functools import cache
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 BENCHMARK = (
     "Name of the catalogue; .py file; or data: .jsonl, .csv, .tsv, .parquet, a folder, OWNER/NAME on the Hub. "
@@ -49,29 +49,11 @@ MinPixelsOption = Annotated[
 ]
 MaxPixelsOption = Annotated[int | None, typer.Option(help="Shrink larger images to this many pixels.")]
 EngineOption = Annotated[
-    str, typer.Option(help="transformers, vllm (in this process) or server (OpenAI-compatible, at --base-url).")
-]
-TensorParallelOption = Annotated[int | None, typer.Option(help="vllm: devices that share the model.")]
-EngineArgsOption = Annotated[
-    list[str] | None,
+    str,
     typer.Option(
-        "--engine-args",
-        help="vllm: KEY=VALUE, an engine argument of vLLM such as max_model_len=16384; repeatable.",
+        help="auto (vllm where it is installed and a GPU is there, else transformers; the only one that has the "
+        "options that are set), transformers, vllm (on this machine) or server (OpenAI-compatible, at --base-url)."
     ),
-]
-BaseUrlOption = Annotated[
-    list[str] | None,
-    typer.Option("--base-url", help="server: URL, such as http://localhost:8000/v1; repeatable, to share the work."),
-]
-ConcurrencyOption = Annotated[
-    str, typer.Option(metavar="N|auto", help="server: requests in flight at once, over all servers.")
-]
-TimeoutOption = Annotated[
-    float | None,
-    typer.Option(metavar="SECONDS", help="server: time limit of a request before it is retried; default: 600."),
-]
-ApiKeyEnvOption = Annotated[
-    str, typer.Option(metavar="NAME", help="server: the environment variable that holds the API key.")
 ]
 JudgeUrlOption = Annotated[
     str,
@@ -83,18 +65,7 @@ JudgeModelOption = Annotated[str, typer.Option(metavar="NAME", help="The judge's
 JudgeApiKeyEnvOption = Annotated[
     str, typer.Option(metavar="NAME", help="The environment variable that holds the judge's API key.")
 ]
-BatchSizeOption = Annotated[str, typer.Option(metavar="N|auto", help="transformers: prompts in a batch.")]
-DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 RevisionOption = Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")]
-ProcessorOption = Annotated[
-    list[str] | None,
-    typer.Option("--processor", help="KEY=VALUE passed to the model's processor (YAML value); repeatable."),
-]
-ChatTemplateOption = Annotated[Path | None, typer.Option(help="A Jinja file, for models without a chat template.")]
-AttentionOption = Annotated[
-    str | None, typer.Option(help="eager, sdpa, flash_attention_2, …; default: transformers' choice.")
-]
 TrustRemoteCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")]
 NoImagesOption = Annotated[
     bool, typer.Option("--no-images", help="Leave all images out (to share a report when licences forbid the images).")
@@ -103,94 +74,51 @@ QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print only the result, without progress.", callback=_quiet_downloads)
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-EngineOptionValues = dict[str, Any] | None
-"""The engine and its options, as `engine_options` returns them."""
 
 
-def engine_options(
-    engine: EngineOption = "transformers",
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = "auto",
-    revision: RevisionOption = None,
-    processor: ProcessorOption = None,
-    chat_template: ChatTemplateOption = None,
-    trust_remote_code: TrustRemoteCodeOption = False,
-    attn_implementation: AttentionOption = None,
-    batch_size: BatchSizeOption = "auto",
-    tensor_parallel: TensorParallelOption = None,
-    engine_args: EngineArgsOption = None,
-    base_url: BaseUrlOption = None,
-    concurrency: ConcurrencyOption = "auto",
-    timeout: TimeoutOption = None,
-    api_key_env: ApiKeyEnvOption = "",
-) -> dict[str, Any]:
-    """The options of every command that runs a model, as arguments of `gapbench.engines.loading.load`."""
-    return {
-        "engine": engine,
-        "dtype": dtype,
-        "device": device,
-        "revision": revision,
-        "processor_kwargs": _key_values("--processor", processor, "max_soft_tokens=280"),
-        "chat_template": chat_template,
-        "trust_remote_code": trust_remote_code,
-        "attn_implementation": attn_implementation,
-        "batch_size": _number_or_auto("--batch-size", batch_size),
-        "tensor_parallel": tensor_parallel,
-        "engine_args": _key_values("--engine-args", engine_args, "max_model_len=16384"),
-        "base_urls": base_url,
-        "concurrency": _number_or_auto("--concurrency", concurrency),
-        "timeout": timeout,
-        "api_key_env": api_key_env,
-    }
+class EngineCommand(TyperCommand):
+    """A command with the options of every engine (`gapbench.engines.loading.all_options`), which it finds in `ctx.obj`.
+
+    They are made when the command is called or its help is asked for, so that `gapbench --help` need not load pydantic.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        own = super().get_params(ctx)
+        place = next((n for n, param in enumerate(own) if param.name == "engine"), len(own)) + 1
+        return [*own[:place], *_engine_options(), *own[place:]]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        ctx.obj = {option.name: ctx.params.pop(option.name) for option in _engine_options()}
+        return rest
 
 
-def with_options_of(
-    shared: Callable[..., dict[str, Any]], name: str
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorate a command: its parameter `name` becomes the options of `shared`, and receives what `shared` returns."""
-    shared_options = inspect.signature(shared, eval_str=True).parameters
+@cache
+def _engine_options() -> list[Any]:
+    """The options of all engines, as typer makes them of a function's parameters. Pydantic reads their text."""
+    from gapbench.engines.loading import ENGINES, all_options
+    from gapbench.engines.options import flag_of
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        def run(**values: Any) -> None:
-            shared_values = {option: values.pop(option) for option in shared_options}
-            command(**values, **{name: shared(**shared_values)})
+    def command(**values: Any) -> None: ...
 
-        signature = inspect.signature(command, eval_str=True)
-        options = [
-            option
-            for parameter in signature.parameters.values()
-            for option in (shared_options.values() if parameter.name == name else (parameter,))
-        ]
-        setattr(run, "__signature__", signature.replace(parameters=options))  # noqa: B010  # unknown to mypy
-        run.__annotations__ = {option.name: option.annotation for option in options}
-        run.__name__, run.__doc__ = command.__name__, command.__doc__
-        return run
-
-    return decorate
-
-
-def _number_or_auto(flag: str, value: str) -> int | None:
-    from gapbench.errors import SettingError
-
-    if value == "auto":
-        return None
-    if not (value.isascii() and value.isdigit()) or int(value) < 1:
-        raise SettingError(f"{flag} {value}: expected a number of at least 1, or auto.")
-    return int(value)
-
-
-def _key_values(flag: str, items: list[str] | None, example: str) -> dict[str, Any]:
-    import yaml
-
-    from gapbench.errors import SettingError
-
-    pairs = {}
-    for item in items or ():
-        key, equals, value = item.partition("=")
-        if not equals or not key:
-            raise SettingError(f"{flag} {item!r}: expected KEY=VALUE, such as {example}.")
-        try:
-            pairs[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise SettingError(f"{flag} {key}: found {value!r}, expected a YAML value, such as {example}.") from error
-    return pairs
+    parameters = []
+    for name, option in all_options().items():
+        flag, kind = flag_of(option.field), str(option.field.annotation)
+        is_switch, several = option.field.annotation is bool, "tuple" in kind or "Mapping" in kind
+        engines = "" if len(option.engines) == len(ENGINES) else f"{', '.join(option.engines)}: "
+        shown = typer.Option(
+            option.flag, metavar=flag.metavar or None, help=f"{engines}{option.field.description}.", show_default=False
+        )
+        taken: Any = bool if is_switch else (list[str] if several else str) | None
+        if flag.typed:
+            default = False if is_switch else None
+            parameters.append(
+                inspect.Parameter(
+                    name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[taken, shown]
+                )
+            )
+    setattr(command, "__signature__", inspect.Signature(parameters))  # noqa: B010  # unknown to mypy
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    made = typer.Typer(add_completion=False)
+    made.command()(command)
+    return typer.main.get_command(made).params

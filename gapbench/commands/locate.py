@@ -19,13 +19,13 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 from gapbench.data.benchmark import fingerprint
 from gapbench.data.task import Task, TaskSettings, make_tasks
 from gapbench.engines import loading
 from gapbench.engines.hardware import hardware
-from gapbench.engines.loading import EngineOptions
+from gapbench.engines.options import Generation
 from gapbench.errors import SettingError
 from gapbench.localisation import attention, grounding, region_run
 from gapbench.localisation.result import NOT_ANSWERED, Located, LocatedBoxes, summarise
@@ -61,13 +61,13 @@ def locate(
     layers: str = "",
     coordinates: str = "thousand",
     largest: float = 0.8,
-    engine: str = "transformers",
+    engine: str = "auto",
     max_new_tokens: int = 128,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     quiet: bool = True,
     command: str = "",
-    **options: Unpack[EngineOptions],
+    **options: Any,
 ) -> Located:
     """Let `model` find the region of each sample, and write the boxes to `out` (.jsonl) for `measure(regions=…)`.
 
@@ -84,17 +84,12 @@ def locate(
     layer_numbers = _check_settings(method, engine, margin, layers, coordinates, largest)
     path = Path(out)
     region_run.check(path)
-    loading.check(model, engine, **options)
-    tasks, _ = make_tasks(benchmarks, TaskSettings(limit=limit), models.benchmark_defaults(model, engine))
+    choice = loading.choose(model, engine, options, ("transformers",) if method == "attention" else loading.ENGINES)
+    tasks, _ = make_tasks(benchmarks, TaskSettings(limit=limit), models.benchmark_defaults(model, choice.engine))
     pixels = Pixels(min_pixels, max_pixels)
     command = command or f"gapbench.locate({model!r}, {benchmarks!r}, {str(out)!r}, {method!r})"
     with hold(path, command):
-        loaded = loading.load(
-            model,
-            engine,
-            settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": 0.0, "seed": 0},
-            **options,
-        )
+        loaded = loading.load(model, choice, Generation(max_new_tokens), pixels)
         locator = (
             _by_attention(loaded, layer_numbers)
             if method == "attention"
@@ -105,7 +100,7 @@ def locate(
             **loaded.info,
             **{"method": method, "margin": factor, **locator.settings},
             "tasks": {task.name: _entry(task) for task in tasks},
-            "sessions": [new_session(command, hardware(), loaded.info)],
+            "sessions": [new_session(command, hardware(), {**loaded.info, **choice.said(quiet)})],
         }
         samples = {task.name: task.samples for task in tasks}
         continue_or_start(region_run.manifest_of(path), path, make_manifest(fields), samples, fingerprint)
@@ -139,7 +134,7 @@ def _check_settings(
     """The layer numbers in `layers`. Raises SettingError for any setting that is not valid."""
     if method not in MARGINS:
         raise SettingError(f"--method {method}: expected {' or '.join(MARGINS)}.")
-    if method == "attention" and engine != "transformers":
+    if method == "attention" and engine not in ("auto", "transformers"):
         raise SettingError(
             f"--method attention: it reads the model's attention, which --engine {engine} does not give. Pass --engine "
             "transformers, or --method grounding."

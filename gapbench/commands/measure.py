@@ -20,14 +20,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 from gapbench.commands.report import write_results
 from gapbench.data.benchmark import fingerprint
 from gapbench.data.task import Task, TaskSettings, make_tasks
 from gapbench.engines import loading
 from gapbench.engines.hardware import hardware
-from gapbench.engines.loading import EngineOptions
+from gapbench.engines.options import Generation
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.judging import Judge
 from gapbench.runs import records, shards
@@ -51,7 +51,7 @@ def measure(
     views: Sequence[str] | str = ("full", "crop"),
     out: str | Path = "runs/latest",
     *,
-    engine: str = "transformers",
+    engine: str = "auto",
     limit: int | None = None,
     seed: int = 0,
     repeats: int = 1,
@@ -68,7 +68,7 @@ def measure(
     max_pixels: int | None = None,
     quiet: bool = True,
     command: str = "",
-    **options: Unpack[EngineOptions],
+    **options: Any,
 ) -> Run:
     """Measure `model` (Hub id, folder or `glance`) on `benchmarks` (names, files, folders, Hub ids) and return the run.
 
@@ -77,7 +77,8 @@ def measure(
       locate`), which replace all other boxes.
     - `protocol` names the prompt wording (`gapbench benchmarks show`).
     - `min_pixels` and `max_pixels` bound the width x height of each image.
-    - `engine` is transformers, vllm or server; `options` are the engine's own (`gapbench.engines.loading`).
+    - `engine` is auto, transformers, vllm or server; `options` are the engine's own (`TransformersOptions`,
+      `VllmOptions`, `ServerOptions` in `gapbench.engines`).
     - `retry_failed` repeats what failed in an earlier session, in the engine or the judge.
     - `judge` judges the answers that no rule decides (`gapbench.judging`).
     - `shard` (`2/8`) measures only this worker's share of the run (`gapbench.runs.shards`).
@@ -93,13 +94,13 @@ def measure(
     from gapbench.engines import models
     from gapbench.judging.connection import connect
 
-    pixels = Pixels(min_pixels, max_pixels)
+    generation, pixels = Generation(max_new_tokens, temperature, seed), Pixels(min_pixels, max_pixels)
     if repeats < 1:
         raise SettingError(f"--repeats {repeats}: expected at least 1.")
     settings = TaskSettings(parse_views(views), limit, region, protocol, Path(regions) if regions else None)
     this_shard = shards.parse(shard) if shard else None
-    loading.check(model, engine, **options)
-    preferred = models.benchmark_defaults(model, engine)
+    choice = loading.choose(model, engine, options)
+    preferred = models.benchmark_defaults(model, choice.engine)
     tasks, region_file = make_tasks(benchmarks, settings, preferred)
     for task in tasks:
         _check_samples(task)
@@ -113,12 +114,7 @@ def measure(
         recorded = {key[:2] for key in outcomes}
         pending = [item for task in mine for item in pending_samples(task, repeats, done, recorded)]
         judge_identity = connect(judge).identity if judge else None  # an unfit judge is found before a model is loaded
-        loaded = loading.load(
-            model,
-            engine,
-            settings={"pixels": pixels, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed},
-            **options,
-        )
+        loaded = loading.load(model, choice, generation, pixels)
         fields = {
             **loaded.info,
             "tasks": {task.name: {**task.entry(), "repeats": repeats} for task in tasks},
@@ -128,7 +124,7 @@ def measure(
             "judge": judge_identity,
             "shard": shards.entry(this_shard, _counts(mine, repeats)) if this_shard else None,
             "selfcheck": check_first(loaded, quiet).json() if selfcheck and pending else None,
-            "sessions": [new_session(command, hardware(), loaded.info, shard)],
+            "sessions": [new_session(command, hardware(), {**loaded.info, **choice.said(quiet)}, shard)],
         }
         samples = {task.name: task.samples for task in tasks}
         manifest = continue_or_start(folder / FILE, folder / records.FILE, make_manifest(fields), samples, fingerprint)

@@ -1,97 +1,127 @@
-"""Load an engine by name, and check its options.
+"""Choose an engine, check its options, and load it.
 
-    engine = load("Qwen/Qwen3-VL-4B-Instruct", "vllm", tensor_parallel=2, max_new_tokens=64)
+    choice = choose("Qwen/Qwen3-VL-4B-Instruct", "auto", {"dtype": "bfloat16"})     # loads nothing
+    choice.engine, choice.reason                                    # "transformers", "auto: vLLM is not installed"
+    engine = load("Qwen/Qwen3-VL-4B-Instruct", choice, Generation(max_new_tokens=64), Pixels(max_pixels=1048576))
 
-Every engine is a module with a `load` function, whose signature lists the options it takes. An option that the engine
-does not take is an error.
+Every engine is a module with a class of options and a function `load(model, generation, pixels, options)`. An option
+that the engine does not have is an error.
 """
 
 from __future__ import annotations
 
 import importlib
-import inspect
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypedDict, Unpack
+import importlib.util
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from gapbench.engines.options import Generation, flag_name, is_set, validated
 from gapbench.errors import SettingError
 from gapbench.types import Engine
+from gapbench.views.pixels import Pixels
 
-ENGINES = ("transformers", "vllm", "server")
-FLAGS = {"base_urls": "--base-url", "processor_kwargs": "--processor"}
-"""Flags of the options whose flag is not their name."""
+CLASSES = {"transformers": "TransformersOptions", "vllm": "VllmOptions", "server": "ServerOptions"}
+"""The engines, each with the class of its options."""
+ENGINES = tuple(CLASSES)
 
 
-class EngineOptions(TypedDict, total=False):
-    """The options of all engines. None, "auto", False and empty values all mean "not set".
+@dataclass(frozen=True)
+class Choice:
+    """An engine, its checked options, and why `auto` chose it: one sentence, empty if the user named the engine."""
 
-    `dtype`, `revision`, `trust_remote_code`, `chat_template`, `processor_kwargs`: transformers and vllm.
-    `device`, `attn_implementation`, `batch_size`: transformers. `tensor_parallel` (number of devices), `engine_args`
-    (vLLM's own arguments): vllm. `base_urls`, `concurrency` (requests in flight), `timeout` (seconds per request),
-    `api_key_env` (the environment variable that holds the key): server.
+    engine: str
+    options: BaseModel
+    reason: str = ""
+
+    def said(self, quiet: bool) -> dict[str, str]:
+        """Print the reason on standard error, unless `quiet`, and return it for the manifest's session."""
+        if self.reason and not quiet:
+            print(f"--engine {self.engine} ({self.reason})", file=sys.stderr, flush=True)
+        return {"engine_choice": self.reason} if self.reason else {}
+
+
+@dataclass(frozen=True)
+class EngineOption:
+    """One option: its flag, its field (that of the first engine that has it), and the engines that have it."""
+
+    flag: str
+    field: FieldInfo
+    engines: tuple[str, ...]
+
+
+def all_options() -> dict[str, EngineOption]:
+    """The options of all engines by name. Imports no model library."""
+    classes = {engine: _options_of(engine).model_fields for engine in ENGINES}
+    fields = {name: field for of_engine in reversed(classes.values()) for name, field in of_engine.items()}
+    names = dict.fromkeys(name for of_engine in classes.values() for name in of_engine)
+    return {
+        name: EngineOption(flag_name(name, fields[name]), fields[name], tuple(e for e in ENGINES if name in classes[e]))
+        for name in names
+    }
+
+
+def choose(
+    model: str, engine: str = "auto", options: Mapping[str, Any] | None = None, possible: Sequence[str] = ENGINES
+) -> Choice:
+    """The engine for `model` with these options, of those that are `possible`. Loads nothing.
+
+    `auto` is the only engine that has all the options that are set; of transformers and vLLM, it is vLLM where that is
+    installed and a GPU is there. None, "auto", False and empty values mean "not set". Raises SettingError for an
+    unknown engine, an option that the engine does not have, and a value that the option cannot take.
     """
-
-    dtype: str
-    device: str
-    revision: str | None
-    trust_remote_code: bool
-    chat_template: Path | None
-    attn_implementation: str | None
-    processor_kwargs: Mapping[str, Any] | None
-    batch_size: int | None
-    tensor_parallel: int | None
-    engine_args: Mapping[str, Any] | None
-    base_urls: Sequence[str]
-    concurrency: int | None
-    timeout: float | None
-    api_key_env: str
-
-
-def load(
-    model: str, engine: str = "transformers", *, settings: Mapping[str, Any], **options: Unpack[EngineOptions]
-) -> Engine:
-    """The engine for `model`. `settings` are those of every engine: pixels, max_new_tokens, temperature, seed.
-
-    Raises SettingError for an unknown engine or an option that the engine does not take, and what its `load` raises.
-    """
-    set_options = check(model, engine, **options)
-    if engine == "server":
-        set_options.setdefault("base_urls", ())  # the engine's error explains how to set it
-    loaded: Engine = _module(engine).load(model, **settings, **set_options)
-    return loaded
-
-
-def check(model: str, engine: str, **options: Unpack[EngineOptions]) -> dict[str, Any]:
-    """The options that are set. Loads nothing. Raises SettingError as `load` does."""
-    if engine not in ENGINES:
-        raise SettingError(f"--engine {engine}: expected {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
+    if engine != "auto" and engine not in possible:
+        raise SettingError(f"--engine {engine}: expected {', '.join(('auto', *possible)[:-1])} or {possible[-1]}.")
     if not model.strip():
         raise SettingError(
             "MODEL is empty; expected a Hub id, a folder, `glance`, or the name that a server gives its model."
         )
-    unknown = sorted(set(options) - set(EngineOptions.__annotations__))
-    if unknown:
-        raise SettingError(f"{unknown[0]}: no such setting. Engines take {', '.join(EngineOptions.__annotations__)}.")
-    set_options = {name: value for name, value in options.items() if _is_set(value)}
-    for name in set_options:  # the message leaves out the value: it may be a misplaced key or password
-        takers = [candidate for candidate in ENGINES if name in _parameters(candidate)]
-        if engine not in takers:
-            flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+    known = all_options()
+    if unknown := sorted(set(options or ()) - set(known)):
+        raise SettingError(f"{unknown[0]}: no such setting. Engines take {', '.join(known)}.")
+    values = {name: value for name, value in (options or {}).items() if is_set(value)}
+    reason = ""
+    if engine == "auto":
+        engine, reason = _automatic({known[name].flag: known[name].engines for name in values}, possible)
+    for option in (known[name] for name in values):
+        if engine not in option.engines:  # the message leaves out the value: it may be a misplaced key or password
             server_hint = "The server decides it: start it accordingly. " if engine == "server" else ""
             raise SettingError(
-                f"{flag}: --engine {engine} has no such setting, it is for {' and '.join(takers)}. {server_hint}"
-                f"Leave it out, or use --engine {takers[0]}."
+                f"{option.flag}: --engine {engine} has no such setting, it is for {' and '.join(option.engines)}. "
+                f"{server_hint}Leave it out, or use --engine {option.engines[0]}."
             )
-    return set_options
+    return Choice(engine, validated(_options_of(engine), values), reason)
 
 
-def _is_set(value: Any) -> bool:
-    return not (value is None or value is False or value in ("", "auto", (), [], {}))
+def load(model: str, choice: Choice, generation: Generation | None = None, pixels: Pixels | None = None) -> Engine:
+    """The chosen engine. Its images must lie within `pixels`. Raises what the engine's own `load` raises."""
+    module = importlib.import_module(f"gapbench.engines.{choice.engine}")
+    loaded: Engine = module.load(model, generation or Generation(), pixels or Pixels(), choice.options)
+    return loaded
 
 
-def _parameters(engine: str) -> Mapping[str, Any]:
-    return inspect.signature(_module(engine).load).parameters
+def _automatic(takers: Mapping[str, Collection[str]], possible: Sequence[str]) -> tuple[str, str]:
+    """The engine, and the reason. `takers` are the engines that have each option that is set, by its flag."""
+    fitting = [engine for engine in possible if all(engine in of_option for of_option in takers.values())]
+    local = [engine for engine in fitting if engine != "server"] or fitting
+    if len(local) == 1:
+        only = "no other engine can do this" if len(possible) == 1 else f"it is the engine that has {', '.join(takers)}"
+        return local[0], f"auto: {only}"
+    if not local:  # no engine has all of them; the caller names one that the nearest engine lacks
+        return max(possible, key=lambda engine: sum(engine in engines for engines in takers.values())), ""
+    if importlib.util.find_spec("vllm") is None:
+        return "transformers", "auto: vLLM is not installed"
+    import torch
+
+    if not torch.cuda.device_count():  # counts without starting CUDA, which vLLM's own processes must do
+        return "transformers", "auto: vLLM is installed, but there is no GPU"
+    return "vllm", "auto: vLLM is installed and there is a GPU"
 
 
-def _module(engine: str) -> Any:
-    return importlib.import_module(f"gapbench.engines.{engine}")
+def _options_of(engine: str) -> type[BaseModel]:
+    options: type[BaseModel] = getattr(importlib.import_module(f"gapbench.engines.{engine}"), CLASSES[engine])
+    return options

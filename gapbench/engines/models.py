@@ -21,7 +21,6 @@ from gapbench import glance
 from gapbench.errors import ModelError, SettingError
 
 EMBEDDED = {"glance": glance.FOLDER}
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 _HASHED_FULLY = 1 << 28  # of larger weight files, only the size and the first and last mebibyte are hashed
 
 
@@ -112,8 +111,6 @@ def load(
     `dtype` auto: as published on an accelerator, float32 on a CPU. `device` auto: the accelerator if there is one, else
     the CPU; several accelerators share the model by layers. Raises ModelError or SettingError.
     """
-    if dtype not in DTYPES:
-        raise SettingError(f"--dtype {dtype}: expected one of {', '.join(DTYPES)}.")
     source = resolve(name)
     from gapbench.util.torchvision_repair import repair
 

@@ -30,19 +30,18 @@ def neutral_generation(loaded: Loaded) -> set[int]:
     return ends
 
 
-def image_token_id(loaded: Loaded) -> int | None:
+def image_token_id(config: Any, processor: Any) -> int | None:
     """The id that stands for one visual token in `input_ids`, or None.
 
     The configuration comes first, because the processors of Gemma 3 and Ovis2 name a token that only begins an image.
     """
-    config = loaded.model.config
     for part in (config, getattr(config, "vision_config", None)):
         for name in ("image_token_id", "image_token_index", "media_placeholder_token_id"):
             value = getattr(part, name, None)
             if isinstance(value, int):
                 return value
-    token = getattr(loaded.processor, "image_token", None)
-    return int(loaded.processor.tokenizer.convert_tokens_to_ids(token)) if isinstance(token, str) else None
+    token = getattr(processor, "image_token", None)
+    return int(processor.tokenizer.convert_tokens_to_ids(token)) if isinstance(token, str) else None
 
 
 def special_token_escaper(tokenizer: Any) -> Callable[[str], str]:

@@ -1,6 +1,6 @@
 """The reference engine: any image-text-to-text model through transformers' Auto classes and `generate`.
 
-    engine = load("Qwen/Qwen3-VL-4B-Instruct", dtype="bfloat16", max_new_tokens=64)
+    engine = load("Qwen/Qwen3-VL-4B-Instruct", Generation(max_new_tokens=64), Pixels(), TransformersOptions())
     for key, answer in engine.generate(requests): ...
 
 A read-ahead thread decodes images, sorts them by size and processes them into left-padded batches while the model works
@@ -18,15 +18,35 @@ import hashlib
 import re
 import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
 
 from gapbench.engines import models
-from gapbench.engines.chat import Chat, chat_template_source, make_chat, place
-from gapbench.engines.fail_fast import FAIL_FAST_AFTER, KeyedAnswer, hold_leading_errors
+from gapbench.engines.chat import Chat, make_chat, place
+from gapbench.engines.fail_fast import KeyedAnswer, hold_leading_errors
+from gapbench.engines.local import (
+    TOP_TOKENS,
+    Completions,
+    Refusals,
+    describe_images,
+    failure_details,
+    shared_info,
+    shown,
+)
+from gapbench.engines.options import (
+    ELSEWHERE,
+    FROZEN,
+    ChatTemplate,
+    Dtype,
+    Flag,
+    Generation,
+    ProcessorKwargs,
+    Revision,
+    TrustRemoteCode,
+)
 from gapbench.engines.tokens import image_token_id, neutral_generation
-from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
 from gapbench.util.ahead import WaitingTime, read_ahead
 from gapbench.views.pixels import Pixels
@@ -38,8 +58,27 @@ WINDOW_PIXELS = 200_000_000
 TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
 """Most prompt tokens in an automatic batch, padding included, by kind of device. Memory may lower it further."""
 LARGEST_BATCH = 64
-TOP_TOKENS = 20
-"""First tokens, the likeliest ones, that `next_logprobs` returns."""
+
+
+class TransformersOptions(BaseModel):
+    """The options of this engine."""
+
+    model_config = FROZEN
+
+    dtype: Dtype = "auto"
+    device: Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps"), ELSEWHERE] = "auto"
+    revision: Revision = None
+    trust_remote_code: TrustRemoteCode = False
+    chat_template: ChatTemplate = None
+    processor_kwargs: ProcessorKwargs = {}
+    attn_implementation: Annotated[
+        str | None,
+        Field(description="eager, sdpa, flash_attention_2, …; default: transformers' choice"),
+        ELSEWHERE,
+    ] = None
+    batch_size: Annotated[
+        int | None, Field(ge=1, description="prompts in a batch"), Flag(metavar="N|auto", kept="resources")
+    ] = None
 
 
 @dataclass
@@ -48,19 +87,16 @@ class TransformersEngine:
 
     loaded: models.Loaded
     chat: Chat
-    pixels: Pixels
-    max_new_tokens: int
-    temperature: float
-    batch_size: int | None
-    seed: int
+    generation: Generation
+    batch_size: int | None = None
     info: dict[str, Any] = field(default_factory=dict)
+    trouble: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        processor = self.loaded.processor
         self._limit = self.batch_size or LARGEST_BATCH
-        self._failures: int | None = (
-            0  # None after the first answer: from then on the samples are at fault, not the model
-        )
-        self._image_token = image_token_id(self.loaded)
+        self._refusals = Refusals(self.loaded.name)
+        self._completions = Completions(processor.tokenizer, image_token_id(self.loaded.model.config, processor))
         self._waited = WaitingTime()
         self._ends = neutral_generation(self.loaded)
 
@@ -77,9 +113,15 @@ class TransformersEngine:
         """Seconds that the model spent waiting for a batch."""
         return self._waited.seconds
 
+    def close(self) -> None:
+        """Free the model's memory."""
+        device = self.loaded.device
+        del self.loaded, self.chat
+        _free_memory(device)
+
     def prompt_ids(self, request: Request) -> list[int]:
         """The token ids of the prompt, with images expanded to their tokens."""
-        ids: list[int] = self._inputs([self._sized(request)])["input_ids"][0].tolist()
+        ids: list[int] = self._inputs([request])["input_ids"][0].tolist()
         return ids
 
     def next_logprobs(self, request: Request) -> dict[int, float]:
@@ -88,12 +130,9 @@ class TransformersEngine:
 
         model = self.loaded.model
         with torch.inference_mode():
-            logits = model(**place(self._inputs([self._sized(request)]), model)).logits[0, -1]
+            logits = model(**place(self._inputs([request]), model)).logits[0, -1]
             top = torch.log_softmax(logits.float(), -1).topk(min(TOP_TOKENS, logits.numel()))
         return dict(zip(top.indices.tolist(), top.values.tolist(), strict=True))
-
-    def _sized(self, request: Request) -> Request:
-        return replace(request, images=tuple(map(self.pixels.apply, request.images)))
 
     def _answers(self, batches: Iterable[tuple[list[Request], Any, str]]) -> Generator[KeyedAnswer, None, None]:
         for group, inputs, error in batches:
@@ -122,7 +161,6 @@ class TransformersEngine:
         window: list[Request] = []
         held, batches = 0, 1
         for request in requests:
-            request = self._sized(request)
             held += request.pixels
             window.append(request)
             if len(window) >= batches * self._limit or held >= WINDOW_PIXELS:
@@ -167,55 +205,33 @@ class TransformersEngine:
             if out_of_memory:
                 _free_memory(self.loaded.device)
             if len(group) == 1:
-                error_text = self._error_text(group[0], failure, out_of_memory)
-                yield group[0].key, Answer(images=len(group[0].images), error=error_text)
+                yield group[0].key, self._refused(group[0], failure, out_of_memory)
                 return
             if out_of_memory:
                 self._limit = max(1, len(group) // 2)
             for part in _halves(group):
                 yield from self._answers(self._process(part))
             return
-        self._failures = None
+        self._refusals.count = None
         seconds = (time.perf_counter() - started) / len(group)
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        ends = self._ends
-        for i, request in enumerate(group):
-            row = tokens[i].tolist()
-            stop = next((n for n, t in enumerate(row) if t in ends), None)
-            answer_ids = row if stop is None else row[:stop]
-            text = self.loaded.processor.tokenizer.decode(answer_ids, skip_special_tokens=True)
+        for request, ids, mask, row in zip(
+            group, inputs["input_ids"], inputs["attention_mask"].bool(), tokens.tolist(), strict=True
+        ):
+            stop = next((n for n, token in enumerate(row) if token in self._ends), None)
             yield (
                 request.key,
-                Answer(
-                    text=text.encode("utf-8", "replace").decode(),
-                    images=len(request.images),
-                    sent_size=request.images[0].size if request.images else None,
-                    sent_pixels=request.pixels if request.images else None,
-                    image_tokens=int((ids[i] == self._image_token).sum()) if self._image_token is not None else None,
-                    prompt_tokens=int(mask[i].sum()),
-                    output_tokens=len(row) if stop is None else stop + 1,
-                    seconds=seconds,
-                    truncated=stop is None,
-                ),
+                self._completions.answer(shown(request), ids[mask].tolist(), row[:stop], stop is None, seconds),
             )
 
-    def _error_text(self, request: Request, error: Exception, out_of_memory: bool) -> str:
-        """The error text of a failed request. Raises ModelError if the engine should fail fast."""
+    def _refused(self, request: Request, error: Exception, out_of_memory: bool) -> Answer:
+        """The answer to a request that failed. Raises ModelError if the engine should fail fast."""
+        reason = f"the model failed on {failure_details(request, error)}"
         if out_of_memory:
             reason = (
-                f"out of memory at batch size 1 for {_describe_images(request)} on {self.loaded.device}. "
+                f"out of memory at batch size 1 for {describe_images(request)} on {self.loaded.device}. "
                 "Lower --max-pixels or --max-new-tokens, use --dtype bfloat16, or a larger device."
             )
-        else:
-            reason = f"the model failed on {failure_details(request, error)}"
-        several = len(request.images) > 1  # some models take one image only, and may still answer the other requests
-        if self._failures is not None and (out_of_memory or not several):
-            self._failures += 1
-            if out_of_memory or self._failures >= FAIL_FAST_AFTER:
-                raise ModelError(
-                    f"Model {self.loaded.name}: failing fast, because nothing was answered; {reason}"
-                ) from error
-        return reason
+        return self._refusals.refuse(request, reason, error, at_once=out_of_memory)
 
     def _run(self, inputs: Any, keys: Sequence[Hashable]) -> Any:
         """New token ids, shape (batch, new tokens), on the CPU.
@@ -224,10 +240,11 @@ class TransformersEngine:
         """
         import torch
 
-        settings: dict[str, Any] = {"max_new_tokens": self.max_new_tokens, "do_sample": self.temperature > 0}
-        if self.temperature > 0:
-            settings |= {"temperature": self.temperature, "top_k": 0, "top_p": 1.0}
-            digest = hashlib.sha256(f"{self.seed} {list(keys)!r}".encode()).hexdigest()
+        temperature = self.generation.temperature
+        settings: dict[str, Any] = {"max_new_tokens": self.generation.max_new_tokens, "do_sample": temperature > 0}
+        if temperature > 0:
+            settings |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+            digest = hashlib.sha256(f"{self.generation.seed} {list(keys)!r}".encode()).hexdigest()
             torch.manual_seed(int(digest[:15], 16))
         model = self.loaded.model
         with torch.inference_mode():
@@ -235,82 +252,31 @@ class TransformersEngine:
         return out[:, inputs["input_ids"].shape[1] :].cpu()
 
 
-def load(
-    model: str,
-    *,
-    dtype: str = "auto",
-    device: str = "auto",
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    chat_template: Path | None = None,
-    attn_implementation: str | None = None,
-    pixels: Pixels | None = None,
-    max_new_tokens: int = 128,
-    temperature: float = 0.0,
-    batch_size: int | None = None,
-    seed: int = 0,
-    processor_kwargs: Mapping[str, Any] | None = None,
-) -> TransformersEngine:
-    """The engine for `model` (Hub id, folder or `glance`); `batch_size` None is automatic.
+def load(model: str, generation: Generation, pixels: Pixels, options: TransformersOptions) -> TransformersEngine:
+    """The engine for `model` (Hub id, folder or `glance`).
 
     Thinking is switched off where the chat template has a switch for it (`enable_thinking`, `thinking`); `info` names
     the switch. Raises ModelError or SettingError.
     """
-    if max_new_tokens < 1 or temperature < 0 or (batch_size is not None and batch_size < 1):
-        raise SettingError(
-            f"--max-new-tokens {max_new_tokens}, --temperature {temperature}, --batch-size {batch_size or 'auto'}: "
-            "expected at least 1, at least 0 and at least 1."
-        )
     loaded = models.load(
         model,
-        dtype=dtype,
-        device=device,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        chat_template=chat_template,
-        attn_implementation=attn_implementation,
+        dtype=options.dtype,
+        device=options.device,
+        revision=options.revision,
+        trust_remote_code=options.trust_remote_code,
+        chat_template=options.chat_template,
+        attn_implementation=options.attn_implementation,
     )
-    chat = make_chat(loaded, processor_kwargs)
-    pixels = pixels or Pixels()
-    thinking = f"off ({', '.join(chat.switches)})" if chat.switches else "the template has no switch"
+    chat = make_chat(loaded, options.processor_kwargs)
     info = {
         "engine": "transformers",
-        "model": model,
+        **shared_info(model, chat, generation, pixels, options),
         **loaded.identity,
         "dtype": loaded.dtype,
         "device": loaded.device,
         "attn_implementation": str(getattr(loaded.model.config, "_attn_implementation", "")),
-        "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
-                   "processor": processor_size(loaded.processor), "processor_kwargs": dict(processor_kwargs or {})},
-        "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
-                       "thinking": thinking},
-        "chat_template": chat_template_source(chat_template),
-    }  # fmt: skip
-    return TransformersEngine(loaded, chat, pixels, max_new_tokens, temperature, batch_size, seed, info)
-
-
-def processor_size(processor: Any) -> Any:
-    """The processor's own bounds on an image's size, or None if it declares none."""
-    size = getattr(getattr(processor, "image_processor", None), "size", None)
-    if size is None:
-        return None
-    values = dict(size) if isinstance(size, Mapping) else {k: v for k, v in vars(size).items() if not k.startswith("_")}
-    return {str(k): v for k, v in values.items() if isinstance(v, int | float)}
-
-
-def _describe_images(request: Request) -> str:
-    sizes = [str(image.size) for image in request.images]
-    if len(sizes) < 2:
-        return f"an image of {sizes[0]} px" if sizes else "a prompt without an image"
-    return f"{len(sizes)} images of {', '.join(sizes)} px in one prompt"
-
-
-def failure_details(request: Request, error: Exception) -> str:
-    """The request's images, the error, and a remedy."""
-    remedy = "A larger --min-pixels, or a region with a larger min_side, may help."
-    if len(request.images) > 1:
-        remedy = "Not every model takes several images. If they are parts of one region, --region mosaic joins them."
-    return f"{_describe_images(request)} ({type(error).__name__}: {error}). {remedy}"
+    }
+    return TransformersEngine(loaded, chat, generation, options.batch_size, info)
 
 
 def _halves(group: list[Request]) -> tuple[list[Request], list[Request]]:

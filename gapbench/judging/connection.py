@@ -15,11 +15,13 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gapbench.engines.server import ServerEngine, load
+from gapbench.engines.options import Generation, validated
+from gapbench.engines.server import ServerEngine, ServerOptions, load
 from gapbench.errors import GapbenchError, ModelError
 from gapbench.judging import Judge
 from gapbench.judging.prompt import PLAIN, SCHEMA, JudgeVerdict, prompt, prompt_hash, read_verdict
 from gapbench.types import Answer, Request
+from gapbench.views.pixels import Pixels
 
 MAX_NEW_TOKENS = 2048
 """A verdict takes about ten tokens. Models that always think first need more, and a reply that is cut off is no
@@ -65,9 +67,10 @@ def connect(judge: Judge) -> Connection:
     if its model gives no verdict or a wrong one.
     """
     try:
-        engine = load(judge.model, base_urls=[judge.url], api_key_env=judge.api_key_env, max_new_tokens=MAX_NEW_TOKENS,
-                      temperature=TEMPERATURE, timeout=judge.timeout, tries=judge.tries, backoff=judge.backoff,
-                      extra={"response_format": FORMAT})  # fmt: skip
+        settings = {"base_urls": (judge.url,), "api_key_env": judge.api_key_env, "timeout": judge.timeout,
+                    "tries": judge.tries, "backoff": judge.backoff, "extra": {"response_format": FORMAT}}  # fmt: skip
+        options = validated(ServerOptions, settings)
+        engine = load(judge.model, Generation(MAX_NEW_TOKENS, TEMPERATURE), Pixels(), options)
         replies = engine.generate(Request(i, (), prompt(record)) for i, (record, _) in enumerate(PLAIN))
         answers = [answer for _, answer in sorted(replies, key=lambda reply: str(reply[0]))]
     except GapbenchError as error:

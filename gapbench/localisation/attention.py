@@ -73,10 +73,10 @@ def locate(
         image = request.images[0]
         try:
             if image is not last_image:
-                sent, last_image = engine.pixels.apply(image), None
-                general = attention_maps(engine, sent, GENERAL)
+                last_image = None
+                general = attention_maps(engine, image, GENERAL)
                 last_image = image
-            located = box_of(attention_maps(engine, sent, request.prompt), general, layers, sent.size)
+            located = box_of(attention_maps(engine, image, request.prompt), general, layers, image.size)
         except Exception as error:  # from the processor, the model or a lack of memory
             if not works:
                 if isinstance(error, ModelError):

@@ -56,7 +56,7 @@ def attention_maps(engine: TransformersEngine, image: Image, text: str) -> Maps:
     """
     loaded = engine.loaded
     inputs = place(engine.chat.batch([((image,), text)]), loaded.model)
-    token = image_token_id(loaded)
+    token = image_token_id(loaded.model.config, loaded.processor)
     is_image = inputs["input_ids"][0] == token
     count = int(is_image.sum())
     if not count:

@@ -301,6 +301,7 @@ def _innermost(words: str, before: Any, now: Any) -> Iterator[Difference]:
         return
     before, now = (value.model_dump(mode="json") if isinstance(value, BaseModel) else value for value in (before, now))
     before, now = json.loads(json.dumps([before, now], default=str))
+    before, now = (None if value in ({}, [], "") else value for value in (before, now))  # nothing was set
     if before == now:
         return
     if isinstance(before, dict) and isinstance(now, dict):

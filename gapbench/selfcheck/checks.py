@@ -135,7 +135,7 @@ def _order(evidence: ProbeEvidence, reproducible: bool) -> Check:
 def _misplaced(evidence: ProbeEvidence, answers: Mapping[str, Answer]) -> str:
     """The fault in the order that sizes or ids show; empty if they show none."""
     for name, answer in answers.items():
-        first, second = (evidence.target(image.size) for image in evidence.requests[name].images)
+        first, second = (image.size for image in evidence.requests[name].images)
         if answer.sent_size is not None and tuple(answer.sent_size) == second:
             return f"the first of two images was sent as {_size(second)} px; it has {_size(first)} px"
     expected, swapped = evidence.processor_ids("first HK"), evidence.processor_ids("first KH")
@@ -161,7 +161,7 @@ def _tokens(evidence: ProbeEvidence) -> Check:
         )  # fmt: skip
 
     for name in reversed(SIZES):
-        target, sent = evidence.target(evidence.requests[name].images[0].size), evidence.answers[name].sent_size
+        target, sent = evidence.requests[name].images[0].size, evidence.answers[name].sent_size
         if sent is not None and tuple(sent) != target:
             return check("failed", f"an image of {_size(target)} px was sent as {_size(sent)}")
     if evidence.visual_token is None:

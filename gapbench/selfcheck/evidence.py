@@ -9,7 +9,7 @@ An engine may have the methods of `ShowsPrompt` and `ShowsLogprobs` beside the p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from gapbench.selfcheck.probes import COLOURS, LETTERS, PAIRS, SIZES, Reference, probes, reference_of
@@ -51,14 +51,9 @@ class ProbeEvidence:
     requests: Mapping[str, Request]
     answers: Mapping[str, Answer]
     alone: tuple[Answer, Answer, Answer]
-    pixels: Pixels
     reference: Reference | None
     visual_token: int | None
     _processor_ids: dict[str, list[int] | None] = field(default_factory=dict)
-
-    def target(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size (width, height) at which the engine must send an image."""
-        return self.pixels.target(size)
 
     def texts(self, names: Sequence[str]) -> list[str]:
         """The answers to these requests, without failed ones."""
@@ -96,8 +91,10 @@ def gather_evidence(engine: Engine) -> ProbeEvidence:
 
     Each size of image goes alone, so that a large one does not make the engine lower its batch size.
     """
-    requests = probes()
-
+    bounds = engine.info.get("pixels") or {}
+    requests = {
+        name: _sized(r, Pixels(bounds.get("min_pixels"), bounds.get("max_pixels"))) for name, r in probes().items()
+    }
     hopeless: Answer | None = None
 
     def ask(*names: str) -> dict[str, Answer]:
@@ -113,11 +110,16 @@ def gather_evidence(engine: Engine) -> ProbeEvidence:
     for size in SIZES:
         answers |= ask(size)
     first, again, letter = (ask(name)[name] for name in ("colour 0", "colour 0", "letter 1"))
-    bounds = engine.info.get("pixels") or {}
-    pixels = Pixels(bounds.get("min_pixels"), bounds.get("max_pixels"))
-    reference = reference_of(engine, pixels)
+    reference = reference_of(engine)
     token = reference.visual_token(requests["colour 0"]) if reference else None
-    return ProbeEvidence(engine, requests, answers, (first, again, letter), pixels, reference, token)
+    return ProbeEvidence(engine, requests, answers, (first, again, letter), reference, token)
+
+
+def _sized(request: Request, pixels: Pixels) -> Request:
+    """The request as a run sends it: within the pixel bounds, and without the stored bytes of a resized image."""
+    images = tuple(map(pixels.apply, request.images))
+    pairs = zip(request.images, images, request.encoded, strict=False)
+    return replace(request, images=images, encoded=tuple(data if a is b else None for a, b, data in pairs))
 
 
 def _attempt(ask: Callable[[Request], T | None], request: Request) -> T | None:

@@ -1,7 +1,7 @@
 """The probes of `selfcheck`: drawn images with short questions, and the ids that the model's own processor makes.
 
     requests = probes()                  # name -> Request
-    reference_of(engine, pixels).ids(requests["colour 0"])
+    reference_of(engine).ids(requests["colour 0"])
 
 The probes are signs with a large letter, with one size and one wording, so that answers can differ only by the image;
 two signs in one prompt, in both orders; and one sign in several sizes, up to a size that servers tend to shrink.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gapbench.data.signs import Scene, Sign, draw
 from gapbench.engines import models
@@ -20,7 +20,6 @@ from gapbench.engines.chat import Chat, chat_template_of, thinking_switches
 from gapbench.engines.tokens import special_token_escaper
 from gapbench.errors import ModelError
 from gapbench.types import Engine, Request
-from gapbench.views.pixels import Pixels
 from gapbench.views.prompts import SUFFIXES
 
 if TYPE_CHECKING:
@@ -70,18 +69,23 @@ def _png(image: Image) -> bytes:
     return file.getvalue()
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The model's own processor and template, and the pixel policy of the engine."""
+@runtime_checkable
+class HasChat(Protocol):
+    """An engine that formats the prompts itself."""
 
     chat: Chat
-    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The model's own processor and template."""
+
+    chat: Chat
 
     def ids(self, request: Request) -> list[int] | None:
         """The prompt's ids, images expanded; None if the processor refuses: some need an image, or exactly one."""
-        images = tuple(map(self.pixels.apply, request.images))
         try:
-            ids: list[int] = self.chat.batch([(images, request.prompt)])["input_ids"][0].tolist()
+            ids: list[int] = self.chat.batch([(request.images, request.prompt)])["input_ids"][0].tolist()
         except Exception:
             return None
         return ids
@@ -102,17 +106,16 @@ class Reference:
         return str(self.chat.processor.tokenizer.decode(ids[-16:]))
 
 
-def reference_of(engine: Engine, pixels: Pixels) -> Reference | None:
+def reference_of(engine: Engine) -> Reference | None:
     """The processor and template of the engine's model; None if its processor is not available.
 
-    An engine may have its own `chat` or `processor`; otherwise the processor is loaded by the model's name.
+    An engine may have its own `chat`; otherwise the processor is loaded by the model's name.
     """
-    chat = getattr(engine, "chat", None)
-    if isinstance(chat, Chat):
-        return Reference(chat, pixels)
     try:
-        processor = getattr(engine, "processor", None) or _processor(engine.info)
-        template = getattr(engine, "chat_template", None) or chat_template_of(processor)
+        if isinstance(engine, HasChat) and engine.chat:
+            return Reference(engine.chat) if chat_template_of(engine.chat.processor) else None
+        processor = _processor(engine.info)
+        template = chat_template_of(processor)
         if not template:
             return None
         processor.chat_template = template
@@ -120,7 +123,7 @@ def reference_of(engine: Engine, pixels: Pixels) -> Reference | None:
     except Exception:  # a name that only the server knows, no access to the Hub, a processor of an unknown kind
         return None
     processor_kwargs = dict((engine.info.get("pixels") or {}).get("processor_kwargs") or {})
-    return Reference(Chat(processor, processor_kwargs, thinking_switches(template), escape), pixels)
+    return Reference(Chat(processor, processor_kwargs, thinking_switches(template), escape))
 
 
 def _processor(info: Any) -> Any:

@@ -116,10 +116,13 @@ import os, random, signal, sys, time
 import torch, transformers, pandas, scipy.stats, matplotlib   # loaded once; every child is a fork
 import gapbench, gapbench.commands.measure, gapbench.analysis.summary, gapbench.report
 from gapbench.engines import transformers as engine
+from gapbench.engines.options import Generation
+from gapbench.views.pixels import Pixels
 
 model, data, out, kills, seed = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
 rng = random.Random(seed)
-engine.load(model)   # for what it imports: more than half of a child's time
+# for what it imports: more than half of a child's time
+engine.load(model, Generation(), Pixels(), engine.TransformersOptions())
 
 def child():
     pid = os.fork()

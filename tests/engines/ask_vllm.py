@@ -23,13 +23,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+from loads import vllm
 from PIL import Image
 from serve_vllm import fork_workers
 
-from gapbench.engines import vllm
+from gapbench.engines import vllm as engine_module
 from gapbench.types import Request
 
 
@@ -43,7 +45,7 @@ def ask(folder: Path, engine: Any, entry: dict[str, Any]) -> dict[str, Any]:
     ]
     with ExitStack() as bounds:
         for name, value in entry.get("bounds", {}).items():
-            bounds.enter_context(patch.object(vllm, name, value))
+            bounds.enter_context(patch.object(engine_module, name, value))
         if "endless" in entry:
             return endless(engine, requests, entry["endless"])
     answers: dict[str, Any] = {}
@@ -53,7 +55,7 @@ def ask(folder: Path, engine: Any, entry: dict[str, Any]) -> dict[str, Any]:
         if len(answers) == 1 and (action := entry.get("after")):
             {"kill": kill_children, "interrupt": interrupt_all}[action]()
     if entry.get("ids"):
-        engine._decode = lambda ids, **_: json.dumps(ids)
+        engine._completions.tokenizer = SimpleNamespace(decode=lambda ids, **_: json.dumps(ids))
         for key, answer in engine.generate(iter(requests)):
             answers[str(key)]["ids"] = [] if answer.error else json.loads(answer.text)
         for request in requests:
@@ -103,7 +105,8 @@ def main() -> None:
                 engine = load = None  # vLLM's own state is global, so the old one must be gone before a new one comes
                 engine = vllm.load(**entry["load"])
                 load = entry["load"]
-            results[name] = ask(folder, replace(engine, **entry["settings"]), entry)
+            generation = replace(engine.generation, **entry["settings"])
+            results[name] = ask(folder, replace(engine, generation=generation), entry)
         except (Exception, KeyboardInterrupt) as error:
             results[name] = {"raised": f"{type(error).__name__}: {error}"}
     (folder / "answers.json").write_text(json.dumps(results))

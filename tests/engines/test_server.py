@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from engines.loads import server
 from engines.stub_server import HttpRequest, Response, Stub, chat, error
-from gapbench.engines import server
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
 
@@ -474,7 +474,8 @@ def test_an_interrupt_ends_a_process_that_waits_for_an_answer() -> None:
     code = """
 import sys
 from gapbench.engines import server; from gapbench.types import Request
-engine = server.load("stub", base_urls=[sys.argv[1]])
+from gapbench.engines.options import Generation; from gapbench.views.pixels import Pixels
+engine = server.load("stub", Generation(), Pixels(), server.ServerOptions(base_urls=(sys.argv[1],)))
 try:
     for key, answer in engine.generate(Request(i, (), "x") for i in range(1000)):
         print("answered", flush=True)

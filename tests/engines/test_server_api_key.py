@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from engines.loads import server
 from engines.stub_server import HttpRequest, Response, Stub, chat, error
-from gapbench.engines import server
 from gapbench.engines.server.api_key import read_key
 from gapbench.errors import GapbenchError, SettingError
 from gapbench.types import Request
@@ -93,7 +93,9 @@ def test_nor_in_a_traceback() -> None:
     code = """
 import sys
 from gapbench.engines import server; from gapbench.types import Request
-for _ in server.load("stub", base_urls=[sys.argv[1]], api_key_env="PLANTED_KEY").generate([Request(0, (), "x")]): pass
+from gapbench.engines.options import Generation; from gapbench.views.pixels import Pixels
+options = server.ServerOptions(base_urls=(sys.argv[1],), api_key_env="PLANTED_KEY")
+for _ in server.load("stub", Generation(), Pixels(), options).generate([Request(0, (), "x")]): pass
 """
     with Stub(lambda request, number: error(404, parrot(request))) as stub:
         done = subprocess.run([sys.executable, "-c", code, stub.url], capture_output=True, text=True, check=False)

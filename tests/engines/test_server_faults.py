@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from engines.fault_proxy import FAULTS, POISON, FaultProxy
+from engines.loads import server
 from engines.stub_server import HttpRequest, Response, Stub, chat, error
-from gapbench.engines import server
 from gapbench.engines.server import retries
 from gapbench.errors import ModelError
 from gapbench.types import Answer, Request

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from engines.loads import server
 from engines.stub_server import Stub, chat
-from gapbench.engines import server
 from gapbench.engines.server import pipeline
 from gapbench.engines.server.image_urls import encode_request, escape_control_tokens
 from gapbench.types import Request

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gapbench.engines import server
+from engines.loads import server
 from gapbench.types import Request
 
 pytestmark = pytest.mark.evidence

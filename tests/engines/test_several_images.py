@@ -12,10 +12,11 @@ import torch
 from tiny_models import FAMILIES
 
 import gapbench
+from engines.loads import transformers
 from engines.test_transformers import ATTENTION, image
-from gapbench.engines import transformers
 from gapbench.engines.chat import place
 from gapbench.engines.fail_fast import FAIL_FAST_AFTER
+from gapbench.engines.transformers import TransformersEngine
 from gapbench.types import Request
 from gapbench.views.pixels import Pixels
 
@@ -73,7 +74,7 @@ def test_every_family_answers_a_mix_of_one_and_two_images_as_alone(family: str, 
 
 
 @pytest.fixture
-def engine(tiny: Callable[[str], Path]) -> Callable[..., transformers.TransformersEngine]:
+def engine(tiny: Callable[[str], Path]) -> Callable[..., TransformersEngine]:
     return lambda **settings: transformers.load(str(tiny("qwen3_vl")), **{"max_new_tokens": 4, **settings})
 
 
@@ -84,7 +85,7 @@ def test_pixel_bounds_hold_for_each_image(engine: Callable[..., Any]) -> None:
     assert answer.sent_pixels == 200 * 100 + 50 * 50
 
 
-def template(engine: transformers.TransformersEngine, path: Path, change: Callable[[str], str]) -> Path:
+def template(engine: TransformersEngine, path: Path, change: Callable[[str], str]) -> Path:
     path.write_text(change(engine.loaded.processor.chat_template))
     return path
 

@@ -14,7 +14,8 @@ import torch
 from PIL import Image, ImageDraw
 from tiny_models import FAMILIES
 
-from gapbench.engines import transformers
+from engines.loads import transformers
+from gapbench.engines.transformers import TransformersEngine
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
@@ -65,7 +66,7 @@ def test_every_family_answers_the_same_in_a_batch_as_alone(family: str, tiny: Ca
 
 
 @pytest.fixture
-def engine(tiny: Callable[[str], Path]) -> Callable[..., transformers.TransformersEngine]:
+def engine(tiny: Callable[[str], Path]) -> Callable[..., TransformersEngine]:
     return lambda **settings: transformers.load(str(tiny("qwen3_vl")), **{"max_new_tokens": 4, **settings})
 
 
@@ -91,7 +92,7 @@ def test_requests_are_taken_lazily(engine: Callable[..., Any]) -> None:
 
 def test_running_out_of_memory_halves_the_batch(engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    run = transformers.TransformersEngine._run
+    run = TransformersEngine._run
 
     def short_of_memory(self: Any, inputs: Any, keys: Any) -> Any:
         sizes.append(len(inputs["input_ids"]))
@@ -99,7 +100,7 @@ def test_running_out_of_memory_halves_the_batch(engine: Callable[..., Any], monk
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
         return run(self, inputs, keys)
 
-    monkeypatch.setattr(transformers.TransformersEngine, "_run", short_of_memory)
+    monkeypatch.setattr(TransformersEngine, "_run", short_of_memory)
     answers = dict(engine(batch_size=8).generate(requests(16)))
     assert len(answers) == 16
     assert not any(a.error for a in answers.values())
@@ -112,7 +113,7 @@ def test_a_batch_that_failed_is_let_go_of_before_its_halves_run(
 ) -> None:
     """What it held may be the very memory that they need."""
     held: list[weakref.ref[Any]] = []
-    run = transformers.TransformersEngine._run
+    run = TransformersEngine._run
 
     def short_of_memory(self: Any, inputs: Any, keys: Any) -> Any:
         assert not [one for one in held if one() is not None]
@@ -122,7 +123,7 @@ def test_a_batch_that_failed_is_let_go_of_before_its_halves_run(
             raise RuntimeError("CUDA out of memory")
         return run(self, inputs, keys)
 
-    monkeypatch.setattr(transformers.TransformersEngine, "_run", short_of_memory)
+    monkeypatch.setattr(TransformersEngine, "_run", short_of_memory)
     assert not any(a.error for _, a in engine(batch_size=8).generate(requests(8)))
     assert len(held) >= 3
 
@@ -142,7 +143,7 @@ def test_out_of_memory_at_batch_size_one_stops_a_model_that_never_answered(
     def no_memory(self: Any, inputs: Any, keys: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(transformers.TransformersEngine, "_run", no_memory)
+    monkeypatch.setattr(TransformersEngine, "_run", no_memory)
     with pytest.raises(ModelError, match=r"out of memory at batch size 1.*--max-pixels"):
         list(engine().generate(requests(3)))
 
@@ -150,14 +151,14 @@ def test_out_of_memory_at_batch_size_one_stops_a_model_that_never_answered(
 def test_one_image_too_large_for_memory_fails_alone(
     engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = transformers.TransformersEngine._run
+    run = TransformersEngine._run
 
     def no_memory_for_large(self: Any, inputs: Any, keys: Any) -> Any:
         if inputs["pixel_values"].shape[0] > 200:
             raise MemoryError
         return run(self, inputs, keys)
 
-    monkeypatch.setattr(transformers.TransformersEngine, "_run", no_memory_for_large)
+    monkeypatch.setattr(TransformersEngine, "_run", no_memory_for_large)
     request_list = [*requests(2), Request("huge", (image(9, (640, 640)),), "What?")]
     answers = dict(engine(batch_size=1).generate(request_list))
     assert "out of memory" in answers["huge"].error
@@ -186,7 +187,7 @@ def test_a_model_that_fails_on_everything_is_given_up(
     def broken(self: Any, inputs: Any, keys: Any) -> Any:
         raise RuntimeError("kernel not built")
 
-    monkeypatch.setattr(transformers.TransformersEngine, "_run", broken)
+    monkeypatch.setattr(TransformersEngine, "_run", broken)
     with pytest.raises(ModelError, match=r"nothing was answered.*kernel not built"):
         list(engine(batch_size=4).generate(requests(30)))
 
@@ -208,10 +209,14 @@ def test_an_error_while_requests_are_made_reaches_the_caller(engine: Callable[..
 def test_pixel_bounds_change_what_is_sent_and_how_many_tokens_it_takes(engine: Callable[..., Any]) -> None:
     request_list = [Request("a", (image(1, (400, 200)),), "What?")]
     free = dict(engine().generate(request_list))["a"]
-    bound = dict(engine(pixels=Pixels(max_pixels=20_000)).generate(request_list))["a"]
+    smaller = [Request("a", (Pixels(max_pixels=20_000).apply(request_list[0].images[0]),), "What?")]
+    bounded = engine(pixels=Pixels(max_pixels=20_000))
+    bound = dict(bounded.generate(smaller))["a"]
     assert free.sent_size == (400, 200)
     assert bound.sent_size == (200, 100)
     assert bound.image_tokens < free.image_tokens
+    assert bounded.info["pixels"]["max_pixels"] == 20_000
+    assert dict(bounded.generate(request_list))["a"].sent_size == (400, 200), "no engine resizes"
 
 
 def test_processor_settings_pass_through(engine: Callable[..., Any]) -> None:

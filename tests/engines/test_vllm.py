@@ -34,9 +34,9 @@ from helpers import shown
 from PIL import Image
 from safetensors.torch import load_file
 
+from engines.loads import transformers, vllm
 from engines.vllm_environment import ask, entry, python, server
 from gapbench.data import signs
-from gapbench.engines import transformers, vllm
 from gapbench.engines.chat import place
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
@@ -215,7 +215,7 @@ def test_behind_a_server_it_answers_as_transformers_does(
 
     Without a processor the client knows control tokens by their form alone, so it is not asked with imitations.
     """
-    from gapbench.engines import server as client
+    from engines.loads import server as client
 
     request_list = [request for request in requests_for(model) if request.key != "hostile"]
     ours = reference(model)
@@ -299,7 +299,8 @@ def test_info_says_what_reproduces_it(vllm_results: dict[str, Any], reference: C
     assert info["engine"] == "vllm"
     assert info["resources"] == {}
     assert info["prefix_caching"] is True
-    assert vllm_results["misfits"]["info"]["engine_args"] == {"max_model_len": 128}
+    assert info["options"] == {}
+    assert vllm_results["misfits"]["info"]["options"] == {"engine_args": {"max_model_len": 128}}
 
 
 def test_engine_arguments_that_cannot_be_used_are_named(vllm_results: dict[str, Any]) -> None:
@@ -373,7 +374,7 @@ def test_without_vllm_it_says_what_to_install() -> None:
     [
         ({"max_new_tokens": 0}, "--max-new-tokens 0"),
         ({"temperature": -1.0}, "--temperature -1"),
-        ({"tensor_parallel": 0}, "--tensor-parallel 0"),
+        ({"tensor_parallel_size": 0}, "--tensor-parallel-size 0: expected at least 1"),
         ({"dtype": "int8"}, "--dtype int8: expected one of auto"),
     ],
 )

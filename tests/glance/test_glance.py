@@ -8,17 +8,18 @@ from pathlib import Path
 
 import make
 import pytest
+from engines.loads import transformers
 
 import gapbench
 from gapbench.data import signs
-from gapbench.engines import transformers
 from gapbench.engines.models import benchmark_defaults
+from gapbench.engines.transformers import TransformersEngine
 from gapbench.glance import FOLDER
 from gapbench.views.prompts import SUFFIXES
 
 
 @pytest.fixture(scope="module")
-def engine() -> transformers.TransformersEngine:
+def engine() -> TransformersEngine:
     return transformers.load("glance", max_new_tokens=8)
 
 
@@ -34,7 +35,7 @@ def test_it_ships_as_safetensors_within_ten_megabytes() -> None:
     assert (FOLDER / "model.safetensors").exists()
 
 
-def test_it_loads_through_the_auto_classes_without_code_of_its_own(engine: transformers.TransformersEngine) -> None:
+def test_it_loads_through_the_auto_classes_without_code_of_its_own(engine: TransformersEngine) -> None:
     config = json.loads((FOLDER / "config.json").read_text())
     assert config["model_type"] == "qwen3_vl"
     assert "auto_map" not in config
@@ -46,13 +47,13 @@ def test_it_asks_for_small_scenes_and_gets_them() -> None:
     assert benchmark_defaults("glance")["signs"]["canvas"] == signs.SMALL.canvas
 
 
-def test_any_text_survives_its_tokenizer(engine: transformers.TransformersEngine) -> None:
+def test_any_text_survives_its_tokenizer(engine: TransformersEngine) -> None:
     tokenizer = engine.loaded.processor.tokenizer
     for text in ("Which letter is on the red sign?", "Ünïcode 漢字 🙂", "tabs\tand\nlines", "K"):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
-def test_training_text_is_what_the_chat_template_makes(engine: transformers.TransformersEngine) -> None:
+def test_training_text_is_what_the_chat_template_makes(engine: TransformersEngine) -> None:
     processor = engine.loaded.processor
     rng = random.Random("gapbench glance train 0 close-ups")
     image, turns = make.example(rng.choices(["crop"], [1.0])[0], rng)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines.loads import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gapbench.engines import transformers
 from gapbench.errors import ModelError, SettingError
 from gapbench.localisation.attention import (
     WINDOWS,

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engines.loads import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tiny_models import FAMILIES
 
-from gapbench.engines import transformers
 from gapbench.engines.chat import place
 from gapbench.errors import ModelError
 from gapbench.localisation.maps import _last_row, attention_maps, find_grid, last_rows, seen_part

@@ -36,6 +36,7 @@ from helpers import shown
 from gapbench.data import signs
 from gapbench.engines import server as client
 from gapbench.engines.models import resolve
+from gapbench.engines.options import Generation
 from gapbench.engines.server.image_urls import _png, encode_request
 from gapbench.types import Request
 from gapbench.views.pixels import Pixels
@@ -84,7 +85,8 @@ def bench(url: str, model: str, file: Path, count: int, concurrency: int, tokens
 
 def ours(url: str, asked: Sequence[Request], concurrency: int | None, tokens: int) -> tuple[float, float]:
     """Requests per second of our client, and its processor time per request (ms)."""
-    engine = client.load("tested", base_urls=[url], concurrency=concurrency, max_new_tokens=tokens)
+    options = client.ServerOptions(base_urls=(url,), concurrency=concurrency)
+    engine = client.load("tested", Generation(tokens), Pixels(), options)
     started, busy = time.perf_counter(), time.process_time()
     answers = list(engine.generate(iter(asked)))
     seconds, busy = time.perf_counter() - started, time.process_time() - busy

@@ -34,7 +34,9 @@ from helpers import shown
 
 from gapbench.data import signs
 from gapbench.engines import vllm
+from gapbench.engines.options import Generation
 from gapbench.types import Request
+from gapbench.views.pixels import Pixels
 from gapbench.views.prepare import prepare
 from gapbench.views.prompts import prompt
 
@@ -87,7 +89,7 @@ def main() -> None:
         global CLOCK
         CLOCK = time.process_time
 
-    engine = vllm.load(args.model, max_new_tokens=args.max_new_tokens)
+    engine = vllm.load(args.model, Generation(args.max_new_tokens), Pixels(), vllm.VllmOptions())
     style = {} if args.large else {**asdict(signs.SMALL), "categories": "letter,shape"}
     stored = list(requests(args.samples, **style))
     conversations = []

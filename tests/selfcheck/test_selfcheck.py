@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines.loads import transformers
 from engines.test_transformers import ATTENTION
 from helpers import write_benchmark
 from PIL import Image
 from tiny_models import FAMILIES
 
 import gapbench
-from gapbench.engines import transformers
+from gapbench.engines import transformers as engine_module
+from gapbench.engines.transformers import TransformersEngine
 from gapbench.errors import ModelError
 from gapbench.selfcheck import Selfcheck, check_first, selfcheck
 from gapbench.selfcheck.probes import COLOURS, LETTERS, SIZES, image, probes
@@ -89,7 +91,7 @@ def test_the_probes_show_what_they_say() -> None:
 
 
 @pytest.fixture
-def engine(tiny: Callable[[str], Path]) -> transformers.TransformersEngine:
+def engine(tiny: Callable[[str], Path]) -> TransformersEngine:
     return transformers.load(str(tiny("qwen3_vl")), max_new_tokens=6)
 
 
@@ -117,7 +119,7 @@ def test_sampling_is_not_taken_for_a_fault(tiny: Callable[[str], Path]) -> None:
 class Broken:
     """The real engine behind something that changes requests or answers on their way."""
 
-    engine: transformers.TransformersEngine
+    engine: TransformersEngine
     ask: Callable[[Request], Request] = lambda request: request
     answer: Callable[[Answer], Answer] = lambda answer: answer
 
@@ -390,8 +392,8 @@ def measure(tiny: Callable[[str], Path], tmp_path: Path) -> Callable[..., gapben
 
 
 def broken(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    load = transformers.load
-    monkeypatch.setattr(transformers, "load", lambda *args, **settings: Broken(load(*args, **settings), **changes))
+    load = engine_module.load
+    monkeypatch.setattr(engine_module, "load", lambda *args: Broken(load(*args), **changes))
 
 
 def test_a_run_keeps_the_checks_and_shows_them(measure: Callable[..., gapbench.Run]) -> None:

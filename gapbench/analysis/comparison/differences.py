@@ -2,8 +2,8 @@
 
     differences(runs)                         # [{"setting": "pixels.max_pixels", "values": [None, 1003520]}]
 
-The model, its weights, the time, the hardware and the number of samples are not settings: a run's manifest says which of
-its fields are (`gapbench.runs.manifest.settings_of`).
+The model, its weights, the time, the hardware and the number of samples are not settings. A run's manifest says which
+of its fields are (`gapbench.runs.manifest.settings_of`).
 """
 
 from __future__ import annotations

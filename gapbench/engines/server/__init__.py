@@ -1,6 +1,7 @@
 """The engine for models behind any OpenAI-compatible server: vLLM, SGLang, llama.cpp, `transformers serve`, an API.
 
-    engine = load("Qwen/Qwen3-VL-4B-Instruct", base_urls=["http://localhost:8000"], max_new_tokens=64)
+    options = ServerOptions(base_urls=("http://localhost:8000",))
+    engine = load("Qwen/Qwen3-VL-4B-Instruct", Generation(max_new_tokens=64), Pixels(), options)
     for key, answer in engine.generate(requests): ...
 
 Each sample is one request to `/chat/completions`. The request holds the images, as their stored bytes where these are
@@ -19,11 +20,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field
+
+from gapbench.engines.options import FROZEN, Flag, Generation, kept
 from gapbench.engines.server.api_key import read_key
 from gapbench.engines.server.concurrency import AdaptiveLimit
 from gapbench.engines.server.discovery import describe_servers, mismatch_warnings
@@ -40,6 +44,41 @@ FAIL_FAST_AFTER = 16
 """Failed requests, from the first on or in a row through the server's fault, after which the engine fails fast."""
 READ_AHEAD = 8
 """Encoded requests that wait to be sent: this many, or a quarter of the concurrency limit if that is more."""
+
+PYTHON_ONLY = Flag(kept="resources", typed=False)
+
+
+class ServerOptions(BaseModel):
+    """The options of this engine. `extra` are further fields of every request."""
+
+    model_config = FROZEN
+
+    base_urls: Annotated[
+        tuple[str, ...],
+        Field(description="URL, such as http://localhost:8000/v1; repeatable, to share the work"),
+        Flag("--base-url", "URL", kept="elsewhere"),
+    ] = ()
+    concurrency: Annotated[
+        int | None,
+        Field(ge=1, description="requests in flight at once, over all servers"),
+        Flag(metavar="N|auto", kept="elsewhere"),
+    ] = None
+    timeout: Annotated[
+        float,
+        Field(gt=0, description="time limit of a request before it is retried; default: 600"),
+        Flag(metavar="SECONDS", kept="resources"),
+    ] = 600.0
+    api_key_env: Annotated[
+        str,
+        Field(description="the environment variable that holds the API key"),
+        Flag(metavar="NAME", kept="elsewhere"),
+    ] = ""
+    tries: Annotated[int, Field(ge=1, description="tries of a request"), PYTHON_ONLY] = 8
+    backoff: Annotated[float, Field(ge=0, description="longest pause (s) before a second try"), PYTHON_ONLY] = 0.5
+    patience: Annotated[float, Field(ge=0, description="seconds without an answer from any server"), PYTHON_ONLY] = (
+        300.0
+    )
+    extra: Annotated[Mapping[str, Any], Flag(kept="elsewhere", typed=False)] = {}
 
 
 @dataclass
@@ -102,35 +141,21 @@ class ServerEngine:
         finally:
             answers.close()
 
+    def close(self) -> None:
+        """Nothing to free: connections end with each `generate`."""
 
-def load(
-    model: str,
-    *,
-    base_urls: Sequence[str],
-    concurrency: int | None = None,
-    api_key_env: str = "",
-    pixels: Pixels | None = None,
-    max_new_tokens: int = 128,
-    temperature: float = 0.0,
-    seed: int = 0,
-    timeout: float = 600.0,
-    tries: int = 8,
-    backoff: float = 0.5,
-    patience: float = 300.0,
-    extra: Mapping[str, Any] | None = None,
-) -> ServerEngine:
-    """The engine for the model that the servers name `model`. `concurrency` is the limit on requests in flight over all
-    servers; None is automatic.
 
-    `timeout` (per try), `backoff` (the longest pause before the second try; it doubles with each further try) and
-    `patience` (without an answer from any server) are in seconds. `tries` is per request. `extra` are further fields of
-    every request. Contacts each server once. Raises SettingError, and ModelError if no server can be reached or one
-    refuses the key.
+def load(model: str, generation: Generation, pixels: Pixels, options: ServerOptions) -> ServerEngine:
+    """The engine for the model that the servers name `model`. `concurrency` None is automatic.
+
+    `timeout` is per try, `tries` per request; `backoff` doubles with each further try. Contacts each server once.
+    Raises SettingError, and ModelError if no server can be reached or one refuses the key.
     """
     _import_client()
-    _check(concurrency, max_new_tokens, temperature, timeout, tries, base_urls)
-    urls = tuple(dict.fromkeys(map(base_url, base_urls)))
-    key = read_key(api_key_env)
+    if not options.base_urls:
+        raise SettingError("--base-url: expected one or more URLs, as in --base-url http://localhost:8000/v1.")
+    urls = tuple(dict.fromkeys(map(base_url, options.base_urls)))
+    key = read_key(options.api_key_env)
     plain_urls = [url for url in urls if url.startswith("http:") and not is_loopback(url)] if key.value else []
     if plain_urls:
         warnings.warn(
@@ -138,27 +163,29 @@ def load(
             "read it. Use https or a tunnel.",
             stacklevel=2,
         )
-    pixels = pixels or Pixels()
+    temperature, max_new_tokens, seed = generation.temperature, generation.max_new_tokens, generation.seed
     settings: dict[str, Any] = {
         "model": model, "stream": False, "temperature": temperature, "max_tokens": max_new_tokens, "seed": seed,
         "repetition_penalty": 1.0, **({"top_p": 1.0, "top_k": -1} if temperature > 0 else {}),
-        "chat_template_kwargs": {"enable_thinking": False, "thinking": False}, **(extra or {}),
+        "chat_template_kwargs": {"enable_thinking": False, "thinking": False}, **options.extra,
     }  # fmt: skip
     fixed_info: dict[str, Any] = {
         "engine": "server",
         "model": model,
         "base_urls": list(urls),
         "servers": describe_servers(urls, key),
-        "concurrency": concurrency or "auto",
+        "concurrency": options.concurrency or "auto",
         "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
                    "sent": "stored bytes, or PNG where the image is not as stored"},
         "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
-                       "seed": seed, "thinking": "asked to be off (chat_template_kwargs)", "extra": dict(extra or {})},
+                       "seed": seed, "thinking": "asked to be off (chat_template_kwargs)",
+                       "extra": dict(options.extra)},
+        **kept(options),
     }  # fmt: skip
     for warning in mismatch_warnings(model, fixed_info["servers"]):
         warnings.warn(warning, stacklevel=2)
-    policy = RequestPolicy(urls, key, settings, timeout, tries, backoff, patience)
-    return ServerEngine(policy, pixels, AdaptiveLimit(concurrency, len(urls)), fixed_info)
+    policy = RequestPolicy(urls, key, settings, options.timeout, options.tries, options.backoff, options.patience)
+    return ServerEngine(policy, pixels, AdaptiveLimit(options.concurrency, len(urls)), fixed_info)
 
 
 def _import_client() -> None:
@@ -169,25 +196,6 @@ def _import_client() -> None:
         raise SettingError("--engine server needs httpx2. Install it: pip install 'gapbench[server]'") from error
     for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _check(
-    concurrency: int | None,
-    max_new_tokens: int,
-    temperature: float,
-    timeout: float,
-    tries: int,
-    base_urls: Sequence[str],
-) -> None:
-    if isinstance(base_urls, str) or not base_urls:
-        raise SettingError("--base-url: expected one or more URLs, as in --base-url http://localhost:8000/v1.")
-    if concurrency is not None and concurrency < 1:
-        raise SettingError(f"--concurrency {concurrency}: expected auto or at least 1.")
-    if max_new_tokens < 1 or temperature < 0 or not timeout > 0 or tries < 1:
-        raise SettingError(
-            f"--max-new-tokens {max_new_tokens}, --temperature {temperature}, --timeout {timeout:g}, tries {tries}: "
-            "expected at least 1, at least 0, more than 0 and at least 1."
-        )
 
 
 def _fail_fast_error(model: str, error: str, answered: bool) -> str:

@@ -1,12 +1,14 @@
 """End vLLM's processes when this process ends, however it ends, and notice when one of vLLM's processes ends.
 
-    end_with_this_process(children)                # children = multiprocessing.active_children()
+    guard = end_with_this_process(children)        # children = multiprocessing.active_children()
+    end_now(process, guard)                        # the same at once
     wake_on_exit(children, llm)
 
 If this process is killed outright, vLLM's child processes wait for the next request for ever, and the device memory
 they hold would keep the same command from continuing. A guard process therefore waits for the end of a pipe, which
-comes even after a kill, and ends the children. Conversely, vLLM (0.32) notices when one of its own processes is killed,
-for example when memory runs out, but does not wake the thread that waits for an answer, which would wait for ever.
+comes even after a kill, and ends the children with all of theirs. `end_now` closes the pipe earlier. Conversely, vLLM
+(0.32) notices when one of its own processes is killed, for example when memory runs out, but does not wake the thread
+that waits for an answer, which would wait for ever.
 
 Limits: the guard itself can be killed, for example with a job's whole control group; that also kills vLLM's processes.
 """
@@ -22,32 +24,55 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 GUARD = """
-import sys
+import contextlib, os, sys
+numbers, groups, left = [int(number) for number in sys.argv[1::2]], [], []
+for number in numbers:
+    with contextlib.suppress(OSError):
+        groups += [number] if os.getpgid(number) == number else []
 import psutil
+gone = (psutil.Error, OSError)
 sys.stdin.read()
-left = []
-for number, began in zip(sys.argv[1::2], sys.argv[2::2]):
-    try:
-        process = psutil.Process(int(number))
+for number, began in zip(numbers, sys.argv[2::2]):
+    with contextlib.suppress(*gone):
+        process = psutil.Process(number)
         if process.create_time() == float(began):
-            process.terminate()
-            left.append(process)
-    except psutil.Error:
-        pass
+            left += [process, *process.children(recursive=True)]
+for process in left:
+    with contextlib.suppress(*gone):
+        process.terminate()
 for process in psutil.wait_procs(left, timeout=10)[1]:
-    process.kill()
+    with contextlib.suppress(*gone):
+        process.kill()
+for number in groups:  # orphans of a leader that died earlier
+    with contextlib.suppress(*gone):
+        os.killpg(number, 9)
 """
-_guards: list[subprocess.Popen[bytes]] = []  # keeps the pipes open: a pipe closes when nothing refers to it
+Guard = subprocess.Popen[bytes]
+_guards: list[Guard] = []  # keeps the pipes open: a pipe closes when nothing refers to it
 
 
-def end_with_this_process(processes: Iterable[BaseProcess]) -> None:
-    """End these children once this process is gone: terminate them, and kill those that remain after 10 seconds."""
+def end_with_this_process(processes: Iterable[BaseProcess | subprocess.Popen[bytes]]) -> Guard | None:
+    """End these children once this process is gone: terminate them, and kill those that remain after 10 seconds.
+
+    That includes their own children and, of the leader of a process group, the whole group. None without children.
+    """
     import psutil
 
     ids_and_times = [str(x) for p in processes for x in (p.pid, psutil.Process(p.pid).create_time())]
-    if ids_and_times:  # in a process session of its own, out of reach of Ctrl-C
-        command = [sys.executable, "-c", GUARD, *ids_and_times]
-        _guards.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))  # noqa: S603
+    if not ids_and_times:
+        return None
+    command = [sys.executable, "-c", GUARD, *ids_and_times]  # in a session of its own, out of reach of Ctrl-C
+    _guards.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))  # noqa: S603
+    return _guards[-1]
+
+
+def end_now(process: subprocess.Popen[bytes], guard: Guard) -> None:
+    """End the process and all that its guard ends; returns when they are gone."""
+    assert guard.stdin is not None
+    guard.stdin.close()
+    process.wait()  # until this is called, the guard sees a process that is there, though it has ended
+    guard.wait()
+    _guards.remove(guard)
 
 
 def wake_on_exit(processes: Sequence[BaseProcess], llm: Any) -> None:

@@ -8,11 +8,11 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from multiprocessing import active_children
-from pathlib import Path
 from typing import Any
 
 from gapbench.engines import models
-from gapbench.engines.chat import chat_template_of
+from gapbench.engines.chat import Chat, chat_template_of, thinking_switches
+from gapbench.engines.tokens import special_token_escaper
 from gapbench.engines.vllm.guard import end_with_this_process, wake_on_exit
 from gapbench.errors import ModelError, SettingError
 from gapbench.util.text import error_line
@@ -21,7 +21,8 @@ CPU_CACHE_BYTES = 2 << 30
 """Size of the key-value cache on a CPU. vLLM's own default is nearly all of the machine's memory."""
 RESERVED_ARGUMENTS = {
     "model": "MODEL", "tokenizer": "MODEL", "dtype": "--dtype", "revision": "--revision", "seed": "--seed",
-    "trust_remote_code": "--trust-remote-code", "tensor_parallel_size": "--tensor-parallel",
+    "trust_remote_code": "--trust-remote-code", "tensor_parallel_size": "--tensor-parallel-size",
+    "data_parallel_size": "--data-parallel-size",
     "mm_processor_kwargs": "--processor", "hf_token": "the environment variable HF_TOKEN (not in run.json)",
 }  # fmt: skip
 """Engine arguments that must be set elsewhere, and where."""
@@ -64,10 +65,8 @@ def import_vllm(engine_args: Mapping[str, Any]) -> bool:
     return bool(current_platform.is_cpu())
 
 
-def read_processor(
-    name: str, source: str, revision: str | None, trust_remote_code: bool, chat_template: Path | None
-) -> tuple[Any, str | None]:
-    """The processor, loaded by transformers, and the chat template, or None to use vLLM's for the model type.
+def read_chat(model: str, source: str, options: Any) -> Chat:
+    """The processor, loaded by transformers, and its way to prompt. Without a chat template, vLLM's for the model type.
 
     Raises ModelError.
     """
@@ -75,31 +74,67 @@ def read_processor(
 
     try:
         processor = transformers.AutoProcessor.from_pretrained(
-            source, revision=revision, trust_remote_code=trust_remote_code
+            source, revision=options.revision, trust_remote_code=options.trust_remote_code
         )
     except Exception as error:
-        raise ModelError(models.load_error(name, error)) from error
-    return processor, chat_template.read_text(encoding="utf-8") if chat_template else chat_template_of(processor)
+        raise ModelError(models.load_error(model, error)) from error
+    file = options.chat_template
+    processor.chat_template = file.read_text(encoding="utf-8") if file else chat_template_of(processor)
+    escape = special_token_escaper(processor.tokenizer)
+    return Chat(processor, dict(options.processor_kwargs), thinking_switches(processor.chat_template), escape)
 
 
-def start(name: str, arguments: dict[str, Any]) -> Any:
+def arguments_for(source: str, options: Any, seed: int, on_cpu: bool) -> dict[str, Any]:
+    """vLLM's arguments (`EngineArgs`) for these options, in process and behind its server."""
+    few_bytes = on_cpu and not os.environ.get("VLLM_CPU_KVCACHE_SPACE")
+    return {
+        "enable_prefix_caching": True,
+        "load_format": "safetensors",  # vLLM's own default falls back to pickles
+        "max_model_len": -1,  # the longest that fits into memory, up to the model's own limit
+        "limit_mm_per_prompt": {"video": 0, "audio": 0},
+        **({"enforce_eager": True} if on_cpu else {}),
+        **({"kv_cache_memory_bytes": CPU_CACHE_BYTES} if few_bytes else {}),
+        **options.engine_args,
+        "model": source,
+        "dtype": "float32" if options.dtype == "auto" and on_cpu else options.dtype,
+        "revision": options.revision,
+        "trust_remote_code": options.trust_remote_code,
+        "seed": seed,
+        "tensor_parallel_size": options.tensor_parallel_size,
+        "mm_processor_kwargs": dict(options.processor_kwargs) or None,
+    }
+
+
+def start(model: str, arguments: dict[str, Any]) -> Any:
     """vLLM's `LLM`. Its processes end with this process. Raises ModelError."""
     from vllm import LLM
-    from vllm.platforms import current_platform
 
-    if current_platform.is_cpu() and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
-        arguments = {"kv_cache_memory_bytes": CPU_CACHE_BYTES, **arguments}
     earlier_children = active_children()
     try:
-        llm = LLM(**arguments)
+        llm = LLM(**{"use_tqdm_on_load": False, **arguments})
     except Exception as error:
-        raise ModelError(
-            f"Model {name}: vLLM could not start it ({error_line(error)}). Its own messages "
-            "above say why. If memory ran out: --engine-args gpu_memory_utilization=0.85, --tensor-parallel N. Only "
-            "safetensors are read, unless --engine-args load_format=auto. A model that vLLM does not know may run with "
-            "--engine transformers."
-        ) from error
+        raise start_error(model, error) from error
     children = [child for child in active_children() if child not in earlier_children]
     end_with_this_process(children)
     wake_on_exit(children, llm)
     return llm
+
+
+def config_of(model: str, arguments: dict[str, Any]) -> Any:
+    """The configuration that vLLM makes of the arguments, without loading weights. Raises ModelError."""
+    from vllm import EngineArgs
+
+    try:
+        return EngineArgs(**arguments).create_engine_config()
+    except Exception as error:
+        raise start_error(model, error) from error
+
+
+def start_error(model: str, error: object) -> ModelError:
+    """The error for a model that vLLM cannot start."""
+    text = error_line(error) if isinstance(error, Exception) else error
+    return ModelError(
+        f"Model {model}: vLLM could not start it ({text}). Its own messages above say why. If memory ran out: "
+        "--engine-args gpu_memory_utilization=0.85, --tensor-parallel-size N. Only safetensors are read, unless "
+        "--engine-args load_format=auto. A model that vLLM does not know may run with --engine transformers."
+    )

@@ -1,0 +1,109 @@
+"""What the engines that hold the model in their own process share: answers from token ids, errors, the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gapbench.engines.chat import Chat, chat_template_source
+from gapbench.engines.fail_fast import FAIL_FAST_AFTER
+from gapbench.engines.options import Generation, kept
+from gapbench.errors import ModelError
+from gapbench.types import Answer, Request
+from gapbench.views.pixels import Pixels
+
+TOP_TOKENS = 20
+"""First tokens, the likeliest ones, that `next_logprobs` returns."""
+
+
+@dataclass
+class Completions:
+    """Turns token ids into answers. `image_token` is the id of one visual token, or None if it is unknown."""
+
+    tokenizer: Any
+    image_token: int | None
+
+    def answer(
+        self, shown: Answer, prompt: Sequence[int], output: Sequence[int], truncated: bool, seconds: float
+    ) -> Answer:
+        """`shown` with the model's part; `output` is without the token that ended it."""
+        text = self.tokenizer.decode(output, skip_special_tokens=True)
+        return replace(
+            shown,
+            text=text.encode("utf-8", "replace").decode(),
+            image_tokens=None if self.image_token is None else prompt.count(self.image_token),
+            prompt_tokens=len(prompt),
+            output_tokens=len(output) + (not truncated),
+            seconds=seconds,
+            truncated=truncated,
+        )
+
+
+@dataclass
+class Refusals:
+    """Counts refused requests until the model has accepted one: from then on the samples are at fault, not the model.
+
+    `count` is None from then on.
+    """
+
+    model: str
+    count: int | None = 0
+
+    def refuse(self, request: Request, reason: str, error: Exception, at_once: bool = False) -> Answer:
+        """The answer with `reason` as its error. Raises ModelError if the engine should fail fast.
+
+        Requests with several images do not count: some models take only one, and may still answer the others.
+        """
+        if self.count is not None and (at_once or len(request.images) < 2):
+            self.count += 1
+            if at_once or self.count >= FAIL_FAST_AFTER:
+                raise ModelError(f"Model {self.model}: failing fast, because nothing was answered; {reason}") from error
+        return Answer(images=len(request.images), error=reason)
+
+
+def shown(request: Request) -> Answer:
+    """The fields of the answer that say what the model is shown."""
+    if not request.images:
+        return Answer()
+    return Answer(images=len(request.images), sent_size=request.images[0].size, sent_pixels=request.pixels)
+
+
+def shared_info(model: str, chat: Chat, generation: Generation, pixels: Pixels, options: Any) -> dict[str, Any]:
+    """The entries of `info` that both engines have."""
+    return {
+        "model": model,
+        "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
+                   "processor": processor_size(chat.processor), "processor_kwargs": dict(chat.processor_kwargs)},
+        "generation": {"max_new_tokens": generation.max_new_tokens, "temperature": generation.temperature,
+                       "repetition_penalty": 1.0,
+                       "thinking": f"off ({', '.join(chat.switches)})" if chat.switches
+                       else "the template has no switch"},
+        "chat_template": chat_template_source(options.chat_template),
+        **kept(options),
+    }  # fmt: skip
+
+
+def processor_size(processor: Any) -> Any:
+    """The processor's own bounds on an image's size, or None if it declares none."""
+    size = getattr(getattr(processor, "image_processor", None), "size", None)
+    if size is None:
+        return None
+    values = dict(size) if isinstance(size, Mapping) else {k: v for k, v in vars(size).items() if not k.startswith("_")}
+    return {str(k): v for k, v in values.items() if isinstance(v, int | float)}
+
+
+def describe_images(request: Request) -> str:
+    """The number and the sizes of a request's images, for messages."""
+    sizes = [str(image.size) for image in request.images]
+    if len(sizes) < 2:
+        return f"an image of {sizes[0]} px" if sizes else "a prompt without an image"
+    return f"{len(sizes)} images of {', '.join(sizes)} px in one prompt"
+
+
+def failure_details(request: Request, error: Exception) -> str:
+    """The request's images, the error, and a remedy."""
+    remedy = "A larger --min-pixels, or a region with a larger min_side, may help."
+    if len(request.images) > 1:
+        remedy = "Not every model takes several images. If they are parts of one region, --region mosaic joins them."
+    return f"{describe_images(request)} ({type(error).__name__}: {error}). {remedy}"

@@ -1,0 +1,131 @@
+"""Several copies of a model: vLLM's own data-parallel server, started here and asked through the server engine.
+
+    engine = serve(chat, {"model": "Qwen/Qwen3-VL-4B-Instruct", "data_parallel_size": 8, ...}, generation, pixels, info)
+    engine.close()          # ends the server; so does the end of this process, whatever ends it
+
+The server listens at a free port of loopback. It gets the arguments that vLLM gets in process, so `info` is the same
+but for `resources`: the copies decide no answer.
+
+Limits: the server does not count visual tokens, and sampling draws other tokens than in process. Run on CPUs only.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import IO, Any
+
+from huggingface_hub.utils import are_progress_bars_disabled
+
+from gapbench.engines import server
+from gapbench.engines.chat import Chat
+from gapbench.engines.options import Generation
+from gapbench.engines.vllm.guard import Guard, end_now, end_with_this_process
+from gapbench.engines.vllm.starting import start_error
+from gapbench.types import Answer, Request
+from gapbench.views.pixels import Pixels
+
+LOG_CHARACTERS = 2000
+"""Characters of the server's log that an error quotes: its end."""
+NOTICE_SECONDS = 30
+"""Seconds between two lines that say that the server is still starting."""
+
+
+@dataclass
+class ServedVllm:
+    """See the module. Made by `serve`."""
+
+    chat: Chat
+    client: server.ServerEngine
+    process: subprocess.Popen[bytes]
+    guard: Guard
+    info: dict[str, Any]
+
+    @property
+    def waited(self) -> float | None:
+        """As for the server engine."""
+        return self.client.waited
+
+    @property
+    def trouble(self) -> Mapping[str, Any]:
+        """As for the server engine."""
+        return self.client.trouble
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
+        """As the server engine, which is handed prompts without the model's control tokens."""
+        yield from self.client.generate(replace(r, prompt=self.chat.escape(r.prompt)) for r in requests)
+
+    def close(self) -> None:
+        """End the server and all its processes; returns when they are gone."""
+        self.client.close()
+        end_now(self.process, self.guard)
+
+
+def serve(
+    chat: Chat, arguments: Mapping[str, Any], generation: Generation, pixels: Pixels, info: dict[str, Any]
+) -> ServedVllm:
+    """Start the server and wait until it is ready. Raises ModelError, with the end of its log, if it ends before."""
+    model, port = str(info["model"]), _free_port()
+    with tempfile.TemporaryFile() as log:  # a pipe that nobody reads would fill up and stop the server
+        process = subprocess.Popen(  # noqa: S603
+            command(model, port, arguments),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # out of reach of Ctrl-C
+        )
+        guard = end_with_this_process([process])
+        assert guard is not None
+        try:
+            _wait(model, process, f"http://127.0.0.1:{port}/health", log)
+            options = server.ServerOptions(base_urls=(f"http://127.0.0.1:{port}/v1",))
+            client = server.load(model, generation, pixels, options)
+            return ServedVllm(chat, client, process, guard, info)
+        except BaseException:
+            end_now(process, guard)
+            raise
+
+
+def command(model: str, port: int, arguments: Mapping[str, Any]) -> list[str]:
+    """`vllm serve` with these arguments, as a command line. The server calls the model `model`."""
+    typed = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(arguments["model"]), "--host=127.0.0.1",
+             f"--port={port}", f"--served-model-name={model}", "--uvicorn-log-level=warning"]  # fmt: skip
+    for name, value in arguments.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            typed.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list | tuple):
+            typed += [f"--{flag}", *map(str, value)]
+        elif value is not None and name != "model":
+            typed.append(f"--{flag}={json.dumps(value) if isinstance(value, Mapping) else value}")
+    return typed
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _wait(model: str, process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
+    """Wait until the server answers at `url`. Raises ModelError if it ends instead."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is not behind a proxy
+    started = said = time.monotonic()
+    while process.poll() is None:
+        try:
+            with opener.open(url, timeout=10):
+                return
+        except OSError:
+            time.sleep(0.5)
+        if time.monotonic() - said > NOTICE_SECONDS and not are_progress_bars_disabled():
+            said = time.monotonic()
+            print(f"{model}: vLLM's server has been starting for {said - started:.0f} s …", file=sys.stderr, flush=True)
+    log.seek(0)
+    text = log.read().decode(errors="replace").strip()[-LOG_CHARACTERS:]
+    raise start_error(model, f"its server ended with code {process.returncode}; the end of its log: {text}")
