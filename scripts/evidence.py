@@ -28,7 +28,8 @@ JOBS: Mapping[str, Sequence[str]] = {
     "rooms": ("python", "scripts/rooms.py"),
     "simulations": (*PYTEST, "tests/analysis", "tests/commands/test_compare.py"),
     "kills": (
-        *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py", "tests/distillation/test_cli.py",
+        *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py",
+        "tests/commands/test_requeued.py", "tests/distillation/test_cli.py",
         "tests/distillation/test_checkpoints.py", "tests/engines/test_server_runs.py",
     ),
     "large-runs": (*PYTEST, "tests/runs", "tests/report", "tests/engines/test_server_load.py"),

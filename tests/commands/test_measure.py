@@ -151,20 +151,20 @@ print("deaths", died)
 
 
 @pytest.mark.evidence
-def test_a_run_killed_at_20_random_moments_ends_as_if_nothing_had_happened(
+def test_a_run_killed_at_100_random_moments_ends_as_if_nothing_had_happened(
     measure: Measure, tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    mine = write_benchmark(tmp_path / "long", questions=150)
+    mine = write_benchmark(tmp_path / "long", questions=700)
     whole = measure(benchmarks=[str(mine)], out=tmp_path / "whole", batch_size=2)
     out = tmp_path / "killed"
-    command = [sys.executable, "-c", KILLED, str(tiny("qwen3_vl")), str(mine), str(out), "20", "3"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    command = [sys.executable, "-c", KILLED, str(tiny("qwen3_vl")), str(mine), str(out), "100", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=False)
     assert done.returncode == 0, done.stderr
     deaths = int(done.stdout.rsplit("deaths", 1)[1])
     seen = {line for line in done.stdout.splitlines() if line.startswith("killed")}
     print(done.stdout)
-    assert deaths >= 18, "most runs ended before they were killed: the moments prove nothing"
-    assert len(seen) >= 10, "the kills did not hit different stages of the run"
+    assert deaths >= 95, "most runs ended before they were killed: the moments prove nothing"
+    assert len(seen) >= 50, "the kills did not hit different stages of the run"
     killed = gapbench.load_run(out)
     assert keys(killed) == keys(whole)
     assert killed.summary == whole.summary

@@ -333,6 +333,44 @@ def test_a_merge_that_dies_leaves_nothing_behind_and_goes_on(
     same_as_whole(merged.path, three[0])
 
 
+MERGE = """
+import os, random, signal, sys, time
+import gapbench
+from gapbench.commands import merge as merging
+import gapbench.report.run.page, matplotlib.pyplot, scipy.stats
+
+out, kills, *shards = sys.argv[1:]
+started = time.monotonic()
+gapbench.merge(shards, out + "-first")
+usual, rng, died = time.monotonic() - started, random.Random(4), 0
+for _ in range(int(kills)):
+    pid = os.fork()
+    if pid == 0:
+        gapbench.merge(shards, out)
+        os._exit(0)
+    time.sleep(usual * rng.random())
+    os.kill(pid, signal.SIGKILL)
+    died += os.waitpid(pid, 0)[1] == signal.SIGKILL
+    if os.path.exists(out):  # the old folder or the new one, whole
+        assert gapbench.load_run(out).summary == gapbench.load_run(out + "-first").summary
+        assert open(out + "/report.html").read().rstrip().endswith("</html>")
+print(died)
+"""
+
+
+@pytest.mark.evidence
+def test_a_merge_killed_at_40_random_moments_ends_as_if_nothing_had_happened(
+    shards: list[Path], three: Sequence[Path], tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    command = [sys.executable, "-c", MERGE, str(place / "out"), "40", *map(str, shards)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 25, "most ended before they were killed: the moments prove nothing"
+    same_as_whole(gapbench.merge(shards, place / "out").path, three[0])
+    assert sorted(path.name for path in place.iterdir()) == ["out", "out-first"]
+
+
 @pytest.mark.slow
 def test_the_command_line_merges_and_says_what_is_missing(shards: list[Path], tmp_path: Path) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
