@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast, get_args
 from gapbench.data.benchmark import is_text
 from gapbench.data.own.columns import Fields, map_fields, refuse_misspelt
 from gapbench.data.own.image_cells import image_path, images
-from gapbench.data.own.readers import Reader
+from gapbench.data.own.readers import Reader, read
 from gapbench.errors import BenchmarkError, GapbenchError
 from gapbench.scoring import score
 from gapbench.types import AnswerType, Box, BoxFormat, Sample
@@ -44,7 +44,7 @@ def samples(reader: Reader, mapping: Mapping[str, str], rules: CellRules) -> Ite
     """
     columns = map_fields(mapping, reader.columns if mapping else (), reader.name)
     first_use: dict[str, str] = {}
-    for where, row in reader.read(columns.images):
+    for where, row in read(reader, columns.images):
         try:
             refuse_misspelt(columns, row)
             sample = _sample(Fields(columns, row), where.rpartition(" ")[2], reader.folder, rules)

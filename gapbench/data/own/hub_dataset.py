@@ -1,6 +1,6 @@
 """Opens data sets of the Hub; the library `datasets` downloads, converts and caches them.
 
-    rows = open_hub("owner/name", split="test").read(["image"])
+    rows = open_hub("owner/name", split="test").rows(["image"])
 
 Every form that `datasets` can read works. Code that ships with a data set is never run: `datasets` no longer supports
 it.
@@ -16,12 +16,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gapbench.data.own.readers import Reader, TableRows
-from gapbench.data.table_reader import ROWS_PER_READ, open_arrow
+from gapbench.data.table_reader import ROWS_PER_READ, RowTable, open_arrow
 from gapbench.errors import BenchmarkError
 
 
-def open_hub(name: str, split: str = "", config: str = "", revision: str = "") -> Reader:
+def open_hub(name: str, split: str = "", config: str = "", revision: str = "") -> RowTable:
     """Open a data set of the Hub, and download it unless it is in the cache. Raises BenchmarkError if that fails."""
     import datasets
 
@@ -44,7 +43,7 @@ def open_hub(name: str, split: str = "", config: str = "", revision: str = "") -
             f"{name}: the Hub is out of reach, and the cache holds revision {files[0].parent.name}; expected "
             f"{revision}. Go online once, or pass a local copy: -b FOLDER."
         )
-    return TableRows(open_arrow(f"{name} {split_name}", files[0].parent, files))
+    return open_arrow(f"{name} {split_name}", files[0].parent, files)
 
 
 def choose_split(name: str, split: str, splits: Sequence[str]) -> str:

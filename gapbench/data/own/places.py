@@ -26,7 +26,7 @@ from gapbench.data.own.columns import FIELDS
 from gapbench.data.own.fields import CellRules
 from gapbench.data.own.fields import samples as samples_of
 from gapbench.data.own.hub_dataset import choose_split, open_hub
-from gapbench.data.own.readers import JsonLines, Reader, TableRows
+from gapbench.data.own.readers import JsonLines, Reader
 from gapbench.data.table_files import SEPARATORS
 from gapbench.data.table_reader import open_table
 from gapbench.errors import BenchmarkError
@@ -141,7 +141,7 @@ def _open(root: Path, files: Sequence[Path], separator: str = "", split: str = "
     if root.is_dir() and not _is_metadata(files):
         splits = _splits(root, files)
         files = splits[choose_split(str(root), split, list(splits))]
-    return TableRows(open_table(files, separator=WORDS.get(separator, separator)))
+    return open_table(files, separator=WORDS.get(separator, separator))
 
 
 def _splits(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
