@@ -154,15 +154,17 @@ def _announce(card: Card) -> None:
         )
     at = {"repo_type": "dataset", "revision": info.sha}
     missing = [name for name in matching if not isinstance(try_to_load_from_cache(card.hub, name, **at), str)]
-    size, free = sum(sizes[name] for name in missing), _free(Path(constants.HF_HUB_CACHE))
+    disk = Path(constants.HF_HUB_CACHE).absolute()
+    free = shutil.disk_usage(next(folder for folder in (disk, *disk.parents) if folder.exists())).free
+    size = sum(sizes[name] for name in missing)
     if missing and os.environ.get("LOCAL_RANK", "0") == "0":
         if card.restricted:
             print(f"{card.name}: restricted: {card.restricted}", file=sys.stderr)
         if size > LARGE:
             print(
                 f"{card.name}: fetching {_gb(size)} of {card.hub} at {_revision(card)}\n"
-                f"  files: {_listed(missing, sizes)}\n  licence: {card.licence}\n"
-                f"  into: {constants.HF_HUB_CACHE} ({_gb(free)} free)",
+                f"  files: {listed((f'{name} ({_gb(sizes[name])})' for name in missing), 10)}\n"
+                f"  licence: {card.licence}\n  into: {constants.HF_HUB_CACHE} ({_gb(free)} free)",
                 file=sys.stderr,
                 flush=True,
             )
@@ -221,16 +223,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _listed(names: list[str], sizes: dict[str, int]) -> str:
-    return listed((f"{name} ({_gb(sizes[name])})" for name in names), 10)
-
-
-def _free(folder: Path) -> int:
-    """Free bytes on the disk of a folder, which need not exist yet."""
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    return shutil.disk_usage(existing).free
 
 
 def _gb(size: int) -> str:
