@@ -5,7 +5,7 @@
 
 Reads tar (plain, gzip, bzip2 or xz; also split into parts that are one stream) and zip. The files go to `.unpacked` in
 the data's folder, or to gapbench's cache if that folder is read-only. Files that are already unpacked are used where
-they lie. `read_member` reads one file of a zip and unpacks nothing.
+they lie.
 
 Limits: archives may hold plain files and folders; links and devices are refused. Split zips are not read. An
 interrupted unpacking starts again from the beginning.
@@ -27,16 +27,13 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from gapbench.errors import BenchmarkError, SampleError
+from gapbench.errors import BenchmarkError
 from gapbench.util.files import cache
 from gapbench.util.progress import MEGABYTE, megabytes
 from gapbench.util.text import error_line
-
-CountBytes = Callable[[int], None]
 
 COMPRESSED: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 """Decompressors by the first bytes of the file; unlike tarfile's own, they notice a stream that ends too early."""
@@ -64,10 +61,10 @@ def unpacked(data: Path, pattern: str, example: str) -> Path:
     for base in (root, folder):
         if inside(base, example).is_file():
             return base
-    example_held = next((str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()), "nothing")
+    held = next((str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()), "nothing")
     raise BenchmarkError(
-        f"{parts[0]}: it does not hold {example}, which the data names; it holds, for instance, "
-        f"{example_held}. Fetch the data again, or unpack it so that the file is {inside(data, example)}."
+        f"{parts[0]}: it does not hold {example}, which the data names; it holds, for instance, {held}. Fetch the data "
+        f"again, or unpack it so that the file is {inside(data, example)}."
     )
 
 
@@ -91,19 +88,6 @@ def unpack(parts: Path | Sequence[Path], into: Path) -> Path:
         _unpack(paths, draft)
         draft.replace(into)
     return into
-
-
-def read_member(archive: Path, name: str) -> bytes:
-    """The bytes of one file of a zip. `functools.partial(read_member, archive, name)` serves as a lazy image.
-
-    Raises SampleError when the archive or the file is missing or damaged.
-    """
-    try:
-        return _zip(archive).read(name)
-    except KeyError as error:
-        raise SampleError(f"{archive.name}: it holds no file {name!r}. Is it the archive the data names?") from error
-    except (*DAMAGED, OSError) as error:
-        raise SampleError(f"{archive.name}: {name!r} cannot be read ({error}). Fetch the archive again.") from error
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -152,7 +136,7 @@ def _unpack_tar(archive: Path, stream: Any, into: Path) -> None:
                 raise tarfile.ReadError("it does not end at its last member")
 
 
-def _unpack_zip(paths: Sequence[Path], into: Path, count: CountBytes) -> None:
+def _unpack_zip(paths: Sequence[Path], into: Path, count: Callable[[int], None]) -> None:
     if len(paths) > 1:
         raise zipfile.BadZipFile("a zip in several parts")
     with zipfile.ZipFile(paths[0]) as archive:
@@ -171,13 +155,11 @@ def _check_member(archive: Path, name: str, plain: bool) -> None:
     except BenchmarkError:
         why = "leads out of the folder"
     if why:
-        raise BenchmarkError(
-            f"{archive}: its member {name!r} {why}, so nothing was unpacked. Inspect the archive; unpack it by "
-            "hand if you trust it."
-        )
+        fault = f"{archive}: its member {name!r} {why}, so nothing was unpacked."
+        raise BenchmarkError(f"{fault} Inspect the archive; unpack it by hand if you trust it.")
 
 
-def _blocks(paths: Sequence[Path], count: CountBytes) -> Iterator[bytes]:
+def _blocks(paths: Sequence[Path], count: Callable[[int], None]) -> Iterator[bytes]:
     """The bytes of several files as one stream; `count` is called with the number of bytes of each read."""
     for path in paths:
         with path.open("rb") as file:
@@ -235,8 +217,3 @@ def _no_space(folder: Path, size: int, archive: Path) -> BenchmarkError:
 def _part_order(path: Path) -> list[tuple[int, str]]:
     """A sort key that puts part 2 before part 10."""
     return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", path.name)]
-
-
-@lru_cache(maxsize=4)
-def _zip(archive: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(archive)

@@ -134,9 +134,8 @@ def open_table(files: Path | Sequence[Path], needs: Sequence[str] = (), separato
     schema, batches = read_files(paths, separator)
     lacking = [c for c in needs if c not in schema.names]
     if lacking:
-        raise BenchmarkError(
-            f"{paths[0]}: it has no column {', '.join(map(repr, lacking))}. Found: {', '.join(schema.names)}."
-        )
+        lacks = f"it has no column {', '.join(map(repr, lacking))}"
+        raise BenchmarkError(f"{paths[0]}: {lacks}. Found: {', '.join(schema.names)}.")
     if sum(p.stat().st_size for p in paths) <= IN_MEMORY:
         import pyarrow as pa
 

@@ -16,7 +16,6 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -24,8 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gapbench.data import archives
-from gapbench.data.archives import inside, read_member, unpack, unpacked
-from gapbench.errors import BenchmarkError, SampleError
+from gapbench.data.archives import inside, unpack, unpacked
+from gapbench.errors import BenchmarkError
 
 FILES = {"a/one.txt": b"one", "a/b/two.bin": random.Random(0).randbytes(40_000), "three": b""}
 
@@ -316,16 +315,6 @@ def test_progress_counts_megabytes_of_the_archive(tmp_path: Path, capsys: pytest
     data = random.Random(1).randbytes(3_400_000)
     unpack(written(tmp_path, tar({"noise": data})), tmp_path / "out")
     assert "unpacking pack.tar: 3/3 MB" in capsys.readouterr().err
-
-
-def test_a_zip_s_member_is_read_alone(tmp_path: Path) -> None:
-    path = written(tmp_path, zipped(FILES), "pack.zip")
-    assert partial(read_member, path, "a/one.txt")() == b"one"
-    assert [p.name for p in tmp_path.iterdir()] == ["pack.zip"]
-    with pytest.raises(SampleError, match=r"pack\.zip: it holds no file 'a/none\.txt'"):
-        read_member(path, "a/none.txt")
-    with pytest.raises(SampleError, match="cannot be read"):
-        read_member(tmp_path / "missing.zip", "a/one.txt")
 
 
 def test_a_large_archive_needs_little_memory_and_time(tmp_path: Path) -> None:

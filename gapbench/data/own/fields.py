@@ -214,7 +214,7 @@ def _boxes(fields: Fields) -> tuple[Box, ...]:
         raise BenchmarkError(
             "it has both 'bbox' and 'bboxes'. Give all boxes in 'bboxes', or write :bbox=- behind the name."
         )
-    if box and fields.has_several_columns("bbox"):
+    if box and len(fields.columns.by_field["bbox"]) > 1:
         box = [_number(v) if isinstance(v, str) else v for v in box]
     field, values = ("bbox", [box]) if box else ("bboxes", boxes or [])
     return _read(fields, field, lambda _: tuple(map(four_numbers, values))) or ()
