@@ -58,10 +58,9 @@ def _read_parquet(paths: Sequence[Path]) -> tuple[Any, Iterator[Any]]:
         kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in stored.types]
         schemas.append(pa.schema(list(zip(stored.names, kinds, strict=True)), metadata=stored.metadata))
         if set(stored.names) != set(schemas[0].names):
-            raise BenchmarkError(
-                f"{path}: its columns are {', '.join(stored.names)}; those of {paths[0].name} are "
-                f"{', '.join(schemas[0].names)}. Files of one table must have the same columns."
-            )
+            first = f"those of {paths[0].name} are {', '.join(schemas[0].names)}"
+            fault = f"{path}: its columns are {', '.join(stored.names)}; {first}."
+            raise BenchmarkError(f"{fault} Files of one table must have the same columns.")
     _check_unique(paths[0], schemas[0].names)
     try:  # a column may be integers in one file and fractions in another, or empty
         schema = pa.unify_schemas(schemas, promote_options="permissive")
@@ -113,9 +112,8 @@ def _read_text(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any
         for path in paths:
             for number, (line, cells) in enumerate(_text_rows(path, separator)):
                 if number == 0 and cells != header:
-                    raise BenchmarkError(
-                        f"{path}: its header is not that of {paths[0].name}. Give it the same columns."
-                    )
+                    fault = f"{path}: its header is not that of {paths[0].name}."
+                    raise BenchmarkError(f"{fault} Give it the same columns.")
                 if len(cells) != len(header):
                     raise BenchmarkError(
                         f"{path.name} row {number} (line {line}): found {len(cells)} cells; expected {len(header)}, as "
@@ -142,24 +140,20 @@ def _read_text(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any
 def _text_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The header and the rows of a file without blank lines, each with the number of its last line."""
     csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))  # a base64 image is one cell
-    line, empty = 0, True
+    line, cells = 0, None
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=separator, strict=True)
-            for cells in reader:
+            for cells in filter(None, reader):
                 line = reader.line_num
-                if cells:
-                    empty = False
-                    yield line, cells
+                yield line, cells
     except UnicodeDecodeError as error:
-        raise BenchmarkError(
-            f"{path}: not UTF-8 ({error.reason}) after line {line}. Save the file as UTF-8."
-        ) from error
+        fault = f"{path}: not UTF-8 ({error.reason}) after line {line}."
+        raise BenchmarkError(f"{fault} Save the file as UTF-8.") from error
     except csv.Error as error:
-        raise BenchmarkError(
-            f"{path}: the row after line {line} cannot be read ({error}). Double a quote inside a quoted cell."
-        ) from error
-    if empty:
+        fault = f"{path}: the row after line {line} cannot be read ({error})."
+        raise BenchmarkError(f"{fault} Double a quote inside a quoted cell.") from error
+    if cells is None:
         raise BenchmarkError(f"{path}: it is empty. Expected a header with the names of its columns.")
 
 

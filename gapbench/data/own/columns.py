@@ -97,10 +97,9 @@ def map_fields(mapping: Mapping[str, str], columns: Sequence[str], name: str) ->
         else:
             near = difflib.get_close_matches(value, columns, n=1, cutoff=0.8)
             if field not in CONSTANT_FIELDS or near:
+                fault = f"{name}: {field}={value}: it has no column {value!r}."
                 hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise BenchmarkError(
-                    f"{name}: {field}={value}: it has no column {value!r}.{hint} Found columns: {', '.join(columns)}."
-                )
+                raise BenchmarkError(f"{fault}{hint} Found columns: {', '.join(columns)}.")
             constants[field] = value
     mapped = frozenset(by_field) | frozenset(constants)
     left_out = set().union(*(pair - mapped for pair in ALTERNATIVES if pair & mapped))
@@ -113,10 +112,8 @@ def map_fields(mapping: Mapping[str, str], columns: Sequence[str], name: str) ->
 def refuse_misspelt(columns: Columns, row: Row) -> None:
     """Raise BenchmarkError for an unused column whose name resembles a field that has no column."""
     for column, field in _misspelt(columns, tuple(row)):
-        raise BenchmarkError(
-            f"column {column!r} is unknown. Did you mean {field!r}? Rename it, write :{field}={column} behind the name, "
-            f"or :{field}=- to ignore it."
-        )
+        fault = f"column {column!r} is unknown. Did you mean {field!r}?"
+        raise BenchmarkError(f"{fault} Rename it, write :{field}={column} behind the name, or :{field}=- to ignore it.")
 
 
 @lru_cache(maxsize=64)
