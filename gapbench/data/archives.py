@@ -26,7 +26,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -103,7 +103,7 @@ def _unpack(paths: Sequence[Path], draft: Path) -> None:
     _check_space(draft.parent, size, paths[0])
     try:
         draft.mkdir()
-        with megabytes(f"unpacking {paths[0].name}", size) as count, _Joined(_blocks(paths, count)) as raw:
+        with megabytes(f"unpacking {paths[0].name}", size) as count, _Joined(paths, count) as raw:
             stream = io.BufferedReader(raw, MEGABYTE)
             start = stream.peek(6)
             if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
@@ -114,12 +114,11 @@ def _unpack(paths: Sequence[Path], draft: Path) -> None:
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_space(draft.parent, size, paths[0]) from error
+            _check_space(draft.parent, size, paths[0], full=True)
         if isinstance(error, DAMAGED) or (isinstance(error, OSError) and error.errno is None):
             several = f" It has {len(paths)} parts: is one missing?" if len(paths) > 1 else ""
-            raise BenchmarkError(
-                f"{paths[0]}: cannot be unpacked ({error_line(error)}).{several} Fetch it again."
-            ) from error
+            fault = f"{paths[0]}: cannot be unpacked ({error_line(error)})."
+            raise BenchmarkError(f"{fault}{several} Fetch it again.") from error
         raise
 
 
@@ -159,37 +158,33 @@ def _check_member(archive: Path, name: str, plain: bool) -> None:
         raise BenchmarkError(f"{fault} Inspect the archive; unpack it by hand if you trust it.")
 
 
-def _blocks(paths: Sequence[Path], count: Callable[[int], None]) -> Iterator[bytes]:
-    """The bytes of several files as one stream; `count` is called with the number of bytes of each read."""
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(MEGABYTE):
-                count(len(block))
-                yield block
-
-
 class _Joined(io.RawIOBase):
-    """Blocks of bytes as one file that is read once."""
+    """Several files as one that is read once; `count` is called with the number of bytes of each read."""
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
-        self._left = memoryview(b"")
+    def __init__(self, paths: Sequence[Path], count: Callable[[int], None]) -> None:
+        self._files = (path.open("rb") for path in paths)
+        self._file = next(self._files)
+        self._count = count
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._left = self._left or memoryview(next(self._blocks, b""))
-        size = min(len(buffer), len(self._left))
-        buffer[:size], self._left = self._left[:size], self._left[size:]
+        while not (size := self._file.readinto(buffer)) and (following := next(self._files, None)):
+            self._file.close()
+            self._file = following
+        self._count(size)
         return size
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _target_folder(data: Path, parts: Sequence[Path], inner: PurePosixPath) -> Path:
     """The folder below which an archive is unpacked (in `inner`); it depends on the archive's file names and sizes."""
     listing = "\n".join(f"{p.name} {p.stat().st_size}" for p in parts)
-    stem = re.match(r"[^.]*", parts[0].name)
-    name = f"{stem[0] if stem else ''}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+    name = f"{parts[0].name.partition('.')[0]}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
     beside_data = data / ".unpacked"
     folder = beside_data / name
     try:
@@ -201,17 +196,13 @@ def _target_folder(data: Path, parts: Sequence[Path], inner: PurePosixPath) -> P
     return cache() / "unpacked" / hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12] / name
 
 
-def _check_space(folder: Path, size: int, archive: Path) -> None:
-    if shutil.disk_usage(folder).free < size:
-        raise _no_space(folder, size, archive)
-
-
-def _no_space(folder: Path, size: int, archive: Path) -> BenchmarkError:
+def _check_space(folder: Path, size: int, archive: Path, full: bool = False) -> None:
     free = shutil.disk_usage(folder).free
-    return BenchmarkError(
-        f"{archive}: unpacking needs more than {size / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free. Make "
-        "room, or copy the data to a larger disk and pass it as NAME=FOLDER."
-    )
+    if full or free < size:
+        raise BenchmarkError(
+            f"{archive}: unpacking needs more than {size / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free. "
+            "Make room, or copy the data to a larger disk and pass it as NAME=FOLDER."
+        )
 
 
 def _part_order(path: Path) -> list[tuple[int, str]]:

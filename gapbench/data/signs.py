@@ -99,7 +99,7 @@ class Sign:
 
     def attribute(self, category: Category) -> str:
         """The sign's value for one of the three categories."""
-        return {"letter": self.letter, "colour": self.colour, "shape": self.shape}[category]
+        return str(getattr(self, category))
 
 
 @dataclass(frozen=True)

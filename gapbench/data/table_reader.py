@@ -68,10 +68,9 @@ class RowTable:
         stored = (self.data.schema.metadata or {}).get(b"huggingface", b"{}")
         try:
             features = json.loads(stored)["info"]["features"]
-            classes = {column: _classes(feature) for column, feature in features.items()}
+            return {column: names for column, feature in features.items() if (names := _classes(feature))}
         except (ValueError, KeyError, TypeError, AttributeError):  # no metadata, or metadata of another program
             return {}
-        return {column: names for column, names in classes.items() if names}
 
     def cell(self, row: int, column: str) -> Any:
         """The value of one cell. An image of the Hub's Image type stays encoded."""
@@ -221,11 +220,12 @@ def _sizes(chunk: Any) -> list[int]:
 
 def _classes(feature: Any) -> tuple[str, ...]:
     """The class names of a ClassLabel, or of a list of ClassLabels."""
-    if isinstance(feature, list):
-        return _classes(feature[0]) if len(feature) == 1 else ()
-    if not isinstance(feature, dict):
-        return ()
-    return tuple(feature["names"]) if feature.get("_type") == "ClassLabel" else _classes(feature.get("feature"))
+    match feature:
+        case {"_type": "ClassLabel", "names": names}:
+            return tuple(names)
+        case {"feature": inner} | [inner]:
+            return _classes(inner)
+    return ()
 
 
 def _empty_as_none(value: Any) -> Any:
