@@ -71,9 +71,8 @@ class Style:
 
     def __post_init__(self) -> None:
         if not 1 <= self.signs_min <= self.signs_max:
-            raise SettingError(
-                f"signs: signs_min={self.signs_min}, signs_max={self.signs_max}; expected 1 <= min <= max."
-            )
+            found = f"signs_min={self.signs_min}, signs_max={self.signs_max}"
+            raise SettingError(f"signs: {found}; expected 1 <= min <= max.")
         if not 8 <= self.size_min <= self.size_max <= self.canvas - 2:
             raise SettingError(
                 f"signs: size_min={self.size_min}, size_max={self.size_max}, canvas={self.canvas}; "
@@ -118,18 +117,14 @@ def make_scene(rng: random.Random, style: Style) -> Scene:
     """
     count = rng.randint(style.signs_min, style.signs_max)
     colours, letters = _deal(rng, tuple(COLOURS), count), _deal(rng, LETTERS, count)
+    ratio = style.size_max / style.size_min
     for _ in range(100):
-        sides = sorted(
-            (round(style.size_min * (style.size_max / style.size_min) ** rng.random()) for _ in range(count)),
-            reverse=True,
-        )
+        sides = sorted((round(style.size_min * ratio ** rng.random()) for _ in range(count)), reverse=True)
         boxes = _place(rng, style.canvas, sides)
         if boxes:
             rng.shuffle(boxes)
-            signs = tuple(
-                Sign(colour, rng.choice(SHAPES), letter, box)
-                for colour, letter, box in zip(colours, letters, boxes, strict=True)
-            )
+            places = zip(colours, letters, boxes, strict=True)
+            signs = tuple([Sign(colour, rng.choice(SHAPES), letter, box) for colour, letter, box in places])
             return Scene(style.canvas, rng.getrandbits(32), signs)
     raise SettingError(
         f"signs: {count} signs of {style.size_min} to {style.size_max} px do not fit on a canvas of {style.canvas} px. "

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast, get_args
 
 from gapbench.data.benchmark import is_text
 from gapbench.data.own.columns import Fields, map_fields, refuse_misspelt
-from gapbench.data.own.image_cells import image_path, images
+from gapbench.data.own.image_cells import image_path, image_source
 from gapbench.data.own.readers import Reader, read
 from gapbench.errors import BenchmarkError, GapbenchError
 from gapbench.scoring import score
@@ -59,7 +59,7 @@ def samples(reader: Reader, mapping: Mapping[str, str], rules: CellRules) -> Ite
 
 def _sample(fields: Fields, number: str, folder: Path, rules: CellRules) -> Sample:
     def read_images(value: Any) -> tuple[Any, ...]:
-        return images(_image_list(value), folder, rules.urls)
+        return tuple(image_source(v, folder, rules.urls) for v in _image_list(value))
 
     first_images = _needed(fields, "image", "an image", read_images)
     more_images = _read(fields, "more_images", read_images) or ()

@@ -1,6 +1,6 @@
 """Turns the cells of a row into image sources that `gapbench.views.images.decode` reads.
 
-    images(["street.jpg"], Path("data"), urls=False)            # (Path("data/street.jpg"),)
+    image_source("street.jpg", Path("data"), urls=False)            # Path("data/street.jpg")
 
 Addresses are refused unless the user allows them. An allowed image is fetched each time it is needed and never cached.
 Only http and https are allowed, also in redirects; a fetch takes at most `SECONDS` seconds and `LARGEST` bytes.
@@ -31,55 +31,8 @@ LARGEST = 200 << 20
 """The size limit of a fetched image, in bytes."""
 
 
-def images(values: Sequence[Any], folder: Path, urls: bool) -> tuple[Any, ...]:
-    """The source of each image. Raises BenchmarkError for a value that cannot be an image."""
-    return tuple(_source(value, folder, urls) for value in values)
-
-
-def image_path(values: Sequence[Any]) -> str:
-    """The normalised path, or the address, of a single image; "" if there are several or it has none."""
-    value = values[0] if len(values) == 1 else None
-    if isinstance(value, Mapping):
-        return "" if value.get("bytes") else image_path([value.get("path")])
-    if not isinstance(value, str) or is_base64(value):
-        return ""
-    return value if URL.match(value) else os.path.normpath(value)
-
-
-def fetch(url: str, largest: int = LARGEST, seconds: float = SECONDS) -> bytes:
-    """The bytes at an http or https address. Raises SampleError naming the address and the cause."""
-    end = time.monotonic() + seconds
-    parts = []
-    size = 0
-    try:
-        with urllib.request.build_opener(_NoFtp).open(url, timeout=seconds) as response:
-            while part := response.read1(1 << 16):
-                parts.append(part)
-                size += len(part)
-                if size > largest:
-                    raise SampleError(
-                        f"image {url[:200]}: larger than {largest:,} bytes. Download it and give its path."
-                    )
-                if time.monotonic() > end:
-                    raise TimeoutError(f"not done after {seconds:g} seconds")
-            if response.length:
-                raise ConnectionError(f"it broke off {response.length:,} bytes before its end")
-    except (OSError, http.client.HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
-        reason = getattr(error, "reason", None) or error
-        raise SampleError(
-            f"image {url[:200]}: cannot be fetched ({reason}). Check the address, or download it and give its path."
-        ) from error
-    return b"".join(parts)
-
-
-class _NoFtp(urllib.request.FTPHandler):
-    """Refuses the only redirections beside http and https that `urllib` follows."""
-
-    def ftp_open(self, req: urllib.request.Request) -> Any:
-        raise ValueError(f"{req.full_url} is not http or https")
-
-
-def _source(value: Any, folder: Path, urls: bool) -> Any:
+def image_source(value: Any, folder: Path, urls: bool) -> Any:
+    """The source of an image that `gapbench.views.images.decode` reads. Raises BenchmarkError if it cannot be one."""
     if isinstance(value, Mapping):
         if value.get("bytes"):
             return value
@@ -105,3 +58,42 @@ def _source(value: Any, folder: Path, urls: bool) -> Any:
     if urlsplit(value).scheme.lower() not in ("http", "https"):
         raise BenchmarkError(f"found {value[:200]}: only http and https are fetched. Download the file.")
     return partial(fetch, value)
+
+
+def image_path(values: Sequence[Any]) -> str:
+    """The normalised path, or the address, of a single image; "" if there are several or it has none."""
+    value = values[0] if len(values) == 1 else None
+    if isinstance(value, Mapping):
+        return "" if value.get("bytes") else image_path([value.get("path")])
+    if not isinstance(value, str) or is_base64(value):
+        return ""
+    return value if URL.match(value) else os.path.normpath(value)
+
+
+def fetch(url: str, largest: int = LARGEST, seconds: float = SECONDS) -> bytes:
+    """The bytes at an http or https address. Raises SampleError naming the address and the cause."""
+    end = time.monotonic() + seconds
+    data = bytearray()
+    try:
+        with urllib.request.build_opener(_NoFtp).open(url, timeout=seconds) as response:
+            while part := response.read1(1 << 16):
+                data += part
+                if len(data) > largest:
+                    fault = f"image {url[:200]}: larger than {largest:,} bytes."
+                    raise SampleError(f"{fault} Download it and give its path.")
+                if time.monotonic() > end:
+                    raise TimeoutError(f"not done after {seconds:g} seconds")
+            if response.length:
+                raise ConnectionError(f"it broke off {response.length:,} bytes before its end")
+    except (OSError, http.client.HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
+        reason = getattr(error, "reason", None) or error
+        fault = f"image {url[:200]}: cannot be fetched ({reason})."
+        raise SampleError(f"{fault} Check the address, or download it and give its path.") from error
+    return bytes(data)
+
+
+class _NoFtp(urllib.request.FTPHandler):
+    """Refuses the only redirections beside http and https that `urllib` follows."""
+
+    def ftp_open(self, req: urllib.request.Request) -> Any:
+        raise ValueError(f"{req.full_url} is not http or https")
