@@ -59,12 +59,11 @@ def catalogue_table(cards: Iterable[Card]) -> str:
     """The catalogue as a Markdown table, grouped by role; `benchmarks/README.md` holds it."""
     roles = {"evidence": "both views", "full-view": "full view; both with a region file",
              "hold-out": "full view, hold-out", "training": "training data"}  # fmt: skip
-    order = list(roles)
     lines = [
         "| name | for | samples | region | boxes as published | scored | licence | data |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for card in sorted(cards, key=lambda c: (order.index(c.role), c.name)):
+    for card in sorted(cards, key=lambda c: (list(roles).index(c.role), c.name)):
         boxed = card.role in ("evidence", "training")
         count = card.expected.get("samples")
         cells = (

@@ -43,9 +43,9 @@ def fetch(card: Card) -> Path:
         return _joined(card.name, [fetch(part) for part in _one_card_per_hub(card)])
     if not card.hub:
         files = f" ({', '.join(card.files)})" if card.files else ""
+        remedy = f"Download it{files} from {card.source} into a folder, and pass that as NAME=FOLDER"
         raise BenchmarkError(
-            f"{card.name}: its data is not on the Hub. Download it{files} from {card.source} into a folder, and pass "
-            f"that folder as NAME=FOLDER, with parameters as NAME=FOLDER:key=value."
+            f"{card.name}: its data is not on the Hub. {remedy}, with parameters as NAME=FOLDER:key=value."
         )
     local = cached(card)
     if local is not None and _is_commit(_revision(card)):
@@ -143,11 +143,9 @@ def _announce(card: Card) -> None:
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     matching = list(filter_repo_objects(sizes, allow_patterns=list(card.files) or None))
     if not matching:
-        raise BenchmarkError(
-            f"{card.name}: no file of {card.hub} at {_revision(card)} matches {', '.join(card.files)}. It has "
-            f"{', '.join(list(sizes)[:10]) or 'none'}. Has the data set changed? Pass a copy of the data: "
-            f"{card.name}=FOLDER."
-        )
+        fault = f"no file of {card.hub} at {_revision(card)} matches {', '.join(card.files)}."
+        remedy = f"Has the data set changed? Pass a copy of the data: {card.name}=FOLDER."
+        raise BenchmarkError(f"{card.name}: {fault} It has {listed(sizes, 10) or 'none'}. {remedy}")
     at = {"repo_type": "dataset", "revision": info.sha}
     missing = [name for name in matching if not isinstance(try_to_load_from_cache(card.hub, name, **at), str)]
     disk = Path(constants.HF_HUB_CACHE).absolute()
@@ -165,10 +163,8 @@ def _announce(card: Card) -> None:
                 flush=True,
             )
     if size > free:
-        raise BenchmarkError(
-            f"{card.name}: fetching it takes {_gb(size)}, and {constants.HF_HUB_CACHE} has {_gb(free)} free. Make "
-            "room, or set HF_HOME to a folder on a larger disk."
-        )
+        fault = f"{card.name}: fetching it takes {_gb(size)}, and {constants.HF_HUB_CACHE} has {_gb(free)} free."
+        raise BenchmarkError(f"{fault} Make room, or set HF_HOME to a folder on a larger disk.")
 
 
 def _explained(card: Card, error: Exception) -> str:
@@ -195,10 +191,8 @@ def _explained(card: Card, error: Exception) -> str:
     if constants.is_offline_mode():
         incomplete = f"{card.hub} at {_revision(card)} is not complete in {constants.HF_HUB_CACHE}"
         return f"{incomplete}, and HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE if there is a network."
-    return (
-        f"{card.hub} could not be fetched from {constants.ENDPOINT} ({error_line(error)}). "
-        f"Check the network, or set HF_ENDPOINT to a mirror; files fetched so far are kept."
-    )
+    fault = f"{card.hub} could not be fetched from {constants.ENDPOINT} ({error_line(error)})."
+    return f"{fault} Check the network, or set HF_ENDPOINT to a mirror; files fetched so far are kept."
 
 
 def _status(error: BaseException) -> int:

@@ -74,10 +74,9 @@ class Style:
             found = f"signs_min={self.signs_min}, signs_max={self.signs_max}"
             raise SettingError(f"signs: {found}; expected 1 <= min <= max.")
         if not 8 <= self.size_min <= self.size_max <= self.canvas - 2:
-            raise SettingError(
-                f"signs: size_min={self.size_min}, size_max={self.size_max}, canvas={self.canvas}; "
-                "expected 8 <= size_min <= size_max <= canvas - 2 (a letter needs about 8 px)."
-            )
+            found = f"size_min={self.size_min}, size_max={self.size_max}, canvas={self.canvas}"
+            expected = "8 <= size_min <= size_max <= canvas - 2 (a letter needs about 8 px)"
+            raise SettingError(f"signs: {found}; expected {expected}.")
 
 
 MAX_BARREN_SCENES = 20
@@ -126,10 +125,8 @@ def make_scene(rng: random.Random, style: Style) -> Scene:
             places = zip(colours, letters, boxes, strict=True)
             signs = tuple([Sign(colour, rng.choice(SHAPES), letter, box) for colour, letter, box in places])
             return Scene(style.canvas, rng.getrandbits(32), signs)
-    raise SettingError(
-        f"signs: {count} signs of {style.size_min} to {style.size_max} px do not fit on a canvas of {style.canvas} px. "
-        "Lower signs_max or size_max, or raise canvas."
-    )
+    fault = f"{count} signs of {style.size_min} to {style.size_max} px do not fit on a canvas of {style.canvas} px."
+    raise SettingError(f"signs: {fault} Lower signs_max or size_max, or raise canvas.")
 
 
 def draw(scene: Scene) -> Image:
@@ -188,10 +185,8 @@ def samples(
     count = index = 0
     while count < samples:
         if index - count > MAX_BARREN_SCENES:
-            raise SettingError(
-                f"signs: {look.signs_min} to {look.signs_max} signs are too many to name any of them uniquely. "
-                "Lower signs_min and signs_max."
-            )
+            fault = f"{look.signs_min} to {look.signs_max} signs are too many to name any of them uniquely."
+            raise SettingError(f"signs: {fault} Lower signs_min and signs_max.")
         rng = random.Random(f"gapbench signs {split} {seed} {index}")
         scene = make_scene(rng, look)
         image = partial(draw, scene)

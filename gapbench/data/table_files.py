@@ -65,9 +65,8 @@ def _read_parquet(paths: Sequence[Path]) -> tuple[Any, Iterator[Any]]:
     try:  # a column may be integers in one file and fractions in another, or empty
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:
-        raise BenchmarkError(
-            f"{paths[0].parent}: its files disagree on the type of a column ({error}). Write them with the same types."
-        ) from error
+        fault = f"{paths[0].parent}: its files disagree on the type of a column ({error})."
+        raise BenchmarkError(f"{fault} Write them with the same types.") from error
 
     def batches() -> Iterator[Any]:
         for path in paths:
@@ -90,9 +89,8 @@ def _parquet(path: Path) -> Iterator[Any]:
         with pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=1 << 20) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
-        raise BenchmarkError(
-            f"{path}: cannot be read as Parquet ({error_line(error, 300)}). Fetch or write the file again."
-        ) from error
+        fault = f"{path}: cannot be read as Parquet ({error_line(error, 300)})."
+        raise BenchmarkError(f"{fault} Fetch or write the file again.") from error
 
 
 def _read_text(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any]]:
@@ -100,10 +98,9 @@ def _read_text(paths: Sequence[Path], separator: str) -> tuple[Any, Iterator[Any
 
     header = next(_text_rows(paths[0], separator))[1]
     if len(header) == 1 and re.search(r"[,;|\t]", header[0]):
-        raise BenchmarkError(
-            f"{paths[0]}: its header is one cell, {header[0][:200]!r}. If cells are separated by another character, "
-            "name it: :separator=semicolon (or comma, pipe, tab) behind the name."
-        )
+        remedy = "name it: :separator=semicolon (or comma, pipe, tab) behind the name"
+        fault = f"{paths[0]}: its header is one cell, {header[0][:200]!r}."
+        raise BenchmarkError(f"{fault} If cells are separated by another character, {remedy}.")
     # A column without a name, such as the index of pandas, gets one.
     schema = pa.schema([(name or f"column {number}", pa.string()) for number, name in enumerate(header, 1)])
     _check_unique(paths[0], schema.names)

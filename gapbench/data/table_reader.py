@@ -158,9 +158,8 @@ def open_arrow(name: str, folder: Path, files: Sequence[Path]) -> RowTable:
                 maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             parts.append(pa.ipc.open_stream(pa.py_buffer(maps[-1])).read_all())
         except (OSError, ValueError) as error:  # ValueError: an empty or damaged file
-            raise BenchmarkError(
-                f"{path}: cannot be read as Arrow ({error}). Delete this file, a cache: gapbench makes it again."
-            ) from error
+            fault = f"{path}: cannot be read as Arrow ({error})."
+            raise BenchmarkError(f"{fault} Delete this file, a cache: gapbench makes it again.") from error
     return RowTable(name, folder, pa.concat_tables(parts), tuple(maps))
 
 

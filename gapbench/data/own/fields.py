@@ -198,10 +198,8 @@ def _letter(answer: str, options: tuple[str, ...]) -> str:
     by_letter = [letter for letter in letters if letter == answer.strip().strip("().").upper()]
     matches = set(by_text + by_letter)
     if len(matches) != 1:
-        raise BenchmarkError(
-            f"answer {answer!r} {'names several' if matches else 'is none'} of the options {list(options)}. "
-            "Give the option's letter or its exact text."
-        )
+        fault = f"answer {answer!r} {'names several' if matches else 'is none'} of the options {list(options)}."
+        raise BenchmarkError(f"{fault} Give the option's letter or its exact text.")
     return matches.pop()
 
 
@@ -219,10 +217,8 @@ def _boxes(fields: Fields) -> tuple[Box, ...]:
 def _box_format(fields: Fields, boxes: tuple[Box, ...]) -> BoxFormat:
     text = _text(fields, "bbox_format")
     if text is None and boxes:
-        raise BenchmarkError(
-            f"it has boxes but no 'bbox_format'. Say which of {', '.join(FORMATS)} they are: in a column of that name, "
-            "or for all rows with :bbox_format=… behind the name."
-        )
+        fault = f"it has boxes but no 'bbox_format'. Say which of {', '.join(FORMATS)} they are"
+        raise BenchmarkError(f"{fault}: in a column of that name, or for all rows with :bbox_format=… behind the name.")
     box_format = (text or "xyxy").strip().lower().replace("normalized", "normalised")
     if box_format not in FORMATS:
         raise BenchmarkError(f"{fields.describe('bbox_format')} is {text!r}; expected one of {', '.join(FORMATS)}.")

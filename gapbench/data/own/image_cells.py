@@ -40,10 +40,8 @@ def image_source(value: Any, folder: Path, urls: bool) -> Any:
     if callable(value) or (isinstance(value, bytes) and value):
         return value
     if not isinstance(value, str) or not value.strip():
-        raise BenchmarkError(
-            f"found {str(value)[:200]!r} ({type(value).__name__}); expected a path, base64 text, bytes, a Hub image "
-            '({"bytes", "path"}), or a list of these.'
-        )
+        forms = 'a path, base64 text, bytes, a Hub image ({"bytes", "path"}), or a list of these'
+        raise BenchmarkError(f"found {str(value)[:200]!r} ({type(value).__name__}); expected {forms}.")
     if is_base64(value):
         return value
     if not is_text(value):
@@ -51,10 +49,8 @@ def image_source(value: Any, folder: Path, urls: bool) -> Any:
     if not URL.match(value):
         return folder / value
     if not urls:
-        raise BenchmarkError(
-            f"found {value[:200]}: URLs are not fetched. Download the file and give its path, or allow it: :urls=true "
-            "behind the name."
-        )
+        remedy = "Download the file and give its path, or allow it: :urls=true behind the name."
+        raise BenchmarkError(f"found {value[:200]}: URLs are not fetched. {remedy}")
     if urlsplit(value).scheme.lower() not in ("http", "https"):
         raise BenchmarkError(f"found {value[:200]}: only http and https are fetched. Download the file.")
     return partial(fetch, value)

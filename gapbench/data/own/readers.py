@@ -45,10 +45,8 @@ class JsonLines:
 
     def cell(self, key: int, column: str) -> Any:
         if _state(self.path) != self._state_when_opened:  # another line may start at that byte now
-            raise BenchmarkError(
-                f"{self.name}: it was changed or removed while it was in use. Restore it and run the same command "
-                "again; the answers so far are kept."
-            )
+            fault = f"{self.name}: it was changed or removed while it was in use."
+            raise BenchmarkError(f"{fault} Restore it and run the same command again; the answers so far are kept.")
         with self.path.open("rb") as file:
             file.seek(key)
             return json_object(file.readline())[column]
