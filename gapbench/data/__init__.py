@@ -24,23 +24,12 @@ if TYPE_CHECKING:
     from gapbench.views.boxes import TOLERANCE, four_numbers
     from gapbench.views.images import stored_size
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "AnswerType": "gapbench.types",
-        "Box": "gapbench.types",
-        "Card": "gapbench.types",
-        "Protocol": "gapbench.types",
-        "Sample": "gapbench.types",
-        "BenchmarkError": "gapbench.errors",
-        "SampleError": "gapbench.errors",
-        "Row": "gapbench.data.table_reader",
-        "open_table": "gapbench.data.table_reader",
-        "read_rows": "gapbench.data.table_reader",
-        "inside": "gapbench.data.archives",
-        "unpacked": "gapbench.data.archives",
-        "stored_size": "gapbench.views.images",
-        "TOLERANCE": "gapbench.views.boxes",
-        "four_numbers": "gapbench.views.boxes",
-    },
-)
+_NAMES = {
+    "gapbench.types": ("AnswerType", "Box", "Card", "Protocol", "Sample"),
+    "gapbench.errors": ("BenchmarkError", "SampleError"),
+    "gapbench.data.table_reader": ("Row", "open_table", "read_rows"),
+    "gapbench.data.archives": ("inside", "unpacked"),
+    "gapbench.views.images": ("stored_size",),
+    "gapbench.views.boxes": ("TOLERANCE", "four_numbers"),
+}
+__getattr__ = lazy_names(__name__, {name: module for module, names in _NAMES.items() for name in names})

@@ -5,7 +5,7 @@
 
 Reads tar (plain, gzip, bzip2 or xz; also split into parts that are one stream) and zip. The files go to `.unpacked` in
 the data's folder, or to gapbench's cache if that folder is read-only. Files that are already unpacked are used where
-they lie. `read_member` reads one file of a zip and unpacks nothing.
+they lie.
 
 Limits: archives may hold plain files and folders; links and devices are refused. Split zips are not read. An
 interrupted unpacking starts again from the beginning.
@@ -27,22 +27,16 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Any
+from typing import Any
 
-from gapbench.errors import BenchmarkError, SampleError
+from gapbench.errors import BenchmarkError
 from gapbench.util.files import cache
 from gapbench.util.progress import MEGABYTE, megabytes
+from gapbench.util.text import error_line
 
-CountBytes = Callable[[int], None]
-
-COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
-}
-"""Decompressors by the first bytes of the file; each raises an error for a stream that ends too early."""
+COMPRESSED: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+"""Decompressors by the first bytes of the file; unlike tarfile's own, they notice a stream that ends too early."""
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError, ValueError)
 """What the standard library raises for a damaged archive, apart from OSErrors without an error number."""
@@ -67,10 +61,10 @@ def unpacked(data: Path, pattern: str, example: str) -> Path:
     for base in (root, folder):
         if inside(base, example).is_file():
             return base
-    example_held = next((str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()), "nothing")
+    held = next((str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()), "nothing")
     raise BenchmarkError(
-        f"{parts[0]}: it does not hold {example}, which the data names; it holds, for instance, "
-        f"{example_held}. Fetch the data again, or unpack it so that the file is {inside(data, example)}."
+        f"{parts[0]}: it does not hold {example}, which the data names; it holds, for instance, {held}. Fetch the data "
+        f"again, or unpack it so that the file is {inside(data, example)}."
     )
 
 
@@ -96,19 +90,6 @@ def unpack(parts: Path | Sequence[Path], into: Path) -> Path:
     return into
 
 
-def read_member(archive: Path, name: str) -> bytes:
-    """The bytes of one file of a zip. `functools.partial(read_member, archive, name)` serves as a lazy image.
-
-    Raises SampleError when the archive or the file is missing or damaged.
-    """
-    try:
-        return _zip(archive).read(name)
-    except KeyError as error:
-        raise SampleError(f"{archive.name}: it holds no file {name!r}. Is it the archive the data names?") from error
-    except (*DAMAGED, OSError) as error:
-        raise SampleError(f"{archive.name}: {name!r} cannot be read ({error}). Fetch the archive again.") from error
-
-
 def inside(folder: Path, name: str) -> Path:
     """`folder / name` for a name that comes from the data. Raises BenchmarkError if it leads out of the folder."""
     path = PurePosixPath(name)
@@ -122,120 +103,88 @@ def _unpack(paths: Sequence[Path], draft: Path) -> None:
     _check_space(draft.parent, size, paths[0])
     try:
         draft.mkdir()
-        with paths[0].open("rb") as file:
-            zipped = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-        with megabytes(f"unpacking {paths[0].name}", size) as count:
-            (_unpack_zip if zipped else _unpack_tar)(paths, draft, count)
+        with megabytes(f"unpacking {paths[0].name}", size) as count, _Joined(paths, count) as raw:
+            stream = io.BufferedReader(raw, MEGABYTE)
+            start = stream.peek(6)
+            if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+                _unpack_zip(paths, draft, count)
+            else:
+                reader = next((r for magic, r in COMPRESSED.items() if start.startswith(magic)), None)
+                _unpack_tar(paths[0], reader(stream) if reader else stream, draft)
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_space(draft.parent, size, paths[0]) from error
+            _check_space(draft.parent, size, paths[0], full=True)
         if isinstance(error, DAMAGED) or (isinstance(error, OSError) and error.errno is None):
             several = f" It has {len(paths)} parts: is one missing?" if len(paths) > 1 else ""
-            raise BenchmarkError(
-                f"{paths[0]}: cannot be unpacked ({type(error).__name__}: {error}).{several} Fetch it again."
-            ) from error
+            fault = f"{paths[0]}: cannot be unpacked ({error_line(error)})."
+            raise BenchmarkError(f"{fault}{several} Fetch it again.") from error
         raise
 
 
-def _unpack_tar(paths: Sequence[Path], into: Path, count: CountBytes) -> None:
-    with _Joined(paths, count) as raw:
-        buffered = io.BufferedReader(raw, MEGABYTE)
-        start = buffered.peek(6)
-        reader = next((r for magic, r in COMPRESSED.items() if start.startswith(magic)), lambda stream: stream)
-        stream = _Tail(reader(buffered))
-        with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
-            for member in tar:
-                source = tar.extractfile(member) if member.isreg() else None
-                if source is None and not member.isdir():
-                    raise _unsafe(paths[0], member.name, "is a link or a device")
-                _write(paths[0], member.name, source, into)
-        while stream.read(MEGABYTE):  # a truncated archive shows only at its end
-            pass
-        if stream.last.strip(b"\0"):
+def _unpack_tar(archive: Path, stream: Any, into: Path) -> None:
+    tar: Any  # its attributes `fileobj` and `offset` are not in its type
+    with tarfile.open(fileobj=stream, mode="r|") as tar:
+        for member in tar:
+            _check_member(archive, member.name, member.isreg() or member.isdir())
+            tar.extract(member, into, filter="data")
+        if tar.fileobj.tell() < tar.offset + tarfile.BLOCKSIZE:  # tarfile ends at an empty block, or without one
             raise tarfile.ReadError("it ends in the middle")
+        while rest := tar.fileobj.read(MEGABYTE):  # a truncated compressed stream shows only at its end
+            if rest.strip(b"\0"):  # tarfile ends at a damaged header, too
+                raise tarfile.ReadError("it does not end at its last member")
 
 
-def _unpack_zip(paths: Sequence[Path], into: Path, count: CountBytes) -> None:
+def _unpack_zip(paths: Sequence[Path], into: Path, count: Callable[[int], None]) -> None:
     if len(paths) > 1:
         raise zipfile.BadZipFile("a zip in several parts")
     with zipfile.ZipFile(paths[0]) as archive:
         _check_space(into, sum(m.file_size for m in archive.infolist()), paths[0])
         for member in archive.infolist():
-            if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _unsafe(paths[0], member.filename, "is a link or a device")
-            if member.is_dir():
-                _write(paths[0], member.filename, None, into)
-            else:
-                with archive.open(member) as source:
-                    _write(paths[0], member.filename, source, into)
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            _check_member(paths[0], member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+            archive.extract(member, into)
             count(member.compress_size)
 
 
-def _write(archive: Path, name: str, source: IO[bytes] | None, into: Path) -> None:
+def _check_member(archive: Path, name: str, plain: bool) -> None:
+    """Refuse what the standard library would make harmless and unpack: the data would not be as its authors meant."""
     try:
-        target = inside(into, name)
-    except BenchmarkError as error:
-        raise _unsafe(archive, name, "leads out of the folder") from error
-    (target.parent if source else target).mkdir(parents=True, exist_ok=True)
-    if source:
-        with target.open("wb") as file:
-            shutil.copyfileobj(source, file, MEGABYTE)
-
-
-def _unsafe(archive: Path, name: str, why: str) -> BenchmarkError:
-    return BenchmarkError(
-        f"{archive}: its member {name!r} {why}, so nothing was unpacked. Inspect the archive; unpack it by "
-        "hand if you trust it."
-    )
+        why = "" if plain and inside(archive, name) else "is a link or a device"
+    except BenchmarkError:
+        why = "leads out of the folder"
+    if why:
+        fault = f"{archive}: its member {name!r} {why}, so nothing was unpacked."
+        raise BenchmarkError(f"{fault} Inspect the archive; unpack it by hand if you trust it.")
 
 
 class _Joined(io.RawIOBase):
-    """Several files as one stream that is read once; `count` is called with the number of bytes of each read."""
+    """Several files as one that is read once; `count` is called with the number of bytes of each read."""
 
-    def __init__(self, paths: Sequence[Path], count: CountBytes) -> None:
-        self._left = list(paths)
-        self._file: IO[bytes] | None = None
+    def __init__(self, paths: Sequence[Path], count: Callable[[int], None]) -> None:
+        self._files = (path.open("rb") for path in paths)
+        self._file = next(self._files)
         self._count = count
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while self._file or self._left:
-            self._file = self._file or self._left.pop(0).open("rb")
-            size: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
-            if size:
-                self._count(size)
-                return size
+        while not (size := self._file.readinto(buffer)) and (following := next(self._files, None)):
             self._file.close()
-            self._file = None
-        return 0
+            self._file = following
+        self._count(size)
+        return size
 
     def close(self) -> None:
-        if self._file:
-            self._file.close()
+        self._file.close()
         super().close()
-
-
-class _Tail:
-    """A stream that remembers its last two blocks: in a complete tar, both are empty."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.last = b""
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self.last = (self.last + data)[-2 * tarfile.BLOCKSIZE :]
-        return data
 
 
 def _target_folder(data: Path, parts: Sequence[Path], inner: PurePosixPath) -> Path:
     """The folder below which an archive is unpacked (in `inner`); it depends on the archive's file names and sizes."""
     listing = "\n".join(f"{p.name} {p.stat().st_size}" for p in parts)
-    stem = re.match(r"[^.]*", parts[0].name)
-    name = f"{stem[0] if stem else ''}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+    name = f"{parts[0].name.partition('.')[0]}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
     beside_data = data / ".unpacked"
     folder = beside_data / name
     try:
@@ -247,24 +196,15 @@ def _target_folder(data: Path, parts: Sequence[Path], inner: PurePosixPath) -> P
     return cache() / "unpacked" / hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12] / name
 
 
-def _check_space(folder: Path, size: int, archive: Path) -> None:
-    if shutil.disk_usage(folder).free < size:
-        raise _no_space(folder, size, archive)
-
-
-def _no_space(folder: Path, size: int, archive: Path) -> BenchmarkError:
+def _check_space(folder: Path, size: int, archive: Path, full: bool = False) -> None:
     free = shutil.disk_usage(folder).free
-    return BenchmarkError(
-        f"{archive}: unpacking needs more than {size / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free. Make "
-        "room, or copy the data to a larger disk and pass it as NAME=FOLDER."
-    )
+    if full or free < size:
+        raise BenchmarkError(
+            f"{archive}: unpacking needs more than {size / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free. "
+            "Make room, or copy the data to a larger disk and pass it as NAME=FOLDER."
+        )
 
 
 def _part_order(path: Path) -> list[tuple[int, str]]:
     """A sort key that puts part 2 before part 10."""
     return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", path.name)]
-
-
-@lru_cache(maxsize=4)
-def _zip(archive: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(archive)

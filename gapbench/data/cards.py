@@ -36,23 +36,13 @@ def card_text(benchmark: Benchmark) -> str:
     for name, protocol in card.protocols.items():
         source = f"From {protocol.source}." if protocol.source else ""
         lines += [_row("protocol", f"{name}, by {protocol.metric}. {source} {protocol.note}"), _block(protocol.prompt)]
-    lines.append(_row("prompt", "neutral, for the first sample:" if _at_hand(benchmark) else "neutral:"))
-    return "\n".join([*lines, _block(_example(benchmark))])
-
-
-def _at_hand(benchmark: Benchmark) -> bool:
-    if benchmark.data is not None or not benchmark.card.hub:
-        return True
-    return benchmark.takes_data and sources.cached(benchmark.card) is not None
-
-
-def _example(benchmark: Benchmark) -> str:
-    if not _at_hand(benchmark):
-        return benchmark.card.prompt or TEMPLATE
+    if benchmark.data is None and card.hub and not (benchmark.takes_data and sources.cached(card)):
+        return "\n".join([*lines, _row("prompt", "neutral:"), _block(card.prompt or TEMPLATE)])
     try:
-        return prompt(benchmark.samples(1)[0], benchmark.card.prompt)
+        example = prompt(benchmark.samples(1)[0], card.prompt)
     except GapbenchError as error:  # the card is useful even if the data is damaged
-        return f"no example: {error}"
+        example = f"no example: {error}"
+    return "\n".join([*lines, _row("prompt", "neutral, for the first sample:"), _block(example)])
 
 
 def _row(key: str, value: str) -> str:
@@ -69,12 +59,11 @@ def catalogue_table(cards: Iterable[Card]) -> str:
     """The catalogue as a Markdown table, grouped by role; `benchmarks/README.md` holds it."""
     roles = {"evidence": "both views", "full-view": "full view; both with a region file",
              "hold-out": "full view, hold-out", "training": "training data"}  # fmt: skip
-    order = list(roles)
     lines = [
         "| name | for | samples | region | boxes as published | scored | licence | data |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for card in sorted(cards, key=lambda c: (order.index(c.role), c.name)):
+    for card in sorted(cards, key=lambda c: (list(roles).index(c.role), c.name)):
         boxed = card.role in ("evidence", "training")
         count = card.expected.get("samples")
         cells = (

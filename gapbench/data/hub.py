@@ -39,14 +39,13 @@ def fetch(card: Card) -> Path:
     `hard`. Raises BenchmarkError when the card names no data set, the Hub cannot be reached or refuses, or the disk is
     too small.
     """
-    parts = _one_card_per_hub(card)
-    if len(parts) > 1:
-        return _joined(card.name, [fetch(part) for part in parts])
+    if "," in card.hub:
+        return _joined(card.name, [fetch(part) for part in _one_card_per_hub(card)])
     if not card.hub:
         files = f" ({', '.join(card.files)})" if card.files else ""
+        remedy = f"Download it{files} from {card.source} into a folder, and pass that as NAME=FOLDER"
         raise BenchmarkError(
-            f"{card.name}: its data is not on the Hub. Download it{files} from {card.source} into a folder, and pass "
-            f"that folder as NAME=FOLDER, with parameters as NAME=FOLDER:key=value."
+            f"{card.name}: its data is not on the Hub. {remedy}, with parameters as NAME=FOLDER:key=value."
         )
     local = cached(card)
     if local is not None and _is_commit(_revision(card)):
@@ -63,16 +62,16 @@ def fetch(card: Card) -> Path:
         refused = any(400 <= _status(e) < 500 for e in _causes(error))
         if local is not None and not refused:  # a branch, as of the last contact with the Hub
             return local
-        raise BenchmarkError(f"{card.name}: {_explained(card, error)}") from error
+        copy = f"Or pass a copy of the data: {card.name}=FOLDER."
+        raise BenchmarkError(f"{card.name}: {_explained(card, error)} {copy}") from error
 
 
 def cached(card: Card) -> Path | None:
     """The local folder if it holds all files of the card, else None. Uses no network."""
     if not card.hub:
         return None
-    parts = _one_card_per_hub(card)
-    if len(parts) > 1:
-        folders = [cached(part) for part in parts]
+    if "," in card.hub:
+        folders = [cached(part) for part in _one_card_per_hub(card)]
         return None if None in folders else _joined(card.name, [folder for folder in folders if folder])
     from huggingface_hub import get_cached_repo_tree, snapshot_download
     from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError
@@ -88,12 +87,9 @@ def cached(card: Card) -> Path | None:
 def _one_card_per_hub(card: Card) -> list[Card]:
     """One card for each data set in `card.hub`."""
     hubs, revisions = card.hub.split(","), card.revision.split(",")
-    if len(hubs) == 1:
-        return [card]
     if len(hubs) != len(revisions):
         raise BenchmarkError(
-            f"{card.name}: its card names {len(hubs)} data sets and {len(revisions)} revisions; expected one "
-            "revision for each data set."
+            f"{card.name}: its card names {len(hubs)} data sets and {len(revisions)} revisions; expected one for each."
         )
     return [replace(card, hub=h.strip(), revision=r.strip()) for h, r in zip(hubs, revisions, strict=True)]
 
@@ -147,30 +143,28 @@ def _announce(card: Card) -> None:
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     matching = list(filter_repo_objects(sizes, allow_patterns=list(card.files) or None))
     if not matching:
-        raise BenchmarkError(
-            f"{card.name}: no file of {card.hub} at {_revision(card)} matches {', '.join(card.files)}. It has "
-            f"{', '.join(list(sizes)[:10]) or 'none'}. Has the data set changed? Pass a copy of the data: "
-            f"{card.name}=FOLDER."
-        )
+        fault = f"no file of {card.hub} at {_revision(card)} matches {', '.join(card.files)}."
+        remedy = f"Has the data set changed? Pass a copy of the data: {card.name}=FOLDER."
+        raise BenchmarkError(f"{card.name}: {fault} It has {listed(sizes, 10) or 'none'}. {remedy}")
     at = {"repo_type": "dataset", "revision": info.sha}
     missing = [name for name in matching if not isinstance(try_to_load_from_cache(card.hub, name, **at), str)]
-    size, free = sum(sizes[name] for name in missing), _free(Path(constants.HF_HUB_CACHE))
+    disk = Path(constants.HF_HUB_CACHE).absolute()
+    free = shutil.disk_usage(next(folder for folder in (disk, *disk.parents) if folder.exists())).free
+    size = sum(sizes[name] for name in missing)
     if missing and os.environ.get("LOCAL_RANK", "0") == "0":
         if card.restricted:
             print(f"{card.name}: restricted: {card.restricted}", file=sys.stderr)
         if size > LARGE:
             print(
                 f"{card.name}: fetching {_gb(size)} of {card.hub} at {_revision(card)}\n"
-                f"  files: {_listed(missing, sizes)}\n  licence: {card.licence}\n"
-                f"  into: {constants.HF_HUB_CACHE} ({_gb(free)} free)",
+                f"  files: {listed((f'{name} ({_gb(sizes[name])})' for name in missing), 10)}\n"
+                f"  licence: {card.licence}\n  into: {constants.HF_HUB_CACHE} ({_gb(free)} free)",
                 file=sys.stderr,
                 flush=True,
             )
     if size > free:
-        raise BenchmarkError(
-            f"{card.name}: fetching it takes {_gb(size)}, and {constants.HF_HUB_CACHE} has {_gb(free)} free. Make "
-            "room, or set HF_HOME to a folder on a larger disk."
-        )
+        fault = f"{card.name}: fetching it takes {_gb(size)}, and {constants.HF_HUB_CACHE} has {_gb(free)} free."
+        raise BenchmarkError(f"{fault} Make room, or set HF_HOME to a folder on a larger disk.")
 
 
 def _explained(card: Card, error: Exception) -> str:
@@ -178,38 +172,27 @@ def _explained(card: Card, error: Exception) -> str:
     from huggingface_hub import constants, errors
 
     page = f"{constants.ENDPOINT}/datasets/{card.hub}"
-    copy = f"Or pass a copy of the data: {card.name}=FOLDER."
+    login = "log in with `hf auth login` or set HF_TOKEN"
     for cause in _causes(error):
         status = _status(cause)
         if isinstance(cause, errors.GatedRepoError):
-            return (
-                f"access to {card.hub} is not granted. Accept its terms on {page}, then log in with `hf auth login` or "
-                f"set HF_TOKEN. {copy}"
-            )
+            return f"access to {card.hub} is not granted. Accept its terms on {page}, then {login}."
         if isinstance(cause, errors.RevisionNotFoundError):
             short = "" if _is_commit(_revision(card)) else " (the Hub wants all 40 digits of a commit)"
-            return (
-                f"{card.hub} has no revision {_revision(card)}{short}. Its authors may have rewritten its history; see "
-                f"{page}/commits/main. {copy}"
-            )
+            lacks = f"{card.hub} has no revision {_revision(card)}{short}."
+            return f"{lacks} Its authors may have rewritten its history; see {page}/commits/main."
         if isinstance(cause, errors.RepositoryNotFoundError) or status in (401, 403):
-            return (
-                f"the Hub shows no data set {card.hub} (HTTP {status}). If {page} opens in a browser where you are "
-                f"logged in, log in here with `hf auth login` or set HF_TOKEN; else it was moved or deleted. {copy}"
-            )
+            hidden = f"the Hub shows no data set {card.hub} (HTTP {status})."
+            return f"{hidden} If {page} opens in your browser, {login} here, too; else it was moved or deleted."
         if status:
-            return f"{constants.ENDPOINT} answered HTTP {status} for {card.hub}. Try again later. {copy}"
+            return f"{constants.ENDPOINT} answered HTTP {status} for {card.hub}. Try again later."
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"the disk of {constants.HF_HUB_CACHE} is full. Make room, or set HF_HOME to another folder."
     if constants.is_offline_mode():
-        return (
-            f"{card.hub} at {_revision(card)} is not complete in {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids "
-            f"fetching it. Unset HF_HUB_OFFLINE if there is a network. {copy}"
-        )
-    return (
-        f"{card.hub} could not be fetched from {constants.ENDPOINT} ({error_line(error)}). "
-        f"Check the network, or set HF_ENDPOINT to a mirror; files fetched so far are kept. {copy}"
-    )
+        incomplete = f"{card.hub} at {_revision(card)} is not complete in {constants.HF_HUB_CACHE}"
+        return f"{incomplete}, and HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE if there is a network."
+    fault = f"{card.hub} could not be fetched from {constants.ENDPOINT} ({error_line(error)})."
+    return f"{fault} Check the network, or set HF_ENDPOINT to a mirror; files fetched so far are kept."
 
 
 def _status(error: BaseException) -> int:
@@ -221,16 +204,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _listed(names: list[str], sizes: dict[str, int]) -> str:
-    return listed((f"{name} ({_gb(sizes[name])})" for name in names), 10)
-
-
-def _free(folder: Path) -> int:
-    """Free bytes on the disk of a folder, which need not exist yet."""
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    return shutil.disk_usage(existing).free
 
 
 def _gb(size: int) -> str:

@@ -15,12 +15,13 @@ record keeps a hash of its images. Colour-blind readers cannot tell all eight fi
 
 from __future__ import annotations
 
+import inspect
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gapbench.errors import SettingError
 from gapbench.types import Sample
@@ -50,18 +51,16 @@ COLOURS: dict[str, tuple[Colour, Colour]] = {
 LETTERS = ("H", "K", "L", "M", "N", "P", "R", "T", "X", "Z")
 SHAPES = ("circle", "square", "triangle", "diamond", "hexagon")
 # Font size and height of the letter's centre, both as fractions of the sign's side, so that it fits the outline.
-_LETTER_PLACE = {
-    "circle": (0.74, 0.5),
-    "square": (0.84, 0.5),
-    "triangle": (0.56, 0.66),
-    "diamond": (0.62, 0.5),
-    "hexagon": (0.74, 0.5),
-}
+_LETTER_SIZE = {"circle": 0.74, "square": 0.84, "triangle": 0.56, "diamond": 0.62, "hexagon": 0.74}
+_LETTER_HEIGHT = {"triangle": 0.66}
 
 
 @dataclass(frozen=True)
 class Style:
-    """How scenes look. Sizes are sides in pixels, drawn log-uniformly; counts are inclusive."""
+    """How scenes look. Sizes are sides in pixels, drawn log-uniformly; counts are inclusive.
+
+    Raises SettingError for values with which no scene can be drawn.
+    """
 
     canvas: int = 1344
     signs_min: int = 12
@@ -69,6 +68,15 @@ class Style:
     size_min: int = 20
     size_max: int = 120
     options: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.signs_min <= self.signs_max:
+            found = f"signs_min={self.signs_min}, signs_max={self.signs_max}"
+            raise SettingError(f"signs: {found}; expected 1 <= min <= max.")
+        if not 8 <= self.size_min <= self.size_max <= self.canvas - 2:
+            found = f"size_min={self.size_min}, size_max={self.size_max}, canvas={self.canvas}"
+            expected = "8 <= size_min <= size_max <= canvas - 2 (a letter needs about 8 px)"
+            raise SettingError(f"signs: {found}; expected {expected}.")
 
 
 MAX_BARREN_SCENES = 20
@@ -89,7 +97,7 @@ class Sign:
 
     def attribute(self, category: Category) -> str:
         """The sign's value for one of the three categories."""
-        return {"letter": self.letter, "colour": self.colour, "shape": self.shape}[category]
+        return str(getattr(self, category))
 
 
 @dataclass(frozen=True)
@@ -108,23 +116,17 @@ def make_scene(rng: random.Random, style: Style) -> Scene:
     """
     count = rng.randint(style.signs_min, style.signs_max)
     colours, letters = _deal(rng, tuple(COLOURS), count), _deal(rng, LETTERS, count)
+    ratio = style.size_max / style.size_min
     for _ in range(100):
-        sides = sorted(
-            (round(style.size_min * (style.size_max / style.size_min) ** rng.random()) for _ in range(count)),
-            reverse=True,
-        )
+        sides = sorted((round(style.size_min * ratio ** rng.random()) for _ in range(count)), reverse=True)
         boxes = _place(rng, style.canvas, sides)
         if boxes:
             rng.shuffle(boxes)
-            signs = tuple(
-                Sign(colour, rng.choice(SHAPES), letter, box)
-                for colour, letter, box in zip(colours, letters, boxes, strict=True)
-            )
+            places = zip(colours, letters, boxes, strict=True)
+            signs = tuple([Sign(colour, rng.choice(SHAPES), letter, box) for colour, letter, box in places])
             return Scene(style.canvas, rng.getrandbits(32), signs)
-    raise SettingError(
-        f"signs: {count} signs of {style.size_min} to {style.size_max} px do not fit on a canvas of {style.canvas} px. "
-        "Lower signs_max or size_max, or raise canvas."
-    )
+    fault = f"{count} signs of {style.size_min} to {style.size_max} px do not fit on a canvas of {style.canvas} px."
+    raise SettingError(f"signs: {fault} Lower signs_max or size_max, or raise canvas.")
 
 
 def draw(scene: Scene) -> Image:
@@ -164,49 +166,38 @@ def question_for(scene: Scene, sign: Sign, category: Category) -> str | None:
 
 
 def samples(
-    split: str = "test",
-    samples: int = 1000,
-    seed: int = 0,
-    canvas: int = LARGE.canvas,
-    signs_min: int = LARGE.signs_min,
-    signs_max: int = LARGE.signs_max,
-    size_min: int = LARGE.size_min,
-    size_max: int = LARGE.size_max,
-    options: bool = LARGE.options,
-    categories: str = ",".join(CATEGORIES),
+    split: str = "test", samples: int = 1000, seed: int = 0, *, categories: str = ",".join(CATEGORIES), **style: Any
 ) -> Iterator[Sample]:
     """Exactly `samples` samples; the one to four of each scene share its image and are one cluster.
 
-    The random stream of a scene is seeded by split, seed and index, so splits never share a scene. The defaults are
-    those of `LARGE`. `categories` names the attributes to ask for, separated by commas or plus signs. Raises
-    SettingError for values with which no scene can be drawn, or no sign can be named.
+    The random stream of a scene is seeded by split, seed and index, so splits never share a scene. `style` holds fields
+    of `Style`. `categories` names the attributes to ask for, separated by commas or plus signs. Raises SettingError for
+    values with which no scene can be drawn, or no sign can be named.
     """
     if split not in SPLITS:
         raise SettingError(f"signs: split is {split!r}; it must be one of {', '.join(SPLITS)}.")
     if samples < 1:
         raise SettingError(f"signs: samples={samples}; expected at least 1.")
-    style = Style(canvas, signs_min, signs_max, size_min, size_max, options)
-    _check(style)
+    look = Style(**style)
     attributes = set(filter(None, re.split(r"[,+\s]+", categories)))
     if not attributes or attributes - set(CATEGORIES):
         raise SettingError(f"signs: categories={categories!r}; expected some of {', '.join(CATEGORIES)}.")
     count = index = 0
     while count < samples:
         if index - count > MAX_BARREN_SCENES:
-            raise SettingError(
-                f"signs: {signs_min} to {signs_max} signs are too many to name any of them uniquely. "
-                "Lower signs_min and signs_max."
-            )
+            fault = f"{look.signs_min} to {look.signs_max} signs are too many to name any of them uniquely."
+            raise SettingError(f"signs: {fault} Lower signs_min and signs_max.")
         rng = random.Random(f"gapbench signs {split} {seed} {index}")
-        scene = make_scene(rng, style)
+        scene = make_scene(rng, look)
         image = partial(draw, scene)
         pairs = [(sign, category) for sign in scene.signs for category in CATEGORIES if category in attributes]
         limit = min(rng.randint(1, 4), samples - count)
-        number = 0
-        for sign, category in rng.sample(pairs, len(pairs)):
-            question = question_for(scene, sign, category)
-            if question is None:
-                continue
+        named = [
+            (sign, category, question)
+            for sign, category in rng.sample(pairs, len(pairs))
+            if (question := question_for(scene, sign, category))
+        ][:limit]
+        for number, (sign, category, question) in enumerate(named):
             x0, y0, x1, y1 = sign.box
             sample = Sample(
                 id=f"{split}-{seed}-{index:05d}-{number}",
@@ -217,12 +208,19 @@ def samples(
                 category=category,
                 cluster=f"{split}-{seed}-{index:05d}",
             )
-            yield _with_options(sample, rng, scene, category) if options else sample
-            number += 1
-            if number == limit:
-                break
-        count += number
+            yield _with_options(sample, rng, scene, category) if look.options else sample
+        count += len(named)
         index += 1
+
+
+def _with_styles(signature: inspect.Signature) -> inspect.Signature:
+    """The signature of `samples` as a user sets it: with the fields of `Style`."""
+    *first, categories, _ = signature.parameters.values()
+    styles = [inspect.Parameter(f.name, categories.kind, default=f.default, annotation=f.type) for f in fields(Style)]
+    return inspect.Signature([*first, *styles, categories])
+
+
+samples.__signature__ = _with_styles(inspect.signature(samples))  # type: ignore[attr-defined]
 
 
 def values(category: Category) -> tuple[str, ...]:
@@ -239,18 +237,6 @@ def _with_options(sample: Sample, rng: random.Random, scene: Scene, category: Ca
     options = [right, *wrong]
     rng.shuffle(options)
     return replace(sample, options=tuple(options), answers=("ABCD"[options.index(right)],), answer_type="letter")
-
-
-def _check(style: Style) -> None:
-    if not 1 <= style.signs_min <= style.signs_max:
-        raise SettingError(
-            f"signs: signs_min={style.signs_min}, signs_max={style.signs_max}; expected 1 <= min <= max."
-        )
-    if not 8 <= style.size_min <= style.size_max <= style.canvas - 2:
-        raise SettingError(
-            f"signs: size_min={style.size_min}, size_max={style.size_max}, canvas={style.canvas}; "
-            "expected 8 <= size_min <= size_max <= canvas - 2 (a letter needs about 8 px)."
-        )
 
 
 def _deal(rng: random.Random, values: tuple[str, ...], count: int) -> list[str]:
@@ -293,9 +279,8 @@ def _draw_sign(pen: ImageDraw, sign: Sign, scale: int) -> None:
             "hexagon": ((0.25, 0), (0.75, 0), (1, 0.5), (0.75, 1), (0.25, 1), (0, 0.5)),
         }[sign.shape]
         pen.polygon([(x0 + a * w, y0 + b * h) for a, b in corners], fill=fill)
-    size, height = _LETTER_PLACE[sign.shape]
-    font = _font(max(6, round(size * w)))
-    middle = (x0 + w / 2, y0 + height * h)
+    font = _font(max(6, round(_LETTER_SIZE[sign.shape] * w)))
+    middle = (x0 + w / 2, y0 + _LETTER_HEIGHT.get(sign.shape, 0.5) * h)
     pen.text(middle, sign.letter, fill=ink, font=font, anchor="mm", stroke_width=w * 0.012, stroke_fill=ink)
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from gapbench.data.table_files import read_files
 from gapbench.errors import BenchmarkError
-from gapbench.util.files import cache
+from gapbench.util.files import cache, replacing
 from gapbench.util.progress import megabytes
 
 Row = Mapping[str, Any]
@@ -68,10 +68,9 @@ class RowTable:
         stored = (self.data.schema.metadata or {}).get(b"huggingface", b"{}")
         try:
             features = json.loads(stored)["info"]["features"]
-            classes = {column: _classes(feature) for column, feature in features.items()}
+            return {column: names for column, feature in features.items() if (names := _classes(feature))}
         except (ValueError, KeyError, TypeError, AttributeError):  # no metadata, or metadata of another program
             return {}
-        return {column: names for column, names in classes.items() if names}
 
     def cell(self, row: int, column: str) -> Any:
         """The value of one cell. An image of the Hub's Image type stays encoded."""
@@ -105,9 +104,10 @@ class RowTable:
                 file.madvise(mmap.MADV_DONTNEED)
 
 
-def cell(table: RowTable, row: int, column: str) -> Any:
-    """`table.cell` as a plain function, so that the fingerprint of a `partial` includes the table."""
-    return table.cell(row, column)
+def cell(source: Any, key: int, column: str, part: int | None = None) -> Any:
+    """A cell, or one item of its list. A plain function, so that the fingerprint of a `partial` includes the source."""
+    value = source.cell(key, column)
+    return value if part is None else value[part]
 
 
 def read_rows(files: Path | Sequence[Path], lazy: Sequence[str] = (), needs: Sequence[str] = ()) -> Iterator[Row]:
@@ -133,17 +133,17 @@ def open_table(files: Path | Sequence[Path], needs: Sequence[str] = (), separato
     schema, batches = read_files(paths, separator)
     lacking = [c for c in needs if c not in schema.names]
     if lacking:
-        raise BenchmarkError(
-            f"{paths[0]}: it has no column {', '.join(map(repr, lacking))}. Found: {', '.join(schema.names)}."
-        )
+        lacks = f"it has no column {', '.join(map(repr, lacking))}"
+        raise BenchmarkError(f"{paths[0]}: {lacks}. Found: {', '.join(schema.names)}.")
     if sum(p.stat().st_size for p in paths) <= IN_MEMORY:
         import pyarrow as pa
 
         return RowTable(name, paths[0].parent, pa.Table.from_batches(list(batches), schema))
     target = _cache_path(paths, separator)
-    with contextlib.suppress(BenchmarkError):  # not converted yet, or a damaged cache
+    try:
         return open_arrow(name, paths[0].parent, [target])
-    _convert(paths, schema, batches, target)
+    except BenchmarkError:  # not converted yet, or a damaged cache
+        _convert(paths, schema, batches, target)
     return open_arrow(name, paths[0].parent, [target])
 
 
@@ -158,9 +158,8 @@ def open_arrow(name: str, folder: Path, files: Sequence[Path]) -> RowTable:
                 maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             parts.append(pa.ipc.open_stream(pa.py_buffer(maps[-1])).read_all())
         except (OSError, ValueError) as error:  # ValueError: an empty or damaged file
-            raise BenchmarkError(
-                f"{path}: cannot be read as Arrow ({error}). Delete this file, a cache: gapbench makes it again."
-            ) from error
+            fault = f"{path}: cannot be read as Arrow ({error})."
+            raise BenchmarkError(f"{fault} Delete this file, a cache: gapbench makes it again.") from error
     return RowTable(name, folder, pa.concat_tables(parts), tuple(maps))
 
 
@@ -179,6 +178,7 @@ def _cache_path(paths: Sequence[Path], separator: str) -> Path:
 
 def _convert(paths: Sequence[Path], schema: Any, batches: Iterator[Any], target: Path) -> None:
     """Write the rows into one Arrow file, which appears only when complete; a lock admits one process at a time."""
+    import pyarrow as pa
     from filelock import FileLock
 
     try:
@@ -187,7 +187,16 @@ def _convert(paths: Sequence[Path], schema: Any, batches: Iterator[Any], target:
             with contextlib.suppress(BenchmarkError):  # another process may have converted it meanwhile
                 open_arrow(target.name, target.parent, [target])
                 return
-            _write(paths, schema, batches, target)
+            size = sum(p.stat().st_size for p in paths)
+            with (
+                replacing(target) as draft,
+                draft.open("wb") as file,
+                pa.ipc.new_stream(file, schema) as writer,
+                megabytes(f"converting {paths[0].name}", size) as count,
+            ):
+                for batch in batches:
+                    writer.write_batch(batch)
+                    count(batch.nbytes)
     except OSError as error:
         raise BenchmarkError(
             f"{paths[0]}: cannot be converted into {target.parent} ({error.strerror or error}). That takes as much "
@@ -195,53 +204,27 @@ def _convert(paths: Sequence[Path], schema: Any, batches: Iterator[Any], target:
         ) from error
 
 
-def _write(paths: Sequence[Path], schema: Any, batches: Iterator[Any], target: Path) -> None:
-    import pyarrow as pa
-
-    draft = target.with_suffix(".part")  # overwrites the draft of a killed process
-    try:
-        with (
-            draft.open("wb") as file,
-            pa.ipc.new_stream(file, schema) as writer,
-            megabytes(f"converting {paths[0].name}", sum(p.stat().st_size for p in paths)) as count,
-        ):
-            for batch in batches:
-                writer.write_batch(batch)
-                count(batch.nbytes)
-        draft.replace(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
 def _sizes(chunk: Any) -> list[int]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind = chunk.type
-    if pa.types.is_struct(kind):
+    if pa.types.is_struct(chunk.type):
         parts = [_sizes(part) for part in chunk.flatten()]
         return [sum(sizes) for sizes in zip(*parts, strict=True)] if parts else [0] * len(chunk)
-    if any(is_kind(kind) for is_kind in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)):
-        lengths = pc.list_value_length(chunk)
-    elif any(
-        is_kind(kind)
-        for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    ):
-        lengths = pc.binary_length(chunk)
-    else:
-        lengths = pc.is_valid(chunk).cast(pa.int32())
-    sizes: list[int] = pc.fill_null(lengths, 0).to_pylist()
-    return sizes
+    for length in (pc.binary_length, pc.list_value_length):
+        with contextlib.suppress(pa.ArrowNotImplementedError):  # not this kind
+            return [size or 0 for size in length(chunk).to_pylist()]
+    return [int(valid) for valid in chunk.is_valid().to_pylist()]
 
 
 def _classes(feature: Any) -> tuple[str, ...]:
     """The class names of a ClassLabel, or of a list of ClassLabels."""
-    if isinstance(feature, list):
-        return _classes(feature[0]) if len(feature) == 1 else ()
-    if not isinstance(feature, dict):
-        return ()
-    return tuple(feature["names"]) if feature.get("_type") == "ClassLabel" else _classes(feature.get("feature"))
+    match feature:
+        case {"_type": "ClassLabel", "names": names}:
+            return tuple(names)
+        case {"feature": inner} | [inner]:
+            return _classes(inner)
+    return ()
 
 
 def _empty_as_none(value: Any) -> Any:

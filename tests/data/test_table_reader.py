@@ -209,7 +209,7 @@ def test_whatever_the_csv_module_writes_is_read_back(
 def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tables, "IN_MEMORY", 0)
-    return lambda: sorted(p.name for p in (tmp_path / "cache" / "gapbench-tables").glob("[!.]*"))
+    return lambda: sorted(p.name for p in (tmp_path / "cache" / "gapbench-tables").glob("*") if p.suffix != ".lock")
 
 
 def test_a_table_is_converted_once_and_again_when_it_changed(tmp_path: Path, cached: Callable[[], list[str]]) -> None:
@@ -244,7 +244,7 @@ def test_what_a_killed_conversion_left_is_written_over(tmp_path: Path, cached: C
     table = parquet(tmp_path / "t.parquet", {"question": ["a"]})
     list(read_rows(table))
     (converted,) = (tmp_path / "cache").rglob("*.arrow")
-    converted.rename(converted.with_suffix(".part"))
+    converted.rename(converted.with_name(f".{converted.name}.draft"))
     list(read_rows(table))
     assert cached() == [converted.name]
 

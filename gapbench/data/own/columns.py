@@ -31,7 +31,7 @@ ALTERNATIVES = ({"answer", "answers"}, {"bbox", "bboxes"})
 """Pairs of fields; if the user maps only one of a pair, the other is not read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Columns:
     """The columns of each field (several columns make a list), or the constant value that it has in all rows."""
 
@@ -57,25 +57,18 @@ class Fields:
         """The value of a field in this row; None if it is missing or empty."""
         if field in self.columns.constants:
             return self.columns.constants[field]
-        columns = self.columns.by_field.get(field, ())
-        if len(columns) < 2:
-            return self.row.get(columns[0]) if columns else None
-        values = [self.row.get(column) for column in columns]
+        values = [self.row.get(column) for column in self.columns.by_field.get(field, ())]
+        if len(values) == 1:
+            return values[0]
         while values and values[-1] is None:  # a sample with fewer options than others
             values.pop()
         return values or None
 
-    def has_several_columns(self, field: str) -> bool:
-        """Whether a field is a list of several columns."""
-        return len(self.columns.by_field.get(field, ())) > 1
-
     def describe(self, field: str) -> str:
         """The field and its columns, for messages."""
-        if field in self.columns.constants:
-            return field
         columns = self.columns.by_field.get(field, ())
         if columns in ((), (field,)):
-            return f"column {field!r}"
+            return field if field in self.columns.constants else f"column {field!r}"
         return f"column {' + '.join(map(repr, columns))} ({field})"
 
     def missing(self, field: str, expected: str) -> BenchmarkError:
@@ -85,8 +78,8 @@ class Fields:
         fault = f"{self.describe(field)} is {'empty' if is_column else 'missing'}; expected {expected}."
         if is_column:
             return BenchmarkError(fault)
-        names = ", ".join(self.row)
-        return BenchmarkError(f"{fault} Found columns: {names}. Name the right one: :{field}=COLUMN behind the name.")
+        found = f"Found columns: {', '.join(self.row)}."
+        return BenchmarkError(f"{fault} {found} Name the right one: :{field}=COLUMN behind the name.")
 
 
 def map_fields(mapping: Mapping[str, str], columns: Sequence[str], name: str) -> Columns:
@@ -104,10 +97,9 @@ def map_fields(mapping: Mapping[str, str], columns: Sequence[str], name: str) ->
         else:
             near = difflib.get_close_matches(value, columns, n=1, cutoff=0.8)
             if field not in CONSTANT_FIELDS or near:
+                fault = f"{name}: {field}={value}: it has no column {value!r}."
                 hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise BenchmarkError(
-                    f"{name}: {field}={value}: it has no column {value!r}.{hint} Found columns: {', '.join(columns)}."
-                )
+                raise BenchmarkError(f"{fault}{hint} Found columns: {', '.join(columns)}.")
             constants[field] = value
     mapped = frozenset(by_field) | frozenset(constants)
     left_out = set().union(*(pair - mapped for pair in ALTERNATIVES if pair & mapped))
@@ -119,19 +111,15 @@ def map_fields(mapping: Mapping[str, str], columns: Sequence[str], name: str) ->
 
 def refuse_misspelt(columns: Columns, row: Row) -> None:
     """Raise BenchmarkError for an unused column whose name resembles a field that has no column."""
-    near = _misspelt(tuple(row), columns.decided, frozenset(c for cs in columns.by_field.values() for c in cs))
-    if near:
-        raise BenchmarkError(
-            f"column {near[0]!r} is unknown. Did you mean {near[1]!r}? Rename it, write :{near[1]}={near[0]} behind "
-            f"the name, or :{near[1]}=- to ignore it."
-        )
+    for column, field in _misspelt(columns, tuple(row)):
+        fault = f"column {column!r} is unknown. Did you mean {field!r}?"
+        raise BenchmarkError(f"{fault} Rename it, write :{field}={column} behind the name, or :{field}=- to ignore it.")
 
 
 @lru_cache(maxsize=64)
-def _misspelt(columns: tuple[str, ...], decided: frozenset[str], used: frozenset[str]) -> tuple[str, str] | None:
-    for column in columns:
-        if column not in used:
-            near = difflib.get_close_matches(column, FIELDS, n=1, cutoff=0.85)
-            if near and near[0] not in decided and near[0] not in columns:
-                return column, near[0]
-    return None
+def _misspelt(columns: Columns, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Unused columns, each with the field that it resembles."""
+    used = {column for columns_of_field in columns.by_field.values() for column in columns_of_field}
+    unused = [name for name in names if name not in used]
+    near = [(name, difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.85)) for name in unused]
+    return [(name, f) for name, fields in near for f in fields if f not in columns.decided and f not in names]

@@ -6,6 +6,7 @@ for sample in samples(reader, {"question": "Frage"}, CellRules(list_separator=";
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import math
 import string
@@ -16,8 +17,8 @@ from typing import Any, TypeVar, cast, get_args
 
 from gapbench.data.benchmark import is_text
 from gapbench.data.own.columns import Fields, map_fields, refuse_misspelt
-from gapbench.data.own.image_cells import image_path, images
-from gapbench.data.own.readers import Reader
+from gapbench.data.own.image_cells import image_path, image_source
+from gapbench.data.own.readers import Reader, read
 from gapbench.errors import BenchmarkError, GapbenchError
 from gapbench.scoring import score
 from gapbench.types import AnswerType, Box, BoxFormat, Sample
@@ -44,15 +45,13 @@ def samples(reader: Reader, mapping: Mapping[str, str], rules: CellRules) -> Ite
     """
     columns = map_fields(mapping, reader.columns if mapping else (), reader.name)
     first_use: dict[str, str] = {}
-    for where, row in reader.read(columns.images):
+    for where, row in read(reader, columns.images):
         try:
             refuse_misspelt(columns, row)
             sample = _sample(Fields(columns, row), where.rpartition(" ")[2], reader.folder, rules)
             if first_use.setdefault(sample.id, where) != where:
-                raise BenchmarkError(
-                    f"id {sample.id!r} is that of {first_use[sample.id]}, too. Make it unique, or write :id=- behind "
-                    "the name to number the samples instead."
-                )
+                fault = f"id {sample.id!r} is that of {first_use[sample.id]}, too."
+                raise BenchmarkError(f"{fault} Make it unique, or number the samples instead: :id=- behind the name.")
         except GapbenchError as error:
             raise BenchmarkError(f"{reader.name} {where}: {error}") from error
         yield sample
@@ -60,7 +59,7 @@ def samples(reader: Reader, mapping: Mapping[str, str], rules: CellRules) -> Ite
 
 def _sample(fields: Fields, number: str, folder: Path, rules: CellRules) -> Sample:
     def read_images(value: Any) -> tuple[Any, ...]:
-        return images(_image_list(value), folder, rules.urls)
+        return tuple(image_source(v, folder, rules.urls) for v in _image_list(value))
 
     first_images = _needed(fields, "image", "an image", read_images)
     more_images = _read(fields, "more_images", read_images) or ()
@@ -146,17 +145,16 @@ def _as_list(value: Any, separator: str = "") -> list[Any]:
     """The cell as a list; text is split at the declared separator, or parsed as JSON or Python."""
     if isinstance(value, list):
         return value
-    if isinstance(value, str) and separator and value.strip()[:1] not in "[(":
+    if not isinstance(value, str):
+        raise BenchmarkError(f"found {str(value)[:200]!r} ({type(value).__name__}); expected a list.")
+    if separator and value.strip()[:1] not in "[(":
         return [part.strip() for part in value.split(separator)]
-    parsed = _literal(value) if isinstance(value, str) else None
-    if isinstance(parsed, list | tuple):
-        return list(parsed)
-    if isinstance(value, str):
-        raise BenchmarkError(
-            f'found {value[:200]!r}; expected a list, as ["red", "blue"]. If the text is a list in another form, '
-            "name the separator of its entries: :list_separator=semicolon behind the name."
-        )
-    raise BenchmarkError(f"found {str(value)[:200]!r} ({type(value).__name__}); expected a list.")
+    parsed = _literal(value)
+    if not isinstance(parsed, list | tuple):
+        hint = "If the text is a list in another form, name the separator of its entries"
+        fault = f'found {value[:200]!r}; expected a list, as ["red", "blue"].'
+        raise BenchmarkError(f"{fault} {hint}: :list_separator=semicolon behind the name.")
+    return list(parsed)
 
 
 def _image_list(value: Any) -> list[Any]:
@@ -177,9 +175,8 @@ def _literal(text: str) -> Any:
 
 def _answers(fields: Fields, kind: str, options: tuple[str, ...], rules: CellRules) -> tuple[str, ...]:
     if kind not in ANSWER_TYPES:
-        raise BenchmarkError(
-            f"{fields.describe('answer_type')} is {kind!r}; expected one of {', '.join(ANSWER_TYPES)}."
-        )
+        expected = f"expected one of {', '.join(ANSWER_TYPES)}"
+        raise BenchmarkError(f"{fields.describe('answer_type')} is {kind!r}; {expected}.")
     answers = _texts(fields, "answers", rules)
     if not answers:
         answer = _text(fields, "answer")
@@ -201,39 +198,27 @@ def _letter(answer: str, options: tuple[str, ...]) -> str:
     by_letter = [letter for letter in letters if letter == answer.strip().strip("().").upper()]
     matches = set(by_text + by_letter)
     if len(matches) != 1:
-        raise BenchmarkError(
-            f"answer {answer!r} {'names several' if matches else 'is none'} of the options {list(options)}. "
-            "Give the option's letter or its exact text."
-        )
+        fault = f"answer {answer!r} {'names several' if matches else 'is none'} of the options {list(options)}."
+        raise BenchmarkError(f"{fault} Give the option's letter or its exact text.")
     return matches.pop()
 
 
 def _boxes(fields: Fields) -> tuple[Box, ...]:
     box, boxes = _read(fields, "bbox", _as_list), _read(fields, "bboxes", _as_list)
     if box and boxes:
-        raise BenchmarkError(
-            "it has both 'bbox' and 'bboxes'. Give all boxes in 'bboxes', or write :bbox=- behind the name."
-        )
-    if box and fields.has_several_columns("bbox"):
-        box = [_number(v) if isinstance(v, str) else v for v in box]
+        raise BenchmarkError("it has both 'bbox' and 'bboxes'. Give all in 'bboxes', or write :bbox=- behind the name.")
+    if box and len(fields.columns.by_field["bbox"]) > 1:
+        with contextlib.suppress(ValueError):  # text that is no number stays, and is named below
+            box = [float(v) if isinstance(v, str) else v for v in box]
     field, values = ("bbox", [box]) if box else ("bboxes", boxes or [])
     return _read(fields, field, lambda _: tuple(map(four_numbers, values))) or ()
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def _box_format(fields: Fields, boxes: tuple[Box, ...]) -> BoxFormat:
     text = _text(fields, "bbox_format")
     if text is None and boxes:
-        raise BenchmarkError(
-            f"it has boxes but no 'bbox_format'. Say which of {', '.join(FORMATS)} they are: in a column of that name, "
-            "or for all rows with :bbox_format=… behind the name."
-        )
+        fault = f"it has boxes but no 'bbox_format'. Say which of {', '.join(FORMATS)} they are"
+        raise BenchmarkError(f"{fault}: in a column of that name, or for all rows with :bbox_format=… behind the name.")
     box_format = (text or "xyxy").strip().lower().replace("normalized", "normalised")
     if box_format not in FORMATS:
         raise BenchmarkError(f"{fields.describe('bbox_format')} is {text!r}; expected one of {', '.join(FORMATS)}.")

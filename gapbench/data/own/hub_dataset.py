@@ -1,6 +1,6 @@
 """Opens data sets of the Hub; the library `datasets` downloads, converts and caches them.
 
-    rows = open_hub("owner/name", split="test").read(["image"])
+    rows = open_hub("owner/name", split="test").rows(["image"])
 
 Every form that `datasets` can read works. Code that ships with a data set is never run: `datasets` no longer supports
 it.
@@ -16,12 +16,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gapbench.data.own.readers import Reader, TableRows
-from gapbench.data.table_reader import ROWS_PER_READ, open_arrow
+from gapbench.data.table_reader import ROWS_PER_READ, RowTable, open_arrow
 from gapbench.errors import BenchmarkError
 
 
-def open_hub(name: str, split: str = "", config: str = "", revision: str = "") -> Reader:
+def open_hub(name: str, split: str = "", config: str = "", revision: str = "") -> RowTable:
     """Open a data set of the Hub, and download it unless it is in the cache. Raises BenchmarkError if that fails."""
     import datasets
 
@@ -40,11 +39,11 @@ def open_hub(name: str, split: str = "", config: str = "", revision: str = "") -
     if not files:
         raise BenchmarkError(f"{name}: its split {split_name} is empty.")
     if re.fullmatch(r"[0-9a-f]{40}", revision) and files[0].parent.name != revision:
+        held = f"the cache holds revision {files[0].parent.name}; expected {revision}"
         raise BenchmarkError(
-            f"{name}: the Hub is out of reach, and the cache holds revision {files[0].parent.name}; expected "
-            f"{revision}. Go online once, or pass a local copy: -b FOLDER."
+            f"{name}: the Hub is out of reach, and {held}. Go online once, or pass a local copy: -b FOLDER."
         )
-    return TableRows(open_arrow(f"{name} {split_name}", files[0].parent, files))
+    return open_arrow(f"{name} {split_name}", files[0].parent, files)
 
 
 def choose_split(name: str, split: str, splits: Sequence[str]) -> str:
@@ -52,11 +51,10 @@ def choose_split(name: str, split: str, splits: Sequence[str]) -> str:
     matches = [s for s in splits if s == split] or [s for s in splits if not split or s.endswith(f"/{split}")]
     if len(matches) == 1:
         return matches[0]
+    found = ", ".join(s or "(unnamed)" for s in splits)
     fault = f"split={split} is {'several' if matches else 'none'} of them" if split else "none was named"
-    raise BenchmarkError(
-        f"{name}: it has the splits {', '.join(s or '(unnamed)' for s in splits)}; {fault}. Say which behind the name: "
-        f":split={splits[-1] if splits else 'NAME'}."
-    )
+    remedy = f"Say which behind the name: :split={splits[-1] if splits else 'NAME'}."
+    raise BenchmarkError(f"{name}: it has the splits {found}; {fault}. {remedy}")
 
 
 def _explained(error: Exception) -> str:
@@ -65,14 +63,10 @@ def _explained(error: Exception) -> str:
 
     cause = f"{type(error).__name__}: {str(error)[:500]}"
     copy = "a local copy of its files works, too: -b FOLDER"
+    missing = "there is no such file or folder here"
     if isinstance(error, DatasetNotFoundError):
-        return (
-            f"there is no such file or folder here, nor can it be had from the Hub ({cause}). Check the name; if it is "
-            f"private or gated, accept its terms on its page and log in (`hf auth login`, or HF_TOKEN); {copy}."
-        )
+        access = "if it is private or gated, accept its terms on its page and log in (`hf auth login`, or HF_TOKEN)"
+        return f"{missing}, nor can it be had from the Hub ({cause}). Check the name; {access}; {copy}."
     if isinstance(error, ConnectionError):
-        return (
-            f"there is no such file or folder here, and the Hub is out of reach ({cause}). Go online once to fill the "
-            f"cache; {copy}."
-        )
+        return f"{missing}, and the Hub is out of reach ({cause}). Go online once to fill the cache; {copy}."
     return f"`datasets` cannot make a table of it ({cause}). Check `config`, `split` and `revision`; {copy}."

@@ -1,6 +1,6 @@
 """Turns the cells of a row into image sources that `gapbench.views.images.decode` reads.
 
-    images(["street.jpg"], Path("data"), urls=False)            # (Path("data/street.jpg"),)
+    image_source("street.jpg", Path("data"), urls=False)            # Path("data/street.jpg")
 
 Addresses are refused unless the user allows them. An allowed image is fetched each time it is needed and never cached.
 Only http and https are allowed, also in redirects; a fetch takes at most `SECONDS` seconds and `LARGEST` bytes.
@@ -31,9 +31,29 @@ LARGEST = 200 << 20
 """The size limit of a fetched image, in bytes."""
 
 
-def images(values: Sequence[Any], folder: Path, urls: bool) -> tuple[Any, ...]:
-    """The source of each image. Raises BenchmarkError for a value that cannot be an image."""
-    return tuple(_source(value, folder, urls) for value in values)
+def image_source(value: Any, folder: Path, urls: bool) -> Any:
+    """The source of an image that `gapbench.views.images.decode` reads. Raises BenchmarkError if it cannot be one."""
+    if isinstance(value, Mapping):
+        if value.get("bytes"):
+            return value
+        value = value.get("path")
+    if callable(value) or (isinstance(value, bytes) and value):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        forms = 'a path, base64 text, bytes, a Hub image ({"bytes", "path"}), or a list of these'
+        raise BenchmarkError(f"found {str(value)[:200]!r} ({type(value).__name__}); expected {forms}.")
+    if is_base64(value):
+        return value
+    if not is_text(value):
+        raise BenchmarkError(f"found {value[:200]!r}, which holds half a surrogate pair. Rename the file.")
+    if not URL.match(value):
+        return folder / value
+    if not urls:
+        remedy = "Download the file and give its path, or allow it: :urls=true behind the name."
+        raise BenchmarkError(f"found {value[:200]}: URLs are not fetched. {remedy}")
+    if urlsplit(value).scheme.lower() not in ("http", "https"):
+        raise BenchmarkError(f"found {value[:200]}: only http and https are fetched. Download the file.")
+    return partial(fetch, value)
 
 
 def image_path(values: Sequence[Any]) -> str:
@@ -49,68 +69,27 @@ def image_path(values: Sequence[Any]) -> str:
 def fetch(url: str, largest: int = LARGEST, seconds: float = SECONDS) -> bytes:
     """The bytes at an http or https address. Raises SampleError naming the address and the cause."""
     end = time.monotonic() + seconds
-    parts = []
-    size = 0
+    data = bytearray()
     try:
-        with _opener().open(urllib.request.Request(url), timeout=seconds) as response:  # noqa: S310
+        with urllib.request.build_opener(_NoFtp).open(url, timeout=seconds) as response:
             while part := response.read1(1 << 16):
-                parts.append(part)
-                size += len(part)
-                if size > largest:
-                    raise SampleError(
-                        f"image {url[:200]}: larger than {largest:,} bytes. Download it and give its path."
-                    )
+                data += part
+                if len(data) > largest:
+                    fault = f"image {url[:200]}: larger than {largest:,} bytes."
+                    raise SampleError(f"{fault} Download it and give its path.")
                 if time.monotonic() > end:
                     raise TimeoutError(f"not done after {seconds:g} seconds")
             if response.length:
                 raise ConnectionError(f"it broke off {response.length:,} bytes before its end")
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
         reason = getattr(error, "reason", None) or error
-        raise SampleError(
-            f"image {url[:200]}: cannot be fetched ({reason}). Check the address, or download it and give its path."
-        ) from error
-    return b"".join(parts)
+        fault = f"image {url[:200]}: cannot be fetched ({reason})."
+        raise SampleError(f"{fault} Check the address, or download it and give its path.") from error
+    return bytes(data)
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """An opener for http and https only, so that no redirect leads to a local file."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.UnknownHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
-    return opener
+class _NoFtp(urllib.request.FTPHandler):
+    """Refuses the only redirections beside http and https that `urllib` follows."""
 
-
-def _source(value: Any, folder: Path, urls: bool) -> Any:
-    if isinstance(value, Mapping):
-        if value.get("bytes"):
-            return value
-        value = value.get("path")
-    if callable(value) or (isinstance(value, bytes) and value):
-        return value
-    if not isinstance(value, str) or not value.strip():
-        raise BenchmarkError(
-            f"found {str(value)[:200]!r} ({type(value).__name__}); expected a path, base64 text, bytes, a Hub image "
-            '({"bytes", "path"}), or a list of these.'
-        )
-    if is_base64(value):
-        return value
-    if not is_text(value):
-        raise BenchmarkError(f"found {value[:200]!r}, which holds half a surrogate pair. Rename the file.")
-    if not URL.match(value):
-        return folder / value
-    if not urls:
-        raise BenchmarkError(
-            f"found {value[:200]}: URLs are not fetched. Download the file and give its path, or allow it: :urls=true "
-            "behind the name."
-        )
-    if urlsplit(value).scheme.lower() not in ("http", "https"):
-        raise BenchmarkError(f"found {value[:200]}: only http and https are fetched. Download the file.")
-    return partial(fetch, value)
+    def ftp_open(self, req: urllib.request.Request) -> Any:
+        raise ValueError(f"{req.full_url} is not http or https")

@@ -16,7 +16,7 @@ import hashlib
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from gapbench.data.own.columns import FIELDS
 from gapbench.data.own.fields import CellRules
 from gapbench.data.own.fields import samples as samples_of
 from gapbench.data.own.hub_dataset import choose_split, open_hub
-from gapbench.data.own.readers import JsonLines, Reader, TableRows
+from gapbench.data.own.readers import JsonLines, Reader
 from gapbench.data.table_files import SEPARATORS
 from gapbench.data.table_reader import open_table
 from gapbench.errors import BenchmarkError
@@ -64,9 +64,11 @@ def load(target: str) -> Benchmark:
         files = _files(path)
         name = path.stem if path.is_file() else path.resolve().name
         card = Card(name, f"Own data: {path.name}", path.name, licence="own", revision=_revision(files))
-        splits = path.is_dir() and not _is_metadata(files) and list(_splits(path, files)) != [""]
-        settings = ("separator",) if files[0].suffix.lower() in SEPARATORS else ("split",) if splits else ()
-        return Benchmark(name, card, _maker(partial(_open, path, files), *settings))
+        splits = _splits(path, files)
+        settings = (
+            ("separator",) if files[0].suffix.lower() in SEPARATORS else () if list(splits) == [""] else ("split",)
+        )
+        return Benchmark(name, card, _maker(partial(_open, str(path), splits), *settings))
     if path.suffix.lower() in SUFFIXES or not HUB_ID.fullmatch(target):
         raise BenchmarkError(f"Benchmark file {path}: not found.")
     page = f"https://huggingface.co/datasets/{target}"
@@ -82,8 +84,7 @@ def _revision(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return f"sha256:{digest.hexdigest()[:32]}"
 
 
@@ -95,11 +96,10 @@ def _maker(open_: Callable[..., Reader], *settings: str) -> Callable[..., Iterat
     ) -> Iterator[Sample]:
         reader = open_(**{key: texts.pop(key) for key in settings if key in texts})
         rules = CellRules(WORDS.get(list_separator, list_separator), urls, max_image_pixels)
-        mapping = {**_image_folder_mapping(reader), **{field: text for field, text in texts.items() if text}}
+        mapping = _image_folder_mapping(reader) | {field: text for field, text in texts.items() if text}
         yield from samples_of(reader, mapping, rules)
 
-    defaults: dict[str, Any] = {**dict.fromkeys((*FIELDS, *settings, "list_separator"), ""),
-                                "urls": False, "max_image_pixels": 0}  # fmt: skip
+    defaults = dict.fromkeys((*FIELDS, *settings, "list_separator"), "") | {"urls": False, "max_image_pixels": 0}
     samples.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()]
     )
@@ -123,10 +123,6 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _is_metadata(files: Sequence[Path]) -> bool:
-    return files[0].name in METADATA
-
-
 def _image_folder_mapping(reader: Reader) -> dict[str, str]:
     """The columns of images in an image folder of the Hub, by field."""
     if reader.name not in METADATA:
@@ -135,17 +131,17 @@ def _image_folder_mapping(reader: Reader) -> dict[str, str]:
     return {field: c for field, c in pairs.items() if c in reader.columns and field not in reader.columns}
 
 
-def _open(root: Path, files: Sequence[Path], separator: str = "", split: str = "") -> Reader:
+def _open(root: str, splits: Mapping[str, Sequence[Path]], separator: str = "", split: str = "") -> Reader:
+    files = splits[choose_split(root, split, list(splits))]
     if files[0].suffix.lower() == ".jsonl":
         return JsonLines(files[0])
-    if root.is_dir() and not _is_metadata(files):
-        splits = _splits(root, files)
-        files = splits[choose_split(str(root), split, list(splits))]
-    return TableRows(open_table(files, separator=WORDS.get(separator, separator)))
+    return open_table(files, separator=WORDS.get(separator, separator))
 
 
 def _splits(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """The shards of each split, named by their folders and the first word of the file name."""
+    """The shards of each split, named by their folders and the first word of the file name; "" is a single file."""
+    if root.is_file() or files[0].name in METADATA:
+        return {"": list(files)}
     splits: dict[str, list[Path]] = {}
     for path in files:
         shard = re.fullmatch(r"(.+?)-\d{5}-of-\d{5}.*", path.stem)

@@ -165,7 +165,7 @@ def test_a_column_is_named_as_the_user_calls_it(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"row 1: column 'Frage' \(question\) is empty; expected text"):
         load(f"{text(tmp_path, {**row, 'h': '4'})}:{said}").samples()
     with pytest.raises(
-        BenchmarkError, match=r"column 'x' \+ 'y' \+ 'w' \+ 'h' \(bbox\): box \[1\.0, 2\.0, 3\.0, nan\]"
+        BenchmarkError, match=r"column 'x' \+ 'y' \+ 'w' \+ 'h' \(bbox\): box \['1', '2', '3', 'breit'\]"
     ):
         load(f"{text(tmp_path, {**row, 'Frage': 'Wer?'})}:{said}").samples()
 
