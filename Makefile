@@ -13,7 +13,7 @@ FAST := tests/test_layers.py tests/util tests/scoring tests/views tests/analysis
 
 # One install for everything; repeated only when its inputs change.
 .venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gapbench needs Python 3.11 or newer; found $$($(PYTHON) --version). Use: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || { echo "gapbench needs Python 3.11.4 or newer; found $$($(PYTHON) --version). Use: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
