@@ -35,17 +35,17 @@ LONGEST = 480
 
 @dataclass(frozen=True)
 class Tile:
-    """One sample as the sheet shows it. Images are data URIs; boxes are in pixels of the full image."""
+    """One sample as the sheet shows it: the full image and its crops as data URIs, the latter with their sizes."""
 
-    sample: Sample
-    size: tuple[int, int] | None
+    prepared: PreparedSample
     full: str
-    crops: tuple[str, ...]
-    crop_sizes: tuple[tuple[int, int], ...]
-    boxes: tuple[tuple[float, ...], ...]
-    region: tuple[float, ...] | None
-    evidence: float | None
-    remarks: tuple[str, ...]
+    crops: tuple[tuple[str, tuple[int, int]], ...]
+
+    @property
+    def remarks(self) -> list[str]:
+        """Repairs and faults."""
+        found = self.prepared
+        return list(filter(None, (*found.repairs, found.error, found.region_error if found.sample.boxes else "")))
 
 
 def sheet_ids(samples: Sequence[Sample]) -> frozenset[str]:
@@ -61,19 +61,8 @@ def _rank(sample_id: str) -> bytes:
 def tile(prepared: PreparedSample) -> Tile:
     """The tile of a prepared sample."""
     crops = show(prepared, View("crop"))[0].images
-    return Tile(
-        sample=prepared.sample,
-        size=prepared.size,
-        full=_data_uri(prepared.image) if prepared.image is not None else "",
-        crops=tuple(_data_uri(crop) for crop in crops),
-        crop_sizes=tuple(crop.size for crop in crops),
-        boxes=prepared.boxes,
-        region=prepared.region.box if prepared.region is not None else None,
-        evidence=prepared.evidence_area,
-        remarks=tuple(
-            filter(None, (*prepared.repairs, prepared.error, prepared.region_error if prepared.sample.boxes else ""))
-        ),
-    )
+    full = _data_uri(prepared.image) if prepared.image is not None else ""
+    return Tile(prepared.without_images(), full, tuple((_data_uri(crop), crop.size) for crop in crops))
 
 
 def _data_uri(image: Image) -> str:
@@ -90,7 +79,7 @@ def write_sheet(path: Path, benchmark: Benchmark, policy: str, tiles: Sequence[T
     """Write the page. Everything from the data is escaped."""
     from gapbench.report.jinja import asset, environment, write
 
-    ranked = sorted(tiles, key=lambda t: (not t.remarks, t.evidence if t.evidence is not None else 2.0))
+    ranked = sorted(tiles, key=lambda t: (not t.remarks, t.prepared.evidence_area or 2.0))
     page = environment(html=True).get_template("contact_sheet.html.j2")
     path.parent.mkdir(parents=True, exist_ok=True)
     write(
@@ -99,7 +88,7 @@ def write_sheet(path: Path, benchmark: Benchmark, policy: str, tiles: Sequence[T
             name=benchmark.name,
             card=benchmark.card,
             policy=policy,
-            tiles=[{"tile": t, "prompt": _prompt_or_error(t.sample, benchmark)} for t in ranked],
+            tiles=[(t, _prompt_or_error(t.prepared.sample, benchmark)) for t in ranked],
             style=asset("style.css") + asset("contact_sheet.css"),
         ),
     )

@@ -67,12 +67,10 @@ def read_regions(path: Path) -> Regions:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BenchmarkError(
-            f"--regions {path}: cannot be read ({error.strerror}). Expected a JSONL file of boxes, as gapbench locate "
-            "makes them."
-        ) from error
+        expected = "Expected a JSONL file of boxes, as gapbench locate makes them."
+        raise BenchmarkError(f"--regions {path}: cannot be read ({error.strerror}). {expected}") from error
     boxes: dict[RegionKey, tuple[Box, ...]] = {}
-    origins: dict[str, set[str]] = {"method": set(), "model": set()}
+    origins: list[dict[str, str]] = []
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
             continue
@@ -81,16 +79,15 @@ def read_regions(path: Path) -> Regions:
         except (BenchmarkError, SampleError) as error:
             raise BenchmarkError(f"--regions {path.name} line {number}: {error}") from error
         boxes[key] = tuple(dict.fromkeys((*boxes.get(key, ()), *line_boxes)))
-        for column, values in origins.items():
-            values.update(filter(None, [labels[column]]))
+        origins.append(labels)
     filled = {key: key_boxes for key, key_boxes in boxes.items() if key_boxes}
     if not filled:
         raise BenchmarkError(f"--regions {path.name}: no box in any of its {len(boxes)} entries. Locate again.")
     info = {
         "file": path.name,
         "sha256": hashlib.sha256(data).hexdigest()[:32],
-        "methods": sorted(origins["method"]),
-        "models": sorted(origins["model"]),
+        "methods": sorted({labels["method"] for labels in origins} - {""}),
+        "models": sorted({labels["model"] for labels in origins} - {""}),
         "samples": len(filled),
         "boxes": sum(map(len, filled.values())),
         "without_box": len(boxes) - len(filled),
@@ -118,10 +115,8 @@ def _boxes(row: Mapping[str, Any]) -> tuple[Box, ...]:
     if not isinstance(boxes, list):
         raise BenchmarkError(f"bboxes is {boxes!r}; expected a list of boxes.")
     if not boxes and not row.get("reason"):
-        raise BenchmarkError(
-            f"it has no 'bbox' or 'bboxes'. Found: {', '.join(map(str, row))}. Expected xyxy pixels, or a 'reason' why "
-            "nothing was found."
-        )
+        found = ", ".join(row) or "nothing"
+        raise BenchmarkError(f"it has no 'bbox' or 'bboxes'. Found: {found}. Give xyxy pixels, or a 'reason' why not.")
     return tuple(_box(box) for box in boxes)
 
 
