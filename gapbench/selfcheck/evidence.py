@@ -9,10 +9,12 @@ An engine may have the methods of `ShowsPrompt` and `ShowsLogprobs` beside the p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from gapbench.selfcheck.probes import COLOURS, LETTERS, PAIRS, SIZES, Reference, probes, reference_of
+from gapbench.engines.chat import Chat
+from gapbench.selfcheck.probes import COLOURS, LETTERS, PAIRS, SIZES, ids_of, probes, reference_of, visual_token_of
 from gapbench.types import Answer, Engine, Request
 from gapbench.views.pixels import Pixels
 
@@ -45,25 +47,20 @@ class ProbeEvidence:
     """Requests and answers; `alone` holds answers outside a batch: two to `colour 0`, then one to `letter 1`.
 
     `reference` is None if the model's processor is not available. `visual_token` is the id that stands for images.
+    `processor_ids` gives the ids that this processor makes of a request; None if it is unavailable or refuses.
     """
 
     engine: Engine
     requests: Mapping[str, Request]
     answers: Mapping[str, Answer]
     alone: tuple[Answer, Answer, Answer]
-    reference: Reference | None
+    reference: Chat | None
     visual_token: int | None
-    _processor_ids: dict[str, list[int] | None] = field(default_factory=dict)
+    processor_ids: Callable[[str], list[int] | None]
 
     def texts(self, names: Sequence[str]) -> list[str]:
         """The answers to these requests, without failed ones."""
         return [self.answers[name].text.strip() for name in names if not self.answers[name].error]
-
-    def processor_ids(self, name: str) -> list[int] | None:
-        """The ids that the model's own processor makes of a request; None if it is unavailable or refuses."""
-        if name not in self._processor_ids:
-            self._processor_ids[name] = self.reference.ids(self.requests[name]) if self.reference else None
-        return self._processor_ids[name]
 
     def engine_ids(self, name: str) -> list[int] | None:
         """The ids that the engine shows; None if it shows none."""
@@ -92,9 +89,8 @@ def gather_evidence(engine: Engine) -> ProbeEvidence:
     Each size of image goes alone, so that a large one does not make the engine lower its batch size.
     """
     bounds = engine.info.get("pixels") or {}
-    requests = {
-        name: _sized(r, Pixels(bounds.get("min_pixels"), bounds.get("max_pixels"))) for name, r in probes().items()
-    }
+    pixels = Pixels(bounds.get("min_pixels"), bounds.get("max_pixels"))
+    requests = {name: _sized(request, pixels) for name, request in probes().items()}
     hopeless: Answer | None = None
 
     def ask(*names: str) -> dict[str, Answer]:
@@ -111,8 +107,9 @@ def gather_evidence(engine: Engine) -> ProbeEvidence:
         answers |= ask(size)
     first, again, letter = (ask(name)[name] for name in ("colour 0", "colour 0", "letter 1"))
     reference = reference_of(engine)
-    token = reference.visual_token(requests["colour 0"]) if reference else None
-    return ProbeEvidence(engine, requests, answers, (first, again, letter), reference, token)
+    token = visual_token_of(reference, requests["colour 0"]) if reference else None
+    ids = cache(lambda name: ids_of(reference, requests[name]) if reference else None)
+    return ProbeEvidence(engine, requests, answers, (first, again, letter), reference, token, ids)
 
 
 def _sized(request: Request, pixels: Pixels) -> Request:
