@@ -36,10 +36,8 @@ from gapbench.views.boxes import FORMATS
 from gapbench.views.regions import parse_policy
 
 _PACKAGE = Path(__file__).parent.parent
-FOLDER = next(
-    (p for p in (_PACKAGE / "_shipped" / "benchmarks", _PACKAGE.parent / "benchmarks") if p.is_dir()),
-    _PACKAGE / "_shipped" / "benchmarks",
-)
+_SHIPPED = _PACKAGE / "_shipped" / "benchmarks"
+FOLDER = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent / "benchmarks"
 """The catalogue: inside an installed wheel, or beside the package in a checkout."""
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from gapbench.analysis.statistics import mean_difference, mean_interval
 from gapbench.types import Box
-from gapbench.views.boxes import disjoint
+from gapbench.views.boxes import disjoint, union_area
 
 DRAWS = 200
 """Random places per sample: the noise of their mean is far below the noise between samples."""
@@ -46,7 +46,7 @@ def agreement(located: Sequence[Box], evidence: Sequence[Box], size: tuple[int, 
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
     corners = np.random.default_rng(seed).random((DRAWS, 2)) * (np.array(size) - (high - low))
     moves = np.concatenate([np.zeros((1, 2)), corners - low])  # the first is no move: the located place
-    area, evidence_area = _area(parts), _area(evidence_parts)
+    area, evidence_area = union_area(located), union_area(evidence)
     shared = _overlap(parts, evidence_parts, moves)
     recall = shared / evidence_area
     measures = {
@@ -57,7 +57,7 @@ def agreement(located: Sequence[Box], evidence: Sequence[Box], size: tuple[int, 
     }
     measured = {name: float(min(1.0, values[0])) for name, values in measures.items()}
     chance = {f"chance_{name}": float(min(1.0, values[1:].mean())) for name, values in measures.items()}
-    return {**measured, **chance, "area": float(area) / (size[0] * size[1])}
+    return {**measured, **chance, "area": area / (size[0] * size[1])}
 
 
 def summarise(rows: Sequence[Mapping[str, float]], clusters: Sequence[int]) -> dict[str, Any]:
@@ -73,10 +73,6 @@ def summarise(rows: Sequence[Mapping[str, float]], clusters: Sequence[int]) -> d
             "above_chance": mean_difference(located - chance, keys).json(),
         }
     return summary | {"area": mean_interval(columns["area"], keys).json()}
-
-
-def _area(boxes: NDArray[np.float64]) -> float:
-    return float(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).sum())
 
 
 def _overlap(

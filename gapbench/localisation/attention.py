@@ -78,22 +78,20 @@ def locate(
                 last_image = image
             located = box_of(attention_maps(engine, image, request.prompt), general, layers, image.size)
         except Exception as error:  # from the processor, the model or a lack of memory
+            ours = isinstance(error, ModelError)
+            failure = str(error) if ours else f"{type(error).__name__}: {error}"
             if not works:
-                if isinstance(error, ModelError):
-                    raise
                 raise ModelError(
-                    f"Model {engine.loaded.name}: {type(error).__name__}: {error}. {USE_GROUNDING}"
+                    failure if ours else f"Model {engine.loaded.name}: {failure}. {USE_GROUNDING}"
                 ) from error
-            error_text = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
-            located = LocatedBoxes(reason=f"{NOT_ANSWERED}: {error_text}")
+            located = LocatedBoxes(reason=f"{NOT_ANSWERED}: {failure}")
         works = True
         yield request.key, located
 
 
 def box_of(specific: Maps, general: Maps, layers: Sequence[int], size: tuple[int, int]) -> LocatedBoxes:
     """The box of the window that stands out in the relative map; its score is the map's share inside the window."""
-    blind = [n for n in layers if n not in specific.layers or n not in general.layers]
-    if blind:
+    if any(n not in maps.layers for maps in (specific, general) for n in layers):
         return LocatedBoxes(reason="the image lies outside of the attention of some layers")
     relative = relative_map(*(np.mean([maps.layers[n] for n in layers], axis=0) for maps in (specific, general)))
     x0, y0, x1, y1 = specific.seen
@@ -104,14 +102,10 @@ def box_of(specific: Maps, general: Maps, layers: Sequence[int], size: tuple[int
     if window.contrast <= 1e-9 * relative.sum():
         return LocatedBoxes(reason="the map is flat")
     rows, columns = relative.shape
-    box = (
-        x0 + (x1 - x0) * window.left / columns,
-        y0 + (y1 - y0) * window.top / rows,
-        x0 + (x1 - x0) * window.right / columns,
-        y0 + (y1 - y0) * window.bottom / rows,
-    )
+    left, right = (x0 + (x1 - x0) * n / columns for n in (window.left, window.right))
+    top, bottom = (y0 + (y1 - y0) * n / rows for n in (window.top, window.bottom))
     inside = relative[window.top : window.bottom, window.left : window.right].sum() / relative.sum()
-    return LocatedBoxes((box,), score=round(float(inside), 6))
+    return LocatedBoxes(((left, top, right, bottom),), score=round(float(inside), 6))
 
 
 def relative_map(specific: FloatMap, general: FloatMap) -> FloatMap:
@@ -157,9 +151,7 @@ def parse_layers(text: str) -> tuple[int, ...]:
         numbers = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
         first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (1, 0)
         if first > last:
-            raise SettingError(
-                f"--layers {text}: {part!r} is no layer or range. Expected layers such as 22 or 18-22,24."
-            )
+            raise SettingError(f"--layers {text}: {part!r} is no layer or range. Expected 22, or 18-22,24, or alike.")
         layers += range(first, last + 1)
     return tuple(sorted(set(layers)))
 
@@ -179,9 +171,7 @@ def choose_layers(engine: TransformersEngine, layers: Sequence[int]) -> tuple[in
     mapped = sorted(last_rows(model, place(engine.chat.batch([((grey,), GENERAL)]), model)))
     depth = len(model.get_decoder().layers)
     if not mapped:
-        raise ModelError(
-            f"Model {name}: none of its {depth} layers has attention that gapbench can read. {USE_GROUNDING}"
-        )
+        raise ModelError(f"Model {name}: none of its {depth} layers has attention that can be read. {USE_GROUNDING}")
     if lacking := [n for n in layers if n not in mapped]:
         raise SettingError(
             f"--layers: {name} has no attention map in layer {', '.join(map(str, lacking))}. Its layers are 0 to "

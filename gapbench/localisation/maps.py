@@ -15,8 +15,7 @@ it). A processor that pads the image on the right or below by less than a token 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,46 +78,34 @@ def attention_maps(engine: TransformersEngine, image: Image, text: str) -> Maps:
 def last_rows(model: Any, inputs: Mapping[str, Any]) -> dict[int, Any]:
     """Attention of the prompt's last token by layer: the mean over heads, as tensors of shape (length,)."""
     import torch
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     decoder = model.get_decoder()
     if not hasattr(decoder, "layers"):
-        raise ModelError(
-            f"{type(model).__name__}: its decoder {type(decoder).__name__} lists no `layers`. {USE_GROUNDING}"
-        )
+        decoder_type = type(decoder).__name__
+        raise ModelError(f"{type(model).__name__}: its decoder {decoder_type} lists no `layers`. {USE_GROUNDING}")
     layer_of = {id(part): number for number, layer in enumerate(decoder.layers) for part in layer.modules()}
     rows: dict[int, Any] = {}
-
-    def watch(module: Any, name: str, query: Any, key: Any, *rest: Any, **settings: Any) -> None:
-        if id(module) in layer_of:
-            mask = rest[1] if len(rest) > 1 else settings.get("attention_mask")
-            rows[layer_of[id(module)]] = _last_row(query, key, mask, name, settings)
-
-    with torch.inference_mode(), _watch_attention(watch):
-        model(**inputs, use_cache=False, logits_to_keep=1)
-    return rows
-
-
-@contextmanager
-def _watch_attention(watch: Callable[..., None]) -> Iterator[None]:
-    """Call `watch(module, name of the implementation, query, key, ...)` before every attention of transformers."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
     get_interface = ALL_ATTENTION_FUNCTIONS.get_interface
 
     def get_watched(name: str, default: Callable[..., Any]) -> Callable[..., Any]:
         attend = get_interface(name, default)
 
-        def watched(module: Any, *tensors: Any, **settings: Any) -> Any:
-            watch(module, name, *tensors, **settings)
-            return attend(module, *tensors, **settings)
+        def watched(module: Any, query: Any, key: Any, *rest: Any, **settings: Any) -> Any:
+            if id(module) in layer_of:
+                mask = rest[1] if len(rest) > 1 else settings.get("attention_mask")
+                rows[layer_of[id(module)]] = _last_row(query, key, mask, name, settings)
+            return attend(module, query, key, *rest, **settings)
 
         return watched
 
     ALL_ATTENTION_FUNCTIONS.get_interface = get_watched
     try:
-        yield
+        with torch.inference_mode():
+            model(**inputs, use_cache=False, logits_to_keep=1)
     finally:
         del ALL_ATTENTION_FUNCTIONS.get_interface  # the wrapper hides the class's own method
+    return rows
 
 
 def _last_row(query: Any, key: Any, mask: Any, name: str, settings: Mapping[str, Any]) -> Any:
@@ -163,8 +150,8 @@ def find_grid(inputs: Mapping[str, Any], tokens: int, size: tuple[int, int]) -> 
         fits = not remainder and side * side == cells and height % side == width % side == 0
         if fits and all(n == 1 for n in frames):
             return height // side, width // side
-    layouts = [(rows, tokens // rows) for rows in range(1, tokens + 1) if tokens % rows == 0]
-    layouts = [] if shapes else [layout for layout in layouts if _fits(layout, size)]
+    divisors = [] if shapes else [rows for rows in range(1, tokens + 1) if tokens % rows == 0]
+    layouts = [(rows, tokens // rows) for rows in divisors if _fits((rows, tokens // rows), size)]
     if len(layouts) != 1:
         raise ModelError(
             f"An image of {size[0]} x {size[1]} px becomes {tokens} tokens, which cannot be laid out as a grid: the "
@@ -189,9 +176,8 @@ def seen_part(processing: Mapping[str, Any], size: tuple[int, int], grid: Grid) 
     crop, size_setting = _sides(processing.get("crop_size")), _sides(processing.get("size"))
     if processing.get("do_center_crop") and "height" in crop and size_setting:
         scale = size_setting.get("shortest_edge", 0) / min(size)
-        resized = (size[0] * scale, size[1] * scale) if scale else (size_setting["width"], size_setting["height"])
-        x = max(0.0, 1 - crop["width"] / resized[0]) / 2
-        y = max(0.0, 1 - crop["height"] / resized[1]) / 2
+        width, height = (s * scale for s in size) if scale else (size_setting["width"], size_setting["height"])
+        x, y = max(0.0, 1 - crop["width"] / width) / 2, max(0.0, 1 - crop["height"] / height) / 2
         return x, y, 1 - x, 1 - y
     if processing.get("do_pad") and not _fits(grid, size):
         raise ModelError(

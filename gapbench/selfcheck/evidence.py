@@ -9,6 +9,7 @@ An engine may have the methods of `ShowsPrompt` and `ShowsLogprobs` beside the p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -120,10 +121,9 @@ def _sized(request: Request, pixels: Pixels) -> Request:
 
 
 def _attempt(ask: Callable[[Request], T | None], request: Request) -> T | None:
-    try:
+    with suppress(Exception):  # an engine that cannot show this request proves nothing
         return ask(request)
-    except Exception:  # an engine that cannot show this request proves nothing
-        return None
+    return None
 
 
 def _distance(a: Mapping[Any, float], b: Mapping[Any, float]) -> float:

@@ -145,10 +145,8 @@ def _resolve(source: Any) -> Any:
         except GapbenchError:
             raise
         except Exception as error:
-            raise SampleError(
-                f"image: the function that makes it failed with {type(error).__name__}: {error}. Correct the "
-                "benchmark's code."
-            ) from error
+            failure = f"{type(error).__name__}: {error}. Correct the benchmark's code."
+            raise SampleError(f"image: the function that makes it failed with {failure}") from error
     if isinstance(source, Mapping):
         stored = source.get("bytes")
         source = source.get("path") if stored is None or (isinstance(stored, bytes | str) and not stored) else stored
@@ -279,10 +277,9 @@ def _read(source: Any) -> tuple[bytes | Image, str]:
             raise OSError("no regular file")
         return path.read_bytes(), f"image {name}"
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the path
-        raise SampleError(
-            f"image {name}: cannot be read ({getattr(error, 'strerror', None) or error}). Relative paths start at the "
-            "file that lists them."
-        ) from error
+        remedy = "Relative paths start at the file that lists them."
+        why = getattr(error, "strerror", None) or error
+        raise SampleError(f"image {name}: cannot be read ({why}). {remedy}") from error
 
 
 def _from_base64(text: str) -> bytes:
