@@ -166,26 +166,22 @@ def _counts(samples: Sequence[Sample], hashes: Mapping[str, str]) -> dict[str, i
     return counts | {f"category {c}": n for c, n in sorted(categories.items())}
 
 
-def _duplicates(samples: Sequence[Sample], hashes: Mapping[str, str]) -> list[str]:
+def _duplicates(samples: Sequence[Sample], hashes: Mapping[str, str]) -> Iterator[str]:
     """Faults of samples that repeat another of their category: same image, question, and options in the same order."""
     first_ids: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
-    faults = []
     for s in samples:
         first_id = first_ids.setdefault((s.category, hashes[s.id], s.question, s.options), s.id)
         if hashes[s.id] and first_id != s.id:
-            faults.append(f"sample {s.id!r}: it asks the same about the same image as sample {first_id!r}.")
-    return faults
+            yield f"sample {s.id!r}: it asks the same about the same image as sample {first_id!r}."
 
 
-def _answer_faults(sample: Sample) -> list[str]:
-    faults = []
+def _answer_faults(sample: Sample) -> Iterator[str]:
     if not all(answer.strip() for answer in sample.answers):
-        faults.append("an accepted answer is empty.")
+        yield "an accepted answer is empty."
     if len(set(sample.options)) < len(sample.options):
-        faults.append(f"two options are the same: {', '.join(sample.options)}.")
+        yield f"two options are the same: {', '.join(sample.options)}."
     try:
         score("", sample.answers, sample.answer_type, sample.options, sample.question)
         prompt(sample)
     except BenchmarkError as error:
-        faults.append(str(error))
-    return faults
+        yield str(error)

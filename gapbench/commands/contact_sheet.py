@@ -16,17 +16,16 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL.Image import Image, Resampling
 
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import GapbenchError
+from gapbench.report.jinja import asset, environment, write
 from gapbench.types import Sample
 from gapbench.views.prepare import PreparedSample, show
 from gapbench.views.prompts import prompt
 from gapbench.views.views import View
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 TILES = 60
 LONGEST = 480
@@ -66,10 +65,8 @@ def tile(prepared: PreparedSample) -> Tile:
 
 
 def _data_uri(image: Image) -> str:
-    from PIL import Image as Pillow
-
     small = image.copy()
-    small.thumbnail((LONGEST, LONGEST), Pillow.Resampling.LANCZOS)
+    small.thumbnail((LONGEST, LONGEST), Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -77,21 +74,12 @@ def _data_uri(image: Image) -> str:
 
 def write_sheet(path: Path, benchmark: Benchmark, policy: str, tiles: Sequence[Tile]) -> None:
     """Write the page. Everything from the data is escaped."""
-    from gapbench.report.jinja import asset, environment, write
-
     ranked = sorted(tiles, key=lambda t: (not t.remarks, t.prepared.evidence_area or 2.0))
+    shown = [(tile, _prompt_or_error(tile.prepared.sample, benchmark)) for tile in ranked]
+    style = asset("style.css") + asset("contact_sheet.css")
     page = environment(html=True).get_template("contact_sheet.html.j2")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(
-        path,
-        page.render(
-            name=benchmark.name,
-            card=benchmark.card,
-            policy=policy,
-            tiles=[(t, _prompt_or_error(t.prepared.sample, benchmark)) for t in ranked],
-            style=asset("style.css") + asset("contact_sheet.css"),
-        ),
-    )
+    write(path, page.render(name=benchmark.name, card=benchmark.card, policy=policy, tiles=shown, style=style))
 
 
 def _prompt_or_error(sample: Sample, benchmark: Benchmark) -> str:

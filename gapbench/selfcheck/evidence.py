@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -90,8 +90,7 @@ def gather_evidence(engine: Engine) -> ProbeEvidence:
     Each size of image goes alone, so that a large one does not make the engine lower its batch size.
     """
     bounds = engine.info.get("pixels") or {}
-    pixels = Pixels(bounds.get("min_pixels"), bounds.get("max_pixels"))
-    requests = {name: _sized(request, pixels) for name, request in probes().items()}
+    requests = probes(Pixels(bounds.get("min_pixels"), bounds.get("max_pixels")))
     hopeless: Answer | None = None
 
     def ask(*names: str) -> dict[str, Answer]:
@@ -111,13 +110,6 @@ def gather_evidence(engine: Engine) -> ProbeEvidence:
     token = visual_token_of(reference, requests["colour 0"]) if reference else None
     ids = cache(lambda name: ids_of(reference, requests[name]) if reference else None)
     return ProbeEvidence(engine, requests, answers, (first, again, letter), reference, token, ids)
-
-
-def _sized(request: Request, pixels: Pixels) -> Request:
-    """The request as a run sends it: within the pixel bounds, and without the stored bytes of a resized image."""
-    images = tuple(map(pixels.apply, request.images))
-    pairs = zip(request.images, images, request.encoded, strict=False)
-    return replace(request, images=images, encoded=tuple(data if a is b else None for a, b, data in pairs))
 
 
 def _attempt(ask: Callable[[Request], T | None], request: Request) -> T | None:

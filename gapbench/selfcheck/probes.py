@@ -1,6 +1,6 @@
 """The probes of `selfcheck`: drawn images with short questions, and the ids that the model's own processor makes.
 
-    requests = probes()                  # name -> Request
+    requests = probes(Pixels())          # name -> Request
     ids_of(reference_of(engine), requests["colour 0"])
 
 The probes are signs with a large letter, with one size and one wording, so that answers can differ only by the image;
@@ -12,17 +12,17 @@ from __future__ import annotations
 import io
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from PIL.Image import Image
 
 from gapbench.data.signs import Scene, Sign, draw
 from gapbench.engines import models
 from gapbench.engines.chat import Chat, chat_template_of, make_chat
 from gapbench.errors import ModelError
 from gapbench.types import Engine, Request
+from gapbench.views.pixels import Pixels
 from gapbench.views.prompts import SUFFIXES
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 COLOURS = {"colour 0": "red", "colour 1": "blue", "colour 2": "yellow"}
 LETTERS = {"letter 0": "H", "letter 1": "K", "letter 2": "T"}
@@ -34,8 +34,11 @@ SIZES = {"small": (96, 72), "middle": (640, 480), "large": (1600, 1200)}
 SQUARE, WIDE = (224, 224), (320, 192)
 
 
-def probes() -> dict[str, Request]:
-    """All requests by name, which is also their key; `none` is the question of `colour 0` without an image."""
+def probes(pixels: Pixels) -> dict[str, Request]:
+    """All requests by name, which is also their key; `none` is the question of `colour 0` without an image.
+
+    The images are within the pixel bounds, as in a run.
+    """
     colour = f"What colour is the sign with the letter H?\n{SUFFIXES['text']}"
     letter = f"Which letter is on the red sign?\n{SUFFIXES['text']}"
     contents: dict[str, tuple[tuple[Image, ...], str]] = {"none": ((), colour)}
@@ -47,10 +50,10 @@ def probes() -> dict[str, Request]:
         question = f"Which letter is on the sign in the {which} picture?\n{SUFFIXES['text']}"
         contents[name] = tuple(images[sign] for sign in order), question
     contents |= {name: ((image("red", "H", size),), colour) for name, size in SIZES.items()}
-    requests = {name: Request(name, images, text) for name, (images, text) in contents.items()}
+    sized = {name: tuple(map(pixels.apply, shown)) for name, (shown, _) in contents.items()}
     # As in a run, some images come with their stored bytes, which an engine may send to a server untouched.
-    return {name: replace(request, encoded=tuple(map(_png, request.images))) if name in SIZES else request
-            for name, request in requests.items()}  # fmt: skip
+    encoded = {name: tuple(map(_png, sized[name])) for name in SIZES}
+    return {n: Request(n, sized[n], text, encoded=encoded.get(n, ())) for n, (_, text) in contents.items()}
 
 
 def image(colour: str, letter: str, size: tuple[int, int]) -> Image:

@@ -164,12 +164,9 @@ def _guard(max_pixels: int) -> Iterator[tuple[float, float]]:
 
     with _PILLOW_SETTINGS, warnings.catch_warnings(action="ignore"):
         default = Pillow.MAX_IMAGE_PIXELS
-        if default is None or default >= max_pixels:
-            yield default or math.inf, default or math.inf
-            return
-        Pillow.MAX_IMAGE_PIXELS = max_pixels
+        limit = Pillow.MAX_IMAGE_PIXELS = None if default is None else max(default, max_pixels)
         try:
-            yield default, max_pixels
+            yield default or math.inf, limit or math.inf
         finally:
             Pillow.MAX_IMAGE_PIXELS = default
 
