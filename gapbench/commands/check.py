@@ -85,6 +85,9 @@ def check(task: Task, *, sheet: Path | None = None, quiet: bool = True) -> Findi
     samples, benchmark = task.samples, task.benchmark
     expected = benchmark.card.expected
     on_sheet = sheet_ids(samples) if sheet else frozenset()
+    groups: dict[Hashable, list[Sample]] = {}  # samples that share an image, so that it is decoded once
+    for s in samples:
+        groups.setdefault(s.image if isinstance(s.image, Hashable) else id(s.image), []).append(s)
 
     def inspect(group: Iterable[Sample]) -> list[_Inspected]:
         inspected: list[_Inspected] = []
@@ -100,7 +103,7 @@ def check(task: Task, *, sheet: Path | None = None, quiet: bool = True) -> Findi
 
     by_id: dict[str, _Inspected] = {}
     with progress(len(samples), 0, benchmark.name, quiet, "samples") as advance:
-        for found in chain.from_iterable(map_ahead(inspect, _image_groups(samples), WORKERS)):
+        for found in chain.from_iterable(map_ahead(inspect, groups.values(), WORKERS)):
             by_id[found.prepared.sample.id] = found
             advance(found.faults[0] if found.faults else "")
     if sheet:
@@ -121,29 +124,18 @@ def check(task: Task, *, sheet: Path | None = None, quiet: bool = True) -> Findi
     return Findings(counts, dict(repairs), tuple(problems), evidence, compared)
 
 
-def _image_groups(samples: Iterable[Sample]) -> Iterable[list[Sample]]:
-    """Groups of samples that share an image, so that it is decoded once."""
-    groups: dict[Hashable, list[Sample]] = {}
-    for sample in samples:
-        groups.setdefault(sample.image if isinstance(sample.image, Hashable) else id(sample.image), []).append(sample)
-    return groups.values()
-
-
 def _box_faults(prepared: PreparedSample, expected_names: Container[str]) -> Iterator[str]:
     sample = prepared.sample
     if prepared.error:
         yield prepared.error
         return
     if prepared.size and "outside" in prepared.repairs and prepared.boxes and "repair: outside" not in expected_names:
-        yield (
-            f"a box leaves the image of {prepared.size[0]} x {prepared.size[1]} px by more than {TOLERANCE:g} px. "
-            f"Is the box format ({sample.box_format}) right?"
-        )
+        image = f"the image of {prepared.size[0]} x {prepared.size[1]} px"
+        yield f"a box leaves {image} by more than {TOLERANCE:g} px. Is the box format ({sample.box_format}) right?"
     if prepared.boxes and all(x1 - x0 < 1 and y1 - y0 < 1 for x0, y0, x1, y1 in prepared.boxes):
-        yield (
-            f"its boxes {[list(box) for box in sample.boxes]} ({sample.box_format}) are smaller than a pixel. Are they "
-            "fractions of the image (xyxy_normalised, xywh_normalised)?"
-        )
+        boxes = f"its boxes {[list(box) for box in sample.boxes]} ({sample.box_format})"
+        remedy = "Are they fractions of the image (xyxy_normalised, xywh_normalised)?"
+        yield f"{boxes} are smaller than a pixel. {remedy}"
     expected_empty = sample.boxes and not prepared.boxes and "repair: empty" in expected_names
     if prepared.region_error and (sample.boxes or sample.crop_image is not None) and not expected_empty:
         yield prepared.region_error
@@ -151,7 +143,6 @@ def _box_faults(prepared: PreparedSample, expected_names: Container[str]) -> Ite
 
 def _counts(samples: Sequence[Sample], hashes: Mapping[str, str]) -> dict[str, int]:
     clusters = Counter(s.cluster or hashes[s.id] or s.id for s in samples)
-    categories = Counter(s.category for s in samples if s.category)
     counts = {
         "samples": len(samples),
         "images": len(set(filter(None, hashes.values()))),
@@ -163,6 +154,7 @@ def _counts(samples: Sequence[Sample], hashes: Mapping[str, str]) -> dict[str, i
     own_crops, several = sum(s.crop_image is not None for s in samples), sum(bool(s.more_images) for s in samples)
     counts |= {"with a crop of its own": own_crops} if own_crops else {}
     counts |= {"with several images": several} if several else {}
+    categories = Counter(s.category for s in samples if s.category)
     return counts | {f"category {c}": n for c, n in sorted(categories.items())}
 
 

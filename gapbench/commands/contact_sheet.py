@@ -49,12 +49,12 @@ class Tile:
 
 def sheet_ids(samples: Sequence[Sample]) -> frozenset[str]:
     """Ids of the samples on the sheet: a fixed draw, the same on every machine, with evidence preferred."""
-    ranked = sorted(samples, key=lambda s: (not (s.boxes or s.crop_image is not None), _rank(s.id)))
-    return frozenset(s.id for s in ranked[:TILES])
 
+    def rank(sample: Sample) -> tuple[bool, bytes]:
+        draw = hashlib.sha256(f"contact sheet {sample.id}".encode("utf-8", "surrogatepass"))
+        return not (sample.boxes or sample.crop_image is not None), draw.digest()
 
-def _rank(sample_id: str) -> bytes:
-    return hashlib.sha256(f"contact sheet {sample_id}".encode("utf-8", "surrogatepass")).digest()
+    return frozenset(sample.id for sample in sorted(samples, key=rank)[:TILES])
 
 
 def tile(prepared: PreparedSample) -> Tile:

@@ -64,14 +64,12 @@ def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> 
     else:
         near = difflib.get_close_matches(target, names(), n=3, cutoff=0.6)
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
-        raise BenchmarkError(
-            f"Benchmark {target!r} is not in the catalogue. {hint}Known are {', '.join(names())}; data of your own is "
-            f"{', '.join(own.SUFFIXES)}, a folder or OWNER/NAME on the Hub, code of your own .py."
-        )
+        data = f"{', '.join(own.SUFFIXES)}, a folder or OWNER/NAME on the Hub"
+        known = f"Known are {', '.join(names())}; data of your own is {data}, code of your own .py."
+        raise BenchmarkError(f"Benchmark {target!r} is not in the catalogue. {hint}{known}")
     if place is not None and not benchmark.takes_data:
         raise BenchmarkError(f"{benchmark.name}: it reads no data, so {str(place)!r} cannot be its local copy.")
-    preferred = dict((defaults or {}).get(benchmark.name, {}))
-    values = _checked(benchmark, {**preferred, **parameters})
+    values = _checked(benchmark, {**(defaults or {}).get(benchmark.name, {}), **parameters})
     return replace(benchmark, parameters=values, data=place, chosen={key: values[key] for key in parameters})
 
 
@@ -146,10 +144,9 @@ def _from_file(path: Path) -> Benchmark:
         raise BenchmarkError(f"{where}: {failure}") from error
     card, make = getattr(module, "CARD", None), getattr(module, "samples", None)
     if not isinstance(card, Card) or not callable(make):
-        raise BenchmarkError(
-            f"{where}: expected `CARD`, a gapbench Card, and `samples`, a function that yields Samples, as in "
-            f"benchmarks/signs.py; found CARD: {type(card).__name__}, samples: {type(make).__name__}."
-        )
+        expected = "`CARD`, a gapbench Card, and `samples`, a function that yields Samples, as in benchmarks/signs.py"
+        found = f"CARD: {type(card).__name__}, samples: {type(make).__name__}"
+        raise BenchmarkError(f"{where}: expected {expected}; found {found}.")
     if card.box_format not in FORMATS:
         expected = f"expected one of {', '.join(FORMATS)}"
         raise BenchmarkError(f"{where}: its CARD says box_format {card.box_format!r}; {expected}.")

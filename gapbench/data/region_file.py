@@ -55,11 +55,10 @@ class Regions:
     def no_box_error(self, in_run: Sequence[str]) -> BenchmarkError:
         """The error for a run in which no sample has a box of this file. `in_run` names the samples."""
         in_file = sorted({f"{b}: {i}" if b else i for b, i in self.boxes})
-        return BenchmarkError(
-            f"--regions {self.info['file']}: it has a box for none of the {len(in_run)} samples. It names "
-            f"{listed(map(repr, in_file))}; the samples are {listed(map(repr, in_run))}. Pass the file made for "
-            "this benchmark (gapbench locate MODEL -b NAME --out FILE)."
-        )
+        fault = f"it has a box for none of the {len(in_run)} samples"
+        found = f"It names {listed(map(repr, in_file))}; the samples are {listed(map(repr, in_run))}."
+        remedy = "Pass the file made for this benchmark (gapbench locate MODEL -b NAME --out FILE)."
+        return BenchmarkError(f"--regions {self.info['file']}: {fault}. {found} {remedy}")
 
 
 def read_regions(path: Path) -> Regions:

@@ -59,20 +59,14 @@ def attention_maps(engine: TransformersEngine, image: Image, text: str) -> Maps:
     is_image = inputs["input_ids"][0] == token
     count = int(is_image.sum())
     if not count:
-        raise ModelError(
-            f"Model {loaded.name}: none of the prompt's {len(is_image)} tokens is the image's (id {token}), so "
-            f"there is no map. {USE_GROUNDING}"
-        )
+        fault = f"none of the prompt's {len(is_image)} tokens is the image's (id {token}), so there is no map"
+        raise ModelError(f"Model {loaded.name}: {fault}. {USE_GROUNDING}")
     grid = find_grid(inputs, count, image.size)
     names = ("do_center_crop", "do_pad", "crop_size", "size")
     defaults = {name: getattr(loaded.processor.image_processor, name, None) for name in names}
     seen = seen_part({**defaults, **engine.chat.processor_kwargs}, image.size, grid)
-    layers: dict[int, FloatMap] = {}
-    for layer, row in last_rows(loaded.model, inputs).items():
-        values = row[is_image].double().cpu().numpy()
-        if values.sum() > 0:
-            layers[layer] = (values / values.sum()).reshape(grid)
-    return Maps(layers, seen)
+    rows = {n: row[is_image].double().cpu().numpy() for n, row in last_rows(loaded.model, inputs).items()}
+    return Maps({n: (row / row.sum()).reshape(grid) for n, row in rows.items() if row.sum() > 0}, seen)
 
 
 def last_rows(model: Any, inputs: Mapping[str, Any]) -> dict[int, Any]:
@@ -138,11 +132,10 @@ def find_grid(inputs: Mapping[str, Any], tokens: int, size: tuple[int, int]) -> 
     grids = [v.reshape(-1, v.shape[-1]) for k, v in inputs.items() if "grid" in k or "spatial_shapes" in k]
     tensors = [v.shape for k, v in inputs.items() if "pixel_values" in k and v.dim() >= 4 and v.shape[-3] in (1, 3)]
     tiles = [len(g) for g in grids] or [math.prod(shape[:-3]) for shape in tensors]
+    image = f"An image of {size[0]} x {size[1]} px"
     if any(n > 1 for n in tiles):
-        raise ModelError(
-            f"An image of {size[0]} x {size[1]} px becomes {max(tiles)} tiles, whose tokens form no single grid. Turn "
-            f"tiling off (--processor {TILING_SWITCHES}), lower --max-pixels, or use --method grounding."
-        )
+        remedy = f"Turn tiling off (--processor {TILING_SWITCHES}), lower --max-pixels, or use --method grounding."
+        raise ModelError(f"{image} becomes {max(tiles)} tiles, whose tokens form no single grid. {remedy}")
     shapes = [[int(n) for n in g[0].tolist()] for g in grids] or [list(shape[-2:]) for shape in tensors]
     for *frames, height, width in shapes:
         cells, remainder = divmod(height * width, tokens)
@@ -153,10 +146,9 @@ def find_grid(inputs: Mapping[str, Any], tokens: int, size: tuple[int, int]) -> 
     divisors = [] if shapes else [rows for rows in range(1, tokens + 1) if tokens % rows == 0]
     layouts = [(rows, tokens // rows) for rows in divisors if _fits((rows, tokens // rows), size)]
     if len(layouts) != 1:
+        fault = f"the processor reports {shapes or 'no grid'}, and {len(layouts)} layouts fit the image's sides"
         raise ModelError(
-            f"An image of {size[0]} x {size[1]} px becomes {tokens} tokens, which cannot be laid out as a grid: the "
-            f"processor reports {shapes or 'no grid'}, and {len(layouts)} layouts fit the image's sides. "
-            f"{USE_GROUNDING}"
+            f"{image} becomes {tokens} tokens, which cannot be laid out as a grid: {fault}. {USE_GROUNDING}"
         )
     return layouts[0]
 
@@ -173,23 +165,19 @@ def seen_part(processing: Mapping[str, Any], size: tuple[int, int], grid: Grid) 
     A processor that crops the centre leaves less than all of it. Raises ModelError if the processor pads the image to
     another aspect ratio.
     """
-    crop, size_setting = _sides(processing.get("crop_size")), _sides(processing.get("size"))
+    crop, size_setting = (_sides(processing.get(name) or {}) for name in ("crop_size", "size"))
     if processing.get("do_center_crop") and "height" in crop and size_setting:
         scale = size_setting.get("shortest_edge", 0) / min(size)
         width, height = (s * scale for s in size) if scale else (size_setting["width"], size_setting["height"])
         x, y = max(0.0, 1 - crop["width"] / width) / 2, max(0.0, 1 - crop["height"] / height) / 2
         return x, y, 1 - x, 1 - y
     if processing.get("do_pad") and not _fits(grid, size):
-        raise ModelError(
-            f"An image of {size[0]} x {size[1]} px becomes {grid[1]} x {grid[0]} tokens, padding included, so "
-            "gapbench cannot tell which tokens lie on the image. Pass --processor do_pad=false, or use --method "
-            "grounding."
-        )
+        tokens = f"An image of {size[0]} x {size[1]} px becomes {grid[1]} x {grid[0]} tokens, padding included"
+        remedy = "Pass --processor do_pad=false, or use --method grounding."
+        raise ModelError(f"{tokens}, so gapbench cannot tell which tokens lie on the image. {remedy}")
     return 0.0, 0.0, 1.0, 1.0
 
 
 def _sides(value: Any) -> dict[str, int]:
-    if value is None:
-        return {}
     pairs = dict(value) if isinstance(value, Mapping) else vars(value)
     return {k: v for k, v in pairs.items() if isinstance(v, int)}

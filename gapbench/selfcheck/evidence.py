@@ -65,9 +65,7 @@ class ProbeEvidence:
 
     def engine_ids(self, name: str) -> list[int] | None:
         """The ids that the engine shows; None if it shows none."""
-        if not isinstance(self.engine, ShowsPrompt):
-            return None
-        ids = _attempt(self.engine.prompt_ids, self.requests[name])
+        ids = _attempt(self.engine.prompt_ids, self.requests[name]) if isinstance(self.engine, ShowsPrompt) else None
         return None if ids is None else list(ids)
 
     def logprobs_differ(self, a: str, b: str) -> bool | None:

@@ -91,8 +91,7 @@ def stored_size(source: Any) -> tuple[int, int]:
     stored, name = _read(_resolve(source))
     with _as_sample_errors(stored, name), _guard(0):
         image = _open(stored)
-        width, height = image.size
-        return (height, width) if _turned_by_pillow(image) >= 5 else (width, height)
+        return image.size[::-1] if _turned_by_pillow(image) >= 5 else image.size
 
 
 def is_base64(text: str) -> bool:
@@ -183,10 +182,8 @@ def _as_sample_errors(source: bytes | Image, name: str) -> Iterator[None]:
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more
         why = "not a known image format" if isinstance(error, UnidentifiedImageError) else str(error)
         length = f"; {len(source):,} bytes were read" if isinstance(source, bytes) else ""
-        raise SampleError(
-            f"{name}: cannot be decoded ({why}){length}. "
-            "Expected a complete PNG, JPEG, WebP or other format Pillow reads; fetch the file again."
-        ) from error
+        remedy = "Expected a complete PNG, JPEG, WebP or other format Pillow reads; fetch the file again."
+        raise SampleError(f"{name}: cannot be decoded ({why}){length}. {remedy}") from error
 
 
 def _open(source: bytes | Image) -> Image:
@@ -230,10 +227,9 @@ def _open_within_limit(source: bytes | Image, name: str, max_pixels: int) -> tup
                 image.load()  # while the limit is raised: some formats check it again on loading
         except Pillow.DecompressionBombError as error:
             count = int(next(iter(re.findall(r"\d+", str(error))), 0))
-            raise SampleError(
-                f"{name}: its {count:,} pixels exceed the limit of {limit:,} that guards against decompression bombs. "
-                f"Shrink the image, or set the sample's max_image_pixels to {count} if the data can be trusted."
-            ) from error
+            fault = f"its {count:,} pixels exceed the limit of {limit:,} that guards against decompression bombs"
+            remedy = f"Shrink the image, or set the sample's max_image_pixels to {count} if the data can be trusted."
+            raise SampleError(f"{name}: {fault}. {remedy}") from error
     return image, turned
 
 
@@ -259,10 +255,8 @@ def _read(source: Any) -> tuple[bytes | Image, str]:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source), "image given as bytes"
     if not isinstance(source, str | Path):
-        raise SampleError(
-            f"image: found {type(source).__name__}; expected a path, bytes, base64 text, a Hub image dict, a PIL image "
-            "or a function that makes one."
-        )
+        expected = "a path, bytes, base64 text, a Hub image dict, a PIL image or a function that makes one"
+        raise SampleError(f"image: found {type(source).__name__}; expected {expected}.")
     if isinstance(source, str) and is_base64(source):
         return _from_base64(source), "image given as base64"
     name = shorten(str(source)).encode("utf-8", "backslashreplace").decode()
@@ -286,7 +280,6 @@ def _from_base64(text: str) -> bytes:
             raise ValueError("a data URI that does not say ;base64")
         return base64.b64decode("".join((body if comma else text).split()), validate=True)
     except ValueError as error:
-        raise SampleError(
-            f"image given as base64: its {len(text):,} characters cannot be decoded ({error}). Expected A-Z, a-z, 0-9, "
-            "+ and / in groups of four, = at the end, and data:…;base64, before them or nothing."
-        ) from error
+        fault = f"its {len(text):,} characters cannot be decoded ({error})"
+        expected = "A-Z, a-z, 0-9, + and / in groups of four, = at the end, and data:…;base64, before them or nothing"
+        raise SampleError(f"image given as base64: {fault}. Expected {expected}.") from error

@@ -54,8 +54,7 @@ class PreparedSample:
 
     def without_images(self) -> PreparedSample:
         """A copy without images, enough to score an answer: one 8K image takes 100 MB."""
-        region = replace(self.region, image=None) if self.region else None
-        return replace(self, images=(), encoded=(), region=region)
+        return replace(self, images=(), encoded=(), region=self.region and replace(self.region, image=None))
 
     @property
     def evidence_area(self) -> float | None:
@@ -93,10 +92,9 @@ def prepare(sample: Sample, policy: str, previous: PreparedSample | None = None)
     prepared = PreparedSample(sample, policy, shown, size, hashes, encoded, repairs=notes, notes=notes)
     try:
         evidence, repairs = boxes.normalise(sample.boxes, sample.box_format or "xyxy", size)
-        prepared = replace(prepared, boxes=evidence, repairs=(*repairs, *notes))
+        return with_region(replace(prepared, boxes=evidence, repairs=(*repairs, *notes)), policy)
     except SampleError as error:
         return replace(prepared, region_error=str(error))
-    return with_region(prepared, policy)
 
 
 def with_region(prepared: PreparedSample, policy: str) -> PreparedSample:
@@ -108,10 +106,9 @@ def with_region(prepared: PreparedSample, policy: str) -> PreparedSample:
     try:
         native = regions.parse_policy(policy)[0] == "native"
         if sample.boxes and not prepared.boxes and not native:
-            raise SampleError(
-                f"boxes {[list(b) for b in sample.boxes]} ({sample.box_format}): nothing is left inside the image of "
-                f"{size[0]} x {size[1]} px. Check the box format (xyxy or xywh, in pixels or normalised)."
-            )
+            found = f"boxes {[list(b) for b in sample.boxes]} ({sample.box_format})"
+            remedy = "Check the box format (xyxy or xywh, in pixels or normalised)."
+            raise SampleError(f"{found}: nothing is left inside the image of {size[0]} x {size[1]} px. {remedy}")
         ships = native and sample.crop_image is not None
         shipped = images.decode(sample.crop_image, sample.max_image_pixels)[0] if ships else None
         return replace(prepared, region=regions.find_region(policy, prepared.boxes, size, shipped))
@@ -131,9 +128,8 @@ def _decode(sample: Sample, previous: PreparedSample | None) -> list[images.Deco
         try:
             decoded.append(same or images.read(source, sample.max_image_pixels))
         except SampleError as error:
-            if not sample.more_images:
-                raise
-            raise SampleError(f"image {number} of {1 + len(sample.more_images)}: {error}") from error
+            which = f"image {number} of {1 + len(sample.more_images)}: " if sample.more_images else ""
+            raise SampleError(f"{which}{error}") from error
     return decoded
 
 

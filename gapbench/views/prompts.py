@@ -61,7 +61,6 @@ def prompt(sample: Sample, template: str = "") -> str:
             published=sample.published,
         )
     except (LookupError, ValueError, AttributeError, TypeError) as error:
-        raise BenchmarkError(
-            f"The prompt template {template!r} cannot be filled ({error!r}). It may use {{question}}, {{options}}, "
-            "{dotted}, {suffix} and {published}; write a literal brace twice."
-        ) from error
+        fault = f"The prompt template {template!r} cannot be filled ({error!r})."
+        known = "{question}, {options}, {dotted}, {suffix} and {published}; write a literal brace twice"
+        raise BenchmarkError(f"{fault} It may use {known}.") from error

@@ -161,10 +161,8 @@ def find_region(policy: str, boxes: Sequence[Box], size: Size, native: Image | N
             raise SampleError("region policy `native`: this sample ships no crop. Use --region padded or union.")
         return Region(policy, (union(boxes, size),) if boxes else (), native)
     if not boxes:
-        raise SampleError(
-            f"view `crop` with region policy `{policy}`: this sample has no evidence box. "
-            "Measure --views full, or give boxes (`bbox` or `bboxes`)."
-        )
+        remedy = "Measure --views full, or give boxes (`bbox` or `bboxes`)."
+        raise SampleError(f"view `crop` with region policy `{policy}`: this sample has no evidence box. {remedy}")
     parts = [(box,) for box in boxes] if name in ("multi", "mosaic") else [boxes]
     box_of: Callable[..., Box] = {"union": union, "square": square}.get(name, padded)
     return Region(policy, tuple(box_of(part, size, **values) for part in parts))
