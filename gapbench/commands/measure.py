@@ -56,7 +56,7 @@ def measure(
     seed: int = 0,
     repeats: int = 1,
     region: str = "",
-    regions: str | Path = "",
+    regions: str | Path | None = None,
     protocol: str = NEUTRAL,
     shard: str = "",
     selfcheck: bool = True,
