@@ -445,7 +445,7 @@ def test_closing_early_stops_threads_and_closes_the_requests_in_their_own_thread
         time.sleep(0.3)
 
         assert not threads()
-        assert closed == ["gapbench-feed"]
+        assert closed == ["gapbench-pull_0"]
         assert len(stub.requests) == before
 
 

@@ -128,7 +128,6 @@ class RetryingClient:
                     self._limit.count_answer()
             if isinstance(reply, Answer):
                 self._counts.answered += 1
-                self._endpoints.answered = True
                 return _complete(reply, chat_request, share), None
             self._counts.faults[reply.kind] += 1
             if reply.remedy is Remedy.RETRY and (reply.busy or reply.kind.startswith("HTTP")):
