@@ -47,7 +47,6 @@ class ServerEngine:
     """See the module. Made by `load`."""
 
     policy: RequestPolicy
-    pixels: Pixels
     limit: AdaptiveLimit
     fixed_info: Mapping[str, Any]
     counts: RequestCounts = field(default_factory=RequestCounts)
@@ -79,10 +78,7 @@ class ServerEngine:
         make_client = partial(RetryingClient, self.policy, self.limit, self.counts)
         held: list[tuple[Hashable, Answer]] = []
         answers = stream_replies(
-            requests,
-            lambda request: encode_request(request, self.pixels),
-            make_client,
-            lambda: self.limit.now + max(READ_AHEAD, self.limit.now // 4),
+            requests, encode_request, make_client, lambda: self.limit.now + max(READ_AHEAD, self.limit.now // 4)
         )
         try:
             for chat_request, (answer, fault) in answers:
@@ -158,7 +154,7 @@ def load(
     for warning in mismatch_warnings(model, fixed_info["servers"]):
         warnings.warn(warning, stacklevel=2)
     policy = RequestPolicy(urls, key, settings, timeout, tries, backoff, patience)
-    return ServerEngine(policy, pixels, AdaptiveLimit(concurrency, len(urls)), fixed_info)
+    return ServerEngine(policy, AdaptiveLimit(concurrency, len(urls)), fixed_info)
 
 
 def _import_client() -> None:
