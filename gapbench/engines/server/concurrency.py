@@ -18,8 +18,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import TracebackType
+from contextlib import contextmanager
 
 START = 16
 MOST = 256
@@ -44,12 +43,10 @@ class AdaptiveLimit:
 
     def __init__(self, fixed: int | None, servers: int = 1) -> None:
         self.now = fixed or START * servers
-        self.inside = self.highest = 0
+        self.highest = 0
         self.idle = 0.0
-        self._resting = 0
         self._most = fixed or min(MOST * servers, SOCKETS)
         self._auto = fixed is None
-        self._waiting: deque[asyncio.Future[None]] = deque()
         self._factor = 2.0
         self._best = 0.0
         self._steady = self.now
@@ -59,7 +56,9 @@ class AdaptiveLimit:
         self.restart()
 
     def restart(self) -> None:
-        """Start measuring afresh, after a pause between two calls of `generate`."""
+        """Start afresh, without the requests of a `generate` that was stopped and without the pause since it."""
+        self.inside = self._resting = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._closing, self._idle_since = False, time.perf_counter()
         self._new_round(settle=False)
 
@@ -70,20 +69,12 @@ class AdaptiveLimit:
             return
         place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.cancelled():
-                with suppress(ValueError):
-                    self._waiting.remove(place)
-            else:
-                self._leave()
-            raise
+        await place
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leave()
+    async def __aexit__(self, *_: object) -> None:
+        self._update_idle()
+        self.inside -= 1
+        self._admit()
 
     @contextmanager
     def resting(self) -> Iterator[None]:
@@ -108,11 +99,6 @@ class AdaptiveLimit:
             self.idle += (now - self._idle_since) * max(0, self.now - self.inside - self._resting) / self.now
         self._idle_since = now
         self.highest = max(self.highest, self.inside)
-
-    def _leave(self) -> None:
-        self._update_idle()
-        self.inside -= 1
-        self._admit()
 
     def _admit(self) -> None:
         """Admit waiting requests up to the limit."""

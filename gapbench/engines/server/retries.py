@@ -21,7 +21,6 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Any
 
 from gapbench.engines.server.api_key import ApiKey
@@ -85,25 +84,19 @@ class RetryingClient:
         self._policy, self._limit, self._counts = policy, limit, counts
         self._endpoints = Endpoints(policy.urls, policy.patience)
         self._connections = {url: Connections(url, policy.key, policy.timeout) for url in policy.urls}
-        self._silence_watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> RetryingClient:
         self._limit.restart()
-        if not self._counts.answered:
-            self._silence_watch = asyncio.create_task(self._warn_if_silent())
+        self._silence_watch = asyncio.get_running_loop().call_later(SILENCE, self._warn_if_silent)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._silence_watch:
-            self._silence_watch.cancel()
+    async def __aexit__(self, *_: object) -> None:
+        self._silence_watch.cancel()
         for connections in self._connections.values():
             await connections.close()
 
-    async def _warn_if_silent(self) -> None:
+    def _warn_if_silent(self) -> None:
         """Warn if no answer has come: a silent server looks like a working one."""
-        await asyncio.sleep(SILENCE)
         if not self._counts.answered:
             faults = ", ".join(f"{kind} {count} times" for kind, count in self._counts.faults.most_common())
             warnings.warn(
@@ -123,12 +116,16 @@ class RetryingClient:
         while True:
             async with self._limit:
                 url, reply, seconds = await self._try(chat_request)
-                share = seconds / self._limit.inside
                 if isinstance(reply, Answer):
+                    self._counts.answered += 1
                     self._limit.count_answer()
-            if isinstance(reply, Answer):
-                self._counts.answered += 1
-                return _complete(reply, chat_request, share), None
+                    return replace(
+                        reply,
+                        seconds=seconds / self._limit.inside,
+                        images=chat_request.images,
+                        sent_size=chat_request.sent_size,
+                        sent_pixels=chat_request.sent_pixels,
+                    ), None
             self._counts.faults[reply.kind] += 1
             if reply.remedy is Remedy.RETRY and (reply.busy or reply.kind.startswith("HTTP")):
                 self._limit.count_error(time.perf_counter() - seconds, reply.busy)
@@ -175,16 +172,6 @@ class RetryingClient:
         if fault.kind not in ("HTTP 400", "HTTP 422"):
             return set()
         return {name for name in OPTIONAL if name in self._policy.settings and name in fault.message} - omitted
-
-
-def _complete(reply: Answer, chat_request: ChatRequest, seconds: float) -> Answer:
-    return replace(
-        reply,
-        seconds=seconds,
-        images=chat_request.images,
-        sent_size=chat_request.sent_size,
-        sent_pixels=chat_request.sent_pixels,
-    )
 
 
 def _greedy_hint(settings: Mapping[str, Any], fault: Fault) -> str:
