@@ -33,12 +33,12 @@ SMALL_NUMBERS = {word: value for value, word in enumerate(_UNITS.split())} | _TE
 _ACRONYM = re.compile(r"(?<!\w)(?:[^\W\d_]\.){2,20}")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _TOKEN = re.compile(r"(?<!\w)-?\d+(?:[.:/]\d+){1,8}(?!\w)|(?<!\w)-\d+(?!\w)|\w+")
-_ARTICLES = frozenset({"a", "an", "the"})
+ARTICLES = frozenset({"a", "an", "the"})
 _FUNCTION_WORDS = """in on at of to with by for from as it its is are was were there this that which color colour
     colored coloured letter word number sign text image picture"""
 _DENIAL_WORDS = """not no never neither nor without cannot cant isnt arent wasnt werent dont doesnt except unlike
     instead rather"""
-_EMPTY_WORDS = _ARTICLES | frozenset(_FUNCTION_WORDS.split())
+_EMPTY_WORDS = ARTICLES | frozenset(_FUNCTION_WORDS.split())
 _DENIALS = frozenset(_DENIAL_WORDS.split())
 _ALTERNATIVES = frozenset({"or", "and", "either", "but", "maybe", "perhaps", "possibly"})
 _COPULA = re.compile(
@@ -70,7 +70,7 @@ def words(text: str) -> list[str]:
 def normal(text: str) -> str:
     """The normalised text without articles; a text of articles or symbols alone is only case folded."""
     tokens = words(text)
-    return " ".join([word for word in tokens if word not in _ARTICLES] or tokens) or fold(text).casefold().strip()
+    return " ".join([word for word in tokens if word not in ARTICLES] or tokens) or fold(text).casefold().strip()
 
 
 def extents(value: str) -> list[str]:
