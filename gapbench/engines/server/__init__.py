@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -80,7 +81,7 @@ class ServerEngine:
         answers = stream_replies(
             requests, encode_request, make_client, lambda: self.limit.now + max(READ_AHEAD, self.limit.now // 4)
         )
-        try:
+        with closing(answers):
             for chat_request, (answer, fault) in answers:
                 if not answer.error:
                     yield from held
@@ -91,12 +92,17 @@ class ServerEngine:
                     continue
                 held.append((chat_request.key, answer))
                 if len(held) >= FAIL_FAST_AFTER:
+                    answered = self.counts.answered
+                    cause = f"the last {FAIL_FAST_AFTER} requests all failed" if answered else "nothing was answered"
                     raise ModelError(
-                        _fail_fast_error(self.fixed_info["model"], answer.error, bool(self.counts.answered))
+                        f"Model {self.fixed_info['model']}: failing fast, because {cause}; {answer.error} Look at the "
+                        "server's log, or try one request with curl or --concurrency 1. Answers so far are kept; the "
+                        "same command continues."
                     )
             yield from held
-        finally:
-            answers.close()
+
+    def close(self) -> None:
+        """Nothing is held between two calls of `generate`."""
 
 
 def load(
@@ -184,11 +190,3 @@ def _check(
             f"--max-new-tokens {max_new_tokens}, --temperature {temperature}, --timeout {timeout:g}, tries {tries}: "
             "expected at least 1, at least 0, more than 0 and at least 1."
         )
-
-
-def _fail_fast_error(model: str, error: str, answered: bool) -> str:
-    cause = f"the last {FAIL_FAST_AFTER} requests all failed" if answered else "nothing was answered"
-    return (
-        f"Model {model}: failing fast, because {cause}; {error} Look at the server's log, or try one request with curl "
-        "or --concurrency 1. Answers so far are kept; the same command continues."
-    )

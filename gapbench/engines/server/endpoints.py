@@ -1,7 +1,7 @@
 """Several base URLs as one server: the endpoint with the least in flight gets the next request.
 
     endpoint = await endpoints.take()
-    endpoints.release(endpoint, fault)          # None: it answered
+    endpoints.release(endpoint, reply)
 
 An endpoint that cannot be reached is left out at once, and one that returns only errors after `STREAK` of them, if
 there is another. After 1 to 30 seconds it gets one request at a time, until it answers. A request that waits for an
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from gapbench.engines.server.responses import Fault, Remedy
 from gapbench.errors import ModelError, SettingError
+from gapbench.types import Answer
 
 STREAK = 8
 """Errors in a row after which an endpoint is left out."""
@@ -67,39 +68,31 @@ class Endpoints:
             self._raise_if_hopeless(now)
             await asyncio.sleep(random.uniform(0.02, 0.2))
 
-    def release(self, endpoint: Endpoint, fault: Fault | None) -> None:
-        """Report the end of a request. `fault` is None for an answer, and for a request at fault itself (`GIVE_UP`)."""
+    def release(self, endpoint: Endpoint, reply: Answer | Fault) -> None:
+        """Report the end of a request. If the request itself was at fault, the endpoint was not."""
         endpoint.in_flight -= 1
-        now = time.monotonic()
-        if fault is None:
+        if isinstance(reply, Answer) or reply.remedy is Remedy.GIVE_UP:
             endpoint.failures, endpoint.out_until = 0, 0.0
             self._patience_now, self._unreached_since = self._patience, None
             return
-        endpoint.fault = fault
-        endpoint.rest_until = max(endpoint.rest_until, now + fault.wait)
-        reached = fault.remedy is Remedy.RETRY
+        now, reached = time.monotonic(), reply.remedy is Remedy.RETRY
+        endpoint.fault = reply
+        endpoint.rest_until = max(endpoint.rest_until, now + reply.wait)
         self._unreached_since = None if reached else self._unreached_since or now
-        if now < endpoint.out_until or (reached and fault.kind == "HTTP 429"):
+        if now < endpoint.out_until or (reached and reply.kind == "HTTP 429"):
             return  # it was sent before, or the endpoint is busy, which is not broken
         endpoint.failures = endpoint.failures + 1 if reached else max(endpoint.failures + 1, STREAK)
         if endpoint.failures >= STREAK:
             endpoint.out_until = now + random.uniform(0.5, 1) * min(30, 2 ** (endpoint.failures - STREAK))
 
     def _raise_if_hopeless(self, now: float) -> None:
+        faults = "; ".join(f"{e.url}: {e.fault.message.rstrip('.')}" for e in self.all if e.fault)
+        kept = "Answers so far are kept; the same command continues."
         if all(e.fault and e.fault.remedy is Remedy.REFUSED for e in self.all):
-            raise ModelError(
-                f"{self._fault_texts()}. Check --base-url, the model's name and the key (--api-key-env). Answers so "
-                "far are kept; the same command continues."
-            )
-        resting = any(now < e.rest_until for e in self.all)
-        if self._unreached_since is not None and now - self._unreached_since > self._patience_now and not resting:
-            raise ModelError(
-                f"No server was reached for {now - self._unreached_since:.0f} s: {self._fault_texts()}. Start one. "
-                "Answers so far are kept; the same command continues."
-            )
-
-    def _fault_texts(self) -> str:
-        return "; ".join(f"{e.url}: {e.fault.message.rstrip('.')}" for e in self.all if e.fault)
+            raise ModelError(f"{faults}. Check --base-url, the model's name and the key (--api-key-env). {kept}")
+        seconds = 0.0 if self._unreached_since is None else now - self._unreached_since
+        if seconds > self._patience_now and all(now >= e.rest_until for e in self.all):
+            raise ModelError(f"No server was reached for {seconds:.0f} s: {faults}. Start one. {kept}")
 
 
 def base_url(text: str) -> str:

@@ -107,7 +107,7 @@ class _Work:
                 self.change(1, decoded)
                 tasks.create_task(self._send(client, request, decoded))
                 del request  # free its images once they are encoded: the next request may take long
-            client.no_more_requests()
+            client.limit.close()
 
     async def _send(self, client: RetryingClient, request: Request, decoded: int) -> None:
         if request.images:  # text takes less time than the change of thread

@@ -12,6 +12,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -82,35 +83,29 @@ def read(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[
 def explain(body: bytes, redact: Callable[[str], str] = str) -> str:
     """The message of an error's JSON, or the beginning of any other body; printable, at most `LONGEST` characters."""
     text = body[:100_000].decode("utf-8", "replace")
-    try:
+    with suppress(ValueError, RecursionError):
         value = json.loads(body)
-        for name in ("error", "message", "detail"):
-            message = value.get(name) if isinstance(value, dict) else None
-            if message:
-                message = message.get("message", message) if isinstance(message, dict) else message
-                text = message if isinstance(message, str) else json.dumps(message)
-                break
-    except (ValueError, RecursionError):
-        pass
+        names = ("error", "message", "detail") if isinstance(value, dict) else ()
+        if message := next((value[name] for name in names if value.get(name)), None):
+            message = message.get("message", message) if isinstance(message, dict) else message
+            text = message if isinstance(message, str) else json.dumps(message)
     text = " ".join("".join(c if c.isprintable() else " " for c in redact(text)).split())
     return (text if len(text) <= LONGEST else f"{text[:LONGEST]}…") or "(nothing)"
 
 
 def _error_fault(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str]) -> Fault:
-    message = f"HTTP {status}: {explain(body, redact)}"
-    if status == 429 and b"insufficient_quota" in body:
-        return Fault("HTTP 429", message, Remedy.REFUSED)
+    kind = f"HTTP {status}"
+    message = f"{kind}: {explain(body, redact)}"
     if status in (408, 429) or status >= 500:
         wait = _retry_after(headers)
         if wait > LONGEST_REST:
-            return Fault(f"HTTP {status}", f"{message} (it asks us to wait {wait:,.0f} s)", Remedy.REFUSED)
-        return Fault(f"HTTP {status}", message, Remedy.RETRY, wait, busy=status in (408, 429, 503, 529))
-    if status < 400 or status in (401, 402, 404, 405):
-        location = headers.get("location", "")
-        return Fault(
-            f"HTTP {status}", message + (f" (to {redact(location)[:LONGEST]})" if location else ""), Remedy.REFUSED
-        )
-    return Fault(f"HTTP {status}", message, Remedy.GIVE_UP)
+            return Fault(kind, f"{message} (it asks us to wait {wait:,.0f} s)", Remedy.REFUSED)
+        remedy = Remedy.REFUSED if status == 429 and b"insufficient_quota" in body else Remedy.RETRY
+        return Fault(kind, message, remedy, wait, busy=status in (408, 429, 503, 529))
+    if location := headers.get("location"):
+        message += f" (to {redact(location)[:LONGEST]})"
+    refused = status < 400 or status in (401, 402, 404, 405)
+    return Fault(kind, message, Remedy.REFUSED if refused else Remedy.GIVE_UP)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

@@ -81,12 +81,12 @@ class RetryingClient:
     """See the module. An asynchronous context that holds the connections, for use within one event loop."""
 
     def __init__(self, policy: RequestPolicy, limit: AdaptiveLimit, counts: RequestCounts) -> None:
-        self._policy, self._limit, self._counts = policy, limit, counts
+        self._policy, self.limit, self._counts = policy, limit, counts
         self._endpoints = Endpoints(policy.urls, policy.patience)
         self._connections = {url: Connections(url, policy.key, policy.timeout) for url in policy.urls}
 
     async def __aenter__(self) -> RetryingClient:
-        self._limit.restart()
+        self.limit.restart()
         self._silence_watch = asyncio.get_running_loop().call_later(SILENCE, self._warn_if_silent)
         return self
 
@@ -106,29 +106,25 @@ class RetryingClient:
                 stacklevel=1,
             )
 
-    def no_more_requests(self) -> None:
-        """Declare that no more requests will come."""
-        self._limit.close()
-
     async def ask(self, chat_request: ChatRequest) -> tuple[Answer, Fault | None]:
         """The answer and None, or an answer with `error` and the fault of the last try. Raises ModelError."""
         tries = 0
         while True:
-            async with self._limit:
+            async with self.limit:
                 url, reply, seconds = await self._try(chat_request)
                 if isinstance(reply, Answer):
                     self._counts.answered += 1
-                    self._limit.count_answer()
+                    self.limit.count_answer()
                     return replace(
                         reply,
-                        seconds=seconds / self._limit.inside,
+                        seconds=seconds / self.limit.inside,
                         images=chat_request.images,
                         sent_size=chat_request.sent_size,
                         sent_pixels=chat_request.sent_pixels,
                     ), None
             self._counts.faults[reply.kind] += 1
             if reply.remedy is Remedy.RETRY and (reply.busy or reply.kind.startswith("HTTP")):
-                self._limit.count_error(time.perf_counter() - seconds, reply.busy)
+                self.limit.count_error(time.perf_counter() - seconds, reply.busy)
             if reply.remedy in (Remedy.ELSEWHERE, Remedy.REFUSED):
                 continue
             tries += 1
@@ -141,7 +137,7 @@ class RetryingClient:
                 times = f" ({tries} tries)" if tries > 1 else ""
                 error = f"{url}{times}: {reply.message}{_greedy_hint(self._policy.settings, reply)}"
                 return Answer(images=chat_request.images, error=error), reply
-            with self._limit.resting():
+            with self.limit.resting():
                 await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, self._policy.backoff * 2 ** (tries - 1))))
 
     async def _try(self, chat_request: ChatRequest) -> tuple[str, Answer | Fault, float]:
@@ -154,12 +150,8 @@ class RetryingClient:
             payload = b'{"messages":' + chat_request.messages + b"," + fields[1:]
             self._counts.tries += 1
             started = time.perf_counter()
-            fault: Fault | None = None
-            try:
-                reply = await self._connections[endpoint.url].exchange(payload)
-                fault = reply if isinstance(reply, Fault) and reply.remedy is not Remedy.GIVE_UP else None
-            finally:
-                self._endpoints.release(endpoint, fault)
+            reply = await self._connections[endpoint.url].exchange(payload)
+            self._endpoints.release(endpoint, reply)
             if isinstance(reply, Answer):
                 self._counts.left_out |= omitted
             elif refused := self._refused_fields(reply, omitted):
