@@ -22,25 +22,19 @@ import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
+from gapbench.engines.fail_fast import FAIL_FAST_AFTER
 from gapbench.engines.server.api_key import read_key
 from gapbench.engines.server.concurrency import AdaptiveLimit
 from gapbench.engines.server.discovery import describe_servers, mismatch_warnings
 from gapbench.engines.server.endpoints import base_url, is_loopback
-from gapbench.engines.server.image_urls import encode_request
 from gapbench.engines.server.pipeline import stream_replies
 from gapbench.engines.server.responses import Remedy
 from gapbench.engines.server.retries import OPTIONAL, RequestCounts, RequestPolicy, RetryingClient
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
-
-FAIL_FAST_AFTER = 16
-"""Failed requests, from the first on or in a row through the server's fault, after which the engine fails fast."""
-READ_AHEAD = 8
-"""Encoded requests that wait to be sent: this many, or a quarter of the concurrency limit if that is more."""
 
 
 @dataclass
@@ -76,11 +70,8 @@ class ServerEngine:
         ModelError if the first `FAIL_FAST_AFTER` requests fail, or as many in a row through the server's fault. Their
         errors are not yielded, so a continued run asks these samples again.
         """
-        make_client = partial(RetryingClient, self.policy, self.limit, self.counts)
         held: list[tuple[Hashable, Answer]] = []
-        answers = stream_replies(
-            requests, encode_request, make_client, lambda: self.limit.now + max(READ_AHEAD, self.limit.now // 4)
-        )
+        answers = stream_replies(requests, RetryingClient(self.policy, self.limit, self.counts))
         with closing(answers):
             for chat_request, (answer, fault) in answers:
                 if not answer.error:

@@ -10,6 +10,7 @@ request: with 256 connections, a request took 3 ms of processor time instead of 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gapbench.engines.server.api_key import ApiKey
@@ -33,9 +34,14 @@ class Connections:
         import httpx2
 
         self._url, self._timeout, self._redact = f"{url}/chat/completions", timeout, key.redact
-        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **key.headers}
-        self._use_proxy = not is_loopback(url)  # no proxy for servers on this machine
-        self._tls = httpx2.create_ssl_context()
+        self._new = partial(
+            httpx2.AsyncClient,
+            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **key.headers},
+            limits=httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30),
+            timeout=httpx2.Timeout(None, connect=CONNECT),
+            verify=httpx2.create_ssl_context(),
+            trust_env=not is_loopback(url),  # no proxy for servers on this machine
+        )
         self._idle: list[httpx2.AsyncClient] = []
 
     async def exchange(self, body: bytes) -> Answer | Fault:
@@ -46,7 +52,7 @@ class Connections:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                client.stream("POST", self._url, content=body, headers=self._headers) as response,
+                client.stream("POST", self._url, content=body) as response,
             ):
                 received = bytearray()
                 async for part in response.aiter_bytes():
@@ -72,10 +78,3 @@ class Connections:
         """Close all connections. No exchange may be under way."""
         for client in self._idle:
             await client.aclose()
-
-    def _new(self) -> httpx2.AsyncClient:
-        import httpx2
-
-        limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30)
-        timeout = httpx2.Timeout(None, connect=CONNECT)
-        return httpx2.AsyncClient(limits=limits, timeout=timeout, verify=self._tls, trust_env=self._use_proxy)

@@ -1,13 +1,12 @@
 """Run an event loop in a thread, so that the engine is a plain iterator.
 
-    make_client = lambda: RetryingClient(policy, limit, counts)
-    for chat_request, (answer, fault) in stream_replies(requests, encode, make_client, lambda: limit.now): ...
+    for chat_request, (answer, fault) in stream_replies(requests, RetryingClient(policy, limit, counts)): ...
 
-One thread pulls the requests, a pool encodes them in parallel, and a thread with an event loop admits and sends them.
-The caller's thread takes the replies. To bound memory, the requests between the pull and the caller are limited in
-number (`room`) and in bytes (`HELD_BYTES`): a request counts the bytes of its decoded images, and once encoded those of
-its payload. When the caller stops, by an error, an interrupt or by closing the iterator, the
-connections close, the threads end, and the pulling thread closes `requests`.
+Feeder threads pull requests one at a time and encode them in parallel. A thread with an event loop sends them. The
+caller's thread takes the replies. To bound memory, the requests between the pull and the caller are limited in number
+(`READ_AHEAD` more than may be in flight) and in bytes (`HELD_BYTES`): a request counts the bytes of its decoded images,
+and once encoded those of its payload. When the caller stops, by an error, an interrupt or by closing the iterator, the
+connections close, the threads end, and a feeder thread closes `requests`.
 """
 
 from __future__ import annotations
@@ -18,49 +17,44 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from gapbench.engines.server.image_urls import ChatRequest
+from gapbench.engines.server.image_urls import ChatRequest, encode_request
 from gapbench.engines.server.responses import Fault
 from gapbench.engines.server.retries import RetryingClient
 from gapbench.types import Answer, Request
 from gapbench.util.ahead import SHORT_TURN
 
+READ_AHEAD = 8
+"""Requests that wait to be sent: this many, or a quarter of the concurrency limit if that is more."""
 HELD_BYTES = 1_500_000_000
 """Bytes held above which the next request waits, unless it is the only one."""
 RGB = 3
 """Bytes per decoded pixel."""
-ENCODERS = min(8, os.cpu_count() or 1)
-"""Requests encoded at once, each in a thread. numpy and zlib release the interpreter lock."""
+FEEDERS = min(8, os.cpu_count() or 1)
+"""Feeder threads. numpy and zlib release the interpreter lock while they encode images."""
 
 Reply = tuple[Answer, Fault | None]
 _END = object()
 
 
 def stream_replies(
-    requests: Iterable[Request],
-    encode: Callable[[Request], ChatRequest],
-    make_client: Callable[[], RetryingClient],
-    room: Callable[[], int],
+    requests: Iterable[Request], client: RetryingClient
 ) -> Generator[tuple[ChatRequest, Reply], None, None]:
     """Chat requests with their replies, as they come. Raises what `requests` or the client raise."""
     runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-    loop = runner.get_loop()
-    work = _Work(requests, encode, room)
-    main = loop.create_task(work.serve(make_client))
+    work = _Work(client, runner.get_loop())
+    main = work.loop.create_task(work.serve(iter(requests)))
 
     def serve() -> None:
-        with work.puller, work.encoders:
-            try:
-                with runner:
-                    runner.run(asyncio.wait([main]))
-            finally:
-                work.done.put(_END if main.cancelled() else main.exception() or _END)
-                if inspect.isgenerator(requests):  # closed in the thread that may still be running it
-                    work.puller.submit(requests.close)
+        try:
+            with work.feeders, runner:
+                runner.run(asyncio.wait([main]))
+        finally:
+            work.done.put(_END if main.cancelled() else main.exception() or _END)
 
     thread = threading.Thread(target=serve, name="gapbench-server", daemon=True)
     switch_interval = sys.getswitchinterval()
@@ -69,67 +63,93 @@ def stream_replies(
     try:
         while (item := work.done.get()) is not _END:
             if isinstance(item, BaseException):
-                raise item.exceptions[0] if isinstance(item, BaseExceptionGroup) else item
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(work.change, -1, -item[0].held)
+                raise item
+            work.change(-1, -item[0].held)
             yield item
     finally:
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(main.cancel)
+        work.stop()
+        with suppress(RuntimeError):  # the loop has ended
+            work.loop.call_soon_threadsafe(main.cancel)
         thread.join(timeout=10)
         sys.setswitchinterval(switch_interval)
 
 
 class _Work:
-    """Pulls, encodes and sends requests; `done` gets each with its reply. All but `done` belongs to the event loop."""
+    """The state that the three kinds of threads share. `done` gets each request with its reply, and errors."""
 
-    def __init__(
-        self, requests: Iterable[Request], encode: Callable[[Request], ChatRequest], room: Callable[[], int]
-    ) -> None:
+    def __init__(self, client: RetryingClient, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop, self._client, self._tasks = loop, client, asyncio.TaskGroup()
         self.done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.puller = ThreadPoolExecutor(1, "gapbench-pull")
-        self.encoders = ThreadPoolExecutor(ENCODERS, "gapbench-encode")
-        self._iterator, self._encode, self._room = iter(requests), encode, room
+        self.feeders = ThreadPoolExecutor(FEEDERS, "gapbench-feed")
+        self._pulling, self._change = threading.Lock(), threading.Condition()
         self._count = self._bytes = 0
-        self._changed, self._encoder = asyncio.Event(), asyncio.Semaphore(ENCODERS)
+        self._stopped = False
 
-    async def serve(self, make_client: Callable[[], RetryingClient]) -> None:
+    async def serve(self, requests: Iterator[Request]) -> None:
         """Send every request, and return after the last reply."""
-        async with make_client() as client, asyncio.TaskGroup() as tasks:
-            while True:
-                await self._wait_for_room(0)
-                request = await asyncio.get_running_loop().run_in_executor(self.puller, next, self._iterator, None)
-                if request is None:
-                    break
-                decoded = RGB * request.pixels
-                await self._encoder.acquire()  # else many could be admitted before the first has its final weight
-                await self._wait_for_room(decoded)
-                self.change(1, decoded)
-                tasks.create_task(self._send(client, request, decoded))
-                del request  # free its images once they are encoded: the next request may take long
-            client.limit.close()
-
-    async def _send(self, client: RetryingClient, request: Request, decoded: int) -> None:
-        if request.images:  # text takes less time than the change of thread
-            encoding = asyncio.get_running_loop().run_in_executor(self.encoders, self._encode, request)
-            del request
-            chat_request = await encoding
-        else:
-            chat_request = self._encode(request)
-        self._encoder.release()
-        self.change(0, chat_request.held - decoded)
-        if chat_request.error:
-            self.done.put((chat_request, (Answer(images=chat_request.images, error=chat_request.error), None)))
-        else:
-            self.done.put((chat_request, await client.ask(chat_request)))
-
-    async def _wait_for_room(self, weight: int) -> None:
-        while self._count >= self._room() or (self._bytes and self._bytes + weight > HELD_BYTES):
-            self._changed.clear()
-            await self._changed.wait()
+        async with self._client, self._tasks:
+            feeds = (self.loop.run_in_executor(self.feeders, self._feed, requests) for _ in range(FEEDERS))
+            await asyncio.gather(*feeds)
+            self._client.limit.close()
 
     def change(self, count: int, weight: int) -> None:
         """Add to the requests held, and to their bytes."""
-        self._count += count
-        self._bytes += weight
-        self._changed.set()
+        with self._change:
+            self._count += count
+            self._bytes += weight
+            self._change.notify_all()
+
+    def stop(self) -> None:
+        """End all threads. No further request is pulled or sent."""
+        with self._change:
+            self._stopped = True
+            self._change.notify_all()
+
+    def _feed(self, requests: Iterator[Request]) -> None:
+        """Body of a feeder thread."""
+        try:
+            while (request := self._pull(requests)) is not None:
+                decoded = RGB * request.pixels
+                chat_request = encode_request(request)
+                del request  # free its images: the next request may take long
+                self.change(0, chat_request.held - decoded)
+                self.loop.call_soon_threadsafe(self._start, chat_request)
+        except BaseException as error:  # the caller's thread raises it and stops the others
+            self.done.put(error)
+        finally:
+            if inspect.isgenerator(requests):
+                with self._pulling:
+                    requests.close()
+
+    def _pull(self, requests: Iterator[Request]) -> Request | None:
+        with self._pulling:
+            request = next(requests, None) if self._wait_for_room(0) else None
+            if request is not None and self._wait_for_room(decoded := RGB * request.pixels):
+                self.change(1, decoded)
+                return request
+        return None
+
+    def _wait_for_room(self, weight: int) -> bool:
+        """Wait for room for `weight` bytes in one request; a request above the bound goes alone. False once stopped."""
+        limit = self._client.limit
+        with self._change:
+            while not self._stopped and (
+                self._count >= limit.now + max(READ_AHEAD, limit.now // 4)
+                or (self._bytes and self._bytes + weight > HELD_BYTES)
+            ):
+                self._change.wait()
+            return not self._stopped
+
+    def _start(self, chat_request: ChatRequest) -> None:
+        if not self._stopped:
+            self._tasks.create_task(self._send(chat_request))
+
+    async def _send(self, chat_request: ChatRequest) -> None:
+        try:
+            if chat_request.error:
+                reply: Reply = (Answer(images=chat_request.images, error=chat_request.error), None)
+            else:
+                reply = await self._client.ask(chat_request)
+            self.done.put((chat_request, reply))
+        except Exception as error:
+            self.done.put(error)
