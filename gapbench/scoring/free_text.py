@@ -107,10 +107,11 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     predicate = extents(body)[-1] if conclusion else _predicate(body)
     rule = "text-statement" if conclusion else "text-exact"
     claim = body if predicate is None else predicate
-    contained = [answer for answer in accepted if _contains(normal(claim), answer)]
+    claimed = f" {normal(claim)} "
+    contained = [answer for answer in accepted if answer and f" {answer} " in claimed]
     if not contained:
         return Score("wrong", 0.0, body, rule, "")
-    if predicate is None and _is_prose(body):
+    if predicate is None and ("\n" in body or _COPULA.search(body) or _SENTENCE_END.search(body[:-1])):  # prose
         return unparsed("mentioned", "the accepted answer is mentioned, but not stated as the answer")
     tokens = set(words(claim))
     if _DENIALS & tokens:
@@ -152,11 +153,3 @@ def _predicate(body: str) -> str | None:
     if verb is None or _COPULA.search(sentence, verb.end()):
         return None
     return ("not " if verb[0].endswith("n't") else "") + sentence[verb.end() :]
-
-
-def _is_prose(body: str) -> bool:
-    return "\n" in body or _COPULA.search(body) is not None or _SENTENCE_END.search(body[:-1]) is not None
-
-
-def _contains(normalised: str, answer: str) -> bool:
-    return answer != "" and f" {answer} " in f" {normalised} "

@@ -31,7 +31,7 @@ from gapbench.engines.server.discovery import describe_servers, mismatch_warning
 from gapbench.engines.server.endpoints import base_url, is_loopback
 from gapbench.engines.server.pipeline import stream_replies
 from gapbench.engines.server.responses import Remedy
-from gapbench.engines.server.retries import OPTIONAL, RequestCounts, RequestPolicy, RetryingClient
+from gapbench.engines.server.retries import RENAMED, RequestCounts, RequestPolicy, RetryingClient
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
@@ -49,7 +49,7 @@ class ServerEngine:
     @property
     def info(self) -> dict[str, Any]:
         """The engine's settings. Once a server has answered, `server_defaults` lists the fields that it refused."""
-        refused = sorted(name for name in self.counts.left_out if not OPTIONAL[name])  # others are renamed
+        refused = sorted(self.counts.left_out - RENAMED.keys())
         return {**self.fixed_info, **({"server_defaults": refused} if refused else {})}
 
     @property

@@ -17,8 +17,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 START = 16
 MOST = 256
@@ -37,22 +35,17 @@ class AdaptiveLimit:
     """An asynchronous context that at most `now` requests hold at once, first come, first served.
 
     `idle` sums the seconds, times the share of places that stood empty because no request was ready. Requests in
-    backoff (`resting`) do not count as empty places, and nothing counts after the last request (`close`). `highest` is
+    backoff (`rest`) do not count as empty places, and nothing counts after the last request (`close`). `highest` is
     the most requests that were in flight at once.
     """
 
     def __init__(self, fixed: int | None, servers: int = 1) -> None:
         self.now = fixed or START * servers
-        self.highest = 0
-        self.idle = 0.0
+        self.highest, self.idle = 0, 0.0
         self._most = fixed or min(MOST * servers, SOCKETS)
         self._auto = fixed is None
-        self._factor = 2.0
-        self._best = 0.0
-        self._steady = self.now
-        self._misses = 0
-        self._errors = 0.0
-        self._cut = 0.0
+        self._factor, self._best, self._steady, self._misses = 2.0, 0.0, self.now, 0
+        self._errors = self._cut = 0.0
         self.restart()
 
     def restart(self) -> None:
@@ -76,16 +69,13 @@ class AdaptiveLimit:
         self.inside -= 1
         self._admit()
 
-    @contextmanager
-    def resting(self) -> Iterator[None]:
+    async def rest(self, seconds: float) -> None:
         """A request pauses before its next try: its empty place does not count as idle."""
         self._update_idle()
         self._resting += 1
-        try:
-            yield
-        finally:
-            self._update_idle()
-            self._resting -= 1
+        await asyncio.sleep(seconds)
+        self._update_idle()
+        self._resting -= 1
 
     def close(self) -> None:
         """No more requests will come: empty places no longer count as idle."""

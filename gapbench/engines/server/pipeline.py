@@ -37,13 +37,12 @@ RGB = 3
 FEEDERS = min(8, os.cpu_count() or 1)
 """Feeder threads. numpy and zlib release the interpreter lock while they encode images."""
 
-Reply = tuple[Answer, Fault | None]
 _END = object()
 
 
 def stream_replies(
     requests: Iterable[Request], client: RetryingClient
-) -> Generator[tuple[ChatRequest, Reply], None, None]:
+) -> Generator[tuple[ChatRequest, tuple[Answer, Fault | None]], None, None]:
     """Chat requests with their replies, as they come. Raises what `requests` or the client raise."""
     runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
     work = _Work(client, runner.get_loop())
@@ -108,8 +107,12 @@ class _Work:
     def _feed(self, requests: Iterator[Request]) -> None:
         """Body of a feeder thread."""
         try:
-            while (request := self._pull(requests)) is not None:
-                decoded = RGB * request.pixels
+            while True:
+                with self._pulling:
+                    request = next(requests, None) if self._wait_for_room(0) else None
+                    if request is None or not self._wait_for_room(decoded := RGB * request.pixels):
+                        break
+                    self.change(1, decoded)
                 chat_request = encode_request(request)
                 del request  # free its images: the next request may take long
                 self.change(0, chat_request.held - decoded)
@@ -120,14 +123,6 @@ class _Work:
             if inspect.isgenerator(requests):
                 with self._pulling:
                     requests.close()
-
-    def _pull(self, requests: Iterator[Request]) -> Request | None:
-        with self._pulling:
-            request = next(requests, None) if self._wait_for_room(0) else None
-            if request is not None and self._wait_for_room(decoded := RGB * request.pixels):
-                self.change(1, decoded)
-                return request
-        return None
 
     def _wait_for_room(self, weight: int) -> bool:
         """Wait for room for `weight` bytes in one request; a request above the bound goes alone. False once stopped."""
@@ -146,10 +141,6 @@ class _Work:
 
     async def _send(self, chat_request: ChatRequest) -> None:
         try:
-            if chat_request.error:
-                reply: Reply = (Answer(images=chat_request.images, error=chat_request.error), None)
-            else:
-                reply = await self._client.ask(chat_request)
-            self.done.put((chat_request, reply))
+            self.done.put((chat_request, await self._client.ask(chat_request)))
         except Exception as error:
             self.done.put(error)

@@ -32,15 +32,10 @@ from gapbench.engines.server.responses import Fault, Remedy
 from gapbench.errors import ModelError
 from gapbench.types import Answer
 
-OPTIONAL = {
-    "chat_template_kwargs": "",
-    "repetition_penalty": "",
-    "top_k": "",
-    "seed": "",
-    "response_format": "",
-    "max_tokens": "max_completion_tokens",
-}
-"""Fields that a server may refuse, and the field that replaces each; empty if none does."""
+OPTIONAL = ("chat_template_kwargs", "repetition_penalty", "top_k", "seed", "response_format", "max_tokens")
+"""Fields that a server may refuse."""
+RENAMED = {"max_tokens": "max_completion_tokens"}
+"""The field that replaces one that was refused."""
 REFUSED_TEMPERATURE = re.compile(r"support.{0,40}temperature|temperature.{0,40}(support|only)", re.IGNORECASE)
 GREEDY = (
     " (gapbench asks for greedy answers, temperature 0, and this model does not support them: it cannot judge, and can "
@@ -107,7 +102,12 @@ class RetryingClient:
             )
 
     async def ask(self, chat_request: ChatRequest) -> tuple[Answer, Fault | None]:
-        """The answer and None, or an answer with `error` and the fault of the last try. Raises ModelError."""
+        """The answer and None, or an answer with `error` and the fault of the last try. Raises ModelError.
+
+        A request with `error` is not sent: its answer has this error, and there is no fault.
+        """
+        if chat_request.error:
+            return Answer(images=chat_request.images, error=chat_request.error), None
         tries = 0
         while True:
             async with self.limit:
@@ -137,8 +137,7 @@ class RetryingClient:
                 times = f" ({tries} tries)" if tries > 1 else ""
                 error = f"{url}{times}: {reply.message}{_greedy_hint(self._policy.settings, reply)}"
                 return Answer(images=chat_request.images, error=error), reply
-            with self.limit.resting():
-                await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, self._policy.backoff * 2 ** (tries - 1))))
+            await self.limit.rest(random.uniform(0, min(LONGEST_PAUSE, self._policy.backoff * 2 ** (tries - 1))))
 
     async def _try(self, chat_request: ChatRequest) -> tuple[str, Answer | Fault, float]:
         """One try: the endpoint's URL, the reply and its seconds. Sends again without fields refused by name."""
@@ -177,5 +176,6 @@ def _fields(settings: Mapping[str, Any], omitted: set[str], chat_request: ChatRe
     if settings["temperature"] > 0:
         digest = hashlib.sha256(f"{settings['seed']} {chat_request.key!r}".encode()).digest()
         settings = {**settings, "seed": int.from_bytes(digest[:4], "big") >> 1}
-    fields = {OPTIONAL[k] if k in omitted else k: v for k, v in settings.items() if k not in omitted or OPTIONAL[k]}
-    return json.dumps(fields).encode()
+    sent = {k: v for k, v in settings.items() if k not in omitted}
+    renamed = {RENAMED[k]: settings[k] for k in RENAMED if k in omitted}
+    return json.dumps({**sent, **renamed}).encode()
