@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 
 from gapbench.engines.server.api_key import ApiKey
 from gapbench.engines.server.endpoints import is_loopback
-from gapbench.engines.server.responses import explain
+from gapbench.engines.server.responses import as_dict, explain
 from gapbench.errors import ModelError
 
 TIMEOUT = 10.0
@@ -83,7 +83,6 @@ def _models(listed: Any) -> list[dict[str, Any]]:
 
 def _json(body: bytes, key: ApiKey) -> dict[str, Any]:
     try:
-        value = json.loads(key.redact(body.decode("utf-8", "replace")))
+        return as_dict(json.loads(key.redact(body.decode("utf-8", "replace"))))
     except (ValueError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}

@@ -65,7 +65,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[
     except (ValueError, RecursionError):
         return Fault("not JSON", f"{len(body):,} bytes that are not JSON: {explain(body, redact)}", Remedy.RETRY)
     if isinstance(value, dict) and value.get("error"):  # some gateways pass on errors with status 200
-        code = value["error"].get("code") if isinstance(value["error"], dict) else None
+        code = as_dict(value["error"]).get("code")
         return _error_fault(code if isinstance(code, int) and 400 <= code < 600 else 500, headers, body, redact)
     try:
         choice, message = value["choices"][0], value["choices"][0]["message"]
@@ -84,9 +84,8 @@ def explain(body: bytes, redact: Callable[[str], str] = str) -> str:
     """The message of an error's JSON, or the beginning of any other body; printable, at most `LONGEST` characters."""
     text = body[:100_000].decode("utf-8", "replace")
     with suppress(ValueError, RecursionError):
-        value = json.loads(body)
-        names = ("error", "message", "detail") if isinstance(value, dict) else ()
-        if message := next((value[name] for name in names if value.get(name)), None):
+        value = as_dict(json.loads(body))
+        if message := next(filter(None, map(value.get, ("error", "message", "detail"))), None):
             message = message.get("message", message) if isinstance(message, dict) else message
             text = message if isinstance(message, str) else json.dumps(message)
     text = " ".join("".join(c if c.isprintable() else " " for c in redact(text)).split())
@@ -135,11 +134,9 @@ def _why_no_answer(finish: Any, content: Any, message: Mapping[str, Any]) -> str
 
 
 def _answer(text: str, finish: Any, usage: Any, model: str) -> Answer:
-    usage = usage if isinstance(usage, dict) else {}
-    details = usage.get("prompt_tokens_details")
-    details = details if isinstance(details, dict) else {}
-    by_kind = details.get("multimodal_tokens")  # vLLM's
-    image = by_kind.get("image") if isinstance(by_kind, dict) else details.get("image_tokens")
+    usage = as_dict(usage)
+    details = as_dict(usage.get("prompt_tokens_details"))
+    image = as_dict(details.get("multimodal_tokens")).get("image", details.get("image_tokens"))  # vLLM's, others'
     return Answer(
         text=text.encode("utf-8", "replace").decode(),
         image_tokens=_count(image),
@@ -148,6 +145,11 @@ def _answer(text: str, finish: Any, usage: Any, model: str) -> Answer:
         truncated=finish in CUT_OFF,
         model=model.encode("utf-8", "replace").decode(),
     )
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """A server's JSON object; empty in place of anything else."""
+    return value if isinstance(value, dict) else {}
 
 
 def _count(value: Any) -> int | None:
