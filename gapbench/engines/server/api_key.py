@@ -50,9 +50,9 @@ def read_key(variable: str) -> ApiKey:
     value = os.environ.get(variable, "").strip()
     if not value:
         raise SettingError(
-            "--api-key-env: there is no environment variable of the given name, or it is empty. (The name is not shown "
-            "here, as it may be a key.) Expected the name of a variable that holds the key, as in: "
-            "export OPENAI_API_KEY=…; gapbench measure … --api-key-env OPENAI_API_KEY."
+            "--api-key-env: no such environment variable, or it is empty. (Its name is not shown: it may be a key.) "
+            "Expected the name of a variable that holds the key, as in: export OPENAI_API_KEY=…; "
+            "gapbench measure … --api-key-env OPENAI_API_KEY."
         )
     if not re.fullmatch(r"[\x21-\x7e]+", value):
         raise SettingError(f"--api-key-env {variable}: its value has spaces or characters that no header can hold.")
