@@ -390,7 +390,7 @@ def test_the_key_is_written_nowhere(
 
 
 def test_a_missing_key_is_named_as_the_judges() -> None:
-    with pytest.raises(SettingError, match=r"^The judge: --judge-api-key-env NO_SUCH_KEY: no such environment"):
+    with pytest.raises(SettingError, match=r"^The judge: --judge-api-key-env: no such environment"):
         connect(Judge("http://127.0.0.1:9", "m", "NO_SUCH_KEY"))
 
 

@@ -21,29 +21,24 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from gapbench.engines.fail_fast import FAIL_FAST_AFTER
 from gapbench.engines.options import FROZEN, Flag, Generation, kept
 from gapbench.engines.server.api_key import read_key
 from gapbench.engines.server.concurrency import AdaptiveLimit
 from gapbench.engines.server.discovery import describe_servers, mismatch_warnings
 from gapbench.engines.server.endpoints import base_url, is_loopback
-from gapbench.engines.server.image_urls import encode_request
 from gapbench.engines.server.pipeline import stream_replies
 from gapbench.engines.server.responses import Remedy
-from gapbench.engines.server.retries import OPTIONAL, RequestCounts, RequestPolicy, RetryingClient
+from gapbench.engines.server.retries import RENAMED, RequestCounts, RequestPolicy, RetryingClient
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
-
-FAIL_FAST_AFTER = 16
-"""Failed requests, from the first on or in a row through the server's fault, after which the engine fails fast."""
-READ_AHEAD = 8
-"""Encoded requests that wait to be sent: this many, or a quarter of the concurrency limit if that is more."""
 
 PYTHON_ONLY = Flag(kept="resources", typed=False)
 
@@ -86,7 +81,6 @@ class ServerEngine:
     """See the module. Made by `load`."""
 
     policy: RequestPolicy
-    pixels: Pixels
     limit: AdaptiveLimit
     fixed_info: Mapping[str, Any]
     counts: RequestCounts = field(default_factory=RequestCounts)
@@ -94,7 +88,7 @@ class ServerEngine:
     @property
     def info(self) -> dict[str, Any]:
         """The engine's settings. Once a server has answered, `server_defaults` lists the fields that it refused."""
-        refused = sorted(name for name in self.counts.left_out if not OPTIONAL[name])  # others are renamed
+        refused = sorted(self.counts.left_out - RENAMED.keys())
         return {**self.fixed_info, **({"server_defaults": refused} if refused else {})}
 
     @property
@@ -115,15 +109,9 @@ class ServerEngine:
         ModelError if the first `FAIL_FAST_AFTER` requests fail, or as many in a row through the server's fault. Their
         errors are not yielded, so a continued run asks these samples again.
         """
-        make_client = partial(RetryingClient, self.policy, self.limit, self.counts)
         held: list[tuple[Hashable, Answer]] = []
-        answers = stream_replies(
-            requests,
-            lambda request: encode_request(request, self.pixels),
-            make_client,
-            lambda: self.limit.now + max(READ_AHEAD, self.limit.now // 4),
-        )
-        try:
+        answers = stream_replies(requests, RetryingClient(self.policy, self.limit, self.counts))
+        with closing(answers):
             for chat_request, (answer, fault) in answers:
                 if not answer.error:
                     yield from held
@@ -134,15 +122,17 @@ class ServerEngine:
                     continue
                 held.append((chat_request.key, answer))
                 if len(held) >= FAIL_FAST_AFTER:
+                    answered = self.counts.answered
+                    cause = f"the last {FAIL_FAST_AFTER} requests all failed" if answered else "nothing was answered"
                     raise ModelError(
-                        _fail_fast_error(self.fixed_info["model"], answer.error, bool(self.counts.answered))
+                        f"Model {self.fixed_info['model']}: failing fast, because {cause}; {answer.error} Look at the "
+                        "server's log, or try one request with curl or --concurrency 1. Answers so far are kept; the "
+                        "same command continues."
                     )
             yield from held
-        finally:
-            answers.close()
 
     def close(self) -> None:
-        """Nothing to free: connections end with each `generate`."""
+        """Nothing is held between two calls of `generate`."""
 
 
 def load(model: str, generation: Generation, pixels: Pixels, options: ServerOptions) -> ServerEngine:
@@ -185,7 +175,7 @@ def load(model: str, generation: Generation, pixels: Pixels, options: ServerOpti
     for warning in mismatch_warnings(model, fixed_info["servers"]):
         warnings.warn(warning, stacklevel=2)
     policy = RequestPolicy(urls, key, settings, options.timeout, options.tries, options.backoff, options.patience)
-    return ServerEngine(policy, pixels, AdaptiveLimit(options.concurrency, len(urls)), fixed_info)
+    return ServerEngine(policy, AdaptiveLimit(options.concurrency, len(urls)), fixed_info)
 
 
 def _import_client() -> None:
@@ -196,11 +186,3 @@ def _import_client() -> None:
         raise SettingError("--engine server needs httpx2. Install it: pip install 'gapbench[server]'") from error
     for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _fail_fast_error(model: str, error: str, answered: bool) -> str:
-    cause = f"the last {FAIL_FAST_AFTER} requests all failed" if answered else "nothing was answered"
-    return (
-        f"Model {model}: failing fast, because {cause}; {error} Look at the server's log, or try one request with curl "
-        "or --concurrency 1. Answers so far are kept; the same command continues."
-    )
