@@ -124,3 +124,8 @@ def p_value(value: float | None) -> str:
 def size(value: Sequence[float] | None) -> str:
     """A (width, height) in pixels as text."""
     return MISSING if value is None or len(value) != 2 else f"{value[0]:,.0f} \u00d7 {value[1]:,.0f}"
+
+
+def area_percent(area: float) -> str:
+    """A fraction of the image as a percentage with two significant digits and no exponent."""
+    return f"{float(f'{100 * area:.2g}'):.8f}".rstrip("0").rstrip(".") + "%"

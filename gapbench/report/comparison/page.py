@@ -9,6 +9,7 @@ fold. It stays under the size limit of a run's report, whatever the runs hold.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,11 @@ from gapbench.report.comparison import details, tables
 from gapbench.report.comparison.glossary import hero, sections, terms
 from gapbench.report.comparison.plots import change_plot, curves
 from gapbench.report.comparison.samples import changed_samples, render_cards
-from gapbench.report.families import Family, families
-from gapbench.report.jinja import asset, environment, tables_of_families, write
+from gapbench.report.families import Family, families, tables_of_families
+from gapbench.report.jinja import asset, environment, write
 from gapbench.report.run.data_section import restricted
 from gapbench.report.run.overview import MESSAGES
 from gapbench.report.run.settings import command_line
-from gapbench.report.run.summary_tables import metric_terms
 from gapbench.report.tables import benchmarks_of
 from gapbench.util.text import clip
 
@@ -75,8 +75,8 @@ def _content(
         "hero": hero(summary),
         "results": [_results(family, f"change{index or ''}") for index, family in enumerate(parts)],
         "holdout_table": tables.holdout_table(summary),
-        "category_tables": tables_of_families(details.category_tables, parts),
-        "area_tables": tables_of_families(details.area_tables, parts),
+        "category_tables": tables_of_families(partial(details.change_tables, "category"), parts),
+        "area_tables": tables_of_families(partial(details.change_tables, "area"), parts),
         "runs_tables": tables_of_families(lambda reduced: (tables.runs_table(reduced),), parts)
         if summary["more"]
         else [],
@@ -96,20 +96,12 @@ def _content(
 
 def _results(family: Family, name: str) -> dict[str, Any]:
     """The tables and the plot of one kind of evidence."""
-    return {
-        "title": family.title,
-        "remark": family.remark,
-        "plot": change_plot(family.summary, name=name),
-        "metric_terms": metric_terms(family.summary),
-        **{
-            key: family.captioned(table(family.summary))
-            for key, table in (
-                ("headline_table", tables.headline_table),
-                ("metric_table", tables.metric_table),
-                ("transition_table", tables.transition_table),
-            )
-        },
-    }
+    made = family.results(
+        headline_table=tables.headline_table,
+        metric_table=tables.metric_table,
+        transition_table=tables.transition_table,
+    )
+    return {**made, "plot": change_plot(family.summary, name=name)}
 
 
 def _notices(summary: Mapping[str, Any], runs: Sequence[LoadedRun], images: bool) -> list[tuple[str, str]]:
