@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gapbench.report.run.gallery import OUTCOMES, Images, read_images, within
+from gapbench.report.run.gallery import OUTCOMES, CardImages, read_images, within
 from gapbench.report.run.samples import AnswerEntry, SampleCard, sample_cards
 from gapbench.report.tables import benchmarks_of
 from gapbench.runs.thumbnails import thumbnail_key
@@ -85,14 +85,14 @@ def render_cards(
     template: Template,
     sides: tuple[str, ...],
 ) -> list[Cards]:
-    """The cards of each transition. Images come from the folders of `runs`; without runs there are no images."""
+    """The cards of each transition. CardImages come from the folders of `runs`; without runs there are no images."""
 
-    def images_of(sample: ChangedSample) -> Images:
+    def images_of(sample: ChangedSample) -> CardImages:
         """The images of the first run that stored the full image, so that full image and crop belong together."""
         found = (read_images(run.path / "thumbnails", sample.card.key) for run in runs)
         return next((images for images in found if images["full"]), {})
 
-    def render(sample: ChangedSample, images: Images) -> str:
+    def render(sample: ChangedSample, images: CardImages) -> str:
         return template.render(
             changed=sample,
             card=sample.card,

@@ -55,7 +55,7 @@ class GalleryImage:
     height: int
 
 
-Images = Mapping[str, GalleryImage | None]
+CardImages = Mapping[str, GalleryImage | None]
 """The images of a sample's views."""
 S = TypeVar("S")
 
@@ -81,10 +81,10 @@ def gallery(samples: Sequence[SampleCard], thumbnails: Path | None, template: Te
     """Render as many cards as fit into `room` bytes; `thumbnails=None` leaves all images out."""
     stored = {path.name.partition("-")[0] for path in thumbnails.glob("*-*.jpg")} if thumbnails else set()
 
-    def images_of(sample: SampleCard) -> Images:
+    def images_of(sample: SampleCard) -> CardImages:
         return read_images(thumbnails, sample.key) if thumbnails else {}
 
-    def render(sample: SampleCard, images: Images) -> str:
+    def render(sample: SampleCard, images: CardImages) -> str:
         return template.render(
             card=sample,
             images=images,
@@ -114,8 +114,8 @@ def gallery(samples: Sequence[SampleCard], thumbnails: Path | None, template: Te
 
 def within(
     samples: Sequence[S],
-    images_of: Callable[[S], Images],
-    render: Callable[[S, Images], str],
+    images_of: Callable[[S], CardImages],
+    render: Callable[[S, CardImages], str],
     budget: int,
     room: float = math.inf,
 ) -> list[tuple[S, str]]:
@@ -134,7 +134,7 @@ def within(
     return rendered
 
 
-def read_images(thumbnails: Path, key: str) -> Images:
+def read_images(thumbnails: Path, key: str) -> CardImages:
     """The thumbnails of a sample's full and crop view."""
     return {view: read_image(thumbnails / f"{key}-{view}.jpg") for view in ("full", "crop")}
 
