@@ -15,10 +15,9 @@ from typing import Any
 from gapbench.analysis.aggregate import by_evidence
 from gapbench.analysis.metrics import HEADLINE, METRICS
 from gapbench.report.tables import Summary, Table, benchmarks_of
-from gapbench.util.text import clip
+from gapbench.util.text import EVIDENCE_CAPTIONS, clip
 
 ANNOTATED = "Annotated evidence"
-TITLE = "Regions made by a model"
 REMARK = (
     "These regions were not annotated by people. A region that misses the evidence can make the gap smaller or even "
     "negative, so the gap depends on the locator as much as on the model. Gaps over such regions are never averaged, "
@@ -60,7 +59,7 @@ def families(summary: Mapping[str, Any], manifest: Mapping[str, Any] | None = No
     if model_made:
         reduced = _with_reduced_runs(summary, 1)
         reduced |= {"benchmarks": model_made, "macro": summary.get("macro_model")}
-        result.append(Family(reduced, TITLE, f"{_region_source(manifest or {})}{REMARK}"))
+        result.append(Family(reduced, EVIDENCE_CAPTIONS["model"], f"{_region_source(manifest or {})}{REMARK}"))
     return result
 
 

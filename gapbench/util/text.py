@@ -21,6 +21,9 @@ MISSING = "\u2013"
 MINUS = "\u2212"
 ELLIPSIS = "\u2026"
 
+EVIDENCE_CAPTIONS = {"model": "Regions made by a model"}
+"""Captions of tables by kind of evidence (`gapbench.types.Record`). Annotated evidence needs none."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 _INVISIBLE = re.compile(r"[\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.report.comparison import details, tables
-from gapbench.report.comparison.glossary import hero, sections, terms
+from gapbench.report.comparison.hero import hero
 from gapbench.report.comparison.plots import change_plot, curves
 from gapbench.report.comparison.samples import changed_samples, render_cards
 from gapbench.report.families import Family, families, tables_of_families
@@ -64,7 +64,7 @@ def _content(
     alerts = [(clip(alert["benchmark"], 80), clip(alert["text"], 600)) for alert in summary["alerts"]]
     more = [("", f"{len(alerts) - MESSAGES} more warnings are in comparison.json.")] if len(alerts) > MESSAGES else []
     parts = families(summary, runs[0].manifest)
-    page = {
+    return {
         "title": f"{sides[1]} against {sides[0]}",
         "trained": summary["kind"] == "training",
         "model": clip(runs[1].model, 200),
@@ -88,10 +88,8 @@ def _content(
         "differing_table": differing,
         "same_table": same,
         "commands": [(clip(run.label, 60), command_line(run.manifest)) for run in runs],
-        "reading": terms(sides, trained=summary["kind"] == "training"),
         "style": asset("style.css") + asset("comparison.css"),
     }
-    return {**page, "sections": sections(page)}
 
 
 def _results(family: Family, name: str) -> dict[str, Any]:

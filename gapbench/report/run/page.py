@@ -20,7 +20,6 @@ from gapbench.report.jinja import asset, environment, write
 from gapbench.report.run import settings, summary_tables
 from gapbench.report.run.data_section import data_table, notices, repairs_table
 from gapbench.report.run.gallery import FLIP_NAMES, SIZE_LIMIT, gallery
-from gapbench.report.run.glossary import JUDGED, TERMS
 from gapbench.report.run.overview import alerts, area_figures, forest, headline
 from gapbench.report.run.samples import sample_cards
 from gapbench.report.tables import ROW_LIMIT, benchmarks_of
@@ -75,7 +74,7 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
         "totals": _totals(parts[0]),
         "regions": _regions(parts) if len(parts) > 1 else {},
         "flip_names": FLIP_NAMES,
-        "reading": (*TERMS, JUDGED) if summary.get("judge") else TERMS,
+        "judged": bool(summary.get("judge")),
         "command": settings.command_line(manifest),
         "data_table": data_table(manifest),
         "repairs_table": repairs_table(manifest),
