@@ -51,7 +51,7 @@ unfinished = torn = 0
 for kill in range(kills):
     for path in folder.glob(".*.draft"):  # of the kill before
         path.unlink()
-    name = rng.choice(names)
+    name = rng.choice(names + names[:2])  # after the last file all is written, so it is chosen less often
     before = state(name)
     pid = os.fork()
     if not pid:
@@ -91,5 +91,5 @@ def test_a_kill_while_it_writes_leaves_the_old_page_or_the_new_one_whole(command
     print(done.stdout)
     assert done.returncode == 0, done.stderr
     unfinished, torn = map(int, done.stdout.rsplit("unfinished", 1)[1].split(" torn "))
-    assert unfinished >= KILLS / 4, "most had written everything before they were killed: the moments prove nothing"
+    assert unfinished >= KILLS / 3, "most had written everything before they were killed: the moments prove nothing"
     assert torn == 0
