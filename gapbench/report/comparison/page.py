@@ -19,8 +19,7 @@ from gapbench.report.comparison.plots import change_plot, curves
 from gapbench.report.comparison.samples import changed_samples, render_cards
 from gapbench.report.families import Family, families, tables_of_families
 from gapbench.report.jinja import asset, environment, write
-from gapbench.report.run.data_section import restricted
-from gapbench.report.run.overview import MESSAGES
+from gapbench.report.run.data_section import MESSAGES, first, restricted
 from gapbench.report.run.settings import command_line
 from gapbench.report.tables import benchmarks_of
 from gapbench.util.text import clip
@@ -62,7 +61,6 @@ def _content(
     train = summary.get("train")
     differing, same = details.setting_tables(runs)
     alerts = [(clip(alert["benchmark"], 80), clip(alert["text"], 600)) for alert in summary["alerts"]]
-    more = [("", f"{len(alerts) - MESSAGES} more warnings are in comparison.json.")] if len(alerts) > MESSAGES else []
     parts = families(summary, runs[0].manifest)
     return {
         "title": f"{sides[1]} against {sides[0]}",
@@ -71,7 +69,7 @@ def _content(
         "sides": sides,
         "verdict": clip(summary["verdict"], 2_000),
         "notices": _notices(summary, runs, images)[:MESSAGES],
-        "alerts": [*alerts[:MESSAGES], *more],
+        "alerts": first(alerts, "more warnings are in comparison.json."),
         "hero": hero(summary),
         "results": [_results(family, f"change{index or ''}") for index, family in enumerate(parts)],
         "holdout_table": tables.holdout_table(summary),

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gapbench.report.run.gallery import OUTCOMES, CardImages, read_images, within
+from gapbench.report.run.gallery import CardImages, read_images, within
 from gapbench.report.run.samples import AnswerEntry, SampleCard, sample_cards
 from gapbench.report.tables import benchmarks_of
 from gapbench.runs.thumbnails import thumbnail_key
@@ -30,9 +30,6 @@ CONSIDERED = 2_000
 """Changed samples of each transition that are read from the records; the rest are only counted."""
 IMAGE_BUDGET = 5_000_000
 """Bytes of all images of each transition, as data URIs."""
-OUTPUT_LIMIT = 600
-FIELD_LIMIT = 600
-OPTIONS = 12
 
 
 @dataclass(frozen=True)
@@ -93,16 +90,7 @@ def render_cards(
         return next((images for images in found if images["full"]), {})
 
     def render(sample: ChangedSample, images: CardImages) -> str:
-        return template.render(
-            changed=sample,
-            card=sample.card,
-            images=images,
-            sides=sides,
-            outcomes=OUTCOMES,
-            output_limit=OUTPUT_LIMIT,
-            field_limit=FIELD_LIMIT,
-            option_limit=OPTIONS,
-        )
+        return template.render(changed=sample, card=sample.card, images=images, sides=sides)
 
     groups = []
     for transition in TRANSITIONS:

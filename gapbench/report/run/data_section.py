@@ -8,7 +8,7 @@ Limits: a sample's repairs are counted with its first answer. Repairs of a sessi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,8 @@ from gapbench.report.run.summary_tables import metric_title
 from gapbench.report.tables import Column, Table, benchmarks_of, named, table_of
 from gapbench.util.text import clip
 
-NOTICES = 12
+MESSAGES = 12
+"""Notices and warnings that a page shows."""
 REPAIRS = {
     "swapped": "boxes with swapped corners, corrected",
     "clipped": "boxes that left the image by at most 2 px, clipped",
@@ -82,7 +83,7 @@ def repairs_of(manifest: Mapping[str, Any]) -> list[tuple[str, str, int]]:
 def notices(summary: Mapping[str, Any], manifest: Mapping[str, Any], *, images: bool) -> list[tuple[str, str]]:
     """(benchmark, text) of licence restrictions, the judge, and the remarks of benchmarks.
 
-    Restrictions come first, so that the limit of `NOTICES` does not cut them off.
+    Restrictions come first, so that the limit of `MESSAGES` does not cut them off.
     """
     remarks = []
     for name, entry in benchmarks_of(summary).items():
@@ -94,8 +95,13 @@ def notices(summary: Mapping[str, Any], manifest: Mapping[str, Any], *, images: 
     }
     texts = restricted(restrictions, "gapbench report RUN --no-images", images=images)
     texts += judge_notice(summary) + remarks
-    rest = ("", f"{len(texts) - NOTICES} more notices are in summary.json and run.json.")
-    return texts if len(texts) <= NOTICES else [*texts[:NOTICES], rest]
+    return first(texts, "more notices are in summary.json and run.json.")
+
+
+def first(messages: Sequence[tuple[str, str]], more: str) -> list[tuple[str, str]]:
+    """The first `MESSAGES` messages, and the number of the others in front of `more`."""
+    rest = [("", f"{len(messages) - MESSAGES} {more}")] if len(messages) > MESSAGES else []
+    return [*messages[:MESSAGES], *rest]
 
 
 def judge_notice(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

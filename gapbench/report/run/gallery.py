@@ -31,11 +31,6 @@ IMAGE_BUDGET = 12_000_000
 MARGIN = 500_000
 """Bytes for the rest of the gallery: filters, index and counts."""
 
-OUTPUT_LIMIT = 2_000
-FIELD_LIMIT = 1_000
-OTHER_VIEWS = 12
-OPTIONS = 26
-
 FLIP_NAMES = {
     "crop_only": "crop only",
     "full_only": "full only",
@@ -43,7 +38,6 @@ FLIP_NAMES = {
     "both": "both",
     "dropped": "left out",
 }
-OUTCOMES = {"right": "\u2713", "wrong": "\u2717", "unparsed": "?", "judge_failed": "!", "failed": "!"}
 
 
 @dataclass(frozen=True)
@@ -85,17 +79,7 @@ def gallery(samples: Sequence[SampleCard], thumbnails: Path | None, template: Te
         return read_images(thumbnails, sample.key) if thumbnails else {}
 
     def render(sample: SampleCard, images: CardImages) -> str:
-        return template.render(
-            card=sample,
-            images=images,
-            with_images=thumbnails is not None,
-            flip_names=FLIP_NAMES,
-            outcomes=OUTCOMES,
-            output_limit=OUTPUT_LIMIT,
-            field_limit=FIELD_LIMIT,
-            other_views=OTHER_VIEWS,
-            option_limit=OPTIONS,
-        )
+        return template.render(card=sample, images=images, with_images=bool(thumbnails), flip_names=FLIP_NAMES)
 
     rendered = within(stratified(samples, stored)[:CARDS], images_of, render, IMAGE_BUDGET, room - MARGIN)
     return Gallery(

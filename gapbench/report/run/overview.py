@@ -16,7 +16,7 @@ from typing import Any
 from gapbench.report.cells import nested
 from gapbench.report.families import families
 from gapbench.report.plots import Bin, Effect, PlottedEstimate, area_plot, forest_plot
-from gapbench.report.run.data_section import repairs_of
+from gapbench.report.run.data_section import first, repairs_of
 from gapbench.report.tables import benchmarks_of, has_gap, macro_gap
 from gapbench.util.text import clip, interval, missing, p_value, percent
 
@@ -25,7 +25,6 @@ FOREST_CATEGORIES = 12
 FOREST_ROWS = 60
 AREA_PLOTS = 12
 UNPARSED_WORTH_A_WARNING = 0.1
-MESSAGES = 12
 FULL_VIEW = ("full-view", "hold-out")
 """Roles (`gapbench.types.Role`) of benchmarks without evidence of their own."""
 
@@ -88,9 +87,7 @@ def _interval_of(entry: Mapping[str, Any], view: str, value: float | None) -> st
 def alerts(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(benchmark, text) of every fact that a reader must know before trusting a number."""
     messages = [*_alerts_of_the_run(summary, manifest), *_alerts_of_benchmarks(summary, manifest)]
-    if len(messages) <= MESSAGES:
-        return messages
-    return [*messages[:MESSAGES], ("", f"{len(messages) - MESSAGES} more warnings are left out here; see the tables.")]
+    return first(messages, "more warnings are left out here; see the tables.")
 
 
 def _alerts_of_the_run(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
