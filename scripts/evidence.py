@@ -31,8 +31,12 @@ JOBS: Mapping[str, Sequence[str]] = {
         *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py",
         "tests/commands/test_requeued.py", "tests/distillation/test_cli.py",
         "tests/distillation/test_checkpoints.py", "tests/engines/test_server_runs.py",
+        "tests/report/test_written_whole.py",
     ),
-    "large-runs": (*PYTEST, "tests/runs", "tests/report", "tests/engines/test_server_load.py"),
+    "large-runs": (
+        *PYTEST, "tests/runs", "tests/report/test_run_page.py", "tests/report/test_comparison_page.py",
+        "tests/engines/test_server_load.py",
+    ),
     "training": (
         *PYTEST, "tests/distillation/test_memory.py", "tests/distillation/test_two_processes.py",
         "tests/distillation/test_rollouts.py",
