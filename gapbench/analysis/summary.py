@@ -111,7 +111,7 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
         first = ", ".join(f"{c} {frame.loc[twice, c].iloc[0]}" for c in KEY)
         raise RunError(
             f"{int(twice.sum())} record(s) occur twice, the first is {first}: expected one record per key; "
-            "remove the second record from records.jsonl, or summarise the two runs apart"
+            "gapbench report RUN --repair keeps the first of each"
         )
     for wrong, what in (
         (~frame["outcome"].isin(OUTCOMES), f"an outcome other than {', '.join(OUTCOMES)}"),

@@ -28,7 +28,7 @@ from gapbench.data.task import Task, TaskSettings, make_tasks
 from gapbench.engines import loading
 from gapbench.engines.hardware import hardware
 from gapbench.engines.options import Generation
-from gapbench.errors import BenchmarkError, SettingError
+from gapbench.errors import BenchmarkError, RunError, SettingError
 from gapbench.judging import Judge
 from gapbench.runs import records, shards
 from gapbench.runs.lock import hold
@@ -178,10 +178,17 @@ def _counts(tasks: Sequence[Task], repeats: int) -> dict[str, dict[str, int]]:
 
 
 def _earlier_outcomes(folder: Path) -> dict[records.RecordKey, str]:
-    """The outcome of each record that the run already has, by its key."""
-    if not (folder / records.FILE).exists():
-        return {}
-    return {records.key(record): record["outcome"] for record in records.read(folder)}
+    """The outcome of each record that the run already has, by its key. Raises RunError if a key lies twice."""
+    outcomes: dict[records.RecordKey, str] = {}
+    for record in records.read(folder) if (folder / records.FILE).exists() else ():
+        key = records.key(record)
+        if key in outcomes:
+            raise RunError(
+                f"{folder}: the answer to {' '.join(map(str, key))} lies twice in {records.FILE}. gapbench report "
+                f"{folder} --repair keeps the first of each; then run the same command again."
+            )
+        outcomes[key] = record["outcome"]
+    return outcomes
 
 
 def pending_samples(

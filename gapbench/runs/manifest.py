@@ -123,7 +123,7 @@ class TaskEntry(BaseModel):
     """The benchmark's name; the task's name adds the parameters that the user set."""
     parameters: dict[str, Any] | None = setting(Kind.ANSWER)
     """All parameters that are not at their defaults."""
-    samples: int = setting(Kind.MAY_DIFFER)
+    samples: int = Field(0, json_schema_extra={"kind": Kind.MAY_DIFFER.value})
     """The number of samples. More may follow."""
     fingerprint: str | None = setting(Kind.ANSWER)
     """Hash over these samples, compared sample by sample (`refuse_other_samples`)."""

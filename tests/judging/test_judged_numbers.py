@@ -19,7 +19,7 @@ from gapbench.commands.report import load_run, write_results
 from gapbench.errors import RunError
 from gapbench.report.run.overview import alerts
 from gapbench.runs import judgements
-from gapbench.runs.manifest import differences, fingerprint_of
+from gapbench.runs.manifest import differences, fingerprint_of, read_manifest
 from gapbench.runs.run import read_json
 
 from .conftest import READ, by_word, judge_at, judging
@@ -121,20 +121,21 @@ def test_what_a_judge_says_stays_text(make_run: MakeRun) -> None:
 
 def test_who_judges_changes_the_fingerprint_of_a_run(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(*GIVEN)
-    prints = [fingerprint_of(read_json(run / "run.json"))]
+    prints = [fingerprint_of(read_manifest(run / "run.json"))]
     for number, model in enumerate(("stub", "other", "stub")):
         copy = shutil.copytree(run, run.with_name(f"copy{number}"))
         judged(copy, model=model)
-        entry = read_json(copy / "run.json")
-        assert entry["fingerprint"] == fingerprint_of(entry)
-        prints.append(entry["fingerprint"])
+        entry = read_manifest(copy / "run.json")
+        assert entry.fingerprint == fingerprint_of(entry)
+        prints.append(entry.fingerprint)
 
     assert len(set(prints)) == 3
     assert prints[1] == prints[3]
     for name in ("model", "served_as", "prompt_sha256", "temperature"):
-        changed = {**entry, "judge": {**entry["judge"], name: "x"}}
+        assert entry.judge
+        changed = entry.model_copy(update={"judge": {**entry.judge, name: "x"}})
         assert fingerprint_of(changed) != prints[3], name
-        assert [what for what, *_ in differences(entry, changed)] == [f"judge {name}"]
+        assert [difference.words for difference in differences(entry, changed)] == [f"judge {name}"]
 
 
 def test_runs_with_different_judges_are_compared_with_an_alert(make_run: MakeRun, tmp_path: Path) -> None:
