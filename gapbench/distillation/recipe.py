@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gapbench.distillation.divergence import Divergence
+from gapbench.distillation.divergence import Aggregation, Divergence, Name, Support
 from gapbench.errors import SettingError
 from gapbench.views.regions import VIEWS, parse_policy
 
@@ -74,15 +74,13 @@ class Recipe(BaseModel):
     )
 
     # Divergence
-    divergence: Literal["jsd", "forward_kl", "reverse_kl", "sampled_token"] = "jsd"
+    divergence: Name = "jsd"
     mixture: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="weight of the teacher in the JSD's mixture")
-    support: Literal["full", "student", "teacher", "union"] = Field(
-        "student", description="whose likeliest tokens are compared"
-    )
+    support: Support = Field("student", description="whose likeliest tokens are compared")
     top_k: Count = 100
     tail: bool = Field(True, description="one bucket for the rest of the vocabulary; false: renormalise the top tokens")
     loss_temperature: Positive = 1.0
-    aggregation: Literal["sequence", "token"] = Field("sequence", description="mean over sequences of token means")
+    aggregation: Aggregation = Field("sequence", description="mean over sequences of token means")
 
     # Teacher
     teacher: Literal["ema", "frozen", "trust_region", "copy", "live", "model"] = "ema"
@@ -132,7 +130,10 @@ class Recipe(BaseModel):
     @property
     def loss(self) -> Divergence:
         """The settings of the divergence."""
-        return Divergence(self.divergence, self.mixture, self.support, self.top_k, self.tail, self.loss_temperature)
+        return Divergence(
+            self.divergence, self.mixture, self.support, self.top_k, self.tail, self.loss_temperature,
+            self.importance_cap,
+        )  # fmt: skip
 
 
 def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
