@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import GapbenchError
 from gapbench.types import Sample
+from gapbench.util.files import write_text
 from gapbench.views.prepare import PreparedSample, show
 from gapbench.views.prompts import prompt
 
@@ -87,21 +88,13 @@ def _data_uri(image: Image) -> str:
 
 def write_sheet(path: Path, benchmark: Benchmark, policy: str, tiles: Sequence[Tile]) -> None:
     """Write the page. Everything from the data is escaped."""
-    from gapbench.report.jinja import asset, environment, write
+    from gapbench.report.jinja import asset, environment
 
     ranked = sorted(tiles, key=lambda t: (not t.remarks, t.evidence if t.evidence is not None else 2.0))
     page = environment(html=True).get_template("contact_sheet.html.j2")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(
-        path,
-        page.render(
-            name=benchmark.name,
-            card=benchmark.card,
-            policy=policy,
-            tiles=[{"tile": t, "prompt": _prompt_or_error(t.sample, benchmark)} for t in ranked],
-            style=asset("style.css") + asset("contact_sheet.css"),
-        ),
-    )
+    style = asset("style.css") + asset("contact_sheet.css")
+    shown = [{"tile": t, "prompt": _prompt_or_error(t.sample, benchmark)} for t in ranked]
+    write_text(path, page.render(name=benchmark.name, card=benchmark.card, policy=policy, tiles=shown, style=style))
 
 
 def _prompt_or_error(sample: Sample, benchmark: Benchmark) -> str:

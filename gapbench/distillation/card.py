@@ -11,6 +11,7 @@ from typing import Any
 
 from gapbench.analysis.aggregate import by_evidence
 from gapbench.distillation import recipe as recipes
+from gapbench.util.files import write_text
 
 
 def write_card(
@@ -37,7 +38,7 @@ def write_card(
         for entries, heading in zip(by_evidence(summary["benchmarks"]), headings, strict=True):
             text += [*heading, *_table(entries), ""] if entries else []
     text += ["## Recipe", "", *(f"    {line}" for line in recipes.dump(recipe).splitlines()), ""]
-    folder.joinpath("README.md").write_text("\n".join(text), encoding="utf-8")
+    write_text(folder / "README.md", "\n".join(text))
 
 
 def _table(entries: Mapping[str, Mapping[str, Any]]) -> list[str]:

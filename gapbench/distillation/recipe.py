@@ -18,20 +18,19 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gapbench.data import catalogue
 from gapbench.distillation.divergence import Aggregation, Divergence, Name, Support
 from gapbench.errors import SettingError
 from gapbench.views.regions import VIEWS, parse_policy
 
-_PACKAGE = Path(__file__).parent.parent
-FOLDER = next(
-    (p for p in (_PACKAGE / "_shipped" / "distill", _PACKAGE.parent / "distill") if p.is_dir()),
-    _PACKAGE / "_shipped" / "distill",
-)
+FOLDER = catalogue.FOLDER.parent / "distill"
 """The recipes that come with gapbench: inside an installed wheel, or beside the package in a checkout."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
+MAY_CHANGE = "a resumed training may change it"
+"""In the annotation of a setting. All others decide the weights and must stay."""
 
 
 class Recipe(BaseModel):
@@ -92,7 +91,7 @@ class Recipe(BaseModel):
     teacher_model: str = Field("", description="another model with the same vocabulary, for model")
 
     # Optimisation
-    steps: Count = 65
+    steps: Annotated[Count, MAY_CHANGE] = 65
     learning_rate: Positive = 2e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
@@ -121,11 +120,15 @@ class Recipe(BaseModel):
 
     # Checkpoints and monitoring
     seed: int = 0
-    save_every: Count = Field(20, description="steps between checkpoints")
-    keep_checkpoints: Count = 1
-    probe_every: Annotated[int, Field(ge=0)] = Field(10, description="steps between probes of the teacher; 0: never")
-    contamination: Literal["drop", "keep"] = Field("drop", description="training samples whose image is also in --eval")
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    save_every: Annotated[Count, MAY_CHANGE] = Field(20, description="steps between checkpoints")
+    keep_checkpoints: Annotated[Count, MAY_CHANGE] = 1
+    probe_every: Annotated[int, Field(ge=0), MAY_CHANGE] = Field(
+        10, description="steps between probes of the teacher; 0: never"
+    )
+    contamination: Annotated[Literal["drop", "keep"], MAY_CHANGE] = Field(  # if the same samples are dropped
+        "drop", description="training samples whose image is also in --eval"
+    )
+    trackers: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], MAY_CHANGE] = ()
 
     @property
     def loss(self) -> Divergence:

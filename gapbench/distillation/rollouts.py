@@ -43,6 +43,11 @@ class Prompt:
     text: str
     keys: tuple[int, ...]
 
+    @property
+    def pixels(self) -> int:
+        """Of its image."""
+        return self.image.width * self.image.height
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -123,9 +128,9 @@ class TransformersSampler:
         self, model: Any, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling
     ) -> list[list[Rollout]]:
         answers: list[list[Rollout]] = [[] for _ in prompts]
-        order = sorted(range(len(prompts)), key=lambda i: _area(prompts[i]))
+        order = sorted(range(len(prompts)), key=lambda i: prompts[i].pixels)
         batches = _split(order, _prompts_per_batch(role, prompts, sampling)) if order else []
-        while self._any_process_has_prompts(bool(batches), model):
+        while _any_process(bool(batches), model) if self.synced else batches:
             # A process that is done repeats one of its prompts: with sharded weights every process must take part.
             batch = batches.pop(0) if batches else order[:1]
             of_batch = [prompts[i] for i in batch]
@@ -166,21 +171,16 @@ class TransformersSampler:
         ]
         return _split(rollouts, n)
 
-    def _any_process_has_prompts(self, has_prompts: bool, model: Any) -> bool:
-        """Whether this process, or with `synced` any process, has prompts left."""
-        if not self.synced:
-            return has_prompts
-        flag = torch.tensor(float(has_prompts), device=model.device)
-        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        return bool(flag)
-
 
 REFERENCE = TransformersSampler()
 """Works for any model; the self-check finds out which shortcuts a model allows."""
 
 
-def _area(prompt: Prompt) -> int:
-    return prompt.image.width * prompt.image.height
+def _any_process(value: bool, model: Any) -> bool:
+    """Whether a value is true in any process."""
+    flag = torch.tensor(float(value), device=model.device)
+    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+    return bool(flag)
 
 
 def _split(items: list[Any], size: int) -> list[list[Any]]:
@@ -189,8 +189,8 @@ def _split(items: list[Any], size: int) -> list[list[Any]]:
 
 def _longest(role: ModelRole, prompts: Sequence[Prompt]) -> int:
     """The number of tokens of a prompt with the largest image and the longest text."""
-    image = max(prompts, key=_area).image
-    return int(role.chat.batch([((image,), max((p.text for p in prompts), key=len))])["input_ids"].shape[1])
+    image, text = max(prompts, key=lambda p: p.pixels).image, max((p.text for p in prompts), key=len)
+    return int(role.chat.batch([((image,), text)])["input_ids"].shape[1])
 
 
 def _prompts_per_batch(role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> int:

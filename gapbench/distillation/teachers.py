@@ -52,7 +52,7 @@ class Teacher:
         _reshard(student.wrapped)
         self.params = [p for p in student.model.parameters() if p.requires_grad]
         self.averages = [p.detach().clone() for p in self.params] if recipe.teacher in WITH_OWN_WEIGHTS else []
-        self.pairs = list(zip(self.averages, self.params, strict=True)) if self.averages else []
+        self.pairs = list(zip(self.averages, self.params, strict=False))  # none without own weights
         self.projection = dict(self.role.model.get_output_embeddings().named_parameters())
         if external is not None:
             check_vocabulary(student, external)
@@ -80,10 +80,10 @@ class Teacher:
     def head(self) -> Callable[[Tensor], Tensor]:
         """The function from `hidden` to float32 logits over the student's vocabulary."""
         live_head = head(self.role.model, self.role.mode)
-        own_head = self._own_head(live_head)
         if self.recipe.teacher == "model":
             size = self.student.vocabulary
             return lambda states: _fit_to_vocabulary(live_head(states), size)
+        own_head = self._own_head(live_head)
         if self.recipe.teacher != "trust_region":
             return own_head
 
@@ -95,16 +95,12 @@ class Teacher:
 
     def _own_head(self, live_head: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The output projection with the teacher's weights, if it is trained."""
-        if not self.role.mode.split_head or not self.averages:
+        if not self.role.mode.split_head:
             return live_head
-        projection = self.role.model.get_output_embeddings()
-        trained = {
-            name: next(_full_tensor(a) for a, q in self.pairs if q is p)
-            for name, p in self.projection.items()
-            if any(q is p for q in self.params)
-        }
+        trained = {name: _full_tensor(a) for name, p in self.projection.items() for a, q in self.pairs if q is p}
         if not trained:
             return live_head
+        projection = self.role.model.get_output_embeddings()
         weight, bias = trained.get("weight"), trained.get("bias")
 
         def logits(states: Tensor) -> Tensor:

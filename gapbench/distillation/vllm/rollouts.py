@@ -95,14 +95,13 @@ class VllmSampler:
 
     def _chat(self, role: ModelRole, prompts: Sequence[Prompt], settings: Sequence[Any]) -> list[Any]:
         """vLLM's outputs, in order of the prompts."""
-        conversations = []
-        for prompt in prompts:
-            image = {"type": "image_pil", "image_pil": prompt.image}
-            content = [image, {"type": "text", "text": role.chat.escape(prompt.text)}]
-            conversations.append([{"role": "user", "content": content}])
+        contents = [
+            [{"type": "image_pil", "image_pil": p.image}, {"type": "text", "text": role.chat.escape(p.text)}]
+            for p in prompts
+        ]
         try:
             outputs: list[Any] = self.llm.chat(
-                conversations,
+                [[{"role": "user", "content": content}] for content in contents],
                 list(settings),
                 use_tqdm=False,
                 chat_template=chat_template_of(role.chat.processor),
@@ -215,16 +214,11 @@ def _rollout(output: Any, answer: Any) -> Rollout:
     )
 
 
-def _split_by_pixels(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
+def _split_by_pixels(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
     """Prompts in order, in batches of at most `BATCH_PIXELS`; a larger prompt is a batch of its own."""
-    batch: list[Prompt] = []
-    pixels = 0
+    batches: list[list[Prompt]] = []
     for prompt in prompts:
-        prompt_pixels = prompt.image.width * prompt.image.height
-        if batch and pixels + prompt_pixels > BATCH_PIXELS:
-            yield batch
-            batch, pixels = [], 0
-        batch.append(prompt)
-        pixels += prompt_pixels
-    if batch:
-        yield batch
+        if not batches or sum(p.pixels for p in (*batches[-1], prompt)) > BATCH_PIXELS:
+            batches.append([])
+        batches[-1].append(prompt)
+    return batches
