@@ -50,17 +50,18 @@ class Tile:
 
 def sheet_ids(samples: Sequence[Sample]) -> frozenset[str]:
     """Ids of the samples on the sheet: a fixed draw, the same on every machine, with evidence preferred."""
-    ranked = sorted(samples, key=lambda s: (not (s.boxes or s.crop_image is not None), _rank(s.id)))
-    return frozenset(s.id for s in ranked[:TILES])
 
+    def rank(sample: Sample) -> tuple[bool, bytes]:
+        digest = hashlib.sha256(f"contact sheet {sample.id}".encode("utf-8", "surrogatepass")).digest()
+        return not (sample.boxes or sample.crop_image is not None), digest
 
-def _rank(sample_id: str) -> bytes:
-    return hashlib.sha256(f"contact sheet {sample_id}".encode("utf-8", "surrogatepass")).digest()
+    return frozenset(s.id for s in sorted(samples, key=rank)[:TILES])
 
 
 def tile(prepared: PreparedSample) -> Tile:
     """The tile of a prepared sample."""
     crops = show(prepared, "crop")[0]
+    remarks = (*prepared.repairs, prepared.error, prepared.region_error if prepared.sample.boxes else "")
     return Tile(
         sample=prepared.sample,
         size=prepared.size,
@@ -70,9 +71,7 @@ def tile(prepared: PreparedSample) -> Tile:
         boxes=prepared.boxes,
         region=prepared.region.box if prepared.region is not None else None,
         evidence=prepared.evidence_area,
-        remarks=tuple(
-            filter(None, (*prepared.repairs, prepared.error, prepared.region_error if prepared.sample.boxes else ""))
-        ),
+        remarks=tuple(filter(None, remarks)),
     )
 
 

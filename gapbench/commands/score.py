@@ -33,7 +33,6 @@ def score_file(answers: Path, out: Path) -> dict[str, int]:
 
     Raises BenchmarkError, which names the line, for a row that cannot be scored, and then writes nothing.
     """
-    answers, out = Path(answers), Path(out)
     try:
         lines = answers.read_bytes().split(b"\n")
     except OSError as error:

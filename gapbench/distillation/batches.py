@@ -12,10 +12,9 @@ gradient.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gapbench.distillation.rollouts import Rollout
+from gapbench.distillation.rollouts import Rollouts
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,11 @@ class MicroBatch:
         """The number of its answers."""
         return len(self.prompts) * (self.last - self.first)
 
-    def groups(self, rollouts: Sequence[Sequence[Rollout]]) -> list[list[tuple[int, ...]]]:
+    def groups(self, rollouts: Rollouts) -> list[list[tuple[int, ...]]]:
         """The token ids of the answers, prompt by prompt."""
         return [[r.ids for r in rollouts[i][self.first : self.last]] for i in self.prompts]
 
-    def tokens(self, rollouts: Sequence[Sequence[Rollout]], share_prompt: bool) -> int:
+    def tokens(self, rollouts: Rollouts, share_prompt: bool) -> int:
         """The tokens of a forward pass, padding included."""
         prompt = max(rollouts[i][0].prompt_tokens for i in self.prompts)
         answer = max(len(ids) for group in self.groups(rollouts) for ids in group)
@@ -49,7 +48,7 @@ class MicroBatch:
         return [replace(self, last=middle), replace(self, first=middle)]
 
 
-def pack(rollouts: Sequence[Sequence[Rollout]], budget: int, share_prompt: bool, minimum: int = 1) -> list[MicroBatch]:
+def pack(rollouts: Rollouts, budget: int, share_prompt: bool, minimum: int = 1) -> list[MicroBatch]:
     """Micro-batches of at most `budget` tokens, padding included, and at least `minimum` of them.
 
     A single answer longer than the budget is a micro-batch of its own. Prompts of similar length go together. Processes

@@ -29,10 +29,9 @@ WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
 """The errors that a full disk can raise: torch and safetensors have their own types."""
 
 
-def save(folder: Path, step: int, accelerator: Any, teacher: Teacher, state: Mapping[str, Any], keep: int) -> Path:
+def save(folder: Path, step: int, accelerator: Any, teacher: Teacher, state: Mapping[str, Any], keep: int) -> None:
     """Write the checkpoint after `step` steps and keep the newest `keep`. Raises RunError if it cannot be written."""
-    checkpoint = folder / f"step-{step}"
-    with replacing_folder(checkpoint, accelerator, folder) as draft:
+    with replacing_folder(folder / f"step-{step}", accelerator, folder) as draft:
         accelerator.save_state(str(draft))
         teacher.save(draft, accelerator.process_index)
         accelerator.wait_for_everyone()
@@ -42,7 +41,6 @@ def save(folder: Path, step: int, accelerator: Any, teacher: Teacher, state: Map
         for old in _checkpoints_in(folder)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     accelerator.wait_for_everyone()
-    return checkpoint
 
 
 @contextmanager

@@ -84,15 +84,14 @@ class Totals:
     """The loss of M tokens and the statistics for the training log; only `loss` carries a gradient.
 
     `loss` is the weighted sum of the divergences, `divergence` their plain sum, and `entropy` the sum of the student's
-    entropies in nats (all scalars). `student_log_probs` and `teacher_log_probs`, each (M,), are those of the sampled
-    tokens. Entropy and log-probabilities are at temperature 1 and over the full vocabulary.
+    entropies in nats (all scalars). `student_log_probs` (M,) are those of the sampled tokens. Entropy and
+    log-probabilities are at temperature 1 and over the full vocabulary.
     """
 
     loss: Tensor
     divergence: Tensor
     entropy: Tensor
     student_log_probs: Tensor
-    teacher_log_probs: Tensor
 
 
 def token_divergence(student: Tensor, teacher: Tensor, sampled: Tensor, settings: Divergence) -> Tensor:
@@ -162,17 +161,17 @@ def chunked_divergence(
             target = teacher_head(teacher)
         divergence = token_divergence(logits, target, ids, settings)
         # The statistics come last: recomputation stops after the last tensor that the gradient needs.
-        return divergence, entropy(logits), sampled_log_probs(logits, ids), sampled_log_probs(target, ids)
+        return divergence, entropy(logits), sampled_log_probs(logits, ids)
 
     chunks = zip(*(torch.split(x, chunk) for x in (student_hidden, teacher_hidden.detach(), tokens.ids)), strict=True)
     parts = [checkpoint(of_chunk, *part, use_reentrant=False, preserve_rng_state=False) for part in chunks]
-    divergences, entropies, student_log_probs, teacher_log_probs = (torch.cat(x) for x in zip(*parts, strict=True))
+    divergences, entropies, student_log_probs = (torch.cat(x) for x in zip(*parts, strict=True))
     weights = tokens.weights
     if settings.importance_cap is not None and tokens.sampler_log_probs is not None:
         ratio = (student_log_probs - tokens.sampler_log_probs).clamp(-20, 20).exp()
         weights = weights * ratio.clamp(max=settings.importance_cap)
     loss, divergence = (weights * divergences).sum(), divergences.detach().sum()
-    return Totals(loss, divergence, entropies.sum(), student_log_probs, teacher_log_probs)
+    return Totals(loss, divergence, entropies.sum(), student_log_probs)
 
 
 def _float(logits: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ from torch import Tensor
 
 from gapbench.engines.chat import Chat, place
 
+ImageTexts = Sequence[tuple[Any, str]]
+"""Prompts: an image and a text each."""
 Groups = Sequence[Sequence[Sequence[int]]]
 """The answers of each prompt, the same number for all prompts; an answer is a sequence of token ids."""
 
@@ -42,6 +44,10 @@ class ForwardMode:
     expand: bool
     cap: float | None = None
 
+    def __str__(self) -> str:
+        """The names of its shortcuts."""
+        return ", ".join(name for name, on in vars(self).items() if on is True) or "plain"
+
 
 HUGE = 1e4
 """A logit beyond any bound that still fits float16."""
@@ -50,9 +56,7 @@ PLAIN = ForwardMode(False, False, False)
 """No shortcut: every answer has its own copy of the prompt, processed by itself."""
 
 
-def process(
-    chat: Chat, model: Any, prompts: Sequence[tuple[Any, str]], answers: int, mode: ForwardMode
-) -> dict[str, Any]:
+def process(chat: Chat, model: Any, prompts: ImageTexts, answers: int, mode: ForwardMode) -> dict[str, Any]:
     """The processor's output on the model's device, for (image, text) prompts with `answers` answers each."""
     copies = 1 if mode.expand or mode.share_prompt else answers
     return place(chat.batch([((image,), text) for image, text in prompts for _ in range(copies)]), model)
@@ -84,7 +88,7 @@ def head(model: Any, mode: ForwardMode) -> Callable[[Tensor], Tensor]:
     return lambda states: bounded(projection(states).float(), mode.cap)
 
 
-def log_probs(model: Any, chat: Chat, prompts: Sequence[tuple[Any, str]], groups: Groups, mode: ForwardMode) -> Tensor:
+def log_probs(model: Any, chat: Chat, prompts: ImageTexts, groups: Groups, mode: ForwardMode) -> Tensor:
     """The log-probability of every token of the answers to (image, text) prompts; shape (tokens,)."""
     states = hidden_states(model, process(chat, model, prompts, len(groups[0]), mode), groups, mode)
     return torch.log_softmax(head(model, mode)(states), -1).gather(1, token_ids(groups, states.device)[:, None])[:, 0]

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gapbench.distillation.forward import PLAIN, ForwardMode, Groups, log_probs, logit_cap, process
+from gapbench.distillation.forward import PLAIN, ForwardMode, Groups, ImageTexts, log_probs, logit_cap, process
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import REFERENCE, Prompt, Sampler, Sampling, TransformersSampler, random_key
 from gapbench.distillation.student import ModelRole
@@ -64,9 +64,7 @@ class ForwardCheck:
     refused: tuple[str, ...] = ()
 
 
-def find_forward_mode(
-    role: ModelRole, prompts: Sequence[tuple[Any, str]], recipe: Recipe, precision: str = "float32"
-) -> ForwardCheck:
+def find_forward_mode(role: ModelRole, prompts: ImageTexts, recipe: Recipe, precision: str = "float32") -> ForwardCheck:
     """The fastest forward mode that agrees with generation on these (image, text) prompts.
 
     Raises ModelError if generation or the plain pass fails, or if they disagree.
@@ -94,15 +92,14 @@ def find_forward_mode(
         try:
             log_prob_difference, gradient = _compare(role, prompts, groups, generated, mode)
         except Exception as error:
-            refused.append(f"{_describe(mode)}: {error_line(error)}")
+            refused.append(f"{mode}: {error_line(error)}")
             continue
         gradient_difference = _gradient_difference(gradient, plain_gradient)
         if log_prob_difference <= tolerance and gradient_difference <= GRADIENT_TOLERANCE[precision]:
             accepted, difference = mode, log_prob_difference
             break
         refused.append(
-            f"{_describe(mode)}: log-probabilities differ by {log_prob_difference:.2g}, "
-            f"gradients by {gradient_difference:.2g}"
+            f"{mode}: log-probabilities differ by {log_prob_difference:.2g}, gradients by {gradient_difference:.2g}"
         )
     shared_mode = replace(accepted, share_prompt=True, expand=True)
 
@@ -118,11 +115,7 @@ def find_forward_mode(
 
 
 def check_vllm(
-    role: ModelRole,
-    sampler: VllmSampler,
-    image_texts: Sequence[tuple[Any, str]],
-    recipe: Recipe,
-    precision: str = "float32",
+    role: ModelRole, sampler: VllmSampler, image_texts: ImageTexts, recipe: Recipe, precision: str = "float32"
 ) -> float:
     """The largest difference in log-probability between vLLM and teacher forcing, in nats, over a few answers of vLLM.
 
@@ -155,9 +148,7 @@ def _candidate_modes(recipe: Recipe, cap: float | None) -> list[ForwardMode]:
     return [m for m in modes if (m.share_prompt, m.expand) != (True, False) and (may_share or not m.share_prompt)]
 
 
-def _generate(
-    model: Any, role: ModelRole, prompts: Sequence[tuple[Any, str]], recipe: Recipe
-) -> tuple[list[Any], Tensor]:
+def _generate(model: Any, role: ModelRole, prompts: ImageTexts, recipe: Recipe) -> tuple[list[Any], Tensor]:
     """Greedy answers of `ANSWER_TOKENS` tokens, never ended, and their log-probabilities from generation's logits."""
     from transformers import GenerationConfig
 
@@ -174,7 +165,7 @@ def _generate(
 
 
 def _compare(
-    role: ModelRole, prompts: Sequence[tuple[Any, str]], groups: Groups, expected: Tensor, mode: ForwardMode
+    role: ModelRole, prompts: ImageTexts, groups: Groups, expected: Tensor, mode: ForwardMode
 ) -> tuple[float, list[Tensor]]:
     """The largest difference from the expected log-probabilities, and the gradient of their sum for a few parameters.
 
@@ -208,13 +199,11 @@ def _gradient_difference(gradients: Sequence[Tensor], expected: Sequence[Tensor]
     if not gradients:
         return 0.0
     floor = 1e-3 * max(float(b.norm()) for b in expected) + 1e-12
-    differences = [
-        float((a - b).norm()) / max(float(b.norm()), floor) for a, b in zip(gradients, expected, strict=True)
-    ]
-    return float(torch.tensor(differences).max())  # NaN if any difference is NaN
+    ratios = [float((a - b).norm()) / max(float(b.norm()), floor) for a, b in zip(gradients, expected, strict=True)]
+    return float(torch.tensor(ratios).max())  # NaN if any ratio is NaN
 
 
-def _with_keys(image_texts: Sequence[tuple[Any, str]]) -> list[Prompt]:
+def _with_keys(image_texts: ImageTexts) -> list[Prompt]:
     """The prompts of the check, for two answers each."""
     return [
         Prompt(image, text, tuple(random_key("check", i, n) for n in (0, 1)))
@@ -223,14 +212,10 @@ def _with_keys(image_texts: Sequence[tuple[Any, str]]) -> list[Prompt]:
 
 
 def _sampler_difference(
-    role: ModelRole, sampler: Sampler, image_texts: Sequence[tuple[Any, str]], recipe: Recipe, mode: ForwardMode
+    role: ModelRole, sampler: Sampler, image_texts: ImageTexts, recipe: Recipe, mode: ForwardMode
 ) -> float:
     """The largest difference in log-probability between a sampler and teacher forcing in `mode`, over a few answers."""
     rollouts_by_prompt = sampler(role, _with_keys(image_texts), Sampling(ANSWER_TOKENS, recipe.temperature))
     groups = [[r.ids for r in rollouts] for rollouts in rollouts_by_prompt]
     sampled = torch.tensor([logp for rollouts in rollouts_by_prompt for r in rollouts for logp in r.logps])
     return _compare(role, image_texts, groups, sampled, mode)[0]
-
-
-def _describe(mode: ForwardMode) -> str:
-    return ", ".join(name for name, on in vars(mode).items() if on is True) or "plain"

@@ -32,7 +32,7 @@ from gapbench.distillation.divergence import Head, Tokens, Totals, chunked_diver
 from gapbench.distillation.forward import ForwardMode, Groups, head, hidden_states, log_probs, process, token_ids
 from gapbench.distillation.pairs import Pairs, TrainingPrompt
 from gapbench.distillation.recipe import Recipe
-from gapbench.distillation.rollouts import REFERENCE, Prompt, Rollout, Sampler, Sampling, random_key
+from gapbench.distillation.rollouts import REFERENCE, Prompt, Rollouts, Sampler, Sampling, random_key
 from gapbench.distillation.student import ModelRole
 from gapbench.distillation.teachers import Teacher
 from gapbench.errors import ModelError
@@ -65,10 +65,10 @@ def train(setup: TrainingSetup, first: int = 0, probe: Sequence[Sequence[int]] =
     older than that), RunError if a checkpoint cannot be written.
     """
     recipe, accelerator, student, teacher = setup.recipe, setup.accelerator, setup.student, setup.teacher
-    size = recipe.prompts_per_step * recipe.rollouts_per_prompt
     own_answers = recipe.rollouts_from == "student"
     total = partial(_over_processes, accelerator, torch.sum)
-    shares = setup.pairs.steps(first, accelerator.process_index, accelerator.num_processes)
+    process, processes = accelerator.process_index, accelerator.num_processes
+    shares = (setup.pairs.step(step, process, processes) for step in range(first, recipe.steps))
     for step, pairs in enumerate(read_ahead(shares, depth=1), first):
         start = time.perf_counter()
         rollouts = roll_out(setup, pairs, step)
@@ -83,7 +83,7 @@ def train(setup: TrainingSetup, first: int = 0, probe: Sequence[Sequence[int]] =
         for number, micro_batch in enumerate(micro_batches):
             last = number == len(micro_batches) - 1
             with contextlib.nullcontext() if last else accelerator.no_sync(student.wrapped):
-                totals, gaps = _micro_batch_loss(setup, pairs, rollouts, micro_batch, size, int(tokens))
+                totals, gaps = _micro_batch_loss(setup, pairs, rollouts, micro_batch, int(tokens))
                 # Processes average their gradients, but every loss is already a share of the whole batch.
                 accelerator.backward(totals.loss * accelerator.num_processes)
             sums += torch.tensor([float(totals.loss.detach()), float(totals.divergence), float(totals.entropy),
@@ -107,8 +107,8 @@ def train(setup: TrainingSetup, first: int = 0, probe: Sequence[Sequence[int]] =
             "entropy": entropy / tokens,
             "logp_gap": gap_sum / tokens if own_answers else None,
             "logp_gap_max": _over_processes(accelerator, torch.max, largest_gap) if own_answers else None,
-            "mean_length": tokens / size,
-            "truncated": total(sum(r.truncated for a in rollouts for r in a)) / size,
+            "mean_length": tokens / recipe.sequences_per_step,
+            "truncated": total(sum(r.truncated for a in rollouts for r in a)) / recipe.sequences_per_step,
             "grad_norm": grad_norm,
             "lr": learning_rate,
             "teacher": recipe.teacher,
@@ -134,7 +134,7 @@ def train(setup: TrainingSetup, first: int = 0, probe: Sequence[Sequence[int]] =
             checkpoints.save(folder, steps_done, accelerator, teacher, state, recipe.keep_checkpoints)
 
 
-def roll_out(setup: TrainingSetup, pairs: Sequence[TrainingPrompt], step: int) -> list[list[Rollout]]:
+def roll_out(setup: TrainingSetup, pairs: Sequence[TrainingPrompt], step: int) -> Rollouts:
     """Answers to each prompt: the student's from its own view, or (off-policy) the teacher's from its view."""
     recipe = setup.recipe
     by_teacher = recipe.rollouts_from == "teacher"
@@ -148,12 +148,7 @@ def roll_out(setup: TrainingSetup, pairs: Sequence[TrainingPrompt], step: int) -
 
 
 def _micro_batch_loss(
-    setup: TrainingSetup,
-    pairs: Sequence[TrainingPrompt],
-    rollouts: Sequence[Sequence[Rollout]],
-    micro_batch: MicroBatch,
-    size: int,
-    tokens: int,
+    setup: TrainingSetup, pairs: Sequence[TrainingPrompt], rollouts: Rollouts, micro_batch: MicroBatch, tokens: int
 ) -> tuple[Totals, Tensor]:
     """The micro-batch's share of the loss, and |log p of the trainer - log p of the sampler| of each token."""
     recipe, student, teacher = setup.recipe, setup.student, setup.teacher
@@ -167,7 +162,9 @@ def _micro_batch_loss(
         lengths = [rollouts[i][0].prompt_tokens for i in micro_batch.prompts]
         _check_lengths(inputs["attention_mask"], lengths, batch_pairs)
     answers = [r for i in micro_batch.prompts for r in rollouts[i][micro_batch.first : micro_batch.last]]
-    weights = sequence_weights(torch.tensor([len(r.ids) for r in answers]), size, tokens, recipe.aggregation)
+    weights = sequence_weights(
+        torch.tensor([len(r.ids) for r in answers]), recipe.sequences_per_step, tokens, recipe.aggregation
+    )
     sampler_log_probs = torch.tensor([logp for r in answers for logp in r.logps], device=device)
     sampled = Tokens(token_ids(groups, device), weights.to(device), sampler_log_probs)
     # A model is trained as it answers, without dropout; but gradient checkpointing needs the training mode.
@@ -244,7 +241,7 @@ def confidence(setup: TrainingSetup, answers: Sequence[Sequence[int]]) -> tuple[
     return of(setup.teacher.role, setup.teacher.weights), of(setup.student, contextlib.nullcontext)
 
 
-def _micro_batches(setup: TrainingSetup, rollouts: Sequence[Sequence[Rollout]]) -> list[MicroBatch]:
+def _micro_batches(setup: TrainingSetup, rollouts: Rollouts) -> list[MicroBatch]:
     """This process's micro-batches; all processes make the same number, because sharded models must stay in step."""
     budget, share = setup.recipe.micro_batch_tokens, setup.student.mode.share_prompt
     count = len(pack(rollouts, budget, share))

@@ -28,6 +28,7 @@ FOLDER = catalogue.FOLDER.parent / "distill"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 MAY_CHANGE = "a resumed training may change it"
 """In the annotation of a setting. All others decide the weights and must stay."""
@@ -36,8 +37,7 @@ MAY_CHANGE = "a resumed training may change it"
 class Recipe(BaseModel):
     """Every setting of `gapbench distill`. The defaults are the paper's; `distill/vision-opd.yaml` gives the sources.
 
-    A sequence is a sampled answer. A step trains on `prompts_per_step * rollouts_per_prompt` sequences, over all
-    processes.
+    A sequence is a sampled answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -56,16 +56,12 @@ class Recipe(BaseModel):
     # Rollouts
     prompts_per_step: Count = 96
     rollouts_per_prompt: Count = 8
-    rollouts_from: Literal["student", "teacher"] = Field(
-        "student", description="the model that answers; teacher is off-policy"
-    )
+    rollouts_from: Literal["student", "teacher"] = Field("student", description="who answers; teacher is off-policy")
     max_new_tokens: Count = 1024
     temperature: Positive = Field(1.0, description="of the sampling")
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_p: PositiveShare = 1.0
     use_vllm: bool = Field(False, description="rollouts through vLLM, on the trainer's GPU, instead of transformers")
-    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.3, description="share of the GPU, while vLLM is awake"
-    )
+    vllm_gpu_memory_utilization: PositiveShare = Field(0.3, description="share of the GPU, while vLLM is awake")
     vllm_enable_sleep_mode: bool = Field(True, description="vLLM releases its memory while the student trains")
     vllm_engine_args: dict[str, Any] = Field({}, description="vLLM's own arguments, such as max_model_len")
     importance_cap: Positive | None = Field(
@@ -83,9 +79,7 @@ class Recipe(BaseModel):
 
     # Teacher
     teacher: Literal["ema", "frozen", "trust_region", "copy", "live", "model"] = "ema"
-    ema_rate: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.05, description="step of the EMA towards the student, for ema"
-    )
+    ema_rate: PositiveShare = Field(0.05, description="step of the EMA towards the student, for ema")
     trust_region: Share = Field(0.5, description="weight of the student's logits, for trust_region")
     copy_every: Count = Field(10, description="steps between copies, for copy")
     teacher_model: str = Field("", description="another model with the same vocabulary, for model")
@@ -111,9 +105,7 @@ class Recipe(BaseModel):
     precision: Literal["auto", "no", "bf16"] = Field("auto", description="auto: bf16 on an accelerator")
     micro_batch_tokens: Count = Field(9216, description="largest number of prompt and answer tokens in a forward pass")
     rollout_tokens: Count = Field(65536, description="largest number of tokens in a generation batch")
-    share_prompt: bool = Field(
-        True, description="prefix sharing: read a prompt once for all its rollouts, if the model allows it"
-    )
+    share_prompt: bool = Field(True, description="read a prompt once for all its rollouts, if the model allows it")
     gradient_checkpointing: bool = Field(False, description="less memory, but slower, and without prefix sharing")
     chunk_tokens: Count = Field(512, description="answer tokens whose full-vocabulary logits are held at once")
     attn_implementation: str | None = None
@@ -129,6 +121,11 @@ class Recipe(BaseModel):
         "drop", description="training samples whose image is also in --eval"
     )
     trackers: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], MAY_CHANGE] = ()
+
+    @property
+    def sequences_per_step(self) -> int:
+        """How many sequences a step trains on, over all processes."""
+        return self.prompts_per_step * self.rollouts_per_prompt
 
     @property
     def loss(self) -> Divergence:

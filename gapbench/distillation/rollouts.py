@@ -63,6 +63,10 @@ class Rollout:
     prompt_tokens: int
 
 
+Rollouts = list[list[Rollout]]
+"""The answers to each prompt."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How answers are drawn; `temperature` 0 is greedy. `batch_tokens` bounds the prompt and new tokens of a batch."""
@@ -84,18 +88,15 @@ class Sampler(Protocol):
     @property
     def info(self) -> dict[str, Any]:
         """The entry of this sampler in `distill.json`."""
-        ...
 
-    def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Rollout]]:
+    def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> Rollouts:
         """Answers to each prompt, one for each of its keys, sampled with the current weights of the role's model.
 
         All processes call it at the same time. Raises ModelError.
         """
-        ...
 
     def close(self) -> None:
         """Release all resources; called once."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -112,24 +113,25 @@ class TransformersSampler:
     mode: ForwardMode | None = None
     info: dict[str, Any] = field(default_factory=lambda: {"engine": "transformers"})
 
-    def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Rollout]]:
+    def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> Rollouts:
         """Answers to each prompt, one per key; all prompts have the same number of keys. See `Sampler`.
 
         Tokens that the role suppresses (placeholders of images) are never drawn. Raises ModelError if a single prompt
         does not fit into memory, or with `synced` if a batch does not.
         """
-        rollouts: list[list[Rollout]] = role.run_without_grad(self._sample, role, prompts, sampling)
+        rollouts: Rollouts = role.run_without_grad(self._sample, role, prompts, sampling)
         return rollouts
 
     def close(self) -> None:
         """Nothing to release: the model belongs to the trainer."""
 
-    def _sample(
-        self, model: Any, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling
-    ) -> list[list[Rollout]]:
-        answers: list[list[Rollout]] = [[] for _ in prompts]
+    def _sample(self, model: Any, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> Rollouts:
+        answers: Rollouts = [[] for _ in prompts]
         order = sorted(range(len(prompts)), key=lambda i: prompts[i].pixels)
-        batches = _split(order, _prompts_per_batch(role, prompts, sampling)) if order else []
+        # As many prompts as fit if each had the largest image and the longest text, computed before any other prompt is
+        # processed, so that never more pixels than those of one batch are held.
+        tokens = (_longest(role, prompts) + sampling.max_new_tokens) * len(prompts[0].keys) if prompts else 1
+        batches = _split(order, max(1, sampling.batch_tokens // tokens))
         while _any_process(bool(batches), model) if self.synced else batches:
             # A process that is done repeats one of its prompts: with sharded weights every process must take part.
             batch = batches.pop(0) if batches else order[:1]
@@ -150,9 +152,7 @@ class TransformersSampler:
                 answers[i] = of_prompt
         return answers
 
-    def _answer(
-        self, model: Any, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling
-    ) -> list[list[Rollout]]:
+    def _answer(self, model: Any, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> Rollouts:
         """The answers to one batch of prompts."""
         n = len(prompts[0].keys)
         mode = None if self.synced else self.mode
@@ -167,7 +167,7 @@ class TransformersSampler:
             rows = _generate(model, inputs, draw, n // copies, role.ends, self.synced)
         rollouts = [
             _rollout(row, logps, role.ends, lengths[i // n])
-            for i, (row, logps) in enumerate(zip(rows, torch.stack(draw.logps, 1).tolist(), strict=True))
+            for i, (row, logps) in enumerate(zip(rows.tolist(), torch.stack(draw.logps, 1).tolist(), strict=True))
         ]
         return _split(rollouts, n)
 
@@ -193,18 +193,9 @@ def _longest(role: ModelRole, prompts: Sequence[Prompt]) -> int:
     return int(role.chat.batch([((image,), text)])["input_ids"].shape[1])
 
 
-def _prompts_per_batch(role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> int:
-    """The number of prompts in a batch, if each had the largest image and the longest text.
-
-    Computed before any other prompt is processed, so that never more pixels than those of one batch are held.
-    """
-    tokens = _longest(role, prompts) + sampling.max_new_tokens
-    return max(1, sampling.batch_tokens // (tokens * len(prompts[0].keys)))
-
-
 def _generate(
     model: Any, inputs: dict[str, Any], draw: _Draw, repeat: int, ends: Sequence[int], synced: bool
-) -> list[list[int]]:
+) -> Tensor:
     """New token ids of each answer, from the model's `generate`."""
     from transformers import GenerationConfig, LogitsProcessorList
 
@@ -216,16 +207,15 @@ def _generate(
         eos_token_id=list(ends) or None,
         pad_token_id=model.generation_config.pad_token_id,
     )
-    out = model.generate(
+    sequences: Tensor = model.generate(
         **inputs, generation_config=settings, logits_processor=LogitsProcessorList([draw]), synced_gpus=synced
     )
-    rows: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
-    return rows
+    return sequences[:, inputs["input_ids"].shape[1] :]
 
 
 def _decode(
     model: Any, inputs: dict[str, Any], draw: _Draw, answers: int, ends: Sequence[int], mode: ForwardMode
-) -> list[list[int]]:
+) -> Tensor:
     """New token ids of each answer; each prompt, with its image, is read once for all its answers."""
     logits = head(model, mode)
     end_ids = torch.tensor(list(ends), dtype=torch.long, device=model.device)
@@ -238,8 +228,7 @@ def _decode(
         states = continue_from_cache(model, cache, attention_mask, columns[-1][:, None], mode)
         columns.append(draw.choose(logits(states[:, -1])))
         ended |= torch.isin(columns[-1], end_ids)
-    rows: list[list[int]] = torch.stack(columns, 1).tolist()
-    return rows
+    return torch.stack(columns, 1)
 
 
 def _rollout(tokens: Sequence[int], logps: Sequence[float], ends: Sequence[int], prompt_tokens: int) -> Rollout:

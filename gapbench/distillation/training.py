@@ -57,16 +57,14 @@ def make_accelerator(recipe: Recipe, folder: Path) -> Any:
     AcceleratorState._reset_state()  # an earlier training in this process may have had another precision
     on_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     precision = recipe.precision if recipe.precision != "auto" else ("no" if on_cpu else "bf16")
+    # Vision towers contain layers whose output is unused.
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True), InitProcessGroupKwargs(timeout=WAIT)]
     accelerator = Accelerator(
         mixed_precision=precision,
         cpu=on_cpu,
         log_with=list(recipe.trackers) or None,
         project_dir=str(folder),
-        kwargs_handlers=[
-            # Vision towers contain layers whose output is unused.
-            DistributedDataParallelKwargs(find_unused_parameters=True),
-            InitProcessGroupKwargs(timeout=WAIT),
-        ],
+        kwargs_handlers=handlers,
     )
     if recipe.prompts_per_step % accelerator.num_processes:
         raise SettingError(
@@ -108,10 +106,8 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
     teacher_prompts = [(p.teacher, p.text) for p in pairs.probe(2)]
     check = find_forward_mode(student, [*first_prompts, *teacher_prompts], recipe, precision)
     student = student.with_mode(check.mode)
-    shortcuts = ", ".join(name for name, value in asdict(check.mode).items() if value) or "plain"
-    job.say(
-        f"self-check: teacher forcing agrees with generation to {check.difference:.1e} nats; forward mode: {shortcuts}"
-    )
+    agreement = f"teacher forcing agrees with generation to {check.difference:.1e} nats"
+    job.say(f"self-check: {agreement}; forward mode: {check.mode}")
     for text in check.refused:
         job.say(f"self-check: refused forward mode: {text}")
     if external_teacher:
@@ -138,15 +134,15 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
         job.say(f"resuming after step {first_step}")
     elif recipe.probe_every:
         probe = loop.probe_answers(setup)
-    log = folder / loop.LOG
-    if accelerator.is_main_process:  # steps after the checkpoint are trained again
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)[:first_step] if log.exists() else []
+    log = folder / loop.LOG  # steps after the checkpoint are trained again
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)[:first_step] if log.exists() else []
+    if accelerator.is_main_process:
         write_text(log, "".join(lines))
     accelerator.wait_for_everyone()
     tracked = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in recipe.model_dump().items()}
     accelerator.init_trackers("gapbench-distill", config=tracked)
     try:
-        with _watching(job, first_step) as watch:
+        with _watching(job, [json.loads(line) for line in lines]) as watch:
             loop.train(setup, first_step, probe, watch)
     finally:
         sampler.close()
@@ -198,12 +194,11 @@ def _load_external_teacher(job: Job, accelerator: Any) -> ModelRole:
 
 
 @contextmanager
-def _watching(job: Job, first: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Progress and warnings, each kind once; an interrupt takes effect between two steps."""
-    log = job.folder / loop.LOG
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+def _watching(job: Job, lines: list[Mapping[str, Any]]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Progress and warnings, each kind once; an interrupt takes effect between two steps. `lines` are the log's."""
     warned: set[str] = set()
-    with progress(job.recipe.steps, first, "training", job.quiet, "steps") as advance, remember_interrupt() as check:
+    bar = progress(job.recipe.steps, len(lines), "training", job.quiet, "steps")
+    with bar as advance, remember_interrupt() as check:
 
         def watch(line: Mapping[str, Any]) -> None:
             lines.append(line)
