@@ -60,7 +60,7 @@ try:
 finally:
     print(int(os.environ["KILL_AT"]) - left, file=sys.stderr)
 """
-"""gapbench, killed before the KILL_AT-th time it opens, renames or removes something below FOLDER: what it opened before
+"""gapbench, killed before the KILL_AT-th time it opens, renames or removes something below FOLDER: what it opened last
 may be half written then. Without a kill it says how often it did so."""
 KILLS = int(os.environ.get("GAPBENCH_KILLS", "20"))
 """How many kills the test below waits for."""
