@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import GapbenchError
 from gapbench.types import Sample
+from gapbench.util.files import write_text
 from gapbench.views.prepare import PreparedSample, show
 from gapbench.views.prompts import prompt
 from gapbench.views.views import View
@@ -50,17 +51,18 @@ class Tile:
 
 def sheet_ids(samples: Sequence[Sample]) -> frozenset[str]:
     """Ids of the samples on the sheet: a fixed draw, the same on every machine, with evidence preferred."""
-    ranked = sorted(samples, key=lambda s: (not (s.boxes or s.crop_image is not None), _rank(s.id)))
-    return frozenset(s.id for s in ranked[:TILES])
 
+    def rank(sample: Sample) -> tuple[bool, bytes]:
+        digest = hashlib.sha256(f"contact sheet {sample.id}".encode("utf-8", "surrogatepass")).digest()
+        return not (sample.boxes or sample.crop_image is not None), digest
 
-def _rank(sample_id: str) -> bytes:
-    return hashlib.sha256(f"contact sheet {sample_id}".encode("utf-8", "surrogatepass")).digest()
+    return frozenset(s.id for s in sorted(samples, key=rank)[:TILES])
 
 
 def tile(prepared: PreparedSample) -> Tile:
     """The tile of a prepared sample."""
     crops = show(prepared, View("crop"))[0].images
+    remarks = (*prepared.repairs, prepared.error, prepared.region_error if prepared.sample.boxes else "")
     return Tile(
         sample=prepared.sample,
         size=prepared.size,
@@ -70,9 +72,7 @@ def tile(prepared: PreparedSample) -> Tile:
         boxes=prepared.boxes,
         region=prepared.region.box if prepared.region is not None else None,
         evidence=prepared.evidence_area,
-        remarks=tuple(
-            filter(None, (*prepared.repairs, prepared.error, prepared.region_error if prepared.sample.boxes else ""))
-        ),
+        remarks=tuple(filter(None, remarks)),
     )
 
 
@@ -88,21 +88,13 @@ def _data_uri(image: Image) -> str:
 
 def write_sheet(path: Path, benchmark: Benchmark, policy: str, tiles: Sequence[Tile]) -> None:
     """Write the page. Everything from the data is escaped."""
-    from gapbench.report.jinja import asset, environment, write
+    from gapbench.report.jinja import asset, environment
 
     ranked = sorted(tiles, key=lambda t: (not t.remarks, t.evidence if t.evidence is not None else 2.0))
     page = environment(html=True).get_template("contact_sheet.html.j2")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(
-        path,
-        page.render(
-            name=benchmark.name,
-            card=benchmark.card,
-            policy=policy,
-            tiles=[{"tile": t, "prompt": _prompt_or_error(t.sample, benchmark)} for t in ranked],
-            style=asset("style.css") + asset("contact_sheet.css"),
-        ),
-    )
+    style = asset("style.css") + asset("contact_sheet.css")
+    shown = [{"tile": t, "prompt": _prompt_or_error(t.sample, benchmark)} for t in ranked]
+    write_text(path, page.render(name=benchmark.name, card=benchmark.card, policy=policy, tiles=shown, style=style))
 
 
 def _prompt_or_error(sample: Sample, benchmark: Benchmark) -> str:
