@@ -95,7 +95,8 @@ def serve(
 def command(model: str, port: int, arguments: Mapping[str, Any]) -> list[str]:
     """`vllm serve` with these arguments, as a command line. The server calls the model `model`."""
     typed = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(arguments["model"]), "--host=127.0.0.1",
-             f"--port={port}", f"--served-model-name={model}", "--uvicorn-log-level=warning"]  # fmt: skip
+             f"--port={port}", f"--served-model-name={model}", "--uvicorn-log-level=warning",
+             "--enable-prompt-tokens-details"]  # fmt: skip
     for name, value in arguments.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
