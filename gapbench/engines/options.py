@@ -5,7 +5,7 @@
         dtype: Dtype = "auto"
         tensor_parallel_size: Annotated[int, Field(ge=1), Flag("devices that share the model", "N", "resources")] = 1
 
-The field's name, type, bounds and `Flag` make the command line's flag (`gapbench.cli.options`), the check of a
+The field's name, type, bounds and `Flag` make the command line's flag (`gapbench.cli.flags`), the check of a
 value (`validated`) and the entry in the manifest (`kept`).
 """
 
