@@ -102,4 +102,4 @@ def test_a_server_that_does_not_start_says_why_and_is_gone(served: dict[str, str
     message = done.stderr[done.stderr.index("gapbench.errors.ModelError") :]
     assert "its server ended with code" in message
     assert "the end of its log" in message
-    assert "--engine transformers" in message
+    assert "Cannot find any model weights" in message
