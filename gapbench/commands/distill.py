@@ -186,7 +186,9 @@ def _measure(
     from gapbench.commands.measure import measure
 
     evidence = any(s.boxes or s.crop_image is not None for b in eval_benchmarks for s in b.samples(options["limit"]))
-    measure(model, evals, out=out, views=("full", "crop") if evidence else ("full",), quiet=quiet, **options)
+    views = ("full", "crop") if evidence else ("full",)
+    # not auto: vLLM would take most of the memory of the GPU that trains
+    measure(model, evals, out=out, views=views, engine="transformers", quiet=quiet, **options)
 
 
 def _message_printer(enabled: bool) -> Callable[[str], None]:
