@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gapbench.cli.options import (
+from gapbench.cli.flags import (
     BENCHMARK,
     BenchmarksOption,
     DebugOption,

@@ -65,9 +65,10 @@ class _Evaluation:
         from gapbench.commands.measure import measure
 
         evidence = any(s.boxes or s.crop_image is not None for b in self.benchmarks for s in b.samples(self.limit))
+        # Not auto: vLLM would take most of the memory of the GPU that trains.
         measure(
-            job.model, self.specs, out=out, views=("full", "crop") if evidence else ("full",), limit=self.limit,
-            revision=job.revision, trust_remote_code=job.trust_remote_code,
+            job.model, self.specs, out=out, engine="transformers", views="full,crop" if evidence else "full",
+            limit=self.limit, revision=job.revision, trust_remote_code=job.trust_remote_code,
             device="cpu" if device.type == "cpu" else str(device), quiet=job.quiet,
         )  # fmt: skip
 

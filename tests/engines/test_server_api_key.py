@@ -127,7 +127,7 @@ def test_a_placeholder_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_key_in_the_clear_is_warned_about_but_not_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "describe_servers", lambda urls, key: [])
+    monkeypatch.setattr("gapbench.engines.server.describe_servers", lambda urls, key: [])
     with pytest.warns(UserWarning, match="plain http to http://gpu.example.org") as caught:
         server.load("m", base_urls=["http://gpu.example.org"], api_key_env="PLANTED_KEY")
     assert len(caught) == 1

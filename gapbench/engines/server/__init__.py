@@ -40,39 +40,32 @@ from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
-PYTHON_ONLY = Flag(kept="resources", typed=False)
-
 
 class ServerOptions(BaseModel):
-    """The options of this engine. `extra` are further fields of every request."""
+    """The options of this engine.
+
+    For Python alone: `tries` per request, `backoff` (seconds, the longest pause before the second try; it doubles with
+    each further try), `patience` (seconds without an answer from any server), `extra` fields of every request.
+    """
 
     model_config = FROZEN
 
     base_urls: Annotated[
         tuple[str, ...],
-        Field(description="URL, such as http://localhost:8000/v1; repeatable, to share the work"),
-        Flag("--base-url", "URL", kept="elsewhere"),
+        Flag("such as http://localhost:8000/v1; repeatable, to share the work", "URL", "elsewhere", "--base-url"),
     ] = ()
     concurrency: Annotated[
-        int | None,
-        Field(ge=1, description="requests in flight at once, over all servers"),
-        Flag(metavar="N|auto", kept="elsewhere"),
+        int | None, Field(ge=1), Flag("requests in flight at once, over all servers", "N|auto", "elsewhere")
     ] = None
     timeout: Annotated[
         float,
-        Field(gt=0, description="time limit of a request before it is retried; default: 600"),
-        Flag(metavar="SECONDS", kept="resources"),
+        Field(gt=0),
+        Flag("time limit of a request before it is retried; default: 600", "SECONDS", "resources"),
     ] = 600.0
-    api_key_env: Annotated[
-        str,
-        Field(description="the environment variable that holds the API key"),
-        Flag(metavar="NAME", kept="elsewhere"),
-    ] = ""
-    tries: Annotated[int, Field(ge=1, description="tries of a request"), PYTHON_ONLY] = 8
-    backoff: Annotated[float, Field(ge=0, description="longest pause (s) before a second try"), PYTHON_ONLY] = 0.5
-    patience: Annotated[float, Field(ge=0, description="seconds without an answer from any server"), PYTHON_ONLY] = (
-        300.0
-    )
+    api_key_env: Annotated[str, Flag("the environment variable that holds the API key", "NAME", "elsewhere")] = ""
+    tries: Annotated[int, Field(ge=1), Flag(kept="resources", typed=False)] = 8
+    backoff: Annotated[float, Field(ge=0), Flag(kept="resources", typed=False)] = 0.5
+    patience: Annotated[float, Field(ge=0), Flag(kept="resources", typed=False)] = 300.0
     extra: Annotated[Mapping[str, Any], Flag(kept="elsewhere", typed=False)] = {}
 
 
@@ -136,9 +129,8 @@ class ServerEngine:
 
 
 def load(model: str, generation: Generation, pixels: Pixels, options: ServerOptions) -> ServerEngine:
-    """The engine for the model that the servers name `model`. `concurrency` None is automatic.
+    """The engine for the model that the servers name `model`. Contacts each server once.
 
-    `timeout` is per try, `tries` per request; `backoff` doubles with each further try. Contacts each server once.
     Raises SettingError, and ModelError if no server can be reached or one refuses the key.
     """
     _import_client()
