@@ -44,6 +44,7 @@ JOBS: Mapping[str, Sequence[str]] = {
     "models": (*PYTEST, "tests/glance", "tests/selfcheck"),
     "vllm": (
         *PYTEST, "tests/engines/test_vllm.py", "tests/engines/test_vllm_interrupt.py",
+        "tests/engines/test_vllm_serving.py",
         "tests/judging/test_judge_vllm.py", "tests/distillation/vllm",
     ),
     "rollouts": ("python", "tests/peers/distillation_step.py", "--prompts", "24", "--steps", "8", "--rounds", "3"),
