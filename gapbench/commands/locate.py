@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gapbench.commands.measure import named_as_in
 from gapbench.data.benchmark import fingerprint
 from gapbench.data.task import Task, TaskSettings, make_tasks
 from gapbench.engines import loading
@@ -89,6 +90,7 @@ def locate(
     pixels = Pixels(min_pixels, max_pixels)
     command = command or f"gapbench.locate({model!r}, {benchmarks!r}, {str(out)!r}, {method!r})"
     with hold(path, command):
+        tasks = named_as_in(region_run.manifest_of(path), tasks)
         with closing(loading.load(model, choice, Generation(max_new_tokens), pixels)) as loaded:
             locator = (
                 _by_attention(loaded, layer_numbers)

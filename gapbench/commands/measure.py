@@ -108,7 +108,7 @@ def measure(
     folder = Path(out)
     command = command or f"gapbench.measure({model!r}, {benchmarks!r}, views={views!r}, out={str(out)!r}, …)"
     with hold(folder, command):
-        tasks = _named_as_in(folder, tasks)
+        tasks = named_as_in(folder / FILE, tasks)
         mine = [_of_shard(task, this_shard) for task in tasks] if this_shard else tasks
         outcomes = _earlier_outcomes(folder)
         done = {key for key, outcome in outcomes.items() if not (retry_failed and outcome == "failed")}
@@ -161,12 +161,10 @@ def _check_samples(task: Task) -> None:
             raise BenchmarkError(f"{task.name}: sample {sample.id!r}: {error}") from error
 
 
-def _named_as_in(folder: Path, tasks: Sequence[Task]) -> list[Task]:
-    """The tasks, under the names that the run in `folder` has for them."""
-    if not (folder / FILE).exists():
-        return list(tasks)
-    manifest = read_manifest(folder / FILE)
-    names = [manifest.task_name(task.benchmark.name, task.benchmark.parameters) for task in tasks]
+def named_as_in(manifest: Path, tasks: Sequence[Task]) -> list[Task]:
+    """The tasks, under the names that an earlier call's manifest has for them."""
+    earlier = read_manifest(manifest) if manifest.exists() else make_manifest({})
+    names = [earlier.task_name(task.benchmark.name, task.benchmark.parameters) for task in tasks]
     return [replace(task, name=name or task.name) for task, name in zip(tasks, names, strict=True)]
 
 
