@@ -31,8 +31,12 @@ JOBS: Mapping[str, Sequence[str]] = {
         *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py",
         "tests/commands/test_requeued.py", "tests/distillation/test_cli.py",
         "tests/distillation/test_checkpoints.py", "tests/engines/test_server_runs.py",
+        "tests/report/test_written_whole.py",
     ),
-    "large-runs": (*PYTEST, "tests/runs", "tests/report", "tests/engines/test_server_load.py"),
+    "large-runs": (
+        *PYTEST, "tests/runs", "tests/report/test_run_page.py", "tests/report/test_comparison_page.py",
+        "tests/engines/test_server_load.py",
+    ),
     "training": (
         *PYTEST, "tests/distillation/test_memory.py", "tests/distillation/test_two_processes.py",
         "tests/distillation/test_rollouts.py",
@@ -40,6 +44,7 @@ JOBS: Mapping[str, Sequence[str]] = {
     "models": (*PYTEST, "tests/glance", "tests/selfcheck"),
     "vllm": (
         *PYTEST, "tests/engines/test_vllm.py", "tests/engines/test_vllm_interrupt.py",
+        "tests/engines/test_vllm_serving.py",
         "tests/judging/test_judge_vllm.py", "tests/distillation/vllm",
     ),
     "rollouts": ("python", "tests/peers/distillation_step.py", "--prompts", "24", "--steps", "8", "--rounds", "3"),

@@ -1,13 +1,13 @@
 """What summaries and comparisons share: mean scores, counts of right answers, bins of evidence area.
 
 scores = mean_scores(records)                     # one row per sample, one column per view
-tally(scores["full"], scores["crop"])             # PairedCounts(both=3, first_only=1, second_only=4, neither=2)
+tally(scores["full"], scores["crop"], "full_only", "crop_only")
+# {"both": 3, "full_only": 1, "crop_only": 4, "neither": 2}
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,17 +23,11 @@ PAIR = ("full", "crop")
 Json = dict[str, Any]
 Entries = dict[str, Mapping[str, Any]]
 Effort = Mapping[str, int]
-"""`seed`, `resamples` and `flips` as `gapbench.analysis.statistics` takes them."""
+"""`resamples` and `flips` as `gapbench.analysis.statistics` takes them."""
 
-
-@dataclass(frozen=True)
-class PairedCounts:
-    """How many samples are right in both of two score columns, in the first only, in the second only, in neither."""
-
-    both: int
-    first_only: int
-    second_only: int
-    neither: int
+THOROUGH: Effort = {"resamples": 10_000, "flips": 100_000}
+GROUPS: Effort = {"resamples": 10_000, "flips": 19_999}
+MANY_GROUPS: Effort = {"resamples": 1_000, "flips": 1_999}
 
 
 def mean_scores(records: pd.DataFrame) -> pd.DataFrame:
@@ -43,10 +37,34 @@ def mean_scores(records: pd.DataFrame) -> pd.DataFrame:
     return scores.groupby(["sample", "view"], observed=True)["score"].mean().unstack("view")
 
 
-def tally(first: pd.Series[float], second: pd.Series[float]) -> PairedCounts:
-    """Count the samples of two paired score columns, neither of which may hold NaN."""
+def tally(first: pd.Series[float], second: pd.Series[float], first_only: str, second_only: str) -> dict[str, int]:
+    """How many samples are right in both of two paired score columns, in one only (under the names given), in neither.
+
+    Neither column may hold NaN.
+    """
     a, b = first.to_numpy(float) >= RIGHT, second.to_numpy(float) >= RIGHT
-    return PairedCounts(*(int(right.sum()) for right in (a & b, a & ~b, ~a & b, ~a & ~b)))
+    cells = {"both": a & b, first_only: a & ~b, second_only: ~a & b, "neither": ~a & ~b}
+    return {name: int(right.sum()) for name, right in cells.items()}
+
+
+def by_groups(table: pd.DataFrame, numbers: Callable[[pd.DataFrame, Effort], Json]) -> Json:
+    """`by_category` and `by_evidence_area`: the `numbers` of each group of rows.
+
+    `table` has one row per sample, with the columns `cluster`, `category` and `evidence_area`.
+    """
+
+    def group(rows: pd.DataFrame, effort: Effort) -> Json:
+        return {"n": len(rows), "clusters": int(rows["cluster"].nunique()), **numbers(rows, effort)}
+
+    categories = table[table["category"] != ""].groupby("category", sort=True)
+    effort = MANY_GROUPS if len(categories) > 100 else GROUPS
+    return {
+        "by_category": {str(name): {**group(rows, effort), "exploratory": True} for name, rows in categories},
+        "by_evidence_area": [
+            {"from": low, "to": high, **group(table.loc[labels], GROUPS)}
+            for low, high, labels in area_bins(table["evidence_area"])
+        ],
+    }
 
 
 def area_bins(area: pd.Series[float]) -> Iterator[tuple[float, float, pd.Index]]:

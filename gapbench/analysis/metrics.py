@@ -91,7 +91,7 @@ def rows_of(records: pd.DataFrame, samples: pd.DataFrame) -> dict[str, pd.DataFr
     }
 
 
-def measure(name: str, rows: pd.DataFrame, *, seed: int = 0, resamples: int = 10_000) -> MetricEstimate:
+def measure(name: str, rows: pd.DataFrame, *, resamples: int = 10_000) -> MetricEstimate:
     """A metric over the `rows` of one view. Raises RunError for a name that is not in `METRICS`."""
     from gapbench.analysis.statistics import mean_interval, mean_of_means
 
@@ -100,15 +100,11 @@ def measure(name: str, rows: pd.DataFrame, *, seed: int = 0, resamples: int = 10
     if "group" in units:
         return MetricEstimate(mean_of_means(used["value"], used["cluster"], used["group"], _shares(units)), left_out)
     weighted = used[used["weight"] > 0]
-    estimate = mean_interval(
-        weighted["value"], weighted["cluster"], weights=weighted["weight"], seed=seed, resamples=resamples
-    )
+    estimate = mean_interval(weighted["value"], weighted["cluster"], weights=weighted["weight"], resamples=resamples)
     return MetricEstimate(replace(estimate, n=len(used)), left_out)
 
 
-def change(
-    name: str, before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resamples: int = 10_000
-) -> MetricEstimate:
+def change(name: str, before: pd.DataFrame, after: pd.DataFrame, *, resamples: int = 10_000) -> MetricEstimate:
     """The metric in `after` minus the metric in `before`, paired over the samples answered in both.
 
     The two tables are views of one run, or one view of two runs; rows as for `measure`. Raises RunError for a name that
@@ -122,7 +118,7 @@ def change(
     if "group" in first:
         estimate = mean_of_means(differences, first["cluster"], first["group"], _shares(units[0]), bounds=(-1.0, 1.0))
     elif (first["weight"] == 1).all() and (second["weight"] == 1).all():
-        estimate = mean_interval(differences, first["cluster"], bounds=(-1.0, 1.0), seed=seed, resamples=resamples)
+        estimate = mean_interval(differences, first["cluster"], bounds=(-1.0, 1.0), resamples=resamples)
     else:
         sides = [(side["value"] * side["weight"], side["weight"]) for side in (first, second)]
         estimate = change_of_ratio(sides[0], sides[1], first["cluster"])

@@ -33,6 +33,9 @@ from gapbench.errors import SettingError
 Floats: TypeAlias = NDArray[np.float64]
 Bounds: TypeAlias = tuple[float, float]
 
+LEVEL = 0.95
+"""Confidence level of every interval."""
+
 LARGE = 100
 """Number of clusters from which the t interval is used; Bowyer et al. 2025 (arXiv:2503.01747) find it too narrow for
 small sets."""
@@ -71,7 +74,6 @@ def mean_interval(
     *,
     weights: ArrayLike | None = None,
     bounds: Bounds = (0.0, 1.0),
-    level: float = 0.95,
     seed: int = 0,
     resamples: int = 10_000,
 ) -> Estimate:
@@ -101,14 +103,12 @@ def mean_interval(
     typical = float(np.median(means))
     departing = int((np.abs(means - typical) > 1e-9).sum())
     if departing <= FEW and 2 * departing < count:
-        low, high, method = *_exact(means, sizes, typical, bounds, level), "cluster-exact"
+        low, high, method = *_exact(means, sizes, typical, bounds), "cluster-exact"
     elif count < LARGE:
-        low, high, method = *_bootstrap(sums, sizes, level, seed, resamples), "cluster-bootstrap"
+        low, high, method = *_bootstrap(sums, sizes, seed, resamples), "cluster-bootstrap"
     else:
-        margin = float(stats.t.ppf((1 + level) / 2, count - 1)) * se
-        low, high, method = mean - margin, mean + margin, "cluster-t"
-    ci = (max(low, bounds[0]), min(high, bounds[1]))
-    return Estimate(mean, ci, None, None, n, count, se, method)
+        low, high, method = *_student(mean, se, count - 1), "cluster-t"
+    return Estimate(mean, _within(bounds, low, high), None, None, n, count, se, method)
 
 
 def paired_gap(
@@ -116,7 +116,6 @@ def paired_gap(
     crop: ArrayLike,
     clusters: ArrayLike,
     *,
-    level: float = 0.95,
     seed: int = 0,
     resamples: int = 10_000,
     flips: int = 100_000,
@@ -132,9 +131,7 @@ def paired_gap(
             f"a gap needs pairs: found {full_scores.size} full scores and {crop_scores.size} crop scores, "
             "expected equal numbers; drop samples that lack one of the two"
         )
-    return mean_difference(
-        crop_scores - full_scores, clusters, level=level, seed=seed, resamples=resamples, flips=flips
-    )
+    return mean_difference(crop_scores - full_scores, clusters, seed=seed, resamples=resamples, flips=flips)
 
 
 def mean_difference(
@@ -142,7 +139,6 @@ def mean_difference(
     clusters: ArrayLike,
     *,
     bounds: Bounds = (-1.0, 1.0),
-    level: float = 0.95,
     seed: int = 0,
     resamples: int = 10_000,
     flips: int = 100_000,
@@ -154,7 +150,7 @@ def mean_difference(
     effects"). It uses the *observed* variance, so it describes a repetition of this run; it is not evidence about the
     observed difference. It is None where the observed standard error is zero or undefined.
     """
-    mean = mean_interval(differences, clusters, bounds=bounds, level=level, seed=seed, resamples=resamples)
+    mean = mean_interval(differences, clusters, bounds=bounds, seed=seed, resamples=resamples)
     if mean.n == 0:
         return mean
     p_value = sign_flip_test(differences, clusters, seed=seed, flips=flips)
@@ -205,7 +201,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
-def macro_mean(estimates: Sequence[Estimate], *, bounds: Bounds = (-1.0, 1.0), level: float = 0.95) -> Estimate:
+def macro_mean(estimates: Sequence[Estimate], *, bounds: Bounds = (-1.0, 1.0)) -> Estimate:
     """Unweighted mean over benchmarks: a small benchmark counts as much as a large one.
 
     SE = sqrt(sum of SE**2) / B, for independent benchmarks treated as fixed: the interval is about these benchmarks,
@@ -214,7 +210,7 @@ def macro_mean(estimates: Sequence[Estimate], *, bounds: Bounds = (-1.0, 1.0), l
     recovered from its interval (the MOVER principle, Zou and Donner 2008). Estimates that are None are left out.
     """
     parts = [e for e in estimates if e.estimate is not None]
-    return _joined(parts, np.full(len(parts), 1 / max(len(parts), 1)), 0.0, bounds, level)
+    return _joined(parts, np.full(len(parts), 1 / max(len(parts), 1)), 0.0, bounds)
 
 
 def mean_of_means(
@@ -224,7 +220,6 @@ def mean_of_means(
     shares: Mapping[Any, float],
     *,
     bounds: Bounds = (0.0, 1.0),
-    level: float = 0.95,
 ) -> Estimate:
     """Sum over groups (categories) of share times the mean of the group's values; the shares sum to 1.
 
@@ -243,32 +238,30 @@ def mean_of_means(
     for place, name in enumerate(names):
         inside = number == place
         # One resample is enough: only fields that do not depend on resamples are used.
-        part = mean_interval(x[inside], keys[inside], bounds=bounds, level=level, resamples=1)
+        part = mean_interval(x[inside], keys[inside], bounds=bounds, resamples=1)
         residuals[inside] = shares[name] * (x[inside] - x[inside].mean()) / part.n
         variance_within += float(np.square(_cluster_sums(residuals[inside], keys[inside], None)[1]).sum())
         parts.append(part)
     covariance = float(np.square(_cluster_sums(residuals, keys, None)[1]).sum()) - variance_within
-    joined = _joined(parts, np.array([shares[name] for name in names]), max(covariance, 0.0), bounds, level)
+    joined = _joined(parts, np.array([shares[name] for name in names]), max(covariance, 0.0), bounds)
     return replace(joined, clusters=empty.clusters)
 
 
-def _joined(parts: Sequence[Estimate], shares: Floats, covariance: float, bounds: Bounds, level: float) -> Estimate:
+def _joined(parts: Sequence[Estimate], shares: Floats, covariance: float, bounds: Bounds) -> Estimate:
     """The mean of estimates weighted by `shares`. `covariance` is added to its variance; 0 if they are independent."""
     n, clusters = sum(e.n for e in parts), sum(e.clusters for e in parts)
     if not parts:
         return Estimate(None, None, None, None, 0, 0, None, "empty")
     mean = float(shares @ [e.estimate for e in parts])
-    errors = [_implied_se(e, level) for e in parts]
+    errors = [_implied_se(e) for e in parts]
     defined = np.array([error for error in errors if error is not None])
     if len(defined) < len(parts) or not defined.any():
         return Estimate(mean, None, None, None, n, clusters, None, "macro-t")
     variance = np.square(shares * defined)
     df = float(variance.sum() ** 2 / (variance**2 / [e.clusters - 1 for e in parts]).sum())
     se = float(np.sqrt(variance.sum() + covariance))
-    margin = float(stats.t.ppf((1 + level) / 2, df)) * se
-    ci = (max(mean - margin, bounds[0]), min(mean + margin, bounds[1]))
     p_value = float(2 * stats.t.sf(abs(mean) / se, df))
-    return Estimate(mean, ci, p_value, _mde(se, df), n, clusters, se, "macro-t")
+    return Estimate(mean, _within(bounds, *_student(mean, se, df)), p_value, _mde(se, df), n, clusters, se, "macro-t")
 
 
 def ratio_of_means(
@@ -277,7 +270,6 @@ def ratio_of_means(
     clusters: ArrayLike,
     *,
     bounds: Bounds = (-1.0, 1.0),
-    level: float = 0.95,
     seed: int = 0,
     resamples: int = 10_000,
 ) -> Estimate:
@@ -294,7 +286,7 @@ def ratio_of_means(
     to 80 % coverage); this interval stays conservative.
     """
     above, below = (
-        mean_interval(values, clusters, bounds=bounds, level=level, seed=seed, resamples=resamples)
+        mean_interval(values, clusters, bounds=bounds, seed=seed, resamples=resamples)
         for values in (numerators, denominators)
     )
     empty = Estimate(None, None, None, None, above.n, above.clusters, None, "undefined")
@@ -329,7 +321,7 @@ def ratio_of_means(
 
 
 def change_of_ratio(
-    before: tuple[ArrayLike, ArrayLike], after: tuple[ArrayLike, ArrayLike], clusters: ArrayLike, *, level: float = 0.95
+    before: tuple[ArrayLike, ArrayLike], after: tuple[ArrayLike, ArrayLike], clusters: ArrayLike
 ) -> Estimate:
     """Change of a ratio of sums, such as an F1 score: the ratio after minus the ratio before.
 
@@ -352,9 +344,7 @@ def change_of_ratio(
         return estimate
     sums = _cluster_sums(moved, keys, None)[1]
     se = float(np.sqrt(count / (count - 1) * np.square(sums).sum()))
-    margin = float(stats.t.ppf((1 + level) / 2, count - 1)) * se
-    ends = max(ratios[1] - ratios[0] - margin, -1.0), min(ratios[1] - ratios[0] + margin, 1.0)
-    return replace(estimate, ci=ends, se=se)
+    return replace(estimate, ci=_within((-1.0, 1.0), *_student(ratios[1] - ratios[0], se, count - 1)), se=se)
 
 
 def flip_rate(right: ArrayLike, samples: ArrayLike) -> float | None:
@@ -423,7 +413,16 @@ def _cluster_sums(
     return x, np.bincount(index, weights=w * x).astype(float), np.bincount(index, weights=w).astype(float)
 
 
-def _bootstrap(sums: Floats, sizes: Floats, level: float, seed: int, resamples: int) -> Bounds:
+def _student(mean: float, se: float, df: float) -> Bounds:
+    margin = float(stats.t.ppf((1 + LEVEL) / 2, df)) * se
+    return mean - margin, mean + margin
+
+
+def _within(bounds: Bounds, low: float, high: float) -> Bounds:
+    return max(low, bounds[0]), min(high, bounds[1])
+
+
+def _bootstrap(sums: Floats, sizes: Floats, seed: int, resamples: int) -> Bounds:
     """Expanded percentile interval of the cluster bootstrap.
 
     Whole clusters are drawn with replacement (Davison and Hinkley 1997). Plain percentiles lack the t quantile and the
@@ -438,12 +437,12 @@ def _bootstrap(sums: Floats, sizes: Floats, level: float, seed: int, resamples: 
     count = len(sums)
     drawn = np.random.default_rng(seed).multinomial(count, counts / count, size=resamples)
     means = sign * (drawn @ kinds[:, 0]) / (drawn @ kinds[:, 1])
-    tail = float(stats.norm.cdf(np.sqrt(count / (count - 1)) * stats.t.ppf((1 - level) / 2, count - 1)))
+    tail = float(stats.norm.cdf(np.sqrt(count / (count - 1)) * stats.t.ppf((1 - LEVEL) / 2, count - 1)))
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _exact(means: Floats, sizes: Floats, typical: float, bounds: Bounds, level: float) -> Bounds:
+def _exact(means: Floats, sizes: Floats, typical: float, bounds: Bounds) -> Bounds:
     """Interval when nearly all clusters have the same mean, `typical`.
 
     Unseen departures may be as large as `bounds` allow, so the mean lies between typical - U_below * (typical - lowest)
@@ -455,7 +454,7 @@ def _exact(means: Floats, sizes: Floats, typical: float, bounds: Bounds, level: 
     (sum of sizes**2), as Korn and Graubard 1998 do for clustered proportions. Conservative by construction.
     """
     weight, effective = sizes / sizes.sum(), float(sizes.sum() ** 2 / np.square(sizes).sum())
-    alpha, (lowest, highest) = (1 - level) / 2, bounds
+    alpha, (lowest, highest) = (1 - LEVEL) / 2, bounds
 
     def limit(share: float, side: float, end: float) -> float:
         a, b = share * effective, (1 - share) * effective
@@ -474,11 +473,11 @@ def _exact(means: Floats, sizes: Floats, typical: float, bounds: Bounds, level: 
     return low, high
 
 
-def _implied_se(estimate: Estimate, level: float) -> float | None:
+def _implied_se(estimate: Estimate) -> float | None:
     """The standard error; that of a `cluster-exact` estimate is recovered from its interval."""
     if estimate.method != "cluster-exact" or estimate.ci is None:
         return estimate.se
-    return (estimate.ci[1] - estimate.ci[0]) / 2 / float(stats.norm.ppf((1 + level) / 2))
+    return (estimate.ci[1] - estimate.ci[0]) / 2 / float(stats.norm.ppf((1 + LEVEL) / 2))
 
 
 def _mde(se: float | None, df: float) -> float | None:

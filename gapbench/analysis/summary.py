@@ -20,6 +20,7 @@ summary reports the other views without a gap.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapbench.analysis import metrics
-from gapbench.analysis.aggregate import PAIR, RIGHT, Effort, Json, area_bins, by_evidence, mean_scores, tally
+from gapbench.analysis.aggregate import PAIR, RIGHT, THOROUGH, Effort, Json, by_evidence, by_groups, mean_scores, tally
 from gapbench.analysis.statistics import (
     Estimate,
     flip_rate,
@@ -43,6 +44,8 @@ from gapbench.errors import RunError
 SCHEMA_VERSION = 3
 KEY = ["benchmark", "sample", "view", "repeat"]
 OUTCOMES = ("right", "wrong", "unparsed", "judge_failed", "failed")
+MEANS = ("images", "sent_pixels", "image_tokens", "output_tokens")
+"""Fields of a record that each view reports as the mean over its answers, under the field's name and `_mean`."""
 
 
 def summarise(
@@ -51,7 +54,6 @@ def summarise(
     model: str = "",
     notices: Mapping[str, str] | None = None,
     named: Mapping[str, Sequence[str]] | None = None,
-    seed: int = 0,
 ) -> Json:
     """The summary of a run.
 
@@ -68,7 +70,7 @@ def summarise(
     for name, records in frame.groupby("benchmark", sort=True, observed=True):
         metric_names = (named or {}).get(str(name)) or (metrics.HEADLINE,)
         notice = (notices or {}).get(str(name), "")
-        benchmarks[str(name)], gap = _benchmark(str(name), records, metric_names, notice, seed)
+        benchmarks[str(name)], gap = _benchmark(str(name), records, metric_names, notice)
         if gap is not None:
             gaps[str(name)] = gap
     families = [{name: gaps[name] for name in family if name in gaps} for family in by_evidence(benchmarks)]
@@ -109,7 +111,7 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
         first = ", ".join(f"{c} {frame.loc[twice, c].iloc[0]}" for c in KEY)
         raise RunError(
             f"{int(twice.sum())} record(s) occur twice, the first is {first}: expected one record per key; "
-            "remove the second record from records.jsonl, or summarise the two runs apart"
+            "gapbench report RUN --repair keeps the first of each"
         )
     for wrong, what in (
         (~frame["outcome"].isin(OUTCOMES), f"an outcome other than {', '.join(OUTCOMES)}"),
@@ -125,48 +127,22 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _benchmark(
-    name: str, records: pd.DataFrame, metric_names: Sequence[str], notice: str, seed: int
+    name: str, records: pd.DataFrame, metric_names: Sequence[str], notice: str
 ) -> tuple[Json, Estimate | None]:
     """The entry of one benchmark, and its gap."""
     samples = _samples(records)
     # `samples` is sorted by id, so that the order of the records cannot change any number.
     scores = mean_scores(records).reindex(samples.index)
-    effort = {"seed": seed, "resamples": 10_000, "flips": 100_000}
-    views = {v: _view(records[records["view"] == v], scores.get(v), samples, effort) for v in _views(records)}
+    views = {v: _view(records[records["view"] == v], scores.get(v), samples) for v in _views(records)}
     answered_views = [view for view in PAIR if view in views and view in scores]
     paired = scores[answered_views].dropna() if answered_views else scores.iloc[:0]
-    clusters = samples.loc[paired.index, "cluster"].to_numpy()
-    gap, pairs = None, None
+    gap, gap_entry, pairs = None, None, None
     if len(answered_views) == 2 and len(paired):
         full, crop = paired["full"].to_numpy(float), paired["crop"].to_numpy(float)
-        gap = paired_gap(full, crop, clusters, **effort)
+        gap = paired_gap(full, crop, samples.loc[paired.index, "cluster"].to_numpy(), **THOROUGH)
         in_full, in_crop = (set(records.loc[records["view"] == view, "sample"]) for view in PAIR)
-        counts = tally(paired["crop"], paired["full"])
-        pairs = {
-            "both": counts.both,
-            "crop_only": counts.first_only,
-            "full_only": counts.second_only,
-            "neither": counts.neither,
-        }
-    entry: Json = {
-        "n": len(samples),
-        "clusters": int(samples["cluster"].nunique()),
-        "records": len(records),
-        "evidence": _evidence(name, records),
-        "views": views,
-        "gap": None,
-        "pairs": pairs,
-        "headline_metric": metric_names[0],
-        "metrics": _metrics(metric_names, records, samples, seed),
-        "by_category": _by_category(paired, samples, effort),
-        "by_evidence_area": [
-            {"from": low, "to": high, **_group(paired.loc[labels], samples, effort)}
-            for low, high, labels in area_bins(samples.loc[paired.index, "evidence_area"])
-        ],
-        "notice": notice,
-    }
-    if gap is not None:
-        entry["gap"] = {
+        pairs = tally(paired["crop"], paired["full"], "crop_only", "full_only")
+        gap_entry = {
             **gap.json(),
             "p_value_holm": None,
             "full": float(full.mean()),
@@ -174,6 +150,19 @@ def _benchmark(
             "dropped": len(in_full & in_crop) - len(paired),
             "unpaired": len(in_full ^ in_crop),
         }
+    entry = {
+        "n": len(samples),
+        "clusters": int(samples["cluster"].nunique()),
+        "records": len(records),
+        "evidence": _evidence(name, records),
+        "views": views,
+        "gap": gap_entry,
+        "pairs": pairs,
+        "headline_metric": metric_names[0],
+        "metrics": _metrics(metric_names, records, samples),
+        **by_groups(paired.join(samples), partial(_group, answered_views)),
+        "notice": notice,
+    }
     return entry, gap
 
 
@@ -188,14 +177,14 @@ def _evidence(name: str, records: pd.DataFrame) -> str:
     return kinds[0] if kinds else ""
 
 
-def _metrics(metric_names: Sequence[str], records: pd.DataFrame, samples: pd.DataFrame, seed: int) -> Json:
+def _metrics(metric_names: Sequence[str], records: pd.DataFrame, samples: pd.DataFrame) -> Json:
     """Every metric in every view; `gap` is its paired change from full to crop."""
     rows = metrics.rows_of(records, samples)
     entries: Json = {}
     for name in metric_names:
-        estimates = {view: metrics.measure(name, rows[view], seed=seed) for view in _views(records)}
+        estimates = {view: metrics.measure(name, rows[view]) for view in _views(records)}
         if all(view in rows for view in PAIR):
-            estimates["gap"] = metrics.change(name, rows["full"], rows["crop"], seed=seed)
+            estimates["gap"] = metrics.change(name, rows["full"], rows["crop"])
         entries[name] = {key: estimate.json() for key, estimate in estimates.items()}
     return entries
 
@@ -220,11 +209,11 @@ def _samples(records: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.DataFrame, effort: Effort) -> Json:
+def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.DataFrame) -> Json:
     answered = records[records["outcome"] != "failed"]
     values = scores.dropna() if scores is not None else pd.Series(dtype=float)
     clusters = samples.loc[values.index, "cluster"].to_numpy() if len(values) else []
-    accuracy = mean_interval(values.to_numpy(float), clusters, seed=effort["seed"], resamples=effort["resamples"])
+    accuracy = mean_interval(values.to_numpy(float), clusters)
     entry: Json = {
         "n": accuracy.n,
         "accuracy": accuracy.estimate,
@@ -236,30 +225,21 @@ def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.Da
         "judged": _mean(answered["rule"] == "judge") if "rule" in answered else None,
         "failed": _mean(records["outcome"] == "failed"),
     }
-    for column in ("images", "sent_pixels", "image_tokens", "output_tokens"):
+    for column in MEANS:
         entry[f"{column}_mean"] = _mean(answered[column]) if column in answered else None
     entry["flip_rate"] = flip_rate(answered["score"] >= RIGHT, answered["sample"].cat.codes)
     return entry
 
 
-def _by_category(scores: pd.DataFrame, samples: pd.DataFrame, effort: Effort) -> Json:
-    category = samples.loc[scores.index, "category"]
-    groups = scores[category != ""].groupby(category[category != ""], sort=True)
-    if len(groups) > 100:
-        effort = {**effort, "resamples": 1_000, "flips": 1_999}
-    return {str(name): {**_group(group, samples, effort), "exploratory": True} for name, group in groups}
-
-
-def _group(scores: pd.DataFrame, samples: pd.DataFrame, effort: Effort) -> Json:
-    """Accuracies and gap over the samples in `scores`; None for a view without answers."""
-    clusters: NDArray[np.int64] = samples.loc[scores.index, "cluster"].to_numpy()
-    entry: Json = {"n": len(scores), "clusters": len(np.unique(clusters)), "full": None, "crop": None, "gap": None}
-    for view in scores.columns:
-        accuracy = mean_interval(scores[view], clusters, seed=effort["seed"], resamples=effort["resamples"])
-        entry[str(view)] = accuracy.json("estimate", "ci")
-    if len(scores.columns) == 2:
-        fewer_flips = {**effort, "flips": min(effort["flips"], 19_999)}
-        entry["gap"] = paired_gap(scores["full"], scores["crop"], clusters, **fewer_flips).json()
+def _group(views: Sequence[str], rows: pd.DataFrame, effort: Effort) -> Json:
+    """Accuracies and gap over samples answered in all of `views`; None for another view."""
+    clusters: NDArray[np.int64] = rows["cluster"].to_numpy()
+    entry: Json = {"full": None, "crop": None, "gap": None}
+    for view in views:
+        accuracy = mean_interval(rows[view], clusters, resamples=effort["resamples"])
+        entry[view] = accuracy.json("estimate", "ci")
+    if len(views) == 2:
+        entry["gap"] = paired_gap(rows["full"], rows["crop"], clusters, **effort).json()
     return entry
 
 

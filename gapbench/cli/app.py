@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gapbench.cli.options import (
+from gapbench.cli.flags import (
     BENCHMARK,
     BenchmarksOption,
     DebugOption,
@@ -105,7 +105,7 @@ def run(application: typer.Typer) -> int:
 def measure(
     ctx: typer.Context,
     model: ModelArgument,
-    benchmark: BenchmarksOption,
+    benchmarks: BenchmarksOption,
     out: Annotated[Path, typer.Option(help="Folder of the run; the same command continues it.")],
     views: Annotated[
         str, typer.Option(help="Comma-separated, of full, crop and boxed; crop:factor=2 sets a region parameter.")
@@ -145,30 +145,9 @@ def measure(
     """Measure the gap: answer every sample from the full image and from the evidence crop, and compare in pairs."""
     from gapbench.commands.measure import measure as measure_
 
-    run = measure_(
-        model,
-        benchmark,
-        views=views,
-        out=out,
-        limit=limit,
-        seed=seed,
-        repeats=repeats,
-        region=region,
-        regions=regions or "",
-        protocol=protocol,
-        shard=shard,
-        selfcheck=not no_selfcheck,
-        retry_failed=retry_failed,
-        judge=_judge(judge, judge_model, judge_api_key_env),
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        min_pixels=min_pixels,
-        max_pixels=max_pixels,
-        engine=engine,
-        **ctx.obj,
-        quiet=quiet,
-        command=_command(),
-    )
+    values = _arguments(ctx, "no_selfcheck", "judge", "judge_model", "judge_api_key_env")
+    chosen_judge = _judge(judge, judge_model, judge_api_key_env)
+    run = measure_(**values, selfcheck=not no_selfcheck, judge=chosen_judge)
     _print_result(run)
     measured = [view for entry in run.summary["benchmarks"].values() for view in entry["views"].values()]
     if measured and not any(view["n"] for view in measured):
@@ -223,7 +202,7 @@ def selfcheck(
 def locate(
     ctx: typer.Context,
     model: ModelArgument,
-    benchmark: BenchmarksOption,
+    benchmarks: BenchmarksOption,
     out: Annotated[Path, typer.Option(help="The region file (.jsonl); the same command continues it.")],
     method: Annotated[
         str, typer.Option(help="attention (where the model looks) or grounding (ask it for a box).")
@@ -251,30 +230,14 @@ def locate(
     """Let a model find the region of each sample, for benchmarks without boxes. Annotated boxes, if any, check it."""
     from gapbench.commands.locate import locate as locate_
 
-    result = locate_(
-        model,
-        benchmark,
-        out,
-        method,
-        limit=limit,
-        margin=margin,
-        layers=layers,
-        coordinates=coordinates,
-        largest=largest,
-        max_new_tokens=max_new_tokens,
-        min_pixels=min_pixels,
-        max_pixels=max_pixels,
-        engine=engine,
-        **ctx.obj,
-        quiet=quiet,
-        command=_command(),
-    )
+    result = locate_(**_arguments(ctx))
     print(result.text())
     print(f"regions: {os.path.relpath(result.path)}")
 
 
 @app.command()
 def distill(
+    ctx: typer.Context,
     model: ModelArgument,
     data: Annotated[str, typer.Option(help=f"Training samples with evidence boxes: {BENCHMARK}.")],
     recipe: Annotated[str, typer.Option(help="Name (vision-opd, lora-1gpu, demo) or a .yaml file.")],
@@ -300,21 +263,9 @@ def distill(
     from gapbench.commands.distill import distill as distill_
 
     flags = {"steps": steps, "seed": seed, "lora": lora or None}
-    distilled = distill_(
-        model,
-        data,
-        recipe,
-        out,
-        eval=eval_ or [],
-        overrides=[*(settings or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)],
-        limit=limit,
-        eval_limit=eval_limit,
-        resume=resume,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        quiet=quiet,
-        command=_command(),
-    )
+    overrides = [*(settings or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+    values = _arguments(ctx, "settings", "eval_", *flags)
+    distilled = distill_(**values, eval=eval_ or [], overrides=overrides)
     if int(os.environ.get("RANK", "0")) == 0:
         _print_distilled(distilled)
 
@@ -453,6 +404,15 @@ def _print_result(result: Any) -> None:
         for benchmark, text in alerts(result.summary, result.manifest):
             print(f"note: {f'{benchmark}: ' if benchmark else ''}{text}")
     print(f"report: {os.path.relpath(result.report)}")
+
+
+def _arguments(ctx: typer.Context, *other: str) -> dict[str, Any]:
+    """The values of a command's options, those of engines included, for the function of the same name.
+
+    `other` are options that the command itself turns into arguments.
+    """
+    values = {name: value for name, value in ctx.params.items() if name not in ("debug", *other)}
+    return {**values, **(ctx.obj or {}), "command": _command()}
 
 
 def _command() -> str:

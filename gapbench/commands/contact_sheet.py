@@ -21,8 +21,9 @@ from PIL.Image import Image, Resampling
 
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import GapbenchError
-from gapbench.report.jinja import asset, environment, write
+from gapbench.report.jinja import asset, environment
 from gapbench.types import Sample
+from gapbench.util.files import write_text
 from gapbench.views.prepare import PreparedSample, show
 from gapbench.views.prompts import prompt
 from gapbench.views.views import View
@@ -78,8 +79,7 @@ def write_sheet(path: Path, benchmark: Benchmark, policy: str, tiles: Sequence[T
     shown = [(tile, _prompt_or_error(tile.prepared.sample, benchmark)) for tile in ranked]
     style = asset("style.css") + asset("contact_sheet.css")
     page = environment(html=True).get_template("contact_sheet.html.j2")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, page.render(name=benchmark.name, card=benchmark.card, policy=policy, tiles=shown, style=style))
+    write_text(path, page.render(name=benchmark.name, card=benchmark.card, policy=policy, tiles=shown, style=style))
 
 
 def _prompt_or_error(sample: Sample, benchmark: Benchmark) -> str:

@@ -15,9 +15,11 @@ FSDP.
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +28,13 @@ from gapbench.data.benchmark import Benchmark, fingerprint
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.card import write_card
 from gapbench.distillation.contamination import find_shared
+from gapbench.distillation.job import Job
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.resume import continue_or_refuse, refuse_other_drops
 from gapbench.engines import models
 from gapbench.engines.hardware import hardware
 from gapbench.errors import BenchmarkError, SettingError
+from gapbench.runs.lock import hold
 from gapbench.runs.manifest import new_session, utc_now
 from gapbench.util.files import write_json, write_text
 from gapbench.util.text import listed
@@ -46,6 +50,27 @@ class Distilled:
     path: Path
     model_path: Path
     comparison: Comparison | None
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What is measured before and after: benchmarks as the user named them, and loaded, and the samples of each."""
+
+    specs: tuple[str, ...]
+    benchmarks: tuple[Benchmark, ...]
+    limit: int | None
+
+    def measure(self, job: Job, out: Path, device: Any) -> None:
+        """Measure the job's model in both views, or only in the full view if no benchmark has evidence."""
+        from gapbench.commands.measure import measure
+
+        evidence = any(s.boxes or s.crop_image is not None for b in self.benchmarks for s in b.samples(self.limit))
+        # Not auto: vLLM would take most of the memory of the GPU that trains.
+        measure(
+            job.model, self.specs, out=out, engine="transformers", views="full,crop" if evidence else "full",
+            limit=self.limit, revision=job.revision, trust_remote_code=job.trust_remote_code,
+            device="cpu" if device.type == "cpu" else str(device), quiet=job.quiet,
+        )  # fmt: skip
 
 
 def distill(
@@ -77,71 +102,77 @@ def distill(
         if count is not None and count < 1:
             raise SettingError(f"{name} {count}: expected at least 1.")
     settings = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
-    folder = Path(out)
-    evals = [eval] if isinstance(eval, str) else list(eval)
     model_defaults = models.benchmark_defaults(model)
-    benchmark = _training_data(data, model_defaults)
-    pairs = Pairs(benchmark, settings, limit)
-    eval_benchmarks = [catalogue.load(spec, model_defaults) for spec in evals]
-    info: dict[str, Any] = {
+    pairs = Pairs(_training_data(data, model_defaults), settings, limit)
+    specs = (eval,) if isinstance(eval, str) else tuple(eval)
+    evaluation = _Evaluation(specs, tuple(catalogue.load(spec, model_defaults) for spec in specs), eval_limit)
+    details: dict[str, Any] = {
         "model": model,
         **models.identity(models.resolve(model), revision),
-        "data": {"name": benchmark.name, "parameters": dict(benchmark.parameters), "samples": len(pairs.samples),
-                 "without_evidence": pairs.without_evidence, "fingerprint": fingerprint(pairs.samples)},
+        "data": {"name": pairs.benchmark.name, "parameters": dict(pairs.benchmark.parameters),
+                 "samples": len(pairs.samples), "without_evidence": pairs.without_evidence,
+                 "fingerprint": fingerprint(pairs.samples)},
     }  # fmt: skip
-    earlier = continue_or_refuse(folder, info, settings, resume)
+    job = Job(model, settings, Path(out), revision, trust_remote_code, resume, quiet)
+    python_call = f"gapbench.distill({model!r}, {data!r}, recipe={str(recipe)!r}, out={str(out)!r}, …)"
+    command = command or python_call
+    # The first of several processes holds the lock for all; which one this is, only the launcher says so early.
+    with hold(job.folder, command) if os.environ.get("RANK", "0") == "0" else nullcontext():
+        return _distill(job, pairs, evaluation, details, command)
+
+
+def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[str, Any], command: str) -> Distilled:
+    """Everything that reads or writes the folder of the training."""
+    folder = job.folder
+    earlier = continue_or_refuse(folder, details, job.recipe, job.resume)
 
     from gapbench.distillation import training
 
-    accelerator = training.make_accelerator(settings, folder)
-    say = _message_printer(accelerator.is_main_process and not quiet)
-    device = accelerator.device
-    options: dict[str, Any] = {"limit": eval_limit, "trust_remote_code": trust_remote_code,
-                               "device": "cpu" if device.type == "cpu" else str(device)}  # fmt: skip
-    python_call = f"gapbench.distill({model!r}, {data!r}, recipe={str(recipe)!r}, out={str(out)!r}, …)"
-    session = new_session(command or python_call, hardware()).model_dump(exclude_unset=True)
-    info = {**earlier, **info, "sessions": [*earlier.get("sessions", []), session]}
+    accelerator = training.make_accelerator(job.recipe, folder)
+    first = accelerator.is_main_process
+    job = replace(job, quiet=job.quiet or not first)
+    session = new_session(command, hardware()).model_dump(exclude_unset=True)
+    info = {**earlier, **details, "sessions": [*earlier.get("sessions", []), session]}
     info |= {**session, "command": info["sessions"][0]["command"]}
 
-    if accelerator.is_main_process:
-        shared = _shared_samples(pairs, eval_benchmarks, eval_limit, quiet)
-        info["contamination"] = {"policy": settings.contamination, "shared": shared}
+    if first:
+        shared = _shared_samples(pairs, evaluation, job.quiet)
+        info["contamination"] = {"policy": job.recipe.contamination, "shared": shared}
         refuse_other_drops(folder, earlier, info)
-        write_text(folder / "recipe.yaml", recipes.dump(settings))
+        write_text(folder / "recipe.yaml", recipes.dump(job.recipe))
         write_json(folder / "distill.json", info)
-        if evals:
-            say(f"before: measuring {', '.join(b.name for b in eval_benchmarks)}")
-            _measure(model, eval_benchmarks, evals, folder / "before", {**options, "revision": revision}, quiet)
+        if evaluation.specs:
+            job.say(f"before: measuring {', '.join(b.name for b in evaluation.benchmarks)}")
+            evaluation.measure(job, folder / "before", accelerator.device)
     accelerator.wait_for_everyone()
     shared = json.loads((folder / "distill.json").read_text(encoding="utf-8"))["contamination"]["shared"]
     if shared:
-        say(f"{len(shared)} training samples show an image of the evaluation: {_listed(shared)}.")
-        if settings.contamination == "drop":
-            say("They are left out (contamination=keep keeps them).")
+        job.say(f"{len(shared)} training samples show an image of the evaluation: {_listed(shared)}.")
+        if job.recipe.contamination == "drop":
+            job.say("They are left out (contamination=keep keeps them).")
             pairs = pairs.without(frozenset(shared))
 
-    if earlier.get("training", {}).get("steps") != settings.steps or not (folder / "model").exists():
-        if accelerator.is_main_process:  # its answers are those of a model that this training replaces
+    if earlier.get("training", {}).get("steps") != job.recipe.steps or not (folder / "model").exists():
+        if first:  # its answers are those of a model that this training replaces
             shutil.rmtree(folder / "after", ignore_errors=True)
-        info |= training.run(
-            model, settings, pairs, accelerator, folder, resume, revision, trust_remote_code, say, quiet
-        )
+        info |= training.run(job, pairs, accelerator)
         accelerator.free_memory()  # the trained model is measured on the same device
 
     comparison = None
-    if accelerator.is_main_process:
+    if first:
         if pairs.skipped:
             info["skipped"] = dict(pairs.skipped)
-            say(f"{len(pairs.skipped)} training samples could not be shown: {_listed(pairs.skipped)}.")
+            job.say(f"{len(pairs.skipped)} training samples could not be shown: {_listed(pairs.skipped)}.")
         info["finished"] = utc_now()
         write_json(folder / "distill.json", info)
-        if evals:
+        if evaluation.specs:
             from gapbench.commands.compare import compare
 
-            say("after: measuring the trained model")
-            _measure(str(folder / "model"), eval_benchmarks, evals, folder / "after", options, quiet)
+            job.say("after: measuring the trained model")
+            trained = replace(job, model=str(folder / "model"), revision=None)
+            evaluation.measure(trained, folder / "after", accelerator.device)
             comparison = compare(folder / "before", folder / "after", out=folder)
-        write_card(folder / "model", info, settings, comparison.summary if comparison else None)
+        write_card(folder / "model", info, job.recipe, comparison.summary if comparison else None)
     accelerator.wait_for_everyone()
     training.finish(accelerator)
     return Distilled(folder, folder / "model", comparison)
@@ -156,47 +187,20 @@ def _training_data(data: str, model_defaults: Mapping[str, Mapping[str, Any]]) -
     return benchmark
 
 
-def _shared_samples(
-    pairs: Pairs, eval_benchmarks: Sequence[Benchmark], limit: int | None, quiet: bool
-) -> dict[str, str]:
+def _shared_samples(pairs: Pairs, evaluation: _Evaluation, quiet: bool) -> dict[str, str]:
     """{id: where its image occurs} for the training samples that show an image of the evaluation.
 
     Raises BenchmarkError if the recipe drops such samples and none would remain.
     """
-    if not eval_benchmarks:
+    if not evaluation.specs:
         return {}
-    shared = find_shared(pairs, [(b.name, b.samples(limit)) for b in eval_benchmarks], quiet)
+    shared = find_shared(pairs, [(b.name, b.samples(evaluation.limit)) for b in evaluation.benchmarks], quiet)
     if len(shared) == len(pairs.samples) and pairs.recipe.contamination == "drop":
         raise BenchmarkError(
             f"{pairs.benchmark.name}: every training sample shows an image that is also in --eval "
             f"({_listed(shared, 1)}). Train on other data, or set contamination=keep and report it."
         )
     return shared
-
-
-def _measure(
-    model: str,
-    eval_benchmarks: Sequence[Benchmark],
-    evals: Sequence[str],
-    out: Path,
-    options: Mapping[str, Any],
-    quiet: bool,
-) -> None:
-    """Measure both views, or only the full view if no benchmark has evidence."""
-    from gapbench.commands.measure import measure
-
-    evidence = any(s.boxes or s.crop_image is not None for b in eval_benchmarks for s in b.samples(options["limit"]))
-    measure(model, evals, out=out, views=("full", "crop") if evidence else ("full",), quiet=quiet, **options)
-
-
-def _message_printer(enabled: bool) -> Callable[[str], None]:
-    import sys
-
-    def say(text: str) -> None:
-        if enabled:
-            print(text, file=sys.stderr, flush=True)
-
-    return say
 
 
 def _listed(reasons: Mapping[str, str], count: int = 3) -> str:

@@ -11,9 +11,7 @@ Limits: all rows are held in memory.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -22,7 +20,7 @@ from gapbench.errors import BenchmarkError
 from gapbench.scoring.outcome import Score
 from gapbench.scoring.rules import score
 from gapbench.types import AnswerType
-from gapbench.util.files import json_object
+from gapbench.util.files import json_object, replacing
 from gapbench.util.text import shorten
 
 
@@ -35,7 +33,6 @@ def score_file(answers: Path, out: Path) -> dict[str, int]:
 
     Raises BenchmarkError, which names the line, for a row that cannot be scored, and then writes nothing.
     """
-    answers, out = Path(answers), Path(out)
     try:
         lines = answers.read_bytes().split(b"\n")
     except OSError as error:
@@ -58,35 +55,34 @@ def score_file(answers: Path, out: Path) -> dict[str, int]:
         scored.append(text.encode("utf-8", "backslashreplace") + b"\n")
     if not scored:
         raise BenchmarkError(f"The answers file {answers} holds no rows. Give a JSONL file with one answer a line.")
-    _replace(out, b"".join(scored))
+    if out.exists() and not out.is_file():
+        raise BenchmarkError(f"{out} is not a file, so the scored answers cannot be written there. Name a file.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(out) as draft:
+            draft.write_bytes(b"".join(scored))
+    except OSError as error:
+        raise BenchmarkError(
+            f"The scored answers cannot be written to {out} ({error.strerror}). Name another file."
+        ) from error
     return counts
 
 
 def _score_row(row: Mapping[str, Any]) -> Score:
-    output, question = row.get("output"), row.get("question", "")
+    output, question, options = row.get("output"), row.get("question"), row.get("options")
     if not isinstance(output, str):
-        raise BenchmarkError(
-            f"`output` is {_describe(output)}, where text was expected. Leave out rows without an answer."
-        )
-    if question is None:
-        question = ""
-    if not isinstance(question, str):
-        raise BenchmarkError(f"`question` is {_describe(question)}, where text was expected. Write it as text.")
-    options = row.get("options")
-    options = [] if options is None else options
-    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
-        raise BenchmarkError(
-            f"`options` is {_describe(options)}, where a list of texts was expected. Write a list of texts."
-        )
+        raise _refusal("output", output, "text", "Leave out rows without an answer.")
+    if not isinstance(question, str | None):
+        raise _refusal("question", question, "text", "Write it as text.")
+    if not isinstance(options, list | None) or not all(isinstance(option, str) for option in options or []):
+        raise _refusal("options", options, "a list of texts", "Write a list of texts.")
     answer_type = row.get("answer_type")
     if answer_type is None:
         answer_type = "letter" if options else "text"
     if answer_type not in get_args(AnswerType):
-        raise BenchmarkError(
-            f"`answer_type` is {_describe(answer_type)}, where one of {', '.join(get_args(AnswerType))} was expected. "
-            "Correct it or leave it out."
-        )
-    return score(output, _accepted_answers(row), cast(AnswerType, answer_type), options, question)
+        expected = f"one of {', '.join(get_args(AnswerType))}"
+        raise _refusal("answer_type", answer_type, expected, "Correct it or leave it out.")
+    return score(output, _accepted_answers(row), cast(AnswerType, answer_type), options or [], question or "")
 
 
 def _accepted_answers(row: Mapping[str, Any]) -> list[str]:
@@ -95,30 +91,11 @@ def _accepted_answers(row: Mapping[str, Any]) -> list[str]:
     accepted = row.get(field)
     values = accepted if isinstance(accepted, list) else [accepted]
     if not values or not all(isinstance(value, str | int | float) and not isinstance(value, bool) for value in values):
-        raise BenchmarkError(
-            f"`{field}` is {_describe(accepted)}, where text, a number or a list of them was expected. "
-            "Give the accepted answer in `answer`, or several in `answers`."
-        )
+        remedy = "Give the accepted answer in `answer`, or several in `answers`."
+        raise _refusal(field, accepted, "text, a number or a list of them", remedy)
     return [str(value) for value in values]
 
 
-def _describe(value: object) -> str:
-    """A value in at most 60 characters, for a message."""
-    return "missing or null" if value is None else shorten(repr(value), 60)
-
-
-def _replace(out: Path, content: bytes) -> None:
-    """Write a temporary file beside `out` and rename it, so that a reader sees the old file or the new one."""
-    if out.exists() and not out.is_file():
-        raise BenchmarkError(f"{out} is not a file, so the scored answers cannot be written there. Name a file.")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(out)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise BenchmarkError(
-            f"The scored answers cannot be written to {out} ({error.strerror}). Name another file."
-        ) from error
+def _refusal(field: str, value: object, expected: str, remedy: str) -> BenchmarkError:
+    found = "missing or null" if value is None else shorten(repr(value), 60)
+    return BenchmarkError(f"`{field}` is {found}, where {expected} was expected. {remedy}")

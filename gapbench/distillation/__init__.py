@@ -9,8 +9,9 @@ It needs no reference answers, no other model and no tools at inference.
 | module          | holds                                                                                     |
 |-----------------|-------------------------------------------------------------------------------------------|
 | `recipe`        | the settings of a training                                                                |
+| `job`           | one call of `gapbench distill`: model, recipe, folder                                     |
 | `pairs`         | the images and the prompt of student and teacher                                          |
-| `rollouts`      | sampling of answers; `samplers` chooses between transformers and vLLM                     |
+| `rollouts`      | sampling of answers: the protocol of a sampler, and sampling by the trained model itself  |
 | `vllm`          | rollouts by vLLM with the student's current weights                                       |
 | `forward`       | teacher forcing; `forward_check` compares it with generation before training              |
 | `batches`       | micro-batches                                                                             |

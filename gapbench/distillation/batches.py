@@ -12,10 +12,9 @@ gradient.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gapbench.distillation.rollouts import Rollout
+from gapbench.distillation.rollouts import Rollouts
 
 
 @dataclass(frozen=True)
@@ -26,58 +25,54 @@ class MicroBatch:
     first: int
     last: int
 
-    def groups(self, rollouts: Sequence[Sequence[Rollout]]) -> list[list[tuple[int, ...]]]:
+    @property
+    def answers(self) -> int:
+        """The number of its answers."""
+        return len(self.prompts) * (self.last - self.first)
+
+    def groups(self, rollouts: Rollouts) -> list[list[tuple[int, ...]]]:
         """The token ids of the answers, prompt by prompt."""
         return [[r.ids for r in rollouts[i][self.first : self.last]] for i in self.prompts]
 
+    def tokens(self, rollouts: Rollouts, share_prompt: bool) -> int:
+        """The tokens of a forward pass, padding included."""
+        prompt = max(rollouts[i][0].prompt_tokens for i in self.prompts)
+        answer = max(len(ids) for group in self.groups(rollouts) for ids in group)
+        return (len(self.prompts) if share_prompt else self.answers) * prompt + self.answers * answer
 
-def pack(rollouts: Sequence[Sequence[Rollout]], budget: int, share_prompt: bool, minimum: int = 1) -> list[MicroBatch]:
+    def halves(self) -> list[MicroBatch]:
+        """Two micro-batches of half the prompts, or of half the answers to a single prompt."""
+        if (middle := len(self.prompts) // 2) > 0:
+            return [replace(self, prompts=part) for part in (self.prompts[:middle], self.prompts[middle:])]
+        middle = (self.first + self.last) // 2
+        return [replace(self, last=middle), replace(self, first=middle)]
+
+
+def pack(rollouts: Rollouts, budget: int, share_prompt: bool, minimum: int = 1) -> list[MicroBatch]:
     """Micro-batches of at most `budget` tokens, padding included, and at least `minimum` of them.
 
     A single answer longer than the budget is a micro-batch of its own. Prompts of similar length go together. Processes
     that must stay in step pass the same `minimum`, at most the number of answers.
     """
-    n = len(rollouts[0])
 
-    def tokens_of(indices: Sequence[int], first: int, last: int) -> int:
-        prompt = max(rollouts[i][0].prompt_tokens for i in indices)
-        answer = max(len(r.ids) for i in indices for r in rollouts[i][first:last])
-        answers = len(indices) * (last - first)
-        return len(indices) * prompt + answers * answer if share_prompt else answers * (prompt + answer)
+    def fits(batch: MicroBatch) -> bool:
+        return batch.tokens(rollouts, share_prompt) <= budget
 
-    micro_batches: list[MicroBatch] = []
-    prompts: list[int] = []
+    waiting: list[MicroBatch] = []
     for i in sorted(range(len(rollouts)), key=lambda i: (rollouts[i][0].prompt_tokens, i)):
-        if prompts and tokens_of([*prompts, i], 0, n) > budget:
-            micro_batches.append(MicroBatch(tuple(prompts), 0, n))
-            prompts = []
-        prompts.append(i)
-    micro_batches.append(MicroBatch(tuple(prompts), 0, n))
-    micro_batches = [
-        part
-        for batch in micro_batches
-        for part in _split_to_fit(batch, lambda m: tokens_of(m.prompts, m.first, m.last) <= budget)
-    ]
-    while len(micro_batches) < minimum:
-        largest = max(
-            range(len(micro_batches)),
-            key=lambda i: len(micro_batches[i].prompts) * (micro_batches[i].last - micro_batches[i].first),
-        )
-        micro_batches[largest : largest + 1] = _halves(micro_batches[largest])
-    return micro_batches
-
-
-def _split_to_fit(batch: MicroBatch, fits: object) -> list[MicroBatch]:
-    """Halve a micro-batch until every part fits or holds a single answer."""
-    assert callable(fits)
-    if fits(batch) or (len(batch.prompts) == 1 and batch.last - batch.first == 1):
-        return [batch]
-    return [part for half in _halves(batch) for part in _split_to_fit(half, fits)]
-
-
-def _halves(batch: MicroBatch) -> list[MicroBatch]:
-    if len(batch.prompts) > 1:
-        middle = len(batch.prompts) // 2
-        return [MicroBatch(part, batch.first, batch.last) for part in (batch.prompts[:middle], batch.prompts[middle:])]
-    middle = (batch.first + batch.last) // 2
-    return [MicroBatch(batch.prompts, *ends) for ends in ((batch.first, middle), (middle, batch.last))]
+        alone = MicroBatch((i,), 0, len(rollouts[i]))
+        if waiting and fits(grown := replace(alone, prompts=(*waiting[-1].prompts, i))):
+            waiting[-1] = grown
+        else:
+            waiting.append(alone)
+    packed: list[MicroBatch] = []
+    while waiting:
+        batch = waiting.pop(0)
+        if fits(batch) or batch.answers == 1:
+            packed.append(batch)
+        else:
+            waiting[:0] = batch.halves()
+    while len(packed) < minimum:
+        largest = max(range(len(packed)), key=lambda i: packed[i].answers)
+        packed[largest : largest + 1] = packed[largest].halves()
+    return packed

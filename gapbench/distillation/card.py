@@ -11,6 +11,7 @@ from typing import Any
 
 from gapbench.analysis.aggregate import by_evidence
 from gapbench.distillation import recipe as recipes
+from gapbench.util.files import write_text
 
 
 def write_card(
@@ -37,16 +38,16 @@ def write_card(
         for entries, heading in zip(by_evidence(summary["benchmarks"]), headings, strict=True):
             text += [*heading, *_table(entries), ""] if entries else []
     text += ["## Recipe", "", *(f"    {line}" for line in recipes.dump(recipe).splitlines()), ""]
-    folder.joinpath("README.md").write_text("\n".join(text), encoding="utf-8")
+    write_text(folder / "README.md", "\n".join(text))
 
 
 def _table(entries: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = ["| benchmark | view | before | after | change [95 %] |", "|---|---|---|---|---|"]
     for name, bench in entries.items():
         for view in ("full", "crop", "gap"):
-            cells = [(bench.get(side) or {}).get(view) for side in ("before", "after", "delta")]
-            if all(cells) and all(cell["estimate"] is not None for cell in cells if cell):
-                before, after, delta = (cell or {} for cell in cells)
+            cells = [(bench.get(side) or {}).get(view) or {} for side in ("before", "after", "delta")]
+            if all(cell.get("estimate") is not None for cell in cells):
+                before, after, delta = cells
                 interval = f" [{100 * delta['ci'][0]:+.1f}, {100 * delta['ci'][1]:+.1f}]" if delta["ci"] else ""
                 rows.append(
                     f"| {_plain(name)} | {view} | {100 * before['estimate']:.1f} | {100 * after['estimate']:.1f} | "

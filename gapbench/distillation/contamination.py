@@ -32,21 +32,15 @@ def find_shared(
             place_of_image.setdefault(digest, f"also in {name} (sample {sample.id})")
     shared: dict[str, str] = {}
     checked: set[str] = set()
-    while unchecked := [s for s in _samples_used(pairs, shared) if s.id not in checked]:
+    remaining = pairs
+    while unchecked := [s for s in remaining.used() if s.id not in checked]:
         checked |= {s.id for s in unchecked}
-        shared |= {
-            s.id: place_of_image[h]
-            for s, h in _image_hashes(unchecked, "training images", quiet)
-            if h in place_of_image
-        }
+        hashes = _image_hashes(unchecked, "training images", quiet)
+        shared |= {s.id: place_of_image[h] for s, h in hashes if h in place_of_image}
+        if len(shared) == len(pairs.samples):
+            break
+        remaining = pairs.without(frozenset(shared))
     return shared
-
-
-def _samples_used(pairs: Pairs, shared: dict[str, str]) -> list[Sample]:
-    """The samples that the training uses if it leaves out the shared ones."""
-    if len(shared) == len(pairs.samples):
-        return []
-    return (pairs.without(frozenset(shared)) if shared else pairs).used()
 
 
 def _image_hashes(samples: Sequence[Sample], label: str, quiet: bool) -> Iterator[tuple[Sample, str]]:

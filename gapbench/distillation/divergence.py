@@ -26,18 +26,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from gapbench.errors import SettingError
-
 Head = Callable[[Tensor], Tensor]
 """The function from the last hidden states (M, H) to logits (M, V)."""
 
-NAMES = ("jsd", "forward_kl", "reverse_kl", "sampled_token")
-SUPPORTS = ("full", "student", "teacher", "union")
+Name = Literal["jsd", "forward_kl", "reverse_kl", "sampled_token"]
+Support = Literal["full", "student", "teacher", "union"]
+Aggregation = Literal["sequence", "token"]
 
 FLOOR = -1e6
 """Stands for log 0: its exp is exactly 0, and 0 times it is 0, not NaN as with -inf."""
@@ -45,7 +45,7 @@ FLOOR = -1e6
 
 @dataclass(frozen=True)
 class Divergence:
-    """The divergence, and the part of the vocabulary that it compares. Raises SettingError for a value out of range.
+    """The divergence, and the part of the vocabulary that it compares. `Recipe` checks the values.
 
     `mixture`, above 0 and below 1, is used by `jsd` alone: m = mixture p_T + (1 - mixture) p_S, and D = mixture KL(p_T
     || m) + (1 - mixture) KL(p_S || m).
@@ -55,34 +55,28 @@ class Divergence:
     vocabulary). With `tail` the rest of the probability is one further category; without it the probabilities of the
     compared tokens are rescaled to sum to 1.
 
-    `temperature` divides the logits of both; it is not the temperature of sampling. The defaults are those of
-    Vision-OPD's released code.
+    `temperature` divides the logits of both; it is not the temperature of sampling. `importance_cap` weights tokens by
+    an importance ratio, see `chunked_divergence`. The defaults are those of Vision-OPD's released code.
     """
 
-    name: str = "jsd"
+    name: Name = "jsd"
     mixture: float = 0.5
-    support: str = "student"
+    support: Support = "student"
     top_k: int = 100
     tail: bool = True
     temperature: float = 1.0
+    importance_cap: float | None = None
 
-    def __post_init__(self) -> None:
-        for setting, choices in (("name", NAMES), ("support", SUPPORTS)):
-            if getattr(self, setting) not in choices:
-                raise SettingError(
-                    f"Divergence {setting}={getattr(self, setting)!r} is unknown. Expected one of {', '.join(choices)}."
-                )
-        if not 0 < self.mixture < 1:
-            raise SettingError(
-                f"Divergence mixture={self.mixture}: expected a number above 0 and below 1. At either end the "
-                "Jensen-Shannon divergence is 0; for a KL set the name to forward_kl or reverse_kl."
-            )
-        if self.top_k < 1:
-            raise SettingError(
-                f"Divergence top_k={self.top_k}: expected at least 1. For all tokens set support to full."
-            )
-        if not 0 < self.temperature < math.inf:
-            raise SettingError(f"Divergence temperature={self.temperature}: expected a number above 0.")
+
+@dataclass(frozen=True)
+class Tokens:
+    """The M tokens of sampled answers: `ids`, the weight of each in the loss (`sequence_weights`), and, unless unknown,
+    the log-probability that the sampler gave each; all (M,).
+    """
+
+    ids: Tensor
+    weights: Tensor
+    sampler_log_probs: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -90,15 +84,14 @@ class Totals:
     """The loss of M tokens and the statistics for the training log; only `loss` carries a gradient.
 
     `loss` is the weighted sum of the divergences, `divergence` their plain sum, and `entropy` the sum of the student's
-    entropies in nats (all scalars). `student_log_probs` and `teacher_log_probs`, each (M,), are those of the sampled
-    tokens. Entropy and log-probabilities are at temperature 1 and over the full vocabulary.
+    entropies in nats (all scalars). `student_log_probs` (M,) are those of the sampled tokens. Entropy and
+    log-probabilities are at temperature 1 and over the full vocabulary.
     """
 
     loss: Tensor
     divergence: Tensor
     entropy: Tensor
     student_log_probs: Tensor
-    teacher_log_probs: Tensor
 
 
 def token_divergence(student: Tensor, teacher: Tensor, sampled: Tensor, settings: Divergence) -> Tensor:
@@ -135,43 +128,31 @@ def entropy(logits: Tensor) -> Tensor:
     return terms.sum(-1)
 
 
-def sequence_weights(lengths: Tensor, total_sequences: int, total_tokens: int, aggregation: str) -> Tensor:
+def sequence_weights(lengths: Tensor, total_sequences: int, total_tokens: int, aggregation: Aggregation) -> Tensor:
     """The weights of the tokens of concatenated sequences, (sum of `lengths`,), that turn a sum of losses into a mean.
 
     `sequence`: the mean over sequences of the mean over tokens, 1 / (length * total_sequences). `token`: the mean over
     all tokens, 1 / total_tokens. `lengths` (S,) are those of one micro-batch; the totals are those of the whole step
-    over all processes. So neither the loss nor its gradient depends on the packing into micro-batches. Raises
-    SettingError for another aggregation.
+    over all processes. So neither the loss nor its gradient depends on the packing into micro-batches.
     """
     if aggregation == "sequence":
         return (1 / (lengths * total_sequences)).repeat_interleave(lengths)
-    if aggregation == "token":
-        return torch.full((int(lengths.sum()),), 1 / total_tokens, device=lengths.device)
-    raise SettingError(f"aggregation={aggregation!r} is unknown. Expected sequence or token.")
+    return torch.full((int(lengths.sum()),), 1 / total_tokens, device=lengths.device)
 
 
 def chunked_divergence(
-    student_hidden: Tensor,
-    teacher_hidden: Tensor,
-    sampled: Tensor,
-    weights: Tensor,
-    student_head: Head,
-    teacher_head: Head,
-    settings: Divergence,
-    chunk: int,
-    sampler_log_probs: Tensor | None = None,
-    importance_cap: float | None = None,
-) -> Totals:
+    student_hidden: Tensor, teacher_hidden: Tensor, tokens: Tokens, student_head: Head, teacher_head: Head,
+    settings: Divergence, chunk: int,
+) -> Totals:  # fmt: skip
     """The weighted sum of the divergences of M tokens, from hidden states (M, H_S) and (M, H_T).
 
-    `sampled` and `weights` (M,) are the sampled ids and the weight of each token (`sequence_weights`). The heads may
-    differ in width but must share a vocabulary. The gradient goes to `student_hidden` and the student's head. Logits
-    are computed for `chunk` tokens at a time, and again for the gradient, so memory grows with chunk * V, not M * V.
-    Without tokens the loss is 0 with a gradient of 0.
+    The heads may differ in width but must share a vocabulary. The gradient goes to `student_hidden` and the student's
+    head. Logits are computed for `chunk` tokens at a time, and again for the gradient, so memory grows with chunk * V,
+    not M * V. Without tokens the loss is 0 with a gradient of 0.
 
-    With `importance_cap` the weight of a token is multiplied by the importance ratio `min(p / q, importance_cap)`, a
-    constant for the gradient. p is the student's probability of the sampled id, q that of the sampler;
-    `sampler_log_probs` (M,) holds log q. This is truncated importance sampling (Ionides 2008), token by token.
+    With `settings.importance_cap` the weight of a token is multiplied by the importance ratio
+    `min(p / q, importance_cap)`, a constant for the gradient. p is the student's probability of the sampled id, q that
+    of the sampler. This is truncated importance sampling (Ionides 2008), token by token.
     """
 
     def of_chunk(student: Tensor, teacher: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
@@ -180,21 +161,17 @@ def chunked_divergence(
             target = teacher_head(teacher)
         divergence = token_divergence(logits, target, ids, settings)
         # The statistics come last: recomputation stops after the last tensor that the gradient needs.
-        return divergence, entropy(logits), sampled_log_probs(logits, ids), sampled_log_probs(target, ids)
+        return divergence, entropy(logits), sampled_log_probs(logits, ids)
 
-    chunks = zip(*(torch.split(x, chunk) for x in (student_hidden, teacher_hidden.detach(), sampled)), strict=True)
+    chunks = zip(*(torch.split(x, chunk) for x in (student_hidden, teacher_hidden.detach(), tokens.ids)), strict=True)
     parts = [checkpoint(of_chunk, *part, use_reentrant=False, preserve_rng_state=False) for part in chunks]
-    divergences, entropies, student_log_probs, teacher_log_probs = (torch.cat(x) for x in zip(*parts, strict=True))
-    if importance_cap is not None and sampler_log_probs is not None:
-        ratio = (student_log_probs - sampler_log_probs).clamp(-20, 20).exp()
-        weights = weights * ratio.clamp(max=importance_cap)
-    return Totals(
-        loss=(weights * divergences).sum(),
-        divergence=divergences.detach().sum(),
-        entropy=entropies.sum(),
-        student_log_probs=student_log_probs,
-        teacher_log_probs=teacher_log_probs,
-    )
+    divergences, entropies, student_log_probs = (torch.cat(x) for x in zip(*parts, strict=True))
+    weights = tokens.weights
+    if settings.importance_cap is not None and tokens.sampler_log_probs is not None:
+        ratio = (student_log_probs - tokens.sampler_log_probs).clamp(-20, 20).exp()
+        weights = weights * ratio.clamp(max=settings.importance_cap)
+    loss, divergence = (weights * divergences).sum(), divergences.detach().sum()
+    return Totals(loss, divergence, entropies.sum(), student_log_probs)
 
 
 def _float(logits: Tensor) -> Tensor:

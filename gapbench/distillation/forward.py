@@ -16,7 +16,7 @@ Limits: prompts must be padded on the left. The model's own code decides positio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,6 +26,8 @@ from torch import Tensor
 
 from gapbench.engines.chat import Chat, place
 
+ImageTexts = Sequence[tuple[Any, str]]
+"""Prompts: an image and a text each."""
 Groups = Sequence[Sequence[Sequence[int]]]
 """The answers of each prompt, the same number for all prompts; an answer is a sequence of token ids."""
 
@@ -42,6 +44,10 @@ class ForwardMode:
     expand: bool
     cap: float | None = None
 
+    def __str__(self) -> str:
+        """The names of its shortcuts."""
+        return ", ".join(name for name, on in vars(self).items() if on is True) or "plain"
+
 
 HUGE = 1e4
 """A logit beyond any bound that still fits float16."""
@@ -50,9 +56,7 @@ PLAIN = ForwardMode(False, False, False)
 """No shortcut: every answer has its own copy of the prompt, processed by itself."""
 
 
-def process(
-    chat: Chat, model: Any, prompts: Sequence[tuple[Any, str]], answers: int, mode: ForwardMode
-) -> dict[str, Any]:
+def process(chat: Chat, model: Any, prompts: ImageTexts, answers: int, mode: ForwardMode) -> dict[str, Any]:
     """The processor's output on the model's device, for (image, text) prompts with `answers` answers each."""
     copies = 1 if mode.expand or mode.share_prompt else answers
     return place(chat.batch([((image,), text) for image, text in prompts for _ in range(copies)]), model)
@@ -84,6 +88,17 @@ def head(model: Any, mode: ForwardMode) -> Callable[[Tensor], Tensor]:
     return lambda states: bounded(projection(states).float(), mode.cap)
 
 
+def log_probs(model: Any, chat: Chat, prompts: ImageTexts, groups: Groups, mode: ForwardMode) -> Tensor:
+    """The log-probability of every token of the answers to (image, text) prompts; shape (tokens,)."""
+    states = hidden_states(model, process(chat, model, prompts, len(groups[0]), mode), groups, mode)
+    return torch.log_softmax(head(model, mode)(states), -1).gather(1, token_ids(groups, states.device)[:, None])[:, 0]
+
+
+def token_ids(groups: Groups, device: Any) -> Tensor:
+    """The tokens of the answers in the order of `hidden_states`; shape (tokens,)."""
+    return torch.tensor([token for group in groups for row in group for token in row], device=device)
+
+
 def bounded(logits: Tensor, cap: float | None) -> Tensor:
     """Soft-capped logits: cap * tanh(logits / cap) (Gemma 2, arXiv:2408.00118, section 2)."""
     return cap * torch.tanh(logits / cap) if cap else logits
@@ -108,16 +123,11 @@ def _transposed(rows: Tensor, answers: int, back: bool = False) -> Tensor:
 
 def _read_each(model: Any, inputs: dict[str, Any], ids: Tensor, mask: Tensor, mode: ForwardMode) -> Tensor:
     """A pass in which every answer has its own copy of the prompt; shape (answers, length, width)."""
-    extended = dict(inputs)
-    extended["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)
-    extended["attention_mask"] = torch.cat([inputs["attention_mask"], mask], 1)
     # In PaliGemma 0 marks the bidirectional prefix; in every other family it marks text.
-    fill = 1 if model.config.model_type == "paligemma" else 0
-    for name in ("mm_token_type_ids", "token_type_ids"):
-        if name in inputs:
-            extended[name] = torch.cat([inputs[name], torch.full_like(ids, fill)], 1)
-    length = ids.shape[1]
-    return _states(model, extended, length + 1, mode, use_cache=False)[0][:, :-1]
+    types = torch.full_like(ids, 1 if model.config.model_type == "paligemma" else 0)
+    added = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types, "token_type_ids": types}
+    extended = {name: torch.cat([x, added[name]], 1) if name in added else x for name, x in inputs.items()}
+    return _states(model, extended, ids.shape[1] + 1, mode, use_cache=False)[0][:, :-1]
 
 
 def _read_once(
@@ -166,12 +176,9 @@ def _states(
     model: Any, inputs: dict[str, Any], positions: int, mode: ForwardMode, use_cache: bool
 ) -> tuple[Tensor, Any]:
     """The hidden states (or logits) of the last `positions` positions, and the output of the model."""
-    if not mode.split_head:
+    with _captured_inputs(model.get_output_embeddings()) if mode.split_head else nullcontext() as captured:
         out = model(**inputs, use_cache=use_cache, logits_to_keep=positions)
-        return out.logits, out
-    with _captured_inputs(model.get_output_embeddings()) as captured:
-        out = model(**inputs, use_cache=use_cache, logits_to_keep=positions)
-    return captured[-1], out
+    return captured[-1] if captured else out.logits, out
 
 
 @contextmanager

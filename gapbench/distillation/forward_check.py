@@ -16,24 +16,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gapbench.distillation.forward import PLAIN, ForwardMode, Groups, head, hidden_states, logit_cap, process
+from gapbench.distillation.forward import PLAIN, ForwardMode, Groups, ImageTexts, log_probs, logit_cap, process
 from gapbench.distillation.recipe import Recipe
-from gapbench.distillation.rollouts import Prompt, Sampling, random_key, sample
+from gapbench.distillation.rollouts import REFERENCE, Prompt, Sampler, Sampling, TransformersSampler, random_key
 from gapbench.distillation.student import ModelRole
 from gapbench.distillation.vllm.rollouts import VllmSampler
 from gapbench.errors import ModelError
 from gapbench.util.text import error_line
 
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05}
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25}
 """Largest accepted difference of a log-probability, in nats. Correct passes in float32 stay below 1e-5; wrong ones
 exceed 0.07.
 """
-VLLM_TOLERANCE = {"float32": 1e-2, "bfloat16": 1.0, "float16": 0.25}
+VLLM_TOLERANCE = {"float32": 1e-2, "bfloat16": 1.0}
 """The same for vLLM, whose kernels differ. On a CPU in float32 ten families stay below 1e-5; Gemma 3, whose images vLLM
 masks differently there, differs by 0.06 and more. In bfloat16 means of 0.01 to 0.06 are reported (see `health`), and a
 few tokens differ far more. So this bound only catches a model that is plainly another one; `health` watches the mean
@@ -41,7 +42,7 @@ while training.
 """
 ANSWER_TOKENS = 6
 """Length of the answers that are compared."""
-GRADIENT_TOLERANCE = {"float32": 2e-2, "bfloat16": 0.4, "float16": 0.2}
+GRADIENT_TOLERANCE = {"float32": 2e-2, "bfloat16": 0.4}
 """Largest accepted relative difference of a gradient. Correct ones stay below 1e-4, or 0.15 in bfloat16. A gradient
 that is lost in the prompt differs by 0.85 and more.
 """
@@ -63,9 +64,7 @@ class ForwardCheck:
     refused: tuple[str, ...] = ()
 
 
-def find_forward_mode(
-    role: ModelRole, prompts: Sequence[tuple[Any, str]], recipe: Recipe, precision: str = "float32"
-) -> ForwardCheck:
+def find_forward_mode(role: ModelRole, prompts: ImageTexts, recipe: Recipe, precision: str = "float32") -> ForwardCheck:
     """The fastest forward mode that agrees with generation on these (image, text) prompts.
 
     Raises ModelError if generation or the plain pass fails, or if they disagree.
@@ -81,68 +80,55 @@ def find_forward_mode(
             f"Model {role.name}: generation or teacher forcing fails ({error_line(error)}). Upgrade "
             "transformers, or set attn_implementation=eager; if memory is short, lower max_pixels."
         ) from error
-    refused: list[str] = []
     if not difference <= tolerance:  # true for NaN, too
         raise ModelError(
             f"Model {role.name}: log-probabilities of a teacher-forced pass differ from generation's by up to "
             f"{difference:.3g} nats (rounding explains at most {tolerance:g}). Training on them would teach noise. "
             "Upgrade transformers, or set attn_implementation=eager. If this does not help, the model's code is wrong."
         )
-    accepted, cap = PLAIN, role.run_without_grad(_find_logit_cap, role, prompts)
-    for shortcuts in _candidate_modes(recipe):
-        mode = replace(shortcuts, cap=cap) if shortcuts.split_head else shortcuts
+    cap = role.run_without_grad(lambda model: logit_cap(model, process(role.chat, model, prompts[:1], 1, PLAIN)))
+    accepted, refused = PLAIN, []
+    for mode in _candidate_modes(recipe, cap):
         try:
             log_prob_difference, gradient = _compare(role, prompts, groups, generated, mode)
         except Exception as error:
-            refused.append(f"{_describe(mode)}: {error_line(error)}")
+            refused.append(f"{mode}: {error_line(error)}")
             continue
         gradient_difference = _gradient_difference(gradient, plain_gradient)
-        if not (log_prob_difference <= tolerance and gradient_difference <= GRADIENT_TOLERANCE[precision]):
-            refused.append(
-                f"{_describe(mode)}: log-probabilities differ by {log_prob_difference:.2g}, "
-                f"gradients by {gradient_difference:.2g}"
-            )
-            continue
-        accepted, difference = mode, log_prob_difference
-        break
-    if recipe.use_vllm:
-        return ForwardCheck(accepted, False, difference, None, tuple(refused))
+        if log_prob_difference <= tolerance and gradient_difference <= GRADIENT_TOLERANCE[precision]:
+            accepted, difference = mode, log_prob_difference
+            break
+        refused.append(
+            f"{mode}: log-probabilities differ by {log_prob_difference:.2g}, gradients by {gradient_difference:.2g}"
+        )
     shared_mode = replace(accepted, share_prompt=True, expand=True)
-    rollout_mode = (
-        shared_mode
-        if recipe.share_prompt and _rollouts_agree(role, prompts, recipe, accepted, tolerance, shared_mode)
-        else None
-    )
-    expand = _rollouts_agree(role, prompts, recipe, accepted, tolerance, None)
-    return ForwardCheck(accepted, expand, difference, rollout_mode, tuple(refused))
+
+    def agree(sampler: TransformersSampler) -> bool:
+        try:
+            return _sampler_difference(role, sampler, prompts, recipe, accepted) <= tolerance
+        except Exception:
+            return False
+
+    share = not recipe.use_vllm and recipe.share_prompt and agree(TransformersSampler(mode=shared_mode))
+    expand = not recipe.use_vllm and (recipe.rollouts_per_prompt == 1 or agree(REFERENCE))
+    return ForwardCheck(accepted, expand, difference, shared_mode if share else None, tuple(refused))
 
 
 def check_vllm(
-    role: ModelRole,
-    sampler: VllmSampler,
-    image_texts: Sequence[tuple[Any, str]],
-    recipe: Recipe,
-    precision: str = "float32",
+    role: ModelRole, sampler: VllmSampler, image_texts: ImageTexts, recipe: Recipe, precision: str = "float32"
 ) -> float:
     """The largest difference in log-probability between vLLM and teacher forcing, in nats, over a few answers of vLLM.
 
     Raises ModelError if it exceeds `VLLM_TOLERANCE`, or if vLLM and the trainer read a prompt as different token ids.
     """
-    prompts = [
-        Prompt(image, text, tuple(random_key("check", i, n) for n in (0, 1)))
-        for i, (image, text) in enumerate(image_texts)
-    ]
-    for (image, text), theirs in zip(image_texts, sampler.prompt_ids(role, prompts), strict=True):
+    for (image, text), theirs in zip(image_texts, sampler.prompt_ids(role, _with_keys(image_texts)), strict=True):
         ours = role.chat.batch([((image,), text)])["input_ids"][0].tolist()
         if ours != theirs:
             raise ModelError(
                 f"Model {role.name}: vLLM reads a prompt as other tokens ({len(theirs)}) than the trainer "
                 f"({len(ours)}). Its answers would belong to another prompt: set use_vllm=false."
             )
-    rollouts_by_prompt = sampler(role, prompts, Sampling(ANSWER_TOKENS, recipe.temperature))
-    groups = [[r.ids for r in rollouts] for rollouts in rollouts_by_prompt]
-    sampled = torch.tensor([logp for rollouts in rollouts_by_prompt for r in rollouts for logp in r.logps])
-    difference = _compare(role, image_texts, groups, sampled, role.mode)[0]
+    difference = _sampler_difference(role, sampler, image_texts, recipe, role.mode)
     if not difference <= VLLM_TOLERANCE[precision]:
         raise ModelError(
             f"Model {role.name}: log-probabilities of vLLM's answers differ from the trainer's by up to "
@@ -152,23 +138,17 @@ def check_vllm(
     return difference
 
 
-def _candidate_modes(recipe: Recipe) -> list[ForwardMode]:
+def _candidate_modes(recipe: Recipe, cap: float | None) -> list[ForwardMode]:
     """The forward modes that the recipe allows and that take a shortcut, the fastest first."""
     # Gradient checkpointing keeps no cache, and a prompt with a single answer is read once anyway.
     may_share = recipe.share_prompt and not recipe.gradient_checkpointing and recipe.rollouts_per_prompt > 1
-    modes = [ForwardMode(share, split, expand) for share in (True, False) for split in (True, False)
-              for expand in (True, False)]  # fmt: skip
+    modes = [ForwardMode(share, split, expand, cap if split else None)
+             for share, split, expand in product((True, False), repeat=3)]  # fmt: skip
     # A shared prompt is processed once anyway, so `share_prompt` without `expand` is no other mode.
     return [m for m in modes if (m.share_prompt, m.expand) != (True, False) and (may_share or not m.share_prompt)]
 
 
-def _find_logit_cap(model: Any, role: ModelRole, prompts: Sequence[tuple[Any, str]]) -> float | None:
-    return logit_cap(model, process(role.chat, model, prompts[:1], 1, PLAIN))
-
-
-def _generate(
-    model: Any, role: ModelRole, prompts: Sequence[tuple[Any, str]], recipe: Recipe
-) -> tuple[list[Any], Tensor]:
+def _generate(model: Any, role: ModelRole, prompts: ImageTexts, recipe: Recipe) -> tuple[list[Any], Tensor]:
     """Greedy answers of `ANSWER_TOKENS` tokens, never ended, and their log-probabilities from generation's logits."""
     from transformers import GenerationConfig
 
@@ -178,37 +158,30 @@ def _generate(
         return_dict_in_generate=True, suppress_tokens=list(role.suppressed) or None,
         pad_token_id=model.generation_config.pad_token_id,
     )  # fmt: skip
-    with torch.no_grad():
-        out = model.generate(**inputs, generation_config=settings)
+    out = model.generate(**inputs, generation_config=settings)
     ids = out.sequences[:, -ANSWER_TOKENS:]
     logps = torch.log_softmax(torch.stack(out.logits, 1).float(), -1).gather(2, ids[..., None])[..., 0]
     return ids.tolist(), logps
 
 
 def _compare(
-    role: ModelRole, prompts: Sequence[tuple[Any, str]], groups: Groups, expected: Tensor, mode: ForwardMode
+    role: ModelRole, prompts: ImageTexts, groups: Groups, expected: Tensor, mode: ForwardMode
 ) -> tuple[float, list[Tensor]]:
     """The largest difference from the expected log-probabilities, and the gradient of their sum for a few parameters.
 
     Runs without DDP's synchronisation: DDP would wait for the gradients of this pass in the first training step.
     """
-    unsynchronised = getattr(role.wrapped, "no_sync", contextlib.nullcontext)
-    with unsynchronised():
-        return role.wrapped(_compare_inside, role, prompts, groups, expected, mode)  # type: ignore[no-any-return]
 
+    def inside(model: Any) -> tuple[float, list[Tensor]]:
+        params = _compared_params(model)
+        with torch.set_grad_enabled(bool(params)):
+            logps = log_probs(model, role.chat, prompts, groups, mode)
+            gradient = torch.autograd.grad(logps.sum(), params, allow_unused=True) if params else ()
+        difference = float((logps.detach() - expected.to(logps)).abs().max())
+        return difference, [torch.zeros(1) if g is None else g.detach().float() for g in gradient]
 
-def _compare_inside(
-    model: Any, role: ModelRole, prompts: Sequence[tuple[Any, str]], groups: Groups, expected: Tensor, mode: ForwardMode
-) -> tuple[float, list[Tensor]]:
-    params = _compared_params(model)
-    with torch.set_grad_enabled(bool(params)):
-        inputs = process(role.chat, model, prompts, len(groups[0]), mode)
-        states = hidden_states(model, inputs, groups, mode)
-        tokens = torch.tensor([t for group in groups for row in group for t in row], device=states.device)
-        logps = torch.log_softmax(head(model, mode)(states), -1).gather(1, tokens[:, None])[:, 0]
-        gradient = torch.autograd.grad(logps.sum(), params, allow_unused=True) if params else ()
-    difference = float((logps.detach() - expected.to(logps)).abs().max())
-    return difference, [torch.zeros(1) if g is None else g.detach().float() for g in gradient]
+    with getattr(role.wrapped, "no_sync", contextlib.nullcontext)():
+        return role.wrapped(inside)  # type: ignore[no-any-return]
 
 
 def _compared_params(model: Any) -> list[Any]:
@@ -226,37 +199,23 @@ def _gradient_difference(gradients: Sequence[Tensor], expected: Sequence[Tensor]
     if not gradients:
         return 0.0
     floor = 1e-3 * max(float(b.norm()) for b in expected) + 1e-12
-    differences = [
-        float((a - b).norm()) / max(float(b.norm()), floor) for a, b in zip(gradients, expected, strict=True)
-    ]
-    return float(torch.tensor(differences).max())  # NaN if any difference is NaN
+    ratios = [float((a - b).norm()) / max(float(b.norm()), floor) for a, b in zip(gradients, expected, strict=True)]
+    return float(torch.tensor(ratios).max())  # NaN if any ratio is NaN
 
 
-def _rollouts_agree(
-    role: ModelRole, image_texts: Sequence[tuple[Any, str]], recipe: Recipe, mode: ForwardMode, tolerance: float,
-    rollout_mode: ForwardMode | None,
-) -> bool:  # fmt: skip
-    """Whether two sampled answers per prompt agree with teacher forcing in `mode`.
-
-    The answers share a prompt in `rollout_mode`; if that is None, `generate` repeats the prompt itself.
-    """
-    if recipe.rollouts_per_prompt == 1 and rollout_mode is None:
-        return True
-    prompts = [
-        Prompt(image, text, (random_key("check", i, 0), random_key("check", i, 1)))
+def _with_keys(image_texts: ImageTexts) -> list[Prompt]:
+    """The prompts of the check, for two answers each."""
+    return [
+        Prompt(image, text, tuple(random_key("check", i, n) for n in (0, 1)))
         for i, (image, text) in enumerate(image_texts)
     ]
-    sampling = Sampling(ANSWER_TOKENS, recipe.temperature)
-    try:
-        rollouts_by_prompt = role.run_without_grad(
-            sample, role.chat, prompts, sampling, role.ends, role.suppressed, True, False, rollout_mode
-        )
-    except Exception:
-        return False
+
+
+def _sampler_difference(
+    role: ModelRole, sampler: Sampler, image_texts: ImageTexts, recipe: Recipe, mode: ForwardMode
+) -> float:
+    """The largest difference in log-probability between a sampler and teacher forcing in `mode`, over a few answers."""
+    rollouts_by_prompt = sampler(role, _with_keys(image_texts), Sampling(ANSWER_TOKENS, recipe.temperature))
     groups = [[r.ids for r in rollouts] for rollouts in rollouts_by_prompt]
     sampled = torch.tensor([logp for rollouts in rollouts_by_prompt for r in rollouts for logp in r.logps])
-    return _compare(role, image_texts, groups, sampled, mode)[0] <= tolerance
-
-
-def _describe(mode: ForwardMode) -> str:
-    return ", ".join(name for name, on in vars(mode).items() if on is True) or "plain"
+    return _compare(role, image_texts, groups, sampled, mode)[0]

@@ -13,7 +13,7 @@ held in memory, so their images should be paths or functions; the images of a st
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -102,11 +102,6 @@ class Pairs:
         rng = random.Random(f"gapbench distill anchors {self.recipe.seed} {step}")
         anchors = set(rng.sample(range(size), round(self.recipe.anchor_share * size)))
         return [self._pair(step * size + place, place in anchors) for place in range(process, size, processes)]
-
-    def steps(self, first: int, process: int, processes: int) -> Iterator[list[TrainingPrompt]]:
-        """The shares of all steps from `first` on."""
-        for step in range(first, self.recipe.steps):
-            yield self.step(step, process, processes)
 
     def probe(self, count: int) -> list[TrainingPrompt]:
         """A fixed set of `count` samples for watching the teacher: the last ones in the order of training."""

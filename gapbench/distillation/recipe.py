@@ -18,28 +18,27 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gapbench.distillation.divergence import Divergence
+from gapbench.data import catalogue
+from gapbench.distillation.divergence import Aggregation, Divergence, Name, Support
 from gapbench.errors import SettingError
 from gapbench.views.regions import parse_policy
 from gapbench.views.views import VIEWS
 
-_PACKAGE = Path(__file__).parent.parent
-FOLDER = next(
-    (p for p in (_PACKAGE / "_shipped" / "distill", _PACKAGE.parent / "distill") if p.is_dir()),
-    _PACKAGE / "_shipped" / "distill",
-)
+FOLDER = catalogue.FOLDER.parent / "distill"
 """The recipes that come with gapbench: inside an installed wheel, or beside the package in a checkout."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+MAY_CHANGE = "a resumed training may change it"
+"""In the annotation of a setting. All others decide the weights and must stay."""
 
 
 class Recipe(BaseModel):
     """Every setting of `gapbench distill`. The defaults are the paper's; `distill/vision-opd.yaml` gives the sources.
 
-    A sequence is a sampled answer. A step trains on `prompts_per_step * rollouts_per_prompt` sequences, over all
-    processes.
+    A sequence is a sampled answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,16 +57,12 @@ class Recipe(BaseModel):
     # Rollouts
     prompts_per_step: Count = 96
     rollouts_per_prompt: Count = 8
-    rollouts_from: Literal["student", "teacher"] = Field(
-        "student", description="the model that answers; teacher is off-policy"
-    )
+    rollouts_from: Literal["student", "teacher"] = Field("student", description="who answers; teacher is off-policy")
     max_new_tokens: Count = 1024
     temperature: Positive = Field(1.0, description="of the sampling")
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_p: PositiveShare = 1.0
     use_vllm: bool = Field(False, description="rollouts through vLLM, on the trainer's GPU, instead of transformers")
-    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.3, description="share of the GPU, while vLLM is awake"
-    )
+    vllm_gpu_memory_utilization: PositiveShare = Field(0.3, description="share of the GPU, while vLLM is awake")
     vllm_enable_sleep_mode: bool = Field(True, description="vLLM releases its memory while the student trains")
     vllm_engine_args: dict[str, Any] = Field({}, description="vLLM's own arguments, such as max_model_len")
     importance_cap: Positive | None = Field(
@@ -75,27 +70,23 @@ class Recipe(BaseModel):
     )
 
     # Divergence
-    divergence: Literal["jsd", "forward_kl", "reverse_kl", "sampled_token"] = "jsd"
+    divergence: Name = "jsd"
     mixture: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="weight of the teacher in the JSD's mixture")
-    support: Literal["full", "student", "teacher", "union"] = Field(
-        "student", description="whose likeliest tokens are compared"
-    )
+    support: Support = Field("student", description="whose likeliest tokens are compared")
     top_k: Count = 100
     tail: bool = Field(True, description="one bucket for the rest of the vocabulary; false: renormalise the top tokens")
     loss_temperature: Positive = 1.0
-    aggregation: Literal["sequence", "token"] = Field("sequence", description="mean over sequences of token means")
+    aggregation: Aggregation = Field("sequence", description="mean over sequences of token means")
 
     # Teacher
     teacher: Literal["ema", "frozen", "trust_region", "copy", "live", "model"] = "ema"
-    ema_rate: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.05, description="step of the EMA towards the student, for ema"
-    )
+    ema_rate: PositiveShare = Field(0.05, description="step of the EMA towards the student, for ema")
     trust_region: Share = Field(0.5, description="weight of the student's logits, for trust_region")
     copy_every: Count = Field(10, description="steps between copies, for copy")
     teacher_model: str = Field("", description="another model with the same vocabulary, for model")
 
     # Optimisation
-    steps: Count = 65
+    steps: Annotated[Count, MAY_CHANGE] = 65
     learning_rate: Positive = 2e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
@@ -115,25 +106,35 @@ class Recipe(BaseModel):
     precision: Literal["auto", "no", "bf16"] = Field("auto", description="auto: bf16 on an accelerator")
     micro_batch_tokens: Count = Field(9216, description="largest number of prompt and answer tokens in a forward pass")
     rollout_tokens: Count = Field(65536, description="largest number of tokens in a generation batch")
-    share_prompt: bool = Field(
-        True, description="prefix sharing: read a prompt once for all its rollouts, if the model allows it"
-    )
+    share_prompt: bool = Field(True, description="read a prompt once for all its rollouts, if the model allows it")
     gradient_checkpointing: bool = Field(False, description="less memory, but slower, and without prefix sharing")
     chunk_tokens: Count = Field(512, description="answer tokens whose full-vocabulary logits are held at once")
     attn_implementation: str | None = None
 
     # Checkpoints and monitoring
     seed: int = 0
-    save_every: Count = Field(20, description="steps between checkpoints")
-    keep_checkpoints: Count = 1
-    probe_every: Annotated[int, Field(ge=0)] = Field(10, description="steps between probes of the teacher; 0: never")
-    contamination: Literal["drop", "keep"] = Field("drop", description="training samples whose image is also in --eval")
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    save_every: Annotated[Count, MAY_CHANGE] = Field(20, description="steps between checkpoints")
+    keep_checkpoints: Annotated[Count, MAY_CHANGE] = 1
+    probe_every: Annotated[int, Field(ge=0), MAY_CHANGE] = Field(
+        10, description="steps between probes of the teacher; 0: never"
+    )
+    contamination: Annotated[Literal["drop", "keep"], MAY_CHANGE] = Field(  # if the same samples are dropped
+        "drop", description="training samples whose image is also in --eval"
+    )
+    trackers: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], MAY_CHANGE] = ()
+
+    @property
+    def sequences_per_step(self) -> int:
+        """How many sequences a step trains on, over all processes."""
+        return self.prompts_per_step * self.rollouts_per_prompt
 
     @property
     def loss(self) -> Divergence:
         """The settings of the divergence."""
-        return Divergence(self.divergence, self.mixture, self.support, self.top_k, self.tail, self.loss_temperature)
+        return Divergence(
+            self.divergence, self.mixture, self.support, self.top_k, self.tail, self.loss_temperature,
+            self.importance_cap,
+        )  # fmt: skip
 
 
 def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:

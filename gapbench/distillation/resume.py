@@ -2,8 +2,8 @@
 
     earlier = continue_or_refuse(folder, details, recipe, resume=True)     # {} for a new training
 
-Everything that decides the weights must be unchanged: the model, the data and the recipe, except the settings in
-`MAY_DIFFER`. The error names the first difference.
+Everything that decides the weights must be unchanged: the model, the data and the recipe, except the settings that say
+`MAY_CHANGE` in `Recipe`. The error names the first difference.
 
 Limits: a Hub model without `revision` is identified by its name alone.
 """
@@ -18,8 +18,12 @@ from typing import Any
 from gapbench.distillation import recipe as recipes
 from gapbench.errors import RunError, SettingError
 
-MAY_DIFFER = frozenset({"steps", "save_every", "keep_checkpoints", "trackers", "probe_every", "contamination"})
-"""Settings that a resumed training may change (`contamination` only if it drops the same samples)."""
+IN_WORDS = {
+    "model": "model", "revision": "revision of the model", "sha256": "model files with the SHA-256",
+    "name": "data named", "parameters": "data with the parameters", "samples": "this number of samples:",
+    "without_evidence": "this number of samples without evidence:", "fingerprint": "samples with the fingerprint",
+}  # fmt: skip
+"""How the entries of `distill.json` that identify model and data are named in a message."""
 
 
 def continue_or_refuse(
@@ -37,27 +41,23 @@ def continue_or_refuse(
             f"{folder}: there is a training or a model already. Continue it with --resume, or choose another --out."
         )
     try:
-        old = recipes.load(folder / "recipe.yaml").model_dump()
+        old = recipes.load(folder / "recipe.yaml")
         earlier: dict[str, Any] = json.loads((folder / "distill.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, SettingError) as error:
         raise RunError(f"{folder}: no training that can be resumed ({error}). Choose another --out.") from error
 
-    def refuse(setting: str, before: Any, now: Any) -> RunError:
-        return RunError(
-            f"{folder}: this training was started with {setting} {before!r}, and now it is {now!r}. Resume with the "
-            "same settings, model and data, or choose another --out."
-        )
-
-    for key, value in settings.model_dump().items():
-        if old.get(key) != value and key not in MAY_DIFFER:
-            raise refuse(key, old.get(key), value)
+    fixed = [key for key, field in recipes.Recipe.model_fields.items() if recipes.MAY_CHANGE not in field.metadata]
+    compared = [(key, getattr(old, key), getattr(settings, key)) for key in fixed]
     trained = earlier.get("training", {}).get("steps", 0)
-    if trained > settings.steps:
-        raise refuse("steps", trained, settings.steps)
+    compared += [("steps", trained, settings.steps)] if trained > settings.steps else []
     before, now = _identity(earlier), _identity(details)
-    for setting in before | now:
-        if before.get(setting) != now.get(setting):
-            raise refuse(setting, before.get(setting), now.get(setting))
+    compared += [(IN_WORDS.get(key, key), before.get(key), now.get(key)) for key in before | now]
+    for name, then, value in compared:
+        if then != value:
+            raise RunError(
+                f"{folder}: this training was started with {name} {_said(then)}, and now it is {_said(value)}. Resume "
+                "with the same settings, model and data, or choose another --out."
+            )
     return earlier
 
 
@@ -82,4 +82,9 @@ def refuse_other_drops(folder: Path, earlier: Mapping[str, Any], details: Mappin
 def _identity(details: Mapping[str, Any]) -> dict[str, Any]:
     """What identifies model and data: a local folder by its content, a Hub model by its name and revision."""
     names = ("sha256",) if "sha256" in details else ("model", "revision")
-    return {**{f"model ({n})": details.get(n) for n in names}, **{f"data ({k})": v for k, v in details["data"].items()}}
+    return {**{name: details.get(name) for name in names}, **details["data"]}
+
+
+def _said(value: Any) -> str:
+    """A value of a setting as a recipe would set it."""
+    return "unset" if value in (None, "", {}, ()) else repr(value)

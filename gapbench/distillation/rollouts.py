@@ -1,7 +1,10 @@
 """Rollouts: several answers per prompt, sampled from a model, as token ids with their log-probabilities.
 
-    rollouts = sample(model, chat, prompts, Sampling(max_new_tokens=64), ends, suppressed)
+    rollouts = TransformersSampler()(role, prompts, Sampling(max_new_tokens=64))
     rollouts[0][7].ids                             # the eighth answer to the first prompt
+
+Training depends only on the protocol `Sampler`. `TransformersSampler` is the reference: the trained model itself
+answers. `vllm.rollouts.VllmSampler` is faster and must agree with the trainer (`forward_check.check_vllm`).
 
 The random numbers are a hash of (seed, step, sample, rollout, position, token). So a draw depends neither on its batch
 nor on its process: one GPU and eight GPUs sample the same rollouts up to rounding, and a resumed training repeats the
@@ -15,14 +18,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from gapbench.distillation.forward import ForwardMode, continue_from_cache, head, read_prompt
-from gapbench.engines.chat import Chat, place
+from gapbench.distillation.student import ModelRole
+from gapbench.engines.chat import place
 from gapbench.errors import ModelError
 
 if TYPE_CHECKING:
@@ -39,6 +43,11 @@ class Prompt:
     text: str
     keys: tuple[int, ...]
 
+    @property
+    def pixels(self) -> int:
+        """Of its image."""
+        return self.image.width * self.image.height
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -52,6 +61,10 @@ class Rollout:
     logps: tuple[float, ...]
     truncated: bool
     prompt_tokens: int
+
+
+Rollouts = list[list[Rollout]]
+"""The answers to each prompt."""
 
 
 @dataclass(frozen=True)
@@ -69,96 +82,120 @@ def random_key(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(" ".join(map(str, parts)).encode()).digest()[:8], "big") >> 2
 
 
-def sample(
-    model: Any,
-    chat: Chat,
-    prompts: Sequence[Prompt],
-    sampling: Sampling,
-    ends: Sequence[int],
-    suppressed: Sequence[int],
-    expand: bool = True,
-    synced: bool = False,
-    mode: ForwardMode | None = None,
-) -> list[list[Rollout]]:
-    """Answers to each prompt, one per key; all prompts have the same number of keys.
+class Sampler(Protocol):
+    """What the training loop needs of a sampler."""
 
-    `suppressed` tokens (placeholders of images) are never drawn. With `expand` a prompt is processed once for all its
-    rollouts, otherwise once per rollout. With `synced` all processes keep generating until the last one is done. With a
-    `mode` a prompt is also read once for all its rollouts, in this forward mode; without one the model's `generate`
-    answers. Raises ModelError if a single prompt does not fit into memory, or with `synced` if a batch does not.
+    @property
+    def info(self) -> dict[str, Any]:
+        """The entry of this sampler in `distill.json`."""
+
+    def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> Rollouts:
+        """Answers to each prompt, one for each of its keys, sampled with the current weights of the role's model.
+
+        All processes call it at the same time. Raises ModelError.
+        """
+
+    def close(self) -> None:
+        """Release all resources; called once."""
+
+
+@dataclass(frozen=True)
+class TransformersSampler:
+    """The trained model itself answers.
+
+    With `expand` a prompt is processed once for all its rollouts, otherwise once per rollout. With `synced` all
+    processes keep generating until the last one is done. With a `mode`, and without `synced`, a prompt is also read
+    once for all its rollouts, in this forward mode; without one the model's `generate` answers.
     """
-    answers: list[list[Rollout]] = [[] for _ in prompts]
-    read_once = expand or mode is not None
-    order = sorted(range(len(prompts)), key=lambda i: _area(prompts[i]))
-    batches = _split(order, _prompts_per_batch(chat, prompts, sampling)) if order else []
-    while _any_process_has_prompts(bool(batches), model, synced):
-        # A process that is done repeats one of its prompts: with sharded weights every process must take part.
-        batch = batches.pop(0) if batches else order[:1]
-        batch_prompts = [prompts[i] for i in batch]
-        inputs = chat.batch(
-            [((p.image,), p.text) for p in batch_prompts for _ in range(1 if read_once else len(p.keys))]
-        )
-        draw = _Draw(
-            torch.tensor([k for p in batch_prompts for k in p.keys], device=model.device), sampling, suppressed
-        )
-        try:
-            if mode is not None:
-                rows = _decode(model, place(inputs, model), draw, len(batch_prompts[0].keys), ends, mode)
-            else:
-                rows = _generate(
-                    model, place(inputs, model), draw, len(batch_prompts[0].keys) if expand else 1, ends, synced
-                )
-        except torch.OutOfMemoryError as error:
-            if len(batch) == 1 or synced:
-                raise ModelError(
-                    f"Rollouts: out of memory for {len(batch)} prompts of up to {inputs['input_ids'].shape[1]} tokens "
-                    f"and {len(batch_prompts[0].keys)} rollouts each. Lower rollout_tokens, max_pixels, "
-                    "max_new_tokens or rollouts_per_prompt."
-                ) from error
-            torch.cuda.empty_cache()
-            batches[:0] = _split(batch, (len(batch) + 1) // 2)
-            continue
-        lengths = inputs["attention_mask"].sum(1).tolist()
-        batch_rollouts = [
-            _rollout(row, logps, ends) for row, logps in zip(rows, torch.stack(draw.logps, 1).tolist(), strict=True)
+
+    expand: bool = True
+    synced: bool = False
+    mode: ForwardMode | None = None
+    info: dict[str, Any] = field(default_factory=lambda: {"engine": "transformers"})
+
+    def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> Rollouts:
+        """Answers to each prompt, one per key; all prompts have the same number of keys. See `Sampler`.
+
+        Tokens that the role suppresses (placeholders of images) are never drawn. Raises ModelError if a single prompt
+        does not fit into memory, or with `synced` if a batch does not.
+        """
+        rollouts: Rollouts = role.run_without_grad(self._sample, role, prompts, sampling)
+        return rollouts
+
+    def close(self) -> None:
+        """Nothing to release: the model belongs to the trainer."""
+
+    def _sample(self, model: Any, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> Rollouts:
+        answers: Rollouts = [[] for _ in prompts]
+        order = sorted(range(len(prompts)), key=lambda i: prompts[i].pixels)
+        # As many prompts as fit if each had the largest image and the longest text, computed before any other prompt is
+        # processed, so that never more pixels than those of one batch are held.
+        tokens = (_longest(role, prompts) + sampling.max_new_tokens) * len(prompts[0].keys) if prompts else 1
+        batches = _split(order, max(1, sampling.batch_tokens // tokens))
+        while _any_process(bool(batches), model) if self.synced else batches:
+            # A process that is done repeats one of its prompts: with sharded weights every process must take part.
+            batch = batches.pop(0) if batches else order[:1]
+            of_batch = [prompts[i] for i in batch]
+            try:
+                rollouts = self._answer(model, role, of_batch, sampling)
+            except torch.OutOfMemoryError as error:
+                if len(batch) == 1 or self.synced:
+                    raise ModelError(
+                        f"Rollouts: out of memory for {len(batch)} prompts of up to {_longest(role, of_batch)} tokens "
+                        f"and {len(prompts[0].keys)} rollouts each. Lower rollout_tokens, max_pixels, max_new_tokens "
+                        "or rollouts_per_prompt."
+                    ) from error
+                torch.cuda.empty_cache()
+                batches[:0] = _split(batch, (len(batch) + 1) // 2)
+                continue
+            for i, of_prompt in zip(batch, rollouts, strict=True):
+                answers[i] = of_prompt
+        return answers
+
+    def _answer(self, model: Any, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> Rollouts:
+        """The answers to one batch of prompts."""
+        n = len(prompts[0].keys)
+        mode = None if self.synced else self.mode
+        copies = 1 if self.expand or mode else n
+        batch = role.chat.batch([((p.image,), p.text) for p in prompts for _ in range(copies)])
+        lengths = batch["attention_mask"].sum(1)[::copies].tolist()
+        inputs = place(batch, model)
+        draw = _Draw(torch.tensor([k for p in prompts for k in p.keys], device=model.device), sampling, role.suppressed)
+        if mode:
+            rows = _decode(model, inputs, draw, n, role.ends, mode)
+        else:
+            rows = _generate(model, inputs, draw, n // copies, role.ends, self.synced)
+        rollouts = [
+            _rollout(row, logps, role.ends, lengths[i // n])
+            for i, (row, logps) in enumerate(zip(rows.tolist(), torch.stack(draw.logps, 1).tolist(), strict=True))
         ]
-        for position, i in enumerate(batch):
-            n = len(prompts[i].keys)
-            tokens = int(lengths[position if read_once else position * n])
-            answers[i] = [replace(r, prompt_tokens=tokens) for r in batch_rollouts[position * n : (position + 1) * n]]
-    return answers
+        return _split(rollouts, n)
 
 
-def _area(prompt: Prompt) -> int:
-    return prompt.image.width * prompt.image.height
+REFERENCE = TransformersSampler()
+"""Works for any model; the self-check finds out which shortcuts a model allows."""
 
 
-def _split(indices: list[int], size: int) -> list[list[int]]:
-    return [indices[start : start + size] for start in range(0, len(indices), size)]
-
-
-def _prompts_per_batch(chat: Chat, prompts: Sequence[Prompt], sampling: Sampling) -> int:
-    """The number of prompts in a batch, if each had the largest image and the longest text.
-
-    Computed before any other prompt is processed, so that never more pixels than those of one batch are held.
-    """
-    image = max(prompts, key=_area).image
-    length = int(chat.batch([((image,), max((p.text for p in prompts), key=len))])["input_ids"].shape[1])
-    return max(1, sampling.batch_tokens // ((length + sampling.max_new_tokens) * len(prompts[0].keys)))
-
-
-def _any_process_has_prompts(has_prompts: bool, model: Any, synced: bool) -> bool:
-    """Whether this process, or with `synced` any process, has prompts left."""
-    if not synced:
-        return has_prompts
-    flag = torch.tensor(float(has_prompts), device=model.device)
+def _any_process(value: bool, model: Any) -> bool:
+    """Whether a value is true in any process."""
+    flag = torch.tensor(float(value), device=model.device)
     torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
     return bool(flag)
 
 
+def _split(items: list[Any], size: int) -> list[list[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _longest(role: ModelRole, prompts: Sequence[Prompt]) -> int:
+    """The number of tokens of a prompt with the largest image and the longest text."""
+    image, text = max(prompts, key=lambda p: p.pixels).image, max((p.text for p in prompts), key=len)
+    return int(role.chat.batch([((image,), text)])["input_ids"].shape[1])
+
+
 def _generate(
     model: Any, inputs: dict[str, Any], draw: _Draw, repeat: int, ends: Sequence[int], synced: bool
-) -> list[list[int]]:
+) -> Tensor:
     """New token ids of each answer, from the model's `generate`."""
     from transformers import GenerationConfig, LogitsProcessorList
 
@@ -170,40 +207,34 @@ def _generate(
         eos_token_id=list(ends) or None,
         pad_token_id=model.generation_config.pad_token_id,
     )
-    with torch.no_grad():
-        out = model.generate(
-            **inputs, generation_config=settings, logits_processor=LogitsProcessorList([draw]), synced_gpus=synced
-        )
-    rows: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
-    return rows
+    sequences: Tensor = model.generate(
+        **inputs, generation_config=settings, logits_processor=LogitsProcessorList([draw]), synced_gpus=synced
+    )
+    return sequences[:, inputs["input_ids"].shape[1] :]
 
 
 def _decode(
     model: Any, inputs: dict[str, Any], draw: _Draw, answers: int, ends: Sequence[int], mode: ForwardMode
-) -> list[list[int]]:
+) -> Tensor:
     """New token ids of each answer; each prompt, with its image, is read once for all its answers."""
     logits = head(model, mode)
     end_ids = torch.tensor(list(ends), dtype=torch.long, device=model.device)
-    with torch.no_grad():
-        states, cache = read_prompt(model, inputs, answers, mode)
-        attention_mask = inputs["attention_mask"].repeat_interleave(answers, 0)
-        token = draw.choose(logits(states[:, -1]))
-        columns, ended = [token], torch.isin(token, end_ids)
-        while len(columns) < draw.sampling.max_new_tokens and not bool(ended.all()):
-            attention_mask = torch.cat([attention_mask, torch.ones_like(attention_mask[:, :1])], 1)
-            states = continue_from_cache(model, cache, attention_mask, token[:, None], mode)
-            token = draw.choose(logits(states[:, -1]))
-            columns.append(token)
-            ended |= torch.isin(token, end_ids)
-    rows: list[list[int]] = torch.stack(columns, 1).tolist()
-    return rows
+    states, cache = read_prompt(model, inputs, answers, mode)
+    attention_mask = inputs["attention_mask"].repeat_interleave(answers, 0)
+    columns = [draw.choose(logits(states[:, -1]))]
+    ended = torch.isin(columns[0], end_ids)
+    while len(columns) < draw.sampling.max_new_tokens and not bool(ended.all()):
+        attention_mask = torch.cat([attention_mask, torch.ones_like(attention_mask[:, :1])], 1)
+        states = continue_from_cache(model, cache, attention_mask, columns[-1][:, None], mode)
+        columns.append(draw.choose(logits(states[:, -1])))
+        ended |= torch.isin(columns[-1], end_ids)
+    return torch.stack(columns, 1)
 
 
-def _rollout(tokens: Sequence[int], logps: Sequence[float], ends: Sequence[int]) -> Rollout:
+def _rollout(tokens: Sequence[int], logps: Sequence[float], ends: Sequence[int], prompt_tokens: int) -> Rollout:
     """The answer up to its end token, which is included."""
     stop = next((t + 1 for t, token in enumerate(tokens) if token in ends), None)
-    length = len(tokens) if stop is None else stop
-    return Rollout(tuple(tokens[:length]), tuple(logps[:length]), stop is None, 0)
+    return Rollout(tuple(tokens[:stop]), tuple(logps[:stop]), stop is None, prompt_tokens)
 
 
 class _Draw:
@@ -236,9 +267,8 @@ def _nucleus(logits: Tensor, top_p: float) -> Tensor:
         return logits
     ordered, index = logits.sort(-1, descending=True)
     mass_before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-    return logits.masked_fill(
-        torch.zeros_like(logits, dtype=torch.bool).scatter(1, index, mass_before >= top_p), -torch.inf
-    )
+    outside = torch.zeros_like(logits, dtype=torch.bool).scatter(1, index, mass_before >= top_p)
+    return logits.masked_fill(outside, -torch.inf)
 
 
 def gumbel(keys: Tensor, position: int, vocabulary: int) -> Tensor:

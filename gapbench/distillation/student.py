@@ -25,6 +25,7 @@ from gapbench.engines.chat import Chat, make_chat
 from gapbench.engines.models import Loaded
 from gapbench.engines.tokens import neutral_generation
 from gapbench.errors import SettingError
+from gapbench.util.text import first_line
 
 TOWER = r"(visual|vision\w*|image_tower|image_embed|vit)"
 VISION = re.compile(rf"(^|\.){TOWER}(\.|$)")
@@ -91,17 +92,22 @@ def make_role(loaded: Loaded, recipe: Recipe, trained: bool = True) -> ModelRole
     """The role of a loaded model. If `trained`, the parameters that the recipe names get gradients. Raises
     SettingError.
     """
-    chat = make_chat(loaded, recipe.processor)
-    ends = tuple(sorted(neutral_generation(loaded)))
-    suppressed = image_tokens(loaded.model.config)
-    model = loaded.model
+    model, chat = loaded.model, make_chat(loaded, recipe.processor)
+    ends, suppressed = tuple(sorted(neutral_generation(loaded))), image_tokens(model.config)
     model.requires_grad_(False)
     if recipe.freeze_vision and not any(VISION.search(name) for name, _ in model.named_parameters()):
         raise SettingError(
             "freeze_vision: no parameter's name says that it belongs to a vision tower; set it to false for this model."
         )
     if trained:
-        model = _with_adapters(model, recipe) if recipe.lora else _trainable(model, recipe)
+        if recipe.lora:
+            model = _with_adapters(model, recipe)
+        else:
+            for name, param in model.named_parameters():
+                param.requires_grad_(not (recipe.freeze_vision and VISION.search(name)))
+        for param in model.parameters():
+            if param.requires_grad:
+                param.data = param.data.float()
         if recipe.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             if recipe.lora:
@@ -111,20 +117,11 @@ def make_role(loaded: Loaded, recipe: Recipe, trained: bool = True) -> ModelRole
 
 def image_tokens(config: Any) -> tuple[int, ...]:
     """The ids that stand for images, videos or sounds, read from the names in a model's configuration."""
-    ids: set[int] = set()
-    for part in (config, getattr(config, "vision_config", None), getattr(config, "audio_config", None)):
-        for name, value in vars(part).items() if part is not None else ():
-            if PLACEHOLDER_SETTING.fullmatch(name):
-                ids |= {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int) and i >= 0}
-    return tuple(sorted(ids))
-
-
-def _trainable(model: Any, recipe: Recipe) -> Any:
-    for name, param in model.named_parameters():
-        if not (recipe.freeze_vision and VISION.search(name)):
-            param.data = param.data.float()
-            param.requires_grad_(True)
-    return model
+    parts = (config, getattr(config, "vision_config", None), getattr(config, "audio_config", None))
+    settings = [item for part in parts if part is not None for item in vars(part).items()]
+    values = [value for name, value in settings if PLACEHOLDER_SETTING.fullmatch(name)]
+    ids = [i for value in values for i in (value if isinstance(value, list) else [value])]
+    return tuple(sorted({i for i in ids if isinstance(i, int) and i >= 0}))
 
 
 def _with_adapters(model: Any, recipe: Recipe) -> Any:
@@ -139,10 +136,6 @@ def _with_adapters(model: Any, recipe: Recipe) -> Any:
         bias="none", task_type=None,
     )  # fmt: skip
     try:
-        adapted = peft.get_peft_model(model, config)
+        return peft.get_peft_model(model, config)
     except ValueError as error:
-        raise SettingError(f"lora_targets={recipe.lora_targets!r}: {str(error).splitlines()[0]}") from error
-    for param in adapted.parameters():
-        if param.requires_grad:
-            param.data = param.data.float()
-    return adapted
+        raise SettingError(f"lora_targets={recipe.lora_targets!r}: {first_line(error)}") from error

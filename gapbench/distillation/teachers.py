@@ -23,7 +23,7 @@ Limits: the teacher shares untrained weights and all buffers with the student.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from gapbench.distillation.forward import Groups, bounded, head, hidden_states, process
+from gapbench.distillation.forward import Groups, ImageTexts, bounded, head, hidden_states, process
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.student import ModelRole
 from gapbench.errors import ModelError
@@ -52,7 +52,7 @@ class Teacher:
         _reshard(student.wrapped)
         self.params = [p for p in student.model.parameters() if p.requires_grad]
         self.averages = [p.detach().clone() for p in self.params] if recipe.teacher in WITH_OWN_WEIGHTS else []
-        self.pairs = list(zip(self.averages, self.params, strict=True)) if self.averages else []
+        self.pairs = list(zip(self.averages, self.params, strict=False))  # none without own weights
         self.projection = dict(self.role.model.get_output_embeddings().named_parameters())
         if external is not None:
             check_vocabulary(student, external)
@@ -66,24 +66,24 @@ class Teacher:
         finally:
             self._swap_weights()
 
-    def hidden(self, prompts: Sequence[tuple[Any, str]], groups: Groups) -> Tensor:
+    @torch.no_grad()
+    def hidden(self, prompts: ImageTexts, groups: Groups) -> Tensor:
         """Hidden states for the teacher's prompts, without gradient, as input of `head`; shape (tokens, width)."""
         role = self.role
         inputs = process(role.chat, role.model, prompts, len(groups[0]), role.mode)
-        with torch.no_grad(), self.weights():
+        with self.weights():
             states: Tensor = role.wrapped(hidden_states, inputs, groups, role.mode)
         if self.recipe.teacher != "trust_region":
             return states
-        with torch.no_grad():
-            return torch.cat([states, role.wrapped(hidden_states, inputs, groups, role.mode)], 1)
+        return torch.cat([states, role.wrapped(hidden_states, inputs, groups, role.mode)], 1)
 
     def head(self) -> Callable[[Tensor], Tensor]:
         """The function from `hidden` to float32 logits over the student's vocabulary."""
         live_head = head(self.role.model, self.role.mode)
-        own_head = self._own_head(live_head)
         if self.recipe.teacher == "model":
             size = self.student.vocabulary
             return lambda states: _fit_to_vocabulary(live_head(states), size)
+        own_head = self._own_head(live_head)
         if self.recipe.teacher != "trust_region":
             return own_head
 
@@ -95,16 +95,12 @@ class Teacher:
 
     def _own_head(self, live_head: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The output projection with the teacher's weights, if it is trained."""
-        if not self.role.mode.split_head or not self.averages:
+        if not self.role.mode.split_head:
             return live_head
-        projection = self.role.model.get_output_embeddings()
-        trained = {
-            name: next(_full_tensor(a) for a, q in self.pairs if q is p)
-            for name, p in self.projection.items()
-            if any(q is p for q in self.params)
-        }
+        trained = {name: _full_tensor(a) for name, p in self.projection.items() for a, q in self.pairs if q is p}
         if not trained:
             return live_head
+        projection = self.role.model.get_output_embeddings()
         weight, bias = trained.get("weight"), trained.get("bias")
 
         def logits(states: Tensor) -> Tensor:
@@ -116,13 +112,13 @@ class Teacher:
 
         return logits
 
+    @torch.no_grad()
     def update(self, step: int) -> None:
         """Follow the student after step `step` (0-based)."""
-        rate = {"ema": self.recipe.ema_rate, "copy": float((step + 1) % self.recipe.copy_every == 0)}
-        if rate.get(self.recipe.teacher):
-            with torch.no_grad():
-                for average, param in self.pairs:
-                    average.lerp_(param.detach(), rate[self.recipe.teacher])
+        rates = {"ema": self.recipe.ema_rate, "copy": float((step + 1) % self.recipe.copy_every == 0)}
+        if rate := rates.get(self.recipe.teacher):
+            for average, param in self.pairs:
+                average.lerp_(param.detach(), rate)
 
     def distance(self) -> float | None:
         """||teacher - student|| / ||student|| over the trained weights; None for a teacher without own weights."""
@@ -138,23 +134,22 @@ class Teacher:
             tensors = {str(i): _local_tensor(a).contiguous() for i, a in enumerate(self.averages)}
             save_file(tensors, folder / f"teacher-{process}.safetensors")
 
+    @torch.no_grad()
     def load(self, folder: Path, process: int) -> None:
         """Read what `save` wrote."""
-        if not self.averages:
-            return
-        own = process if isinstance(self.averages[0], DTensor) else 0
-        tensors = load_file(folder / f"teacher-{own}.safetensors")
-        with torch.no_grad():
+        if self.averages:
+            own = process if isinstance(self.averages[0], DTensor) else 0
+            tensors = load_file(folder / f"teacher-{own}.safetensors")
             for i, average in enumerate(self.averages):
                 _local_tensor(average).copy_(tensors[str(i)])
 
+    @torch.no_grad()
     def _swap_weights(self) -> None:
         for average, param in self.pairs:
             if isinstance(param, DTensor):  # FSDP holds references to the shards, so values move and tensors stay
-                with torch.no_grad():
-                    copy = param.detach().clone()
-                    param.copy_(average)
-                    average.copy_(copy)
+                copy = param.detach().clone()
+                param.copy_(average)
+                average.copy_(copy)
             else:
                 param.data, average.data = average.data, param.data
         if self.pairs:

@@ -1,6 +1,6 @@
 """From a recipe to a trained model folder: load, check, train, save.
 
-    run("glance", recipe, pairs, make_accelerator(recipe, folder), folder, ...)
+    run(Job("glance", recipe, folder), pairs, make_accelerator(recipe, folder))
 
 This module sets up torch, accelerate and peft for `gapbench.commands.distill`; the training loop is in `loop`.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -21,11 +20,12 @@ from typing import Any
 import torch
 
 from gapbench.distillation import checkpoints, loop
-from gapbench.distillation.forward_check import ForwardCheck, check_vllm, find_forward_mode
+from gapbench.distillation.forward_check import check_vllm, find_forward_mode
 from gapbench.distillation.health import warnings
+from gapbench.distillation.job import Job
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.recipe import Recipe
-from gapbench.distillation.samplers import Sampler, TransformersSampler
+from gapbench.distillation.rollouts import Sampler, TransformersSampler
 from gapbench.distillation.saving import save_model
 from gapbench.distillation.student import ModelRole, make_role
 from gapbench.distillation.teachers import Teacher
@@ -57,16 +57,14 @@ def make_accelerator(recipe: Recipe, folder: Path) -> Any:
     AcceleratorState._reset_state()  # an earlier training in this process may have had another precision
     on_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     precision = recipe.precision if recipe.precision != "auto" else ("no" if on_cpu else "bf16")
+    # Vision towers contain layers whose output is unused.
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True), InitProcessGroupKwargs(timeout=WAIT)]
     accelerator = Accelerator(
         mixed_precision=precision,
         cpu=on_cpu,
         log_with=list(recipe.trackers) or None,
         project_dir=str(folder),
-        kwargs_handlers=[
-            # Vision towers contain layers whose output is unused.
-            DistributedDataParallelKwargs(find_unused_parameters=True),
-            InitProcessGroupKwargs(timeout=WAIT),
-        ],
+        kwargs_handlers=handlers,
     )
     if recipe.prompts_per_step % accelerator.num_processes:
         raise SettingError(
@@ -86,52 +84,69 @@ def make_accelerator(recipe: Recipe, folder: Path) -> Any:
     return accelerator
 
 
-def run(
-    model: str, recipe: Recipe, pairs: Pairs, accelerator: Any, folder: Path, resume: bool, revision: str | None,
-    trust_remote_code: bool, say: Callable[[str], None], quiet: bool,
-) -> dict[str, Any]:  # fmt: skip
+def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
     """Train and write `model/`; returns the `training` entry of `distill.json`.
 
     Raises ModelError, SettingError or RunError.
     """
-    checkpoint = checkpoints.newest(folder / "checkpoints") if resume else None
-    loaded = _load(model, recipe, accelerator, revision, trust_remote_code)
+    recipe, folder = job.recipe, job.folder
+    loaded = _load(job, accelerator)
     generation = loaded.model.generation_config
     student = make_role(loaded, recipe)
     loaded.model.eval()
-    external_teacher = _load_external_teacher(recipe, accelerator, revision, trust_remote_code)
+    external_teacher = _load_external_teacher(job, accelerator) if recipe.teacher == "model" else None
     optimizer = torch.optim.AdamW(
         [p for p in student.model.parameters() if p.requires_grad],
         lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), weight_decay=recipe.weight_decay,
     )  # fmt: skip
     wrapped, optimizer = accelerator.prepare(student.wrapped, optimizer)
     student = replace(student, wrapped=wrapped)
-    precision = {"bf16": "bfloat16", "fp16": "float16"}.get(accelerator.mixed_precision, "float32")
-    student, external_teacher, check = _with_checked_modes(student, external_teacher, pairs, recipe, precision, say)
+    precision = "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
+    first_prompts = [(p.student, p.text) for p in pairs.step(0)[:1]]
+    teacher_prompts = [(p.teacher, p.text) for p in pairs.probe(2)]
+    check = find_forward_mode(student, [*first_prompts, *teacher_prompts], recipe, precision)
+    student = student.with_mode(check.mode)
+    agreement = f"teacher forcing agrees with generation to {check.difference:.1e} nats"
+    job.say(f"self-check: {agreement}; forward mode: {check.mode}")
+    for text in check.refused:
+        job.say(f"self-check: refused forward mode: {text}")
+    if external_teacher:
+        mode = find_forward_mode(external_teacher, teacher_prompts, recipe, precision).mode
+        external_teacher = external_teacher.with_mode(mode)
     sampler: Sampler = TransformersSampler(
         check.expand_rollouts, accelerator.distributed_type == "FSDP", check.rollout_mode
     )
     if recipe.use_vllm:
-        sampler = _start_vllm(model, student, pairs, recipe, accelerator, precision, revision, trust_remote_code, say)
+        job.say("starting vLLM for the rollouts")
+        vllm = vllm_rollouts.start(
+            job.model, recipe, precision, job.revision, job.trust_remote_code, accelerator.num_processes
+        )
+        prompts = [*first_prompts, *((p.student, p.text) for p in pairs.probe(2))]
+        difference = check_vllm(student, vllm, prompts, recipe, precision)
+        job.say(f"self-check: vLLM's log-probabilities agree with the trainer's to {difference:.1e} nats")
+        sampler = replace(vllm, info={**vllm.info, "difference": difference})
     teacher = Teacher(recipe, student, external_teacher)
     setup = loop.TrainingSetup(recipe, pairs, accelerator, student, teacher, optimizer, folder, sampler)
     first_step, probe = 0, []
-    if checkpoint:
+    if job.resume and (checkpoint := checkpoints.newest(folder / "checkpoints")):
         state = checkpoints.restore(checkpoint, accelerator, teacher)
         first_step, probe = int(state["step"]), state["probe"]
-        say(f"resuming after step {first_step}")
+        job.say(f"resuming after step {first_step}")
     elif recipe.probe_every:
         probe = loop.probe_answers(setup)
+    log = folder / loop.LOG  # steps after the checkpoint are trained again
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)[:first_step] if log.exists() else []
     if accelerator.is_main_process:
-        _truncate_log(folder / loop.LOG, first_step)
+        write_text(log, "".join(lines))
     accelerator.wait_for_everyone()
-    accelerator.init_trackers("gapbench-distill", config=_tracker_config(recipe))
+    tracked = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in recipe.model_dump().items()}
+    accelerator.init_trackers("gapbench-distill", config=tracked)
     try:
-        with _watching(folder, first_step, recipe.steps, quiet or not accelerator.is_main_process) as watch:
+        with _watching(job, [json.loads(line) for line in lines]) as watch:
             loop.train(setup, first_step, probe, watch)
     finally:
         sampler.close()
-    save_model(accelerator, student, recipe, model, folder / "model", generation, revision, trust_remote_code)
+    save_model(job, accelerator, student, generation)
     return {
         "training": {
             "steps": recipe.steps,
@@ -154,99 +169,44 @@ def finish(accelerator: Any) -> None:
     accelerator.end_training()
 
 
-def _load(
-    model: str, recipe: Recipe, accelerator: Any, revision: str | None, trust_remote_code: bool, trained: bool = True
-) -> models.Loaded:
-    """The model on this process's device."""
-    half_precision = accelerator.mixed_precision == "bf16" and (recipe.lora or not trained)
+def _load(job: Job, accelerator: Any, trained: bool = True) -> models.Loaded:
+    """The job's model on this process's device."""
+    half_precision = accelerator.mixed_precision == "bf16" and (job.recipe.lora or not trained)
     return models.load(
-        model,
+        job.model,
         dtype="bfloat16" if half_precision else "float32",
         device=str(accelerator.device),
-        attn_implementation=recipe.attn_implementation,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
+        attn_implementation=job.recipe.attn_implementation,
+        revision=job.revision,
+        trust_remote_code=job.trust_remote_code,
     )
 
 
-def _load_external_teacher(
-    recipe: Recipe, accelerator: Any, revision: str | None, trust_remote_code: bool
-) -> ModelRole | None:
-    if recipe.teacher != "model":
-        return None
+def _load_external_teacher(job: Job, accelerator: Any) -> ModelRole:
     # With this setting only the first process would load the weights.
     efficient_loading = os.environ.pop("FSDP_CPU_RAM_EFFICIENT_LOADING", None)
     try:
-        loaded = _load(recipe.teacher_model, recipe, accelerator, None, trust_remote_code, trained=False)
+        loaded = _load(replace(job, model=job.recipe.teacher_model, revision=None), accelerator, trained=False)
     finally:
         if efficient_loading is not None:
             os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = efficient_loading
-    return make_role(loaded, recipe, trained=False)
-
-
-def _with_checked_modes(
-    student: ModelRole,
-    external_teacher: ModelRole | None,
-    pairs: Pairs,
-    recipe: Recipe,
-    precision: str,
-    say: Callable[[str], None],
-) -> tuple[ModelRole, ModelRole | None, ForwardCheck]:
-    """Both roles with the forward modes that the self-check accepts, on images of both views, and its result."""
-    probe_pairs = pairs.probe(2)
-    prompts = [(p.student, p.text) for p in pairs.step(0)[:1]] + [(p.teacher, p.text) for p in probe_pairs]
-    check = find_forward_mode(student, prompts, recipe, precision)
-    shortcuts = ", ".join(name for name, value in asdict(check.mode).items() if value) or "plain"
-    say(f"self-check: teacher forcing agrees with generation to {check.difference:.1e} nats; forward mode: {shortcuts}")
-    for text in check.refused:
-        say(f"self-check: refused forward mode: {text}")
-    if external_teacher is not None:
-        external_teacher = external_teacher.with_mode(
-            find_forward_mode(external_teacher, prompts[1:], recipe, precision).mode
-        )
-    return student.with_mode(check.mode), external_teacher, check
-
-
-def _start_vllm(
-    model: str, student: ModelRole, pairs: Pairs, recipe: Recipe, accelerator: Any, precision: str,
-    revision: str | None, trust_remote_code: bool, say: Callable[[str], None],
-) -> Sampler:  # fmt: skip
-    """vLLM beside the trainer, once its answers agree with the trainer's log-probabilities."""
-    say("starting vLLM for the rollouts")
-    sampler = vllm_rollouts.start(model, recipe, precision, revision, trust_remote_code, accelerator.num_processes)
-    prompts = [(p.student, p.text) for p in (*pairs.step(0)[:1], *pairs.probe(2))]
-    difference = check_vllm(student, sampler, prompts, recipe, precision)
-    say(f"self-check: vLLM's log-probabilities agree with the trainer's to {difference:.1e} nats")
-    return replace(sampler, info={**sampler.info, "difference": difference})
+    return make_role(loaded, job.recipe, trained=False)
 
 
 @contextmanager
-def _watching(folder: Path, first: int, steps: int, quiet: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Progress and warnings, each kind once; an interrupt takes effect between two steps."""
-    lines: list[Mapping[str, Any]] = []
+def _watching(job: Job, lines: list[Mapping[str, Any]]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Progress and warnings, each kind once; an interrupt takes effect between two steps. `lines` are the log's."""
     warned: set[str] = set()
-    if (folder / loop.LOG).exists():
-        lines = [json.loads(line) for line in (folder / loop.LOG).read_text(encoding="utf-8").splitlines()]
-    with progress(steps, first, "training", quiet, "steps") as advance, remember_interrupt() as check:
+    bar = progress(job.recipe.steps, len(lines), "training", job.quiet, "steps")
+    with bar as advance, remember_interrupt() as check:
 
         def watch(line: Mapping[str, Any]) -> None:
             lines.append(line)
             advance("")
             for kind, text in warnings(lines).items():
-                if kind not in warned and not quiet:
+                if kind not in warned:
                     warned.add(kind)
-                    print(f"step {line['step']}: {text}", file=sys.stderr, flush=True)
+                    job.say(f"step {line['step']}: {text}")
             check()
 
         yield watch
-
-
-def _truncate_log(log: Path, steps: int) -> None:
-    """Cut the log at the checkpoint that is resumed; later steps are trained again."""
-    lines = log.read_text(encoding="utf-8").splitlines()[:steps] if log.exists() else []
-    write_text(log, "".join(f"{line}\n" for line in lines))
-
-
-def _tracker_config(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as trackers accept it: text and numbers."""
-    return {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in recipe.model_dump().items()}

@@ -46,7 +46,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class EngineOption:
+class KnownOption:
     """One option: its flag, its field (that of the first engine that has it), and the engines that have it."""
 
     flag: str
@@ -54,13 +54,13 @@ class EngineOption:
     engines: tuple[str, ...]
 
 
-def all_options() -> dict[str, EngineOption]:
+def all_options() -> dict[str, KnownOption]:
     """The options of all engines by name. Imports no model library."""
     classes = {engine: _options_of(engine).model_fields for engine in ENGINES}
     fields = {name: field for of_engine in reversed(classes.values()) for name, field in of_engine.items()}
     names = dict.fromkeys(name for of_engine in classes.values() for name in of_engine)
     return {
-        name: EngineOption(flag_name(name, fields[name]), fields[name], tuple(e for e in ENGINES if name in classes[e]))
+        name: KnownOption(flag_name(name, fields[name]), fields[name], tuple(e for e in ENGINES if name in classes[e]))
         for name in names
     }
 

@@ -3,10 +3,10 @@
     class VllmOptions(BaseModel):
         model_config = FROZEN
         dtype: Dtype = "auto"
-        tensor_parallel_size: Annotated[int, Field(ge=1, description="devices that share the model"), RESOURCE] = 1
+        tensor_parallel_size: Annotated[int, Field(ge=1), Flag("devices that share the model", "N", "resources")] = 1
 
-The field's name, type, bounds and description make the command line's flag (`gapbench.cli.options`), the check of a
-value (`validated`) and the entry in the manifest (`kept`). `Flag` adds what pydantic has no word for.
+The field's name, type, bounds and `Flag` make the command line's flag (`gapbench.cli.flags`), the check of a
+value (`validated`) and the entry in the manifest (`kept`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from gapbench.errors import SettingError
@@ -50,25 +50,23 @@ class Generation:
             raise SettingError(f"--temperature {self.temperature:g}: expected at least 0, which is greedy.")
 
 
+Kept = Literal["options", "resources", "elsewhere"]
+"""Where `engine.info` keeps a value that the user set. `options` decide an answer; `resources` affect only memory and
+speed. `elsewhere`: `info` says it in a field of its own, or must not say it."""
+
+
 @dataclass(frozen=True)
 class Flag:
-    """The metadata of an option.
+    """The metadata of an option: its help, how help shows a value, and where the manifest keeps it.
 
-    - `name`: the flag; derived from the field's name if empty.
-    - `metavar`: how help shows a value.
-    - `kept`: where `engine.info` keeps a value that the user set. `options` decide an answer; `resources` affect only
-      memory and speed. `elsewhere`: `info` says it in a field of its own, or must not say it.
-    - `typed`: whether the command line has the option; if not, it is for Python.
+    `name` is the flag, if it is not the field's name. An option that is not `typed` is for Python alone.
     """
 
-    name: str = ""
+    help: str = ""
     metavar: str = ""
-    kept: Literal["options", "resources", "elsewhere"] = "options"
+    kept: Kept = "options"
+    name: str = ""
     typed: bool = True
-
-
-ELSEWHERE = Flag(kept="elsewhere")
-RESOURCE = Flag(metavar="N", kept="resources")
 
 
 def key_values(example: str) -> BeforeValidator:
@@ -93,21 +91,15 @@ def key_values(example: str) -> BeforeValidator:
 
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
-    Field(description="auto (as published on an accelerator, float32 on a CPU), float32, bfloat16 or float16"),
-    ELSEWHERE,
+    Flag("auto (as published on an accelerator, float32 on a CPU), float32, bfloat16 or float16", kept="elsewhere"),
 ]
-Revision = Annotated[str | None, Field(description="commit, tag or branch of a Hub model"), ELSEWHERE]
-TrustRemoteCode = Annotated[bool, Field(description="run code that ships with the model"), ELSEWHERE]
-ChatTemplate = Annotated[
-    Path | None,
-    Field(description="a Jinja file, for models without a chat template"),
-    Flag(metavar="FILE", kept="elsewhere"),
-]
+Revision = Annotated[str | None, Flag("commit, tag or branch of a Hub model", kept="elsewhere")]
+TrustRemoteCode = Annotated[bool, Flag("run code that ships with the model", kept="elsewhere")]
+ChatTemplate = Annotated[Path | None, Flag("a Jinja file, for models without a chat template", "FILE", "elsewhere")]
 ProcessorKwargs = Annotated[
     Mapping[str, Any],
     key_values("max_soft_tokens=280"),
-    Field(description="passed to the model's processor (YAML value); repeatable"),
-    Flag("--processor", "KEY=VALUE", kept="elsewhere"),
+    Flag("passed to the model's processor (YAML value); repeatable", "KEY=VALUE", "elsewhere", "--processor"),
 ]
 
 

@@ -23,29 +23,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from gapbench.engines import models
+from gapbench.engines import local, models
+from gapbench.engines import options as engine_options
 from gapbench.engines.chat import Chat, make_chat, place
 from gapbench.engines.fail_fast import KeyedAnswer, hold_leading_errors
-from gapbench.engines.local import (
-    TOP_TOKENS,
-    Completions,
-    Refusals,
-    describe_images,
-    failure_details,
-    shared_info,
-    shown,
-)
-from gapbench.engines.options import (
-    ELSEWHERE,
-    FROZEN,
-    ChatTemplate,
-    Dtype,
-    Flag,
-    Generation,
-    ProcessorKwargs,
-    Revision,
-    TrustRemoteCode,
-)
+from gapbench.engines.options import FROZEN, Flag, Generation
 from gapbench.engines.tokens import image_token_id, neutral_generation
 from gapbench.types import Answer, Request
 from gapbench.util.ahead import WaitingTime, read_ahead
@@ -65,20 +47,16 @@ class TransformersOptions(BaseModel):
 
     model_config = FROZEN
 
-    dtype: Dtype = "auto"
-    device: Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps"), ELSEWHERE] = "auto"
-    revision: Revision = None
-    trust_remote_code: TrustRemoteCode = False
-    chat_template: ChatTemplate = None
-    processor_kwargs: ProcessorKwargs = {}
+    dtype: engine_options.Dtype = "auto"
+    device: Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps", kept="elsewhere")] = "auto"
+    revision: engine_options.Revision = None
+    trust_remote_code: engine_options.TrustRemoteCode = False
+    chat_template: engine_options.ChatTemplate = None
+    processor_kwargs: engine_options.ProcessorKwargs = {}
     attn_implementation: Annotated[
-        str | None,
-        Field(description="eager, sdpa, flash_attention_2, …; default: transformers' choice"),
-        ELSEWHERE,
+        str | None, Flag("eager, sdpa, flash_attention_2, …; default: transformers' choice", kept="elsewhere")
     ] = None
-    batch_size: Annotated[
-        int | None, Field(ge=1, description="prompts in a batch"), Flag(metavar="N|auto", kept="resources")
-    ] = None
+    batch_size: Annotated[int | None, Field(ge=1), Flag("prompts in a batch", "N|auto", "resources")] = None
 
 
 @dataclass
@@ -95,8 +73,8 @@ class TransformersEngine:
     def __post_init__(self) -> None:
         processor = self.loaded.processor
         self._limit = self.batch_size or LARGEST_BATCH
-        self._refusals = Refusals(self.loaded.name)
-        self._completions = Completions(processor.tokenizer, image_token_id(self.loaded.model.config, processor))
+        self._refusals = local.Refusals(self.loaded.name)
+        self._completions = local.Completions(processor.tokenizer, image_token_id(self.loaded.model.config, processor))
         self._waited = WaitingTime()
         self._ends = neutral_generation(self.loaded)
 
@@ -131,7 +109,7 @@ class TransformersEngine:
         model = self.loaded.model
         with torch.inference_mode():
             logits = model(**place(self._inputs([request]), model)).logits[0, -1]
-            top = torch.log_softmax(logits.float(), -1).topk(min(TOP_TOKENS, logits.numel()))
+            top = torch.log_softmax(logits.float(), -1).topk(min(local.TOP_TOKENS, logits.numel()))
         return dict(zip(top.indices.tolist(), top.values.tolist(), strict=True))
 
     def _answers(self, batches: Iterable[tuple[list[Request], Any, str]]) -> Generator[KeyedAnswer, None, None]:
@@ -175,7 +153,7 @@ class TransformersEngine:
             inputs = self._inputs(group)
         except Exception as error:
             if len(group) == 1:
-                yield group, None, f"the processor refused {failure_details(group[0], error)}"
+                yield group, None, f"the processor refused {local.failure_details(group[0], error)}"
                 return
             for part in _halves(group):
                 yield from self._process(part)
@@ -220,15 +198,15 @@ class TransformersEngine:
             stop = next((n for n, token in enumerate(row) if token in self._ends), None)
             yield (
                 request.key,
-                self._completions.answer(shown(request), ids[mask].tolist(), row[:stop], stop is None, seconds),
+                self._completions.answer(local.shown(request), ids[mask].tolist(), row[:stop], stop is None, seconds),
             )
 
     def _refused(self, request: Request, error: Exception, out_of_memory: bool) -> Answer:
         """The answer to a request that failed. Raises ModelError if the engine should fail fast."""
-        reason = f"the model failed on {failure_details(request, error)}"
+        reason = f"the model failed on {local.failure_details(request, error)}"
         if out_of_memory:
             reason = (
-                f"out of memory at batch size 1 for {describe_images(request)} on {self.loaded.device}. "
+                f"out of memory at batch size 1 for {local.describe_images(request)} on {self.loaded.device}. "
                 "Lower --max-pixels or --max-new-tokens, use --dtype bfloat16, or a larger device."
             )
         return self._refusals.refuse(request, reason, error, at_once=out_of_memory)
@@ -270,7 +248,7 @@ def load(model: str, generation: Generation, pixels: Pixels, options: Transforme
     chat = make_chat(loaded, options.processor_kwargs)
     info = {
         "engine": "transformers",
-        **shared_info(model, chat, generation, pixels, options),
+        **local.shared_info(model, chat, generation, pixels, options),
         **loaded.identity,
         "dtype": loaded.dtype,
         "device": loaded.device,

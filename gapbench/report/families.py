@@ -8,16 +8,16 @@ Works for `summary.json` and `comparison.json`. Each family has the shape of a c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from gapbench.analysis.aggregate import by_evidence
-from gapbench.report.tables import Table
-from gapbench.util.text import clip
+from gapbench.analysis.metrics import HEADLINE, METRICS
+from gapbench.report.tables import Summary, Table, benchmarks_of
+from gapbench.util.text import EVIDENCE_CAPTIONS, clip
 
 ANNOTATED = "Annotated evidence"
-TITLE = "Regions made by a model"
 REMARK = (
     "These regions were not annotated by people. A region that misses the evidence can make the gap smaller or even "
     "negative, so the gap depends on the locator as much as on the model. Gaps over such regions are never averaged, "
@@ -34,13 +34,20 @@ class Family:
     title: str = ""
     remark: str = ""
 
-    def captioned(self, table: Table) -> Table:
-        """The table with the family in its caption."""
-        return replace(table, caption=self.marked(table.caption))
-
     def marked(self, name: str) -> str:
         """The name or caption, followed by the title of the family if it has one."""
         return f"{name}: {self.title.lower()}" if self.title else name
+
+    def results(self, **tables: Callable[[Summary], Table]) -> dict[str, Any]:
+        """What the results section shows of the family: title, remark, the terms of its metrics, and `tables`."""
+        made = {key: table(self.summary) for key, table in tables.items()}
+        captioned = {key: replace(table, caption=self.marked(table.caption)) for key, table in made.items()}
+        return {"title": self.title, "remark": self.remark, "metric_terms": metric_terms(self.summary), **captioned}
+
+
+def tables_of_families(tables: Callable[[Summary], Iterable[Table]], parts: Sequence[Family]) -> list[Table]:
+    """The tables of all families, each with its family in the caption."""
+    return [replace(table, caption=part.marked(table.caption)) for part in parts for table in tables(part.summary)]
 
 
 def families(summary: Mapping[str, Any], manifest: Mapping[str, Any] | None = None) -> list[Family]:
@@ -52,7 +59,7 @@ def families(summary: Mapping[str, Any], manifest: Mapping[str, Any] | None = No
     if model_made:
         reduced = _with_reduced_runs(summary, 1)
         reduced |= {"benchmarks": model_made, "macro": summary.get("macro_model")}
-        result.append(Family(reduced, TITLE, f"{_region_source(manifest or {})}{REMARK}"))
+        result.append(Family(reduced, EVIDENCE_CAPTIONS["model"], f"{_region_source(manifest or {})}{REMARK}"))
     return result
 
 
@@ -75,3 +82,11 @@ def _region_source(manifest: Mapping[str, Any]) -> str:
     if isinstance(missed, int) and missed:
         sentence += f"; no box was found for {missed:,} sample{'s' * (missed != 1)}"
     return f"{clip(sentence, VALUE_LIMIT)}. "
+
+
+def metric_terms(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """(title, meaning) of the metrics that `metric_table` shows."""
+    names = dict.fromkeys(
+        name for entry in benchmarks_of(summary).values() for name in entry.get("metrics") or {} if name in METRICS
+    )
+    return tuple((METRICS[name].title, METRICS[name].meaning) for name in names) if set(names) - {HEADLINE} else ()

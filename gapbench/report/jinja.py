@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.report.escape import json_block, markdown_code, markdown_fence, markdown_text
-from gapbench.report.families import Family
-from gapbench.report.tables import Table, markdown_table
-from gapbench.util.text import clip
+from gapbench.report.tables import markdown_table
+from gapbench.util.files import replacing
+from gapbench.util.text import area_percent, clip, percent, points, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -37,11 +37,14 @@ def environment(*, html: bool) -> Environment:
     )
     result.filters |= {
         "clip": clip,
+        "percent": percent,
+        "points": points,
         "json_block": safe(json_block),
         "code": safe(markdown_code),
         "fence": safe(markdown_fence),
         "markdown_table": safe(markdown_table),
     }
+    result.globals |= {"size": size, "area": area_percent}
     return result
 
 
@@ -50,14 +53,10 @@ def asset(name: str) -> str:
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
-def tables_of_families(
-    tables: Callable[[Mapping[str, Any]], tuple[Table, ...]], parts: Sequence[Family]
-) -> list[Table]:
-    """The tables of all families, each with its family in the caption."""
-    return [family.captioned(table) for family in parts for table in tables(family.summary)]
-
-
 def write(path: Path, text: str) -> None:
-    """Write a page as UTF-8 with line feeds, so that it has the same bytes on every system."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    """Write a page as UTF-8 with line feeds, so that it has the same bytes on every system.
+
+    A kill leaves the old page or the new one, never a part.
+    """
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")

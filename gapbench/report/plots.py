@@ -71,11 +71,8 @@ def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, perce
         for row, effect in enumerate(effects):
             _draw_effect(axes, row, effect)
         axes.set_ylim(len(effects) - 0.4, -0.6)
-        axes.set_yticks([])
-        axes.set_xlabel(axis, color=MUTED)
         axes.margins(x=0.06)
-        axes.grid(axis="x", color=LINE, linewidth=0.8)
-        quiet(axes)
+        quiet(axes, axis)
         return to_svg(figure, name, "Forest plot: " + "; ".join(map(_description, effects)))
 
 
@@ -130,7 +127,6 @@ def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
             above.text(_centre(area_bin), 1.0, f"{area_bin.n:,}", color=MUTED, size=8, ha="center", va="bottom",
                        transform=above.get_xaxis_transform())  # fmt: skip
         for axes in (above, below):
-            axes.grid(axis="y", color=LINE, linewidth=0.8)
             quiet(axes)
         return to_svg(figure, name, f"Accuracy of both views and the gap against evidence area, {label}")
 
@@ -189,8 +185,15 @@ def _description(effect: Effect) -> str:
     return f"{clip(effect.label, 60)} {points(effect.estimate)} {interval(effect.ci, signed=True)}".strip()
 
 
-def quiet(axes: Axes) -> None:
-    """Hide all border lines but the bottom one, and give the labels the colour of small print."""
+def quiet(axes: Axes, rows: str = "") -> None:
+    """Hide all border lines but the bottom one, and give the labels the colour of small print.
+
+    Grid lines show the values: those of y, or of x if the plot has a row per effect; `rows` is then the label of x.
+    """
+    if rows:
+        axes.set_yticks([])
+        axes.set_xlabel(rows, color=MUTED)
+    axes.grid(axis="x" if rows else "y", color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", colors=MUTED, length=0, labelcolor=MUTED)
     axes.set_facecolor("none")

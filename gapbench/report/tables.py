@@ -1,41 +1,39 @@
-"""One table object for HTML and for Markdown.
+"""One table object for HTML and for Markdown, made from columns.
 
-    columns = (Column("benchmark"), Column("gap", numeric=True))
-    table = Table("Gap", columns, ((Cell("signs"), Cell("+21.3", "[15, 27]")),))
+    columns = (Column("Benchmark", cells.text("name"), numeric=False), Column("Gap", cells.points("gap")))
+    table = table_of("Gap", columns, [{"name": "signs", "gap": {"estimate": 0.213, "ci": [0.15, 0.27]}}])
     markdown_table(table)
 
-A cell holds its text, a note in small print (usually an interval) and the value by which it sorts. `parts.j2` renders
-the same object as HTML. Knows nothing about runs.
+A column is its heading and the function that makes a cell from the entry of a row, so a new column is one entry of one
+list (see `gapbench.report.cells`). `parts.j2` renders the same object as HTML.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gapbench.report.cells import Cell, Entry, nested
 from gapbench.report.escape import markdown_text
-from gapbench.util.text import MISSING, interval, missing, number, percent, points
 
 ROW_LIMIT = 200
+
+Summary = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, whether its cells are numbers, and a short explanation that appears on hover."""
+    """A heading, what makes the cell from a row's entry, a text that appears on hover, and whether cells are numbers.
+
+    `mean`: the rows of means below the table have this cell, too.
+    """
 
     title: str
-    numeric: bool = False
+    cell: Callable[[Any], Cell]
     help: str = ""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The text, a note in small print, and the value by which the column sorts (None sorts last)."""
-
-    text: str
-    note: str = ""
-    sort: float | str | None = None
+    numeric: bool = True
+    mean: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,33 +54,19 @@ class Table:
 def table_of(
     caption: str,
     columns: Sequence[Column],
-    rows: Sequence[tuple[Cell, ...]],
-    footer: Iterable[tuple[Cell, ...]] = (),
+    entries: Sequence[Any],
+    means: Iterable[Any] = (),
     source: str = "summary.json",
+    total: int | None = None,
 ) -> Table:
-    """A table of the first `ROW_LIMIT` rows, with the number of the rows left out."""
-    left_out = max(0, len(rows) - ROW_LIMIT)
-    return Table(caption, tuple(columns), tuple(rows[:ROW_LIMIT]), tuple(footer), left_out, source)
+    """A table with a row for each of the first `ROW_LIMIT` entries, and the rows of `means` as footer.
 
-
-def text_cell(text: str, note: str = "") -> Cell:
-    """A cell of text, sorted without regard to case."""
-    return Cell(text or MISSING, note, text.casefold())
-
-
-def count_cell(value: float | None, digits: int = 0) -> Cell:
-    """A count or a mean of counts."""
-    return Cell(number(value, digits), "", None if missing(value) else value)
-
-
-def percent_cell(value: float | None, ci: Sequence[float | None] | None = None, digits: int = 1) -> Cell:
-    """A proportion 0..1 with its interval."""
-    return Cell(percent(value, digits), interval(ci), None if missing(value) else value)
-
-
-def points_cell(value: float | None, ci: Sequence[float | None] | None = None) -> Cell:
-    """A difference of proportions with its interval, in percentage points."""
-    return Cell(points(value), interval(ci, signed=True), None if missing(value) else value)
+    `total` is the number of entries if `entries` are not all of them.
+    """
+    rows = tuple(tuple(column.cell(entry) for column in columns) for entry in entries[:ROW_LIMIT])
+    footer = tuple(tuple(column.cell(mean) if column.mean else Cell("") for column in columns) for mean in means)
+    left_out = (len(entries) if total is None else total) - len(rows)
+    return Table(caption, tuple(columns), rows, footer, left_out, source)
 
 
 def markdown_table(table: Table) -> str:
@@ -106,14 +90,14 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-Summary = Mapping[str, Any]
-
-NAME_LIMIT = 80
-
-
 def benchmarks_of(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
     """Entries by benchmark name; empty if nothing was measured."""
     return summary.get("benchmarks") or {}
+
+
+def named(entries: Mapping[str, Entry]) -> list[dict[str, Any]]:
+    """The entries as a list, each with its name as `name`."""
+    return [{"name": name, **entry} for name, entry in entries.items()]
 
 
 def macro_gap(summary: Summary) -> Mapping[str, Any] | None:
@@ -124,11 +108,3 @@ def macro_gap(summary: Summary) -> Mapping[str, Any] | None:
 def has_gap(entry: Mapping[str, Any]) -> bool:
     """Whether any sample of this benchmark has a score in both the full and the crop view."""
     return nested(entry, "gap", "estimate") is not None
-
-
-def nested(entry: Mapping[str, Any], *keys: str) -> Any:
-    """`entry[a][b]…`, or None if a key is missing or a value is null."""
-    value: Any = entry
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value

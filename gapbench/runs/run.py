@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gapbench.errors import RunError
 from gapbench.runs import records
-from gapbench.util.text import percent_in_words
+from gapbench.util.text import EVIDENCE_CAPTIONS, percent_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,15 +49,14 @@ class Run:
 
     def _repr_html_(self) -> str:
         """The verdict and the numbers behind it, for a notebook."""
-        # Gaps over annotated evidence and over a model's regions must not share a table.
-        rows_by_caption: dict[str, list[str]] = {"": [], "Regions made by a model": []}
+        # Kinds of evidence must not share a table. Annotated evidence comes first.
+        rows_by_caption: dict[str, list[str]] = {}
         for name, bench in self.summary["benchmarks"].items():
-            caption = "Regions made by a model" if bench.get("evidence") == "model" else ""
-            rows_by_caption[caption].append(_row(name, bench))
+            caption = EVIDENCE_CAPTIONS.get(bench.get("evidence", ""), "")
+            rows_by_caption.setdefault(caption, []).append(_row(name, bench))
         tables = (
             f"<table><caption>{caption}</caption><tr>{_HEAD}</tr>{''.join(rows)}</table>"
-            for caption, rows in rows_by_caption.items()
-            if rows
+            for caption, rows in sorted(rows_by_caption.items())
         )
         return f"<p>{escape(self.summary['verdict'])}</p>{''.join(tables)}"
 

@@ -35,12 +35,12 @@ from gapbench.views.views import crop_images
 THUMBNAILS = 400
 """Samples per task with thumbnails for the report's gallery."""
 
-Reply = TypeVar("Reply")
+Answered = TypeVar("Answered")
 
 
 def run_loop(
-    replies: Iterator[tuple[Hashable, Reply]],
-    write: Callable[[Any, Reply], tuple[str, int]],
+    replies: Iterator[tuple[Hashable, Answered]],
+    write: Callable[[Any, Answered], tuple[str, int]],
     bar: AbstractContextManager[Advance],
 ) -> None:
     """Write each reply as it comes and count it in the progress `bar`.

@@ -33,12 +33,12 @@ SMALL_NUMBERS = {word: value for value, word in enumerate(_UNITS.split())} | _TE
 _ACRONYM = re.compile(r"(?<!\w)(?:[^\W\d_]\.){2,20}")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _TOKEN = re.compile(r"(?<!\w)-?\d+(?:[.:/]\d+){1,8}(?!\w)|(?<!\w)-\d+(?!\w)|\w+")
-_ARTICLES = frozenset({"a", "an", "the"})
+ARTICLES = frozenset({"a", "an", "the"})
 _FUNCTION_WORDS = """in on at of to with by for from as it its is are was were there this that which color colour
     colored coloured letter word number sign text image picture"""
 _DENIAL_WORDS = """not no never neither nor without cannot cant isnt arent wasnt werent dont doesnt except unlike
     instead rather"""
-_EMPTY_WORDS = _ARTICLES | frozenset(_FUNCTION_WORDS.split())
+_EMPTY_WORDS = ARTICLES | frozenset(_FUNCTION_WORDS.split())
 _DENIALS = frozenset(_DENIAL_WORDS.split())
 _ALTERNATIVES = frozenset({"or", "and", "either", "but", "maybe", "perhaps", "possibly"})
 _COPULA = re.compile(
@@ -70,7 +70,7 @@ def words(text: str) -> list[str]:
 def normal(text: str) -> str:
     """The normalised text without articles; a text of articles or symbols alone is only case folded."""
     tokens = words(text)
-    return " ".join([word for word in tokens if word not in _ARTICLES] or tokens) or fold(text).casefold().strip()
+    return " ".join([word for word in tokens if word not in ARTICLES] or tokens) or fold(text).casefold().strip()
 
 
 def extents(value: str) -> list[str]:
@@ -107,10 +107,11 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     predicate = extents(body)[-1] if conclusion else _predicate(body)
     rule = "text-statement" if conclusion else "text-exact"
     claim = body if predicate is None else predicate
-    contained = [answer for answer in accepted if _contains(normal(claim), answer)]
+    claimed = f" {normal(claim)} "
+    contained = [answer for answer in accepted if answer and f" {answer} " in claimed]
     if not contained:
         return Score("wrong", 0.0, body, rule, "")
-    if predicate is None and _is_prose(body):
+    if predicate is None and ("\n" in body or _COPULA.search(body) or _SENTENCE_END.search(body[:-1])):  # prose
         return unparsed("mentioned", "the accepted answer is mentioned, but not stated as the answer")
     tokens = set(words(claim))
     if _DENIALS & tokens:
@@ -152,11 +153,3 @@ def _predicate(body: str) -> str | None:
     if verb is None or _COPULA.search(sentence, verb.end()):
         return None
     return ("not " if verb[0].endswith("n't") else "") + sentence[verb.end() :]
-
-
-def _is_prose(body: str) -> bool:
-    return "\n" in body or _COPULA.search(body) is not None or _SENTENCE_END.search(body[:-1]) is not None
-
-
-def _contains(normalised: str, answer: str) -> bool:
-    return answer != "" and f" {answer} " in f" {normalised} "

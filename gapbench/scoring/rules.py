@@ -7,8 +7,7 @@ Limits: an answer that no rule can read is unparsed, never guessed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Callable, Sequence
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import answer_part, clean, plain
@@ -16,7 +15,7 @@ from gapbench.scoring.free_text import score_text
 from gapbench.scoring.letters import score_letter
 from gapbench.scoring.numbers import score_number
 from gapbench.scoring.outcome import Score, unparsed
-from gapbench.scoring.soft import score_anls, score_vqa
+from gapbench.scoring.soft import anls, score_soft, vqa_accuracy
 from gapbench.scoring.yes_no import score_yes_no
 from gapbench.types import AnswerType
 
@@ -35,38 +34,25 @@ def score(
     """
     if isinstance(answers, str):  # a string is a sequence of its characters, which is never meant
         answers = (answers,)
-    if answer_type not in get_args(AnswerType):
+    answer = answer_part(output)
+    text = clean(answer or "")
+    rules: dict[AnswerType, Callable[[], Score]] = {
+        "letter": lambda: score_letter(text, answers, options, question),
+        "yes_no": lambda: score_yes_no(text, answers),
+        "number": lambda: score_number(text, answers),
+        "text": lambda: score_text(text, answers, options, question),
+        "vqa": lambda: score_soft(text, lambda part: vqa_accuracy(part, answers), "vqa"),
+        "anls": lambda: score_soft(text, lambda part: anls(part, answers), "anls"),
+    }
+    if answer_type not in rules:
         raise BenchmarkError(
-            f"The answer type {answer_type!r} is unknown; expected one of {', '.join(get_args(AnswerType))}. "
-            "Correct it."
+            f"The answer type {answer_type!r} is unknown; expected one of {', '.join(rules)}. Correct it."
         )
-    if not answers or not any(answer.strip() for answer in answers):
+    if not answers or not any(accepted.strip() for accepted in answers):
         raise BenchmarkError(
             "A sample without an accepted answer cannot be scored. Give at least one accepted answer that is not empty."
         )
-    answer = answer_part(output)
-    text = clean(answer or "")
-    result = _score_by_type(text, answers, answer_type, options, question)
+    result = rules[answer_type]()
     if answer is None:
         return unparsed("truncated-thinking", "truncated thinking: the output ends before its thinking does")
-    if not plain(text):
-        return unparsed("empty", "the output is empty")
-    return result
-
-
-def _score_by_type(
-    text: str, answers: Sequence[str], answer_type: AnswerType, options: Sequence[str], question: str
-) -> Score:
-    match answer_type:
-        case "letter":
-            return score_letter(text, answers, options, question)
-        case "yes_no":
-            return score_yes_no(text, answers)
-        case "number":
-            return score_number(text, answers)
-        case "text":
-            return score_text(text, answers, options, question)
-        case "vqa":
-            return score_vqa(text, answers)
-        case "anls":
-            return score_anls(text, answers)
+    return result if plain(text) else unparsed("empty", "the output is empty")

@@ -18,8 +18,9 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from gapbench.scoring.clean import fold, plain
-from gapbench.scoring.free_text import conclusion_of, extents
+from gapbench.scoring.free_text import ARTICLES, SMALL_NUMBERS, conclusion_of, extents
 from gapbench.scoring.outcome import Score, unparsed
+from gapbench.types import Outcome
 
 RIGHT_FROM = 0.5
 ANLS_THRESHOLD = 0.5
@@ -27,9 +28,7 @@ ANLS_THRESHOLD = 0.5
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _DIGIT_COMMA = re.compile(r"\d,\d")
 _STRAY_PERIOD = re.compile(r"(?<!\d)\.|\.(?!\d)")
-_DIGIT_WORDS = "zero one two three four five six seven eight nine ten"
-_NUMBER_WORDS = {word: str(value) for value, word in enumerate(_DIGIT_WORDS.split())} | {"none": "0"}
-_ARTICLES = frozenset({"a", "an", "the"})
+_NUMBER_WORDS = {word: str(value) for word, value in SMALL_NUMBERS.items() if value <= 10} | {"none": "0"}
 _CONTRACTED = {
     "n't": "ai are ca could did does do had has have is might must need ought sha should was were wo would",
     "'ve": "could might must not should they we what where who would you",
@@ -57,14 +56,15 @@ def _contractions() -> dict[str, str]:
 _CONTRACTIONS = _contractions()
 
 
-def score_vqa(text: str, answers: Sequence[str]) -> Score:
-    """Score a cleaned text by VQA accuracy over its human references."""
-    return _soft(text, lambda answer: vqa_accuracy(answer, answers), "vqa")
-
-
-def score_anls(text: str, answers: Sequence[str]) -> Score:
-    """Score a cleaned text by ANLS, the best over the accepted answers."""
-    return _soft(text, lambda answer: anls(answer, answers), "anls")
+def score_soft(text: str, similarity: Callable[[str], float], rule: str) -> Score:
+    """Score a cleaned text by the `similarity` (0..1) of its answer statement, or of the whole text."""
+    conclusion = conclusion_of(text)
+    if conclusion is not None and not conclusion.agreed:
+        return unparsed("conflict", "answer statements that contradict each other")
+    candidates = extents(conclusion.statement.value) if conclusion else [plain(text)]
+    value, best = max(((similarity(answer), answer) for answer in map(str.strip, candidates)), key=lambda pair: pair[0])
+    outcome: Outcome = "right" if value >= RIGHT_FROM else "wrong"
+    return Score(outcome, value, best, f"{rule}-statement" if conclusion else rule, "")
 
 
 def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
@@ -91,7 +91,7 @@ def vqa_normal(text: str) -> str:
         apart = f"{mark} " in text or f" {mark}" in text or _DIGIT_COMMA.search(text)
         bare = bare.replace(mark, "" if apart else " ")
     tokens = [_NUMBER_WORDS.get(word, word) for word in _STRAY_PERIOD.sub("", bare).lower().split()]
-    return " ".join(_CONTRACTIONS.get(word, word) for word in tokens if word not in _ARTICLES)
+    return " ".join(_CONTRACTIONS.get(word, word) for word in tokens if word not in ARTICLES)
 
 
 def anls(answer: str, answers: Sequence[str]) -> float:
@@ -138,14 +138,3 @@ def _similarity(a: str, b: str) -> float:
 
 def _case_folded(text: str) -> str:
     return " ".join(fold(text).casefold().split())
-
-
-def _soft(text: str, score: Callable[[str], float], rule: str) -> Score:
-    conclusion = conclusion_of(text)
-    if conclusion is not None and not conclusion.agreed:
-        return unparsed("conflict", "answer statements that contradict each other")
-    candidates = extents(conclusion.statement.value) if conclusion else [plain(text)]
-    value, best = max(((score(answer), answer) for answer in map(str.strip, candidates)), key=lambda pair: pair[0])
-    return Score(
-        "right" if value >= RIGHT_FROM else "wrong", value, best, f"{rule}-statement" if conclusion else rule, ""
-    )

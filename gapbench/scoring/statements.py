@@ -111,7 +111,7 @@ def conclude(stated: Sequence[tuple[Statement, Value]], text: str) -> Conclusion
             conclusion = Conclusion(statement, value, True)
         elif value == conclusion.value and conclusion.agreed:
             conclusion = replace(conclusion, statement=replace(statement, rank=conclusion.statement.rank))
-        elif _is_revision(text, conclusion.statement.end, statement.start):
+        elif _REVISION.search(text[max(conclusion.statement.end, statement.start - 200) : statement.start]):
             conclusion = Conclusion(replace(statement, rank=conclusion.statement.rank), value, True)
         elif statement.rank == conclusion.statement.rank:
             conclusion = Conclusion(statement, value, False)
@@ -139,8 +139,3 @@ def is_denied(text: str, start: int) -> bool:
     """Whether the clause before `start` denies or supposes the text that follows."""
     clause = _CLAUSE_START.split(text[max(0, start - 60) : start])[-1]
     return _DENIED.search(clause) is not None
-
-
-def _is_revision(text: str, start: int, end: int) -> bool:
-    """Whether the text between two statements marks a change of mind."""
-    return _REVISION.search(text[max(start, end - 200) : end]) is not None

@@ -21,6 +21,9 @@ MISSING = "\u2013"
 MINUS = "\u2212"
 ELLIPSIS = "\u2026"
 
+EVIDENCE_CAPTIONS = {"model": "Regions made by a model"}
+"""Captions of tables by kind of evidence (`gapbench.types.Record`). Annotated evidence needs none."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 _INVISIBLE = re.compile(r"[\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -140,3 +143,8 @@ def p_value(value: float | None) -> str:
 def size(value: Sequence[float] | None) -> str:
     """A (width, height) in pixels as text."""
     return MISSING if value is None or len(value) != 2 else f"{value[0]:,.0f} \u00d7 {value[1]:,.0f}"
+
+
+def area_percent(area: float) -> str:
+    """A fraction of the image as a percentage with two significant digits and no exponent."""
+    return f"{float(f'{100 * area:.2g}'):.8f}".rstrip("0").rstrip(".") + "%"

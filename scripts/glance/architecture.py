@@ -18,6 +18,8 @@ SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
     "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
+MEANINGS = {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>", "vision_bos_token": "<|vision_start|>",
+            "vision_eos_token": "<|vision_end|>"}  # fmt: skip
 TEMPLATE = (
     "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\\n' -}}"
     "{%- if message.content is string -%}{{- message.content -}}"
@@ -28,6 +30,7 @@ TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
 LIST_REQUEST = "List the signs."
+MROPE = {"mrope_section": [6, 5, 5], "mrope_interleaved": True}
 
 
 def build_tokenizer() -> Any:
@@ -57,12 +60,7 @@ def build_tokenizer() -> Any:
         tokenizer_object=tokenizer,
         eos_token=SPECIAL[2],
         pad_token=SPECIAL[0],
-        extra_special_tokens={
-            "image_token": "<|image_pad|>",
-            "video_token": "<|video_pad|>",
-            "vision_bos_token": "<|vision_start|>",
-            "vision_eos_token": "<|vision_end|>",
-        },
+        extra_special_tokens=MEANINGS,
         padding_side="left",
         model_max_length=1024,
         clean_up_tokenization_spaces=False,
@@ -99,6 +97,7 @@ def build_model(tokenizer: Any, seed: int) -> Any:
         return int(tokenizer.convert_tokens_to_ids(name))
 
     torch.manual_seed(seed)
+    ends = {"eos_token_id": token("<|im_end|>"), "pad_token_id": token("<|endoftext|>")}
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -109,16 +108,10 @@ def build_model(tokenizer: Any, seed: int) -> Any:
             "num_key_value_heads": 2,
             "head_dim": 32,  # the smallest that vLLM runs on a CPU
             "max_position_embeddings": 1024,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [6, 5, 5],
-                "mrope_interleaved": True,
-            },
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, **MROPE},
             "tie_word_embeddings": True,
             "bos_token_id": None,
-            "eos_token_id": token("<|im_end|>"),
-            "pad_token_id": token("<|endoftext|>"),
+            **ends,
         },
         vision_config={
             "depth": 4,
@@ -140,7 +133,5 @@ def build_model(tokenizer: Any, seed: int) -> Any:
         tie_word_embeddings=True,
     )
     model = Qwen3VLForConditionalGeneration(config)
-    model.generation_config.eos_token_id = token("<|im_end|>")
-    model.generation_config.pad_token_id = token("<|endoftext|>")
-    model.generation_config.do_sample = False
+    model.generation_config.update(**ends, do_sample=False)
     return model

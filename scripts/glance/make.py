@@ -33,6 +33,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +93,8 @@ def example(kind: str, rng: random.Random) -> tuple[Image, list[tuple[str, str]]
     if kind == "crop":
         sign = rng.choice(scene.signs)
         questions = [(sign, category) for category in signs.CATEGORIES]
-        box = (float(sign.box[0]), float(sign.box[1]), float(sign.box[2]), float(sign.box[3]))
-        image = regions.cut(image, regions.padded((box,), image.size))
+        x0, y0, x1, y1 = map(float, sign.box)
+        image = regions.cut(image, regions.padded(((x0, y0, x1, y1),), image.size))
     turns = [
         (signs.question_for(scene, sign, c), sign.attribute(c)) for sign, c in rng.sample(questions, len(questions))
     ]
@@ -128,15 +129,12 @@ def listing(scene: signs.Scene) -> str:
 
 def batches(processor: Any, seed: int, size: int, phase: Phase) -> Iterator[dict[str, torch.Tensor]]:
     """One training batch per step: processor output, right-padded, with `labels` on the replies only."""
-    import torch
 
     tokenizer = processor.tokenizer
-    cache: dict[str, list[int]] = {}
 
-    def ids(text: str) -> list[int]:
-        if text not in cache:
-            cache[text] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return cache[text]
+    @cache
+    def ids(text: str) -> tuple[int, ...]:
+        return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     rng = random.Random(f"gapbench glance train {seed} {phase.name}")
     image_token, pad = tokenizer.convert_tokens_to_ids("<|image_pad|>"), tokenizer.pad_token_id
@@ -148,36 +146,34 @@ def batches(processor: Any, seed: int, size: int, phase: Phase) -> Iterator[dict
         for grid, conversation in zip(pixels["image_grid_thw"].tolist(), conversations, strict=True):
             sequence: list[int] = []
             label: list[int] = []
-            image_ids = [
-                *ids("<|vision_start|>"),
-                *[image_token] * (grid[1] * grid[2] // MERGE**2),
-                *ids("<|vision_end|>"),
-            ]
+            image_ids = (
+                ids("<|vision_start|>") + (image_token,) * (grid[1] * grid[2] // MERGE**2) + ids("<|vision_end|>")
+            )
             for prompt, reply in conversation:
-                prompt_ids = [
-                    *ids("<|im_start|>user\n"),
-                    *image_ids,
-                    *ids(prompt),
-                    *ids("<|im_end|>\n<|im_start|>assistant\n"),
-                ]
-                reply_ids = [*ids(reply), *ids("<|im_end|>")]
+                opening, closing = ids("<|im_start|>user\n"), ids("<|im_end|>\n<|im_start|>assistant\n")
+                prompt_ids = opening + image_ids + ids(prompt) + closing
+                reply_ids = ids(reply) + ids("<|im_end|>")
                 sequence += prompt_ids + reply_ids + ids("\n")
-                label += [-100] * len(prompt_ids) + reply_ids + [-100]
-                image_ids = []
+                label += [-100] * len(prompt_ids) + [*reply_ids, -100]
+                image_ids = ()
             sequences.append(sequence)
             labels.append(label)
-        width = max(map(len, sequences))
-        input_ids = torch.tensor([sequence + [pad] * (width - len(sequence)) for sequence in sequences])
+        input_ids = _padded(sequences, pad)
         yield {
             "input_ids": input_ids,
-            "attention_mask": torch.tensor(
-                [[1] * len(sequence) + [0] * (width - len(sequence)) for sequence in sequences]
-            ),
+            "attention_mask": _padded([[1] * len(sequence) for sequence in sequences], 0),
             "mm_token_type_ids": (input_ids == image_token).long(),
             "pixel_values": pixels["pixel_values"],
             "image_grid_thw": pixels["image_grid_thw"],
-            "labels": torch.tensor([label + [-100] * (width - len(label)) for label in labels]),
+            "labels": _padded(labels, -100),
         }
+
+
+def _padded(rows: list[list[int]], filler: int) -> torch.Tensor:
+    import torch
+
+    width = max(map(len, rows))
+    return torch.tensor([row + [filler] * (width - len(row)) for row in rows])
 
 
 def answer(model: Any, processor: Any, image_prompts: list[tuple[Image, str]], max_new_tokens: int) -> list[str]:
@@ -219,9 +215,7 @@ def evaluate(model: Any, processor: Any, questions: int) -> dict[str, float]:
     scenes = [signs.make_scene(rng, signs.SMALL) for _ in range(100)]
     replies = answer(model, processor, [(signs.draw(s), LIST_REQUEST) for s in scenes], 40)
     listings = [(set(text.splitlines()), listing(s).splitlines()) for s, text in zip(scenes, replies, strict=True)]
-    result["listed"] = sum(line in lines for lines, true in listings for line in true) / sum(
-        len(t) for _, t in listings
-    )
+    result["listed"] = statistics.mean(line in lines for lines, true in listings for line in true)
     model.train()
     return {key: round(value, 4) for key, value in result.items()}
 

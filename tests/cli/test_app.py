@@ -203,13 +203,28 @@ def test_a_full_disk_ends_the_run_with_a_remedy_and_loses_nothing(
 def test_two_processes_never_write_the_same_run(
     tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path
 ) -> None:
-    from gapbench.runs.records import Writer
+    from gapbench.runs.lock import hold
 
     out = tmp_path / "run"
-    out.mkdir()
-    with Writer(out):
+    with hold(out, "the first command"):
         done = gapbench("measure", tiny("qwen3_vl"), "-b", benchmark_file, "--out", out)
-    refused(done, "another process is writing this file")
+    refused(done, "another process is writing it", "(the first command)")
+
+
+def test_records_that_lie_twice_are_named_and_repaired(
+    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path
+) -> None:
+    arguments = ["measure", tiny("qwen3_vl"), "-b", benchmark_file, "--out", tmp_path / "run", "--no-selfcheck", "-q"]
+    assert gapbench(*arguments).returncode == 0
+    path, summary = tmp_path / "run" / "records.jsonl", (tmp_path / "run" / "summary.json").read_bytes()
+    lines = path.read_bytes()
+    path.write_bytes(lines + lines.splitlines(keepends=True)[3])
+    refused(gapbench("report", tmp_path / "run"), "occur twice", "--repair keeps the first of each")
+    refused(gapbench(*arguments), "lies twice in records.jsonl", "--repair")
+    done = gapbench("report", tmp_path / "run", "--repair")
+    assert done.stdout.startswith("dropped: 1 records that lay twice"), done.stderr
+    assert path.read_bytes() == lines
+    assert (tmp_path / "run" / "summary.json").read_bytes() == summary
 
 
 def test_ctrl_c_keeps_what_was_answered(tiny: Callable[[str], Path], tmp_path: Path) -> None:

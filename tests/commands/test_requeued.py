@@ -1,4 +1,4 @@
-"""A job that is queued again while the first still runs: the second is refused at once, and nothing is answered twice."""
+"""A job queued again while the first still runs: the second is refused at once, and nothing is answered twice."""
 
 from __future__ import annotations
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
+import json
+import os
+import random
 import resource
+import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from helpers import write_benchmark
+from safetensors.torch import load_file
 
 from distillation.trainings import apart, arguments, crash, gapbench_here, refused, same, start, steps, train
 from gapbench.distillation import training
@@ -31,6 +39,31 @@ loop.roll_out = dying
 from gapbench.__main__ import main
 main()
 """
+
+
+WRITING = """
+import os, signal, sys
+folder, left = os.environ["FOLDER"], int(os.environ["KILL_AT"])
+def watch(event, arguments):
+    global left
+    moves = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
+    if not moves and not (event == "open" and len(arguments) > 2 and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+        return
+    if any(isinstance(a, (str, os.PathLike)) and os.fspath(a).startswith(folder) for a in arguments[:2]):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+from gapbench.__main__ import main
+try:
+    main()
+finally:
+    print(int(os.environ["KILL_AT"]) - left, file=sys.stderr)
+"""
+"""gapbench, killed before the KILL_AT-th time it opens, renames or removes something below FOLDER: what it opened last
+may be half written then. Without a kill it says how often it did so."""
+KILLS = int(os.environ.get("GAPBENCH_KILLS", "20"))
+"""How many kills the test below waits for."""
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +95,69 @@ def test_ten_steps_are_five_steps_a_kill_and_the_rest(tiny: Tiny, data: Path, tm
     assert len(steps(tmp_path / "whole")) == 10
     same(tmp_path / "killed", tmp_path / "whole")
     assert apart(tmp_path / "whole" / "model", tiny("qwen3_vl")) > 1e-3
+
+
+def whole_files(out: Path) -> None:
+    """Whatever is there under its own name is whole."""
+    for path in (out / "distill.json", out / "comparison.json", *out.glob("checkpoints/step-*/state.json")):
+        assert not path.exists() or json.loads(path.read_text())
+    for path in (out / "model" / "model.safetensors", *out.glob("checkpoints/step-*/*.safetensors")):
+        assert not path.parent.exists() or load_file(path)
+    card = out / "model" / "README.md"
+    assert not card.exists() or card.read_text().rstrip().endswith("trackers: []")
+    log = out / "train.jsonl"
+    assert not log.exists() or all(map(json.loads, log.read_text().splitlines()[:-1]))
+
+
+@pytest.mark.evidence
+def test_kills_at_any_moment_and_while_files_are_written_cost_nothing(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    """Measured, trained, saved, measured again; killed once or twice at random, then continued to the end."""
+    evaluated = ("--eval", str(data), "--eval-limit", "2", "contamination=keep")
+
+    def run(out: Path, kill_at: int, *more: str, seconds: float | None = None) -> tuple[int, str]:
+        command = (sys.executable, "-c", WRITING, *arguments(tiny("qwen3_vl"), data, out, *evaluated, *more))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "FOLDER": str(out), "KILL_AT": str(kill_at)}
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        ) as p:
+            try:
+                errors = p.communicate(timeout=seconds or 300)[1]
+            except subprocess.TimeoutExpired:
+                p.kill()
+                errors = p.communicate()[1]
+        return p.returncode, errors
+
+    started = time.monotonic()
+    code, errors = run(tmp_path / "whole", 10**9)
+    lasted = time.monotonic() - started
+    assert code == 0, errors
+    moments = int(errors.split()[-1])
+    assert moments > 100
+    dice = random.Random(0)
+    killed = 0
+    for number in itertools.count():
+        if killed >= KILLS:
+            break
+        out = tmp_path / str(number)
+        first = dice.randint(1, moments)
+        code, errors = run(out, first) if number % 2 else run(out, 10**9, seconds=dice.uniform(0.2, 0.9) * lasted)
+        killed += code == -9
+        whole_files(out)
+        code, errors = run(out, dice.randint(1, moments), "--resume")
+        killed += code == -9
+        whole_files(out)
+        code, errors = run(out, 10**9, "--resume")
+        assert code == 0, f"kill {number}: {errors}"
+        same(out, tmp_path / "whole")
+        whole_files(out)
+        found, expected = (json.loads((at / "comparison.json").read_text()) for at in (out, tmp_path / "whole"))
+        assert found["benchmarks"] == expected["benchmarks"]
+        trained, undisturbed = (json.loads((at / "distill.json").read_text()) for at in (out, tmp_path / "whole"))
+        assert trained["training"] == undisturbed["training"]
+        assert [p.name for p in (out / "checkpoints").glob("step-*")] == ["step-4"]
+        assert {p.name for p in (out / "model").iterdir()} == {p.name for p in (tmp_path / "whole" / "model").iterdir()}
+        shutil.rmtree(out)
+    print(f"{killed} kills in {number} trainings, among {moments} moments of writing")
 
 
 @pytest.mark.evidence

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gapbench.distillation.divergence import Divergence, chunked_divergence, token_divergence
+from gapbench.distillation.divergence import Divergence, Tokens, chunked_divergence, token_divergence
 from gapbench.util.torchvision_repair import repair
 
 pytest.importorskip("trl", reason='TRL is an oracle, not a dependency; pip install "trl>=1.16" to compare')
@@ -52,7 +52,13 @@ def test_full_vocabulary_agrees_with_the_chunked_kernel(alpha: float, temperatur
 
     h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
     ours = chunked_divergence(
-        h, teacher_hidden, sampled, token_weights, lambda x: x @ w.T, lambda x: x @ teacher_weight.T, settings, 16
+        h,
+        teacher_hidden,
+        Tokens(sampled, token_weights),
+        lambda x: x @ w.T,
+        lambda x: x @ teacher_weight.T,
+        settings,
+        16,
     )
     ours.loss.backward()
     per_token = token_divergence(hidden @ weight.T, teacher_hidden @ teacher_weight.T, sampled, settings)

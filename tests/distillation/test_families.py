@@ -19,12 +19,11 @@ from torch import Tensor
 
 from distillation.small import Tiny, benchmark, recipe, role
 from gapbench.distillation import loop
-from gapbench.distillation.forward import PLAIN, ForwardMode, Groups, head, hidden_states, process
+from gapbench.distillation.forward import PLAIN, ForwardMode, Groups, hidden_states, log_probs, process
 from gapbench.distillation.forward_check import ForwardCheck, find_forward_mode
 from gapbench.distillation.pairs import Pairs, TrainingPrompt
 from gapbench.distillation.recipe import Recipe
-from gapbench.distillation.rollouts import Prompt, Sampling, random_key, sample
-from gapbench.distillation.samplers import TransformersSampler
+from gapbench.distillation.rollouts import Prompt, Sampling, TransformersSampler, random_key
 from gapbench.distillation.student import VISION, ModelRole
 from gapbench.distillation.teachers import Teacher
 from gapbench.errors import ModelError
@@ -51,10 +50,7 @@ class Family:
         return replace(shortcuts, cap=self.found.mode.cap)
 
     def log_probs(self, image_prompts: list[tuple[Any, str]], groups: Groups, mode: ForwardMode) -> Tensor:
-        inputs = process(self.role.chat, self.role.model, image_prompts, len(groups[0]), mode)
-        tokens = torch.tensor([t for group in groups for row in group for t in row])
-        states = hidden_states(self.role.model, inputs, groups, mode)
-        return head(self.role.model, mode)(states).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+        return log_probs(self.role.model, self.role.chat, image_prompts, groups, mode)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -91,12 +87,9 @@ def test_teacher_forcing_says_what_generation_said_and_every_shortcut_is_allowed
 def test_rollouts_that_share_a_prompt_are_those_of_generate(family: Family) -> None:
     """Token for token, with answers that end early beside others that do not."""
     image_prompts = [Prompt(p.student, p.text, tuple(random_key(0, p.key, n) for n in range(3))) for p in family.pairs]
-    student, sampling = family.role, Sampling(6)
-    ends = tuple(range(0, student.vocabulary, 5))
-    plain = sample(student.model, student.chat, image_prompts, sampling, ends, student.suppressed, expand=False)
-    shared = sample(
-        student.model, student.chat, image_prompts, sampling, ends, student.suppressed, mode=family.found.rollout_mode
-    )
+    student = replace(family.role, ends=tuple(range(0, family.role.vocabulary, 5)))
+    plain = TransformersSampler(expand=False)(student, image_prompts, Sampling(6))
+    shared = TransformersSampler(mode=family.found.rollout_mode)(student, image_prompts, Sampling(6))
     assert [[r.ids for r in rollouts] for rollouts in shared] == [[r.ids for r in rollouts] for rollouts in plain]
     assert len({len(r.ids) for rollouts in plain for r in rollouts}) > 1
     for ours, theirs in zip(itertools.chain(*shared), itertools.chain(*plain), strict=True):

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from distillation.small import Tiny, benchmark, recipe, role
-from gapbench.distillation import forward_check
+from gapbench.distillation import forward, forward_check
 from gapbench.distillation.forward import PLAIN, ForwardMode
 from gapbench.distillation.forward_check import ForwardCheck, _compared_params, _gradient_difference, find_forward_mode
 from gapbench.distillation.pairs import Pairs
@@ -81,8 +81,8 @@ def test_a_shortcut_that_shifts_log_probabilities_is_refused(tiny: Tiny, monkeyp
 
 
 def test_no_agreement_at_all_refuses_the_model(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = forward_check.hidden_states
-    monkeypatch.setattr(forward_check, "hidden_states", lambda *args: real(*args).roll(1, 0))
+    real = forward.hidden_states
+    monkeypatch.setattr(forward, "hidden_states", lambda *args: real(*args).roll(1, 0))
     with pytest.raises(ModelError, match=r"differ from generation's by up to .*attn_implementation=eager"):
         check(role(tiny("qwen2_vl")))
 

@@ -15,7 +15,7 @@ from distillation.trainings import apart, same, steps, train
 from gapbench.distillation import loop
 from gapbench.distillation.checkpoints import newest
 from gapbench.distillation.recipe import make
-from gapbench.distillation.samplers import TransformersSampler
+from gapbench.distillation.rollouts import TransformersSampler
 from gapbench.errors import ModelError
 
 Tiny = Callable[[str], Path]

@@ -48,10 +48,8 @@ def same(one: list[TrainingPrompt], other: list[TrainingPrompt]) -> bool:
 
 def test_a_step_is_the_same_whenever_it_is_asked_for() -> None:
     whole, late = pairs(anchor_share=0.5), pairs(anchor_share=0.5)
-    steps = list(whole.steps(0, 0, 1))
-    assert len(steps) == 5
-    assert same(late.step(3), steps[3])
-    assert all(same(a, b) for a, b in zip(late.steps(2, 0, 1), steps[2:], strict=True))
+    steps = [whole.step(step) for step in range(5)]
+    assert all(same(late.step(step), steps[step]) for step in (3, 2, 4))
 
 
 def test_the_seed_decides_the_order() -> None:

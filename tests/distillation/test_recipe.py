@@ -48,8 +48,8 @@ def test_vision_opd_is_the_papers() -> None:
 
 def test_the_divergence_is_that_of_the_settings() -> None:
     changed = load("vision-opd", ["divergence=forward_kl", "support=union", "top_k=7", "tail=false", "mixture=0.25",
-                                  "loss_temperature=2"])  # fmt: skip
-    assert changed.loss == Divergence("forward_kl", 0.25, "union", 7, False, 2.0)
+                                  "loss_temperature=2", "importance_cap=3"])  # fmt: skip
+    assert changed.loss == Divergence("forward_kl", 0.25, "union", 7, False, 2.0, 3.0)
 
 
 def test_one_gpu_scales_what_is_counted_in_steps_with_the_batch() -> None:

@@ -19,7 +19,16 @@ from torch import Tensor
 from distillation.small import Tiny, role, scene
 from gapbench.distillation import rollouts
 from gapbench.distillation.forward import ForwardMode
-from gapbench.distillation.rollouts import Prompt, Rollout, Sampling, _Draw, _nucleus, gumbel, random_key, sample
+from gapbench.distillation.rollouts import (
+    Prompt,
+    Rollout,
+    Sampling,
+    TransformersSampler,
+    _Draw,
+    _nucleus,
+    gumbel,
+    random_key,
+)
 from gapbench.distillation.student import ModelRole
 from gapbench.engines.chat import Chat
 from gapbench.errors import ModelError
@@ -166,8 +175,9 @@ def prompts(order: Sequence[int] = (0, 1, 2, 3), rollouts: int = 3) -> list[Prom
 def answered(
     student: ModelRole, requests: list[Prompt], sampling: Sampling | None = None, chat: Chat | None = None, **more: Any
 ) -> list[list[Rollout]]:
-    settings = {"ends": student.ends, "suppressed": student.suppressed, **more}
-    return sample(student.model, chat or student.chat, requests, sampling or Sampling(6), **settings)
+    changed = {name: more.pop(name) for name in ("ends", "suppressed") if name in more}
+    role = replace(student, chat=chat or student.chat, **changed)
+    return TransformersSampler(**more)(role, requests, sampling or Sampling(6))
 
 
 def same(one: list[list[Rollout]], other: list[list[Rollout]]) -> None:

@@ -104,18 +104,9 @@ for _ in server.load("stub", Generation(), Pixels(), options).generate([Request(
     assert "planted" not in done.stderr + done.stdout
 
 
-@pytest.mark.parametrize("name", ["NO_SUCH_VARIABLE", "OTHER_API_KEY2"])
-def test_a_missing_variable_is_named(name: str) -> None:
-    with pytest.raises(SettingError, match=f"--api-key-env {name}: no such"):
-        read_key(name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [KEY, "hf_planted0123456789", "sk_live_abc", "AKIAIOSFODNN7EXAMPLE", "GSK_A1B2C3D4E5F6", "PLANTED0123", "A_B" * 20],
-)
-def test_a_key_in_the_place_of_its_name_is_not_shown(name: str) -> None:
-    with pytest.raises(SettingError, match=r"--api-key-env \(not shown") as caught:
+@pytest.mark.parametrize("name", ["NO_SUCH_VARIABLE", KEY, "hf_planted0123456789", "AKIAIOSFODNN7EXAMPLE"])
+def test_a_name_without_a_variable_is_not_shown_for_it_may_be_a_key(name: str) -> None:
+    with pytest.raises(SettingError, match="--api-key-env: no such environment variable") as caught:
         read_key(name)
 
     assert name not in str(caught.value)
@@ -123,7 +114,7 @@ def test_a_key_in_the_place_of_its_name_is_not_shown(name: str) -> None:
 
 def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLANTED_KEY", "planted\nHost: evil")
-    with pytest.raises(SettingError) as caught:
+    with pytest.raises(SettingError, match="--api-key-env PLANTED_KEY") as caught:
         read_key("PLANTED_KEY")
 
     assert "evil" not in str(caught.value)
@@ -136,7 +127,7 @@ def test_a_placeholder_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_key_in_the_clear_is_warned_about_but_not_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "describe_servers", lambda urls, key: [])
+    monkeypatch.setattr("gapbench.engines.server.describe_servers", lambda urls, key: [])
     with pytest.warns(UserWarning, match="plain http to http://gpu.example.org") as caught:
         server.load("m", base_urls=["http://gpu.example.org"], api_key_env="PLANTED_KEY")
     assert len(caught) == 1

@@ -215,6 +215,25 @@ def test_a_server_that_dies_is_left_out_and_taken_back_when_it_returns() -> None
     assert len(second.requests) > 50
 
 
+def test_a_server_that_keeps_failing_is_left_out_and_taken_back_when_it_recovers() -> None:
+    def reply(request: HttpRequest, number: int) -> Response:
+        return error(500, "hm") if number < 9 else chat(f"echo: {request.prompt}")
+
+    with Stub(reply, delay=0.01) as failing, Stub(delay=0.01) as steady:
+        client = engine(failing.url, steady.url, concurrency=2, timeout=5)
+        answers = []
+        for answer in client.generate(requests(4000)):
+            answers.append(answer)
+            if len(answers) == 60:
+                while_failing = len(failing.requests)
+            if len(failing.requests) > 40:
+                break
+
+    assert while_failing < 10, "after eight errors it gets one request at a time, after a pause"
+    assert len(failing.requests) > 40
+    assert not any(a.error for _, a in answers)
+
+
 def test_the_only_server_is_waited_for_and_nothing_is_lost() -> None:
     first = Stub(delay=0.01)
     first.__enter__()

@@ -21,7 +21,6 @@ from engines.stub_server import Stub, chat
 from gapbench.engines.server import pipeline
 from gapbench.engines.server.image_urls import encode_request, escape_control_tokens
 from gapbench.types import Request
-from gapbench.views.pixels import Pixels
 
 
 def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -41,8 +40,8 @@ def decoded(url: str) -> tuple[str, bytes, Image.Image]:
     return head, data, Image.open(io.BytesIO(data))
 
 
-def sent(request: Request, pixels: Pixels | None = None) -> list[str]:
-    content = json.loads(encode_request(request, pixels or Pixels()).messages)[0]["content"]
+def sent(request: Request) -> list[str]:
+    content = json.loads(encode_request(request).messages)[0]["content"]
     return [part["image_url"]["url"] for part in content[:-1]]
 
 
@@ -66,21 +65,6 @@ def test_other_images_are_sent_without_loss(width: int, height: int, mode: str, 
     assert head == "data:image/png;base64"
     decoded_image.verify()  # checksums
     assert Image.open(io.BytesIO(data_sent)).convert("RGB").tobytes() == image.convert("RGB").tobytes()
-
-
-@pytest.mark.parametrize(
-    ("bounds", "size"), [(Pixels(max_pixels=1000), (38, 25)), (Pixels(min_pixels=21600), (180, 120))]
-)
-def test_the_pixel_policy_comes_before_stored_bytes(bounds: Pixels, size: tuple[int, int]) -> None:
-    image = photograph(90, 60)
-
-    question = encode_request(Request(0, (image,), "?", encoded=(stored(image, "JPEG"),)), bounds)
-    head, _, decoded_image = decoded(sent(Request(0, (image,), "?", encoded=(stored(image, "JPEG"),)), bounds)[0])
-
-    assert head == "data:image/png;base64"
-    assert decoded_image.size == size == question.sent_size
-    assert decoded_image.tobytes() == bounds.apply(image).tobytes(), "and nothing is lost"
-    assert question.sent_pixels == size[0] * size[1]
 
 
 @pytest.mark.parametrize("data", [None, b"GIF89a...", b"RIFF....AVI "])
@@ -126,7 +110,7 @@ def test_an_image_that_cannot_be_encoded_fails_alone() -> None:
 @given(st.text())
 def test_any_prompt_arrives_as_it_is_but_for_control_tokens(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
-    messages = json.loads(encode_request(Request(0, (), text), Pixels()).messages)
+    messages = json.loads(encode_request(Request(0, (), text)).messages)
 
     assert messages == [{"role": "user", "content": escape_control_tokens(text)}]
 
@@ -139,7 +123,7 @@ def test_text_from_data_cannot_end_its_turn() -> None:
 
 def test_decoded_images_in_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four encoded images are more than the bound, however many requests may be under way."""
-    one = encode_request(Request(0, (photograph(100, 100),), "?"), Pixels()).held
+    one = encode_request(Request(0, (photograph(100, 100),), "?")).held
     assert one > 3 * 100 * 100, "else it would be the decoded ones that are bounded here"
     monkeypatch.setattr(pipeline, "HELD_BYTES", 4 * one)
     pulled, lock = [0], threading.Lock()

@@ -123,7 +123,7 @@ def test_a_run_goes_on_at_another_address_but_not_with_another_engine_or_model(m
             pytest.raises(RunError, match=r"started with model 'stub', and now it is 'another'"),
         ):
             gapbench.measure("another", [str(mine)], out=tmp_path / "run", engine="server", base_urls=[one.url])
-        with pytest.raises(RunError, match=r"started with engine 'server', and now it is 'transformers'"):
+        with pytest.raises(RunError, match=r"started with --engine 'server', and now it is 'transformers'"):
             gapbench.measure("glance", [str(mine)], out=tmp_path / "run", selfcheck=False)
         assert summary(longer) == summary(tmp_path / "run")
 
@@ -402,7 +402,7 @@ def test_a_planted_key_is_in_no_file_and_on_no_terminal(what: str, mine: Path, t
         ("--engine server --base-url http://u:planted@127.0.0.1:9", ["--api-key-env"]),
         ("--engine server --base-url http://127.0.0.1:9 --concurrency 0", ["--concurrency 0", "auto"]),
         ("--engine server --base-url http://127.0.0.1:9 --concurrency many", ["--concurrency many", "auto"]),
-        ("--engine server --base-url http://127.0.0.1:9 --api-key-env NOT_SET", ["NOT_SET", "export"]),
+        ("--engine server --base-url http://127.0.0.1:9 --api-key-env NOT_SET", ["--api-key-env", "export"]),
         ("--engine server --base-url http://127.0.0.1:9 --api-key-env sk-planted", ["--api-key-env", "not shown"]),
         ("--engine server --base-url http://127.0.0.1:9 --dtype float16", ["--dtype", "The server decides"]),
         ("--engine server --base-url http://127.0.0.1:9 --processor a=1", ["--processor", "The server decides"]),

@@ -36,7 +36,9 @@ def test_every_family_sees_both_of_two_images_and_which_comes_first(family: str,
         return last
 
     def tokens(*images: Any) -> int:
-        return int((engine.chat.batch([(images, "What is this?")])["input_ids"] == engine._image_token).sum())
+        return int(
+            (engine.chat.batch([(images, "What is this?")])["input_ids"] == engine._completions.image_token).sum()
+        )
 
     reference_logits = logits(ONE, TWO)
     for changed in ((OTHER, TWO), (ONE, OTHER), (TWO, ONE), (ONE,), (TWO,)):
@@ -79,8 +81,8 @@ def engine(tiny: Callable[[str], Path]) -> Callable[..., TransformersEngine]:
 
 
 def test_pixel_bounds_hold_for_each_image(engine: Callable[..., Any]) -> None:
-    request_list = [Request("a", (image(1, (400, 200)), image(2, (50, 50))), "What?")]
-    answer = dict(engine(pixels=Pixels(max_pixels=20_000)).generate(request_list))["a"]
+    images = map(Pixels(max_pixels=20_000).apply, (image(1, (400, 200)), image(2, (50, 50))))
+    answer = dict(engine().generate([Request("a", tuple(images), "What?")]))["a"]
     assert answer.sent_size == (200, 100)
     assert answer.sent_pixels == 200 * 100 + 50 * 50
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from PIL import Image
 from engines.loads import transformers
 from engines.vllm_environment import ROOT, environment, python
 from gapbench.engines.vllm.serving import command
+from gapbench.glance import FOLDER
 from gapbench.types import Request
 
 
@@ -25,7 +27,7 @@ def test_the_server_gets_the_arguments_that_vllm_gets_in_process() -> None:
     typed = command("owner/a", 4321, arguments)
     assert typed[:5] == [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", "/models/a"]
     assert typed[5:8] == ["--host=127.0.0.1", "--port=4321", "--served-model-name=owner/a"]
-    assert typed[9:] == [
+    assert typed[10:] == [
         "--no-trust-remote-code", "--enforce-eager", "--max-model-len=-1", '--mm-processor-kwargs={"max_pixels": 9}',
         "--cudagraph-capture-sizes", "1", "2", "--data-parallel-size=8",
     ]  # fmt: skip
@@ -51,8 +53,8 @@ from gapbench.engines import loading
 from gapbench.engines.options import Generation
 from gapbench.types import Request
 
-options = {"data_parallel_size": 2, "engine_args": json.loads(sys.argv[2])}
-engine = loading.load("glance", loading.choose("glance", "auto", options), Generation(8))
+model = sys.argv[2]
+engine = loading.load(model, loading.choose(model, "auto", {"data_parallel_size": 2}), Generation(8))
 children = [child.pid for child in psutil.Process().children(recursive=True)]
 images = (Image.new("RGB", (100, 60), (20 * n, 0, 0)) for n in range(8))
 answers = {key: answer.error or answer.text for key, answer in
@@ -71,7 +73,7 @@ def alive(pids: list[int]) -> list[int]:
 @pytest.mark.evidence
 @pytest.mark.parametrize("ending", ["close", "kill"])
 def test_two_copies_answer_as_one_and_leave_nothing_behind(ending: str, served: dict[str, str]) -> None:
-    process = subprocess.Popen([python(), "-c", CODE, ending, "{}"], env=served, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([python(), "-c", CODE, ending, "glance"], env=served, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     result = json.loads(process.stdout.readline())
     if ending == "kill":
@@ -92,12 +94,12 @@ def test_two_copies_answer_as_one_and_leave_nothing_behind(ending: str, served: 
 
 
 @pytest.mark.evidence
-def test_a_server_that_does_not_start_says_why_and_leaves_nothing_behind(served: dict[str, str]) -> None:
-    small = json.dumps({"kv_cache_memory_bytes": 1000})
-    done = subprocess.run(
-        [python(), "-c", CODE, "close", small], env=served, capture_output=True, text=True, check=False
-    )
+def test_a_server_that_does_not_start_says_why_and_is_gone(served: dict[str, str], tmp_path: Path) -> None:
+    folder = shutil.copytree(FOLDER, tmp_path / "empty")
+    (folder / "model.safetensors").unlink()
+    typed = [python(), "-c", CODE, "close", str(folder)]
+    done = subprocess.run(typed, env=served, capture_output=True, text=True, check=False)
     message = done.stderr[done.stderr.index("gapbench.errors.ModelError") :]
     assert "its server ended with code" in message
     assert "the end of its log" in message
-    assert "KV cache" in message
+    assert "Cannot find any model weights" in message

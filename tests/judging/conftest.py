@@ -14,7 +14,7 @@ from engines.stub_server import HttpRequest, Response, chat
 
 from gapbench.judging import Judge
 from gapbench.judging.prompt import PLAIN, prompt
-from gapbench.runs.manifest import fingerprint_of
+from gapbench.runs.manifest import make_manifest, write_manifest
 from gapbench.runs.records import Writer
 from gapbench.types import Record
 
@@ -74,10 +74,8 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         folder.mkdir()
         write_records(folder, given)
         entry = {"region": "padded", "prompt": "?", "samples": len(given), "fingerprint": "0" * 32, "parameters": {}}
-        run = {"schema_version": 1, "model": "m", "views": ["full", "crop"], "repeats": 1, "limit": None,
-               "benchmarks": {"signs": entry}, "sessions": [], "command": "gapbench measure", **manifest}  # fmt: skip
-        run["fingerprint"] = fingerprint_of(run)
-        (folder / "run.json").write_text(json.dumps(run))
+        run = {"model": "m", "tasks": {"signs": {**entry, "views": {"full": {}, "crop": {}}}}, "sessions": []}
+        write_manifest(folder / "run.json", make_manifest({**run, **manifest}))
         return folder
 
     return make

@@ -19,7 +19,7 @@ from gapbench.commands.report import load_run, write_results
 from gapbench.errors import RunError
 from gapbench.report.run.overview import alerts
 from gapbench.runs import judgements
-from gapbench.runs.manifest import differences, fingerprint_of
+from gapbench.runs.manifest import differences, fingerprint_of, read_manifest
 from gapbench.runs.run import read_json
 
 from .conftest import READ, by_word, judge_at, judging
@@ -121,20 +121,21 @@ def test_what_a_judge_says_stays_text(make_run: MakeRun) -> None:
 
 def test_who_judges_changes_the_fingerprint_of_a_run(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(*GIVEN)
-    prints = [fingerprint_of(read_json(run / "run.json"))]
+    prints = [fingerprint_of(read_manifest(run / "run.json"))]
     for number, model in enumerate(("stub", "other", "stub")):
         copy = shutil.copytree(run, run.with_name(f"copy{number}"))
         judged(copy, model=model)
-        entry = read_json(copy / "run.json")
-        assert entry["fingerprint"] == fingerprint_of(entry)
-        prints.append(entry["fingerprint"])
+        entry = read_manifest(copy / "run.json")
+        assert entry.fingerprint == fingerprint_of(entry)
+        prints.append(entry.fingerprint)
 
     assert len(set(prints)) == 3
     assert prints[1] == prints[3]
     for name in ("model", "served_as", "prompt_sha256", "temperature"):
-        changed = {**entry, "judge": {**entry["judge"], name: "x"}}
+        assert entry.judge
+        changed = entry.model_copy(update={"judge": {**entry.judge, name: "x"}})
         assert fingerprint_of(changed) != prints[3], name
-        assert [what for what, *_ in differences(entry, changed)] == [f"judge {name}"]
+        assert [difference.words for difference in differences(entry, changed)] == [f"judge {name}"]
 
 
 def test_runs_with_different_judges_are_compared_with_an_alert(make_run: MakeRun, tmp_path: Path) -> None:
@@ -169,13 +170,14 @@ def test_reports_without_the_judge_are_compared_without_it(make_run: MakeRun, tm
 
 def shards(make_run: MakeRun, given: tuple[Any, ...]) -> tuple[Path, list[Path]]:
     """A run, and the same records in two shards."""
-    entry = {"region": "padded", "prompt": "?", "samples": len(given), "fingerprint": "0" * 32, "parameters": {}}
-    whole, parts = make_run(*given, name="whole", benchmarks={"signs": entry}), []
+    entry = {"region": "padded", "prompt": "?", "samples": len(given), "fingerprint": "0" * 32, "parameters": {},
+             "views": {"full": {}, "crop": {}}}  # fmt: skip
+    whole, parts = make_run(*given, name="whole", tasks={"signs": entry}), []
     rows = (whole / "records.jsonl").read_text().splitlines(keepends=True)
     for number in (1, 2):
         mine = [row for row in rows if int(json.loads(row)["sample"]) % 2 == number % 2]
         each = {"signs": {"samples": len(mine) // 2, "answers": len(mine)}}
-        part = make_run(name=str(number), benchmarks={"signs": entry},
+        part = make_run(name=str(number), tasks={"signs": entry},
                         shard={"of": 2, "parts": {str(number): each}})  # fmt: skip
         (part / "records.jsonl").write_text("".join(mine))
         parts.append(part)

@@ -119,7 +119,7 @@ def main() -> None:
     rates: dict[str, list[float]] = {"bench": [], "stored": [], "encoded": [], "automatic": []}
     with tempfile.TemporaryDirectory() as folder, server(args.model) as url:
         file = Path(folder) / "requests.jsonl"
-        messages = [json.loads(encode_request(request, Pixels()).messages) for request in stored]
+        messages = [json.loads(encode_request(request).messages) for request in stored]
         file.write_text("".join(json.dumps({"content": talk[0]["content"]}) + "\n" for talk in messages))
         ways = {
             "bench": lambda: (bench(url, args.model, file, len(stored), args.concurrency, args.max_new_tokens), 0.0),

@@ -56,7 +56,7 @@ def bare(engine: vllm.VllmEngine, conversations: Sequence[list[Any]]) -> tuple[f
     """Seconds of one call of `LLM.chat`, and its answers in order."""
     from vllm import SamplingParams
 
-    sampling = SamplingParams(temperature=0.0, max_tokens=engine.max_new_tokens)
+    sampling = SamplingParams(temperature=0.0, max_tokens=engine.generation.max_new_tokens)
     started = CLOCK()
     outputs = engine.llm.chat(conversations, sampling, use_tqdm=False, chat_template=engine.chat_template)
     return CLOCK() - started, [output.outputs[0].text for output in outputs]

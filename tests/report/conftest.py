@@ -239,23 +239,28 @@ def around(value: float, half: float, low: float = 0.0) -> dict[str, Any]:
 def example_settings(benchmarks: Sequence[str]) -> dict[str, Any]:
     """The shape of `run.json`."""
     return {
+        "schema_version": 3,
         "model": "example/small-vlm",
-        "command": "gapbench measure example/small-vlm --benchmark " + " --benchmark ".join(benchmarks),
         "revision": "4f1c9a2",
-        "versions": {"gapbench": "0.1.0", "torch": "2.9.0", "transformers": "5.19.0"},
-        "hardware": {"device": "cpu", "threads": 2},
-        "benchmarks": {
+        "pixels": {"max_pixels": 1003520},
+        "generation": {"temperature": 0.0, "max_new_tokens": 64},
+        "tasks": {
             name: {
+                "benchmark": name,
                 "card": {"title": f"The {name} benchmark", "licence": "Apache-2.0", "traps": ["none", "few"]},
                 "fingerprint": f"sha256:{name}",
                 "parameters": {"samples": 24, "difficulty": {"smallest": 8}},
+                "prompt": "Which letter?\nAnswer with the letter.",
+                "views": {"full": {}, "crop": {"region": "padded"}},
             }
             for name in benchmarks
         },
-        "prompt": "{question}\n{options}\nAnswer with the letter.",
-        "pixels": {"max_pixels": 1003520},
-        "generation": {"temperature": 0.0, "max_new_tokens": 64},
-        "seeds": [0],
-        "views": ["full", "crop"],
-        "region": "padded",
+        "seeds": {"sampling": 0, "statistics": 0},
+        "sessions": [
+            {
+                "command": "gapbench measure example/small-vlm --benchmark " + " --benchmark ".join(benchmarks),
+                "versions": {"gapbench": "0.1.0", "torch": "2.9.0", "transformers": "5.19.0"},
+                "hardware": {"device": "cpu", "threads": 2},
+            }
+        ],
     }

@@ -66,7 +66,7 @@ def trained(folder: Path, *, samples: int = 24, thumbnails: int = 0, change: Cha
     steps = (json.dumps({"step": step, "loss": 1 / step, "divergence": None, "lr": 2e-6}) for step in range(1, 11))
     runs = (
         write_run(folder / "before", before, thumbnails),
-        write_run(folder / "after", [change(one) for one in before], seeds=[1]),
+        write_run(folder / "after", [change(one) for one in before], seeds={"sampling": 1, "statistics": 0}),
     )
     (folder / "train.jsonl").write_text("\n".join(steps), encoding="utf-8")
     return runs
@@ -180,13 +180,13 @@ def hostile_runs(folder: Path) -> list[Path]:
     before = example_records("signs", 20)
     runs = [
         write_run(folder / name, [spoil(one) for one in before], model=HOSTILE + name, prompt=HOSTILE + name,
-                  command=HOSTILE, **{HOSTILE: name})
+                  sessions=[{"command": HOSTILE}], **{HOSTILE: name})
         for name, spoil in (("one", lambda one: replace(hostile(one), outcome=one.outcome, score=one.score)),
                             ("two", hostile), ("three", hostile))
     ]  # fmt: skip
     for run in runs:
         settings = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        settings["benchmarks"] = {HOSTILE: {"region": run.name, "card": {"notice": HOSTILE}}}
+        settings["tasks"] = {HOSTILE: {"region": run.name, "card": {"notice": HOSTILE}}}
         (run / "run.json").write_text(json.dumps(settings), encoding="utf-8")
     return runs
 

@@ -121,9 +121,9 @@ def catalogued(run: ExampleRun) -> ExampleRun:
         "protocol": "original",
         "regions": {"file": "regions.jsonl", "methods": ["grounding"], "models": ["example/locator"], "without_box": 3},
         "repairs": {"signs: clipped": 4, "zoom: outside": 1, "zoom: exif orientation ignored": 12},
-        "benchmarks": {name: {"card": card, "region": "padded"} for name, card in cards.items()},
+        "tasks": {name: {"card": card, "region": "padded"} for name, card in cards.items()},
     }
-    named = {name: names_of(entry, "original") for name, entry in settings["benchmarks"].items()}
+    named = {name: names_of(entry, "original") for name, entry in settings["tasks"].items()}
     return replace(located, run=settings, summary=summarise(located.frame, model="example/small-vlm", named=named))
 
 
@@ -175,7 +175,7 @@ def test_repairs_are_shown_in_words_and_a_wrong_box_is_a_warning(make_run: MakeR
 
 def test_faulty_boxes_that_the_card_expects_are_no_warning(make_run: MakeRun) -> None:
     run = catalogued(make_run(("signs", "zoom", "located"), samples=12))
-    run.run["benchmarks"]["zoom"]["card"]["expected"] = {"repair: outside": 1}
+    run.run["tasks"]["zoom"]["card"]["expected"] = {"repair: outside": 1}
     assert "1 evidence box leaves" not in run.write()[1]
     assert "boxes that left the image by more than 2 px, clipped or dropped" in run.write()[1]
 
@@ -196,7 +196,7 @@ def test_a_hold_out_beside_a_gap_is_no_warning(make_run: MakeRun) -> None:
     alone = replace(run, records=[one for one in run.records if one.benchmark == "signs" or one.view == "full"])
     real = replace(alone, summary=summarise(alone.frame))
     assert "> **chart**: No gap: no sample has a score" in real.write()[1]
-    real.run["benchmarks"]["chart"]["card"]["role"] = "hold-out"
+    real.run["tasks"]["chart"]["card"]["role"] = "hold-out"
     assert "No gap: no sample has a score" not in real.write()[1]
 
 
@@ -256,9 +256,9 @@ def hostile(run: ExampleRun) -> ExampleRun:
     entry |= {"notice": HOSTILE, "evidence": "model", "metrics": {HOSTILE: {"full": level}}, "headline_metric": HOSTILE}
     summary["benchmarks"] = {HOSTILE: entry, f"{HOSTILE} 2": entry | {"evidence": "annotated"}}
     settings = spoil(run.run)
-    settings["benchmarks"] = {HOSTILE: settings["benchmarks"]["signs"]}
-    settings["benchmarks"][HOSTILE]["card"] |= {"restricted": HOSTILE, "revision": HOSTILE, "source": HOSTILE}
-    settings["benchmarks"][HOSTILE]["card"]["protocols"] = {HOSTILE: {"metric": HOSTILE, "source": HOSTILE}}
+    settings["tasks"] = {HOSTILE: settings["tasks"]["signs"]}
+    settings["tasks"][HOSTILE]["card"] |= {"restricted": HOSTILE, "revision": HOSTILE, "source": HOSTILE}
+    settings["tasks"][HOSTILE]["card"]["protocols"] = {HOSTILE: {"metric": HOSTILE, "source": HOSTILE}}
     settings |= {"protocol": HOSTILE, "repairs": {f"{HOSTILE}: {HOSTILE}": 3}}
     settings["regions"] = {"file": HOSTILE, "methods": [HOSTILE], "models": [HOSTILE]}
     return ExampleRun(run.folder, summary, settings, run.records).with_records(
@@ -431,7 +431,7 @@ def test_many_unparsed_answers_are_a_warning(make_run: MakeRun) -> None:
 
 def test_a_notice_may_come_from_the_card(make_run: MakeRun) -> None:
     run = make_run(samples=3)
-    run.run["benchmarks"]["signs"]["card"]["notice"] = "Drawn, not photographed."
+    run.run["tasks"]["signs"]["card"]["notice"] = "Drawn, not photographed."
     html, markdown = run.write()
     assert "Drawn, not photographed." in Page(html).text
     assert "> **signs**: Drawn, not photographed." in markdown

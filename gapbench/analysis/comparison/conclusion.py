@@ -163,11 +163,13 @@ def _without_gap(benchmarks: Mapping[str, Mapping[str, Any]], words: Words) -> s
     clauses: list[str] = []
     for view in ("full", "crop"):
         deltas = {name: entry["delta"][view] for name, entry in benchmarks.items() if entry["delta"][view]}
-        for way, verb in ((-1, words.fell), (1, words.rose)):
+        for way, clause in (
+            (-1, f"{view} accuracy {words.fell}"),
+            (1, f"{view} accuracy {words.rose}"),
+            (0, f"{words.a_change} of {view} accuracy is not shown"),
+        ):
             names = [f"{name} ({change_in_words(delta)})" for name, delta in deltas.items() if direction(delta) == way]
-            clauses += [f"{view} accuracy {verb} on {_names(names)}"] if names else []
-        names = [f"{name} ({change_in_words(delta)})" for name, delta in deltas.items() if not direction(delta)]
-        clauses += [f"{words.a_change} of {view} accuracy is not shown on {_names(names)}"] if names else []
+            clauses += [f"{clause} on {_names(names)}"] if names else []
     return f"no gap was compared. {_capital('; '.join(clauses))}"
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.analysis import metrics
-from gapbench.analysis.aggregate import RIGHT, Effort, Json, area_bins, by_evidence, tally
+from gapbench.analysis.aggregate import RIGHT, THOROUGH, Effort, Json, by_evidence, by_groups, tally
 from gapbench.analysis.comparison.left_out import left_out
 from gapbench.analysis.comparison.runs import Alert, LoadedRun
 from gapbench.analysis.comparison.shared import SIDES, SharedSamples, shared_samples
@@ -35,10 +35,6 @@ from gapbench.analysis.statistics import (
 )
 
 MEASURES = ("full", "crop", "gap")
-
-THOROUGH: Effort = {"resamples": 10_000, "flips": 100_000}
-GROUPS: Effort = {"resamples": 10_000, "flips": 19_999}
-MANY_GROUPS: Effort = {"resamples": 1_000, "flips": 1_999}
 
 
 @dataclass(frozen=True)
@@ -83,8 +79,9 @@ def _benchmark(shared: SharedSamples, notice: str) -> tuple[Json, dict[str, Esti
     table = shared.table
     numbers, changes = _numbers(table, shared.views, THOROUGH)
     main = "gap" if "gap" in changes else shared.views[0]
-    transitions = {view: _transitions(table, view) for view in shared.views}
-    full: Mapping[str, int | None] = transitions.get("full", {})
+    transitions = {
+        view: tally(table[f"after_{view}"], table[f"before_{view}"], "fixed", "broken") for view in shared.views
+    }
     entry = {
         **numbers,
         "evidence": shared.evidence,
@@ -94,8 +91,8 @@ def _benchmark(shared: SharedSamples, notice: str) -> tuple[Json, dict[str, Esti
         "p_value": changes[main].p_value,
         "p_value_holm": None,
         "mde": _mde(changes[main]),
-        "fixed": full.get("fixed"),
-        "broken": full.get("broken"),
+        "fixed": transitions.get("full", {}).get("fixed"),
+        "broken": transitions.get("full", {}).get("broken"),
         "changed": _changed(table) if "full" in transitions else {"fixed": [], "broken": []},
         "transitions": {view: transitions.get(view) for view in ("full", "crop")},
         "n": len(table),
@@ -103,11 +100,7 @@ def _benchmark(shared: SharedSamples, notice: str) -> tuple[Json, dict[str, Esti
         "dropped": shared.dropped,
         "only_before": shared.only[0],
         "only_after": shared.only[1],
-        "by_category": _by_category(table, shared.views),
-        "by_evidence_area": [
-            {"from": low, "to": high, **_group(table.loc[labels], shared.views, GROUPS)}
-            for low, high, labels in area_bins(table["evidence_area"])
-        ],
+        **by_groups(table, lambda rows, effort: _numbers(rows, shared.views, effort)[0]),
         "notice": notice,
     }
     return entry, changes
@@ -184,25 +177,10 @@ def _crop_lost_more(changes: Mapping[str, Estimate]) -> bool:
     return crop < 0 and -crop > full
 
 
-def _transitions(table: pd.DataFrame, view: str) -> dict[str, int | None]:
-    counts = tally(table[f"before_{view}"], table[f"after_{view}"])
-    return {"both": counts.both, "fixed": counts.second_only, "broken": counts.first_only, "neither": counts.neither}
-
-
 def _changed(table: pd.DataFrame) -> dict[str, list[str]]:
     """The ids of the samples that are fixed and broken in the full view."""
     before, after = (table[f"{side}_full"] >= RIGHT for side in SIDES)
     return {"fixed": list(table.index[~before & after]), "broken": list(table.index[before & ~after])}
-
-
-def _by_category(table: pd.DataFrame, views: Sequence[str]) -> Json:
-    groups = table[table["category"] != ""].groupby("category", sort=True)
-    effort = MANY_GROUPS if len(groups) > 100 else GROUPS
-    return {str(name): {**_group(group, views, effort), "exploratory": True} for name, group in groups}
-
-
-def _group(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> Json:
-    return {"n": len(table), "clusters": int(table["cluster"].nunique()), **_numbers(table, views, effort)[0]}
 
 
 def _macro(benchmarks: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Mapping[str, Estimate]]) -> Json | None:

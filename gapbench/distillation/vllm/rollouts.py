@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 from gapbench.distillation.recipe import Recipe
-from gapbench.distillation.rollouts import Prompt, Rollout, Sampling
+from gapbench.distillation.rollouts import Prompt, Rollout, Rollouts, Sampling
 from gapbench.distillation.student import ModelRole
 from gapbench.distillation.vllm.export import published_weights
 from gapbench.engines import models
@@ -55,21 +55,16 @@ class VllmSampler:
     info: dict[str, Any]
     sleeps: bool = False
 
-    def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Rollout]]:
+    def __call__(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> Rollouts:
         """Answers to each prompt, one for each of its keys; see `Sampler`."""
-        answers = []
         with self._awake(role):
-            for batch in _split_by_pixels(prompts):
-                settings = [_settings(role, prompt, sampling) for prompt in batch]
-                answers += [[_rollout(output, answer) for answer in output.outputs]
-                            for output in self._chat(role, batch, settings)]  # fmt: skip
-        return answers
+            outputs = [out for batch in _split_by_pixels(prompts) for out in self._chat(role, batch, sampling)]
+        return [[_rollout(output, answer) for answer in output.outputs] for output in outputs]
 
     def prompt_ids(self, role: ModelRole, prompts: Sequence[Prompt]) -> list[list[int]]:
         """The token ids of the prompts as vLLM reads them, with images expanded to their tokens."""
         with self._awake(role):
-            settings = [_settings(role, prompt, Sampling(1)) for prompt in prompts]
-            return [list(output.prompt_token_ids) for output in self._chat(role, prompts, settings)]
+            return [list(output.prompt_token_ids) for output in self._chat(role, prompts, Sampling(1))]
 
     def close(self) -> None:
         """Stop vLLM, unless it shares its process group with other trainers."""
@@ -93,17 +88,16 @@ class VllmSampler:
             if self.sleeps:
                 self.llm.sleep(level=2)  # discards the weights: they will be outdated at the next batch
 
-    def _chat(self, role: ModelRole, prompts: Sequence[Prompt], settings: Sequence[Any]) -> list[Any]:
+    def _chat(self, role: ModelRole, prompts: Sequence[Prompt], sampling: Sampling) -> list[Any]:
         """vLLM's outputs, in order of the prompts."""
-        conversations = []
-        for prompt in prompts:
-            image = {"type": "image_pil", "image_pil": prompt.image}
-            content = [image, {"type": "text", "text": role.chat.escape(prompt.text)}]
-            conversations.append([{"role": "user", "content": content}])
+        contents = [
+            [{"type": "image_pil", "image_pil": p.image}, {"type": "text", "text": role.chat.escape(p.text)}]
+            for p in prompts
+        ]
         try:
             outputs: list[Any] = self.llm.chat(
-                conversations,
-                list(settings),
+                [[{"role": "user", "content": content}] for content in contents],
+                [_settings(role, prompt, sampling) for prompt in prompts],
                 use_tqdm=False,
                 chat_template=chat_template_of(role.chat.processor),
                 chat_template_kwargs=dict.fromkeys(role.chat.switches, False),
@@ -215,16 +209,11 @@ def _rollout(output: Any, answer: Any) -> Rollout:
     )
 
 
-def _split_by_pixels(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
+def _split_by_pixels(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
     """Prompts in order, in batches of at most `BATCH_PIXELS`; a larger prompt is a batch of its own."""
-    batch: list[Prompt] = []
-    pixels = 0
+    batches: list[list[Prompt]] = []
     for prompt in prompts:
-        prompt_pixels = prompt.image.width * prompt.image.height
-        if batch and pixels + prompt_pixels > BATCH_PIXELS:
-            yield batch
-            batch, pixels = [], 0
-        batch.append(prompt)
-        pixels += prompt_pixels
-    if batch:
-        yield batch
+        if not batches or sum(p.pixels for p in (*batches[-1], prompt)) > BATCH_PIXELS:
+            batches.append([])
+        batches[-1].append(prompt)
+    return batches

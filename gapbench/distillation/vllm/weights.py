@@ -16,6 +16,7 @@ Limits: `VLLM_ENABLE_V1_MULTIPROCESSING=0`, and one GPU for each copy of the mod
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,10 +92,8 @@ class SameProcess(WeightTransferEngine):  # type: ignore[misc]
 
 def register() -> None:
     """Register the backend with vLLM; further calls do nothing."""
-    try:
+    with suppress(ValueError):  # already registered
         WeightTransferEngineFactory.register_engine(BACKEND, SameProcess)
-    except ValueError:  # already registered
-        return
 
 
 def push(llm: Any, weights: Iterable[tuple[str, Tensor]]) -> None:

@@ -21,63 +21,51 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from gapbench.engines.fail_fast import FAIL_FAST_AFTER
 from gapbench.engines.options import FROZEN, Flag, Generation, kept
 from gapbench.engines.server.api_key import read_key
 from gapbench.engines.server.concurrency import AdaptiveLimit
 from gapbench.engines.server.discovery import describe_servers, mismatch_warnings
 from gapbench.engines.server.endpoints import base_url, is_loopback
-from gapbench.engines.server.image_urls import encode_request
 from gapbench.engines.server.pipeline import stream_replies
 from gapbench.engines.server.responses import Remedy
-from gapbench.engines.server.retries import OPTIONAL, RequestCounts, RequestPolicy, RetryingClient
+from gapbench.engines.server.retries import RENAMED, RequestCounts, RequestPolicy, RetryingClient
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
-FAIL_FAST_AFTER = 16
-"""Failed requests, from the first on or in a row through the server's fault, after which the engine fails fast."""
-READ_AHEAD = 8
-"""Encoded requests that wait to be sent: this many, or a quarter of the concurrency limit if that is more."""
-
-PYTHON_ONLY = Flag(kept="resources", typed=False)
-
 
 class ServerOptions(BaseModel):
-    """The options of this engine. `extra` are further fields of every request."""
+    """The options of this engine.
+
+    For Python alone: `tries` per request, `backoff` (seconds, the longest pause before the second try; it doubles with
+    each further try), `patience` (seconds without an answer from any server), `extra` fields of every request.
+    """
 
     model_config = FROZEN
 
     base_urls: Annotated[
         tuple[str, ...],
-        Field(description="URL, such as http://localhost:8000/v1; repeatable, to share the work"),
-        Flag("--base-url", "URL", kept="elsewhere"),
+        Flag("such as http://localhost:8000/v1; repeatable, to share the work", "URL", "elsewhere", "--base-url"),
     ] = ()
     concurrency: Annotated[
-        int | None,
-        Field(ge=1, description="requests in flight at once, over all servers"),
-        Flag(metavar="N|auto", kept="elsewhere"),
+        int | None, Field(ge=1), Flag("requests in flight at once, over all servers", "N|auto", "elsewhere")
     ] = None
     timeout: Annotated[
         float,
-        Field(gt=0, description="time limit of a request before it is retried; default: 600"),
-        Flag(metavar="SECONDS", kept="resources"),
+        Field(gt=0),
+        Flag("time limit of a request before it is retried; default: 600", "SECONDS", "resources"),
     ] = 600.0
-    api_key_env: Annotated[
-        str,
-        Field(description="the environment variable that holds the API key"),
-        Flag(metavar="NAME", kept="elsewhere"),
-    ] = ""
-    tries: Annotated[int, Field(ge=1, description="tries of a request"), PYTHON_ONLY] = 8
-    backoff: Annotated[float, Field(ge=0, description="longest pause (s) before a second try"), PYTHON_ONLY] = 0.5
-    patience: Annotated[float, Field(ge=0, description="seconds without an answer from any server"), PYTHON_ONLY] = (
-        300.0
-    )
+    api_key_env: Annotated[str, Flag("the environment variable that holds the API key", "NAME", "elsewhere")] = ""
+    tries: Annotated[int, Field(ge=1), Flag(kept="resources", typed=False)] = 8
+    backoff: Annotated[float, Field(ge=0), Flag(kept="resources", typed=False)] = 0.5
+    patience: Annotated[float, Field(ge=0), Flag(kept="resources", typed=False)] = 300.0
     extra: Annotated[Mapping[str, Any], Flag(kept="elsewhere", typed=False)] = {}
 
 
@@ -86,7 +74,6 @@ class ServerEngine:
     """See the module. Made by `load`."""
 
     policy: RequestPolicy
-    pixels: Pixels
     limit: AdaptiveLimit
     fixed_info: Mapping[str, Any]
     counts: RequestCounts = field(default_factory=RequestCounts)
@@ -94,7 +81,7 @@ class ServerEngine:
     @property
     def info(self) -> dict[str, Any]:
         """The engine's settings. Once a server has answered, `server_defaults` lists the fields that it refused."""
-        refused = sorted(name for name in self.counts.left_out if not OPTIONAL[name])  # others are renamed
+        refused = sorted(self.counts.left_out - RENAMED.keys())
         return {**self.fixed_info, **({"server_defaults": refused} if refused else {})}
 
     @property
@@ -115,15 +102,9 @@ class ServerEngine:
         ModelError if the first `FAIL_FAST_AFTER` requests fail, or as many in a row through the server's fault. Their
         errors are not yielded, so a continued run asks these samples again.
         """
-        make_client = partial(RetryingClient, self.policy, self.limit, self.counts)
         held: list[tuple[Hashable, Answer]] = []
-        answers = stream_replies(
-            requests,
-            lambda request: encode_request(request, self.pixels),
-            make_client,
-            lambda: self.limit.now + max(READ_AHEAD, self.limit.now // 4),
-        )
-        try:
+        answers = stream_replies(requests, RetryingClient(self.policy, self.limit, self.counts))
+        with closing(answers):
             for chat_request, (answer, fault) in answers:
                 if not answer.error:
                     yield from held
@@ -134,21 +115,22 @@ class ServerEngine:
                     continue
                 held.append((chat_request.key, answer))
                 if len(held) >= FAIL_FAST_AFTER:
+                    answered = self.counts.answered
+                    cause = f"the last {FAIL_FAST_AFTER} requests all failed" if answered else "nothing was answered"
                     raise ModelError(
-                        _fail_fast_error(self.fixed_info["model"], answer.error, bool(self.counts.answered))
+                        f"Model {self.fixed_info['model']}: failing fast, because {cause}; {answer.error} Look at the "
+                        "server's log, or try one request with curl or --concurrency 1. Answers so far are kept; the "
+                        "same command continues."
                     )
             yield from held
-        finally:
-            answers.close()
 
     def close(self) -> None:
-        """Nothing to free: connections end with each `generate`."""
+        """Nothing is held between two calls of `generate`."""
 
 
 def load(model: str, generation: Generation, pixels: Pixels, options: ServerOptions) -> ServerEngine:
-    """The engine for the model that the servers name `model`. `concurrency` None is automatic.
+    """The engine for the model that the servers name `model`. Contacts each server once.
 
-    `timeout` is per try, `tries` per request; `backoff` doubles with each further try. Contacts each server once.
     Raises SettingError, and ModelError if no server can be reached or one refuses the key.
     """
     _import_client()
@@ -185,7 +167,7 @@ def load(model: str, generation: Generation, pixels: Pixels, options: ServerOpti
     for warning in mismatch_warnings(model, fixed_info["servers"]):
         warnings.warn(warning, stacklevel=2)
     policy = RequestPolicy(urls, key, settings, options.timeout, options.tries, options.backoff, options.patience)
-    return ServerEngine(policy, pixels, AdaptiveLimit(options.concurrency, len(urls)), fixed_info)
+    return ServerEngine(policy, AdaptiveLimit(options.concurrency, len(urls)), fixed_info)
 
 
 def _import_client() -> None:
@@ -196,11 +178,3 @@ def _import_client() -> None:
         raise SettingError("--engine server needs httpx2. Install it: pip install 'gapbench[server]'") from error
     for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _fail_fast_error(model: str, error: str, answered: bool) -> str:
-    cause = f"the last {FAIL_FAST_AFTER} requests all failed" if answered else "nothing was answered"
-    return (
-        f"Model {model}: failing fast, because {cause}; {error} Look at the server's log, or try one request with curl "
-        "or --concurrency 1. Answers so far are kept; the same command continues."
-    )

@@ -18,8 +18,6 @@ from gapbench.errors import SettingError
 
 SECRET = 8
 """Fewest characters of a key that is redacted: answers may contain `EMPTY` and similar words."""
-NAME = re.compile(r"(?=.{1,40}$)[A-Z]{1,16}\d?(_[A-Z]{1,16}\d?)+")
-"""Names of variables that messages may show: OPENAI_API_KEY, HF_TOKEN2; not AKIA0123456789ABCDEF or hf_Abc."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +43,17 @@ def read_key(variable: str) -> ApiKey:
     """The key in the named environment variable; an empty name gives no key.
 
     Raises SettingError if the variable is missing, or if its value does not fit into a header. The message never shows
-    the value. It shows the name only if that is capitalised words joined by underscores: any other name may be a key
-    that was passed by mistake.
+    the value, nor the name of a missing variable: it may be a key that was passed by mistake.
     """
     if not variable:
         return ApiKey()
-    safe_name = variable if NAME.fullmatch(variable) else "(not shown: it may be a key itself)"
     value = os.environ.get(variable, "").strip()
     if not value:
         raise SettingError(
-            f"--api-key-env {safe_name}: no such environment variable, or it is empty. Expected the name of a variable "
-            "that holds the key, as in: export OPENAI_API_KEY=…; gapbench measure … --api-key-env OPENAI_API_KEY."
+            "--api-key-env: no such environment variable, or it is empty. (Its name is not shown: it may be a key.) "
+            "Expected the name of a variable that holds the key, as in: export OPENAI_API_KEY=…; "
+            "gapbench measure … --api-key-env OPENAI_API_KEY."
         )
     if not re.fullmatch(r"[\x21-\x7e]+", value):
-        raise SettingError(
-            f"--api-key-env {safe_name}: its value has spaces or characters that no HTTP header can hold."
-        )
+        raise SettingError(f"--api-key-env {variable}: its value has spaces or characters that no header can hold.")
     return ApiKey(value)

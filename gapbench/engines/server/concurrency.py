@@ -17,9 +17,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import TracebackType
 
 START = 16
 MOST = 256
@@ -38,28 +35,23 @@ class AdaptiveLimit:
     """An asynchronous context that at most `now` requests hold at once, first come, first served.
 
     `idle` sums the seconds, times the share of places that stood empty because no request was ready. Requests in
-    backoff (`resting`) do not count as empty places, and nothing counts after the last request (`close`). `highest` is
+    backoff (`rest`) do not count as empty places, and nothing counts after the last request (`close`). `highest` is
     the most requests that were in flight at once.
     """
 
     def __init__(self, fixed: int | None, servers: int = 1) -> None:
         self.now = fixed or START * servers
-        self.inside = self.highest = 0
-        self.idle = 0.0
-        self._resting = 0
+        self.highest, self.idle = 0, 0.0
         self._most = fixed or min(MOST * servers, SOCKETS)
         self._auto = fixed is None
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._factor = 2.0
-        self._best = 0.0
-        self._steady = self.now
-        self._misses = 0
-        self._errors = 0.0
-        self._cut = 0.0
+        self._factor, self._best, self._steady, self._misses = 2.0, 0.0, self.now, 0
+        self._errors = self._cut = 0.0
         self.restart()
 
     def restart(self) -> None:
-        """Start measuring afresh, after a pause between two calls of `generate`."""
+        """Start afresh, without the requests of a `generate` that was stopped and without the pause since it."""
+        self.inside = self._resting = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._closing, self._idle_since = False, time.perf_counter()
         self._new_round(settle=False)
 
@@ -70,31 +62,20 @@ class AdaptiveLimit:
             return
         place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.cancelled():
-                with suppress(ValueError):
-                    self._waiting.remove(place)
-            else:
-                self._leave()
-            raise
+        await place
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leave()
+    async def __aexit__(self, *_: object) -> None:
+        self._update_idle()
+        self.inside -= 1
+        self._admit()
 
-    @contextmanager
-    def resting(self) -> Iterator[None]:
+    async def rest(self, seconds: float) -> None:
         """A request pauses before its next try: its empty place does not count as idle."""
         self._update_idle()
         self._resting += 1
-        try:
-            yield
-        finally:
-            self._update_idle()
-            self._resting -= 1
+        await asyncio.sleep(seconds)
+        self._update_idle()
+        self._resting -= 1
 
     def close(self) -> None:
         """No more requests will come: empty places no longer count as idle."""
@@ -108,11 +89,6 @@ class AdaptiveLimit:
             self.idle += (now - self._idle_since) * max(0, self.now - self.inside - self._resting) / self.now
         self._idle_since = now
         self.highest = max(self.highest, self.inside)
-
-    def _leave(self) -> None:
-        self._update_idle()
-        self.inside -= 1
-        self._admit()
 
     def _admit(self) -> None:
         """Admit waiting requests up to the limit."""

@@ -12,11 +12,11 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin
 
 from gapbench.engines.server.api_key import ApiKey
 from gapbench.engines.server.endpoints import is_loopback
-from gapbench.engines.server.responses import explain
+from gapbench.engines.server.responses import as_dict, explain
 from gapbench.errors import ModelError
 
 TIMEOUT = 10.0
@@ -31,8 +31,8 @@ def describe_servers(urls: Sequence[str], key: ApiKey) -> list[dict[str, Any]]:
 
     entries, unreachable = [], []
     for url in urls:
+        entry: dict[str, Any] = {"url": url}
         with httpx2.Client(timeout=TIMEOUT, trust_env=not is_loopback(url), headers=key.headers) as client:
-            entry: dict[str, Any] = {"url": url}
             try:
                 response = client.get(f"{url}/models")
                 if response.status_code == 401:
@@ -40,11 +40,12 @@ def describe_servers(urls: Sequence[str], key: ApiKey) -> list[dict[str, Any]]:
                         f"{url}: the server refused the request with HTTP 401: {explain(response.content, key.redact)} "
                         "Pass the name of the environment variable that holds the right key (--api-key-env)."
                     )
-                entry["models"] = _models(response.content, key)
-                entry["version"] = _version(client, url, key)
+                entry["models"] = _models(_json(response.content, key).get("data"))
+                version = _json(client.get(urljoin(url, "/version")).content, key).get("version")
+                entry["version"] = version[:100] if isinstance(version, str) else ""
             except httpx2.HTTPError as error:
                 unreachable.append(f"{url} ({key.redact(f'{type(error).__name__}: {error}')})")
-            entries.append({name: value for name, value in entry.items() if value})
+        entries.append({name: value for name, value in entry.items() if value})
     if len(unreachable) == len(urls):
         raise ModelError(
             f"No server was reached: {'; '.join(unreachable)}. Start it, wait until it is ready, and check --base-url."
@@ -74,22 +75,14 @@ def mismatch_warnings(model: str, servers: Sequence[Mapping[str, Any]]) -> list[
     return messages
 
 
-def _models(body: bytes, key: ApiKey) -> list[dict[str, Any]]:
-    listed = _json(body, key).get("data")
+def _models(listed: Any) -> list[dict[str, Any]]:
     recorded = ("id", "root", "max_model_len")
     return [{name: m[name] for name in recorded if isinstance(m.get(name), str | int)}
             for m in (listed if isinstance(listed, list) else [])[:MODELS] if isinstance(m, dict)]  # fmt: skip
 
 
-def _version(client: Any, url: str, key: ApiKey) -> str:
-    parts = urlsplit(url)
-    value = _json(client.get(f"{parts.scheme}://{parts.netloc}/version").content, key).get("version")
-    return value[:100] if isinstance(value, str) else ""
-
-
 def _json(body: bytes, key: ApiKey) -> dict[str, Any]:
     try:
-        value = json.loads(key.redact(body.decode("utf-8", "replace")))
+        return as_dict(json.loads(key.redact(body.decode("utf-8", "replace"))))
     except (ValueError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}

@@ -1,12 +1,12 @@
 """Several base URLs as one server: the endpoint with the least in flight gets the next request.
 
     endpoint = await endpoints.take()
-    endpoints.release(endpoint, fault)          # None: it answered
+    endpoints.release(endpoint, reply)
 
-An endpoint that cannot be reached is left out at once. One that returns only errors is left out after `STREAK` of them,
-if there is another. After 1 to 30 seconds, a single trial request goes to it. A request that waits for an endpoint has
-not failed. If no endpoint is reached for `patience` seconds, or if all refuse every request, the run ends with an
-error; a continued run asks the samples without an answer.
+An endpoint that cannot be reached is left out at once, and one that returns only errors after `STREAK` of them, if
+there is another. After 1 to 30 seconds it gets one request at a time, until it answers. A request that waits for an
+endpoint has not failed. If no endpoint is reached for `patience` seconds, or if all refuse every request, the run ends
+with an error; a continued run asks the samples without an answer.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from gapbench.engines.server.responses import Fault, Remedy
 from gapbench.errors import ModelError, SettingError
+from gapbench.types import Answer
 
 STREAK = 8
 """Errors in a row after which an endpoint is left out."""
@@ -33,27 +34,16 @@ FIRST_PATIENCE = 30.0
 class Endpoint:
     """One base URL, without `/chat/completions`, and its state. Times are those of `time.monotonic`.
 
-    `streak` counts errors in a row. `exclusions` counts how often in a row it was left out; at 0 it is in use.
-    `trial` is set while a trial request is in flight.
+    `failures` counts faults in a row; from `STREAK` on it is left out until `out_until`. Until `rest_until` it asked to
+    be left alone. `fault` is its last one.
     """
 
     url: str
     in_flight: int = 0
-    sent: int = 0
-    streak: int = 0
+    failures: int = 0
+    out_until: float = 0.0
     rest_until: float = 0.0
-    exclusions: int = 0
-    excluded_until: float = 0.0
-    trial: bool = False
-    last_fault: Fault | None = None
-
-    def usable(self, now: float) -> bool:
-        """Whether it is in use, or due for a trial."""
-        return now >= self.rest_until and (not self.exclusions or (now >= self.excluded_until and not self.trial))
-
-    def failing(self, now: float) -> bool:
-        """Whether it is reachable but returns errors. It is still better than none: the requests may be at fault."""
-        return now >= self.rest_until and self.last_fault is not None and self.last_fault.remedy is Remedy.RETRY
+    fault: Fault | None = None
 
 
 class Endpoints:
@@ -61,61 +51,48 @@ class Endpoints:
 
     def __init__(self, urls: Sequence[str], patience: float) -> None:
         self.all = [Endpoint(url) for url in urls]
-        self.answered = False
-        self._patience = patience
-        self._unreachable_since: float | None = None
+        self._patience, self._patience_now = patience, min(patience, FIRST_PATIENCE)
+        self._unreached_since: float | None = None
 
     async def take(self) -> Endpoint:
         """The usable endpoint with the least in flight. Waits for one, and raises ModelError once that is hopeless."""
         while True:
             now = time.monotonic()
-            usable = [e for e in self.all if e.usable(now)] or [e for e in self.all if e.failing(now)]
-            if usable:
-                endpoint = min(usable, key=lambda e: (not e.exclusions, e.in_flight, e.sent))  # due trials first
-                endpoint.trial = endpoint.exclusions > 0
+            awake = [e for e in self.all if now >= e.rest_until]
+            usable = [e for e in awake if e.failures < STREAK or (now >= e.out_until and not e.in_flight)]
+            failing = [e for e in awake if e.fault and e.fault.remedy is Remedy.RETRY]  # the requests may be at fault
+            if candidates := usable or failing:
+                endpoint = min(candidates, key=lambda e: (e.in_flight, random.random()))
                 endpoint.in_flight += 1
-                endpoint.sent += 1
                 return endpoint
             self._raise_if_hopeless(now)
             await asyncio.sleep(random.uniform(0.02, 0.2))
 
-    def release(self, endpoint: Endpoint, fault: Fault | None) -> None:
-        """Report the end of a request. `fault` is None for an answer, and for a request at fault itself (`GIVE_UP`)."""
+    def release(self, endpoint: Endpoint, reply: Answer | Fault) -> None:
+        """Report the end of a request. If the request itself was at fault, the endpoint was not."""
         endpoint.in_flight -= 1
-        endpoint.trial = False
-        now = time.monotonic()
-        if fault is None:
-            endpoint.streak = endpoint.exclusions = 0
-            self._unreachable_since = None
+        if isinstance(reply, Answer) or reply.remedy is Remedy.GIVE_UP:
+            endpoint.failures, endpoint.out_until = 0, 0.0
+            self._patience_now, self._unreached_since = self._patience, None
             return
-        endpoint.last_fault = fault
-        endpoint.rest_until = max(endpoint.rest_until, now + fault.wait)
-        if fault.remedy is Remedy.RETRY:
-            self._unreachable_since = None
-            endpoint.streak += fault.kind != "HTTP 429"  # a busy endpoint is not broken
-            if endpoint.streak < STREAK:
-                return
-        if now >= endpoint.excluded_until:
-            endpoint.exclusions += 1
-            endpoint.excluded_until = now + random.uniform(0.5, 1) * min(30, 2 ** (endpoint.exclusions - 1))
-        if self._unreachable_since is None and all(e.exclusions and not e.failing(now) for e in self.all):
-            self._unreachable_since = now
+        now, reached = time.monotonic(), reply.remedy is Remedy.RETRY
+        endpoint.fault = reply
+        endpoint.rest_until = max(endpoint.rest_until, now + reply.wait)
+        self._unreached_since = None if reached else self._unreached_since or now
+        if now < endpoint.out_until or (reached and reply.kind == "HTTP 429"):
+            return  # it was sent before, or the endpoint is busy, which is not broken
+        endpoint.failures = endpoint.failures + 1 if reached else max(endpoint.failures + 1, STREAK)
+        if endpoint.failures >= STREAK:
+            endpoint.out_until = now + random.uniform(0.5, 1) * min(30, 2 ** (endpoint.failures - STREAK))
 
     def _raise_if_hopeless(self, now: float) -> None:
-        if all(e.exclusions and e.last_fault and e.last_fault.remedy is Remedy.REFUSED for e in self.all):
-            raise ModelError(
-                f"{self._fault_texts()}. Check --base-url, the model's name and the key (--api-key-env). Answers so "
-                "far are kept; the same command continues."
-            )
-        patience = self._patience if self.answered else min(self._patience, FIRST_PATIENCE)
-        if self._unreachable_since is not None and now - self._unreachable_since > patience:
-            raise ModelError(
-                f"No server was reached for {now - self._unreachable_since:.0f} s: {self._fault_texts()}. Start one. "
-                "Answers so far are kept; the same command continues."
-            )
-
-    def _fault_texts(self) -> str:
-        return "; ".join(f"{e.url}: {e.last_fault.message.rstrip('.')}" for e in self.all if e.last_fault)
+        faults = "; ".join(f"{e.url}: {e.fault.message.rstrip('.')}" for e in self.all if e.fault)
+        kept = "Answers so far are kept; the same command continues."
+        if all(e.fault and e.fault.remedy is Remedy.REFUSED for e in self.all):
+            raise ModelError(f"{faults}. Check --base-url, the model's name and the key (--api-key-env). {kept}")
+        seconds = 0.0 if self._unreached_since is None else now - self._unreached_since
+        if seconds > self._patience_now and all(now >= e.rest_until for e in self.all):
+            raise ModelError(f"No server was reached for {seconds:.0f} s: {faults}. Start one. {kept}")
 
 
 def base_url(text: str) -> str:

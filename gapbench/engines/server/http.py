@@ -10,6 +10,7 @@ request: with 256 connections, a request took 3 ms of processor time instead of 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gapbench.engines.server.api_key import ApiKey
@@ -33,32 +34,25 @@ class Connections:
         import httpx2
 
         self._url, self._timeout, self._redact = f"{url}/chat/completions", timeout, key.redact
-        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **key.headers}
-        self._use_proxy = not is_loopback(url)  # no proxy for servers on this machine
-        self._tls = httpx2.create_ssl_context()
-        self._all: list[httpx2.AsyncClient] = []
+        self._new = partial(
+            httpx2.AsyncClient,
+            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **key.headers},
+            limits=httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30),
+            timeout=httpx2.Timeout(None, connect=CONNECT),
+            verify=httpx2.create_ssl_context(),
+            trust_env=not is_loopback(url),  # no proxy for servers on this machine
+        )
         self._idle: list[httpx2.AsyncClient] = []
 
     async def exchange(self, body: bytes) -> Answer | Fault:
         """Send a request and read the response. Every failure becomes a fault."""
-        client = self._idle.pop() if self._idle else self._new()
-        try:
-            return await self._exchange(client, body)
-        finally:
-            self._idle.append(client)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        for client in self._all:
-            await client.aclose()
-
-    async def _exchange(self, client: httpx2.AsyncClient, body: bytes) -> Answer | Fault:
         import httpx2
 
+        client = self._idle.pop() if self._idle else self._new()
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                client.stream("POST", self._url, content=body, headers=self._headers) as response,
+                client.stream("POST", self._url, content=body) as response,
             ):
                 received = bytearray()
                 async for part in response.aiter_bytes():
@@ -66,23 +60,21 @@ class Connections:
                     if len(received) > LARGEST:
                         return Fault("too long", f"more than {LARGEST:,} bytes in one answer", Remedy.RETRY)
                 return read(response.status_code, response.headers, bytes(received), self._redact)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
-            return Fault("not reached", f"not reached ({self._error_text(error)})", Remedy.ELSEWHERE)
-        except (TimeoutError, httpx2.TimeoutException):
-            return Fault("timeout", f"no answer within {self._timeout:g} s", Remedy.RETRY, busy=True)
-        except httpx2.TransportError as error:
-            return Fault("disconnected", f"the connection broke ({self._error_text(error)})", Remedy.RETRY)
-        except httpx2.HTTPError as error:
-            return Fault("unreadable", f"the response cannot be read ({self._error_text(error)})", Remedy.RETRY)
+        except (TimeoutError, httpx2.HTTPError) as error:
+            text = self._redact(f"{type(error).__name__}: {error}".rstrip(": "))[:200]
+            match error:
+                case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.ProxyError():
+                    return Fault("not reached", f"not reached ({text})", Remedy.ELSEWHERE)
+                case TimeoutError() | httpx2.TimeoutException():
+                    return Fault("timeout", f"no answer within {self._timeout:g} s", Remedy.RETRY, busy=True)
+                case httpx2.TransportError():
+                    return Fault("disconnected", f"the connection broke ({text})", Remedy.RETRY)
+                case _:
+                    return Fault("unreadable", f"the response cannot be read ({text})", Remedy.RETRY)
+        finally:
+            self._idle.append(client)
 
-    def _new(self) -> httpx2.AsyncClient:
-        import httpx2
-
-        limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30)
-        timeout = httpx2.Timeout(None, connect=CONNECT)
-        client = httpx2.AsyncClient(limits=limits, timeout=timeout, verify=self._tls, trust_env=self._use_proxy)
-        self._all.append(client)
-        return client
-
-    def _error_text(self, error: Exception) -> str:
-        return self._redact(f"{type(error).__name__}: {error}".rstrip(": "))[:200]
+    async def close(self) -> None:
+        """Close all connections. No exchange may be under way."""
+        for client in self._idle:
+            await client.aclose()

@@ -1,15 +1,14 @@
 """Encode a request as a chat message: the images as data URLs, in their order, then the prompt.
 
-    chat_request = encode_request(request, Pixels(max_pixels=1048576))
+    chat_request = encode_request(request)
     chat_request.messages                   # b'[{"role":"user","content":[{"type":"image_url",...
 
-Stored JPEG, PNG or WebP bytes are sent unchanged if they show exactly the image of the view and the pixel policy keeps
-its size. All other images are encoded once, without loss: as PNG, which every server reads, with a single filter and
-run-length coding only, to save time. Measured on one core with an image as detailed as a photograph: 26 ms and 1.4 MB
-per megapixel. Pillow's encoder tries five filters on each row and takes 87 ms and 1.7 MB at zlib level 1. Lossless WebP
-takes 29 ms and 1.5 MB, but not every server reads it. JPEG at quality 95 would be faster still and a fifth of the size,
-but it changes levels by up to 5 of 255, and a measurement must not add a loss by itself. A lower --max-pixels makes
-requests smaller.
+Stored JPEG, PNG or WebP bytes are sent unchanged if they show exactly the image of the view. All other images are
+encoded once, without loss: as PNG, which every server reads, with a single filter and run-length coding only, to save
+time. Measured on one core with an image as detailed as a photograph: 26 ms and 1.4 MB per megapixel. Pillow's encoder
+tries five filters on each row and takes 87 ms and 1.7 MB at zlib level 1. Lossless WebP takes 29 ms and 1.5 MB, but not
+every server reads it. JPEG at quality 95 would be faster still and a fifth of the size, but it changes levels by up to
+5 of 255, and a measurement must not add a loss by itself. A lower --max-pixels makes requests smaller.
 
 Limits: the server decodes a JPEG, and two decoders may differ by a level in some pixels.
 """
@@ -28,13 +27,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gapbench.types import Request
-from gapbench.views.pixels import Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
-"""Media types that servers read, by the first bytes. WebP has its name in bytes 8 to 12."""
+FORMATS = re.compile(rb"(?P<png>\x89PNG\r\n\x1a\n)|(?P<jpeg>\xff\xd8\xff)|(?P<webp>RIFF.{4}WEBP)", re.DOTALL)
+"""The first bytes of the formats that servers read."""
 CONTROL = re.compile(r"<\|(?=[^<>|\s]{1,40}\|>)")
 """Control tokens as most model families write them: `<|im_end|>`, `<|image_pad|>`."""
 
@@ -59,24 +57,19 @@ class ChatRequest:
         return 2 * len(self.messages)
 
 
-def encode_request(request: Request, pixels: Pixels) -> ChatRequest:
+def encode_request(request: Request) -> ChatRequest:
     """Encode one request. A failure becomes its `error`."""
     if request.error:
         return ChatRequest(request.key, images=len(request.images), error=request.error)
     encoded = request.encoded or (None,) * len(request.images)
     try:
-        urls = [_data_url(image, stored, pixels) for image, stored in zip(request.images, encoded, strict=True)]
+        urls = [_data_url(image, stored) for image, stored in zip(request.images, encoded, strict=True)]
     except Exception as error:  # Pillow raises many types, and one sample must not end a run
         reason = f"its images cannot be encoded for the server ({type(error).__name__}: {error})."
         return ChatRequest(request.key, images=len(request.images), error=reason)
-    sizes = [pixels.target(image.size) for image in request.images]
-    return ChatRequest(
-        request.key,
-        _messages(urls, escape_control_tokens(request.prompt)),
-        images=len(sizes),
-        sent_size=sizes[0] if sizes else None,
-        sent_pixels=sum(width * height for width, height in sizes) if sizes else None,
-    )
+    messages = _messages(urls, escape_control_tokens(request.prompt))
+    sent_size = request.images[0].size if urls else None
+    return ChatRequest(request.key, messages, len(urls), sent_size, request.pixels if urls else None)
 
 
 def escape_control_tokens(text: str) -> str:
@@ -93,17 +86,12 @@ def _messages(urls: list[bytes], text: str) -> bytes:
     return b'[{"role":"user","content":[' + images + text_part + b"]}]"
 
 
-def _data_url(image: Image, stored: bytes | None, pixels: Pixels) -> bytes:
+def _data_url(image: Image, stored: bytes | None) -> bytes:
     """One image as a data URL."""
-    media_type = _media_type(stored) if stored is not None and pixels.target(image.size) == image.size else ""
-    if stored is None or not media_type:
-        stored, media_type = _png(pixels.apply(image)), "image/png"
-    return b"data:" + media_type.encode() + b";base64," + base64.b64encode(stored)
-
-
-def _media_type(stored: bytes) -> str:
-    media_type = next((name for start, name in SIGNATURES.items() if stored.startswith(start)), "")
-    return "" if media_type == "image/webp" and stored[8:12] != b"WEBP" else media_type
+    stored = stored or b""
+    known = FORMATS.match(stored)
+    media_type, data = (known.lastgroup, stored) if known else ("png", _png(image))
+    return f"data:image/{media_type};base64,".encode() + base64.b64encode(data)
 
 
 def _png(image: Image) -> bytes:

@@ -12,6 +12,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -64,7 +65,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[
     except (ValueError, RecursionError):
         return Fault("not JSON", f"{len(body):,} bytes that are not JSON: {explain(body, redact)}", Remedy.RETRY)
     if isinstance(value, dict) and value.get("error"):  # some gateways pass on errors with status 200
-        code = value["error"].get("code") if isinstance(value["error"], dict) else None
+        code = as_dict(value["error"]).get("code")
         return _error_fault(code if isinstance(code, int) and 400 <= code < 600 else 500, headers, body, redact)
     try:
         choice, message = value["choices"][0], value["choices"][0]["message"]
@@ -82,35 +83,28 @@ def read(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[
 def explain(body: bytes, redact: Callable[[str], str] = str) -> str:
     """The message of an error's JSON, or the beginning of any other body; printable, at most `LONGEST` characters."""
     text = body[:100_000].decode("utf-8", "replace")
-    try:
-        value = json.loads(body)
-        for name in ("error", "message", "detail"):
-            message = value.get(name) if isinstance(value, dict) else None
-            if message:
-                message = message.get("message", message) if isinstance(message, dict) else message
-                text = message if isinstance(message, str) else json.dumps(message)
-                break
-    except (ValueError, RecursionError):
-        pass
+    with suppress(ValueError, RecursionError):
+        value = as_dict(json.loads(body))
+        if message := next(filter(None, map(value.get, ("error", "message", "detail"))), None):
+            message = message.get("message", message) if isinstance(message, dict) else message
+            text = message if isinstance(message, str) else json.dumps(message)
     text = " ".join("".join(c if c.isprintable() else " " for c in redact(text)).split())
     return (text if len(text) <= LONGEST else f"{text[:LONGEST]}…") or "(nothing)"
 
 
 def _error_fault(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str]) -> Fault:
-    message = f"HTTP {status}: {explain(body, redact)}"
-    if status == 429 and b"insufficient_quota" in body:
-        return Fault("HTTP 429", message, Remedy.REFUSED)
+    kind = f"HTTP {status}"
+    message = f"{kind}: {explain(body, redact)}"
     if status in (408, 429) or status >= 500:
         wait = _retry_after(headers)
         if wait > LONGEST_REST:
-            return Fault(f"HTTP {status}", f"{message} (it asks us to wait {wait:,.0f} s)", Remedy.REFUSED)
-        return Fault(f"HTTP {status}", message, Remedy.RETRY, wait, busy=status in (408, 429, 503, 529))
-    if status < 400 or status in (401, 402, 404, 405):
-        location = headers.get("location", "")
-        return Fault(
-            f"HTTP {status}", message + (f" (to {redact(location)[:LONGEST]})" if location else ""), Remedy.REFUSED
-        )
-    return Fault(f"HTTP {status}", message, Remedy.GIVE_UP)
+            return Fault(kind, f"{message} (it asks us to wait {wait:,.0f} s)", Remedy.REFUSED)
+        remedy = Remedy.REFUSED if status == 429 and b"insufficient_quota" in body else Remedy.RETRY
+        return Fault(kind, message, remedy, wait, busy=status in (408, 429, 503, 529))
+    if location := headers.get("location"):
+        message += f" (to {redact(location)[:LONGEST]})"
+    refused = status < 400 or status in (401, 402, 404, 405)
+    return Fault(kind, message, Remedy.REFUSED if refused else Remedy.GIVE_UP)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
@@ -140,11 +134,9 @@ def _why_no_answer(finish: Any, content: Any, message: Mapping[str, Any]) -> str
 
 
 def _answer(text: str, finish: Any, usage: Any, model: str) -> Answer:
-    usage = usage if isinstance(usage, dict) else {}
-    details = usage.get("prompt_tokens_details")
-    details = details if isinstance(details, dict) else {}
-    by_kind = details.get("multimodal_tokens")  # vLLM's
-    image = by_kind.get("image") if isinstance(by_kind, dict) else details.get("image_tokens")
+    usage = as_dict(usage)
+    details = as_dict(usage.get("prompt_tokens_details"))
+    image = as_dict(details.get("multimodal_tokens")).get("image", details.get("image_tokens"))  # vLLM's, others'
     return Answer(
         text=text.encode("utf-8", "replace").decode(),
         image_tokens=_count(image),
@@ -153,6 +145,11 @@ def _answer(text: str, finish: Any, usage: Any, model: str) -> Answer:
         truncated=finish in CUT_OFF,
         model=model.encode("utf-8", "replace").decode(),
     )
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """A server's JSON object; empty in place of anything else."""
+    return value if isinstance(value, dict) else {}
 
 
 def _count(value: Any) -> int | None:

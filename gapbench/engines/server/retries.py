@@ -21,7 +21,6 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Any
 
 from gapbench.engines.server.api_key import ApiKey
@@ -33,15 +32,10 @@ from gapbench.engines.server.responses import Fault, Remedy
 from gapbench.errors import ModelError
 from gapbench.types import Answer
 
-OPTIONAL = {
-    "chat_template_kwargs": "",
-    "repetition_penalty": "",
-    "top_k": "",
-    "seed": "",
-    "response_format": "",
-    "max_tokens": "max_completion_tokens",
-}
-"""Fields that a server may refuse, and the field that replaces each; empty if none does."""
+OPTIONAL = ("chat_template_kwargs", "repetition_penalty", "top_k", "seed", "response_format", "max_tokens")
+"""Fields that a server may refuse."""
+RENAMED = {"max_tokens": "max_completion_tokens"}
+"""The field that replaces one that was refused."""
 REFUSED_TEMPERATURE = re.compile(r"support.{0,40}temperature|temperature.{0,40}(support|only)", re.IGNORECASE)
 GREEDY = (
     " (gapbench asks for greedy answers, temperature 0, and this model does not support them: it cannot judge, and can "
@@ -82,28 +76,22 @@ class RetryingClient:
     """See the module. An asynchronous context that holds the connections, for use within one event loop."""
 
     def __init__(self, policy: RequestPolicy, limit: AdaptiveLimit, counts: RequestCounts) -> None:
-        self._policy, self._limit, self._counts = policy, limit, counts
+        self._policy, self.limit, self._counts = policy, limit, counts
         self._endpoints = Endpoints(policy.urls, policy.patience)
         self._connections = {url: Connections(url, policy.key, policy.timeout) for url in policy.urls}
-        self._silence_watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> RetryingClient:
-        self._limit.restart()
-        if not self._counts.answered:
-            self._silence_watch = asyncio.create_task(self._warn_if_silent())
+        self.limit.restart()
+        self._silence_watch = asyncio.get_running_loop().call_later(SILENCE, self._warn_if_silent)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._silence_watch:
-            self._silence_watch.cancel()
+    async def __aexit__(self, *_: object) -> None:
+        self._silence_watch.cancel()
         for connections in self._connections.values():
             await connections.close()
 
-    async def _warn_if_silent(self) -> None:
+    def _warn_if_silent(self) -> None:
         """Warn if no answer has come: a silent server looks like a working one."""
-        await asyncio.sleep(SILENCE)
         if not self._counts.answered:
             faults = ", ".join(f"{kind} {count} times" for kind, count in self._counts.faults.most_common())
             warnings.warn(
@@ -113,26 +101,30 @@ class RetryingClient:
                 stacklevel=1,
             )
 
-    def no_more_requests(self) -> None:
-        """Declare that no more requests will come."""
-        self._limit.close()
-
     async def ask(self, chat_request: ChatRequest) -> tuple[Answer, Fault | None]:
-        """The answer and None, or an answer with `error` and the fault of the last try. Raises ModelError."""
+        """The answer and None, or an answer with `error` and the fault of the last try. Raises ModelError.
+
+        A request with `error` is not sent: its answer has this error, and there is no fault.
+        """
+        if chat_request.error:
+            return Answer(images=chat_request.images, error=chat_request.error), None
         tries = 0
         while True:
-            async with self._limit:
+            async with self.limit:
                 url, reply, seconds = await self._try(chat_request)
-                share = seconds / self._limit.inside
                 if isinstance(reply, Answer):
-                    self._limit.count_answer()
-            if isinstance(reply, Answer):
-                self._counts.answered += 1
-                self._endpoints.answered = True
-                return _complete(reply, chat_request, share), None
+                    self._counts.answered += 1
+                    self.limit.count_answer()
+                    return replace(
+                        reply,
+                        seconds=seconds / self.limit.inside,
+                        images=chat_request.images,
+                        sent_size=chat_request.sent_size,
+                        sent_pixels=chat_request.sent_pixels,
+                    ), None
             self._counts.faults[reply.kind] += 1
             if reply.remedy is Remedy.RETRY and (reply.busy or reply.kind.startswith("HTTP")):
-                self._limit.count_error(time.perf_counter() - seconds, reply.busy)
+                self.limit.count_error(time.perf_counter() - seconds, reply.busy)
             if reply.remedy in (Remedy.ELSEWHERE, Remedy.REFUSED):
                 continue
             tries += 1
@@ -145,8 +137,7 @@ class RetryingClient:
                 times = f" ({tries} tries)" if tries > 1 else ""
                 error = f"{url}{times}: {reply.message}{_greedy_hint(self._policy.settings, reply)}"
                 return Answer(images=chat_request.images, error=error), reply
-            with self._limit.resting():
-                await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, self._policy.backoff * 2 ** (tries - 1))))
+            await self.limit.rest(random.uniform(0, min(LONGEST_PAUSE, self._policy.backoff * 2 ** (tries - 1))))
 
     async def _try(self, chat_request: ChatRequest) -> tuple[str, Answer | Fault, float]:
         """One try: the endpoint's URL, the reply and its seconds. Sends again without fields refused by name."""
@@ -158,12 +149,8 @@ class RetryingClient:
             payload = b'{"messages":' + chat_request.messages + b"," + fields[1:]
             self._counts.tries += 1
             started = time.perf_counter()
-            fault: Fault | None = None
-            try:
-                reply = await self._connections[endpoint.url].exchange(payload)
-                fault = reply if isinstance(reply, Fault) and reply.remedy is not Remedy.GIVE_UP else None
-            finally:
-                self._endpoints.release(endpoint, fault)
+            reply = await self._connections[endpoint.url].exchange(payload)
+            self._endpoints.release(endpoint, reply)
             if isinstance(reply, Answer):
                 self._counts.left_out |= omitted
             elif refused := self._refused_fields(reply, omitted):
@@ -178,16 +165,6 @@ class RetryingClient:
         return {name for name in OPTIONAL if name in self._policy.settings and name in fault.message} - omitted
 
 
-def _complete(reply: Answer, chat_request: ChatRequest, seconds: float) -> Answer:
-    return replace(
-        reply,
-        seconds=seconds,
-        images=chat_request.images,
-        sent_size=chat_request.sent_size,
-        sent_pixels=chat_request.sent_pixels,
-    )
-
-
 def _greedy_hint(settings: Mapping[str, Any], fault: Fault) -> str:
     """The explanation for a server that refuses temperature 0; empty for other faults."""
     refused = fault.kind in ("HTTP 400", "HTTP 422") and REFUSED_TEMPERATURE.search(fault.message)
@@ -199,5 +176,6 @@ def _fields(settings: Mapping[str, Any], omitted: set[str], chat_request: ChatRe
     if settings["temperature"] > 0:
         digest = hashlib.sha256(f"{settings['seed']} {chat_request.key!r}".encode()).digest()
         settings = {**settings, "seed": int.from_bytes(digest[:4], "big") >> 1}
-    fields = {OPTIONAL[k] if k in omitted else k: v for k, v in settings.items() if k not in omitted or OPTIONAL[k]}
-    return json.dumps(fields).encode()
+    sent = {k: v for k, v in settings.items() if k not in omitted}
+    renamed = {RENAMED[k]: settings[k] for k in RENAMED if k in omitted}
+    return json.dumps({**sent, **renamed}).encode()

@@ -34,22 +34,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from gapbench.engines import models
+from gapbench.engines import local, models
+from gapbench.engines import options as engine_options
 from gapbench.engines.chat import Chat
 from gapbench.engines.fail_fast import KeyedAnswer, hold_leading_errors
-from gapbench.engines.local import TOP_TOKENS, Completions, Refusals, failure_details, shared_info, shown
-from gapbench.engines.options import (
-    FROZEN,
-    RESOURCE,
-    ChatTemplate,
-    Dtype,
-    Flag,
-    Generation,
-    ProcessorKwargs,
-    Revision,
-    TrustRemoteCode,
-    key_values,
-)
+from gapbench.engines.options import FROZEN, Flag, Generation, key_values
 from gapbench.engines.tokens import image_token_id
 from gapbench.engines.vllm.serving import ServedVllm, serve
 from gapbench.engines.vllm.starting import arguments_for, config_of, import_vllm, read_chat, start
@@ -73,20 +62,17 @@ class VllmOptions(BaseModel):
 
     model_config = FROZEN
 
-    dtype: Dtype = "auto"
-    revision: Revision = None
-    trust_remote_code: TrustRemoteCode = False
-    chat_template: ChatTemplate = None
-    processor_kwargs: ProcessorKwargs = {}
-    tensor_parallel_size: Annotated[int, Field(ge=1, description="devices that share the model"), RESOURCE] = 1
-    data_parallel_size: Annotated[
-        int, Field(ge=1, description="copies of the model, on devices of their own"), RESOURCE
-    ] = 1
+    dtype: engine_options.Dtype = "auto"
+    revision: engine_options.Revision = None
+    trust_remote_code: engine_options.TrustRemoteCode = False
+    chat_template: engine_options.ChatTemplate = None
+    processor_kwargs: engine_options.ProcessorKwargs = {}
+    tensor_parallel_size: Annotated[int, Field(ge=1), Flag("devices that share the model", "N", "resources")] = 1
+    data_parallel_size: Annotated[int, Field(ge=1), Flag("copies, each on its own devices", "N", "resources")] = 1
     engine_args: Annotated[
         Mapping[str, Any],
         key_values("max_model_len=16384"),
-        Field(description="an engine argument of vLLM such as max_model_len=16384; repeatable"),
-        Flag(metavar="KEY=VALUE"),
+        Flag("an engine argument of vLLM such as max_model_len=16384; repeatable", "KEY=VALUE"),
     ] = {}
 
 
@@ -103,9 +89,8 @@ class VllmEngine:
     def __post_init__(self) -> None:
         processor = self.chat.processor
         token = image_token_id(self.llm.model_config.hf_config, processor)
-        self._completions = Completions(processor.tokenizer, token)
-        self._refusals = Refusals(self.info["model"])
-        self._last: tuple[Any, Any] = None, None  # the last sampling settings, and vLLM's object for them
+        self._completions = local.Completions(processor.tokenizer, token)
+        self._refusals = local.Refusals(self.info["model"])
         self._busy = 0.0  # seconds of work not yet attributed to an answer
         self._waited = WaitingTime()
 
@@ -155,7 +140,7 @@ class VllmEngine:
 
     def _first_token(self, request: Request) -> Any:
         """vLLM's output for this request alone, with one new token."""
-        self._enqueue(request, 1, TOP_TOKENS)
+        self._enqueue(request, 1, local.TOP_TOKENS)
         while self.llm.llm_engine.has_unfinished_requests():
             if outputs := self.llm.llm_engine.step():
                 return outputs[0]
@@ -181,12 +166,12 @@ class VllmEngine:
         except Exception as error:
             if _is_dead(error):
                 raise self._died(error) from error
-            reason = f"vLLM refused {failure_details(request, error)}"
+            reason = f"vLLM refused {local.failure_details(request, error)}"
             if re.search("maximum (model|context) length", str(error)):
                 reason = f"the prompt is too long ({error}). Lower --max-pixels, or --engine-args max_model_len=N."
             return self._refusals.refuse(request, reason, error)
         self._refusals.count = None
-        queue[number] = request.key, shown(request)
+        queue[number] = request.key, local.shown(request)
         self._busy += time.perf_counter() - started
         return None
 
@@ -213,19 +198,10 @@ class VllmEngine:
 
         digest = hashlib.sha256(f"{self.generation.seed} {key!r}".encode()).hexdigest()
         seed = int(digest[:8], 16) if self.generation.temperature > 0 else None
-        settings = max_new_tokens, logprobs, seed
-        if settings != self._last[0]:
-            self._last = (
-                settings,
-                SamplingParams(
-                    temperature=self.generation.temperature,
-                    max_tokens=max_new_tokens,
-                    logprobs=logprobs,
-                    seed=seed,
-                    detokenize=False,
-                ),
-            )
-        return self._last[1]
+        temperature = self.generation.temperature
+        return SamplingParams(
+            temperature=temperature, max_tokens=max_new_tokens, logprobs=logprobs, seed=seed, detokenize=False
+        )
 
     def _step(self, queue: dict[str, tuple[Hashable, Answer]]) -> Iterator[tuple[Hashable, Answer]]:
         """Run vLLM's next step and yield the answers that it completes."""
@@ -272,7 +248,7 @@ def load(model: str, generation: Generation, pixels: Pixels, options: VllmOption
     on_cpu = import_vllm(options.engine_args)
     chat = read_chat(model, source, options)
     arguments = arguments_for(source, options, generation.seed, on_cpu)
-    info = {"engine": "vllm", **shared_info(model, chat, generation, pixels, options)}
+    info = {"engine": "vllm", **local.shared_info(model, chat, generation, pixels, options)}
     own_args = info["options"].pop("engine_args", {})
     info["resources"] |= {name: value for name, value in own_args.items() if name in RESOURCES}
     if deciding := {name: value for name, value in own_args.items() if name not in RESOURCES}:

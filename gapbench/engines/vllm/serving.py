@@ -6,12 +6,13 @@
 The server listens at a free port of loopback. It gets the arguments that vLLM gets in process, so `info` is the same
 but for `resources`: the copies decide no answer.
 
-Limits: the server does not count visual tokens, and sampling draws other tokens than in process. Run on CPUs only.
+Limits: sampling draws other tokens than in process. So far run on CPUs only, never on GPUs.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -95,7 +96,8 @@ def serve(
 def command(model: str, port: int, arguments: Mapping[str, Any]) -> list[str]:
     """`vllm serve` with these arguments, as a command line. The server calls the model `model`."""
     typed = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(arguments["model"]), "--host=127.0.0.1",
-             f"--port={port}", f"--served-model-name={model}", "--uvicorn-log-level=warning"]  # fmt: skip
+             f"--port={port}", f"--served-model-name={model}", "--uvicorn-log-level=warning",
+             "--enable-prompt-tokens-details"]  # fmt: skip
     for name, value in arguments.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
@@ -127,5 +129,8 @@ def _wait(model: str, process: subprocess.Popen[bytes], url: str, log: IO[bytes]
             said = time.monotonic()
             print(f"{model}: vLLM's server has been starting for {said - started:.0f} s …", file=sys.stderr, flush=True)
     log.seek(0)
-    text = log.read().decode(errors="replace").strip()[-LOG_CHARACTERS:]
-    raise start_error(model, f"its server ended with code {process.returncode}; the end of its log: {text}")
+    text = log.read().decode(errors="replace").strip()
+    first = re.search(r"\w+(Error|Exception): .+", text)  # the cause; what follows it are its consequences
+    cause = f", after {first[0]}" if first else ""
+    tail = text[-LOG_CHARACTERS:]
+    raise start_error(model, f"its server ended with code {process.returncode}{cause}; the end of its log: {tail}")

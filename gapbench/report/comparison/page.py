@@ -9,19 +9,18 @@ fold. It stays under the size limit of a run's report, whatever the runs hold.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.report.comparison import details, tables
-from gapbench.report.comparison.glossary import hero, sections, terms
+from gapbench.report.comparison.hero import hero
 from gapbench.report.comparison.plots import change_plot, curves
 from gapbench.report.comparison.samples import changed_samples, render_cards
-from gapbench.report.families import Family, families
-from gapbench.report.jinja import asset, environment, tables_of_families, write
-from gapbench.report.run.data_section import restricted
-from gapbench.report.run.overview import MESSAGES
+from gapbench.report.families import Family, families, tables_of_families
+from gapbench.report.jinja import asset, environment, write
+from gapbench.report.run.data_section import MESSAGES, first, restricted
 from gapbench.report.run.settings import command_line
-from gapbench.report.run.summary_tables import metric_terms
 from gapbench.report.tables import benchmarks_of
 from gapbench.util.text import clip
 
@@ -62,21 +61,20 @@ def _content(
     train = summary.get("train")
     differing, same = details.setting_tables(runs)
     alerts = [(clip(alert["benchmark"], 80), clip(alert["text"], 600)) for alert in summary["alerts"]]
-    more = [("", f"{len(alerts) - MESSAGES} more warnings are in comparison.json.")] if len(alerts) > MESSAGES else []
     parts = families(summary, runs[0].manifest)
-    page = {
+    return {
         "title": f"{sides[1]} against {sides[0]}",
         "trained": summary["kind"] == "training",
         "model": clip(runs[1].model, 200),
         "sides": sides,
         "verdict": clip(summary["verdict"], 2_000),
         "notices": _notices(summary, runs, images)[:MESSAGES],
-        "alerts": [*alerts[:MESSAGES], *more],
+        "alerts": first(alerts, "more warnings are in comparison.json."),
         "hero": hero(summary),
         "results": [_results(family, f"change{index or ''}") for index, family in enumerate(parts)],
         "holdout_table": tables.holdout_table(summary),
-        "category_tables": tables_of_families(details.category_tables, parts),
-        "area_tables": tables_of_families(details.area_tables, parts),
+        "category_tables": tables_of_families(partial(details.change_tables, "category"), parts),
+        "area_tables": tables_of_families(partial(details.change_tables, "area"), parts),
         "runs_tables": tables_of_families(lambda reduced: (tables.runs_table(reduced),), parts)
         if summary["more"]
         else [],
@@ -88,28 +86,18 @@ def _content(
         "differing_table": differing,
         "same_table": same,
         "commands": [(clip(run.label, 60), command_line(run.manifest)) for run in runs],
-        "reading": terms(sides, trained=summary["kind"] == "training"),
         "style": asset("style.css") + asset("comparison.css"),
     }
-    return {**page, "sections": sections(page)}
 
 
 def _results(family: Family, name: str) -> dict[str, Any]:
     """The tables and the plot of one kind of evidence."""
-    return {
-        "title": family.title,
-        "remark": family.remark,
-        "plot": change_plot(family.summary, name=name),
-        "metric_terms": metric_terms(family.summary),
-        **{
-            key: family.captioned(table(family.summary))
-            for key, table in (
-                ("headline_table", tables.headline_table),
-                ("metric_table", tables.metric_table),
-                ("transition_table", tables.transition_table),
-            )
-        },
-    }
+    made = family.results(
+        headline_table=tables.headline_table,
+        metric_table=tables.metric_table,
+        transition_table=tables.transition_table,
+    )
+    return {**made, "plot": change_plot(family.summary, name=name)}
 
 
 def _notices(summary: Mapping[str, Any], runs: Sequence[LoadedRun], images: bool) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from gapbench.analysis.comparison.training_log import METRICS
-from gapbench.report.plots import CROP, FOREST_WIDTH, FULL, INK, LINE, MUTED, drawing, quiet, to_svg
+from gapbench.report.plots import CROP, FOREST_WIDTH, FULL, INK, MUTED, drawing, quiet, to_svg
 from gapbench.report.tables import benchmarks_of
 from gapbench.util.text import clip, percent, points
 
@@ -68,10 +68,7 @@ def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
             axes.text(1.47, place, change, color=INK, weight="bold", ha="right", **side)
         axes.set_ylim(places[-1] + 0.6, -0.6)
         axes.set_xlim(-2, 102)
-        axes.set_yticks([])
-        axes.set_xlabel("accuracy, %", color=MUTED)
-        axes.grid(axis="x", color=LINE, linewidth=0.8)
-        quiet(axes)
+        quiet(axes, "accuracy, %")
         return to_svg(figure, name, "Accuracy before and after: " + "; ".join(_description(row) for row in rows))
 
 
@@ -116,7 +113,6 @@ def _curve(line: Sequence[tuple[float, float]], metric: str) -> str:
             axes.set_ylim(*sorted((0.5 * ys[0], 1.5 * ys[0])) if ys[0] else (-0.05, 1.0))
         axes.locator_params(axis="both", nbins=4)
         axes.set_xlabel("step", color=MUTED, size=9)
-        axes.grid(axis="y", color=LINE, linewidth=0.8)
         quiet(axes)
         axes.tick_params(labelsize=9)
         axes.yaxis.get_offset_text().set(color=MUTED, size=8)

@@ -13,12 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gapbench.report.run.gallery import OUTCOMES, GalleryImage, read_images
+from gapbench.report.run.gallery import CardImages, read_images, within
 from gapbench.report.run.samples import AnswerEntry, SampleCard, sample_cards
-from gapbench.report.run.summary_tables import area_percent
 from gapbench.report.tables import benchmarks_of
 from gapbench.runs.thumbnails import thumbnail_key
-from gapbench.util.text import size
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -32,9 +30,6 @@ CONSIDERED = 2_000
 """Changed samples of each transition that are read from the records; the rest are only counted."""
 IMAGE_BUDGET = 5_000_000
 """Bytes of all images of each transition, as data URIs."""
-OUTPUT_LIMIT = 600
-FIELD_LIMIT = 600
-OPTIONS = 12
 
 
 @dataclass(frozen=True)
@@ -87,32 +82,21 @@ def render_cards(
     template: Template,
     sides: tuple[str, ...],
 ) -> list[Cards]:
-    """The cards of each transition. Images come from the folders of `runs`; without runs there are no images."""
+    """The cards of each transition. CardImages come from the folders of `runs`; without runs there are no images."""
+
+    def images_of(sample: ChangedSample) -> CardImages:
+        """The images of the first run that stored the full image, so that full image and crop belong together."""
+        found = (read_images(run.path / "thumbnails", sample.card.key) for run in runs)
+        return next((images for images in found if images["full"]), {})
+
+    def render(sample: ChangedSample, images: CardImages) -> str:
+        return template.render(changed=sample, card=sample.card, images=images, sides=sides)
+
     groups = []
     for transition in TRANSITIONS:
-        budget, cards = IMAGE_BUDGET, []
-        members = [sample for sample in samples if sample.transition == transition]
-        for sample in members[:CARDS]:
-            images = _images(sample.card.key, runs)
-            weight = sum(len(image.uri) for image in images.values() if image)
-            if weight > budget:
-                images, weight = {}, 0
-            budget -= weight
-            cards.append(
-                template.render(
-                    changed=sample,
-                    card=sample.card,
-                    images=images,
-                    sides=sides,
-                    outcomes=OUTCOMES,
-                    size=size,
-                    area=area_percent,
-                    output_limit=OUTPUT_LIMIT,
-                    field_limit=FIELD_LIMIT,
-                    option_limit=OPTIONS,
-                )
-            )
-        groups.append(Cards(transition, tuple(cards), total_of(summary, transition)))
+        members = [sample for sample in samples if sample.transition == transition][:CARDS]
+        cards = tuple(html for _, html in within(members, images_of, render, IMAGE_BUDGET))
+        groups.append(Cards(transition, cards, total_of(summary, transition)))
     return groups
 
 
@@ -130,12 +114,3 @@ def _in_turn(summary: Mapping[str, Any], transition: str, runs: Sequence[LoadedR
         keyed.sort(key=lambda item: (item[0] not in stored, item[0]))
         turns += [(rank, name, sample) for rank, (_, sample) in enumerate(keyed)]
     return [(name, sample) for _, name, sample in sorted(turns)]
-
-
-def _images(key: str, runs: Sequence[LoadedRun]) -> dict[str, GalleryImage | None]:
-    """The images of the first run that stored the full image, so that full image and crop belong together."""
-    for run in runs:
-        images = read_images(run.path / "thumbnails", key)
-        if images.get("full"):
-            return images
-    return {}

@@ -8,24 +8,17 @@ Limits: a sample's repairs are counted with its first answer. Repairs of a sessi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from gapbench.report.cells import NAME_LIMIT, Cell, Entry, count, nested, text, text_cell
 from gapbench.report.run.summary_tables import metric_title
-from gapbench.report.tables import (
-    NAME_LIMIT,
-    Cell,
-    Column,
-    Table,
-    benchmarks_of,
-    count_cell,
-    nested,
-    table_of,
-    text_cell,
-)
+from gapbench.report.tables import Column, Table, benchmarks_of, named, table_of
 from gapbench.util.text import clip
 
-NOTICES = 12
+MESSAGES = 12
+"""Notices and warnings that a page shows."""
 REPAIRS = {
     "swapped": "boxes with swapped corners, corrected",
     "clipped": "boxes that left the image by at most 2 px, clipped",
@@ -38,32 +31,30 @@ REPAIRS = {
 
 def data_table(manifest: Mapping[str, Any]) -> Table:
     """One row per benchmark: licence, source, region policy, and the protocol with its source."""
+    protocol = str(manifest.get("protocol") or "neutral")
     columns = (
-        Column("Benchmark"),
-        Column("Licence"),
-        Column("Source"),
-        Column("Region", False, "Policy that chooses the region for the crop"),
-        Column("Protocol", False, "The prompt and the metric that belongs to it"),
+        Column("Benchmark", text("name"), numeric=False),
+        Column("Licence", _licence, numeric=False),
+        Column("Source", _source, numeric=False),
+        Column("Region", text("region"), "Policy that chooses the region for the crop", numeric=False),
+        Column("Protocol", partial(_protocol, protocol), "The prompt and the metric that belongs to it", numeric=False),
     )
-    rows = []
-    for name, entry in _entries(manifest).items():
-        card = nested(entry, "card") or {}
-        fetched = " @ ".join(filter(None, (str(card.get("hub") or ""), str(card.get("revision") or "")[:12])))
-        origin = "local copy" if entry.get("local_copy") else clip(fetched, 200)
-        rows.append(
-            (
-                text_cell(clip(name, NAME_LIMIT)),
-                text_cell(clip(card.get("licence") or "", 200), "restricted" if card.get("restricted") else ""),
-                text_cell(clip(card.get("source") or "", 200), origin),
-                text_cell(clip(entry.get("region") or "", NAME_LIMIT)),
-                _protocol(str(manifest.get("protocol") or "neutral"), card),
-            )
-        )
-    return table_of("Data", columns, rows, source="run.json")
+    return table_of("Data", columns, named(_entries(manifest)), source="run.json")
 
 
-def _protocol(name: str, card: Mapping[str, Any]) -> Cell:
-    protocol = nested(card, "protocols", name) or {}
+def _licence(entry: Entry) -> Cell:
+    note = "restricted" if nested(entry, "card", "restricted") else ""
+    return text_cell(clip(nested(entry, "card", "licence") or "", 200), note)
+
+
+def _source(entry: Entry) -> Cell:
+    hub, revision, source = (str(nested(entry, "card", key) or "") for key in ("hub", "revision", "source"))
+    origin = "local copy" if entry.get("local_copy") else clip(" @ ".join(filter(None, (hub, revision[:12]))), 200)
+    return text_cell(clip(source, 200), origin)
+
+
+def _protocol(name: str, entry: Entry) -> Cell:
+    protocol = nested(entry, "card", "protocols", name) or {}
     metric = f"metric: {metric_title(str(protocol['metric']))}" if protocol.get("metric") else ""
     source, remark = (clip(protocol.get(key) or "", 300) for key in ("source", "note"))
     note = " · ".join(filter(None, (metric, source, remark)))
@@ -72,11 +63,12 @@ def _protocol(name: str, card: Mapping[str, Any]) -> Cell:
 
 def repairs_table(manifest: Mapping[str, Any]) -> Table:
     """The repairs of boxes and images, counted by benchmark."""
-    columns = (Column("Benchmark"), Column("Repair"), Column("Count", True))
-    rows = [
-        (text_cell(clip(name, NAME_LIMIT)), text_cell(REPAIRS.get(kind, clip(kind, 200))), count_cell(count))
-        for name, kind, count in repairs_of(manifest)
-    ]
+    columns = (
+        Column("Benchmark", text("name"), numeric=False),
+        Column("Repair", text("repair", limit=200), numeric=False),
+        Column("Count", count("count")),
+    )
+    rows = [{"name": n, "repair": REPAIRS.get(kind, kind), "count": total} for n, kind, total in repairs_of(manifest)]
     return table_of("Repairs", columns, rows, source="run.json")
 
 
@@ -91,7 +83,7 @@ def repairs_of(manifest: Mapping[str, Any]) -> list[tuple[str, str, int]]:
 def notices(summary: Mapping[str, Any], manifest: Mapping[str, Any], *, images: bool) -> list[tuple[str, str]]:
     """(benchmark, text) of licence restrictions, the judge, and the remarks of benchmarks.
 
-    Restrictions come first, so that the limit of `NOTICES` does not cut them off.
+    Restrictions come first, so that the limit of `MESSAGES` does not cut them off.
     """
     remarks = []
     for name, entry in benchmarks_of(summary).items():
@@ -101,8 +93,13 @@ def notices(summary: Mapping[str, Any], manifest: Mapping[str, Any], *, images: 
     restrictions = {name: nested(manifest, "tasks", name, "card", "restricted") or "" for name in _entries(manifest)}
     texts = restricted(restrictions, "gapbench report RUN --no-images", images=images)
     texts += judge_notice(summary) + remarks
-    rest = ("", f"{len(texts) - NOTICES} more notices are in summary.json and run.json.")
-    return texts if len(texts) <= NOTICES else [*texts[:NOTICES], rest]
+    return first(texts, "more notices are in summary.json and run.json.")
+
+
+def first(messages: Sequence[tuple[str, str]], more: str) -> list[tuple[str, str]]:
+    """The first `MESSAGES` messages, and the number of the others in front of `more`."""
+    rest = [("", f"{len(messages) - MESSAGES} {more}")] if len(messages) > MESSAGES else []
+    return [*messages[:MESSAGES], *rest]
 
 
 def judge_notice(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

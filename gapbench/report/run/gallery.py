@@ -9,15 +9,15 @@ Cards are taken in turn from every (benchmark, flip) until their number reaches 
 from __future__ import annotations
 
 import base64
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from gapbench.report.run.samples import SampleCard, stratified
-from gapbench.report.run.summary_tables import area_percent
-from gapbench.util.text import clip, size
+from gapbench.util.text import clip
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -31,11 +31,6 @@ IMAGE_BUDGET = 12_000_000
 MARGIN = 500_000
 """Bytes for the rest of the gallery: filters, index and counts."""
 
-OUTPUT_LIMIT = 2_000
-FIELD_LIMIT = 1_000
-OTHER_VIEWS = 12
-OPTIONS = 26
-
 FLIP_NAMES = {
     "crop_only": "crop only",
     "full_only": "full only",
@@ -43,7 +38,6 @@ FLIP_NAMES = {
     "both": "both",
     "dropped": "left out",
 }
-OUTCOMES = {"right": "\u2713", "wrong": "\u2717", "unparsed": "?", "judge_failed": "!", "failed": "!"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +47,11 @@ class GalleryImage:
     uri: str
     width: int
     height: int
+
+
+CardImages = Mapping[str, GalleryImage | None]
+"""The images of a sample's views."""
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -75,20 +74,14 @@ class Gallery:
 def gallery(samples: Sequence[SampleCard], thumbnails: Path | None, template: Template, room: int) -> Gallery:
     """Render as many cards as fit into `room` bytes; `thumbnails=None` leaves all images out."""
     stored = {path.name.partition("-")[0] for path in thumbnails.glob("*-*.jpg")} if thumbnails else set()
-    room, budget = room - MARGIN, IMAGE_BUDGET
-    rendered: list[tuple[SampleCard, str]] = []
-    for sample in stratified(samples, stored):
-        if len(rendered) == CARDS:
-            break
-        images = read_images(thumbnails, sample.key) if thumbnails else {}
-        weight = sum(len(image.uri) for image in images.values() if image)
-        if weight > min(budget, room):
-            images, weight = {}, 0
-        html = template.render(card=sample, images=images, with_images=thumbnails is not None, **_template_names())
-        if len(html.encode()) > room:
-            break
-        room, budget = room - len(html.encode()), budget - weight
-        rendered.append((sample, html))
+
+    def images_of(sample: SampleCard) -> CardImages:
+        return read_images(thumbnails, sample.key) if thumbnails else {}
+
+    def render(sample: SampleCard, images: CardImages) -> str:
+        return template.render(card=sample, images=images, with_images=bool(thumbnails), flip_names=FLIP_NAMES)
+
+    rendered = within(stratified(samples, stored)[:CARDS], images_of, render, IMAGE_BUDGET, room - MARGIN)
     return Gallery(
         cards=tuple(html for _, html in rendered),
         index=tuple(
@@ -103,7 +96,29 @@ def gallery(samples: Sequence[SampleCard], thumbnails: Path | None, template: Te
     )
 
 
-def read_images(thumbnails: Path, key: str) -> dict[str, GalleryImage | None]:
+def within(
+    samples: Sequence[S],
+    images_of: Callable[[S], CardImages],
+    render: Callable[[S, CardImages], str],
+    budget: int,
+    room: float = math.inf,
+) -> list[tuple[S, str]]:
+    """The samples with their cards as HTML, until `room` bytes are full. Beyond `budget` bytes cards have no images."""
+    rendered = []
+    for sample in samples:
+        images = images_of(sample)
+        weight = sum(len(image.uri) for image in images.values() if image)
+        if weight > min(budget, room):
+            images, weight = {}, 0
+        html = render(sample, images)
+        if len(html.encode()) > room:
+            break
+        room, budget = room - len(html.encode()), budget - weight
+        rendered.append((sample, html))
+    return rendered
+
+
+def read_images(thumbnails: Path, key: str) -> CardImages:
     """The thumbnails of a sample's full and crop view."""
     return {view: read_image(thumbnails / f"{key}-{view}.jpg") for view in ("full", "crop")}
 
@@ -119,17 +134,3 @@ def read_image(path: Path) -> GalleryImage | None:
     except (OSError, Image.DecompressionBombError):
         return None
     return GalleryImage("data:image/jpeg;base64," + base64.b64encode(data).decode("ascii"), width, height)
-
-
-def _template_names() -> dict[str, Any]:
-    """What `card.j2` uses beside the sample and its images."""
-    return {
-        "flip_names": FLIP_NAMES,
-        "outcomes": OUTCOMES,
-        "size": size,
-        "area": area_percent,
-        "output_limit": OUTPUT_LIMIT,
-        "field_limit": FIELD_LIMIT,
-        "other_views": OTHER_VIEWS,
-        "option_limit": OPTIONS,
-    }

@@ -9,39 +9,36 @@ Numbers that the summary does not hold are None, lists of them empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gapbench.report.cells import nested
 from gapbench.report.families import families
 from gapbench.report.plots import Bin, Effect, PlottedEstimate, area_plot, forest_plot
-from gapbench.report.run.data_section import repairs_of
-from gapbench.report.tables import benchmarks_of, has_gap, macro_gap, nested
-from gapbench.util.text import clip, interval, missing, p_value, percent, points
+from gapbench.report.run.data_section import first, repairs_of
+from gapbench.report.tables import benchmarks_of, has_gap, macro_gap
+from gapbench.util.text import clip, interval, missing, p_value, percent
 
 FOREST_BENCHMARKS = 40
 FOREST_CATEGORIES = 12
 FOREST_ROWS = 60
 AREA_PLOTS = 12
 UNPARSED_WORTH_A_WARNING = 0.1
-MESSAGES = 12
 FULL_VIEW = ("full-view", "hold-out")
 """Roles (`gapbench.types.Role`) of benchmarks without evidence of their own."""
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The three big numbers. An accuracy is None if no benchmark has its view."""
+    """The three big numbers with their intervals. An accuracy is None if no benchmark has its view."""
 
     scope: str
     full: float | None
     crop: float | None
     gap: float | None
-    full_text: str
     full_ci: str
-    crop_text: str
     crop_ci: str
-    gap_text: str
     gap_ci: str
     p: str
 
@@ -67,11 +64,8 @@ def headline(summary: Mapping[str, Any]) -> Headline:
         full=full,
         crop=crop,
         gap=gap.get("estimate"),
-        full_text=percent(full),
         full_ci=_interval_of(single, "full", full),
-        crop_text=percent(crop),
         crop_ci=_interval_of(single, "crop", crop),
-        gap_text=points(gap.get("estimate")),
         gap_ci=interval(gap.get("ci"), signed=True),
         p="" if missing(gap.get("p_value")) else p_value(gap.get("p_value")),
     )
@@ -92,33 +86,37 @@ def _interval_of(entry: Mapping[str, Any], view: str, value: float | None) -> st
 
 def alerts(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(benchmark, text) of every fact that a reader must know before trusting a number."""
-    messages = []
+    messages = [*_alerts_of_the_run(summary, manifest), *_alerts_of_benchmarks(summary, manifest)]
+    return first(messages, "more warnings are left out here; see the tables.")
+
+
+def _alerts_of_the_run(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if summary.get("part"):
-        text = "These numbers cover only a part of the run. gapbench merge joins the records of all shards."
-        messages.append(("", text))
+        yield "", "These numbers cover only a part of the run. gapbench merge joins the records of all shards."
     for name, check in (nested(manifest, "selfcheck", "checks") or {}).items():
         if nested(check, "outcome") == "failed":
             text = f"The engine's self-check failed: {name}: {nested(check, 'found')}. {nested(check, 'remedy')}"
-            messages.append(("", clip(text, 600)))
+            yield "", clip(text, 600)
     sessions = nested(manifest, "sessions") or ()
     models = sorted({name for session in sessions for name in nested(session, "answered_by") or ()})
     if len(models) > 1:
         text = f"The answers come from several models: {', '.join(models)}. The numbers describe none of them."
-        messages.append(("", clip(text, 600)))
+        yield "", clip(text, 600)
     views = [view for entry in benchmarks_of(summary).values() for view in (nested(entry, "views") or {}).values()]
     if failures := round(sum((nested(view, "failed") or 0) * (nested(view, "records") or 0) for view in views)):
-        text = "answer failed and is left out" if failures == 1 else "answers failed and are left out"
-        remedy = "records.jsonl gives the reasons; the same command with --retry-failed asks again"
-        messages.append(("", f"{failures:,} {text}. {remedy}."))
+        text = _counted(failures, "answer failed and is left out", "answers failed and are left out")
+        yield "", f"{text}. records.jsonl gives the reasons; the same command with --retry-failed asks again."
     verdicts = nested(summary, "judge", "verdicts") or {}
     if failed := verdicts.get("failed"):
-        text, subject = ("answer has", "It counts") if failed == 1 else ("answers have", "They count")
+        text = _counted(failed, "answer has", "answers have") + " no verdict because the judge failed."
         remedy = "the same command with --retry-failed asks the judge again"
-        messages.append(("", f"{failed:,} {text} no verdict because the judge failed. {subject} as wrong; {remedy}."))
+        yield "", f"{text} {'It counts' if failed == 1 else 'They count'} as wrong; {remedy}."
     if waiting := verdicts.get("waiting"):
-        text, subject = ("answer waits", "It counts") if waiting == 1 else ("answers wait", "They count")
-        remedy = "Run the same command again to ask it"
-        messages.append(("", f"{waiting:,} {text} for the judge. {subject} as wrong until it decides. {remedy}."))
+        text = _counted(waiting, "answer waits for the judge. It counts", "answers wait for the judge. They count")
+        yield "", f"{text} as wrong until it decides. Run the same command again to ask it."
+
+
+def _alerts_of_benchmarks(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     benchmarks = benchmarks_of(summary)
     roles = {name: nested(manifest, "tasks", name, "card", "role") for name in benchmarks}
     # A hold-out is measured in its full view only, so beside benchmarks with a gap it needs no warning.
@@ -126,46 +124,36 @@ def alerts(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tupl
     expected = {name for name, role in roles.items() if role in FULL_VIEW} if any_gap else ()
     without = [name for name, entry in benchmarks.items() if not has_gap(entry) and name not in expected]
     if without:
-        messages.append((_names(without), "No gap: no sample has a score in both the full and the crop view."))
-    dropped = {name: count for name, entry in benchmarks.items() if (count := nested(entry, "gap", "dropped"))}
-    if dropped:
-        total = sum(dropped.values())
-        text = "sample is" if total == 1 else "samples are"
-        messages.append((_names(dropped), f"{total:,} {text} left out of the gap: one of the two views has no score."))
-    unpaired = {name: count for name, entry in benchmarks.items() if (count := nested(entry, "gap", "unpaired"))}
-    if unpaired:
-        total = sum(unpaired.values())
-        text = "sample was" if total == 1 else "samples were"
-        text += " measured in only one of the two views and cannot enter the gap."
-        messages.append((_names(unpaired), f"{total:,} {text}"))
+        yield _names(without), "No gap: no sample has a score in both the full and the crop view."
+    for key, one, many, text in (
+        ("dropped", "sample is", "samples are", "left out of the gap: one of the two views has no score."),
+        ("unpaired", "sample was", "samples were", "measured in only one of the two views and cannot enter the gap."),
+    ):
+        counts = {name: n for name, entry in benchmarks.items() if (n := nested(entry, "gap", key))}
+        if counts:
+            yield _names(counts), f"{_counted(sum(counts.values()), one, many)} {text}"
     for name, entry in benchmarks.items():
         for view in ("full", "crop"):
             unparsed = nested(entry, "views", view, "unparsed") or 0.0
             if unparsed >= UNPARSED_WORTH_A_WARNING:
                 text = f"{percent(unparsed)} of the {view}-view answers could not be parsed and count as wrong"
-                remedy = "Check the prompt and the outputs before you interpret the gap."
-                messages.append((_names([name]), f"{text}. {remedy}"))
-    for name, kind, count in repairs_of(manifest):
-        if kind == "outside" and "repair: outside" not in (nested(manifest, "tasks", name, "card", "expected") or {}):
-            text = f"{count:,} evidence box{'es leave' if count > 1 else ' leaves'} the image by more than 2 px"
-            messages.append((_names([name]), f"{text} and had to be clipped or dropped: is the box format right?"))
-    if len(messages) <= MESSAGES:
-        return messages
-    return [*messages[:MESSAGES], ("", f"{len(messages) - MESSAGES} more warnings are left out here; see the tables.")]
+                yield _names([name]), f"{text}. Check the prompt and the outputs before you interpret the gap."
+    for name, kind, n in repairs_of(manifest):
+        known = nested(manifest, "tasks", name, "card", "expected") or {}
+        if kind == "outside" and "repair: outside" not in known:
+            text = _counted(n, "evidence box leaves", "evidence boxes leave") + " the image by more than 2 px"
+            yield _names([name]), f"{text} and had to be clipped or dropped: is the box format right?"
 
 
-@dataclass(frozen=True)
-class Forest:
-    """The forest plot of one family as inline SVG (None without gaps), and the number of rows left out of it."""
-
-    plot: str | None
-    left_out: int
+def _counted(n: int, one: str, many: str) -> str:
+    return f"{n:,} {one if n == 1 else many}"
 
 
-def forest(summary: Mapping[str, Any], name: str) -> Forest:
-    """The gaps of the benchmarks, their categories and their mean. `name` prefixes the ids of the plot."""
+def forest(summary: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """`plot`, an inline SVG of the gaps of benchmarks, their categories and their mean (None without gaps), and
+    `left_out`, the number of its rows left out. `name` prefixes the ids of the plot."""
     effects, left_out = _effects(summary)
-    return Forest(forest_plot(effects, name=name) if effects else None, left_out)
+    return {"plot": forest_plot(effects, name=name) if effects else None, "left_out": left_out}
 
 
 def area_figures(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.errors import RunError
-from gapbench.report.families import ANNOTATED, Family, families
-from gapbench.report.jinja import asset, environment, tables_of_families, write
+from gapbench.report.families import ANNOTATED, Family, families, tables_of_families
+from gapbench.report.jinja import asset, environment, write
 from gapbench.report.run import settings, summary_tables
 from gapbench.report.run.data_section import data_table, notices, repairs_table
 from gapbench.report.run.gallery import FLIP_NAMES, SIZE_LIMIT, gallery
-from gapbench.report.run.glossary import JUDGED, TERMS
 from gapbench.report.run.overview import alerts, area_figures, forest, headline
 from gapbench.report.run.samples import sample_cards
 from gapbench.report.tables import ROW_LIMIT, benchmarks_of
@@ -67,14 +67,14 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
         "alerts": alerts(summary, manifest),
         "headline": headline(summary),
         "results": [_results(family, f"forest{index or ''}") for index, family in enumerate(parts)],
-        "category_tables": tables_of_families(summary_tables.category_tables, parts),
-        "area_tables": tables_of_families(summary_tables.area_tables, parts),
+        "category_tables": tables_of_families(partial(summary_tables.group_tables, "category"), parts),
+        "area_tables": tables_of_families(partial(summary_tables.group_tables, "area"), parts),
         "area": area_figures(summary),
         "pairs": {clip(name, 200): pairs for name, pairs in list(pairs_of.items())[:ROW_LIMIT]},
         "totals": _totals(parts[0]),
         "regions": _regions(parts) if len(parts) > 1 else {},
         "flip_names": FLIP_NAMES,
-        "reading": (*TERMS, JUDGED) if summary.get("judge") else TERMS,
+        "judged": bool(summary.get("judge")),
         "command": settings.command_line(manifest),
         "data_table": data_table(manifest),
         "repairs_table": repairs_table(manifest),
@@ -87,21 +87,13 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
 
 def _results(family: Family, name: str) -> dict[str, Any]:
     """The tables and the forest plot of one kind of evidence."""
-    return {
-        "title": family.title,
-        "remark": family.remark,
-        "forest": forest(family.summary, name),
-        "metric_terms": summary_tables.metric_terms(family.summary),
-        **{
-            key: family.captioned(table(family.summary))
-            for key, table in (
-                ("gap_table", summary_tables.gap_table),
-                ("metric_table", summary_tables.metric_table),
-                ("view_table", summary_tables.view_table),
-                ("flip_table", summary_tables.flip_table),
-            )
-        },
-    }
+    tables = family.results(
+        gap_table=summary_tables.gap_table,
+        metric_table=summary_tables.metric_table,
+        view_table=summary_tables.view_table,
+        flip_table=summary_tables.flip_table,
+    )
+    return {**tables, "forest": forest(family.summary, name)}
 
 
 def _regions(parts: Sequence[Family]) -> dict[str, str]:

@@ -107,7 +107,7 @@ def _engine_options() -> list[Any]:
         is_switch, several = option.field.annotation is bool, "tuple" in kind or "Mapping" in kind
         engines = "" if len(option.engines) == len(ENGINES) else f"{', '.join(option.engines)}: "
         shown = typer.Option(
-            option.flag, metavar=flag.metavar or None, help=f"{engines}{option.field.description}.", show_default=False
+            option.flag, metavar=flag.metavar or None, help=f"{engines}{flag.help}.", show_default=False
         )
         taken: Any = bool if is_switch else (list[str] if several else str) | None
         if flag.typed:

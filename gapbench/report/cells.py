@@ -1,0 +1,94 @@
+"""Cells of a table, and functions that make them from the entry of a row.
+
+    columns = (Column("Clusters", cells.count("clusters")), Column("Gap", cells.points("gap")))
+    cells.points("gap")({"gap": {"estimate": 0.213, "ci": [0.15, 0.27]}})       # Cell("+21.3", "[+15.0, +27.0]", 0.213)
+
+An entry is a part of `summary.json` or `comparison.json`. Any number may be null: it shows as an en dash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from gapbench.util.text import MISSING, clip, interval, missing, number, p_value, percent
+from gapbench.util.text import points as signed_points
+
+NAME_LIMIT = 80
+
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The text, a note in small print, and the value by which the column sorts (None sorts last)."""
+
+    text: str
+    note: str = ""
+    sort: float | str | None = None
+
+
+def text_cell(text: str, note: str = "") -> Cell:
+    """A cell of text, sorted without regard to case."""
+    return Cell(text or MISSING, note, text.casefold())
+
+
+def number_cell(value: float | None, show: Callable[[Any], str], note: str = "") -> Cell:
+    """A cell of a number that sorts by its value."""
+    return Cell(show(value), note, None if missing(value) else value)
+
+
+MakeCell = Callable[[Entry], Cell]
+
+
+def text(*path: str, limit: int = NAME_LIMIT) -> MakeCell:
+    """Makes a cell of the text at `path` of an entry."""
+    return lambda entry: text_cell(clip(nested(entry, *path) or "", limit))
+
+
+def shown(show: Callable[[Any], str], *path: str) -> MakeCell:
+    """Makes a cell of the number at `path`, as text by `show`."""
+    return lambda entry: number_cell(nested(entry, *path), show)
+
+
+def count(*path: str, digits: int = 0) -> MakeCell:
+    """Makes a cell of the count at `path`, or of a mean of counts."""
+    return shown(lambda value: number(value, digits), *path)
+
+
+share = partial(shown, percent)
+"""Makes a cell of the proportion 0..1 at a path."""
+probability = partial(shown, p_value)
+"""Makes a cell of the p-value at a path."""
+mde = partial(shown, lambda value: number(value and 100 * value, 1))
+"""Makes a cell of the minimum detectable effect at a path, in percentage points."""
+
+
+def level(*path: str) -> MakeCell:
+    """Makes a cell of the proportion at `path`, an object with an `estimate` or `accuracy`, with its interval `ci`."""
+
+    def cell(entry: Entry) -> Cell:
+        found = nested(entry, *path) or {}
+        return number_cell(found.get("estimate", found.get("accuracy")), percent, interval(found.get("ci")))
+
+    return cell
+
+
+def points(*path: str) -> MakeCell:
+    """Makes a cell of the difference of proportions at `path` with its interval, in percentage points."""
+
+    def cell(entry: Entry) -> Cell:
+        found = nested(entry, *path) or {}
+        return number_cell(found.get("estimate"), signed_points, interval(found.get("ci"), signed=True))
+
+    return cell
+
+
+def nested(entry: Entry, *keys: str) -> Any:
+    """`entry[a][b]…`, or None if a key is missing or a value is null."""
+    value: Any = entry
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
