@@ -112,9 +112,9 @@ def _metrics(
         sides.append({view: metrics.answers_of(by_view[view], compared) for view in shared.views})
     entries: Json = {}
     for metric in metric_names:
-        before_, after_ = ({v: metrics.measure(metric, rows).json() for v, rows in side.items()} for side in sides)
+        levels = [{view: metrics.measure(metric, rows).json() for view, rows in side.items()} for side in sides]
         delta = {view: metrics.change(metric, *(side[view] for side in sides)).json() for view in shared.views}
-        entries[metric] = {"before": before_, "after": after_, "delta": delta}
+        entries[metric] = {"before": levels[0], "after": levels[1], "delta": delta}
     return entries
 
 
