@@ -56,17 +56,21 @@ class Chat:
 
 def make_chat(loaded: Loaded, processor_kwargs: Mapping[str, Any] | None = None) -> Chat:
     """The chat of a loaded model. Raises ModelError if it has no chat template."""
-    processor = loaded.processor
-    template = chat_template_of(processor)
-    if not template:
+    chat = chat_of(loaded.processor, processor_kwargs or {})
+    if not chat.processor.chat_template:
         raise ModelError(
             f"Model {loaded.name}: it has no chat template, so gapbench cannot format its prompts. Pass "
             "--chat-template FILE (jinja, as for vLLM)."
         )
-    if not getattr(processor, "chat_template", None):  # Phi-4-multimodal's processor drops its template when it loads
-        processor.chat_template = template
-    switches = thinking_switches(template)
-    return Chat(processor, dict(processor_kwargs or {}), switches, special_token_escaper(processor.tokenizer))
+    return chat
+
+
+def chat_of(processor: Any, processor_kwargs: Mapping[str, Any]) -> Chat:
+    """The chat of a processor, which may have no chat template."""
+    # Phi-4-multimodal's processor drops its template when it loads; its tokenizer keeps it.
+    processor.chat_template = chat_template_of(processor)
+    switches = thinking_switches(processor.chat_template)
+    return Chat(processor, dict(processor_kwargs), switches, special_token_escaper(processor.tokenizer))
 
 
 def chat_template_of(processor: Any) -> Any:

@@ -9,6 +9,7 @@ They leave no record, so the same command asks those samples again.
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable
+from contextlib import closing
 
 from gapbench.types import Answer
 
@@ -20,16 +21,13 @@ KeyedAnswer = tuple[Hashable, Answer]
 
 def hold_leading_errors(answers: Generator[KeyedAnswer, None, None]) -> Generator[KeyedAnswer, None, None]:
     """The same answers, with leading errors held back until the first answer without one, or the end."""
-    held: list[KeyedAnswer] | None = []
-    try:
+    held: list[KeyedAnswer] = []
+    answered = False
+    with closing(answers):
         for key, answer in answers:
-            if held is not None and answer.error:
-                held.append((key, answer))
-                continue
-            if held is not None:
+            held.append((key, answer))
+            answered = answered or not answer.error
+            if answered:
                 yield from held
-                held = None
-            yield key, answer
-        yield from held or ()
-    finally:
-        answers.close()
+                held.clear()
+        yield from held

@@ -36,9 +36,7 @@ def test_every_family_sees_both_of_two_images_and_which_comes_first(family: str,
         return last
 
     def tokens(*images: Any) -> int:
-        return int(
-            (engine.chat.batch([(images, "What is this?")])["input_ids"] == engine._completions.image_token).sum()
-        )
+        return int((engine.chat.batch([(images, "What is this?")])["input_ids"] == engine._replies.image_token).sum())
 
     reference_logits = logits(ONE, TWO)
     for changed in ((OTHER, TWO), (ONE, OTHER), (TWO, ONE), (ONE,), (TWO,)):

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -27,10 +27,11 @@ from huggingface_hub.utils import are_progress_bars_disabled
 
 from gapbench.engines import server
 from gapbench.engines.chat import Chat
+from gapbench.engines.fail_fast import KeyedAnswer
 from gapbench.engines.options import Generation
 from gapbench.engines.vllm.guard import Guard, end_now, end_with_this_process
 from gapbench.engines.vllm.starting import start_error
-from gapbench.types import Answer, Request
+from gapbench.types import Request
 from gapbench.views.pixels import Pixels
 
 LOG_CHARACTERS = 2000
@@ -59,7 +60,7 @@ class ServedVllm:
         """As for the server engine."""
         return self.client.trouble
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[KeyedAnswer]:
         """As the server engine, which is handed prompts without the model's control tokens."""
         yield from self.client.generate(replace(r, prompt=self.chat.escape(r.prompt)) for r in requests)
 
@@ -73,14 +74,13 @@ def serve(
     chat: Chat, arguments: Mapping[str, Any], generation: Generation, pixels: Pixels, info: dict[str, Any]
 ) -> ServedVllm:
     """Start the server and wait until it is ready. Raises ModelError, with the end of its log, if it ends before."""
-    model, port = str(info["model"]), _free_port()
+    model = str(info["model"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
     with tempfile.TemporaryFile() as log:  # a pipe that nobody reads would fill up and stop the server
-        process = subprocess.Popen(  # noqa: S603
-            command(model, port, arguments),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # out of reach of Ctrl-C
-        )
+        typed = command(model, port, arguments)  # in a session of its own, out of reach of Ctrl-C
+        process = subprocess.Popen(typed, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
         guard = end_with_this_process([process])
         assert guard is not None
         try:
@@ -107,12 +107,6 @@ def command(model: str, port: int, arguments: Mapping[str, Any]) -> list[str]:
         elif value is not None and name != "model":
             typed.append(f"--{flag}={json.dumps(value) if isinstance(value, Mapping) else value}")
     return typed
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _wait(model: str, process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
