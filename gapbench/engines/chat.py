@@ -33,18 +33,18 @@ class Chat:
     switches: tuple[str, ...]
     escape: Callable[[str], str]
 
+    def conversation(self, images: Sequence[Image], prompt: str, kind: str = "image") -> list[dict[str, Any]]:
+        """The images and then the prompt as one turn of the user; `kind` is the word for an image."""
+        image_parts = [{"type": kind, kind: image} for image in images]
+        return [{"role": "user", "content": [*image_parts, {"type": "text", "text": self.escape(prompt)}]}]
+
     def batch(self, prompts: Sequence[tuple[Sequence[Image], str]]) -> Any:
         """The processor's output for (images, prompt) pairs: one row per pair, padded on the left.
 
         The images come before the prompt, in their order. A pair may have any number of images, or none.
         """
-        conversations = []
-        for images, prompt in prompts:
-            image_parts = [{"type": "image", "image": image} for image in images]
-            content = [*image_parts, {"type": "text", "text": self.escape(prompt)}]
-            conversations.append([{"role": "user", "content": content}])
         return self.processor.apply_chat_template(
-            conversations,
+            [self.conversation(images, prompt) for images, prompt in prompts],
             tokenize=True,
             add_generation_prompt=True,
             return_dict=True,

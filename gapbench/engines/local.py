@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -30,9 +30,7 @@ class Replies:
     image_token: int | None
     refused: int | None = 0
 
-    def answer(
-        self, shown: Answer, prompt: Sequence[int], output: Sequence[int], truncated: bool, seconds: float
-    ) -> Answer:
+    def answer(self, shown: Answer, prompt: list[int], output: list[int], truncated: bool, seconds: float) -> Answer:
         """`shown` with the model's part; `output` is without the token that ended it."""
         text = self.tokenizer.decode(output, skip_special_tokens=True)
         return replace(

@@ -57,7 +57,7 @@ def resolve(name: str) -> str:
 
 
 def identity(source: str, revision: str | None, config: Any = None) -> dict[str, str]:
-    """`revision` (the Hub commit, from the model's `config`) or `sha256` (of a folder's JSON files, weights, templates)."""
+    """`revision` (the Hub commit, from the model's `config`) or `sha256` (of a folder's files)."""
     folder = Path(source)
     if not folder.is_dir():
         return {"revision": str(getattr(config, "_commit_hash", None) or revision or "unknown")}

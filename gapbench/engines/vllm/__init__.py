@@ -38,8 +38,9 @@ from gapbench.engines import options as engine_options
 from gapbench.engines.chat import Chat
 from gapbench.engines.fail_fast import KeyedAnswer, hold_leading_errors
 from gapbench.engines.options import FROZEN, Flag, Generation, key_values, seed_for
+from gapbench.engines.server import ServerEngine
 from gapbench.engines.tokens import image_token_id
-from gapbench.engines.vllm.serving import ServedVllm, serve
+from gapbench.engines.vllm.serving import serve
 from gapbench.engines.vllm.starting import arguments_for, import_vllm, read_chat, start, start_error
 from gapbench.errors import ModelError
 from gapbench.types import Answer, Request
@@ -169,8 +170,8 @@ class VllmEngine:
     def _enqueue(self, request: Request, max_new_tokens: int, logprobs: int | None = None) -> str:
         """Add a request to vLLM's queue and return vLLM's id for it.
 
-        The sampling settings are neutral. With a temperature each request has a seed: repeats of one sample must differ,
-        but one repeat must give the same answer in any batch.
+        Its sampling settings are neutral. With a temperature it has a seed of its own: repeats of one sample must
+        differ, but one repeat must give the same answer in any batch.
         """
         from vllm import SamplingParams
 
@@ -179,10 +180,8 @@ class VllmEngine:
         sampling = SamplingParams(
             temperature=temperature, max_tokens=max_new_tokens, logprobs=logprobs, seed=seed, detokenize=False
         )
-        image_parts = [{"type": "image_pil", "image_pil": image} for image in request.images]
-        content = [*image_parts, {"type": "text", "text": self.chat.escape(request.prompt)}]
         numbers = self.llm.enqueue_chat(
-            [{"role": "user", "content": content}],
+            self.chat.conversation(request.images, request.prompt, "image_pil"),
             sampling,
             use_tqdm=False,
             chat_template=self.chat.processor.chat_template,
@@ -223,7 +222,7 @@ class VllmEngine:
         )
 
 
-def load(model: str, generation: Generation, pixels: Pixels, options: VllmOptions) -> VllmEngine | ServedVllm:
+def load(model: str, generation: Generation, pixels: Pixels, options: VllmOptions) -> VllmEngine | ServerEngine:
     """The engine for `model` (Hub id, folder or `glance`).
 
     `engine_args` are vLLM's own (`max_model_len`, `gpu_memory_utilization`, `quantization`, ...). They override these
@@ -236,7 +235,7 @@ def load(model: str, generation: Generation, pixels: Pixels, options: VllmOption
     arguments = arguments_for(source, options, generation.seed, on_cpu)
     info = {"engine": "vllm", **local.shared_info(model, chat, generation, pixels, options)}
     own_args = info["options"].pop("engine_args", {})
-    info["resources"] |= {name: own_args.pop(name) for name in RESOURCES & own_args.keys()}
+    info["resources"] |= {name: own_args.pop(name) for name in [*own_args] if name in RESOURCES}
     if own_args:
         info["options"]["engine_args"] = own_args
     from vllm import EngineArgs
