@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gapbench.engines.chat import Chat, chat_template_source
-from gapbench.engines.fail_fast import FAIL_FAST_AFTER
 from gapbench.engines.options import Generation, kept
 from gapbench.errors import ModelError
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
+FAIL_FAST_AFTER = 16
+"""Failed requests before the first answer after which an engine fails fast."""
+
+KeyedAnswer = tuple[Hashable, Answer]
 TOP_TOKENS = 20
 """First tokens, the likeliest ones, that `next_logprobs` returns."""
 
@@ -67,6 +71,24 @@ def shown(request: Request) -> Answer:
     return Answer(images=len(request.images), sent_size=request.images[0].size, sent_pixels=request.pixels)
 
 
+def hold_leading_errors(answers: Generator[KeyedAnswer, None, None]) -> Generator[KeyedAnswer, None, None]:
+    """The same answers, with leading errors held back until the first answer without one, or the end.
+
+    Until then the model itself may be at fault, not the samples. If the engine fails fast, the held errors are dropped:
+    they leave no record, so the same command asks those samples again.
+    """
+    held: list[KeyedAnswer] = []
+    answered = False
+    with closing(answers):
+        for key, answer in answers:
+            held.append((key, answer))
+            answered = answered or not answer.error
+            if answered:
+                yield from held
+                held.clear()
+        yield from held
+
+
 def chunks(requests: Iterable[Request], sizes: Iterator[int], most_pixels: int) -> Iterator[list[Request]]:
     """The requests in lists of these sizes; a list ends early at `most_pixels` decoded pixels."""
     chunk: list[Request] = []
@@ -82,7 +104,7 @@ def chunks(requests: Iterable[Request], sizes: Iterator[int], most_pixels: int) 
 
 
 def shared_info(model: str, chat: Chat, generation: Generation, pixels: Pixels, options: Any) -> dict[str, Any]:
-    """The entries of `info` that both engines have."""
+    """The entries of `info` that both engines that run in this process have."""
     return {
         "model": model,
         "pixels": {**asdict(pixels), "processor": processor_size(chat.processor),

@@ -19,17 +19,15 @@ import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
-from typing import Annotated, Any
-
-from pydantic import BaseModel, Field
+from typing import Any
 
 from gapbench.engines import local, models
-from gapbench.engines import options as engine_options
 from gapbench.engines.chat import Chat, make_chat, place
-from gapbench.engines.fail_fast import KeyedAnswer, hold_leading_errors
-from gapbench.engines.options import FROZEN, Flag, Generation, seed_for
+from gapbench.engines.local import KeyedAnswer
+from gapbench.engines.models import TransformersOptions
+from gapbench.engines.options import Generation, seed_for
 from gapbench.engines.tokens import image_token_id, neutral_generation
-from gapbench.types import Answer, Request
+from gapbench.types import Request
 from gapbench.util.ahead import WaitingTime, read_ahead
 from gapbench.views.pixels import Pixels
 
@@ -40,23 +38,6 @@ WINDOW_PIXELS = 200_000_000
 TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
 """Most prompt tokens in an automatic batch, padding included, by kind of device. Memory may lower it further."""
 LARGEST_BATCH = 64
-
-
-class TransformersOptions(BaseModel):
-    """The options of this engine."""
-
-    model_config = FROZEN
-
-    dtype: engine_options.Dtype = "auto"
-    device: Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps", kept="elsewhere")] = "auto"
-    revision: engine_options.Revision = None
-    trust_remote_code: engine_options.TrustRemoteCode = False
-    chat_template: engine_options.ChatTemplate = None
-    processor_kwargs: engine_options.ProcessorKwargs = {}
-    attn_implementation: Annotated[
-        str | None, Flag("eager, sdpa, flash_attention_2, …; default: transformers' choice", kept="elsewhere")
-    ] = None
-    batch_size: Annotated[int | None, Field(ge=1), Flag("prompts in a batch", "N|auto", "resources")] = None
 
 
 @dataclass
@@ -84,7 +65,7 @@ class TransformersEngine:
         Fails fast: raises ModelError if, before any answer, a single request does not fit into memory or
         `FAIL_FAST_AFTER` requests fail.
         """
-        yield from hold_leading_errors(self._answers(read_ahead(self._prepare(requests), waited=self._waited)))
+        yield from local.hold_leading_errors(self._answers(read_ahead(self._prepare(requests), waited=self._waited)))
 
     @property
     def waited(self) -> float:
@@ -93,9 +74,10 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Free the model's memory."""
-        device = self.loaded.device
+        from accelerate.utils.memory import clear_device_cache
+
         del self.loaded, self.chat
-        _free_memory(device)
+        clear_device_cache(garbage_collection=True)
 
     def prompt_ids(self, request: Request) -> list[int]:
         """The token ids of the prompt, with images expanded to their tokens."""
@@ -126,10 +108,8 @@ class TransformersEngine:
         for window in local.chunks(requests, sizes, WINDOW_PIXELS):
             yield from (([request], None, request.error) for request in window if request.error)
             valid = sorted((r for r in window if not r.error), key=lambda r: (r.pixels, len(r.prompt)))
-            start = 0
-            while start < len(valid):
-                group = valid[start : start + self._limit]
-                start += len(group)
+            while valid:
+                group, valid = valid[: self._limit], valid[self._limit :]
                 yield from self._process(group)
 
     def _process(self, group: list[Request]) -> Iterator[tuple[list[Request], Any, str]]:
@@ -155,6 +135,8 @@ class TransformersEngine:
 
     def _answer(self, group: list[Request], inputs: Any) -> Iterator[KeyedAnswer]:
         """Generate for one batch. If memory runs out, halve the batch, and the limit for later batches."""
+        from accelerate.utils.memory import clear_device_cache
+
         started = time.perf_counter()
         failure: Exception | None = None
         try:
@@ -165,9 +147,15 @@ class TransformersEngine:
         if failure is not None:
             out_of_memory = _out_of_memory(failure)
             if out_of_memory:
-                _free_memory(self.loaded.device)
+                clear_device_cache(garbage_collection=True)
             if len(group) == 1:
-                yield group[0].key, self._refused(group[0], failure, out_of_memory)
+                reason = f"the model failed on {local.failure_details(group[0], failure)}"
+                if out_of_memory:
+                    reason = (
+                        f"out of memory at batch size 1 for {local.describe_images(group[0])} on {self.loaded.device}. "
+                        "Lower --max-pixels or --max-new-tokens, use --dtype bfloat16, or a larger device."
+                    )
+                yield group[0].key, self._replies.refusal(group[0], reason, failure, at_once=out_of_memory)
                 return
             if out_of_memory:
                 self._limit = max(1, len(group) // 2)
@@ -182,16 +170,6 @@ class TransformersEngine:
             stop = next((n for n, token in enumerate(row) if token in self._ends), None)
             prompt, shown = ids[mask].tolist(), local.shown(request)
             yield request.key, self._replies.answer(shown, prompt, row[:stop], stop is None, seconds)
-
-    def _refused(self, request: Request, error: Exception, out_of_memory: bool) -> Answer:
-        """The answer to a request that failed. Raises ModelError if the engine should fail fast."""
-        reason = f"the model failed on {local.failure_details(request, error)}"
-        if out_of_memory:
-            reason = (
-                f"out of memory at batch size 1 for {local.describe_images(request)} on {self.loaded.device}. "
-                "Lower --max-pixels or --max-new-tokens, use --dtype bfloat16, or a larger device."
-            )
-        return self._replies.refusal(request, reason, error, at_once=out_of_memory)
 
     def _run(self, inputs: Any, keys: Sequence[Hashable]) -> Any:
         """New token ids, shape (batch, new tokens), on the CPU.
@@ -217,7 +195,7 @@ def load(model: str, generation: Generation, pixels: Pixels, options: Transforme
     Thinking is switched off where the chat template has a switch for it (`enable_thinking`, `thinking`); `info` names
     the switch. Raises ModelError or SettingError.
     """
-    loaded = models.load(model, **options.model_dump(exclude={"processor_kwargs", "batch_size"}))
+    loaded = models.load(model, **options.model_dump())
     chat = make_chat(loaded, options.processor_kwargs)
     info = {
         "engine": "transformers",
@@ -241,13 +219,3 @@ def _out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(re.search(r"out of memory|can't allocate memory", str(error), re.I))
-
-
-def _free_memory(device: str) -> None:
-    import gc
-
-    import torch
-
-    gc.collect()
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()

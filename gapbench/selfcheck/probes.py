@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gapbench.data.signs import Scene, Sign, draw
 from gapbench.engines import models
-from gapbench.engines.chat import Chat, chat_template_of, thinking_switches
-from gapbench.engines.tokens import special_token_escaper
+from gapbench.engines.chat import Chat, chat_of, chat_template_of
 from gapbench.errors import ModelError
 from gapbench.types import Engine, Request
 from gapbench.views.prompts import SUFFIXES
@@ -114,16 +113,11 @@ def reference_of(engine: Engine) -> Reference | None:
     try:
         if isinstance(engine, HasChat) and engine.chat:
             return Reference(engine.chat) if chat_template_of(engine.chat.processor) else None
-        processor = _processor(engine.info)
-        template = chat_template_of(processor)
-        if not template:
-            return None
-        processor.chat_template = template
-        escape = special_token_escaper(processor.tokenizer)
+        processor_kwargs = (engine.info.get("pixels") or {}).get("processor_kwargs") or {}
+        chat = chat_of(_processor(engine.info), processor_kwargs)
     except Exception:  # a name that only the server knows, no access to the Hub, a processor of an unknown kind
         return None
-    processor_kwargs = dict((engine.info.get("pixels") or {}).get("processor_kwargs") or {})
-    return Reference(Chat(processor, processor_kwargs, thinking_switches(template), escape))
+    return Reference(chat) if chat.processor.chat_template else None
 
 
 def _processor(info: Any) -> Any:

@@ -15,7 +15,7 @@ import gapbench
 from engines.loads import transformers
 from engines.test_transformers import ATTENTION, image
 from gapbench.engines.chat import place
-from gapbench.engines.fail_fast import FAIL_FAST_AFTER
+from gapbench.engines.local import FAIL_FAST_AFTER
 from gapbench.engines.transformers import TransformersEngine
 from gapbench.types import Request
 from gapbench.views.pixels import Pixels

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from gapbench.engines.chat import Chat
-from gapbench.engines.fail_fast import FAIL_FAST_AFTER, KeyedAnswer
+from gapbench.engines.local import FAIL_FAST_AFTER, KeyedAnswer
 from gapbench.engines.options import FROZEN, Flag, Generation, kept
 from gapbench.engines.server.api_key import read_key
 from gapbench.engines.server.concurrency import AdaptiveLimit

@@ -44,10 +44,7 @@ class Connections:
         """Send a request and read the response. Every failure becomes a fault."""
         client = self._idle.pop() if self._idle else self._new()
         try:
-            async with (
-                asyncio.timeout(self._timeout),
-                client.stream("POST", self._url, content=body) as response,
-            ):
+            async with asyncio.timeout(self._timeout), client.stream("POST", self._url, content=body) as response:
                 received = bytearray()
                 async for part in response.aiter_bytes():
                     received += part

@@ -36,14 +36,14 @@ from pydantic import BaseModel, Field
 from gapbench.engines import local, models
 from gapbench.engines import options as engine_options
 from gapbench.engines.chat import Chat
-from gapbench.engines.fail_fast import KeyedAnswer, hold_leading_errors
+from gapbench.engines.local import KeyedAnswer
 from gapbench.engines.options import FROZEN, Flag, Generation, key_values, seed_for
 from gapbench.engines.server import ServerEngine
 from gapbench.engines.tokens import image_token_id
 from gapbench.engines.vllm.serving import serve
 from gapbench.engines.vllm.starting import arguments_for, import_vllm, read_chat, start, start_error
 from gapbench.errors import ModelError
-from gapbench.types import Answer, Request
+from gapbench.types import Request
 from gapbench.util.ahead import WaitingTime, read_ahead
 from gapbench.util.text import error_line
 from gapbench.views.pixels import Pixels
@@ -99,7 +99,7 @@ class VllmEngine:
         Raises ModelError if vLLM dies. Fails fast: raises ModelError if vLLM refuses the first `FAIL_FAST_AFTER`
         requests.
         """
-        yield from hold_leading_errors(self._answers(requests))
+        yield from local.hold_leading_errors(self._answers(requests))
 
     def _answers(self, requests: Iterable[Request]) -> Generator[KeyedAnswer, None, None]:
         queue: dict[str, KeyedAnswer] = {}
@@ -107,8 +107,7 @@ class VllmEngine:
             chunks = local.chunks(requests, repeat(CHUNK), CHUNK_PIXELS)
             for chunk in read_ahead(chunks, 2, lambda: not queue, self._waited):
                 for request in chunk or ():
-                    if failed_answer := self._submit(request, queue):
-                        yield request.key, failed_answer
+                    yield from self._submit(request, queue)
                 while queue and (chunk is None or _full(queue)):
                     yield from self._step(queue)
                     chunk = ()
@@ -146,10 +145,11 @@ class VllmEngine:
                 return outputs[0]
         raise ModelError(f"Model {self.info['model']}: vLLM returned no answer to a request.")
 
-    def _submit(self, request: Request, queue: dict[str, KeyedAnswer]) -> Answer | None:
-        """Add one request to vLLM's queue and return None, or return the answer with the error."""
+    def _submit(self, request: Request, queue: dict[str, KeyedAnswer]) -> Iterator[KeyedAnswer]:
+        """Add one request to vLLM's queue, or yield the answer with the error."""
         if request.error:
-            return local.failed(request, request.error)
+            yield request.key, local.failed(request, request.error)
+            return
         started = time.perf_counter()
         try:
             number = self._enqueue(request, self.generation.max_new_tokens)
@@ -161,11 +161,11 @@ class VllmEngine:
             reason = f"vLLM refused {local.failure_details(request, error)}"
             if re.search("maximum (model|context) length", str(error)):
                 reason = f"the prompt is too long ({error}). Lower --max-pixels, or --engine-args max_model_len=N."
-            return self._replies.refusal(request, reason, error)
+            yield request.key, self._replies.refusal(request, reason, error)
+            return
         self._replies.refused = None
         queue[number] = request.key, local.shown(request)
         self._busy += time.perf_counter() - started
-        return None
 
     def _enqueue(self, request: Request, max_new_tokens: int, logprobs: int | None = None) -> str:
         """Add a request to vLLM's queue and return vLLM's id for it.
@@ -201,17 +201,14 @@ class VllmEngine:
             return
         seconds, self._busy = self._busy / len(done), 0.0
         for output in done:
-            key, partial_answer = queue.pop(output.request_id)
-            yield key, self._answer(partial_answer, output, seconds)
-
-    def _answer(self, partial_answer: Answer, output: Any, seconds: float) -> Answer:
-        completion = output.outputs[0]
-        reason, ids = completion.finish_reason, list(completion.token_ids)
-        if reason not in ("stop", "length"):
-            return replace(partial_answer, error=f"vLLM aborted the request (finish reason {reason!r}).")
-        truncated = reason == "length"
-        output_ids = ids if truncated else ids[:-1]
-        return self._replies.answer(partial_answer, output.prompt_token_ids, output_ids, truncated, seconds)
+            key, shown = queue.pop(output.request_id)
+            reason, ids = output.outputs[0].finish_reason, list(output.outputs[0].token_ids)
+            if reason not in ("stop", "length"):
+                yield key, replace(shown, error=f"vLLM aborted the request (finish reason {reason!r}).")
+                continue
+            truncated = reason == "length"
+            output_ids = ids if truncated else ids[:-1]
+            yield key, self._replies.answer(shown, output.prompt_token_ids, output_ids, truncated, seconds)
 
     def _died(self, error: Exception) -> ModelError:
         return ModelError(

@@ -50,7 +50,6 @@ def serve(
         typed = command(model, port, arguments)  # in a session of its own, out of reach of Ctrl-C
         process = subprocess.Popen(typed, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
         guard = end_with_this_process([process])
-        assert guard is not None
         try:
             _wait(model, process, f"http://127.0.0.1:{port}/health", log)
             options = server.ServerOptions(base_urls=(f"http://127.0.0.1:{port}/v1",))

@@ -110,8 +110,9 @@ def start(arguments: dict[str, Any]) -> Any:
     earlier_children = active_children()
     llm = LLM(**{"use_tqdm_on_load": False, **arguments})
     children = [child for child in active_children() if child not in earlier_children]
-    end_with_this_process(children)
-    wake_on_exit(children, llm)
+    if children:  # none if vLLM works in this process
+        end_with_this_process(children)
+        wake_on_exit(children, llm)
     return llm
 
 
