@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gapbench.commands.measure import named_as_in
 from gapbench.data.benchmark import fingerprint
 from gapbench.data.task import Task, TaskSettings, make_tasks
 from gapbench.engines import loading
@@ -89,25 +90,25 @@ def locate(
     pixels = Pixels(min_pixels, max_pixels)
     command = command or f"gapbench.locate({model!r}, {benchmarks!r}, {str(out)!r}, {method!r})"
     with hold(path, command):
-        loaded = loading.load(model, choice, Generation(max_new_tokens), pixels)
-        locator = (
-            _by_attention(loaded, layer_numbers)
-            if method == "attention"
-            else _by_grounding(loaded, coordinates, largest)
-        )
-        factor = MARGINS[method] if margin is None else margin
-        fields = {
-            **loaded.info,
-            **{"method": method, "margin": factor, **locator.settings},
-            "tasks": {task.name: _entry(task) for task in tasks},
-            "sessions": [new_session(command, hardware(), {**loaded.info, **choice.said(quiet)})],
-        }
-        samples = {task.name: task.samples for task in tasks}
-        continue_or_start(region_run.manifest_of(path), path, make_manifest(fields), samples, fingerprint)
-        with records.Writer(path.parent, path.name) as writer:
-            lines = region_run.read_lines(path)
-            _locate_pending(locator, factor, tasks, pixels, writer, lines, quiet)
-        loaded.close()
+        tasks = named_as_in(region_run.manifest_of(path), tasks)
+        with closing(loading.load(model, choice, Generation(max_new_tokens), pixels)) as loaded:
+            locator = (
+                _by_attention(loaded, layer_numbers)
+                if method == "attention"
+                else _by_grounding(loaded, coordinates, largest)
+            )
+            factor = MARGINS[method] if margin is None else margin
+            fields = {
+                **loaded.info,
+                **{"method": method, "margin": factor, **locator.settings},
+                "tasks": {task.name: _entry(task) for task in tasks},
+                "sessions": [new_session(command, hardware(), {**loaded.info, **choice.said(quiet)})],
+            }
+            samples = {task.name: task.samples for task in tasks}
+            continue_or_start(region_run.manifest_of(path), path, make_manifest(fields), samples, fingerprint)
+            with records.Writer(path.parent, path.name) as writer:
+                lines = region_run.read_lines(path)
+                _locate_pending(locator, factor, tasks, pixels, writer, lines, quiet)
         summary = {
             "schema_version": region_run.SCHEMA,
             "model": model,

@@ -18,6 +18,7 @@ Limits: one engine per process. Answers to repeats of a greedy run differ only b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,35 +108,41 @@ def measure(
     folder = Path(out)
     command = command or f"gapbench.measure({model!r}, {benchmarks!r}, views={views!r}, out={str(out)!r}, …)"
     with hold(folder, command):
-        tasks = _named_as_in(folder, tasks)
+        tasks = named_as_in(folder / FILE, tasks)
         mine = [_of_shard(task, this_shard) for task in tasks] if this_shard else tasks
         outcomes = _earlier_outcomes(folder)
         done = {key for key, outcome in outcomes.items() if not (retry_failed and outcome == "failed")}
         recorded = {key[:2] for key in outcomes}
-        pending = [item for task in mine for item in pending_samples(task, repeats, done, recorded)]
+        galleries = [gallery_of(task.name, task.samples) for task in tasks]  # the same for every shard
+        pending = [
+            item
+            for task, gallery in zip(mine, galleries, strict=True)
+            for item in pending_samples(task, repeats, done, recorded, gallery)
+        ]
         judge_identity = connect(judge).identity if judge else None  # an unfit judge is found before a model is loaded
-        loaded = loading.load(model, choice, generation, pixels)
-        fields = {
-            **loaded.info,
-            "tasks": {task.name: {**task.entry(), "repeats": repeats} for task in tasks},
-            "protocol": protocol,
-            "seeds": {"sampling": seed, "statistics": 0},
-            "regions": region_file,
-            "judge": judge_identity,
-            "shard": shards.entry(this_shard, _counts(mine, repeats)) if this_shard else None,
-            "selfcheck": check_first(loaded, quiet).json() if selfcheck and pending else None,
-            "sessions": [new_session(command, hardware(), {**loaded.info, **choice.said(quiet)}, shard)],
-        }
-        samples = {task.name: task.samples for task in tasks}
-        manifest = continue_or_start(folder / FILE, folder / records.FILE, make_manifest(fields), samples, fingerprint)
-        if retry_failed:
-            records.drop_failed(folder)
-        meter = ThroughputMeter(workload(mine, repeats, limit, this_shard.of if this_shard else 1, preferred))
-        total = sum(len(task.samples) * len(task.views) * repeats for task in mine)
-        missing = sum(len(item.missing) for item in pending)
-        bar = progress(total, total - missing, model, quiet, about=meter.text)
-        answer_pending(loaded, folder, manifest, pending, pixels, meter, bar)
-        loaded.close()
+        with closing(loading.load(model, choice, generation, pixels)) as loaded:
+            fields = {
+                **loaded.info,
+                "tasks": {task.name: {**task.entry(), "repeats": repeats} for task in tasks},
+                "protocol": protocol,
+                "seeds": {"sampling": seed, "statistics": 0},
+                "regions": region_file,
+                "judge": judge_identity,
+                "shard": shards.entry(this_shard, _counts(mine, repeats)) if this_shard else None,
+                "selfcheck": check_first(loaded, quiet).json() if selfcheck and pending else None,
+                "sessions": [new_session(command, hardware(), {**loaded.info, **choice.said(quiet)}, shard)],
+            }
+            samples = {task.name: task.samples for task in tasks}
+            manifest = continue_or_start(
+                folder / FILE, folder / records.FILE, make_manifest(fields), samples, fingerprint
+            )
+            if retry_failed:
+                records.drop_failed(folder)
+            meter = ThroughputMeter(workload(mine, repeats, limit, this_shard.of if this_shard else 1, preferred))
+            total = sum(len(task.samples) * len(task.views) * repeats for task in mine)
+            missing = sum(len(item.missing) for item in pending)
+            bar = progress(total, total - missing, model, quiet, about=meter.text)
+            answer_pending(loaded, folder, manifest, pending, pixels, meter, bar)
         if judge:
             add_verdicts(folder, judge, quiet, retry_failed)
         return write_results(folder)
@@ -154,12 +161,10 @@ def _check_samples(task: Task) -> None:
             raise BenchmarkError(f"{task.name}: sample {sample.id!r}: {error}") from error
 
 
-def _named_as_in(folder: Path, tasks: Sequence[Task]) -> list[Task]:
-    """The tasks, under the names that the run in `folder` has for them."""
-    if not (folder / FILE).exists():
-        return list(tasks)
-    manifest = read_manifest(folder / FILE)
-    names = [manifest.task_name(task.benchmark.name, task.benchmark.parameters) for task in tasks]
+def named_as_in(manifest: Path, tasks: Sequence[Task]) -> list[Task]:
+    """The tasks, under the names that an earlier call's manifest has for them."""
+    earlier = read_manifest(manifest) if manifest.exists() else make_manifest({})
+    names = [earlier.task_name(task.benchmark.name, task.benchmark.parameters) for task in tasks]
     return [replace(task, name=name or task.name) for task, name in zip(tasks, names, strict=True)]
 
 
@@ -192,14 +197,18 @@ def _earlier_outcomes(folder: Path) -> dict[records.RecordKey, str]:
 
 
 def pending_samples(
-    task: Task, repeats: int, done: Set[records.RecordKey], recorded: Set[tuple[str, str]]
+    task: Task,
+    repeats: int,
+    done: Set[records.RecordKey],
+    recorded: Set[tuple[str, str]],
+    gallery: Mapping[str, str],
 ) -> list[Pending]:
     """The samples that lack an answer, each with its missing (view, repeat) pairs.
 
     `done` are the keys of answers that are not repeated. `recorded` are the (task, sample) pairs with any record; a
-    sample without one is new.
+    sample without one is new. `gallery` maps sample ids to thumbnail keys.
     """
-    pending, gallery = [], gallery_of(task.name, task.samples)
+    pending = []
     for sample in task.samples:
         missing = tuple(
             (view, repeat)

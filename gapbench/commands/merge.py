@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,9 @@ def merge(runs: Sequence[str | Path], out: str | Path, *, partial: bool = False,
         raise SettingError(f"--out {out}: it is one of the runs to merge. Choose another folder.")
     lines: dict[records.RecordKey, tuple[bytes, Path]] = {}
     parts = [_read(path, lines) for path in inputs]
-    for part in parts[1:]:
-        _refuse_difference(parts[0], part)
+    of_shards = parts[0].manifest.shard is not None  # all shards are like the first; other runs may share any task
+    for first, second in ((parts[0], part) for part in parts[1:]) if of_shards else combinations(parts, 2):
+        _refuse_difference(first, second)
     parts.sort(key=lambda part: sorted(map(int, (part.manifest.shard or {"parts": {}})["parts"])))
     manifest = reduce(joined, (part.manifest for part in parts))
     missing = _missing_text(parts, manifest, Counter(name for name, *_ in lines))
@@ -178,14 +180,11 @@ def _refuse_difference(first: _Part, second: _Part) -> None:
         of = [manifest.shard["of"] for manifest in manifests if manifest.shard]
         if of[0] != of[1]:
             found.append(Difference("--shard", first.label, second.label))
-        for words, values in (
-            ("benchmarks", [sorted(manifest.tasks) for manifest in manifests]),
-            ("views", [sorted({v for t in manifest.tasks.values() for v in t.views}) for manifest in manifests]),
-        ):
-            if values[0] != values[1]:
-                found.append(Difference(words, *values))
+        views = [{name: sorted(task.views) for name, task in manifest.tasks.items()} for manifest in manifests]
+        if views[0] != views[1]:
+            found.append(Difference("--views", *views))
     for name in manifests[0].tasks.keys() & manifests[1].tasks.keys():
-        for field in ("limit", "samples", "fingerprint", "repeats"):
+        for field in ("samples", "fingerprint", "repeats"):
             values = [getattr(manifest.tasks[name], field) for manifest in manifests]
             if values[0] != values[1]:
                 found.append(Difference(f"{name} {field}", *values))
