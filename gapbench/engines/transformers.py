@@ -81,8 +81,7 @@ class TransformersEngine:
 
     def prompt_ids(self, request: Request) -> list[int]:
         """The token ids of the prompt, with images expanded to their tokens."""
-        ids: list[int] = self._inputs([request])["input_ids"][0].tolist()
-        return ids
+        return list(self._inputs([request])["input_ids"][0].tolist())
 
     def next_logprobs(self, request: Request) -> dict[int, float]:
         """Log-probabilities (nats) of the `TOP_TOKENS` likeliest first tokens of the answer."""

@@ -76,9 +76,9 @@ class RetryingClient:
         from gapbench.engines.server.http import Connections  # loads httpx2
 
         self.limit.restart()
-        urls, timeout = self.options.base_urls, self.options.timeout
-        self._endpoints = Endpoints(urls, self.options.patience)
-        self._connections = {url: Connections(url, self.key, timeout) for url in urls}
+        options = self.options
+        self._endpoints = Endpoints(options.base_urls, options.patience)
+        self._connections = {url: Connections(url, self.key, options.timeout) for url in options.base_urls}
         self._silence_watch = asyncio.get_running_loop().call_later(SILENCE, self._warn_if_silent)
         return self
 
@@ -113,10 +113,8 @@ class RetryingClient:
                 if isinstance(reply, Answer):
                     self.answered += 1
                     self.limit.count_answer()
-                    reply = replace(
-                        reply, images=shown.images, sent_size=shown.sent_size, sent_pixels=shown.sent_pixels
-                    )
-                    return replace(reply, seconds=seconds / self.limit.inside), None
+                    reply = replace(reply, seconds=seconds / self.limit.inside, images=shown.images)
+                    return replace(reply, sent_size=shown.sent_size, sent_pixels=shown.sent_pixels), None
             self.faults[reply.kind] += 1
             if reply.remedy is Remedy.RETRY and (reply.busy or reply.kind.startswith("HTTP")):
                 self.limit.count_error(time.perf_counter() - seconds, reply.busy)
