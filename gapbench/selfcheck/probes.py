@@ -18,7 +18,7 @@ from PIL.Image import Image
 
 from gapbench.data.signs import Scene, Sign, draw
 from gapbench.engines import models
-from gapbench.engines.chat import Chat, chat_template_of, make_chat
+from gapbench.engines.chat import Chat, chat_of, chat_template_of
 from gapbench.errors import ModelError
 from gapbench.types import Engine, Request
 from gapbench.views.pixels import Pixels
@@ -106,10 +106,11 @@ def reference_of(engine: Engine) -> Chat | None:
     try:
         if isinstance(engine, HasChat) and engine.chat:
             return engine.chat if chat_template_of(engine.chat.processor) else None
-        loaded = models.Loaded(str(engine.info["model"]), None, _processor(engine.info), "cpu", "unknown")
-        return make_chat(loaded, (engine.info.get("pixels") or {}).get("processor_kwargs"))
+        processor_kwargs = (engine.info.get("pixels") or {}).get("processor_kwargs") or {}
+        chat = chat_of(_processor(engine.info), processor_kwargs)
     except Exception:  # a name that only the server knows, no access to the Hub, a processor of an unknown kind
         return None
+    return chat if chat.processor.chat_template else None
 
 
 def _processor(info: Any) -> Any:
