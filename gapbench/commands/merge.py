@@ -183,6 +183,9 @@ def _refuse_difference(first: _Part, second: _Part) -> None:
         views = [{name: sorted(task.views) for name, task in manifest.tasks.items()} for manifest in manifests]
         if views[0] != views[1]:
             found.append(Difference("--views", *views))
+    for name, task in manifests[1].tasks.items():
+        if (other := manifests[0].task_name(task.benchmark or "", task.parameters or {})) not in (None, name):
+            found.append(Difference(f"the name of {task.benchmark} with equal parameters", other, name))
     for name in manifests[0].tasks.keys() & manifests[1].tasks.keys():
         for field in ("samples", "fingerprint", "repeats"):
             values = [getattr(manifest.tasks[name], field) for manifest in manifests]

@@ -412,7 +412,7 @@ def read_manifest(path: Path) -> Manifest:
         version = value.get("schema_version")
         if isinstance(version, int) and version > RUN_SCHEMA:
             raise RunError(f"{path}: a newer gapbench wrote it (schema {version}, not {RUN_SCHEMA}). Use that version.")
-        return Manifest.model_validate(value if version == RUN_SCHEMA else _from_schema_2(value))
+        return Manifest.model_validate(value if "tasks" in value else _from_schema_2(value))
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -453,9 +453,11 @@ def joined(first: Manifest, second: Manifest) -> Manifest:
     if devices := dict.fromkeys(d for m in (first, second) for d in (m.device or "").split(", ") if d):
         values["device"] = ", ".join(devices)
     if first.shard and second.shard:
-        parts = {**first.shard["parts"]}
-        for number, counts in second.shard["parts"].items():
-            parts[number] = {**parts.get(number, {}), **counts}
+        parts: dict[str, dict[str, Any]] = {}
+        for number, counts in (*first.shard["parts"].items(), *second.shard["parts"].items()):
+            for name, count in counts.items():
+                answers = count["samples"] * len(tasks[name].views) * (tasks[name].repeats or 1)  # in all views
+                parts.setdefault(number, {})[name] = {**count, "answers": answers}
         values["shard"] = {"of": second.shard["of"], "parts": parts}
     return make_manifest(values)
 

@@ -16,6 +16,7 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,12 +56,20 @@ class Writer:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the path still names the file that is written, and not another one or none."""
+        with suppress(OSError):
+            return os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
+        return False
+
     def write(self, record: Record | Mapping[str, Any]) -> None:
         """Append one record, in one system call unless the disk is nearly full."""
         line = _line(asdict(record) if isinstance(record, Record) else dict(record))
-        if not os.fstat(self._file.fileno()).st_nlink:
+        if not self.in_place:
             raise RunError(
-                f"{self.path}: it was deleted while answers were added. Measure again, into a folder that stays."
+                f"{self.path}: it was deleted or replaced while answers were added. Measure again, into a folder that "
+                "stays."
             )
         try:
             while line:  # a disk that is nearly full takes a part of the line; only the next call raises an error

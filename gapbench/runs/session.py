@@ -113,7 +113,7 @@ def answer_pending(
         try:
             run_loop(engine.generate(requests()), write, bar)
         finally:
-            if meter.answers:
+            if meter.answers and writer.in_place:  # else the folder is gone, or is another run's now
                 waited = None if waited_before is None else (engine.waited or 0.0) - waited_before
                 _update_manifest(folder, manifest, engine, meter.json(waited), repairs, models)
 
@@ -126,9 +126,7 @@ def _update_manifest(
     repairs: Counter[str],
     models: Mapping[str, int],
 ) -> None:
-    """Add the session's results to the manifest and write it, if the run's folder is still there."""
-    if not folder.exists():
-        return
+    """Add the session's results to the manifest and write it."""
     session: dict[str, Any] = {"throughput": throughput}
     if engine.trouble:
         session["trouble"] = dict(engine.trouble)

@@ -89,7 +89,7 @@ def parse_views(text: str | Sequence[str]) -> tuple[View, ...]:
 
 def parse_view(text: str) -> View:
     """One view. Raises SettingError as `parse_views` does."""
-    kind, _, rest = text.strip().partition(":")
+    kind, _, rest = (part.strip() for part in text.partition(":"))
     if kind not in VIEWS:
         raise SettingError(f"--views {text}: there is no view {kind!r}. Expected one or more of {', '.join(VIEWS)}.")
     parameters: dict[str, str] = {}
@@ -99,7 +99,7 @@ def parse_view(text: str) -> View:
             takes = "parameters as in crop:factor=2" if VIEWS[kind].needs_region else "no parameters"
             raise SettingError(f"--views {text}: {item!r} is not understood. `{kind}` takes {takes}, each once.")
         number = re.fullmatch(r"\d+(\.\d*)?", value)
-        parameters[key] = f"{float(value):g}" if number else value
+        parameters[key] = f"{float(value):.15g}" if number else value
     view = View(kind, parameters)
     if "region" in parameters:
         parse_policy(view.policy("padded"))

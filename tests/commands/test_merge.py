@@ -184,6 +184,22 @@ def test_an_unfinished_shard_is_named_and_counted_in_a_partial_merge(shards: lis
         gapbench.merge(shards, tmp_path / "other")
 
 
+def test_a_shard_with_added_views_lacks_their_answers_until_all_are_there(measure: Measure, tmp_path: Path) -> None:
+    shards = [tmp_path / number for number in "12"]
+    for number, path in enumerate(shards, 1):
+        for views in ("full", "crop"):
+            run = measure(path, views=views, shard=f"{number}/2")
+    path = shards[1] / "records.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert sum(count["answers"] for count in run.manifest["shard"]["parts"]["2"].values()) == len(lines)
+    path.write_bytes(b"".join(lines[:-1]))
+    with pytest.raises(RunError, match=rf"2 \(shard 2/2\) lacks 1 of {len(lines)} answers"):
+        gapbench.merge(shards, tmp_path / "out")
+    change(shards[1], {"tasks.mine.views": {"full": {}, "boxed": {}}})
+    with pytest.raises(RunError, match=r"mine views is crop, full in .* and boxed, full in"):
+        gapbench.merge(shards, tmp_path / "out")
+
+
 # --- what must not be mixed -----------------------------------------------------------------------------------
 
 
@@ -217,6 +233,24 @@ def test_shards_asked_otherwise_are_refused_naming_the_first_difference(
     with pytest.raises(RunError, match=f"merge: {named}"):
         gapbench.merge(shards, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_every_two_runs_are_compared_and_one_benchmark_has_one_name(three: Sequence[Path], tmp_path: Path) -> None:
+    runs = [shutil.copytree(three[0], tmp_path / name) for name in ("first", "a", "b")]
+    for run in runs[1:]:  # another benchmark in both
+        for path in (run / "run.json", run / "records.jsonl"):
+            path.write_text(path.read_text().replace('"mine"', '"other"'))
+    gapbench.merge(runs, tmp_path / "out")
+    whole = (runs[2] / "run.json").read_text()
+    for entry in ({"tasks.other.prompt": "Another?"}, {"tasks.other.limit": 3}):
+        change(runs[2], entry)
+        with pytest.raises(RunError, match=r"other (prompt|limit) is .* in .*a and .* in .*b"):
+            gapbench.merge(runs, tmp_path / "out")
+    (runs[2] / "run.json").write_text(whole.replace('"other": {', '"other:key=1": {'))
+    with pytest.raises(
+        RunError, match=r"the name of other with equal parameters is 'other' in .* and 'other:key=1' in"
+    ):
+        gapbench.merge(runs, tmp_path / "out")
 
 
 def test_shards_of_other_questions_are_refused(shards: list[Path], tmp_path: Path) -> None:

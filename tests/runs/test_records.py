@@ -284,7 +284,7 @@ def test_a_file_that_was_deleted_meanwhile_is_said(tmp_path: Path) -> None:
     with Writer(tmp_path) as writer:
         writer.write(numbered(1))
         (tmp_path / FILE).unlink()
-        with pytest.raises(RunError, match="deleted while answers were added"):
+        with pytest.raises(RunError, match="deleted or replaced while answers were added"):
             writer.write(numbered(2))
 
 
@@ -314,7 +314,8 @@ def test_a_file_that_may_not_grow_keeps_what_it_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_a_full_disk_is_said_with_the_remedy(tmp_path: Path) -> None:
+def test_a_full_disk_is_said_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Writer, "in_place", True)  # /dev/full takes the place of the file
     with Writer(tmp_path) as writer, open("/dev/full", "wb") as full:
         os.dup2(full.fileno(), writer._file.fileno())  # from here on, every write meets a full disk
         with pytest.raises(RunError, match=r"No space left.*free some space and run the same command again"):

@@ -380,9 +380,24 @@ def test_a_run_deleted_meanwhile_ends_at_once(benchmark_file: Path, tmp_path: Pa
             assert number < 6, "it went on"
             yield request.key, answered(request)
 
-    with pytest.raises(RunError, match="deleted while answers were added"):
+    with pytest.raises(RunError, match="deleted or replaced while answers were added"):
         run_session(Engine(deleting), tmp_path / "run", pending_samples(benchmark_file))
     assert not (tmp_path / "run").exists(), "nothing is written into a folder that someone removed"
+
+
+def test_a_run_that_another_replaced_meanwhile_leaves_the_other_as_it_is(benchmark_file: Path, tmp_path: Path) -> None:
+    def replacing(requests: Requests) -> Answers:
+        for number, request in enumerate(requests):
+            if number == 3:
+                (tmp_path / "run").rename(tmp_path / "moved")
+                (tmp_path / "run").mkdir()
+                for file in ("records.jsonl", "run.json"):
+                    (tmp_path / "run" / file).write_text("another run's")
+            yield request.key, answered(request)
+
+    with pytest.raises(RunError, match="deleted or replaced while answers were added"):
+        run_session(Engine(replacing), tmp_path / "run", pending_samples(benchmark_file))
+    assert {path.read_text() for path in (tmp_path / "run").iterdir() if path.is_file()} == {"another run's"}
 
 
 def test_the_same_loop_serves_any_reply_and_closes_what_it_reads() -> None:

@@ -108,7 +108,8 @@ def test_a_part_with_an_equals_sign_belongs_to_the_view_before_it() -> None:
 
 
 def test_equal_parameters_have_one_name() -> None:
-    assert parse_view("crop:min_side=30,factor=2.0").name == parse_view(" crop:factor=2, min_side = 30").name
+    assert parse_view("crop:min_side=30,factor=2.0").name == parse_view(" crop : factor=2, min_side = 30").name
+    assert parse_view("crop:min_side=1000000,factor=1.23456789").name == "crop:factor=1.23456789,min_side=1000000"
     with pytest.raises(SettingError, match="each once"):
         parse_views("crop:factor=2,crop:factor=2.0")
 
