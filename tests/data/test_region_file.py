@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 import gapbench
 from gapbench.data.region_file import read_regions
+from gapbench.data.task import TaskSettings, make_tasks
 from gapbench.errors import BenchmarkError, RunError
 from gapbench.types import Sample
+from gapbench.views.views import parse_views
 
 
 def write(path: Path, *lines: Any) -> Path:
@@ -142,6 +144,14 @@ def test_whatever_is_written_is_read_again(tmp_path_factory: pytest.TempPathFact
     boxes = read_regions(path).boxes
     for name, box in given_:
         assert box in boxes["", name]
+
+
+def test_boxes_of_a_task_do_not_serve_its_benchmark_with_other_parameters(file: Path) -> None:
+    write(file, *({"id": f"test-0-0000{n}-0", "benchmark": "signs", "bbox": [0, 0, 9, 9]} for n in range(3)))
+    settings = TaskSettings(parse_views("full,crop"), limit=3, regions=file)
+    (alone,), _ = make_tasks("signs:size_min=30", settings)
+    both, _ = make_tasks(["signs", "signs:size_min=30"], settings)
+    assert [len(task.views) for task in (alone, *both)] == [2, 2, 1]
 
 
 def test_a_run_with_regions_is_marked_and_counts_who_has_none(tiny: Callable[[str], Path], tmp_path: Path) -> None:
