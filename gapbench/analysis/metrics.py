@@ -19,14 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gapbench.analysis.aggregate import RIGHT, mean_scores
+from gapbench.analysis.statistics import Estimate, change_of_ratio, mean_interval, mean_of_means
 from gapbench.errors import RunError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from gapbench.analysis.statistics import Estimate
+from gapbench.scoring.yes_no import yes_or_no
 
 HEADLINE = "accuracy"
 """The headline metric of the neutral protocol, and of every protocol that names no metric."""
@@ -67,20 +69,13 @@ def rows_of(records: pd.DataFrame, samples: pd.DataFrame) -> dict[str, pd.DataFr
     answered repeats) and `truth` (1.0 for yes, 0.0 for no). `score` and `yes_share` are NaN for an unanswered sample.
     `yes_share` and `truth` are NaN for a sample that is no yes-or-no question.
     """
-    import numpy as np
-    import pandas as pd
-
-    from gapbench.analysis.aggregate import mean_scores
-    from gapbench.scoring.yes_no import yes_or_no
-
-    scores = mean_scores(records)
-    truth, yes_shares = pd.Series(np.nan, samples.index), pd.DataFrame()
+    scores, empty = mean_scores(records), pd.Series(np.nan, samples.index)
+    truth, yes_shares = empty, pd.DataFrame()
     if "answer_type" in records and (records["answer_type"] == "yes_no").any():
         yes_no = records[records["answer_type"] == "yes_no"]
         accepted_answers = yes_no.groupby("sample", observed=True)["answers"].first()
         truth = accepted_answers.map(lambda accepted: float(yes_or_no(accepted[0]) == "yes")).reindex(samples.index)
         yes_shares = mean_scores(yes_no.assign(score=(yes_no["parsed"] == "yes").astype(float)))
-    empty = pd.Series(np.nan, samples.index)
     return {
         str(view): samples.assign(
             score=scores[view].reindex(samples.index) if view in scores else empty,
@@ -93,8 +88,6 @@ def rows_of(records: pd.DataFrame, samples: pd.DataFrame) -> dict[str, pd.DataFr
 
 def measure(name: str, rows: pd.DataFrame, *, resamples: int = 10_000) -> MetricEstimate:
     """A metric over the `rows` of one view. Raises RunError for a name that is not in `METRICS`."""
-    from gapbench.analysis.statistics import mean_interval, mean_of_means
-
     units = find(name).units(rows)
     used, left_out = _usable(units)
     if "group" in units:
@@ -110,9 +103,8 @@ def change(name: str, before: pd.DataFrame, after: pd.DataFrame, *, resamples: i
     The two tables are views of one run, or one view of two runs; rows as for `measure`. Raises RunError for a name that
     is not in `METRICS`.
     """
-    from gapbench.analysis.statistics import change_of_ratio, mean_interval, mean_of_means
-
-    units = [find(name).units(rows) for rows in answered_in_both(before, after)]
+    both = before["score"].notna() & after["score"].notna()
+    units = [find(name).units(answers_of(rows, both)) for rows in (before, after)]
     (first, left_out), (second, _) = (_usable(side) for side in units)
     differences = second["value"] - first["value"]
     if "group" in first:
@@ -125,14 +117,9 @@ def change(name: str, before: pd.DataFrame, after: pd.DataFrame, *, resamples: i
     return MetricEstimate(estimate, left_out)
 
 
-def answered_in_both(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables, with NaN as `score` and `yes_share` of every sample that is not answered in both."""
-    both = before["score"].notna() & after["score"].notna()
-    first, second = (
-        rows.assign(score=rows["score"].where(both), yes_share=rows["yes_share"].where(both))
-        for rows in (before, after)
-    )
-    return first, second
+def answers_of(rows: pd.DataFrame, kept: pd.Series[bool] | NDArray[np.bool_]) -> pd.DataFrame:
+    """The rows of a view, with NaN as `score` and `yes_share` of every sample that is not `kept`."""
+    return rows.assign(score=rows["score"].where(kept), yes_share=rows["yes_share"].where(kept))
 
 
 def find(name: str) -> Metric:
@@ -185,10 +172,6 @@ def _nested_mean(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _cluster_accuracy(rows: pd.DataFrame) -> pd.DataFrame:
     """One unit per declared cluster, or per image where none is declared; NaN if a sample of it has no answer."""
-    import pandas as pd
-
-    from gapbench.analysis.aggregate import RIGHT
-
     key = rows["declared"].where(rows["declared"] != "", rows["image_hash"])
     key = key.where(key != "", pd.Series(rows.index.astype(str), rows.index))
     grouped = rows.groupby(key)

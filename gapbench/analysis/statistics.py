@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -111,17 +112,10 @@ def mean_interval(
     return Estimate(mean, _within(bounds, low, high), None, None, n, count, se, method)
 
 
-def paired_gap(
-    full: ArrayLike,
-    crop: ArrayLike,
-    clusters: ArrayLike,
-    *,
-    seed: int = 0,
-    resamples: int = 10_000,
-    flips: int = 100_000,
-) -> Estimate:
+def paired_gap(full: ArrayLike, crop: ArrayLike, clusters: ArrayLike, **effort: int) -> Estimate:
     """The gap: mean of `crop - full` over n pairs of scores in 0..1, with interval, p-value and MDE.
 
+    `effort` is the `seed`, `resamples` and `flips` of `mean_difference`.
     Row i of both must be the same sample. Pairing removes the variance that both views share. The gap is therefore
     computed from differences, never from two separate accuracies (Miller 2024).
     """
@@ -131,7 +125,7 @@ def paired_gap(
             f"a gap needs pairs: found {full_scores.size} full scores and {crop_scores.size} crop scores, "
             "expected equal numbers; drop samples that lack one of the two"
         )
-    return mean_difference(crop_scores - full_scores, clusters, seed=seed, resamples=resamples, flips=flips)
+    return mean_difference(crop_scores - full_scores, clusters, bounds=(-1.0, 1.0), **effort)
 
 
 def mean_difference(
@@ -193,11 +187,9 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
     Holm is never less powerful than Bonferroni and is valid under any dependence between the benchmarks.
     """
-    adjusted: dict[str, float] = {}
-    largest = 0.0
-    for rank, name in enumerate(sorted(p_values, key=lambda key: (p_values[key], key))):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
-        adjusted[name] = largest
+    ranked = sorted(p_values, key=lambda key: (p_values[key], key))
+    raised = (min(1.0, (len(ranked) - rank) * p_values[name]) for rank, name in enumerate(ranked))
+    adjusted = dict(zip(ranked, accumulate(raised, max), strict=True))
     return {name: adjusted[name] for name in p_values}
 
 
@@ -214,12 +206,7 @@ def macro_mean(estimates: Sequence[Estimate], *, bounds: Bounds = (-1.0, 1.0)) -
 
 
 def mean_of_means(
-    values: ArrayLike,
-    clusters: ArrayLike,
-    groups: ArrayLike,
-    shares: Mapping[Any, float],
-    *,
-    bounds: Bounds = (0.0, 1.0),
+    values: ArrayLike, clusters: ArrayLike, groups: ArrayLike, shares: Mapping[Any, float], bounds: Bounds = (0.0, 1.0)
 ) -> Estimate:
     """Sum over groups (categories) of share times the mean of the group's values; the shares sum to 1.
 
@@ -265,15 +252,9 @@ def _joined(parts: Sequence[Estimate], shares: Floats, covariance: float, bounds
 
 
 def ratio_of_means(
-    numerators: ArrayLike,
-    denominators: ArrayLike,
-    clusters: ArrayLike,
-    *,
-    bounds: Bounds = (-1.0, 1.0),
-    seed: int = 0,
-    resamples: int = 10_000,
+    numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike, *, seed: int = 0, resamples: int = 10_000
 ) -> Estimate:
-    """Mean of `numerators` over mean of `denominators` (both shape (n,), paired), such as gap after over gap before.
+    """Mean of `numerators` over mean of `denominators` (both shape (n,), paired, within -1..1): gap after over before.
 
     Fieller's interval by MOVER (Fieller 1954; Donner and Zou 2012, "Closed-form confidence intervals for functions of
     the normal mean and standard deviation"): variances are recovered from the two intervals of `mean_interval` and
@@ -286,7 +267,7 @@ def ratio_of_means(
     to 80 % coverage); this interval stays conservative.
     """
     above, below = (
-        mean_interval(values, clusters, bounds=bounds, seed=seed, resamples=resamples)
+        mean_interval(values, clusters, bounds=(-1.0, 1.0), seed=seed, resamples=resamples)
         for values in (numerators, denominators)
     )
     empty = Estimate(None, None, None, None, above.n, above.clusters, None, "undefined")
@@ -294,7 +275,7 @@ def ratio_of_means(
         return empty
     sums = []
     for values, mean in ((numerators, above.estimate), (denominators, below.estimate)):
-        _, total, sizes = _cluster_sums(values, clusters, bounds)
+        _, total, sizes = _cluster_sums(values, clusters, None)
         sums.append(total - mean * sizes)
     scale = float(np.sqrt((sums[0] @ sums[0]) * (sums[1] @ sums[1])))
     correlation = float(np.clip(sums[0] @ sums[1] / scale, -1, 1)) if scale > 1e-12 else 0.0

@@ -9,7 +9,7 @@ model made get a clause each and are never averaged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -51,8 +51,9 @@ def _family(model: str, gaps: Mapping[str, Json], macro: Estimate, regions: str,
     if macro.ci is None:
         points = points_in_words(macro.estimate, 0)
         return f"{answers}: gap {points} points, without an interval as all samples are one cluster"
-    low, high = macro.ci
-    size = _interval(macro.estimate, low, high)
+    (low, high), digits = macro.ci, digits_of(macro.ci)
+    point, *ends = (points_in_words(value, digits) for value in (macro.estimate, low, high))
+    size = f"{point} points [{', '.join(ends)}]"
     if low <= 0 <= high:
         return f"no gap shown: {answers}, gap {size}"
     return f"{answers}: gap {size}{', in favour of the full image' if high < 0 else ''}"
@@ -75,9 +76,6 @@ def _without_gap(model: str, benchmarks: Mapping[str, Json]) -> str:
     return f"no gap measured: {model} answers {accuracies}, but has no answers in view {' or '.join(missing)}"
 
 
-def _interval(estimate: float, low: float, high: float) -> str:
-    """The gap and its interval in whole points; in tenths if whole points would hide the width or show a limit as 0."""
-    digits = 0 if all(abs(x) >= 0.01 or x == 0 for x in (low, high)) and high - low >= 0.02 else 1
-    return (
-        f"{points_in_words(estimate, digits)} points [{points_in_words(low, digits)}, {points_in_words(high, digits)}]"
-    )
+def digits_of(ci: Sequence[float] | None) -> int:
+    """Decimals of points in a sentence: 1 where whole points would hide the interval's width or show a limit as 0."""
+    return 0 if ci is None or (all(abs(x) >= 0.01 or x == 0 for x in ci) and ci[1] - ci[0] >= 0.02) else 1

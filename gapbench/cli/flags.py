@@ -32,10 +32,7 @@ def _quiet_downloads(quiet: bool) -> bool:
 
 
 ModelArgument = Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")]
-BenchmarksOption = Annotated[
-    list[str],
-    typer.Option("--benchmark", "-b", help=f"{BENCHMARK}; repeatable."),
-]
+BenchmarksOption = Annotated[list[str], typer.Option("--benchmark", "-b", help=f"{BENCHMARK}; repeatable.")]
 LimitOption = Annotated[int | None, typer.Option(help="Only the first N samples of each benchmark.")]
 ShardOption = Annotated[
     str, typer.Option(metavar="K/N", help="Measure only shard K of N, for N workers; see `gapbench merge`.")
@@ -101,24 +98,20 @@ def _engine_options() -> list[Any]:
 
     def command(**values: Any) -> None: ...
 
-    parameters = []
+    annotations: dict[str, Any] = {}
     for name, option in all_options().items():
-        flag, kind = flag_of(option.field), str(option.field.annotation)
-        is_switch, several = option.field.annotation is bool, "tuple" in kind or "Mapping" in kind
+        flag, declared = flag_of(option.field), str(option.field.annotation)
+        several = "tuple" in declared or "Mapping" in declared
         engines = "" if len(option.engines) == len(ENGINES) else f"{', '.join(option.engines)}: "
-        shown = typer.Option(
-            option.flag, metavar=flag.metavar or None, help=f"{engines}{flag.help}.", show_default=False
-        )
-        taken: Any = bool if is_switch else (list[str] if several else str) | None
+        text, metavar = f"{engines}{flag.help}.", flag.metavar or None
+        taken: Any = bool if option.field.annotation is bool else list[str] if several else str
         if flag.typed:
-            default = False if is_switch else None
-            parameters.append(
-                inspect.Parameter(
-                    name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[taken, shown]
-                )
-            )
-    setattr(command, "__signature__", inspect.Signature(parameters))  # noqa: B010  # unknown to mypy
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+            shown = typer.Option(option.flag, metavar=metavar, help=text, show_default=False)
+            annotations[name] = Annotated[taken | None, shown]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    own = [inspect.Parameter(name, kind, default=None, annotation=taken) for name, taken in annotations.items()]
+    setattr(command, "__signature__", inspect.Signature(own))  # noqa: B010  # unknown to mypy
+    command.__annotations__ = annotations
     made = typer.Typer(add_completion=False)
     made.command()(command)
     return typer.main.get_command(made).params

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from gapbench.commands.contact_sheet import Tile, sheet_ids, tile, write_sheet
@@ -57,22 +58,20 @@ class Findings:
             smallest, median, largest = (f"{100 * share:.3g} %" for share in self.evidence)
             lines.append(f"{'evidence, of the image':24} median {median}, from {smallest} to {largest}")
         lines += [f"{f'repair: {kind}':24} {count}" for kind, count in sorted(self.repairs.items())]
-        lines += [f"PROBLEM  {problem}" for problem in self.problems[:MAX_PRINTED]] or [
-            OK if self.compared else PART_OK
-        ]
+        printed = [f"PROBLEM  {problem}" for problem in self.problems[:MAX_PRINTED]]
+        lines += printed or [OK if self.compared else PART_OK]
         if len(self.problems) > MAX_PRINTED:
             lines.append(f"PROBLEM  and {len(self.problems) - MAX_PRINTED} more")
         return "\n".join(lines)
 
 
 @dataclass(frozen=True)
-class _SampleFindings:
-    """What remains of a sample once its image is freed."""
+class _Inspected:
+    """What remains of a sample once its images are freed; `repairs` are those that count for this sample."""
 
-    image_hash: str
+    prepared: PreparedSample
     repairs: tuple[str, ...]
     faults: tuple[str, ...]
-    evidence: float | None
     tile: Tile | None
 
 
@@ -83,130 +82,98 @@ def check(task: Task, *, sheet: Path | None = None, quiet: bool = True) -> Findi
     the card expects that number of them (`repair: empty`, `repair: outside`). `sheet` is the HTML file to write the
     contact sheet to.
     """
-    samples, policy, benchmark = task.samples, task.region, task.benchmark
-    expected_names = frozenset(benchmark.card.expected)
+    samples, benchmark = task.samples, task.benchmark
+    expected = benchmark.card.expected
     on_sheet = sheet_ids(samples) if sheet else frozenset()
-    by_id: dict[str, _SampleFindings] = {}
+    groups: dict[Hashable, list[Sample]] = {}  # samples that share an image, so that it is decoded once
+    for s in samples:
+        groups.setdefault(s.image if isinstance(s.image, Hashable) else id(s.image), []).append(s)
+
+    def inspect(group: Iterable[Sample]) -> list[_Inspected]:
+        inspected: list[_Inspected] = []
+        prepared: PreparedSample | None = None
+        for sample in group:
+            prepared = prepare(sample, task.region, prepared)
+            # A note is about the image, so it counts once for all samples of the group.
+            repairs = [r for r in prepared.repairs if not inspected or r not in prepared.notes]
+            faults = tuple(_box_faults(prepared, expected))
+            sheet_tile = tile(prepared) if sample.id in on_sheet else None
+            inspected.append(_Inspected(prepared.without_images(), tuple(repairs), faults, sheet_tile))
+        return inspected
+
+    by_id: dict[str, _Inspected] = {}
     with progress(len(samples), 0, benchmark.name, quiet, "samples") as advance:
-        inspected = map_ahead(
-            lambda group: _inspect(group, policy, expected_names, on_sheet), _image_groups(samples), WORKERS
-        )
-        for by_sample in inspected:
-            for sample_id, findings in by_sample:
-                by_id[sample_id] = findings
-                advance(findings.faults[0] if findings.faults else "")
+        for found in chain.from_iterable(map_ahead(inspect, groups.values(), WORKERS)):
+            by_id[found.prepared.sample.id] = found
+            advance(found.faults[0] if found.faults else "")
     if sheet:
-        write_sheet(sheet, benchmark, policy, [t for s in samples if (t := by_id[s.id].tile)])
-    repairs = Counter(kind for findings in by_id.values() for kind in findings.repairs)
+        write_sheet(sheet, benchmark, task.region, [t for s in samples if (t := by_id[s.id].tile)])
+    repairs = Counter(kind for found in by_id.values() for kind in found.repairs)
     problems = [f"sample {s.id!r}: {fault}" for s in samples for fault in (*_answer_faults(s), *by_id[s.id].faults)]
-    problems += _duplicates(samples, by_id)
-    counts = _counts(samples, by_id)
+    hashes = {s.id: by_id[s.id].prepared.image_hash for s in samples}
+    problems += _duplicates(samples, hashes)
+    counts = _counts(samples, hashes)
     compared = task.limit is None and not benchmark.parameters
     if compared:
-        problems += _card_mismatches(benchmark.card.expected, counts, repairs)
-    areas = sorted(findings.evidence for findings in by_id.values() if findings.evidence is not None)
+        by_name = {name.removeprefix("category "): count for name, count in counts.items()}
+        actual = Counter({**by_name, **counts, **{f"repair: {kind}": count for kind, count in repairs.items()}})
+        mismatches = [(name, count) for name, count in expected.items() if actual[name] != count]
+        problems += [f"{name}: found {actual[name]}, the card expects {count}." for name, count in mismatches]
+    areas = sorted(area for found in by_id.values() if (area := found.prepared.evidence_area) is not None)
     evidence = (areas[0], areas[len(areas) // 2], areas[-1]) if areas else ()
     return Findings(counts, dict(repairs), tuple(problems), evidence, compared)
 
 
-def _image_groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    """Groups of samples that share an image, so that it is decoded once."""
-    groups: dict[Hashable, list[Sample]] = {}
-    for sample in samples:
-        source = sample.image
-        groups.setdefault(source if isinstance(source, Hashable) else id(source), []).append(sample)
-    yield from groups.values()
-
-
-def _inspect(
-    group: list[Sample], policy: str, expected_names: frozenset[str], on_sheet: frozenset[str]
-) -> list[tuple[str, _SampleFindings]]:
-    """(id, findings) for each sample of a group that shares an image."""
-    by_sample = []
-    prepared: PreparedSample | None = None
-    for sample in group:
-        first, prepared = prepared is None, prepare(sample, policy, prepared)
-        # A note is about the image, so it counts once for all samples of the group.
-        repairs = prepared.repairs if first else tuple(r for r in prepared.repairs if r not in prepared.notes)
-        faults = tuple(_box_faults(prepared, expected_names))
-        sheet_tile = tile(prepared) if sample.id in on_sheet else None
-        findings = _SampleFindings(prepared.image_hash, repairs, faults, prepared.evidence_area, sheet_tile)
-        by_sample.append((sample.id, findings))
-    return by_sample
-
-
-def _box_faults(prepared: PreparedSample, expected_names: frozenset[str]) -> Iterator[str]:
+def _box_faults(prepared: PreparedSample, expected_names: Container[str]) -> Iterator[str]:
     sample = prepared.sample
     if prepared.error:
         yield prepared.error
         return
-    if "outside" in prepared.repairs and prepared.boxes and "repair: outside" not in expected_names:
-        assert prepared.size is not None
-        yield (
-            f"a box leaves the image of {prepared.size[0]} x {prepared.size[1]} px by more than {TOLERANCE:g} px. "
-            f"Is the box format ({sample.box_format}) right?"
-        )
+    if prepared.size and "outside" in prepared.repairs and prepared.boxes and "repair: outside" not in expected_names:
+        image = f"the image of {prepared.size[0]} x {prepared.size[1]} px"
+        yield f"a box leaves {image} by more than {TOLERANCE:g} px. Is the box format ({sample.box_format}) right?"
     if prepared.boxes and all(x1 - x0 < 1 and y1 - y0 < 1 for x0, y0, x1, y1 in prepared.boxes):
-        yield (
-            f"its boxes {[list(box) for box in sample.boxes]} ({sample.box_format}) are smaller than a pixel. Are they "
-            "fractions of the image (xyxy_normalised, xywh_normalised)?"
-        )
-    if prepared.region_error and (sample.boxes or sample.crop_image is not None):
-        expected_empty = sample.boxes and not prepared.boxes and "repair: empty" in expected_names
-        if not expected_empty:
-            yield prepared.region_error
+        boxes = f"its boxes {[list(box) for box in sample.boxes]} ({sample.box_format})"
+        remedy = "Are they fractions of the image (xyxy_normalised, xywh_normalised)?"
+        yield f"{boxes} are smaller than a pixel. {remedy}"
+    expected_empty = sample.boxes and not prepared.boxes and "repair: empty" in expected_names
+    if prepared.region_error and (sample.boxes or sample.crop_image is not None) and not expected_empty:
+        yield prepared.region_error
 
 
-def _counts(samples: Sequence[Sample], by_id: Mapping[str, _SampleFindings]) -> dict[str, int]:
-    clusters = Counter(s.cluster or by_id[s.id].image_hash or s.id for s in samples)
-    categories = Counter(s.category for s in samples if s.category)
+def _counts(samples: Sequence[Sample], hashes: Mapping[str, str]) -> dict[str, int]:
+    clusters = Counter(s.cluster or hashes[s.id] or s.id for s in samples)
     counts = {
         "samples": len(samples),
-        "images": len({by_id[s.id].image_hash for s in samples if by_id[s.id].image_hash}),
+        "images": len(set(filter(None, hashes.values()))),
         "clusters": len(clusters),
         "smallest cluster": min(clusters.values()),
         "largest cluster": max(clusters.values()),
         "with evidence box": sum(bool(s.boxes) for s in samples),
     }
-    for name, count in (
-        ("with a crop of its own", sum(s.crop_image is not None for s in samples)),
-        ("with several images", sum(bool(s.more_images) for s in samples)),
-    ):
-        counts |= {name: count} if count else {}
+    own_crops, several = sum(s.crop_image is not None for s in samples), sum(bool(s.more_images) for s in samples)
+    counts |= {"with a crop of its own": own_crops} if own_crops else {}
+    counts |= {"with several images": several} if several else {}
+    categories = Counter(s.category for s in samples if s.category)
     return counts | {f"category {c}": n for c, n in sorted(categories.items())}
 
 
-def _card_mismatches(expected: Mapping[str, int], counts: Mapping[str, int], repairs: Mapping[str, int]) -> list[str]:
-    faults = []
-    for name, expected_count in expected.items():
-        kind = name.removeprefix("repair: ")
-        count = repairs.get(kind, 0) if kind != name else counts.get(name, counts.get(f"category {name}", 0))
-        if count != expected_count:
-            faults.append(f"{name}: found {count}, the card expects {expected_count}.")
-    return faults
-
-
-def _duplicates(samples: Sequence[Sample], by_id: Mapping[str, _SampleFindings]) -> list[str]:
+def _duplicates(samples: Sequence[Sample], hashes: Mapping[str, str]) -> Iterator[str]:
     """Faults of samples that repeat another of their category: same image, question, and options in the same order."""
     first_ids: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
-    faults = []
     for s in samples:
-        if digest := by_id[s.id].image_hash:
-            first_id = first_ids.setdefault((s.category, digest, s.question, s.options), s.id)
-            if first_id != s.id:
-                faults.append(f"sample {s.id!r}: it asks the same about the same image as sample {first_id!r}.")
-    return faults
+        first_id = first_ids.setdefault((s.category, hashes[s.id], s.question, s.options), s.id)
+        if hashes[s.id] and first_id != s.id:
+            yield f"sample {s.id!r}: it asks the same about the same image as sample {first_id!r}."
 
 
-def _answer_faults(sample: Sample) -> list[str]:
-    faults = []
+def _answer_faults(sample: Sample) -> Iterator[str]:
     if not all(answer.strip() for answer in sample.answers):
-        faults.append("an accepted answer is empty.")
+        yield "an accepted answer is empty."
     if len(set(sample.options)) < len(sample.options):
-        faults.append(f"two options are the same: {', '.join(sample.options)}.")
+        yield f"two options are the same: {', '.join(sample.options)}."
     try:
         score("", sample.answers, sample.answer_type, sample.options, sample.question)
         prompt(sample)
     except BenchmarkError as error:
-        faults.append(str(error))
-    return faults
+        yield str(error)

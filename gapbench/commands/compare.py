@@ -18,7 +18,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -49,19 +49,9 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """The verdict and the headline table, for a notebook."""
-        from gapbench.report.comparison.tables import headline_table
-        from gapbench.report.families import families
+        from gapbench.report.comparison.page import notebook_html
 
-        tables = []
-        for family in families(self.summary):
-            table = headline_table(family.summary)
-            head = "".join(f"<th>{escape(column.title)}</th>" for column in table.columns)
-            cells = (
-                "".join(f"<td>{escape(f'{cell.text} {cell.note}'.strip())}</td>" for cell in row) for row in table.rows
-            )
-            body = "".join(f"<tr>{row}</tr>" for row in cells)
-            tables.append(f"<table><caption>{escape(family.title)}</caption><tr>{head}</tr>{body}</table>")
-        return f"<p>{escape(self.summary['verdict'])}</p>{''.join(tables)}"
+        return notebook_html(self.summary)
 
 
 def compare(
@@ -88,46 +78,29 @@ def compare(
     steps = read_steps(log) if log else []
     pairs = [compare_pair(runs[0], run) for run in runs[1:]]
     verdicts = [
-        verdict(
-            pair.benchmarks,
-            pair.macro,
-            (runs[0].label, run.label),
-            trained=trained and run is runs[1],
-            macro_model=pair.macro_model,
-        )
+        verdict(**pair.numbers, labels=(runs[0].label, run.label), trained=trained and run is runs[1])
         for pair, run in zip(pairs, runs[1:], strict=True)
     ]
     summary: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": "training" if trained else "models",
         "verdict": verdicts[0],
-        "runs": [_run_entry(run, folder) for run in runs],
-        "benchmarks": pairs[0].benchmarks,
-        "macro": pairs[0].macro,
-        "macro_model": pairs[0].macro_model,
+        "runs": [
+            {"label": run.label, "model": run.model, "path": _relative(run.path, folder), "identity": run.identity}
+            for run in runs
+        ],
+        **pairs[0].numbers,
         "more": [
-            {
-                "label": run.label,
-                "verdict": text,
-                "benchmarks": pair.benchmarks,
-                "macro": pair.macro,
-                "macro_model": pair.macro_model,
-            }
+            {"label": run.label, "verdict": text, **pair.numbers}
             for run, text, pair in zip(runs[2:], verdicts[1:], pairs[1:], strict=True)
         ],
-        "alerts": [alert for run in runs for alert in run.alerts]
-        + [alert for pair in pairs for alert in pair.alerts]
-        + setting_alerts(runs),
+        "alerts": [*chain(*(run.alerts for run in runs), *(pair.alerts for pair in pairs)), *setting_alerts(runs)],
         "settings": differences(runs),
         "train": {"path": _relative(log, folder), **ranges(steps)} if log else None,
     }
     write_json(folder / "comparison.json", summary)
     write_comparison(folder, summary=summary, runs=runs, steps=steps, images=images)
     return Comparison(folder, summary)
-
-
-def _run_entry(run: LoadedRun, out: Path) -> dict[str, Any]:
-    return {"label": run.label, "model": run.model, "path": _relative(run.path, out), "identity": run.identity}
 
 
 def _relative(path: Path, start: Path) -> str:
@@ -162,9 +135,7 @@ def _load(folder: Path) -> LoadedRun:
     if frame.empty:
         raise RunError(f"{folder}: no answers yet, so there is nothing to compare. Finish the run first.")
     manifest = {key: value for key, value in run.manifest.items() if key != "judge" or run.judged}
-    return LoadedRun(
-        "", folder, manifest, frame, str(run.manifest.get("model") or ""), settings_of(make_manifest(manifest))
-    )
+    return LoadedRun("", folder, manifest, frame, settings_of(make_manifest(manifest)))
 
 
 def _labels(runs: Sequence[LoadedRun], trained: bool) -> list[str]:

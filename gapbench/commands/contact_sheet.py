@@ -16,18 +16,17 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL.Image import Image, Resampling
 
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import GapbenchError
+from gapbench.report.jinja import asset, environment
 from gapbench.types import Sample
 from gapbench.util.files import write_text
 from gapbench.views.prepare import PreparedSample, show
 from gapbench.views.prompts import prompt
 from gapbench.views.views import View
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 TILES = 60
 LONGEST = 480
@@ -36,51 +35,39 @@ LONGEST = 480
 
 @dataclass(frozen=True)
 class Tile:
-    """One sample as the sheet shows it. Images are data URIs; boxes are in pixels of the full image."""
+    """One sample as the sheet shows it: the full image and its crops as data URIs, the latter with their sizes."""
 
-    sample: Sample
-    size: tuple[int, int] | None
+    prepared: PreparedSample
     full: str
-    crops: tuple[str, ...]
-    crop_sizes: tuple[tuple[int, int], ...]
-    boxes: tuple[tuple[float, ...], ...]
-    region: tuple[float, ...] | None
-    evidence: float | None
-    remarks: tuple[str, ...]
+    crops: tuple[tuple[str, tuple[int, int]], ...]
+
+    @property
+    def remarks(self) -> list[str]:
+        """Repairs and faults."""
+        found = self.prepared
+        return list(filter(None, (*found.repairs, found.error, found.region_error if found.sample.boxes else "")))
 
 
 def sheet_ids(samples: Sequence[Sample]) -> frozenset[str]:
     """Ids of the samples on the sheet: a fixed draw, the same on every machine, with evidence preferred."""
 
     def rank(sample: Sample) -> tuple[bool, bytes]:
-        digest = hashlib.sha256(f"contact sheet {sample.id}".encode("utf-8", "surrogatepass")).digest()
-        return not (sample.boxes or sample.crop_image is not None), digest
+        draw = hashlib.sha256(f"contact sheet {sample.id}".encode("utf-8", "surrogatepass"))
+        return not (sample.boxes or sample.crop_image is not None), draw.digest()
 
-    return frozenset(s.id for s in sorted(samples, key=rank)[:TILES])
+    return frozenset(sample.id for sample in sorted(samples, key=rank)[:TILES])
 
 
 def tile(prepared: PreparedSample) -> Tile:
     """The tile of a prepared sample."""
     crops = show(prepared, View("crop"))[0].images
-    remarks = (*prepared.repairs, prepared.error, prepared.region_error if prepared.sample.boxes else "")
-    return Tile(
-        sample=prepared.sample,
-        size=prepared.size,
-        full=_data_uri(prepared.image) if prepared.image is not None else "",
-        crops=tuple(_data_uri(crop) for crop in crops),
-        crop_sizes=tuple(crop.size for crop in crops),
-        boxes=prepared.boxes,
-        region=prepared.region.box if prepared.region is not None else None,
-        evidence=prepared.evidence_area,
-        remarks=tuple(filter(None, remarks)),
-    )
+    full = _data_uri(prepared.image) if prepared.image is not None else ""
+    return Tile(prepared.without_images(), full, tuple((_data_uri(crop), crop.size) for crop in crops))
 
 
 def _data_uri(image: Image) -> str:
-    from PIL import Image as Pillow
-
     small = image.copy()
-    small.thumbnail((LONGEST, LONGEST), Pillow.Resampling.LANCZOS)
+    small.thumbnail((LONGEST, LONGEST), Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -88,12 +75,10 @@ def _data_uri(image: Image) -> str:
 
 def write_sheet(path: Path, benchmark: Benchmark, policy: str, tiles: Sequence[Tile]) -> None:
     """Write the page. Everything from the data is escaped."""
-    from gapbench.report.jinja import asset, environment
-
-    ranked = sorted(tiles, key=lambda t: (not t.remarks, t.evidence if t.evidence is not None else 2.0))
-    page = environment(html=True).get_template("contact_sheet.html.j2")
+    ranked = sorted(tiles, key=lambda t: (not t.remarks, t.prepared.evidence_area or 2.0))
+    shown = [(tile, _prompt_or_error(tile.prepared.sample, benchmark)) for tile in ranked]
     style = asset("style.css") + asset("contact_sheet.css")
-    shown = [{"tile": t, "prompt": _prompt_or_error(t.sample, benchmark)} for t in ranked]
+    page = environment(html=True).get_template("contact_sheet.html.j2")
     write_text(path, page.render(name=benchmark.name, card=benchmark.card, policy=policy, tiles=shown, style=style))
 
 

@@ -57,16 +57,17 @@ def add_verdicts(folder: Path, judge: Judge, quiet: bool, retry_failed: bool) ->
         identity = {name: connection.identity[name] for name in ("model", "served_as", "prompt_sha256", "temperature")}
 
         def write_judgement(pair_hash: str, judgement: Judgement) -> tuple[str, int]:
+            reply = judgement.reply
             line = {
                 "pair": pair_hash,
                 "verdict": judgement.verdict,
-                "text": judgement.text,
-                "error": judgement.error,
-                "seconds": judgement.seconds,
-                "judge": {**identity, "served_as": judgement.model or identity["served_as"]},
+                "text": reply.text,
+                "error": reply.error,
+                "seconds": reply.seconds,
+                "judge": {**identity, "served_as": reply.model or identity["served_as"]},
             }
             write(pair_hash, line)
-            return judgement.error, 0
+            return reply.error, 0
 
         prompts = [(pair_hash, prompt(same_pair[0])) for pair_hash, same_pair in pending.items()]
         bar = progress(total, total - len(prompts), f"judge {judge.model}", quiet, unit="verdicts")

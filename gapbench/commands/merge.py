@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,9 @@ def merge(runs: Sequence[str | Path], out: str | Path, *, partial: bool = False,
         raise SettingError(f"--out {out}: it is one of the runs to merge. Choose another folder.")
     lines: dict[records.RecordKey, tuple[bytes, Path]] = {}
     parts = [_read(path, lines) for path in inputs]
-    for number, part in enumerate(parts[1:], 1):
-        for earlier in parts[: 1 if part.manifest.shard else number]:  # all shards have the tasks of the first
-            _refuse_difference(earlier, part)
+    of_shards = parts[0].manifest.shard is not None  # all shards are like the first; other runs may share any task
+    for first, second in ((parts[0], part) for part in parts[1:]) if of_shards else combinations(parts, 2):
+        _refuse_difference(first, second)
     parts.sort(key=lambda part: sorted(map(int, (part.manifest.shard or {"parts": {}})["parts"])))
     manifest = reduce(joined, (part.manifest for part in parts))
     missing = _missing_text(parts, manifest, Counter(name for name, *_ in lines))
@@ -179,17 +180,15 @@ def _refuse_difference(first: _Part, second: _Part) -> None:
         of = [manifest.shard["of"] for manifest in manifests if manifest.shard]
         if of[0] != of[1]:
             found.append(Difference("--shard", first.label, second.label))
-        names = [sorted(manifest.tasks) for manifest in manifests]
-        if names[0] != names[1]:
-            found.append(Difference("benchmarks", *names))
+        views = [{name: sorted(task.views) for name, task in manifest.tasks.items()} for manifest in manifests]
+        if views[0] != views[1]:
+            found.append(Difference("--views", *views))
     for name, task in manifests[1].tasks.items():
         if (other := manifests[0].task_name(task.benchmark or "", task.parameters or {})) not in (None, name):
             found.append(Difference(f"the name of {task.benchmark} with equal parameters", other, name))
-    shared = ("limit", "samples", "fingerprint", "repeats", *(["views"] if manifests[0].shard else []))
     for name in manifests[0].tasks.keys() & manifests[1].tasks.keys():
-        for field in shared:
+        for field in ("samples", "fingerprint", "repeats"):
             values = [getattr(manifest.tasks[name], field) for manifest in manifests]
-            values = [sorted(value) if field == "views" else value for value in values]
             if values[0] != values[1]:
                 found.append(Difference(f"{name} {field}", *values))
     if found:

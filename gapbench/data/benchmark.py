@@ -90,11 +90,9 @@ def fingerprint(samples: Iterable[Sample]) -> str:
     of the content of its images. The result is the same on every machine and in every process.
     """
     digest = hashlib.sha256()
-    plain_fields = {f.name for f in fields(Sample)} - {"image", "crop_image", "more_images"}
+    of_images = {"image": _image_identity, "crop_image": _image_identity, "more_images": _image_identities}
     for sample in samples:
-        values = {name: _identity(getattr(sample, name)) for name in plain_fields}
-        values |= {"image": _image_identity(sample.image), "crop_image": _image_identity(sample.crop_image)}
-        values["more_images"] = [_image_identity(source) for source in sample.more_images]
+        values = {f.name: of_images.get(f.name, _identity)(getattr(sample, f.name)) for f in fields(Sample)}
         digest.update(json.dumps(values, sort_keys=True, ensure_ascii=True).encode())
     return digest.hexdigest()[:32]
 
@@ -109,6 +107,10 @@ def group_of(sample: Sample) -> str:
     if isinstance(sample.image, str | Path | bytes | Mapping | partial):
         return f"picture {fingerprint([Sample(id='', image=sample.image, question='', answers=())])}"
     return f"sample {sample.id}"
+
+
+def _image_identities(sources: Any) -> Any:
+    return list(map(_image_identity, sources))
 
 
 def _image_identity(source: Any) -> Any:
@@ -159,17 +161,13 @@ def _check_fields(sample: Any, where: str) -> None:
     for name in ("id", "question", "category", "cluster"):
         if not is_text(getattr(sample, name)):
             raise BenchmarkError(f"{where}: {name} is {getattr(sample, name)!r}; expected text.")
-    for name in ("answers", "options"):
-        value = getattr(sample, name)
-        if not isinstance(value, tuple) or not all(map(is_text, value)):
-            raise BenchmarkError(
-                f'{where} ({sample.id!r}): {name} is {value!r}; expected a tuple of text, as ("STOP",).'
-            )
-    for name, example in (("boxes", "((10, 20, 40, 60),)"), ("more_images", '("second.png",)')):
-        value = getattr(sample, name)
-        if not isinstance(value, tuple):
-            content = f"{type(value).__name__} ({str(value)[:200]})"
-            raise BenchmarkError(f"{where} ({sample.id!r}): {name} is {content}; expected a tuple, as {example}.")
+    examples = {"answers": '("STOP",)', "options": '("STOP",)', "boxes": "((10, 20, 40, 60),)"}
+    for name, example in (examples | {"more_images": '("second.png",)'}).items():
+        value, of_text = getattr(sample, name), name in ("answers", "options")
+        if not isinstance(value, tuple) or (of_text and not all(map(is_text, value))):
+            found = repr(value) if of_text else f"{type(value).__name__} ({str(value)[:200]})"
+            expected = f"a tuple of text, as {example}" if of_text else f"a tuple, as {example}"
+            raise BenchmarkError(f"{where} ({sample.id!r}): {name} is {found}; expected {expected}.")
 
 
 def is_text(value: Any) -> bool:

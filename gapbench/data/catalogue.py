@@ -36,14 +36,9 @@ from gapbench.views.boxes import FORMATS
 from gapbench.views.regions import parse_policy
 
 _PACKAGE = Path(__file__).parent.parent
-FOLDER = next(
-    (p for p in (_PACKAGE / "_shipped" / "benchmarks", _PACKAGE.parent / "benchmarks") if p.is_dir()),
-    _PACKAGE / "_shipped" / "benchmarks",
-)
+_SHIPPED = _PACKAGE / "_shipped" / "benchmarks"
+FOLDER = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent / "benchmarks"
 """The catalogue: inside an installed wheel, or beside the package in a checkout."""
-
-_HELPER_MODULES: dict[str, str] = {}
-"""Modules that benchmark files imported from their own folder, and that folder."""
 
 
 def names() -> list[str]:
@@ -69,24 +64,19 @@ def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> 
     else:
         near = difflib.get_close_matches(target, names(), n=3, cutoff=0.6)
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
-        raise BenchmarkError(
-            f"Benchmark {target!r} is not in the catalogue. {hint}Known are {', '.join(names())}; "
-            f"data of your own is {', '.join(own.SUFFIXES)}, a folder or OWNER/NAME on the Hub, code of your "
-            "own .py."
-        )
+        data = f"{', '.join(own.SUFFIXES)}, a folder or OWNER/NAME on the Hub"
+        known = f"Known are {', '.join(names())}; data of your own is {data}, code of your own .py."
+        raise BenchmarkError(f"Benchmark {target!r} is not in the catalogue. {hint}{known}")
     if place is not None and not benchmark.takes_data:
         raise BenchmarkError(f"{benchmark.name}: it reads no data, so {str(place)!r} cannot be its local copy.")
-    preferred = dict((defaults or {}).get(benchmark.name, {}))
-    values = _checked(benchmark, {**preferred, **parameters})
+    values = _checked(benchmark, {**(defaults or {}).get(benchmark.name, {}), **parameters})
     return replace(benchmark, parameters=values, data=place, chosen={key: values[key] for key in parameters})
 
 
 def load_all(specs: Sequence[str], defaults: Mapping[str, Mapping[str, Any]] | None = None) -> list[Benchmark]:
     """The benchmarks that `specs` name. Raises SettingError for an empty list."""
     if not specs:
-        raise SettingError(
-            f"-b: no benchmark was named. Known are {', '.join(names())}, or a file or folder of your own."
-        )
+        raise SettingError(f"-b: no benchmark was named. Known are {', '.join(names())}, or data of your own.")
     return [load(spec, defaults) for spec in specs]
 
 
@@ -122,28 +112,25 @@ def _checked(benchmark: Benchmark, parameters: Mapping[str, Any]) -> dict[str, A
     checked: dict[str, Any] = {}
     for key, value in parameters.items():
         if key not in settable:
-            raise BenchmarkError(
-                f"{benchmark.name}: it has no parameter {key!r}. It takes {', '.join(settable) or 'none'}."
-            )
+            takes = ", ".join(settable) or "none"
+            raise BenchmarkError(f"{benchmark.name}: it has no parameter {key!r}. It takes {takes}.")
         default = settable[key].default
-        typed = default is not inspect.Parameter.empty and default is not None
         if isinstance(value, str) and not isinstance(default, str):
             with contextlib.suppress(yaml.YAMLError):
                 value = yaml.safe_load(value)
         if type(default) is float and type(value) is int:
             value = float(value)
-        if typed and type(value) is not type(default):
-            raise BenchmarkError(
-                f"{benchmark.name}: parameter {key}={value!r} is {type(value).__name__}; "
-                f"expected {type(default).__name__}, such as {default!r}."
-            )
+        if default not in (inspect.Parameter.empty, None) and type(value) is not type(default):
+            expected = f"expected {type(default).__name__}, such as {default!r}"
+            raise BenchmarkError(f"{benchmark.name}: parameter {key}={value!r} is {type(value).__name__}; {expected}.")
         checked[key] = value
     return checked
 
 
 def _from_file(path: Path) -> Benchmark:
+    where = f"Benchmark file {path}"
     if not path.is_file():
-        raise BenchmarkError(f"Benchmark file {path}: not found.")
+        raise BenchmarkError(f"{where}: not found.")
     module_spec = importlib.util.spec_from_file_location(f"gapbench_benchmark_{path.stem}", path)
     assert module_spec is not None
     assert module_spec.loader is not None
@@ -153,40 +140,34 @@ def _from_file(path: Path) -> Benchmark:
         with _helper_imports(path):
             module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise BenchmarkError(
-            f"Benchmark file {path}: it failed with {type(error).__name__}: {error}. Run it with Python to see where."
-        ) from error
+        failure = f"it failed with {type(error).__name__}: {error}. Run it with Python to see where."
+        raise BenchmarkError(f"{where}: {failure}") from error
     card, make = getattr(module, "CARD", None), getattr(module, "samples", None)
     if not isinstance(card, Card) or not callable(make):
-        raise BenchmarkError(
-            f"Benchmark file {path}: expected `CARD`, a gapbench Card, and `samples`, a function that yields Samples; "
-            f"found CARD: {type(card).__name__}, samples: {type(make).__name__}. See benchmarks/signs.py for an "
-            "example."
-        )
+        expected = "`CARD`, a gapbench Card, and `samples`, a function that yields Samples, as in benchmarks/signs.py"
+        found = f"CARD: {type(card).__name__}, samples: {type(make).__name__}"
+        raise BenchmarkError(f"{where}: expected {expected}; found {found}.")
     if card.box_format not in FORMATS:
-        raise BenchmarkError(
-            f"Benchmark file {path}: its CARD says box_format {card.box_format!r}; expected one of "
-            f"{', '.join(FORMATS)}."
-        )
+        expected = f"expected one of {', '.join(FORMATS)}"
+        raise BenchmarkError(f"{where}: its CARD says box_format {card.box_format!r}; {expected}.")
     try:
         parse_policy(card.region)
         for metric in (*card.metrics, *(p.metric for p in card.protocols.values())):
             if metric not in METRIC_NAMES:
-                raise SettingError(
-                    f"there is no metric {metric!r}. Known are {', '.join(METRIC_NAMES)}; correct the benchmark's card."
-                )
+                known = f"Known are {', '.join(METRIC_NAMES)}; correct the benchmark's card."
+                raise SettingError(f"there is no metric {metric!r}. {known}")
     except SettingError as error:
-        raise BenchmarkError(f"Benchmark file {path}: in its CARD: {error}") from error
+        raise BenchmarkError(f"{where}: in its CARD: {error}") from error
     return Benchmark(card.name, card, make)
 
 
 @contextlib.contextmanager
 def _helper_imports(path: Path) -> Iterator[None]:
-    """Let a benchmark file import a `_name.py` from its own folder, but none of that name from another folder."""
+    """Let a benchmark file import a `_name.py` from its own folder.
+
+    That module is forgotten afterwards, so that a file in another folder gets its own module of that name.
+    """
     folder = str(path.parent.resolve())
-    for name in [name for name, home in _HELPER_MODULES.items() if home != folder]:
-        sys.modules.pop(name, None)
-        del _HELPER_MODULES[name]
     before = set(sys.modules)
     sys.path.append(folder)  # last, so that it shadows nothing
     try:
@@ -195,4 +176,4 @@ def _helper_imports(path: Path) -> Iterator[None]:
         sys.path.remove(folder)
         for name in set(sys.modules) - before:
             if str(Path(getattr(sys.modules[name], "__file__", None) or "").parent) == folder:
-                _HELPER_MODULES[name] = folder
+                del sys.modules[name]

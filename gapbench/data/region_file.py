@@ -55,11 +55,10 @@ class Regions:
     def no_box_error(self, in_run: Sequence[str]) -> BenchmarkError:
         """The error for a run in which no sample has a box of this file. `in_run` names the samples."""
         in_file = sorted({f"{b}: {i}" if b else i for b, i in self.boxes})
-        return BenchmarkError(
-            f"--regions {self.info['file']}: it has a box for none of the {len(in_run)} samples. It names "
-            f"{listed(map(repr, in_file))}; the samples are {listed(map(repr, in_run))}. Pass the file made for "
-            "this benchmark (gapbench locate MODEL -b NAME --out FILE)."
-        )
+        fault = f"it has a box for none of the {len(in_run)} samples"
+        found = f"It names {listed(map(repr, in_file))}; the samples are {listed(map(repr, in_run))}."
+        remedy = "Pass the file made for this benchmark (gapbench locate MODEL -b NAME --out FILE)."
+        return BenchmarkError(f"--regions {self.info['file']}: {fault}. {found} {remedy}")
 
 
 def read_regions(path: Path) -> Regions:
@@ -67,12 +66,10 @@ def read_regions(path: Path) -> Regions:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BenchmarkError(
-            f"--regions {path}: cannot be read ({error.strerror}). Expected a JSONL file of boxes, as gapbench locate "
-            "makes them."
-        ) from error
+        expected = "Expected a JSONL file of boxes, as gapbench locate makes them."
+        raise BenchmarkError(f"--regions {path}: cannot be read ({error.strerror}). {expected}") from error
     boxes: dict[RegionKey, tuple[Box, ...]] = {}
-    origins: dict[str, set[str]] = {"method": set(), "model": set()}
+    origins: list[dict[str, str]] = []
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
             continue
@@ -81,16 +78,15 @@ def read_regions(path: Path) -> Regions:
         except (BenchmarkError, SampleError) as error:
             raise BenchmarkError(f"--regions {path.name} line {number}: {error}") from error
         boxes[key] = tuple(dict.fromkeys((*boxes.get(key, ()), *line_boxes)))
-        for column, values in origins.items():
-            values.update(filter(None, [labels[column]]))
+        origins.append(labels)
     filled = {key: key_boxes for key, key_boxes in boxes.items() if key_boxes}
     if not filled:
         raise BenchmarkError(f"--regions {path.name}: no box in any of its {len(boxes)} entries. Locate again.")
     info = {
         "file": path.name,
         "sha256": hashlib.sha256(data).hexdigest()[:32],
-        "methods": sorted(origins["method"]),
-        "models": sorted(origins["model"]),
+        "methods": sorted({labels["method"] for labels in origins} - {""}),
+        "models": sorted({labels["model"] for labels in origins} - {""}),
         "samples": len(filled),
         "boxes": sum(map(len, filled.values())),
         "without_box": len(boxes) - len(filled),
@@ -118,10 +114,8 @@ def _boxes(row: Mapping[str, Any]) -> tuple[Box, ...]:
     if not isinstance(boxes, list):
         raise BenchmarkError(f"bboxes is {boxes!r}; expected a list of boxes.")
     if not boxes and not row.get("reason"):
-        raise BenchmarkError(
-            f"it has no 'bbox' or 'bboxes'. Found: {', '.join(map(str, row))}. Expected xyxy pixels, or a 'reason' why "
-            "nothing was found."
-        )
+        found = ", ".join(row) or "nothing"
+        raise BenchmarkError(f"it has no 'bbox' or 'bboxes'. Found: {found}. Give xyxy pixels, or a 'reason' why not.")
     return tuple(_box(box) for box in boxes)
 
 

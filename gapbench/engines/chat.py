@@ -33,18 +33,18 @@ class Chat:
     switches: tuple[str, ...]
     escape: Callable[[str], str]
 
+    def conversation(self, images: Sequence[Image], prompt: str, kind: str = "image") -> list[dict[str, Any]]:
+        """The images and then the prompt as one turn of the user; `kind` is the word for an image."""
+        image_parts = [{"type": kind, kind: image} for image in images]
+        return [{"role": "user", "content": [*image_parts, {"type": "text", "text": self.escape(prompt)}]}]
+
     def batch(self, prompts: Sequence[tuple[Sequence[Image], str]]) -> Any:
         """The processor's output for (images, prompt) pairs: one row per pair, padded on the left.
 
         The images come before the prompt, in their order. A pair may have any number of images, or none.
         """
-        conversations = []
-        for images, prompt in prompts:
-            image_parts = [{"type": "image", "image": image} for image in images]
-            content = [*image_parts, {"type": "text", "text": self.escape(prompt)}]
-            conversations.append([{"role": "user", "content": content}])
         return self.processor.apply_chat_template(
-            conversations,
+            [self.conversation(images, prompt) for images, prompt in prompts],
             tokenize=True,
             add_generation_prompt=True,
             return_dict=True,
@@ -56,17 +56,21 @@ class Chat:
 
 def make_chat(loaded: Loaded, processor_kwargs: Mapping[str, Any] | None = None) -> Chat:
     """The chat of a loaded model. Raises ModelError if it has no chat template."""
-    processor = loaded.processor
-    template = chat_template_of(processor)
-    if not template:
+    chat = chat_of(loaded.processor, processor_kwargs or {})
+    if not chat.processor.chat_template:
         raise ModelError(
             f"Model {loaded.name}: it has no chat template, so gapbench cannot format its prompts. Pass "
             "--chat-template FILE (jinja, as for vLLM)."
         )
-    if not getattr(processor, "chat_template", None):  # Phi-4-multimodal's processor drops its template when it loads
-        processor.chat_template = template
-    switches = thinking_switches(template)
-    return Chat(processor, dict(processor_kwargs or {}), switches, special_token_escaper(processor.tokenizer))
+    return chat
+
+
+def chat_of(processor: Any, processor_kwargs: Mapping[str, Any]) -> Chat:
+    """The chat of a processor, which may have no chat template."""
+    # Phi-4-multimodal's processor drops its template when it loads; its tokenizer keeps it.
+    processor.chat_template = chat_template_of(processor)
+    switches = thinking_switches(processor.chat_template)
+    return Chat(processor, dict(processor_kwargs), switches, special_token_escaper(processor.tokenizer))
 
 
 def chat_template_of(processor: Any) -> Any:

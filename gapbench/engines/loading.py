@@ -14,7 +14,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -56,13 +56,12 @@ class KnownOption:
 
 def all_options() -> dict[str, KnownOption]:
     """The options of all engines by name. Imports no model library."""
-    classes = {engine: _options_of(engine).model_fields for engine in ENGINES}
-    fields = {name: field for of_engine in reversed(classes.values()) for name, field in of_engine.items()}
-    names = dict.fromkeys(name for of_engine in classes.values() for name in of_engine)
-    return {
-        name: KnownOption(flag_name(name, fields[name]), fields[name], tuple(e for e in ENGINES if name in classes[e]))
-        for name in names
-    }
+    known: dict[str, KnownOption] = {}
+    for engine in ENGINES:
+        for name, field in _options_of(engine).model_fields.items():
+            option = known.get(name) or KnownOption(flag_name(name, field), field, ())
+            known[name] = replace(option, engines=(*option.engines, engine))
+    return known
 
 
 def choose(

@@ -1,32 +1,40 @@
-"""What the engines that hold the model in their own process share: answers from token ids, errors, the manifest."""
+"""What the engines share, mostly those that hold the model in their own process: answers, errors, the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gapbench.engines.chat import Chat, chat_template_source
-from gapbench.engines.fail_fast import FAIL_FAST_AFTER
 from gapbench.engines.options import Generation, kept
 from gapbench.errors import ModelError
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
+FAIL_FAST_AFTER = 16
+"""Failed requests before the first answer after which an engine fails fast."""
+
+KeyedAnswer = tuple[Hashable, Answer]
 TOP_TOKENS = 20
 """First tokens, the likeliest ones, that `next_logprobs` returns."""
 
 
 @dataclass
-class Completions:
-    """Turns token ids into answers. `image_token` is the id of one visual token, or None if it is unknown."""
+class Replies:
+    """Makes answers of token ids and of failures.
 
+    `image_token` is the id of one visual token, or None if it is unknown. `refused` counts refused requests until the
+    model has accepted one, and is None from then on: the samples are at fault, not the model.
+    """
+
+    model: str
     tokenizer: Any
     image_token: int | None
+    refused: int | None = 0
 
-    def answer(
-        self, shown: Answer, prompt: Sequence[int], output: Sequence[int], truncated: bool, seconds: float
-    ) -> Answer:
+    def answer(self, shown: Answer, prompt: list[int], output: list[int], truncated: bool, seconds: float) -> Answer:
         """`shown` with the model's part; `output` is without the token that ended it."""
         text = self.tokenizer.decode(output, skip_special_tokens=True)
         return replace(
@@ -39,27 +47,21 @@ class Completions:
             truncated=truncated,
         )
 
-
-@dataclass
-class Refusals:
-    """Counts refused requests until the model has accepted one: from then on the samples are at fault, not the model.
-
-    `count` is None from then on.
-    """
-
-    model: str
-    count: int | None = 0
-
-    def refuse(self, request: Request, reason: str, error: Exception, at_once: bool = False) -> Answer:
+    def refusal(self, request: Request, reason: str, error: Exception, at_once: bool = False) -> Answer:
         """The answer with `reason` as its error. Raises ModelError if the engine should fail fast.
 
         Requests with several images do not count: some models take only one, and may still answer the others.
         """
-        if self.count is not None and (at_once or len(request.images) < 2):
-            self.count += 1
-            if at_once or self.count >= FAIL_FAST_AFTER:
+        if self.refused is not None and (at_once or len(request.images) < 2):
+            self.refused += 1
+            if at_once or self.refused >= FAIL_FAST_AFTER:
                 raise ModelError(f"Model {self.model}: failing fast, because nothing was answered; {reason}") from error
-        return Answer(images=len(request.images), error=reason)
+        return failed(request, reason)
+
+
+def failed(request: Request, reason: str) -> Answer:
+    """The answer to a request that the model did not answer."""
+    return Answer(images=len(request.images), error=reason)
 
 
 def shown(request: Request) -> Answer:
@@ -69,12 +71,44 @@ def shown(request: Request) -> Answer:
     return Answer(images=len(request.images), sent_size=request.images[0].size, sent_pixels=request.pixels)
 
 
+def hold_leading_errors(answers: Generator[KeyedAnswer, None, None]) -> Generator[KeyedAnswer, None, None]:
+    """The same answers, with leading errors held back until the first answer without one, or the end.
+
+    Until then the model itself may be at fault, not the samples. If the engine fails fast, the held errors are dropped:
+    they leave no record, so the same command asks those samples again.
+    """
+    held: list[KeyedAnswer] = []
+    answered = False
+    with closing(answers):
+        for key, answer in answers:
+            held.append((key, answer))
+            answered = answered or not answer.error
+            if answered:
+                yield from held
+                held.clear()
+        yield from held
+
+
+def chunks(requests: Iterable[Request], sizes: Iterator[int], most_pixels: int) -> Iterator[list[Request]]:
+    """The requests in lists of these sizes; a list ends early at `most_pixels` decoded pixels."""
+    chunk: list[Request] = []
+    pixels, size = 0, next(sizes)
+    for request in requests:
+        chunk.append(request)
+        pixels += request.pixels
+        if len(chunk) >= size or pixels >= most_pixels:
+            yield chunk
+            chunk, pixels, size = [], 0, next(sizes)
+    if chunk:
+        yield chunk
+
+
 def shared_info(model: str, chat: Chat, generation: Generation, pixels: Pixels, options: Any) -> dict[str, Any]:
-    """The entries of `info` that both engines have."""
+    """The entries of `info` that both engines that run in this process have."""
     return {
         "model": model,
-        "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
-                   "processor": processor_size(chat.processor), "processor_kwargs": dict(chat.processor_kwargs)},
+        "pixels": {**asdict(pixels), "processor": processor_size(chat.processor),
+                   "processor_kwargs": dict(chat.processor_kwargs)},
         "generation": {"max_new_tokens": generation.max_new_tokens, "temperature": generation.temperature,
                        "repetition_penalty": 1.0,
                        "thinking": f"off ({', '.join(chat.switches)})" if chat.switches
@@ -89,8 +123,8 @@ def processor_size(processor: Any) -> Any:
     size = getattr(getattr(processor, "image_processor", None), "size", None)
     if size is None:
         return None
-    values = dict(size) if isinstance(size, Mapping) else {k: v for k, v in vars(size).items() if not k.startswith("_")}
-    return {str(k): v for k, v in values.items() if isinstance(v, int | float)}
+    values = size if isinstance(size, Mapping) else vars(size)
+    return {str(k): v for k, v in values.items() if isinstance(v, int | float) and not str(k).startswith("_")}
 
 
 def describe_images(request: Request) -> str:

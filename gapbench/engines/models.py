@@ -11,17 +11,38 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
 
 from gapbench import glance
+from gapbench.engines import options
+from gapbench.engines.options import FROZEN, Flag
 from gapbench.errors import ModelError, SettingError
+from gapbench.util.text import first_line
 
 EMBEDDED = {"glance": glance.FOLDER}
 _HASHED_FULLY = 1 << 28  # of larger weight files, only the size and the first and last mebibyte are hashed
+
+
+class TransformersOptions(BaseModel):
+    """The options of the engine `transformers`, those of a model first."""
+
+    model_config = FROZEN
+
+    dtype: options.Dtype = "auto"
+    device: Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps", kept="elsewhere")] = "auto"
+    revision: options.Revision = None
+    trust_remote_code: options.TrustRemoteCode = False
+    chat_template: options.ChatTemplate = None
+    processor_kwargs: options.ProcessorKwargs = {}
+    attn_implementation: Annotated[
+        str | None, Flag("eager, sdpa, flash_attention_2, …; default: transformers' choice", kept="elsewhere")
+    ] = None
+    batch_size: Annotated[int | None, Field(ge=1), Flag("prompts in a batch", "N|auto", "resources")] = None
 
 
 @dataclass(frozen=True)
@@ -56,23 +77,20 @@ def resolve(name: str) -> str:
     )
 
 
-def identity(source: str, revision: str | None, model: Any = None) -> dict[str, str]:
-    """`revision` (the Hub commit) or `sha256` (of a local folder's JSON files, weights and templates)."""
+def identity(source: str, revision: str | None, config: Any = None) -> dict[str, str]:
+    """`revision` (the Hub commit, from the model's `config`) or `sha256` (of a folder's files)."""
     folder = Path(source)
     if not folder.is_dir():
-        commit = getattr(getattr(model, "config", None), "_commit_hash", None)
-        return {"revision": str(commit or revision or "unknown")}
+        return {"revision": str(getattr(config, "_commit_hash", None) or revision or "unknown")}
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.jinja")]):
         size = path.stat().st_size
         digest.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:
-            if size <= _HASHED_FULLY:
-                digest.update(file.read())
-            else:
+            if size > _HASHED_FULLY:
                 digest.update(file.read(1 << 20))
                 file.seek(-(1 << 20), 2)
-                digest.update(file.read())
+            digest.update(file.read())
     return {"sha256": digest.hexdigest()[:32]}
 
 
@@ -96,86 +114,66 @@ def benchmark_defaults(name: str, engine: str = "transformers") -> dict[str, dic
         raise ModelError(f'{path}: expected {{"benchmarks": {{NAME: {{parameter: value}}}}}}; {error!r}.') from error
 
 
-def load(
-    name: str,
-    *,
-    dtype: str = "auto",
-    device: str = "auto",
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    chat_template: Path | None = None,
-    attn_implementation: str | None = None,
-) -> Loaded:
-    """Load a model and its processor.
+def load(name: str, **settings: Any) -> Loaded:
+    """Load a model and its processor. `settings` are fields of `TransformersOptions`.
 
     `dtype` auto: as published on an accelerator, float32 on a CPU. `device` auto: the accelerator if there is one, else
     the CPU; several accelerators share the model by layers. Raises ModelError or SettingError.
     """
-    source = resolve(name)
+    source, chosen = resolve(name), options.validated(TransformersOptions, settings)
     from gapbench.util.torchvision_repair import repair
 
     repair()
     import torch
     import transformers
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
-    resolved_device = _device(device)
-    load_dtype: Any = dtype if dtype != "auto" else ("float32" if resolved_device == "cpu" else "auto")
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    several_devices = resolved_device == "cuda" and device == "auto" and torch.cuda.device_count() > 1
+    device = _device(chosen.device)
+    dtype = "float32" if chosen.dtype == "auto" and device == "cpu" else chosen.dtype
+    remote: dict[str, Any] = {"revision": chosen.revision, "trust_remote_code": chosen.trust_remote_code}
+    several_devices = device == "cuda" and chosen.device == "auto" and torch.cuda.device_count() > 1
     load_kwargs: dict[str, Any] = {"device_map": "auto"} if several_devices else {}
-    if attn_implementation:
-        load_kwargs["attn_implementation"] = attn_implementation
+    if chosen.attn_implementation:
+        load_kwargs["attn_implementation"] = chosen.attn_implementation
+    hidden = are_progress_bars_disabled()
+    transformers.utils.logging.disable_progress_bar()  # this also hides the Hub's, which later downloads show again
     try:
-        auto = _auto_class(transformers, source, options)  # first, so that an unreachable Hub costs one small file
-        with _hidden_progress_bars(transformers):
-            processor = transformers.AutoProcessor.from_pretrained(source, **options)
-            model = auto.from_pretrained(source, dtype=load_dtype, use_safetensors=True, **load_kwargs, **options)
+        auto = _auto_class(transformers, source, remote)  # first, so that an unreachable Hub costs one small file
+        processor = transformers.AutoProcessor.from_pretrained(source, **remote)
+        model = auto.from_pretrained(source, dtype=dtype, use_safetensors=True, **load_kwargs, **remote)
     except Exception as error:
         raise ModelError(load_error(name, error)) from error
+    finally:
+        if not hidden:
+            enable_progress_bars()
     if not hasattr(processor, "tokenizer") or getattr(processor, "image_processor", None) is None:
         raise ModelError(
             f"Model {name}: its processor ({type(processor).__name__}) reads no images. Name a multimodal model."
         )
-    if chat_template is not None:
-        processor.chat_template = chat_template.read_text(encoding="utf-8")
+    if chosen.chat_template is not None:
+        processor.chat_template = chosen.chat_template.read_text(encoding="utf-8")
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     if not several_devices:
-        model = model.to(resolved_device)
+        model = model.to(device)
     model.eval()
-    return Loaded(
-        name, model, processor, resolved_device, str(next(model.parameters()).dtype).removeprefix("torch."),
-        identity(source, revision, model),
-    )  # fmt: skip
+    loaded_dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    return Loaded(name, model, processor, device, loaded_dtype, identity(source, chosen.revision, model.config))
 
 
-def _auto_class(transformers: Any, source: str, options: Mapping[str, Any]) -> Any:
+def _auto_class(transformers: Any, source: str, remote: Mapping[str, Any]) -> Any:
     """AutoModelForMultimodalLM where it knows the model type, else AutoModelForImageTextToText."""
-    config = transformers.AutoConfig.from_pretrained(source, **options)
+    config = transformers.AutoConfig.from_pretrained(source, **remote)
     for auto in ("AutoModelForMultimodalLM", "AutoModelForImageTextToText"):
         auto_class = getattr(transformers, auto, None)
-        remote = options["trust_remote_code"] and auto in (getattr(config, "auto_map", None) or {})
-        if auto_class is not None and (remote or type(config) in auto_class._model_mapping):
+        its_own = remote["trust_remote_code"] and auto in (getattr(config, "auto_map", None) or {})
+        if auto_class is not None and (its_own or type(config) in auto_class._model_mapping):
             return auto_class
     raise ModelError(
         f"model type {config.model_type!r} is not an image-text-to-text model known to transformers "
         f"{transformers.__version__}. Upgrade transformers, or pass --trust-remote-code if the model has its own code."
     )
-
-
-@contextmanager
-def _hidden_progress_bars(transformers: Any) -> Iterator[None]:
-    """Hide the progress bars of transformers. This also hides the Hub's, which are restored for later downloads."""
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
-
-    hidden = are_progress_bars_disabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if not hidden:
-            enable_progress_bars()
 
 
 def _device(device: str) -> str:
@@ -198,25 +196,19 @@ def _device(device: str) -> str:
 
 def load_error(name: str, error: Exception) -> str:
     """The error message for a model that transformers cannot load."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if isinstance(error, ModelError):
-        return f"Model {name}: {error}"
-    if "safetensors" in str(error) and "pytorch_model" in str(error):
-        return (
-            f"Model {name}: it has no safetensors weights, and pickled weights are not loaded. Convert them first. "
-            f"({text})"
-        )
-    if "trust_remote_code" in str(error):
-        return (
-            f"Model {name}: it ships its own code, which does not run by default. Read the code, then pass "
-            "--trust-remote-code."
-        )
+    text, said = first_line(error, 1000), str(error)
     offline = ("couldn't connect", "offline", "ConnectionError", "LocalEntryNotFound", "Connection error", "resolve")
-    if any(word.lower() in (str(error) + type(error).__name__).lower() for word in offline):
-        return (
-            f"Model {name}: not in the local cache, and the Hugging Face Hub could not be reached. Check the name, the "
-            f"network and HF_HUB_OFFLINE; or pass a local folder, or `glance`. ({text})"
+    if isinstance(error, ModelError):
+        why = said
+    elif "safetensors" in said and "pytorch_model" in said:
+        why = f"it has no safetensors weights, and pickled weights are not loaded. Convert them first. ({text})"
+    elif "trust_remote_code" in said:
+        why = "it ships its own code, which does not run by default. Read the code, then pass --trust-remote-code."
+    elif any(word.lower() in (said + type(error).__name__).lower() for word in offline):
+        why = (
+            "not in the local cache, and the Hugging Face Hub could not be reached. Check the name, the network and "
+            f"HF_HUB_OFFLINE; or pass a local folder, or `glance`. ({text})"
         )
-    return (
-        f"Model {name}: cannot be loaded ({type(error).__name__}: {text}). Check its name, --revision and your access."
-    )
+    else:
+        why = f"cannot be loaded ({type(error).__name__}: {text}). Check its name, --revision and your access."
+    return f"Model {name}: {why}"

@@ -11,6 +11,7 @@ value (`validated`) and the entry in the manifest (`kept`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,11 @@ class Generation:
             raise SettingError(f"--max-new-tokens {self.max_new_tokens}: expected at least 1.")
         if not self.temperature >= 0:
             raise SettingError(f"--temperature {self.temperature:g}: expected at least 0, which is greedy.")
+
+
+def seed_for(seed: int, key: Any, bits: int) -> int:
+    """The seed of the request `key`, or of several, so that a sampled answer depends on these alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {key!r}".encode()).digest(), "big") >> (256 - bits)
 
 
 Kept = Literal["options", "resources", "elsewhere"]

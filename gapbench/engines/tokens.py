@@ -50,10 +50,10 @@ def special_token_escaper(tokenizer: Any) -> Callable[[str], str]:
     It covers special tokens and all other added tokens in brackets (`<think>`), so text from data can neither end its
     turn nor add images.
     """
-    added = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-    added |= {t.content for t in tokenizer.added_tokens_decoder.values() if re.fullmatch(r"[<\[].+[>\]]", t.content)}
-    added |= set(tokenizer.all_special_tokens)
-    tokens = sorted((t for t in added if len(t) > 1 and t.strip()), key=len, reverse=True)
+    added = tokenizer.added_tokens_decoder.values()
+    named = {t.content for t in added if t.special or re.fullmatch(r"[<\[].+[>\]]", t.content)}
+    named.update(tokenizer.all_special_tokens)
+    tokens = sorted((t for t in named if len(t) > 1 and t.strip()), key=len, reverse=True)
     if not tokens:
         return lambda text: text
     pattern = re.compile("|".join(map(re.escape, tokens)))

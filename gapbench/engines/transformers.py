@@ -14,22 +14,20 @@ reproducible only for the same batches on the same hardware.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
-
-from pydantic import BaseModel, Field
+from itertools import chain, repeat
+from typing import Any
 
 from gapbench.engines import local, models
-from gapbench.engines import options as engine_options
 from gapbench.engines.chat import Chat, make_chat, place
-from gapbench.engines.fail_fast import KeyedAnswer, hold_leading_errors
-from gapbench.engines.options import FROZEN, Flag, Generation
+from gapbench.engines.local import KeyedAnswer
+from gapbench.engines.models import TransformersOptions
+from gapbench.engines.options import Generation, seed_for
 from gapbench.engines.tokens import image_token_id, neutral_generation
-from gapbench.types import Answer, Request
+from gapbench.types import Request
 from gapbench.util.ahead import WaitingTime, read_ahead
 from gapbench.views.pixels import Pixels
 
@@ -40,23 +38,6 @@ WINDOW_PIXELS = 200_000_000
 TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
 """Most prompt tokens in an automatic batch, padding included, by kind of device. Memory may lower it further."""
 LARGEST_BATCH = 64
-
-
-class TransformersOptions(BaseModel):
-    """The options of this engine."""
-
-    model_config = FROZEN
-
-    dtype: engine_options.Dtype = "auto"
-    device: Annotated[str, Flag("auto, cpu, cuda, cuda:N or mps", kept="elsewhere")] = "auto"
-    revision: engine_options.Revision = None
-    trust_remote_code: engine_options.TrustRemoteCode = False
-    chat_template: engine_options.ChatTemplate = None
-    processor_kwargs: engine_options.ProcessorKwargs = {}
-    attn_implementation: Annotated[
-        str | None, Flag("eager, sdpa, flash_attention_2, …; default: transformers' choice", kept="elsewhere")
-    ] = None
-    batch_size: Annotated[int | None, Field(ge=1), Flag("prompts in a batch", "N|auto", "resources")] = None
 
 
 @dataclass
@@ -73,18 +54,18 @@ class TransformersEngine:
     def __post_init__(self) -> None:
         processor = self.loaded.processor
         self._limit = self.batch_size or LARGEST_BATCH
-        self._refusals = local.Refusals(self.loaded.name)
-        self._completions = local.Completions(processor.tokenizer, image_token_id(self.loaded.model.config, processor))
+        image_token = image_token_id(self.loaded.model.config, processor)
+        self._replies = local.Replies(self.loaded.name, processor.tokenizer, image_token)
         self._waited = WaitingTime()
         self._ends = neutral_generation(self.loaded)
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[KeyedAnswer]:
         """Answers in order of image size. A request whose image the processor refuses comes back with `error`.
 
         Fails fast: raises ModelError if, before any answer, a single request does not fit into memory or
         `FAIL_FAST_AFTER` requests fail.
         """
-        yield from hold_leading_errors(self._answers(read_ahead(self._prepare(requests), waited=self._waited)))
+        yield from local.hold_leading_errors(self._answers(read_ahead(self._prepare(requests), waited=self._waited)))
 
     @property
     def waited(self) -> float:
@@ -93,14 +74,14 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Free the model's memory."""
-        device = self.loaded.device
+        from accelerate.utils.memory import clear_device_cache
+
         del self.loaded, self.chat
-        _free_memory(device)
+        clear_device_cache(garbage_collection=True)
 
     def prompt_ids(self, request: Request) -> list[int]:
         """The token ids of the prompt, with images expanded to their tokens."""
-        ids: list[int] = self._inputs([request])["input_ids"][0].tolist()
-        return ids
+        return list(self._inputs([request])["input_ids"][0].tolist())
 
     def next_logprobs(self, request: Request) -> dict[int, float]:
         """Log-probabilities (nats) of the `TOP_TOKENS` likeliest first tokens of the answer."""
@@ -114,38 +95,21 @@ class TransformersEngine:
 
     def _answers(self, batches: Iterable[tuple[list[Request], Any, str]]) -> Generator[KeyedAnswer, None, None]:
         for group, inputs, error in batches:
-            if error:
-                for request in group:
-                    yield request.key, Answer(images=len(request.images), error=error)
+            if error:  # of one request alone
+                yield group[0].key, local.failed(group[0], error)
             else:
                 yield from self._answer(group, inputs)
 
     def _prepare(self, requests: Iterable[Request]) -> Iterator[tuple[list[Request], Any, str]]:
         """Batches for the model as (requests, inputs, error), smallest images first within each window."""
-        for window in self._windows(requests):
-            for request in window:
-                if request.error:
-                    yield [request], None, request.error
-            valid = [r for r in window if not r.error]
-            valid.sort(key=lambda r: (r.pixels, len(r.prompt)))
-            start = 0
-            while start < len(valid):
-                group = valid[start : start + self._limit]
-                start += len(group)
+        # At first one batch is sorted, so that the model starts soon, then ever more.
+        sizes = (batches * self._limit for batches in chain((1, 2, 4), repeat(WINDOW)))
+        for window in local.chunks(requests, sizes, WINDOW_PIXELS):
+            yield from (([request], None, request.error) for request in window if request.error)
+            valid = sorted((r for r in window if not r.error), key=lambda r: (r.pixels, len(r.prompt)))
+            while valid:
+                group, valid = valid[: self._limit], valid[self._limit :]
                 yield from self._process(group)
-
-    def _windows(self, requests: Iterable[Request]) -> Iterator[list[Request]]:
-        """Requests to sort together: at first one batch, so that the model starts soon, then ever more."""
-        window: list[Request] = []
-        held, batches = 0, 1
-        for request in requests:
-            held += request.pixels
-            window.append(request)
-            if len(window) >= batches * self._limit or held >= WINDOW_PIXELS:
-                yield window
-                window, held, batches = [], 0, min(2 * batches, WINDOW)
-        if window:
-            yield window
 
     def _process(self, group: list[Request]) -> Iterator[tuple[list[Request], Any, str]]:
         """One processed batch, split if it exceeds the token budget or if the processor refuses one of its images."""
@@ -155,22 +119,23 @@ class TransformersEngine:
             if len(group) == 1:
                 yield group, None, f"the processor refused {local.failure_details(group[0], error)}"
                 return
-            for part in _halves(group):
-                yield from self._process(part)
-            return
-        budget = TOKEN_BUDGET.get(self.loaded.device.split(":")[0], TOKEN_BUDGET["cuda"])
-        if self.batch_size is None and len(group) > 1 and inputs["input_ids"].numel() > budget:
+        else:
+            budget = TOKEN_BUDGET.get(self.loaded.device.split(":")[0], TOKEN_BUDGET["cuda"])
+            if self.batch_size is not None or len(group) == 1 or inputs["input_ids"].numel() <= budget:
+                yield group, inputs, ""
+                return
             self._limit = max(1, len(group) // 2)
-            for part in _halves(group):
-                yield from self._process(part)
-            return
-        yield group, inputs, ""
+            del inputs
+        for part in _halves(group):
+            yield from self._process(part)
 
     def _inputs(self, group: list[Request]) -> Any:
         return self.chat.batch([(request.images, request.prompt) for request in group])
 
-    def _answer(self, group: list[Request], inputs: Any) -> Iterator[tuple[Hashable, Answer]]:
+    def _answer(self, group: list[Request], inputs: Any) -> Iterator[KeyedAnswer]:
         """Generate for one batch. If memory runs out, halve the batch, and the limit for later batches."""
+        from accelerate.utils.memory import clear_device_cache
+
         started = time.perf_counter()
         failure: Exception | None = None
         try:
@@ -181,35 +146,29 @@ class TransformersEngine:
         if failure is not None:
             out_of_memory = _out_of_memory(failure)
             if out_of_memory:
-                _free_memory(self.loaded.device)
+                clear_device_cache(garbage_collection=True)
             if len(group) == 1:
-                yield group[0].key, self._refused(group[0], failure, out_of_memory)
+                reason = f"the model failed on {local.failure_details(group[0], failure)}"
+                if out_of_memory:
+                    reason = (
+                        f"out of memory at batch size 1 for {local.describe_images(group[0])} on {self.loaded.device}. "
+                        "Lower --max-pixels or --max-new-tokens, use --dtype bfloat16, or a larger device."
+                    )
+                yield group[0].key, self._replies.refusal(group[0], reason, failure, at_once=out_of_memory)
                 return
             if out_of_memory:
                 self._limit = max(1, len(group) // 2)
             for part in _halves(group):
                 yield from self._answers(self._process(part))
             return
-        self._refusals.count = None
+        self._replies.refused = None
         seconds = (time.perf_counter() - started) / len(group)
         for request, ids, mask, row in zip(
             group, inputs["input_ids"], inputs["attention_mask"].bool(), tokens.tolist(), strict=True
         ):
             stop = next((n for n, token in enumerate(row) if token in self._ends), None)
-            yield (
-                request.key,
-                self._completions.answer(local.shown(request), ids[mask].tolist(), row[:stop], stop is None, seconds),
-            )
-
-    def _refused(self, request: Request, error: Exception, out_of_memory: bool) -> Answer:
-        """The answer to a request that failed. Raises ModelError if the engine should fail fast."""
-        reason = f"the model failed on {local.failure_details(request, error)}"
-        if out_of_memory:
-            reason = (
-                f"out of memory at batch size 1 for {local.describe_images(request)} on {self.loaded.device}. "
-                "Lower --max-pixels or --max-new-tokens, use --dtype bfloat16, or a larger device."
-            )
-        return self._refusals.refuse(request, reason, error, at_once=out_of_memory)
+            prompt, shown = ids[mask].tolist(), local.shown(request)
+            yield request.key, self._replies.answer(shown, prompt, row[:stop], stop is None, seconds)
 
     def _run(self, inputs: Any, keys: Sequence[Hashable]) -> Any:
         """New token ids, shape (batch, new tokens), on the CPU.
@@ -222,8 +181,7 @@ class TransformersEngine:
         settings: dict[str, Any] = {"max_new_tokens": self.generation.max_new_tokens, "do_sample": temperature > 0}
         if temperature > 0:
             settings |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
-            digest = hashlib.sha256(f"{self.generation.seed} {list(keys)!r}".encode()).hexdigest()
-            torch.manual_seed(int(digest[:15], 16))
+            torch.manual_seed(seed_for(self.generation.seed, list(keys), 60))
         model = self.loaded.model
         with torch.inference_mode():
             out = model.generate(**place(inputs, model), **settings)
@@ -236,15 +194,7 @@ def load(model: str, generation: Generation, pixels: Pixels, options: Transforme
     Thinking is switched off where the chat template has a switch for it (`enable_thinking`, `thinking`); `info` names
     the switch. Raises ModelError or SettingError.
     """
-    loaded = models.load(
-        model,
-        dtype=options.dtype,
-        device=options.device,
-        revision=options.revision,
-        trust_remote_code=options.trust_remote_code,
-        chat_template=options.chat_template,
-        attn_implementation=options.attn_implementation,
-    )
+    loaded = models.load(model, **options.model_dump())
     chat = make_chat(loaded, options.processor_kwargs)
     info = {
         "engine": "transformers",
@@ -268,13 +218,3 @@ def _out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(re.search(r"out of memory|can't allocate memory", str(error), re.I))
-
-
-def _free_memory(device: str) -> None:
-    import gc
-
-    import torch
-
-    gc.collect()
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()

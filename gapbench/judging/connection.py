@@ -12,7 +12,7 @@ Limits: a server can give a model any name, so the same name does not prove the 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gapbench.engines.options import Generation, validated
@@ -32,16 +32,10 @@ FORMAT = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": Tr
 
 @dataclass(frozen=True)
 class Judgement:
-    """A judge's reply: its `verdict`, or None with the reason in `error`.
-
-    `text` is the reply as received, `seconds` its time, and `model` the name that the server gives the judge.
-    """
+    """A judge's reply, with its `verdict`, or None with the reason in the reply's `error`."""
 
     verdict: JudgeVerdict | None
-    text: str
-    error: str
-    seconds: float | None
-    model: str
+    reply: Answer
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ def connect(judge: Judge) -> Connection:
                 "Look at that server's log, and check --judge and --judge-model."
             )
         if judgement.verdict != expected:
-            reply = f"it says {judgement.verdict!r}" if judgement.verdict else judgement.error
+            reply = f"it says {judgement.verdict!r}" if judgement.verdict else judgement.reply.error
             raise ModelError(
                 f"--judge-model {judge.model}: it cannot judge. Asked whether {record['output']!r} means "
                 f"{' or '.join(record['answers'])!r}, {reply}; expected {expected!r}. Choose a model that follows "
@@ -107,7 +101,7 @@ def _judgement(answer: Answer) -> Judgement:
     elif not error:
         verdict = read_verdict(answer.text)
         error = "" if verdict else f"its reply is no verdict: {answer.text[:200]!r}"
-    return Judgement(verdict, answer.text, error, answer.seconds, answer.model)
+    return Judgement(verdict, replace(answer, error=error))
 
 
 def _with_judge_options(error: GapbenchError) -> GapbenchError:

@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gapbench.analysis.statistics import mean_difference, mean_interval
 from gapbench.types import Box
@@ -42,12 +41,14 @@ def agreement(located: Sequence[Box], evidence: Sequence[Box], size: tuple[int, 
     Boxes are xyxy pixels inside an image of `size` (width, height); `key` seeds the random places.
     """
     parts, evidence_parts = (np.array(disjoint(boxes)) for boxes in (located, evidence))
-    low, high = parts[:, :2].min(0), parts[:, 2:].max(0)
+    start, end = parts[:, :2].min(0), parts[:, 2:].max(0)
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-    corners = np.random.default_rng(seed).random((DRAWS, 2)) * (np.array(size) - (high - low))
-    moves = np.concatenate([np.zeros((1, 2)), corners - low])  # the first is no move: the located place
-    area, evidence_area = _area(parts), _area(evidence_parts)
-    shared = _overlap(parts, evidence_parts, moves)
+    corners = np.random.default_rng(seed).random((DRAWS, 2)) * (np.array(size) - (end - start))
+    moves = np.concatenate([np.zeros((1, 2)), corners - start])  # the first is no move: the located place
+    area, evidence_area = (float(np.prod(b[:, 2:] - b[:, :2], axis=1).sum()) for b in (parts, evidence_parts))
+    moved = parts[None, :, None] + np.tile(moves, 2)[:, None, None]  # place, located box, evidence box, coordinate
+    low, high = np.maximum(moved[..., :2], evidence_parts[:, :2]), np.minimum(moved[..., 2:], evidence_parts[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(-1).sum((1, 2))
     recall = shared / evidence_area
     measures = {
         "recall": recall,
@@ -57,7 +58,7 @@ def agreement(located: Sequence[Box], evidence: Sequence[Box], size: tuple[int, 
     }
     measured = {name: float(min(1.0, values[0])) for name, values in measures.items()}
     chance = {f"chance_{name}": float(min(1.0, values[1:].mean())) for name, values in measures.items()}
-    return {**measured, **chance, "area": float(area) / (size[0] * size[1])}
+    return {**measured, **chance, "area": area / (size[0] * size[1])}
 
 
 def summarise(rows: Sequence[Mapping[str, float]], clusters: Sequence[int]) -> dict[str, Any]:
@@ -73,17 +74,3 @@ def summarise(rows: Sequence[Mapping[str, float]], clusters: Sequence[int]) -> d
             "above_chance": mean_difference(located - chance, keys).json(),
         }
     return summary | {"area": mean_interval(columns["area"], keys).json()}
-
-
-def _area(boxes: NDArray[np.float64]) -> float:
-    return float(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).sum())
-
-
-def _overlap(
-    moving: NDArray[np.float64], fixed: NDArray[np.float64], moves: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Shared area of two sets of disjoint boxes after each of `moves` (n, 2) of the first set; shape (n,)."""
-    low = np.maximum(moving[None, :, None, :2] + moves[:, None, None], fixed[None, None, :, :2])
-    high = np.minimum(moving[None, :, None, 2:] + moves[:, None, None], fixed[None, None, :, 2:])
-    shared: NDArray[np.float64] = np.clip(high - low, 0, None).prod(-1).sum((1, 2))
-    return shared

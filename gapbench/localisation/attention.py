@@ -22,16 +22,19 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gapbench.engines.chat import place
 from gapbench.errors import ModelError, SettingError
 from gapbench.localisation.maps import USE_GROUNDING, FloatMap, Maps, attention_maps, last_rows
 from gapbench.localisation.result import NOT_ANSWERED, LocatedBoxes
 from gapbench.types import Request
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from gapbench.engines.transformers import TransformersEngine
 
 GENERAL = "Write a general description of the image."
@@ -65,35 +68,30 @@ def locate(
     Raises ModelError if the first request fails, since the others would fail too; not if `works` says that the model
     has already located a box.
     """
-    last_image: Any = None
+    general: tuple[Image, Maps] | None = None
     for request in requests:
         if request.error:
             yield request.key, LocatedBoxes(reason=f"{NOT_ANSWERED}: {request.error}")
             continue
         image = request.images[0]
         try:
-            if image is not last_image:
-                last_image = None
-                general = attention_maps(engine, image, GENERAL)
-                last_image = image
-            located = box_of(attention_maps(engine, image, request.prompt), general, layers, image.size)
+            if general is None or general[0] is not image:
+                general = image, attention_maps(engine, image, GENERAL)
+            located = box_of(attention_maps(engine, image, request.prompt), general[1], layers, image.size)
         except Exception as error:  # from the processor, the model or a lack of memory
+            ours = isinstance(error, ModelError)
+            failure = str(error) if ours else f"{type(error).__name__}: {error}"
             if not works:
-                if isinstance(error, ModelError):
-                    raise
-                raise ModelError(
-                    f"Model {engine.loaded.name}: {type(error).__name__}: {error}. {USE_GROUNDING}"
-                ) from error
-            error_text = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
-            located = LocatedBoxes(reason=f"{NOT_ANSWERED}: {error_text}")
+                text = failure if ours else f"Model {engine.loaded.name}: {failure}. {USE_GROUNDING}"
+                raise ModelError(text) from error
+            located = LocatedBoxes(reason=f"{NOT_ANSWERED}: {failure}")
         works = True
         yield request.key, located
 
 
 def box_of(specific: Maps, general: Maps, layers: Sequence[int], size: tuple[int, int]) -> LocatedBoxes:
     """The box of the window that stands out in the relative map; its score is the map's share inside the window."""
-    blind = [n for n in layers if n not in specific.layers or n not in general.layers]
-    if blind:
+    if any(n not in maps.layers for maps in (specific, general) for n in layers):
         return LocatedBoxes(reason="the image lies outside of the attention of some layers")
     relative = relative_map(*(np.mean([maps.layers[n] for n in layers], axis=0) for maps in (specific, general)))
     x0, y0, x1, y1 = specific.seen
@@ -104,14 +102,10 @@ def box_of(specific: Maps, general: Maps, layers: Sequence[int], size: tuple[int
     if window.contrast <= 1e-9 * relative.sum():
         return LocatedBoxes(reason="the map is flat")
     rows, columns = relative.shape
-    box = (
-        x0 + (x1 - x0) * window.left / columns,
-        y0 + (y1 - y0) * window.top / rows,
-        x0 + (x1 - x0) * window.right / columns,
-        y0 + (y1 - y0) * window.bottom / rows,
-    )
+    left, right = (x0 + (x1 - x0) * n / columns for n in (window.left, window.right))
+    top, bottom = (y0 + (y1 - y0) * n / rows for n in (window.top, window.bottom))
     inside = relative[window.top : window.bottom, window.left : window.right].sum() / relative.sum()
-    return LocatedBoxes((box,), score=round(float(inside), 6))
+    return LocatedBoxes(((left, top, right, bottom),), score=round(float(inside), 6))
 
 
 def relative_map(specific: FloatMap, general: FloatMap) -> FloatMap:
@@ -136,7 +130,7 @@ def best_window(values: FloatMap, sizes: Iterable[tuple[int, int]]) -> Window | 
     for what it holds loses little when it moves by a token.
     """
     cumulative = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    best: Window | None = None
+    windows: list[Window] = []
     for tall, wide in sizes:
         sums = cumulative[tall:, wide:] - cumulative[:-tall, wide:]
         sums = sums - cumulative[tall:, :-wide] + cumulative[:-tall, :-wide]
@@ -145,9 +139,8 @@ def best_window(values: FloatMap, sizes: Iterable[tuple[int, int]]) -> Window | 
         top, left = (int(n) for n in np.unravel_index(sums.argmax(), sums.shape))
         around = sums[max(0, top - 1) : top + 2, max(0, left - 1) : left + 2]
         contrast = float(sums[top, left] - (around.sum() - sums[top, left]) / (around.size - 1))
-        if best is None or contrast > best.contrast:
-            best = Window(top, left, top + tall, left + wide, contrast)
-    return best
+        windows.append(Window(top, left, top + tall, left + wide, contrast))
+    return max(windows, key=lambda window: window.contrast, default=None)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
@@ -157,9 +150,7 @@ def parse_layers(text: str) -> tuple[int, ...]:
         numbers = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
         first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (1, 0)
         if first > last:
-            raise SettingError(
-                f"--layers {text}: {part!r} is no layer or range. Expected layers such as 22 or 18-22,24."
-            )
+            raise SettingError(f"--layers {text}: {part!r} is no layer or range. Expected 22, or 18-22,24, or alike.")
         layers += range(first, last + 1)
     return tuple(sorted(set(layers)))
 
@@ -170,23 +161,17 @@ def choose_layers(engine: TransformersEngine, layers: Sequence[int]) -> tuple[in
     One forward pass over a grey image shows which layers have a map. Raises ModelError if no layer has one,
     SettingError if a requested layer has none.
     """
-    from PIL import Image
-
-    from gapbench.engines.chat import place
+    from PIL import Image as Pillow
 
     model, name = engine.loaded.model, engine.loaded.name
-    grey = Image.new("RGB", (224, 224), (128, 128, 128))
+    grey = Pillow.new("RGB", (224, 224), (128, 128, 128))
     mapped = sorted(last_rows(model, place(engine.chat.batch([((grey,), GENERAL)]), model)))
     depth = len(model.get_decoder().layers)
     if not mapped:
-        raise ModelError(
-            f"Model {name}: none of its {depth} layers has attention that gapbench can read. {USE_GROUNDING}"
-        )
+        raise ModelError(f"Model {name}: none of its {depth} layers has attention that can be read. {USE_GROUNDING}")
     if lacking := [n for n in layers if n not in mapped]:
-        raise SettingError(
-            f"--layers: {name} has no attention map in layer {', '.join(map(str, lacking))}. Its layers are 0 to "
-            f"{depth - 1}; those with a map are {', '.join(map(str, mapped))}."
-        )
+        known = f"Its layers are 0 to {depth - 1}; those with a map are {', '.join(map(str, mapped))}."
+        raise SettingError(f"--layers: {name} has no attention map in layer {', '.join(map(str, lacking))}. {known}")
     middle = [n for n in mapped if DEPTH[0] <= (n + 0.5) / depth <= DEPTH[1]]
     nearest = min(mapped, key=lambda n: abs((n + 0.5) / depth - sum(DEPTH) / 2))
     return tuple(layers) or tuple(middle) or (nearest,)

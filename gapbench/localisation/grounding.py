@@ -66,17 +66,15 @@ def read_boxes(text: str, convention: str, size: tuple[int, int], largest: float
     bare = _BARE.fullmatch(text)
     groups = [bare] if bare else _BOX.finditer(text)
     scale = {"thousand": (1000, 1000), "unit": (1, 1), "pixels": size}[convention]
-    boxes: list[Box] = []
-    for group in groups:
-        x0, y0, x1, y1 = (float(n) / side for n, side in zip(group.groups(), (*scale, *scale), strict=True))
-        boxes.append((x0, y0, x1, y1))
+    sides = (*scale, *scale)
+    boxes = [[float(n) / side for n, side in zip(group.groups(), sides, strict=True)] for group in groups]
     if not boxes:
         return LocatedBoxes(reason="no box in the answer", output=text)
     if len(boxes) > MAX_BOXES:
         return LocatedBoxes(reason=f"more than {MAX_BOXES} boxes", output=text)
     if not all(-TOLERANCE <= value <= 1 + TOLERANCE for value in chain(*boxes)):
         return LocatedBoxes(reason=f"coordinates out of the range of `{convention}`", output=text)
-    inside = [tuple(min(1.0, max(0.0, value)) for value in box) for box in boxes]
+    inside = [[min(1.0, max(0.0, value)) for value in box] for box in boxes]
     usable: list[Box] = [(x0, y0, x1, y1) for x0, y0, x1, y1 in inside
                        if (x1 - x0) * size[0] >= 1 and (y1 - y0) * size[1] >= 1]  # fmt: skip
     if not usable:

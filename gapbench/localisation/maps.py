@@ -15,8 +15,7 @@ it). A processor that pads the image on the right or below by less than a token 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,65 +59,47 @@ def attention_maps(engine: TransformersEngine, image: Image, text: str) -> Maps:
     is_image = inputs["input_ids"][0] == token
     count = int(is_image.sum())
     if not count:
-        raise ModelError(
-            f"Model {loaded.name}: none of the prompt's {len(is_image)} tokens is the image's (id {token}), so "
-            f"there is no map. {USE_GROUNDING}"
-        )
+        fault = f"none of the prompt's {len(is_image)} tokens is the image's (id {token}), so there is no map"
+        raise ModelError(f"Model {loaded.name}: {fault}. {USE_GROUNDING}")
     grid = find_grid(inputs, count, image.size)
     names = ("do_center_crop", "do_pad", "crop_size", "size")
     defaults = {name: getattr(loaded.processor.image_processor, name, None) for name in names}
     seen = seen_part({**defaults, **engine.chat.processor_kwargs}, image.size, grid)
-    layers: dict[int, FloatMap] = {}
-    for layer, row in last_rows(loaded.model, inputs).items():
-        values = row[is_image].double().cpu().numpy()
-        if values.sum() > 0:
-            layers[layer] = (values / values.sum()).reshape(grid)
-    return Maps(layers, seen)
+    rows = {n: row[is_image].double().cpu().numpy() for n, row in last_rows(loaded.model, inputs).items()}
+    return Maps({n: (row / row.sum()).reshape(grid) for n, row in rows.items() if row.sum() > 0}, seen)
 
 
 def last_rows(model: Any, inputs: Mapping[str, Any]) -> dict[int, Any]:
     """Attention of the prompt's last token by layer: the mean over heads, as tensors of shape (length,)."""
     import torch
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     decoder = model.get_decoder()
     if not hasattr(decoder, "layers"):
-        raise ModelError(
-            f"{type(model).__name__}: its decoder {type(decoder).__name__} lists no `layers`. {USE_GROUNDING}"
-        )
+        decoder_type = type(decoder).__name__
+        raise ModelError(f"{type(model).__name__}: its decoder {decoder_type} lists no `layers`. {USE_GROUNDING}")
     layer_of = {id(part): number for number, layer in enumerate(decoder.layers) for part in layer.modules()}
     rows: dict[int, Any] = {}
-
-    def watch(module: Any, name: str, query: Any, key: Any, *rest: Any, **settings: Any) -> None:
-        if id(module) in layer_of:
-            mask = rest[1] if len(rest) > 1 else settings.get("attention_mask")
-            rows[layer_of[id(module)]] = _last_row(query, key, mask, name, settings)
-
-    with torch.inference_mode(), _watch_attention(watch):
-        model(**inputs, use_cache=False, logits_to_keep=1)
-    return rows
-
-
-@contextmanager
-def _watch_attention(watch: Callable[..., None]) -> Iterator[None]:
-    """Call `watch(module, name of the implementation, query, key, ...)` before every attention of transformers."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
     get_interface = ALL_ATTENTION_FUNCTIONS.get_interface
 
     def get_watched(name: str, default: Callable[..., Any]) -> Callable[..., Any]:
         attend = get_interface(name, default)
 
-        def watched(module: Any, *tensors: Any, **settings: Any) -> Any:
-            watch(module, name, *tensors, **settings)
-            return attend(module, *tensors, **settings)
+        def watched(module: Any, query: Any, key: Any, *rest: Any, **settings: Any) -> Any:
+            if id(module) in layer_of:
+                mask = rest[1] if len(rest) > 1 else settings.get("attention_mask")
+                rows[layer_of[id(module)]] = _last_row(query, key, mask, name, settings)
+            return attend(module, query, key, *rest, **settings)
 
         return watched
 
     ALL_ATTENTION_FUNCTIONS.get_interface = get_watched
     try:
-        yield
+        with torch.inference_mode():
+            model(**inputs, use_cache=False, logits_to_keep=1)
     finally:
         del ALL_ATTENTION_FUNCTIONS.get_interface  # the wrapper hides the class's own method
+    return rows
 
 
 def _last_row(query: Any, key: Any, mask: Any, name: str, settings: Mapping[str, Any]) -> Any:
@@ -151,11 +132,10 @@ def find_grid(inputs: Mapping[str, Any], tokens: int, size: tuple[int, int]) -> 
     grids = [v.reshape(-1, v.shape[-1]) for k, v in inputs.items() if "grid" in k or "spatial_shapes" in k]
     tensors = [v.shape for k, v in inputs.items() if "pixel_values" in k and v.dim() >= 4 and v.shape[-3] in (1, 3)]
     tiles = [len(g) for g in grids] or [math.prod(shape[:-3]) for shape in tensors]
+    image = f"An image of {size[0]} x {size[1]} px"
     if any(n > 1 for n in tiles):
-        raise ModelError(
-            f"An image of {size[0]} x {size[1]} px becomes {max(tiles)} tiles, whose tokens form no single grid. Turn "
-            f"tiling off (--processor {TILING_SWITCHES}), lower --max-pixels, or use --method grounding."
-        )
+        remedy = f"Turn tiling off (--processor {TILING_SWITCHES}), lower --max-pixels, or use --method grounding."
+        raise ModelError(f"{image} becomes {max(tiles)} tiles, whose tokens form no single grid. {remedy}")
     shapes = [[int(n) for n in g[0].tolist()] for g in grids] or [list(shape[-2:]) for shape in tensors]
     for *frames, height, width in shapes:
         cells, remainder = divmod(height * width, tokens)
@@ -163,13 +143,12 @@ def find_grid(inputs: Mapping[str, Any], tokens: int, size: tuple[int, int]) -> 
         fits = not remainder and side * side == cells and height % side == width % side == 0
         if fits and all(n == 1 for n in frames):
             return height // side, width // side
-    layouts = [(rows, tokens // rows) for rows in range(1, tokens + 1) if tokens % rows == 0]
-    layouts = [] if shapes else [layout for layout in layouts if _fits(layout, size)]
+    divisors = [] if shapes else [rows for rows in range(1, tokens + 1) if tokens % rows == 0]
+    layouts = [(rows, tokens // rows) for rows in divisors if _fits((rows, tokens // rows), size)]
     if len(layouts) != 1:
+        fault = f"the processor reports {shapes or 'no grid'}, and {len(layouts)} layouts fit the image's sides"
         raise ModelError(
-            f"An image of {size[0]} x {size[1]} px becomes {tokens} tokens, which cannot be laid out as a grid: the "
-            f"processor reports {shapes or 'no grid'}, and {len(layouts)} layouts fit the image's sides. "
-            f"{USE_GROUNDING}"
+            f"{image} becomes {tokens} tokens, which cannot be laid out as a grid: {fault}. {USE_GROUNDING}"
         )
     return layouts[0]
 
@@ -186,24 +165,19 @@ def seen_part(processing: Mapping[str, Any], size: tuple[int, int], grid: Grid) 
     A processor that crops the centre leaves less than all of it. Raises ModelError if the processor pads the image to
     another aspect ratio.
     """
-    crop, size_setting = _sides(processing.get("crop_size")), _sides(processing.get("size"))
+    crop, size_setting = (_sides(processing.get(name) or {}) for name in ("crop_size", "size"))
     if processing.get("do_center_crop") and "height" in crop and size_setting:
         scale = size_setting.get("shortest_edge", 0) / min(size)
-        resized = (size[0] * scale, size[1] * scale) if scale else (size_setting["width"], size_setting["height"])
-        x = max(0.0, 1 - crop["width"] / resized[0]) / 2
-        y = max(0.0, 1 - crop["height"] / resized[1]) / 2
+        width, height = (s * scale for s in size) if scale else (size_setting["width"], size_setting["height"])
+        x, y = max(0.0, 1 - crop["width"] / width) / 2, max(0.0, 1 - crop["height"] / height) / 2
         return x, y, 1 - x, 1 - y
     if processing.get("do_pad") and not _fits(grid, size):
-        raise ModelError(
-            f"An image of {size[0]} x {size[1]} px becomes {grid[1]} x {grid[0]} tokens, padding included, so "
-            "gapbench cannot tell which tokens lie on the image. Pass --processor do_pad=false, or use --method "
-            "grounding."
-        )
+        tokens = f"An image of {size[0]} x {size[1]} px becomes {grid[1]} x {grid[0]} tokens, padding included"
+        remedy = "Pass --processor do_pad=false, or use --method grounding."
+        raise ModelError(f"{tokens}, so gapbench cannot tell which tokens lie on the image. {remedy}")
     return 0.0, 0.0, 1.0, 1.0
 
 
 def _sides(value: Any) -> dict[str, int]:
-    if value is None:
-        return {}
     pairs = dict(value) if isinstance(value, Mapping) else vars(value)
     return {k: v for k, v in pairs.items() if isinstance(v, int)}

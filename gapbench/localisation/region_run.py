@@ -46,8 +46,7 @@ def read_lines(out: Path) -> list[dict[str, Any]]:
                 row = json.loads(line)
                 lines.append({**row, **{name: row[name] for name in NEEDED}})
             except (ValueError, TypeError, LookupError) as error:
-                raise RunError(
-                    f"{out} line {number}: not as gapbench locate wrote it ({error!r}). Delete that line and run the "
-                    "same command again, or choose another --out."
-                ) from error
+                fault = f"{out} line {number}: not as gapbench locate wrote it ({error!r})."
+                remedy = "Delete that line and run the same command again, or choose another --out."
+                raise RunError(f"{fault} {remedy}") from error
     return lines

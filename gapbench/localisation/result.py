@@ -27,10 +27,8 @@ class Located:
         """The summary in words."""
         lines = []
         for name, entry in self.summary["benchmarks"].items():
-            lines.append(
-                f"{name}: {entry['located']} of {entry['samples']} samples located by {self.summary['method']} "
-                f"({self.summary['model']})."
-            )
+            locator = f"{self.summary['method']} ({self.summary['model']})"
+            lines.append(f"{name}: {entry['located']} of {entry['samples']} samples located by {locator}.")
             lines += [f"  no box: {count} x {reason}" for reason, count in entry["not_located"].items()]
             lines += _agreement_text(entry["agreement"])
         return "\n".join(lines)

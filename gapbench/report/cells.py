@@ -66,24 +66,19 @@ mde = partial(shown, lambda value: number(value and 100 * value, 1))
 """Makes a cell of the minimum detectable effect at a path, in percentage points."""
 
 
-def level(*path: str) -> MakeCell:
-    """Makes a cell of the proportion at `path`, an object with an `estimate` or `accuracy`, with its interval `ci`."""
-
+def _with_interval(show: Callable[[Any], str], signed: bool, *path: str) -> MakeCell:
     def cell(entry: Entry) -> Cell:
         found = nested(entry, *path) or {}
-        return number_cell(found.get("estimate", found.get("accuracy")), percent, interval(found.get("ci")))
+        value = found.get("estimate", found.get("accuracy"))
+        return number_cell(value, show, interval(found.get("ci"), signed=signed))
 
     return cell
 
 
-def points(*path: str) -> MakeCell:
-    """Makes a cell of the difference of proportions at `path` with its interval, in percentage points."""
-
-    def cell(entry: Entry) -> Cell:
-        found = nested(entry, *path) or {}
-        return number_cell(found.get("estimate"), signed_points, interval(found.get("ci"), signed=True))
-
-    return cell
+level = partial(_with_interval, percent, False)
+"""Makes a cell of the proportion at a path, an object with an `estimate` or `accuracy`, with its interval `ci`."""
+points = partial(_with_interval, signed_points, True)
+"""Makes a cell of the difference of proportions at a path with its interval, in percentage points."""
 
 
 def nested(entry: Entry, *keys: str) -> Any:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from gapbench.report.escape import json_block, markdown_code, markdown_fence, markdown_text
 from gapbench.report.tables import markdown_table
 from gapbench.util.files import replacing
 from gapbench.util.text import area_percent, clip, percent, points, size
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 
 def environment(*, html: bool) -> Environment:
     """Jinja with this package's templates. It escapes every expression for its format unless it is marked safe."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     def plain(value: object) -> object:
         return value if isinstance(value, Markup) else markdown_text(value)

@@ -16,14 +16,16 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
-from gapbench.util.text import clip, interval, points
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from gapbench.util.text import clip, interval, points
 
 Interval = Sequence[float | None] | None
 PlottedEstimate = tuple[float | None, Interval]
@@ -31,6 +33,8 @@ PlottedEstimate = tuple[float | None, Interval]
 # Placeholder colours that matplotlib can write, and the CSS colour each one stands for.
 INK, MUTED, LINE = "#010101", "#020202", "#030303"
 FULL, CROP, GAP = "#040404", "#050505", "#060606"
+CURVES = {"full": (FULL, "s"), "crop": (CROP, "o"), "gap": (GAP, "D")}
+"""The colour and the marker of each."""
 VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", FULL: "full", CROP: "crop", GAP: "ink"}
 
 FOREST_WIDTH, AREA_WIDTH = 9.6, 7.8
@@ -77,44 +81,38 @@ def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, perce
 
 
 def _draw_effect(axes: Axes, row: int, effect: Effect) -> None:
-    side: dict[str, Any] = {"va": "center", "transform": axes.get_yaxis_transform()}
     weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
-    axes.text(
-        -0.585 if effect.part else -0.61,
-        row,
-        clip(" ".join(effect.label.split()), 34),
-        color=ink,
-        weight=weight,
-        **side,
-    )
+    label = clip(" ".join(effect.label.split()), 34)
+    beside(axes, -0.585 if effect.part else -0.61, row, label, color=ink, weight=weight)
     if effect.n is not None:
-        axes.text(-0.03, row, f"n = {effect.n:,}", color=MUTED, ha="right", size=9, **side)
+        beside(axes, -0.03, row, f"n = {effect.n:,}", color=MUTED, ha="right", size=9)
     if effect.estimate is None:
-        axes.text(1.03, row, "no paired samples", color=MUTED, **side)
+        beside(axes, 1.03, row, "no paired samples", color=MUTED)
         return
-    low, high = _bounds(effect.ci)
-    if low is not None and high is not None:
-        axes.plot([100 * low, 100 * high], [row, row], color=ink, linewidth=1.2 if effect.part else 2.2)
+    if ends := _ends(effect.ci):
+        axes.plot(ends, [row, row], color=ink, linewidth=1.2 if effect.part else 2.2)
     face = "none" if effect.part else INK
     axes.plot([100 * effect.estimate], [row], "o" if effect.part else "D", markersize=6, mfc=face, mec=ink)
-    axes.text(1.155, row, points(effect.estimate), color=ink, weight=weight, ha="right", **side)
-    axes.text(1.185, row, interval(effect.ci, signed=True), color=MUTED, **side)
+    beside(axes, 1.155, row, points(effect.estimate), color=ink, weight=weight, ha="right")
+    beside(axes, 1.185, row, interval(effect.ci, signed=True), color=MUTED)
+
+
+def beside(axes: Axes, x: float, row: float, text: str, **style: Any) -> None:
+    """Write beside the plot: `x` is 0 at its left border and 1 at its right one; `row` is a value of y."""
+    axes.text(x, row, text, va="center", transform=axes.get_yaxis_transform(), **style)
 
 
 def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
     """Two panels over the relative area of the evidence (logarithmic axis): accuracy of both views, and the gap."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     with drawing(AREA_WIDTH, 4.6) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         figure.subplots_adjust(left=0.09, right=0.89, top=0.965, bottom=0.1, hspace=0.14)
-        crop = _draw_curve(above, bins, [area_bin.crop for area_bin in bins], CROP, "o", aside=1.03)
-        full = _draw_curve(above, bins, [area_bin.full for area_bin in bins], FULL, "s", aside=1 / 1.03)
-        _draw_labels(above, _spread(crop, full), ("crop", "full"), (CROP, FULL))
+        crop, full = _spread(_draw_curve(above, bins, "crop", 1.03), _draw_curve(above, bins, "full", 1 / 1.03))
         below.axhline(0, color=MUTED, linewidth=1)
-        _draw_labels(
-            below, (_draw_curve(below, bins, [area_bin.gap for area_bin in bins], GAP, "D"),), ("gap",), (GAP,)
-        )
+        gap = _draw_curve(below, bins, "gap")
+        for axes, curve, height in ((above, "crop", crop), (above, "full", full), (below, "gap", gap)):
+            if height is not None:
+                beside(axes, 1.015, height, curve, color=CURVES[curve][0], weight="bold")
         above.set_ylim(-4, 104)
         above.set_ylabel("accuracy, %", color=MUTED)
         below.set_ylabel("gap, points", color=MUTED)
@@ -132,32 +130,25 @@ def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
 
 
 def _draw_curve(
-    axes: Axes, bins: Sequence[Bin], curve: Sequence[PlottedEstimate], colour: str, marker: str, aside: float = 1.0
+    axes: Axes, bins: Sequence[Bin], curve: Literal["full", "crop", "gap"], aside: float = 1.0
 ) -> float | None:
     """Draw one curve and return the height of its last point.
 
     `aside` moves the points off the bins' centres, so that the intervals of two curves do not cover each other.
     """
-    xs, ys = [], []
-    for area_bin, (value, ci) in zip(bins, curve, strict=True):
+    xs, ys, (colour, marker) = [], [], CURVES[curve]
+    for area_bin in bins:
+        value, ci = getattr(area_bin, curve)
         if value is None:
             continue
         x = aside * _centre(area_bin)
         xs.append(x)
         ys.append(100 * value)
         axes.plot([100 * _low(area_bin), 100 * area_bin.high], [100 * value] * 2, color=colour, linewidth=1, alpha=0.35)
-        low, high = _bounds(ci)
-        if low is not None and high is not None:
-            axes.plot([x, x], [100 * low, 100 * high], color=colour, linewidth=1.6)
+        if ends := _ends(ci):
+            axes.plot([x, x], ends, color=colour, linewidth=1.6)
     axes.plot(xs, ys, color=colour, marker=marker, markersize=6, linewidth=1.2, mec=colour, mfc=colour)
     return ys[-1] if ys else None
-
-
-def _draw_labels(axes: Axes, heights: Sequence[float | None], names: Sequence[str], colours: Sequence[str]) -> None:
-    for height, name, colour in zip(heights, names, colours, strict=True):
-        if height is not None:
-            where = axes.get_yaxis_transform()
-            axes.text(1.015, height, name, color=colour, va="center", weight="bold", transform=where)
 
 
 def _spread(first: float | None, second: float | None, distance: float = 8.0) -> tuple[float | None, float | None]:
@@ -177,8 +168,10 @@ def _low(area_bin: Bin) -> float:
     return area_bin.low if area_bin.low > 0 else area_bin.high / 2
 
 
-def _bounds(ci: Interval) -> tuple[float | None, float | None]:
-    return (ci[0], ci[1]) if ci is not None and len(ci) == 2 else (None, None)
+def _ends(ci: Interval) -> list[float]:
+    """Both ends in percent; empty without an interval."""
+    ends = [100 * bound for bound in ci or () if bound is not None]
+    return ends if len(ends) == 2 else []
 
 
 def _description(effect: Effect) -> str:
@@ -205,10 +198,6 @@ def quiet(axes: Axes, rows: str = "") -> None:
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
     """A figure outside pyplot's global state, with settings that make its SVG plain and reproducible."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     style = {"svg.fonttype": "none", "svg.hashsalt": "gapbench", "text.parse_math": False, "font.size": 10,
              "font.family": "DejaVu Sans"}  # fmt: skip
     with rc_context(style), warnings.catch_warnings():

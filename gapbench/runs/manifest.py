@@ -45,11 +45,15 @@ class Kind(StrEnum):
     MODEL = "names the model"
     """Decides an answer, and is what a comparison compares."""
     ANSWER = "decides an answer"
+    NOTED = "may differ, and a comparison says so"
     MAY_DIFFER = "may differ"
     """More or fewer answers, another device, or a text about the data: no answer depends on it."""
     SESSION = "belongs to a session"
     SERVER = "says who served"
     """Where the answers came from. Every session keeps a copy of its own."""
+
+
+DECISIVE = (Kind.MODEL, Kind.ANSWER)
 
 
 def setting(kind: Kind, words: str = "") -> Any:
@@ -137,7 +141,7 @@ class TaskEntry(BaseModel):
     """Answers per sample and view."""
     limit: int | None = setting(Kind.MAY_DIFFER, "--limit")
     """The most samples that were asked for; null for all."""
-    local_copy: bool | None = setting(Kind.MAY_DIFFER)
+    local_copy: bool | None = setting(Kind.NOTED)
     """Whether the data came from a local copy."""
     card: dict[str, Any] | None = setting(Kind.MAY_DIFFER)
     """The benchmark's card."""
@@ -156,7 +160,7 @@ class Session(BaseModel):
     """The command or call."""
     started: str | None = setting(Kind.SESSION)
     """When it started, UTC."""
-    versions: dict[str, str] | None = setting(Kind.SESSION)
+    versions: dict[str, str] | None = setting(Kind.NOTED)
     """Versions of the packages that process pixels, tokens or statistics."""
     hardware: dict[str, Any] | None = setting(Kind.SESSION)
     """Processor, cores and accelerators."""
@@ -269,10 +273,10 @@ def kind_of(model: type[BaseModel], name: str) -> Kind:
     return Kind(str(extra["kind"])) if isinstance(extra, dict) else Kind.ANSWER
 
 
-def decisive(entry: BaseModel) -> Iterator[tuple[str, str, Any]]:
-    """Yield (name, words, value) of every field that is set and decides an answer."""
+def fields_of(entry: BaseModel, *kinds: Kind) -> Iterator[tuple[str, str, Any]]:
+    """Yield (name, words, value) of every field of these kinds that is set."""
     for name in (*type(entry).model_fields, *(entry.model_extra or ())):
-        if name in entry.model_fields_set and kind_of(type(entry), name) in (Kind.ANSWER, Kind.MODEL):
+        if name in entry.model_fields_set and kind_of(type(entry), name) in kinds:
             field = type(entry).model_fields.get(name)
             yield name, (field.title if field and field.title else name), getattr(entry, name)
 
@@ -282,7 +286,7 @@ def differences(earlier: BaseModel, current: BaseModel) -> Iterator[Difference]:
 
     Of tasks and views, only those that both have are compared. Samples are not compared.
     """
-    before, now = ({n: (words, v) for n, words, v in decisive(entry)} for entry in (earlier, current))
+    before, now = ({n: (words, v) for n, words, v in fields_of(entry, *DECISIVE)} for entry in (earlier, current))
     for name in dict.fromkeys((*before, *now)):
         words = (before.get(name) or now[name])[0]
         values = [entry.get(name, ("", None))[1] for entry in (before, now)]
@@ -312,7 +316,7 @@ def _innermost(words: str, before: Any, now: Any) -> Iterator[Difference]:
 
 
 def settings_of(manifest: Manifest) -> dict[tuple[str, str], Any]:
-    """(task or "", dotted name) -> value, for everything that decides an answer, and the versions.
+    """(task or "", dotted name) -> value, for everything that decides an answer or is noted.
 
     The model is no setting. A list, the region file and the judge are one value each.
     """
@@ -325,8 +329,8 @@ def settings_of(manifest: Manifest) -> dict[tuple[str, str], Any]:
             served = value.get("served_as") or value.get("model")
             value = f"{value.get('model')} (served as {served}), prompt {str(value.get('prompt_sha256'))[:12]}"
         if isinstance(value, BaseModel):
-            for name, _, inner in decisive(value):
-                if name not in ("tasks", "fingerprint") and kind_of(type(value), name) is not Kind.MODEL:
+            for name, _, inner in fields_of(value, Kind.ANSWER, Kind.NOTED):
+                if name not in ("tasks", "fingerprint"):
                     leaves(task, f"{path}.{name}" if path else name, inner)
         elif isinstance(value, Mapping):
             for key, inner in value.items():
@@ -337,8 +341,8 @@ def settings_of(manifest: Manifest) -> dict[tuple[str, str], Any]:
     leaves("", "", manifest)
     for name, entry in manifest.tasks.items():
         leaves(name, "", entry)
-    if manifest.sessions:
-        leaves("", "versions", manifest.sessions[-1].versions)
+    for session in manifest.sessions[-1:]:
+        leaves("", "", session)
     return found
 
 
@@ -350,7 +354,7 @@ def fingerprint_of(manifest: Manifest) -> str:
 
     def content(value: Any) -> Any:
         if isinstance(value, BaseModel):
-            return {name: content(inner) for name, _, inner in decisive(value)}
+            return {name: content(inner) for name, _, inner in fields_of(value, *DECISIVE)}
         return {k: content(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
     counts = {name: task.samples for name, task in manifest.tasks.items()}

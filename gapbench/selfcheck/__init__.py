@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from gapbench.errors import ModelError
@@ -43,11 +43,9 @@ class Selfcheck:
 
     def json(self) -> dict[str, Any]:
         """The entry in the manifest: the checks by name; only failed checks have a remedy."""
-        entries = {check.name: asdict(check) for check in self.checks}
-        for entry in entries.values():
-            del entry["name"], entry["stops"]
-            if entry["outcome"] != "failed":
-                del entry["remedy"]
+        entries = {c.name: {"outcome": c.outcome, "found": c.found, "expected": c.expected} for c in self.checks}
+        for check in self.failed:
+            entries[check.name]["remedy"] = check.remedy
         return {"checks": entries, "seconds": round(self.seconds, 2)}
 
     def text(self) -> str:

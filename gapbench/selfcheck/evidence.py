@@ -9,10 +9,13 @@ An engine may have the methods of `ShowsPrompt` and `ShowsLogprobs` beside the p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from gapbench.selfcheck.probes import COLOURS, LETTERS, PAIRS, SIZES, Reference, probes, reference_of
+from gapbench.engines.chat import Chat
+from gapbench.selfcheck.probes import COLOURS, LETTERS, PAIRS, SIZES, ids_of, probes, reference_of, visual_token_of
 from gapbench.types import Answer, Engine, Request
 from gapbench.views.pixels import Pixels
 
@@ -45,31 +48,24 @@ class ProbeEvidence:
     """Requests and answers; `alone` holds answers outside a batch: two to `colour 0`, then one to `letter 1`.
 
     `reference` is None if the model's processor is not available. `visual_token` is the id that stands for images.
+    `processor_ids` gives the ids that this processor makes of a request; None if it is unavailable or refuses.
     """
 
     engine: Engine
     requests: Mapping[str, Request]
     answers: Mapping[str, Answer]
     alone: tuple[Answer, Answer, Answer]
-    reference: Reference | None
+    reference: Chat | None
     visual_token: int | None
-    _processor_ids: dict[str, list[int] | None] = field(default_factory=dict)
+    processor_ids: Callable[[str], list[int] | None]
 
     def texts(self, names: Sequence[str]) -> list[str]:
         """The answers to these requests, without failed ones."""
         return [self.answers[name].text.strip() for name in names if not self.answers[name].error]
 
-    def processor_ids(self, name: str) -> list[int] | None:
-        """The ids that the model's own processor makes of a request; None if it is unavailable or refuses."""
-        if name not in self._processor_ids:
-            self._processor_ids[name] = self.reference.ids(self.requests[name]) if self.reference else None
-        return self._processor_ids[name]
-
     def engine_ids(self, name: str) -> list[int] | None:
         """The ids that the engine shows; None if it shows none."""
-        if not isinstance(self.engine, ShowsPrompt):
-            return None
-        ids = _attempt(self.engine.prompt_ids, self.requests[name])
+        ids = _attempt(self.engine.prompt_ids, self.requests[name]) if isinstance(self.engine, ShowsPrompt) else None
         return None if ids is None else list(ids)
 
     def logprobs_differ(self, a: str, b: str) -> bool | None:
@@ -92,9 +88,7 @@ def gather_evidence(engine: Engine) -> ProbeEvidence:
     Each size of image goes alone, so that a large one does not make the engine lower its batch size.
     """
     bounds = engine.info.get("pixels") or {}
-    requests = {
-        name: _sized(r, Pixels(bounds.get("min_pixels"), bounds.get("max_pixels"))) for name, r in probes().items()
-    }
+    requests = probes(Pixels(bounds.get("min_pixels"), bounds.get("max_pixels")))
     hopeless: Answer | None = None
 
     def ask(*names: str) -> dict[str, Answer]:
@@ -111,22 +105,15 @@ def gather_evidence(engine: Engine) -> ProbeEvidence:
         answers |= ask(size)
     first, again, letter = (ask(name)[name] for name in ("colour 0", "colour 0", "letter 1"))
     reference = reference_of(engine)
-    token = reference.visual_token(requests["colour 0"]) if reference else None
-    return ProbeEvidence(engine, requests, answers, (first, again, letter), reference, token)
-
-
-def _sized(request: Request, pixels: Pixels) -> Request:
-    """The request as a run sends it: within the pixel bounds, and without the stored bytes of a resized image."""
-    images = tuple(map(pixels.apply, request.images))
-    pairs = zip(request.images, images, request.encoded, strict=False)
-    return replace(request, images=images, encoded=tuple(data if a is b else None for a, b, data in pairs))
+    token = visual_token_of(reference, requests["colour 0"]) if reference else None
+    ids = cache(lambda name: ids_of(reference, requests[name]) if reference else None)
+    return ProbeEvidence(engine, requests, answers, (first, again, letter), reference, token, ids)
 
 
 def _attempt(ask: Callable[[Request], T | None], request: Request) -> T | None:
-    try:
+    with suppress(Exception):  # an engine that cannot show this request proves nothing
         return ask(request)
-    except Exception:  # an engine that cannot show this request proves nothing
-        return None
+    return None
 
 
 def _distance(a: Mapping[Any, float], b: Mapping[Any, float]) -> float:

@@ -27,14 +27,13 @@ class Advance(Protocol):
         """`error` is empty unless the unit failed. `tokens` is added to the shown rate of tokens."""
 
 
+Numbers = Callable[[], tuple[int, float, str, str]]
+"""Gives the units counted, the seconds passed, and the rate and the failures as text."""
+
+
 @contextmanager
 def progress(
-    total: int,
-    done: int,
-    label: str,
-    quiet: bool,
-    unit: str = "answers",
-    about: Callable[[], str] = str,
+    total: int, done: int, label: str, quiet: bool, unit: str = "answers", about: Callable[[], str] = str
 ) -> Iterator[Advance]:
     """Yield a function that counts one `unit` and updates the progress on standard error.
 
@@ -42,10 +41,23 @@ def progress(
     """
     if quiet:
         yield lambda error, tokens=0: None
-    elif sys.stderr.isatty():
-        yield from _bar(total, done, label, about)
-    else:
-        yield from _lines(total, done, label, unit, about)
+        return
+    started, count, failed, tokens_so_far = time.monotonic(), 0, 0, 0
+
+    def numbers() -> tuple[int, float, str, str]:
+        seconds = max(1e-9, time.monotonic() - started)
+        rate = f"{count / seconds:.1f}/s" + (f", {tokens_so_far / seconds:,.0f} tokens/s" if tokens_so_far else "")
+        return count, seconds, rate, f"{failed} failed" if failed else ""
+
+    bar = sys.stderr.isatty()
+    with _bar(numbers, total, done, label, about) if bar else _lines(numbers, total, done, label, unit, about) as show:
+
+        def advance(error: str, tokens: int = 0, /) -> None:
+            nonlocal count, failed, tokens_so_far
+            count, failed, tokens_so_far = count + 1, failed + bool(error), tokens_so_far + tokens
+            show()
+
+        yield advance
 
 
 @contextmanager
@@ -65,7 +77,8 @@ def megabytes(label: str, size: int) -> Iterator[Callable[[int], None]]:
         yield count
 
 
-def _bar(total: int, done: int, label: str, about: Callable[[], str]) -> Iterator[Advance]:
+@contextmanager
+def _bar(numbers: Numbers, total: int, done: int, label: str, about: Callable[[], str]) -> Iterator[Callable[[], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -74,46 +87,29 @@ def _bar(total: int, done: int, label: str, about: Callable[[], str]) -> Iterato
                TextColumn("{task.fields[about]}"))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=done, rate="", failures="", about="")
-        started, count, failed, tokens_so_far = time.monotonic(), 0, 0, 0
 
-        def advance(error: str, tokens: int = 0, /) -> None:
-            nonlocal count, failed, tokens_so_far
-            count, failed, tokens_so_far = count + 1, failed + bool(error), tokens_so_far + tokens
-            rate = _rate(count, tokens_so_far, time.monotonic() - started)
-            bar.update(task, advance=1, rate=rate, failures=f"{failed} failed" if failed else "", about=about())
+        def show() -> None:
+            count, _, rate, failures = numbers()
+            bar.update(task, completed=done + count, rate=rate, failures=failures, about=about())
 
-        yield advance
+        yield show
 
 
-def _lines(total: int, done: int, label: str, unit: str, about: Callable[[], str]) -> Iterator[Advance]:
-    started = last = time.monotonic()
-    count = failed = tokens_so_far = 0
+@contextmanager
+def _lines(
+    numbers: Numbers, total: int, done: int, label: str, unit: str, about: Callable[[], str]
+) -> Iterator[Callable[[], None]]:
+    last = 0.0
 
-    def print_line(now: float) -> None:
-        left = timedelta(seconds=round((total - done - count) * (now - started) / count))
-        print(
-            f"{label}: {done + count}/{total} {unit}, {_rate(count, tokens_so_far, now - started)}, {left} left"
-            + (f", {failed} failed" if failed else "")
-            + (f" ({text})" if (text := about()) else ""),
-            file=sys.stderr,
-            flush=True,
-        )
-
-    def advance(error: str, tokens: int = 0, /) -> None:
-        nonlocal count, failed, last, tokens_so_far
-        count, failed, tokens_so_far = count + 1, failed + bool(error), tokens_so_far + tokens
-        now = time.monotonic()
-        if now - last >= EVERY:
-            last = now
-            print_line(now)
+    def show(pause: float = EVERY) -> None:
+        nonlocal last
+        count, seconds, rate, failures = numbers()
+        if count and seconds - last >= pause:
+            last, left = seconds, timedelta(seconds=round((total - done - count) * seconds / count))
+            notes = (f", {failures}" if failures else "") + (f" ({text})" if (text := about()) else "")
+            print(f"{label}: {done + count}/{total} {unit}, {rate}, {left} left{notes}", file=sys.stderr, flush=True)
 
     try:
-        yield advance
+        yield show
     finally:  # an interrupted run reports its progress, too
-        if count:
-            print_line(time.monotonic())
-
-
-def _rate(count: int, tokens: int, seconds: float) -> str:
-    seconds = max(1e-9, seconds)
-    return f"{count / seconds:.1f}/s" + (f", {tokens / seconds:,.0f} tokens/s" if tokens else "")
+        show(0.0)

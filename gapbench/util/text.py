@@ -94,10 +94,7 @@ def error_line(error: BaseException, limit: int = 200) -> str:
 
 def number(value: float | None, digits: int = 0) -> str:
     """A number with thousands separators and a typographic minus sign."""
-    if missing(value):
-        return MISSING
-    assert value is not None
-    return f"{value:,.{digits}f}".replace("-", MINUS)
+    return MISSING if missing(value) else f"{value:,.{digits}f}".replace("-", MINUS)
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -112,9 +109,8 @@ def percent_in_words(value: float | None, digits: int = 0) -> str:
 
 def points(value: float | None, digits: int = 1) -> str:
     """A difference of proportions as signed percentage points, for tables."""
-    if missing(value):
+    if value is None or math.isnan(value):
         return MISSING
-    assert value is not None
     rounded = round(100 * value, digits) + 0.0  # + 0.0 turns -0.0 into 0.0
     return ("+" if rounded > 0 else "") + number(rounded, digits)
 
@@ -134,9 +130,8 @@ def interval(bounds: Sequence[float | None] | None, digits: int = 1, *, signed: 
 
 def p_value(value: float | None) -> str:
     """A p-value with three or four decimals; below 0.0001 it is `< 0.0001`, never zero."""
-    if missing(value):
+    if value is None or math.isnan(value):
         return MISSING
-    assert value is not None
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
 
 

@@ -24,15 +24,14 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gapbench.errors import GapbenchError, SampleError
 from gapbench.util.text import shorten
 
 if TYPE_CHECKING:
-    from PIL.Image import Image, Transpose
+    from PIL.Image import Image
 
 ORIENTATION = 0x0112
 """The EXIF tag that asks viewers to turn or mirror an image (CIPA DC-008, section 4.6.4); 1 is upright."""
@@ -55,8 +54,7 @@ bits to 8 in different ways."""
 _PILLOW_SETTINGS = threading.RLock()
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """An image as RGB, and 24 hex digits that identify its stored bytes (or its pixels, if there are no bytes).
 
     `encoded` holds those bytes if every program that reads JPEG, PNG and WebP decodes them to the same image: no
@@ -70,8 +68,7 @@ class Decoded:
 
 def decode(source: Any, max_pixels: int = 0) -> tuple[Image, str]:
     """Image and digest, as `read` returns them."""
-    decoded = read(source, max_pixels)
-    return decoded.image, decoded.digest
+    return read(source, max_pixels)[:2]
 
 
 def read(source: Any, max_pixels: int = 0) -> Decoded:
@@ -83,13 +80,10 @@ def read(source: Any, max_pixels: int = 0) -> Decoded:
     Raises SampleError if the source is missing, truncated, not an image or too large.
     """
     stored, name = _read(_resolve(source))
-    image, stored_plain = _plain(stored, name, max_pixels)
-    parts = [stored] if isinstance(stored, bytes) else [repr(image.size).encode(), image.tobytes()]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    encoded = stored if stored_plain and isinstance(stored, bytes) else None
-    return Decoded(image, digest.hexdigest()[:24], encoded)
+    image, portable = _plain(stored, name, max_pixels)
+    data = stored if isinstance(stored, bytes) else None
+    digest = hashlib.sha256(data or repr(image.size).encode() + image.tobytes())
+    return Decoded(image, digest.hexdigest()[:24], data if portable else None)
 
 
 def stored_size(source: Any) -> tuple[int, int]:
@@ -97,8 +91,7 @@ def stored_size(source: Any) -> tuple[int, int]:
     stored, name = _read(_resolve(source))
     with _as_sample_errors(stored, name), _guard(0):
         image = _open(stored)
-        width, height = image.size
-        return (height, width) if _turned_by_pillow(image) >= 5 else (width, height)
+        return image.size[::-1] if _turned_by_pillow(image) >= 5 else image.size
 
 
 def is_base64(text: str) -> bool:
@@ -144,26 +137,19 @@ def to_rgb(image: Image) -> Image:
 
 
 def _resolve(source: Any) -> Any:
-    """Call a lazy image's function and take the image out of a Hub image dict."""
+    """Call a lazy image's function, whose failure concerns the sample alone; take the image out of a Hub image dict."""
     if callable(source):
-        source = _call(source)
+        try:
+            source = source()
+        except GapbenchError:
+            raise
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}. Correct the benchmark's code."
+            raise SampleError(f"image: the function that makes it failed with {failure}") from error
     if isinstance(source, Mapping):
         stored = source.get("bytes")
         source = source.get("path") if stored is None or (isinstance(stored, bytes | str) and not stored) else stored
     return source
-
-
-def _call(function: Any) -> Any:
-    """Call a lazy image's function; its failure concerns the sample, not the run."""
-    try:
-        return function()
-    except GapbenchError:
-        raise
-    except Exception as error:
-        raise SampleError(
-            f"image: the function that makes it failed with {type(error).__name__}: {error}. Correct the benchmark's "
-            "code."
-        ) from error
 
 
 @contextmanager
@@ -177,12 +163,9 @@ def _guard(max_pixels: int) -> Iterator[tuple[float, float]]:
 
     with _PILLOW_SETTINGS, warnings.catch_warnings(action="ignore"):
         default = Pillow.MAX_IMAGE_PIXELS
-        if default is None or default >= max_pixels:
-            yield default or math.inf, default or math.inf
-            return
-        Pillow.MAX_IMAGE_PIXELS = max_pixels
+        limit = Pillow.MAX_IMAGE_PIXELS = None if default is None else max(default, max_pixels)
         try:
-            yield default, max_pixels
+            yield default or math.inf, limit or math.inf
         finally:
             Pillow.MAX_IMAGE_PIXELS = default
 
@@ -199,10 +182,8 @@ def _as_sample_errors(source: bytes | Image, name: str) -> Iterator[None]:
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more
         why = "not a known image format" if isinstance(error, UnidentifiedImageError) else str(error)
         length = f"; {len(source):,} bytes were read" if isinstance(source, bytes) else ""
-        raise SampleError(
-            f"{name}: cannot be decoded ({why}){length}. "
-            "Expected a complete PNG, JPEG, WebP or other format Pillow reads; fetch the file again."
-        ) from error
+        remedy = "Expected a complete PNG, JPEG, WebP or other format Pillow reads; fetch the file again."
+        raise SampleError(f"{name}: cannot be decoded ({why}){length}. {remedy}") from error
 
 
 def _open(source: bytes | Image) -> Image:
@@ -213,17 +194,22 @@ def _open(source: bytes | Image) -> Image:
 
 def _plain(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, bool]:
     """The RGB image without metadata except `stored_orientation`, and whether every program decodes the same image."""
+    from PIL import ImageOps
+
     with _as_sample_errors(source, name):
         image, turned = _open_within_limit(source, name, max_pixels)
         image.load()
         plain = to_rgb(image)
+        if turned != 1:  # undo it: 6 and 8 turn by 90 degrees either way, all others are their own inverse
+            plain.getexif()[ORIENTATION] = {6: 8, 8: 6}.get(turned, turned)
+            plain = ImageOps.exif_transpose(plain)
     with _guard(0):
         orientation = _orientation(image) if turned == 1 else turned
         plain.info = {"stored_orientation": orientation}
         portable = orientation == 1 and image.format in PLAIN_FORMATS and image.mode in ("RGB", "L")
         portable = portable and not image.has_transparency_data and getattr(image, "n_frames", 1) == 1
         portable = portable and not (image.format == "PNG" and isinstance(source, bytes) and source[PNG_DEPTH] > 8)
-    return (plain if turned == 1 else plain.transpose(_inverse(turned))), portable
+    return plain, portable
 
 
 def _open_within_limit(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, int]:
@@ -241,25 +227,15 @@ def _open_within_limit(source: bytes | Image, name: str, max_pixels: int) -> tup
                 image.load()  # while the limit is raised: some formats check it again on loading
         except Pillow.DecompressionBombError as error:
             count = int(next(iter(re.findall(r"\d+", str(error))), 0))
-            raise SampleError(
-                f"{name}: its {count:,} pixels exceed the limit of {limit:,} that guards against decompression bombs. "
-                f"Shrink the image, or set the sample's max_image_pixels to {count} if the data can be trusted."
-            ) from error
+            fault = f"its {count:,} pixels exceed the limit of {limit:,} that guards against decompression bombs"
+            remedy = f"Shrink the image, or set the sample's max_image_pixels to {count} if the data can be trusted."
+            raise SampleError(f"{name}: {fault}. {remedy}") from error
     return image, turned
 
 
 def _turned_by_pillow(image: Image) -> int:
     """The orientation that Pillow applies while it loads an image; it does so for TIFF only."""
     return _orientation(image) if image.format == "TIFF" else 1
-
-
-def _inverse(orientation: int) -> Transpose:
-    """The operation that undoes an orientation."""
-    from PIL.Image import Transpose as T
-
-    return (T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_90, T.TRANSVERSE, T.ROTATE_270)[
-        orientation - 2
-    ]
 
 
 def _orientation(image: Image) -> int:
@@ -279,14 +255,11 @@ def _read(source: Any) -> tuple[bytes | Image, str]:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source), "image given as bytes"
     if not isinstance(source, str | Path):
-        raise SampleError(
-            f"image: found {type(source).__name__}; expected a path, bytes, base64 text, a Hub image dict, a PIL image "
-            "or a function that makes one."
-        )
+        expected = "a path, bytes, base64 text, a Hub image dict, a PIL image or a function that makes one"
+        raise SampleError(f"image: found {type(source).__name__}; expected {expected}.")
     if isinstance(source, str) and is_base64(source):
         return _from_base64(source), "image given as base64"
-    name = shorten(str(source))
-    name = name.encode("utf-8", "backslashreplace").decode()
+    name = shorten(str(source)).encode("utf-8", "backslashreplace").decode()
     if URL.match(str(source)):
         raise SampleError(f"image {name}: URLs are not fetched. Download the file and give its path.")
     try:
@@ -295,10 +268,9 @@ def _read(source: Any) -> tuple[bytes | Image, str]:
             raise OSError("no regular file")
         return path.read_bytes(), f"image {name}"
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the path
-        raise SampleError(
-            f"image {name}: cannot be read ({getattr(error, 'strerror', None) or error}). Relative paths start at the "
-            "file that lists them."
-        ) from error
+        remedy = "Relative paths start at the file that lists them."
+        why = getattr(error, "strerror", None) or error
+        raise SampleError(f"image {name}: cannot be read ({why}). {remedy}") from error
 
 
 def _from_base64(text: str) -> bytes:
@@ -308,7 +280,6 @@ def _from_base64(text: str) -> bytes:
             raise ValueError("a data URI that does not say ;base64")
         return base64.b64decode("".join((body if comma else text).split()), validate=True)
     except ValueError as error:
-        raise SampleError(
-            f"image given as base64: its {len(text):,} characters cannot be decoded ({error}). Expected A-Z, a-z, 0-9, "
-            "+ and / in groups of four, = at the end, and data:…;base64, before them or nothing."
-        ) from error
+        fault = f"its {len(text):,} characters cannot be decoded ({error})"
+        expected = "A-Z, a-z, 0-9, + and / in groups of four, = at the end, and data:…;base64, before them or nothing"
+        raise SampleError(f"image given as base64: {fault}. Expected {expected}.") from error

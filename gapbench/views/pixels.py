@@ -36,7 +36,7 @@ class Pixels:
     def target(self, size: tuple[int, int]) -> tuple[int, int]:
         """The size that an image of `size` (width, height) is resized to; the aspect ratio changes by rounding only.
 
-        `target(target(size)) == target(size)`, because both the prefetch and the engine apply the bounds.
+        `target(target(size)) == target(size)`: an image that is within the bounds stays as it is.
         """
         low, high = self.min_pixels or 1, self.max_pixels or math.inf
         larger = _smallest_above(size, self.min_pixels) if self.min_pixels else size

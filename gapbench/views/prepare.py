@@ -54,8 +54,7 @@ class PreparedSample:
 
     def without_images(self) -> PreparedSample:
         """A copy without images, enough to score an answer: one 8K image takes 100 MB."""
-        region = replace(self.region, image=None) if self.region else None
-        return replace(self, images=(), encoded=(), region=region)
+        return replace(self, images=(), encoded=(), region=self.region and replace(self.region, image=None))
 
     @property
     def evidence_area(self) -> float | None:
@@ -87,24 +86,15 @@ def prepare(sample: Sample, policy: str, previous: PreparedSample | None = None)
         decoded = _decode(sample, previous)
     except SampleError as error:
         return PreparedSample(sample, policy, error=str(error))
-    notes = tuple(note for image in decoded for note in images.notes(image.image))
-    size = decoded[0].image.size
-    prepared = PreparedSample(
-        sample,
-        policy,
-        images=tuple(image.image for image in decoded),
-        size=size,
-        hashes=tuple(image.digest for image in decoded),
-        encoded=tuple(image.encoded for image in decoded),
-        repairs=notes,
-        notes=notes,
-    )
+    shown, hashes, encoded = zip(*decoded, strict=True)
+    size = shown[0].size
+    notes = tuple(note for image in shown for note in images.notes(image))
+    prepared = PreparedSample(sample, policy, shown, size, hashes, encoded, repairs=notes, notes=notes)
     try:
         evidence, repairs = boxes.normalise(sample.boxes, sample.box_format or "xyxy", size)
-        prepared = replace(prepared, boxes=evidence, repairs=(*repairs, *notes))
+        return with_region(replace(prepared, boxes=evidence, repairs=(*repairs, *notes)), policy)
     except SampleError as error:
         return replace(prepared, region_error=str(error))
-    return with_region(prepared, policy)
 
 
 def with_region(prepared: PreparedSample, policy: str) -> PreparedSample:
@@ -116,7 +106,9 @@ def with_region(prepared: PreparedSample, policy: str) -> PreparedSample:
     try:
         native = regions.parse_policy(policy)[0] == "native"
         if sample.boxes and not prepared.boxes and not native:
-            raise SampleError(_no_box_left(sample, size))
+            found = f"boxes {[list(b) for b in sample.boxes]} ({sample.box_format})"
+            remedy = "Check the box format (xyxy or xywh, in pixels or normalised)."
+            raise SampleError(f"{found}: nothing is left inside the image of {size[0]} x {size[1]} px. {remedy}")
         ships = native and sample.crop_image is not None
         shipped = images.decode(sample.crop_image, sample.max_image_pixels)[0] if ships else None
         return replace(prepared, region=regions.find_region(policy, prepared.boxes, size, shipped))
@@ -126,28 +118,19 @@ def with_region(prepared: PreparedSample, policy: str) -> PreparedSample:
 
 def _decode(sample: Sample, previous: PreparedSample | None) -> list[images.Decoded]:
     """Each image, in order; an image that the previous sample shares is not decoded again."""
-    decoded_before: list[tuple[object, images.Decoded]] = []
-    if previous is not None and previous.images:
-        sources = previous.sample.image, *previous.sample.more_images
+    before: list[tuple[object, images.Decoded]] = []
+    if previous is not None:
         results = map(images.Decoded, previous.images, previous.hashes, previous.encoded)
-        decoded_before = list(zip(sources, results, strict=True))
+        before = list(zip((previous.sample.image, *previous.sample.more_images), results, strict=False))
     decoded = []
     for number, source in enumerate((sample.image, *sample.more_images), 1):
-        same = next((image for earlier, image in decoded_before if same_source(earlier, source)), None)
+        same = next((image for earlier, image in before if same_source(earlier, source)), None)
         try:
             decoded.append(same or images.read(source, sample.max_image_pixels))
         except SampleError as error:
-            if not sample.more_images:
-                raise
-            raise SampleError(f"image {number} of {1 + len(sample.more_images)}: {error}") from error
+            which = f"image {number} of {1 + len(sample.more_images)}: " if sample.more_images else ""
+            raise SampleError(f"{which}{error}") from error
     return decoded
-
-
-def _no_box_left(sample: Sample, size: tuple[int, int]) -> str:
-    return (
-        f"boxes {[list(b) for b in sample.boxes]} ({sample.box_format}): nothing is left inside the image of "
-        f"{size[0]} x {size[1]} px. Check the box format (xyxy or xywh, in pixels or normalised)."
-    )
 
 
 def same_source(a: object, b: object) -> bool:

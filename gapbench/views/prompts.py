@@ -44,19 +44,14 @@ def prompt(sample: Sample, template: str = "") -> str:
     {suffix}, one sentence on the form of the answer; and {published}, the wording of the authors' own prompt.
     Raises BenchmarkError for an unknown answer type, more options than letters, or a template that cannot be filled.
     """
+    where = f"sample {sample.id!r}"
     if sample.answer_type not in SUFFIXES:
-        raise BenchmarkError(
-            f"sample {sample.id!r}: answer_type is {sample.answer_type!r}; expected one of {', '.join(SUFFIXES)}."
-        )
+        raise BenchmarkError(f"{where}: answer_type is {sample.answer_type!r}; expected one of {', '.join(SUFFIXES)}.")
     if len(sample.options) > len(string.ascii_uppercase):
-        raise BenchmarkError(
-            f"sample {sample.id!r}: it has {len(sample.options)} options; expected at most 26, A to Z."
-        )
+        raise BenchmarkError(f"{where}: it has {len(sample.options)} options; expected at most 26, A to Z.")
     lettered = list(zip(string.ascii_uppercase, sample.options, strict=False))
     if "{published}" in template and not sample.published:
-        raise BenchmarkError(
-            f"sample {sample.id!r}: its benchmark ships no prompt of its own, which this protocol needs."
-        )
+        raise BenchmarkError(f"{where}: its benchmark ships no prompt of its own, which this protocol needs.")
     try:
         return (template or TEMPLATE).format(
             question=sample.question,
@@ -66,7 +61,6 @@ def prompt(sample: Sample, template: str = "") -> str:
             published=sample.published,
         )
     except (LookupError, ValueError, AttributeError, TypeError) as error:
-        raise BenchmarkError(
-            f"The prompt template {template!r} cannot be filled ({error!r}). It may use {{question}}, {{options}}, "
-            "{dotted}, {suffix} and {published}; write a literal brace twice."
-        ) from error
+        fault = f"The prompt template {template!r} cannot be filled ({error!r})."
+        known = "{question}, {options}, {dotted}, {suffix} and {published}; write a literal brace twice"
+        raise BenchmarkError(f"{fault} It may use {known}.") from error

@@ -72,12 +72,9 @@ def _enclosing(boxes: Sequence[Box]) -> Box:
 def union(boxes: Sequence[Box], size: Size) -> Box:
     """The smallest box in whole pixels that holds all boxes, clipped to an image of `size` (width, height)."""
     x0, y0, x1, y1 = _enclosing(boxes)
-    return (
-        float(max(0, math.floor(x0))),
-        float(max(0, math.floor(y0))),
-        float(min(size[0], math.ceil(x1))),
-        float(min(size[1], math.ceil(y1))),
-    )
+    left, top = max(0, math.floor(x0)), max(0, math.floor(y0))
+    right, bottom = min(size[0], math.ceil(x1)), min(size[1], math.ceil(y1))
+    return float(left), float(top), float(right), float(bottom)
 
 
 def padded(boxes: Sequence[Box], size: Size, factor: float = 1.2, min_side: int = 16) -> Box:
@@ -86,10 +83,8 @@ def padded(boxes: Sequence[Box], size: Size, factor: float = 1.2, min_side: int 
     A region that would leave the image is moved back inside, so that evidence at a border gets as much context as
     evidence in the middle. It is cut only where it is larger than the image.
     """
-    x0, y0, x1, y1 = union(boxes, size)
-    left, right = _centred(x0, x1, size[0], max(min_side, (x1 - x0) * factor))
-    top, bottom = _centred(y0, y1, size[1], max(min_side, (y1 - y0) * factor))
-    return left, top, right, bottom
+    x0, y0, x1, y1 = inner = union(boxes, size)
+    return _around(inner, size, max(min_side, (x1 - x0) * factor), max(min_side, (y1 - y0) * factor))
 
 
 def square(boxes: Sequence[Box], size: Size, min_side: int = 224) -> Box:
@@ -97,17 +92,16 @@ def square(boxes: Sequence[Box], size: Size, min_side: int = 224) -> Box:
 
     Moved and cut as in `padded`: it is not square if the image is too small for it.
     """
-    x0, y0, x1, y1 = union(boxes, size)
+    x0, y0, x1, y1 = inner = union(boxes, size)
     side = max(min_side, x1 - x0, y1 - y0)
-    left, right = _centred(x0, x1, size[0], side)
-    top, bottom = _centred(y0, y1, size[1], side)
-    return left, top, right, bottom
+    return _around(inner, size, side, side)
 
 
-def _centred(low: float, high: float, limit: int, side: float) -> tuple[float, float]:
-    side = round(min(limit, side))
-    start = min(max(0, round((low + high - side) / 2)), limit - side)
-    return float(start), float(start + side)
+def _around(inner: Box, size: Size, width: float, height: float) -> Box:
+    width, height = round(min(size[0], width)), round(min(size[1], height))
+    left = min(max(0, round((inner[0] + inner[2] - width) / 2)), size[0] - width)
+    top = min(max(0, round((inner[1] + inner[3] - height) / 2)), size[1] - height)
+    return float(left), float(top), float(left + width), float(top + height)
 
 
 def with_parameters(policy: str, parameters: Mapping[str, str]) -> str:
@@ -167,10 +161,8 @@ def find_region(policy: str, boxes: Sequence[Box], size: Size, native: Image | N
             raise SampleError("region policy `native`: this sample ships no crop. Use --region padded or union.")
         return Region(policy, (union(boxes, size),) if boxes else (), native)
     if not boxes:
-        raise SampleError(
-            f"view `crop` with region policy `{policy}`: this sample has no evidence box. "
-            "Measure --views full, or give boxes (`bbox` or `bboxes`)."
-        )
+        remedy = "Measure --views full, or give boxes (`bbox` or `bboxes`)."
+        raise SampleError(f"view `crop` with region policy `{policy}`: this sample has no evidence box. {remedy}")
     parts = [(box,) for box in boxes] if name in ("multi", "mosaic") else [boxes]
     box_of: Callable[..., Box] = {"union": union, "square": square}.get(name, padded)
     return Region(policy, tuple(box_of(part, size, **values) for part in parts))

@@ -35,19 +35,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from architecture import LIST_REQUEST, MERGE, build_model, build_processor, build_tokenizer
+from PIL.Image import Image
 
 from gapbench.data import signs
 from gapbench.types import Box
 from gapbench.util.torchvision_repair import repair
 from gapbench.views import regions
 from gapbench.views.prompts import SUFFIXES
-
-if TYPE_CHECKING:
-    import torch
-    from PIL.Image import Image
 
 TURNS = 5
 """The largest number of questions about an image, as turns of one conversation."""
@@ -170,16 +168,11 @@ def batches(processor: Any, seed: int, size: int, phase: Phase) -> Iterator[dict
 
 
 def _padded(rows: list[list[int]], filler: int) -> torch.Tensor:
-    import torch
-
-    width = max(map(len, rows))
-    return torch.tensor([row + [filler] * (width - len(row)) for row in rows])
+    return torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, rows)), batch_first=True, padding_value=filler)
 
 
 def answer(model: Any, processor: Any, image_prompts: list[tuple[Image, str]], max_new_tokens: int) -> list[str]:
     """Greedy answers to (image, prompt) pairs, through the model's own chat template."""
-    import torch
-
     texts: list[str] = []
     for start in range(0, len(image_prompts), 100):
         conversations = [
@@ -224,8 +217,6 @@ def train(
     out: Path, seed: int, size: int, lr: float, phases: Sequence[Phase], every: int, questions: int, start: Path | None
 ) -> None:
     """Run the phases in order. Every `every` steps evaluate, log a line and save a checkpoint `step-N`."""
-    import torch
-
     tokenizer = build_tokenizer()
     processor = build_processor(tokenizer)
     model = build_model(tokenizer, seed)
@@ -265,7 +256,6 @@ def train(
 
 def _batches_ahead(processor: Any, seed: int, size: int, phase: Phase) -> Any:
     """Batches that a second process draws while the first one trains."""
-    import torch
 
     class Stream(torch.utils.data.IterableDataset[dict[str, torch.Tensor]]):
         def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
@@ -297,8 +287,6 @@ def main() -> None:
     parser.add_argument("--phases", default=",".join(p.name for p in PHASES), help="phases to run, in order")
     args = parser.parse_args()
     repair()
-    import torch
-
     torch.set_num_threads(args.threads)
     phases = [p for name in args.phases.split(",") for p in PHASES if p.name == name]
     train(args.out, args.seed, args.batch_size, args.lr, phases, args.every, args.samples, args.start)

@@ -17,8 +17,8 @@ import gapbench
 from gapbench.analysis.metrics import METRICS
 from gapbench.cli.app import app
 from gapbench.commands.check import check
-from gapbench.data.catalogue import load
-from gapbench.data.task import TaskSettings, make_task, names
+from gapbench.data.catalogue import load, names
+from gapbench.data.task import TaskSettings, make_task
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card
 from gapbench.views.prompts import NEUTRAL, prompt, template_of

@@ -480,15 +480,15 @@ def test_settings_that_differ_are_named_and_others_are_not(tmp_path: Path) -> No
     )  # fmt: skip
     done = compare(*runs, out=tmp_path / "out").summary
     assert done["settings"] == [
-        {"setting": "benchmarks.v1.0 signs.region", "values": ["padded", "union"]},
-        {"setting": "benchmarks.v1.0 signs.prompt", "values": ["Look.", "Think."]},
         {"setting": "pixels.max_pixels", "values": [100, None]},
+        {"setting": "tasks.v1.0 signs.prompt", "values": ["Look.", "Think."]},
+        {"setting": "tasks.v1.0 signs.views.crop.region", "values": ["padded", "union"]},
         {"setting": "versions.torch", "values": ["2.12", "2.13"]},
     ]
     texts = [(alert["benchmark"], alert["text"]) for alert in done["alerts"]]
     assert (
         "v1.0 signs",
-        "The setting region differs: padded in one, union in two. A difference may come from it.",
+        "The setting views.crop.region differs: padded in one, union in two. A difference may come from it.",
     ) in texts
     assert any("pixels.max_pixels differs: 100 in one, not set in two" in text for _, text in texts)
     assert ("", "Versions differ: torch. See the settings.") in texts

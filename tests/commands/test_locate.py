@@ -220,7 +220,9 @@ def test_the_command_line_prints_the_agreement(tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert "signs:split=validation: 60 of 60 samples located by attention (glance)." in result.output
-    agreement = json.loads(out.with_suffix(".summary.json").read_text())["benchmarks"]["signs"]["agreement"]
+    agreement = json.loads(out.with_suffix(".summary.json").read_text())["benchmarks"]["signs:split=validation"][
+        "agreement"
+    ]
     assert agreement["recall"]["located"]["estimate"] > 0.5
     assert agreement["recall"]["above_chance"]["ci"][0] > 0.1, "glance looks at what it is asked about"
 

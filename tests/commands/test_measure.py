@@ -174,7 +174,7 @@ def test_a_run_killed_at_100_random_moments_ends_as_if_nothing_had_happened(
     ("changes", "named"),
     [
         ({"max_pixels": 5000}, "started with --max-pixels not set, and now it is 5000"),
-        ({"max_new_tokens": 3}, "--max-new-tokens 4, and now it is 3"),
+        ({"max_new_tokens": 3}, "--max-new-tokens 6, and now it is 3"),
         ({"region": "union"}, "mine crop --region 'padded', and now it is 'union'"),
         ({"limit": 3}, "--limit: mine samples 12, and now it is 3"),
         ({"seed": 5}, "--seed sampling 0, and now it is 5"),
@@ -228,7 +228,7 @@ def test_a_run_refuses_a_changed_prompt(measure: Measure, tmp_path: Path) -> Non
         measure(benchmarks=[str(code)])
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"benchmarks": {"mine": {}}}'])
+@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"benchmarks": {"mine": 3}}', '{"tasks": {}, "seeds": 3}'])
 def test_a_damaged_run_json_is_named(measure: Measure, damage: str) -> None:
     folder = measure(limit=2).path
     (folder / "run.json").write_text(damage)

@@ -219,11 +219,11 @@ def change(folder: Path, changes: dict[str, Any]) -> None:
     ("changes", "named"),
     [
         ({"sha256": "another"}, r"the model's content \(sha256\) is .* in .*1 and 'another' in .*2"),
-        ({"tasks.mine.views": {"full": {}}}, "mine views is crop, full in .* and full in"),
+        ({"tasks.mine.views": {"full": {}}}, "--views is mine crop, full in .* and mine full in"),
+        ({"tasks.mine.samples": 3}, "mine samples is 12 in .* and 3 in"),
         ({"tasks.mine.repeats": 5}, "mine repeats is 1 in"),
-        ({"tasks.mine.limit": 3}, "mine limit is not set in .* and 3 in"),
         ({"shard": {"of": 4, "parts": {}}}, "--shard is '1/3'"),
-        ({"tasks": {}}, "benchmarks is mine in .* and not set in"),
+        ({"tasks": {}}, "--views is mine crop, full in .* and not set in"),
     ],
 )
 def test_shards_asked_otherwise_are_refused_naming_the_first_difference(
@@ -316,6 +316,10 @@ def test_runs_on_other_benchmarks_and_views_merge_to_one(
     (runs[2] / "records.jsonl").write_bytes(b"".join(lines[:-2]))
     with pytest.raises(RunError, match=r"boxed lacks 2 of 24 answers\..*--partial"):
         gapbench.merge(runs, tmp_path / "incomplete")
+    again = shutil.copytree(runs[1], tmp_path / "again")
+    change(again, {"tasks.other.samples": 3})
+    with pytest.raises(RunError, match=r"other samples is 4 in .*other and 3 in .*again"):
+        gapbench.merge([runs[0], runs[1], again], tmp_path / "doubled")
     change(runs[1], {"pixels.max_pixels": 9})
     with pytest.raises(RunError, match=r"--max-pixels is not set in .* and 9 in"):
         gapbench.merge(runs[:2], tmp_path / "mixed")

@@ -65,7 +65,7 @@ def test_boxes_replace_all_others(file: Path) -> None:
     write(file, {"id": "1", "bbox": [0, 0, 9, 9]})
     annotated = sample("1", boxes=((1, 2, 3, 4),), box_format="xywh", crop_image="crop.png")
     unnamed = sample("2", boxes=((1, 2, 3, 4),), crop_image="crop.png")
-    located, left_out = read_regions(file).apply({"mine": [annotated, unnamed]})["mine"]
+    located, left_out = read_regions(file).replace_boxes(["mine"], [annotated, unnamed])
     assert (located.boxes, located.box_format, located.evidence) == (((0, 0, 9, 9),), "xyxy", "model")
     assert (left_out.boxes, left_out.evidence) == ((), "model")
     assert located.crop_image is None
@@ -75,20 +75,27 @@ def test_boxes_replace_all_others(file: Path) -> None:
 
 def test_a_line_may_name_its_benchmark(file: Path) -> None:
     write(file, {"id": "1", "benchmark": "one", "bbox": [0, 0, 9, 9]}, {"id": "1", "bbox": [1, 1, 9, 9]})
-    located = read_regions(file).apply({"one": [sample("1")], "two": [sample("1")]})
-    assert located["one"][0].boxes == ((0, 0, 9, 9),)
-    assert located["two"][0].boxes == ((1, 1, 9, 9),)
-
-
-def test_one_benchmark_that_fits_is_enough_and_none_is_refused(file: Path) -> None:
-    write(file, {"id": "1", "benchmark": "one", "bbox": [0, 0, 9, 9]}, {"id": "7", "bbox": [0, 0, 9, 9]})
     regions = read_regions(file)
-    located = regions.apply({"one": [sample("1")], "two": [sample("1")]})
-    assert not located["two"][0].boxes, "measured in the full view alone"
+    assert regions.replace_boxes(["one"], [sample("1")])[0].boxes == ((0, 0, 9, 9),)
+    assert regions.replace_boxes(["two"], [sample("1")])[0].boxes == ((1, 1, 9, 9),)
+    assert regions.replace_boxes(["one:size=2", "one"], [sample("1")])[0].boxes == ((0, 0, 9, 9),), (
+        "a task's name first"
+    )
+
+
+def test_one_benchmark_that_fits_is_enough_and_none_is_refused(file: Path, tmp_path: Path) -> None:
+    write(file, {"id": "1", "benchmark": "one", "bbox": [0, 0, 9, 9]}, {"id": "7", "bbox": [0, 0, 9, 9]})
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.jsonl").write_text('{"id": "1", "image": "a.png", "question": "What?", "answer": "This"}')
+    specs = [str(tmp_path / f"{name}.jsonl") for name in ("one", "two")]
+    (one, two), _ = make_tasks(specs, TaskSettings(parse_views("full,crop"), regions=file))
+    assert one.samples[0].boxes
+    assert not two.samples[0].boxes
+    assert [view.name for view in two.views] == ["full"], "measured in the full view alone"
     with pytest.raises(
         BenchmarkError, match=r"regions.jsonl: it has a box for none of the 1 samples.*'one: 1'.*'two: 1'"
     ):
-        regions.apply({"two": [sample("1")]})
+        make_tasks(specs[1], TaskSettings(regions=file))
 
 
 @pytest.mark.parametrize(

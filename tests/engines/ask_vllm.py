@@ -55,7 +55,7 @@ def ask(folder: Path, engine: Any, entry: dict[str, Any]) -> dict[str, Any]:
         if len(answers) == 1 and (action := entry.get("after")):
             {"kill": kill_children, "interrupt": interrupt_all}[action]()
     if entry.get("ids"):
-        engine._completions.tokenizer = SimpleNamespace(decode=lambda ids, **_: json.dumps(ids))
+        engine._replies.tokenizer = SimpleNamespace(decode=lambda ids, **_: json.dumps(ids))
         for key, answer in engine.generate(iter(requests)):
             answers[str(key)]["ids"] = [] if answer.error else json.loads(answer.text)
         for request in requests:

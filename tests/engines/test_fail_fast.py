@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gapbench.engines.fail_fast import KeyedAnswer, hold_leading_errors
+from gapbench.engines.local import KeyedAnswer, hold_leading_errors
 from gapbench.errors import ModelError
 from gapbench.types import Answer
 

@@ -182,7 +182,7 @@ def test_a_field_that_a_server_refuses_by_name_is_left_out_and_recorded(named: s
     assert {a.text for a in answers.values()} == {"fine"}
     assert len(stub.requests) == 11, "refused once, then remembered"
     assert engine.info["server_defaults"] == [named]
-    assert not engine.counts.faults
+    assert not engine.client.faults
 
 
 def test_max_tokens_goes_under_its_newer_name_where_the_older_is_refused() -> None:

@@ -70,7 +70,7 @@ def test_a_server_that_repeats_the_key_is_not_quoted(
             seen.append(list(engine.generate(requests())))
         except GapbenchError as caught:
             seen.append(str(caught))
-        seen += [engine.info, engine.counts, capfd.readouterr()]
+        seen += [engine.info, engine.client, capfd.readouterr()]
 
     everything = repr(seen) + caplog.text
     assert "planted" not in everything

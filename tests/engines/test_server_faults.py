@@ -43,7 +43,7 @@ def test_a_fault_that_passes_is_survived(fault: str) -> None:
 
     check_complete(answers, 40)
     assert not any(answer.error for _, answer in answers)
-    assert proxy.done[fault] == client.counts.faults.total() > 10
+    assert proxy.done[fault] == client.client.faults.total() > 10
     assert len(stub.requests) == len(stub.counts) == 40
 
 
@@ -67,7 +67,7 @@ def test_a_server_that_never_answers_ends_the_run_soon() -> None:
         client = engine(proxy.url, timeout=0.2)
         with pytest.raises(ModelError, match=r"no answer within 0\.2 s, 16 times from the first on\..*--timeout"):
             list(client.generate(requests(100)))
-        assert client.counts.tries < 64
+        assert client.client.tries < 64
 
 
 @pytest.mark.parametrize("fault", sorted(set(FAULTS) - {"never", "slow loris"}))
@@ -84,8 +84,8 @@ def test_a_fault_that_stays_is_a_failure_and_never_an_answer(fault: str) -> None
     check_complete(answers, 20)
     assert [k for k, a in answers if a.error] == [k for k, _ in answers if k % 2]
     assert all("3 tries" in a.error for _, a in answers if a.error)
-    assert client.counts.answered == 10
-    assert client.counts.faults.total() == 30
+    assert client.client.answered == 10
+    assert client.client.faults.total() == 30
 
 
 def test_all_faults_at_once() -> None:
@@ -99,7 +99,7 @@ def test_all_faults_at_once() -> None:
     assert not any(a.error for _, a in answers), "eight tries are enough for one fault in four"
     assert not any(POISON in a.text for _, a in answers)
     assert set(proxy.done) == set(kinds)
-    assert client.counts.tries == 250 + client.counts.faults.total()
+    assert client.client.tries == 250 + client.client.faults.total()
     again = proxy.done["lost answer"]
     assert len(stub.requests) == 250 + again, "nothing is asked twice but what was lost on its way back"
 
@@ -313,8 +313,8 @@ def test_too_much_at_once_is_answered_by_asking_less() -> None:
 
     check_complete(answers, 400)
     assert not any(a.error for _, a in answers)
-    assert client.limit.now < 16
-    assert client.counts.faults["HTTP 429"] < 100
+    assert client.client.limit.now < 16
+    assert client.client.faults["HTTP 429"] < 100
 
 
 def test_a_single_error_does_not_halve_what_is_in_flight() -> None:
@@ -322,4 +322,4 @@ def test_a_single_error_does_not_halve_what_is_in_flight() -> None:
         client = engine(stub.url, timeout=5)
         list(client.generate(requests(100)))
 
-    assert client.limit.now >= 16
+    assert client.client.limit.now >= 16

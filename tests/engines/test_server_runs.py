@@ -123,7 +123,7 @@ def test_a_run_goes_on_at_another_address_but_not_with_another_engine_or_model(m
             pytest.raises(RunError, match=r"started with model 'stub', and now it is 'another'"),
         ):
             gapbench.measure("another", [str(mine)], out=tmp_path / "run", engine="server", base_urls=[one.url])
-        with pytest.raises(RunError, match=r"started with engine 'server', and now it is 'transformers'"):
+        with pytest.raises(RunError, match=r"started with --engine 'server', and now it is 'transformers'"):
             gapbench.measure("glance", [str(mine)], out=tmp_path / "run", selfcheck=False)
         assert summary(longer) == summary(tmp_path / "run")
 

@@ -15,7 +15,7 @@ import gapbench
 from engines.loads import transformers
 from engines.test_transformers import ATTENTION, image
 from gapbench.engines.chat import place
-from gapbench.engines.fail_fast import FAIL_FAST_AFTER
+from gapbench.engines.local import FAIL_FAST_AFTER
 from gapbench.engines.transformers import TransformersEngine
 from gapbench.types import Request
 from gapbench.views.pixels import Pixels
@@ -36,9 +36,7 @@ def test_every_family_sees_both_of_two_images_and_which_comes_first(family: str,
         return last
 
     def tokens(*images: Any) -> int:
-        return int(
-            (engine.chat.batch([(images, "What is this?")])["input_ids"] == engine._completions.image_token).sum()
-        )
+        return int((engine.chat.batch([(images, "What is this?")])["input_ids"] == engine._replies.image_token).sum())
 
     reference_logits = logits(ONE, TWO)
     for changed in ((OTHER, TWO), (ONE, OTHER), (TWO, ONE), (ONE,), (TWO,)):

@@ -23,6 +23,7 @@ from gapbench.judging import Judge
 from gapbench.judging.connection import connect
 from gapbench.judging.prompt import prompt_hash
 from gapbench.runs import judgements, records
+from gapbench.runs.lock import hold
 
 from .conftest import READ, answer_in, answers, by_word, judge_at, judging, write_records
 
@@ -304,8 +305,8 @@ def test_two_at_once_are_refused(make_run: MakeRun) -> None:
     run = make_run("green")
     with (
         Stub(judging(by_word)) as stub,
-        records.Writer(run, judgements.FILE),
-        pytest.raises(RunError, match="another process is writing"),
+        hold(run, "the first"),
+        pytest.raises(RunError, match="another process is writing it"),
     ):
         judge_run(run, judge_at(stub.url))
 

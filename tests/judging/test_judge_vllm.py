@@ -28,7 +28,7 @@ def test_vllm_keeps_to_the_form_and_a_random_model_is_no_judge(tiny: Callable[[s
         with pytest.raises(ModelError, match="it cannot judge"):
             connect(Judge(url, "tested"))
 
-    assert not engine.counts.left_out
+    assert not engine.client.left_out
     assert all(answer.text.startswith("{") for answer in kept.values())
     assert not any(answer.text.startswith("{") for answer in free.values())
     assert {answer.model for answer in kept.values()} == {"tested"}

@@ -84,7 +84,7 @@ def test_a_run_is_continued_with_the_same_judge_alone(measure: Measure, run: Pat
         measure(run, judge=judge_at(stub.url, timeout=3.0))
         with pytest.raises(RunError, match=r"started with judge .*copy the run's folder without judgements\.jsonl"):
             measure(run, judge=judge_at(stub.url, model="other"))
-        with pytest.raises(RunError, match=r"started with judge .* and now it is 'none'"):
+        with pytest.raises(RunError, match=r"started with judge .* and now it is not set"):
             measure(run)
         assert json.loads((run / "run.json").read_text())["fingerprint"] == unjudged
         copy = shutil.copytree(run, run.with_name("copy"), ignore=shutil.ignore_patterns(judgements.FILE))

@@ -170,13 +170,14 @@ def test_reports_without_the_judge_are_compared_without_it(make_run: MakeRun, tm
 
 def shards(make_run: MakeRun, given: tuple[Any, ...]) -> tuple[Path, list[Path]]:
     """A run, and the same records in two shards."""
-    entry = {"region": "padded", "prompt": "?", "samples": len(given), "fingerprint": "0" * 32, "parameters": {}}
-    whole, parts = make_run(*given, name="whole", benchmarks={"signs": entry}), []
+    entry = {"region": "padded", "prompt": "?", "samples": len(given), "fingerprint": "0" * 32, "parameters": {},
+             "views": {"full": {}, "crop": {}}}  # fmt: skip
+    whole, parts = make_run(*given, name="whole", tasks={"signs": entry}), []
     rows = (whole / "records.jsonl").read_text().splitlines(keepends=True)
     for number in (1, 2):
         mine = [row for row in rows if int(json.loads(row)["sample"]) % 2 == number % 2]
         each = {"signs": {"samples": len(mine) // 2, "answers": len(mine)}}
-        part = make_run(name=str(number), benchmarks={"signs": entry},
+        part = make_run(name=str(number), tasks={"signs": entry},
                         shard={"of": 2, "parts": {str(number): each}})  # fmt: skip
         (part / "records.jsonl").write_text("".join(mine))
         parts.append(part)

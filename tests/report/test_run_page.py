@@ -399,11 +399,11 @@ def test_the_big_numbers_are_those_of_the_pairs(make_run: MakeRun) -> None:
     run = make_run(samples=12)
     real = replace(run, summary=summarise(run.frame, model="example/small-vlm"))
     numbers = headline(real.summary)
-    assert numbers.full is not None
-    assert numbers.crop is not None
-    assert numbers.crop - numbers.full == pytest.approx(numbers.gap)
-    assert numbers.full_ci != ""
-    assert numbers.crop_ci == "", "the crop interval includes the sample whose full view failed"
+    assert numbers["full"] is not None
+    assert numbers["crop"] is not None
+    assert numbers["crop"] - numbers["full"] == pytest.approx(numbers["gap"])
+    assert numbers["full_ci"] != ""
+    assert numbers["crop_ci"] == "", "the crop interval includes the sample whose full view failed"
 
 
 def test_any_number_may_be_null(make_run: MakeRun) -> None:

@@ -7,13 +7,13 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gapbench.commands.measure import workload
 from gapbench.data.benchmark import Benchmark
-from gapbench.runs.throughput import ThroughputMeter, Workload, duration
+from gapbench.data.task import Task
+from gapbench.runs.throughput import ThroughputMeter, Workload
 from gapbench.types import Answer, Card, Sample
+from gapbench.views.views import parse_views
 
 
 @pytest.fixture
@@ -94,52 +94,30 @@ def test_the_share_of_waiting_is_a_share_or_not_known(clock: list[float], waited
     assert meter.json(waited)["waited_for_images"] == share
 
 
+def tasks(counts: dict[str, int], views: dict[str, str], benchmarks: list[Benchmark]) -> list[Task]:
+    return [
+        Task(b.name, b, tuple(samples(counts[b.name])), parse_views(views.get(b.name, "full,crop"))) for b in benchmarks
+    ]
+
+
 def test_without_a_limit_the_workload_is_all_samples() -> None:
-    a, b = benchmark("a", 191), benchmark("b")
-    result = workload(
-        [a, b], {"a": samples(3), "b": samples(5)}, {"a": ["full", "crop"], "b": ["full", "crop"]}, 2, None, 1, {}
-    )
-    assert result == Workload(8, 2, 32)
+    both = tasks({"a": 3, "b": 5}, {}, [benchmark("a", 191), benchmark("b")])
+    assert workload(both, 2, None, 1, {}) == Workload(8, 2, 32)
 
 
 def test_with_a_limit_the_cards_say_how_many_there_would_be() -> None:
-    a, b, c = benchmark("a", 191), benchmark("b"), benchmark("c", 2)
-    samples_by_benchmark = {name: samples(5) for name in "abc"}
-    views_of = {"a": ["full", "crop"], "b": ["full"], "c": ["full", "crop"]}
-    assert workload([a, b, c], samples_by_benchmark, views_of, 1, 5, 1, {}) == Workload(
-        191 + 5 + 5, None, 2 * 191 + 5 + 2 * 5
-    )
+    three = tasks(dict.fromkeys("abc", 5), {"b": "full"}, [benchmark("a", 191), benchmark("b"), benchmark("c", 2)])
+    assert workload(three, 1, 5, 1, {}) == Workload(191 + 5 + 5, None, 2 * 191 + 5 + 2 * 5)
 
 
 def test_a_shards_workload_is_its_own_share() -> None:
-    samples_by_benchmark, views_of = {"a": samples(10)}, {"a": ["full", "crop"]}
-    assert workload([benchmark("a", 1000)], samples_by_benchmark, views_of, 1, 80, 8, {}) == Workload(125, 2, 250)
-    assert workload([benchmark("a", 1000)], {"a": samples(124)}, views_of, 1, None, 8, {}) == Workload(124, 2, 248)
+    assert workload(tasks({"a": 10}, {}, [benchmark("a", 1000)]), 1, 80, 8, {}) == Workload(125, 2, 250)
+    assert workload(tasks({"a": 124}, {}, [benchmark("a", 1000)]), 1, None, 8, {}) == Workload(124, 2, 248)
 
 
 def test_parameters_that_a_user_gave_make_another_benchmark_than_the_card_counts() -> None:
-    samples_by_benchmark, views_of, wishes = {"a": samples(10)}, {"a": ["full"]}, {"a": {"canvas": 96}}
+    wishes = {"a": {"canvas": 96}}
     for typed, expected in (({}, 1000), ({"canvas": 96}, 1000), ({"canvas": 96, "samples": 50}, 10)):
-        assert (
-            workload([benchmark("a", 1000, **typed)], samples_by_benchmark, views_of, 1, 10, 1, wishes).samples
-            == expected
-        )
-    assert workload([benchmark("a", 1000, canvas=96)], samples_by_benchmark, views_of, 1, 10, 1, {}).samples == 10
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "1 s"), (0.4, "1 s"), (50, "50 s"), (89.4, "89 s"), (90, "2 min"), (3569, "59 min"), (3571, "1 h"),
-     (11_400, "3 h 10 min"), (2 * 86_400 - 40, "47 h 59 min"), (2 * 86_400, "2 d"),
-     (190_800, "2 d 5 h"), (10**7, "115 d 17 h")],
-)  # fmt: skip
-def test_durations_are_worded_for_people(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-@given(st.floats(0, 10**8))
-def test_a_duration_is_never_far_from_the_truth(seconds: float) -> None:
-    units = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
-    words = duration(seconds).split()
-    seconds_in_words = sum(int(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
-    assert abs(seconds_in_words - seconds) <= max(1.0, 0.35 * seconds if seconds < 120 else 0.03 * seconds + 30)
+        task = tasks({"a": 10}, {"a": "full"}, [benchmark("a", 1000, **typed)])
+        assert workload(task, 1, 10, 1, wishes).samples == expected
+    assert workload(tasks({"a": 10}, {"a": "full"}, [benchmark("a", 1000, canvas=96)]), 1, 10, 1, {}).samples == 10

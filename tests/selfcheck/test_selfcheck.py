@@ -75,7 +75,7 @@ def test_glance_passes_in_two_seconds_and_reads_what_is_shown() -> None:
 
 
 def test_the_probes_show_what_they_say() -> None:
-    requests = probes()
+    requests = probes(Pixels())
     assert len({requests[name].prompt for name in COLOURS} | {requests["none"].prompt}) == 1, (
         "answers could differ by wording"
     )

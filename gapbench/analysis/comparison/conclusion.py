@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gapbench.analysis.aggregate import by_evidence
-from gapbench.analysis.verdict import MODEL_MADE
-from gapbench.util.text import percent_in_words, points_in_words
+from gapbench.analysis.verdict import MODEL_MADE, digits_of
+from gapbench.util.text import listed, percent_in_words, points_in_words
 
 NAMED = 3
 """Number of benchmarks listed by name; the rest are counted."""
@@ -89,7 +89,7 @@ def direction(change: Mapping[str, Any] | None) -> int:
 
 def _gap_sentence(entry: Mapping[str, Any], closed: Mapping[str, Any] | None, over: str, words: Words) -> str:
     delta = entry["delta"]
-    digits = _digits(delta["gap"]["ci"])
+    digits = digits_of(delta["gap"]["ci"])
     levels = words.levels.format(
         *(points_in_words(entry[side]["gap"]["estimate"], digits) for side in ("before", "after"))
     )
@@ -148,11 +148,11 @@ def _guard(benchmarks: Mapping[str, Mapping[str, Any]], with_gap: Mapping[str, M
     watched = {**holdouts, **(with_gap if len(with_gap) > 1 else {})}
     fallen = [name for name, entry in watched.items() if direction(entry["delta"]["full"]) < 0]
     if fallen:
-        listed = [
+        changes = [
             f"{name} ({'hold-out, ' if name in holdouts else ''}{change_in_words(watched[name]['delta']['full'])})"
             for name in fallen
         ]
-        return f"full accuracy {words.fell} on {_names(listed)}"
+        return f"full accuracy {words.fell} on {_names(changes)}"
     if not holdouts:
         return ""
     return f"{words.a_fall} on the hold-out{'s' * (len(holdouts) > 1)} {_names(list(holdouts))} is not shown"
@@ -177,17 +177,12 @@ def change_in_words(change: Mapping[str, Any] | None) -> str:
     """A change and its interval in signed points: whole points, or tenths where whole points would hide something."""
     if change is None or change["estimate"] is None:
         return "not measured"
-    digits = _digits(change["ci"])
+    digits = digits_of(change["ci"])
     estimate = _signed(change["estimate"], digits)
     if change["ci"] is None:
         return f"{estimate} points (no interval: one cluster)"
     low, high = (_signed(bound, digits) for bound in change["ci"])
     return f"{estimate} points [{low}, {high}]"
-
-
-def _digits(ci: Sequence[float] | None) -> int:
-    """Decimals as in the verdict of `summary.json`: 1 where whole points would hide the width or show a limit as 0."""
-    return 0 if ci is None or (all(abs(x) >= 0.01 or x == 0 for x in ci) and ci[1] - ci[0] >= 0.02) else 1
 
 
 def _signed(share: float, digits: int) -> str:
@@ -197,7 +192,7 @@ def _signed(share: float, digits: int) -> str:
 
 def _names(names: Sequence[str]) -> str:
     if len(names) > NAMED:
-        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+        return listed(names, NAMED)
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 

@@ -18,42 +18,36 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gapbench.analysis import metrics
 from gapbench.analysis.aggregate import RIGHT, THOROUGH, Effort, Json, by_evidence, by_groups, tally
 from gapbench.analysis.comparison.left_out import left_out
 from gapbench.analysis.comparison.runs import Alert, LoadedRun
 from gapbench.analysis.comparison.shared import SIDES, SharedSamples, shared_samples
-from gapbench.analysis.statistics import (
-    Estimate,
-    Floats,
-    holm,
-    macro_mean,
-    mean_difference,
-    mean_interval,
-    ratio_of_means,
-)
+from gapbench.analysis.statistics import Estimate, holm, macro_mean, mean_difference, mean_interval, ratio_of_means
 
-MEASURES = ("full", "crop", "gap")
+SHARES, CHANGES, CHANGES_OF_GAPS = (0.0, 1.0), (-1.0, 1.0), (-2.0, 2.0)
+MEASURES = {"full": (SHARES, CHANGES), "crop": (SHARES, CHANGES), "gap": (CHANGES, CHANGES_OF_GAPS)}
+"""The bounds of each measure and of its changes."""
 
 
 @dataclass(frozen=True)
 class RunPair:
-    """One run against another: an entry per shared benchmark, the means over benchmarks, and the alerts.
+    """One run against another: its numbers for `comparison.json`, and the alerts.
 
-    `macro` is the mean over gaps of annotated evidence, `macro_model` the mean over regions that a model made.
+    `numbers` are the `benchmarks` (an entry per shared benchmark), `macro` (the mean over gaps of annotated evidence)
+    and `macro_model` (the mean over regions that a model made); each mean may be None.
     """
 
-    benchmarks: dict[str, Json]
-    macro: Json | None
-    macro_model: Json | None
+    numbers: Json
     alerts: list[Alert]
 
 
 def compare_pair(before: LoadedRun, after: LoadedRun) -> RunPair:
     """Compare `after` with `before`. Raises RunError as `gapbench.analysis.comparison.shared.shared_samples` does."""
     shared = shared_samples(before.records, after.records, (before.label, after.label))
-    notices = {**after.notices, **before.notices}
+    notices = {**after.card_texts("notice"), **before.card_texts("notice")}
     benchmarks: dict[str, Json] = {}
     changes: dict[str, dict[str, Estimate]] = {}
     for name, samples in shared.items():
@@ -71,7 +65,8 @@ def compare_pair(before: LoadedRun, after: LoadedRun) -> RunPair:
     # Benchmarks with a gap come first, then hold-outs, both by name.
     ordered = dict(sorted(benchmarks.items(), key=lambda item: (item[1]["delta"]["gap"] is None, item[0])))
     macro, macro_model = (_macro(family, changes) for family in families)
-    return RunPair(ordered, macro, macro_model, left_out(before, after, shared))
+    numbers = {"benchmarks": ordered, "macro": macro, "macro_model": macro_model}
+    return RunPair(numbers, left_out(before, after, shared))
 
 
 def _benchmark(shared: SharedSamples, notice: str) -> tuple[Json, dict[str, Estimate]]:
@@ -114,24 +109,13 @@ def _metrics(
     sides = []
     for run in (before, after):
         by_view = metrics.rows_of(run.records[run.records["benchmark"] == benchmark], shared.samples)
-        sides.append(
-            {
-                view: by_view[view].assign(
-                    score=by_view[view]["score"].where(compared), yes_share=by_view[view]["yes_share"].where(compared)
-                )
-                for view in shared.views
-            }
-        )
-    return {
-        metric: {
-            **{
-                side: {view: metrics.measure(metric, rows[view]).json() for view in shared.views}
-                for side, rows in zip(SIDES, sides, strict=True)
-            },
-            "delta": {v: metrics.change(metric, sides[0][v], sides[1][v]).json() for v in shared.views},
-        }
-        for metric in metric_names
-    }
+        sides.append({view: metrics.answers_of(by_view[view], compared) for view in shared.views})
+    entries: Json = {}
+    for metric in metric_names:
+        levels = [{view: metrics.measure(metric, rows).json() for view, rows in side.items()} for side in sides]
+        delta = {view: metrics.change(metric, *(side[view] for side in sides)).json() for view in shared.views}
+        entries[metric] = {"before": levels[0], "after": levels[1], "delta": delta}
+    return entries
 
 
 def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple[Json, dict[str, Estimate]]:
@@ -140,21 +124,17 @@ def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple
     numbers: Json = {key: dict.fromkeys(MEASURES) for key in (*SIDES, "delta")}
     changes: dict[str, Estimate] = {}
     for measure in (*views, *(["gap"] if len(views) == 2 else [])):
-        signed = measure == "gap"
+        of_levels, of_changes = MEASURES[measure]
         before, after = (_values(table, side, measure) for side in SIDES)
         for side, values in zip(SIDES, (before, after), strict=True):
-            level = mean_interval(
-                values, clusters, bounds=(-1.0, 1.0) if signed else (0.0, 1.0), resamples=effort["resamples"]
-            )
+            level = mean_interval(values, clusters, bounds=of_levels, resamples=effort["resamples"])
             numbers[side][measure] = level.json("estimate", "ci")
-        changes[measure] = mean_difference(
-            after - before, clusters, bounds=(-2.0, 2.0) if signed else (-1.0, 1.0), **effort
-        )
+        changes[measure] = mean_difference(after - before, clusters, bounds=of_changes, **effort)
         numbers["delta"][measure] = _as_json(changes[measure])
     return numbers, changes
 
 
-def _values(table: pd.DataFrame, side: str, measure: str) -> Floats:
+def _values(table: pd.DataFrame, side: str, measure: str) -> NDArray[np.float64]:
     if measure == "gap":
         return _values(table, side, "crop") - _values(table, side, "full")
     return table[f"{side}_{measure}"].to_numpy(float)
@@ -189,23 +169,15 @@ def _macro(benchmarks: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Ma
     if not with_gap:
         return None
     means: dict[str, Estimate] = {}
-    for measure in MEASURES:
-        parts = [estimates[measure] for estimates in with_gap.values()]
-        bounds = (-2.0, 2.0) if measure == "gap" else (-1.0, 1.0)
+    levels: dict[str, Json] = {side: {} for side in SIDES}
+    for measure, (_, bounds) in MEASURES.items():
+        parts = [change[measure] for change in with_gap.values()]
         means[measure] = parts[0] if len(parts) == 1 else macro_mean(parts, bounds=bounds)
-    levels = {
-        side: {
-            measure: {"estimate": float(np.mean([benchmarks[name][side][measure]["estimate"] for name in with_gap]))}
-            for measure in MEASURES
-        }
-        for side in SIDES
-    }
-    return {
-        "benchmarks": len(with_gap),
-        **levels,
-        "delta": {measure: _as_json(mean) for measure, mean in means.items()},
-        "crop_lost_more": _crop_lost_more(means),
-    }
+        for side, level in levels.items():
+            estimates = [benchmarks[name][side][measure]["estimate"] for name in with_gap]
+            level[measure] = {"estimate": float(np.mean(estimates))}
+    delta = {measure: _as_json(mean) for measure, mean in means.items()}
+    return {"benchmarks": len(with_gap), **levels, "delta": delta, "crop_lost_more": _crop_lost_more(means)}
 
 
 def _as_json(estimate: Estimate) -> Json:

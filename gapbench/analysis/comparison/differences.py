@@ -32,6 +32,11 @@ def setting_name(task: str, name: str) -> str:
     return f"tasks.{task}.{name}" if task else name
 
 
+def value_text(value: Any) -> str:
+    """A setting's value as text, of any length."""
+    return UNSET if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def setting_alerts(runs: Sequence[LoadedRun]) -> list[Alert]:
     """One alert for each differing setting, and one for all versions together."""
     alerts, versions = [], []
@@ -39,7 +44,8 @@ def setting_alerts(runs: Sequence[LoadedRun]) -> list[Alert]:
         if name.startswith("versions."):
             versions.append(name.removeprefix("versions."))
             continue
-        by_run = ", ".join(f"{_in_words(value)} in {run.label}" for value, run in zip(values, runs, strict=True))
+        shown = [shorten(" ".join(value_text(value).split()), VALUE_LIMIT) for value in values]
+        by_run = ", ".join(f"{value} in {run.label}" for value, run in zip(shown, runs, strict=True))
         text = f"The setting {name} differs: {by_run}. A difference may come from it."
         alerts.append({"benchmark": task, "text": text})
     if versions:
@@ -64,11 +70,6 @@ def _applies(task: str, name: str, run: LoadedRun) -> bool:
     if entry is None or not name.startswith("views."):
         return entry is not None
     return any(name.startswith(f"views.{view}.") for view in entry.get("views") or ())
-
-
-def _in_words(value: Any) -> str:
-    text = UNSET if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return shorten(" ".join(text.split()), VALUE_LIMIT)
 
 
 def _key(value: Any) -> str:

@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from pandas import DataFrame
 
 from gapbench.analysis.metrics import names_of
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 IDENTITY = ("engine", "revision", "sha256", "dtype", "device", "attn_implementation")
 """Keys of the manifest that identify the weights and how they were run."""
@@ -36,25 +35,18 @@ class LoadedRun:
     path: Path
     manifest: Mapping[str, Any]
     records: DataFrame
-    model: str
     settings: Mapping[tuple[str, str], Any]
+
+    @property
+    def model(self) -> str:
+        return str(self.manifest.get("model") or "")
 
     @property
     def identity(self) -> dict[str, Any]:
         return {key: self.manifest[key] for key in IDENTITY if key in self.manifest}
 
-    @property
-    def notices(self) -> dict[str, str]:
-        """By benchmark, the remark that has to be read beside its numbers; empty for none."""
-        return self._card_texts("notice")
-
-    @property
-    def restricted(self) -> dict[str, str]:
-        """By benchmark, what its licence forbids; only benchmarks with a restriction."""
-        return {name: text for name, text in self._card_texts("restricted").items() if text}
-
-    def _card_texts(self, field: str) -> dict[str, str]:
-        """One field of each benchmark's card."""
+    def card_texts(self, field: Literal["notice", "restricted"]) -> dict[str, str]:
+        """By benchmark, the remark to be read beside its numbers, or what its licence forbids; empty for none."""
         entries = self.manifest.get("tasks") or {}
         return {name: str((entry.get("card") or {}).get(field) or "") for name, entry in entries.items()}
 

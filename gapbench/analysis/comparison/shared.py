@@ -132,14 +132,10 @@ def _refuse_difference(
         first, second = before.get(field), after.get(field)
         missing = field in MAY_BE_MISSING and (first is None or second is None)
         if first != second and not missing:
+            shown = ["empty" if value is None else shorten(repr(value), 120) for value in (first, second)]
             raise RunError(
                 f"{benchmark}: sample {sample!r} is not the same in both runs: {field} is "
-                f"{_in_words(first)} in {labels[0]} and {_in_words(second)} in {labels[1]}. Only answers to the same "
+                f"{shown[0]} in {labels[0]} and {shown[1]} in {labels[1]}. Only answers to the same "
                 "samples can be compared; measure both models on the same version of the benchmark, with the same "
                 "parameters and the same --regions file."
             )
-
-
-def _in_words(value: Any) -> str:
-    text = "empty" if value is None else repr(value)
-    return shorten(text, 120)

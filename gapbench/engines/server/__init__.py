@@ -20,24 +20,25 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from gapbench.engines.fail_fast import FAIL_FAST_AFTER
+from gapbench.engines.chat import Chat
+from gapbench.engines.local import FAIL_FAST_AFTER, KeyedAnswer
 from gapbench.engines.options import FROZEN, Flag, Generation, kept
 from gapbench.engines.server.api_key import read_key
 from gapbench.engines.server.concurrency import AdaptiveLimit
-from gapbench.engines.server.discovery import describe_servers, mismatch_warnings
+from gapbench.engines.server.discovery import describe_servers, warn_of_mismatch
 from gapbench.engines.server.endpoints import base_url, is_loopback
 from gapbench.engines.server.pipeline import stream_replies
 from gapbench.engines.server.responses import Remedy
-from gapbench.engines.server.retries import RENAMED, RequestCounts, RequestPolicy, RetryingClient
+from gapbench.engines.server.retries import RENAMED, RetryingClient
 from gapbench.errors import ModelError, SettingError
-from gapbench.types import Answer, Request
+from gapbench.types import Request
 from gapbench.views.pixels import Pixels
 
 
@@ -58,9 +59,7 @@ class ServerOptions(BaseModel):
         int | None, Field(ge=1), Flag("requests in flight at once, over all servers", "N|auto", "elsewhere")
     ] = None
     timeout: Annotated[
-        float,
-        Field(gt=0),
-        Flag("time limit of a request before it is retried; default: 600", "SECONDS", "resources"),
+        float, Field(gt=0), Flag("time limit of a request before it is retried; default: 600", "SECONDS", "resources")
     ] = 600.0
     api_key_env: Annotated[str, Flag("the environment variable that holds the API key", "NAME", "elsewhere")] = ""
     tries: Annotated[int, Field(ge=1), Flag(kept="resources", typed=False)] = 8
@@ -71,52 +70,54 @@ class ServerOptions(BaseModel):
 
 @dataclass
 class ServerEngine:
-    """See the module. Made by `load`."""
+    """See the module. Made by `load`.
 
-    policy: RequestPolicy
-    limit: AdaptiveLimit
+    A server that was started for this engine has more: the `chat` of its model, and `end`, which ends it.
+    """
+
+    client: RetryingClient
     fixed_info: Mapping[str, Any]
-    counts: RequestCounts = field(default_factory=RequestCounts)
+    chat: Chat | None = None
+    end: Callable[[], object] = lambda: None
 
     @property
     def info(self) -> dict[str, Any]:
         """The engine's settings. Once a server has answered, `server_defaults` lists the fields that it refused."""
-        refused = sorted(self.counts.left_out - RENAMED.keys())
+        refused = sorted(self.client.left_out - RENAMED.keys())
         return {**self.fixed_info, **({"server_defaults": refused} if refused else {})}
 
     @property
     def waited(self) -> float:
         """Seconds spent waiting for images, weighted by the share of the concurrency limit that stood empty."""
-        return self.limit.idle
+        return self.client.limit.idle
 
     @property
     def trouble(self) -> dict[str, Any]:
         """Over the engine's whole life: requests sent, faults by kind, and the most requests in flight at once."""
-        faults = dict(sorted(self.counts.faults.items()))
-        return {"tries": self.counts.tries, "faults": faults, "most_at_once": self.limit.highest}
+        client, faults = self.client, dict(sorted(self.client.faults.items()))
+        return {"tries": client.tries, "faults": faults, "most_at_once": client.limit.highest}
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[KeyedAnswer]:
         """Answers as they come, one per request.
 
         Raises ModelError if no server answers for a while or if every server refuses all requests. Fails fast: raises
         ModelError if the first `FAIL_FAST_AFTER` requests fail, or as many in a row through the server's fault. Their
         errors are not yielded, so a continued run asks these samples again.
         """
-        held: list[tuple[Hashable, Answer]] = []
-        answers = stream_replies(requests, RetryingClient(self.policy, self.limit, self.counts))
-        with closing(answers):
+        held: list[KeyedAnswer] = []
+        with closing(stream_replies(requests, self.client)) as answers:
             for chat_request, (answer, fault) in answers:
                 if not answer.error:
                     yield from held
                     held.clear()
-                several = chat_request.images > 1  # some models take only one image
-                if fault is None or (fault.remedy is Remedy.GIVE_UP and (self.counts.answered or several)):
+                several = chat_request.shown.images > 1  # some models take only one image
+                if fault is None or (fault.remedy is Remedy.GIVE_UP and (self.client.answered or several)):
                     yield chat_request.key, answer
                     continue
                 held.append((chat_request.key, answer))
                 if len(held) >= FAIL_FAST_AFTER:
-                    answered = self.counts.answered
-                    cause = f"the last {FAIL_FAST_AFTER} requests all failed" if answered else "nothing was answered"
+                    lately = f"the last {FAIL_FAST_AFTER} requests all failed"
+                    cause = lately if self.client.answered else "nothing was answered"
                     raise ModelError(
                         f"Model {self.fixed_info['model']}: failing fast, because {cause}; {answer.error} Look at the "
                         "server's log, or try one request with curl or --concurrency 1. Answers so far are kept; the "
@@ -125,7 +126,8 @@ class ServerEngine:
             yield from held
 
     def close(self) -> None:
-        """Nothing is held between two calls of `generate`."""
+        """End what was started for this engine. Nothing else is held between two calls of `generate`."""
+        self.end()
 
 
 def load(model: str, generation: Generation, pixels: Pixels, options: ServerOptions) -> ServerEngine:
@@ -133,22 +135,27 @@ def load(model: str, generation: Generation, pixels: Pixels, options: ServerOpti
 
     Raises SettingError, and ModelError if no server can be reached or one refuses the key.
     """
-    _import_client()
+    try:
+        import httpx2  # noqa: F401
+    except ImportError as error:
+        raise SettingError("--engine server needs httpx2. Install it: pip install 'gapbench[server]'") from error
+    for name in ("httpx2", "httpcore2"):  # their logs hold headers, which may repeat the key
+        logging.getLogger(name).setLevel(logging.WARNING)
     if not options.base_urls:
         raise SettingError("--base-url: expected one or more URLs, as in --base-url http://localhost:8000/v1.")
     urls = tuple(dict.fromkeys(map(base_url, options.base_urls)))
     key = read_key(options.api_key_env)
-    plain_urls = [url for url in urls if url.startswith("http:") and not is_loopback(url)] if key.value else []
-    if plain_urls:
+    plain_urls = [url for url in urls if url.startswith("http:") and not is_loopback(url)]
+    if key.value and plain_urls:
         warnings.warn(
             f"--api-key-env: the key goes over plain http to {', '.join(plain_urls)}, where others on the network can "
             "read it. Use https or a tunnel.",
             stacklevel=2,
         )
-    temperature, max_new_tokens, seed = generation.temperature, generation.max_new_tokens, generation.seed
     settings: dict[str, Any] = {
-        "model": model, "stream": False, "temperature": temperature, "max_tokens": max_new_tokens, "seed": seed,
-        "repetition_penalty": 1.0, **({"top_p": 1.0, "top_k": -1} if temperature > 0 else {}),
+        "model": model, "stream": False, "temperature": generation.temperature,
+        "max_tokens": generation.max_new_tokens, "seed": generation.seed,
+        "repetition_penalty": 1.0, **({"top_p": 1.0, "top_k": -1} if generation.temperature > 0 else {}),
         "chat_template_kwargs": {"enable_thinking": False, "thinking": False}, **options.extra,
     }  # fmt: skip
     fixed_info: dict[str, Any] = {
@@ -157,24 +164,12 @@ def load(model: str, generation: Generation, pixels: Pixels, options: ServerOpti
         "base_urls": list(urls),
         "servers": describe_servers(urls, key),
         "concurrency": options.concurrency or "auto",
-        "pixels": {"min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels,
-                   "sent": "stored bytes, or PNG where the image is not as stored"},
-        "generation": {"max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": 1.0,
-                       "seed": seed, "thinking": "asked to be off (chat_template_kwargs)",
-                       "extra": dict(options.extra)},
+        "pixels": {**asdict(pixels), "sent": "stored bytes, or PNG where the image is not as stored"},
+        "generation": {**asdict(generation), "repetition_penalty": 1.0, "extra": dict(options.extra),
+                       "thinking": "asked to be off (chat_template_kwargs)"},
         **kept(options),
     }  # fmt: skip
-    for warning in mismatch_warnings(model, fixed_info["servers"]):
-        warnings.warn(warning, stacklevel=2)
-    policy = RequestPolicy(urls, key, settings, options.timeout, options.tries, options.backoff, options.patience)
-    return ServerEngine(policy, AdaptiveLimit(options.concurrency, len(urls)), fixed_info)
-
-
-def _import_client() -> None:
-    """Check that httpx2 is installed, and silence its logs: they hold headers, which may repeat the key."""
-    try:
-        import httpx2  # noqa: F401
-    except ImportError as error:
-        raise SettingError("--engine server needs httpx2. Install it: pip install 'gapbench[server]'") from error
-    for name in ("httpx2", "httpcore2"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    warn_of_mismatch(model, fixed_info["servers"])
+    options = options.model_copy(update={"base_urls": urls})
+    client = RetryingClient(options, key, settings, AdaptiveLimit(options.concurrency, len(urls)))
+    return ServerEngine(client, fixed_info)

@@ -57,8 +57,8 @@ def describe_servers(urls: Sequence[str], key: ApiKey) -> list[dict[str, Any]]:
     return entries
 
 
-def mismatch_warnings(model: str, servers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Warnings that the servers may not all serve `model`. `servers` are entries of `describe_servers`."""
+def warn_of_mismatch(model: str, servers: Sequence[Mapping[str, Any]]) -> None:
+    """Warn that the servers may not all serve `model`. `servers` are entries of `describe_servers`."""
     messages, roots = [], {}
     for server in servers:
         listed = {entry.get("id"): entry.get("root") for entry in server.get("models", ())}
@@ -72,7 +72,8 @@ def mismatch_warnings(model: str, servers: Sequence[Mapping[str, Any]]) -> list[
     if len(set(roots.values())) > 1:
         weights = ", ".join(f"{root} ({url})" for url, root in roots.items())
         messages.append(f"--base-url: the servers use different weights for {model}: {weights}. Do not mix two models.")
-    return messages
+    for message in messages:
+        warnings.warn(message, stacklevel=3)
 
 
 def _models(listed: Any) -> list[dict[str, Any]]:

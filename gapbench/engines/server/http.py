@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+
+import httpx2
 
 from gapbench.engines.server.api_key import ApiKey
 from gapbench.engines.server.endpoints import is_loopback
 from gapbench.engines.server.responses import Fault, Remedy, read
 from gapbench.types import Answer
-
-if TYPE_CHECKING:
-    import httpx2
 
 CONNECT = 10.0
 """Seconds in which a connection must open."""
@@ -31,8 +29,6 @@ class Connections:
     """Connections to one server, as many as there are requests in flight; for use within one event loop."""
 
     def __init__(self, url: str, key: ApiKey, timeout: float) -> None:
-        import httpx2
-
         self._url, self._timeout, self._redact = f"{url}/chat/completions", timeout, key.redact
         self._new = partial(
             httpx2.AsyncClient,
@@ -46,14 +42,9 @@ class Connections:
 
     async def exchange(self, body: bytes) -> Answer | Fault:
         """Send a request and read the response. Every failure becomes a fault."""
-        import httpx2
-
         client = self._idle.pop() if self._idle else self._new()
         try:
-            async with (
-                asyncio.timeout(self._timeout),
-                client.stream("POST", self._url, content=body) as response,
-            ):
+            async with asyncio.timeout(self._timeout), client.stream("POST", self._url, content=body) as response:
                 received = bytearray()
                 async for part in response.aiter_bytes():
                     received += part

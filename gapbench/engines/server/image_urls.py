@@ -20,13 +20,12 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from gapbench.types import Request
+from gapbench.engines.local import failed, shown
+from gapbench.types import Answer, Request
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,15 +40,12 @@ CONTROL = re.compile(r"<\|(?=[^<>|\s]{1,40}\|>)")
 class ChatRequest:
     """One encoded request. Only `messages` holds its images.
 
-    `images`, `sent_size` and `sent_pixels` are those of `Answer`. A request with `error` is not sent.
+    `shown` are the answer's fields that say what the model is shown. If it has an `error`, the request is not sent.
     """
 
     key: Hashable
+    shown: Answer
     messages: bytes = b""
-    images: int = 0
-    sent_size: tuple[int, int] | None = None
-    sent_pixels: int | None = None
-    error: str = ""
 
     @property
     def held(self) -> int:
@@ -57,24 +53,22 @@ class ChatRequest:
         return 2 * len(self.messages)
 
 
-def encode_request(request: Request) -> ChatRequest:
-    """Encode one request. A failure becomes its `error`."""
+def escape_control_tokens(text: str) -> str:
+    """`text` with control tokens of the form `<|name|>` broken up: `<|im_end|>` becomes `< |im_end|>`."""
+    return CONTROL.sub("< |", text)
+
+
+def encode_request(request: Request, escape: Callable[[str], str] = escape_control_tokens) -> ChatRequest:
+    """Encode one request. A failure becomes an `error`."""
     if request.error:
-        return ChatRequest(request.key, images=len(request.images), error=request.error)
+        return ChatRequest(request.key, failed(request, request.error))
     encoded = request.encoded or (None,) * len(request.images)
     try:
         urls = [_data_url(image, stored) for image, stored in zip(request.images, encoded, strict=True)]
     except Exception as error:  # Pillow raises many types, and one sample must not end a run
         reason = f"its images cannot be encoded for the server ({type(error).__name__}: {error})."
-        return ChatRequest(request.key, images=len(request.images), error=reason)
-    messages = _messages(urls, escape_control_tokens(request.prompt))
-    sent_size = request.images[0].size if urls else None
-    return ChatRequest(request.key, messages, len(urls), sent_size, request.pixels if urls else None)
-
-
-def escape_control_tokens(text: str) -> str:
-    """`text` with control tokens of the form `<|name|>` broken up: `<|im_end|>` becomes `< |im_end|>`."""
-    return CONTROL.sub("< |", text)
+        return ChatRequest(request.key, failed(request, reason))
+    return ChatRequest(request.key, shown(request), _messages(urls, escape(request.prompt)))
 
 
 def _messages(urls: list[bytes], text: str) -> bytes:
@@ -88,14 +82,15 @@ def _messages(urls: list[bytes], text: str) -> bytes:
 
 def _data_url(image: Image, stored: bytes | None) -> bytes:
     """One image as a data URL."""
-    stored = stored or b""
-    known = FORMATS.match(stored)
-    media_type, data = (known.lastgroup, stored) if known else ("png", _png(image))
+    known = FORMATS.match(stored or b"")
+    media_type, data = (known.lastgroup, known.string) if known else ("png", _png(image))
     return f"data:image/{media_type};base64,".encode() + base64.b64encode(data)
 
 
 def _png(image: Image) -> bytes:
     """The image as PNG (https://www.w3.org/TR/png-3). Each row holds differences from the row above: filter 2, "up"."""
+    import numpy as np
+
     width, height = image.size
     pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB")).reshape(height, 3 * width)
     rows = np.empty((height, 1 + 3 * width), np.uint8)

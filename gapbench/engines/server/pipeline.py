@@ -1,6 +1,6 @@
 """Run an event loop in a thread, so that the engine is a plain iterator.
 
-    for chat_request, (answer, fault) in stream_replies(requests, RetryingClient(policy, limit, counts)): ...
+    for chat_request, (answer, fault) in stream_replies(requests, client): ...
 
 Feeder threads pull requests one at a time and encode them in parallel. A thread with an event loop sends them. The
 caller's thread takes the replies. To bound memory, the requests between the pull and the caller are limited in number
@@ -66,7 +66,8 @@ def stream_replies(
             work.change(-1, -item[0].held)
             yield item
     finally:
-        work.stop()
+        work.stopped = True
+        work.change(0, 0)  # wakes the feeders
         with suppress(RuntimeError):  # the loop has ended
             work.loop.call_soon_threadsafe(main.cancel)
         thread.join(timeout=10)
@@ -74,7 +75,10 @@ def stream_replies(
 
 
 class _Work:
-    """The state that the three kinds of threads share. `done` gets each request with its reply, and errors."""
+    """The state that the three kinds of threads share. `done` gets each request with its reply, and errors.
+
+    Once `stopped`, no further request is pulled or sent.
+    """
 
     def __init__(self, client: RetryingClient, loop: asyncio.AbstractEventLoop) -> None:
         self.loop, self._client, self._tasks = loop, client, asyncio.TaskGroup()
@@ -82,7 +86,7 @@ class _Work:
         self.feeders = ThreadPoolExecutor(FEEDERS, "gapbench-feed")
         self._pulling, self._change = threading.Lock(), threading.Condition()
         self._count = self._bytes = 0
-        self._stopped = False
+        self.stopped = False
 
     async def serve(self, requests: Iterator[Request]) -> None:
         """Send every request, and return after the last reply."""
@@ -98,12 +102,6 @@ class _Work:
             self._bytes += weight
             self._change.notify_all()
 
-    def stop(self) -> None:
-        """End all threads. No further request is pulled or sent."""
-        with self._change:
-            self._stopped = True
-            self._change.notify_all()
-
     def _feed(self, requests: Iterator[Request]) -> None:
         """Body of a feeder thread."""
         try:
@@ -113,7 +111,7 @@ class _Work:
                     if request is None or not self._wait_for_room(decoded := RGB * request.pixels):
                         break
                     self.change(1, decoded)
-                chat_request = encode_request(request)
+                chat_request = encode_request(request, self._client.escape)
                 del request  # free its images: the next request may take long
                 self.change(0, chat_request.held - decoded)
                 self.loop.call_soon_threadsafe(self._start, chat_request)
@@ -128,15 +126,15 @@ class _Work:
         """Wait for room for `weight` bytes in one request; a request above the bound goes alone. False once stopped."""
         limit = self._client.limit
         with self._change:
-            while not self._stopped and (
+            while not self.stopped and (
                 self._count >= limit.now + max(READ_AHEAD, limit.now // 4)
                 or (self._bytes and self._bytes + weight > HELD_BYTES)
             ):
                 self._change.wait()
-            return not self._stopped
+            return not self.stopped
 
     def _start(self, chat_request: ChatRequest) -> None:
-        if not self._stopped:
+        if not self.stopped:
             self._tasks.create_task(self._send(chat_request))
 
     async def _send(self, chat_request: ChatRequest) -> None:

@@ -23,13 +23,12 @@ the run; answers so far are kept.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
-from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from itertools import repeat
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
@@ -37,13 +36,14 @@ from pydantic import BaseModel, Field
 from gapbench.engines import local, models
 from gapbench.engines import options as engine_options
 from gapbench.engines.chat import Chat
-from gapbench.engines.fail_fast import KeyedAnswer, hold_leading_errors
-from gapbench.engines.options import FROZEN, Flag, Generation, key_values
+from gapbench.engines.local import KeyedAnswer
+from gapbench.engines.options import FROZEN, Flag, Generation, key_values, seed_for
+from gapbench.engines.server import ServerEngine
 from gapbench.engines.tokens import image_token_id
-from gapbench.engines.vllm.serving import ServedVllm, serve
-from gapbench.engines.vllm.starting import arguments_for, config_of, import_vllm, read_chat, start
+from gapbench.engines.vllm.serving import serve
+from gapbench.engines.vllm.starting import arguments_for, import_vllm, read_chat, start, start_error
 from gapbench.errors import ModelError
-from gapbench.types import Answer, Request
+from gapbench.types import Request
 from gapbench.util.ahead import WaitingTime, read_ahead
 from gapbench.util.text import error_line
 from gapbench.views.pixels import Pixels
@@ -88,27 +88,26 @@ class VllmEngine:
 
     def __post_init__(self) -> None:
         processor = self.chat.processor
-        token = image_token_id(self.llm.model_config.hf_config, processor)
-        self._completions = local.Completions(processor.tokenizer, token)
-        self._refusals = local.Refusals(self.info["model"])
+        image_token = image_token_id(self.llm.model_config.hf_config, processor)
+        self._replies = local.Replies(self.info["model"], processor.tokenizer, image_token)
         self._busy = 0.0  # seconds of work not yet attributed to an answer
         self._waited = WaitingTime()
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[KeyedAnswer]:
         """Answers as they are completed. A request that vLLM refuses comes back with `error`.
 
         Raises ModelError if vLLM dies. Fails fast: raises ModelError if vLLM refuses the first `FAIL_FAST_AFTER`
         requests.
         """
-        yield from hold_leading_errors(self._answers(requests))
+        yield from local.hold_leading_errors(self._answers(requests))
 
     def _answers(self, requests: Iterable[Request]) -> Generator[KeyedAnswer, None, None]:
-        queue: dict[str, tuple[Hashable, Answer]] = {}
+        queue: dict[str, KeyedAnswer] = {}
         try:
-            for chunk in read_ahead(self._chunks(requests), 2, lambda: not queue, self._waited):
+            chunks = local.chunks(requests, repeat(CHUNK), CHUNK_PIXELS)
+            for chunk in read_ahead(chunks, 2, lambda: not queue, self._waited):
                 for request in chunk or ():
-                    if failed_answer := self._submit(request, queue):
-                        yield request.key, failed_answer
+                    yield from self._submit(request, queue)
                 while queue and (chunk is None or _full(queue)):
                     yield from self._step(queue)
                     chunk = ()
@@ -146,42 +145,43 @@ class VllmEngine:
                 return outputs[0]
         raise ModelError(f"Model {self.info['model']}: vLLM returned no answer to a request.")
 
-    def _chunks(self, requests: Iterable[Request]) -> Iterator[list[Request]]:
-        chunk: list[Request] = []
-        for request in requests:
-            chunk.append(request)
-            if len(chunk) >= CHUNK or sum(r.pixels for r in chunk) >= CHUNK_PIXELS:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
-
-    def _submit(self, request: Request, queue: dict[str, tuple[Hashable, Answer]]) -> Answer | None:
-        """Add one request to vLLM's queue and return None, or return the answer with the error."""
+    def _submit(self, request: Request, queue: dict[str, KeyedAnswer]) -> Iterator[KeyedAnswer]:
+        """Add one request to vLLM's queue, or yield the answer with the error."""
         if request.error:
-            return Answer(error=request.error)
+            yield request.key, local.failed(request, request.error)
+            return
         started = time.perf_counter()
         try:
             number = self._enqueue(request, self.generation.max_new_tokens)
         except Exception as error:
-            if _is_dead(error):
+            from vllm.v1.engine.exceptions import EngineDeadError
+
+            if isinstance(error, EngineDeadError):
                 raise self._died(error) from error
             reason = f"vLLM refused {local.failure_details(request, error)}"
             if re.search("maximum (model|context) length", str(error)):
                 reason = f"the prompt is too long ({error}). Lower --max-pixels, or --engine-args max_model_len=N."
-            return self._refusals.refuse(request, reason, error)
-        self._refusals.count = None
+            yield request.key, self._replies.refusal(request, reason, error)
+            return
+        self._replies.refused = None
         queue[number] = request.key, local.shown(request)
         self._busy += time.perf_counter() - started
-        return None
 
     def _enqueue(self, request: Request, max_new_tokens: int, logprobs: int | None = None) -> str:
-        """Add a request to vLLM's queue and return vLLM's id for it."""
-        sampling = self._sampling(request.key, max_new_tokens, logprobs)
-        image_parts = [{"type": "image_pil", "image_pil": image} for image in request.images]
-        content = [*image_parts, {"type": "text", "text": self.chat.escape(request.prompt)}]
+        """Add a request to vLLM's queue and return vLLM's id for it.
+
+        Its sampling settings are neutral. With a temperature it has a seed of its own: repeats of one sample must
+        differ, but one repeat must give the same answer in any batch.
+        """
+        from vllm import SamplingParams
+
+        temperature = self.generation.temperature
+        seed = seed_for(self.generation.seed, request.key, 32) if temperature > 0 else None
+        sampling = SamplingParams(
+            temperature=temperature, max_tokens=max_new_tokens, logprobs=logprobs, seed=seed, detokenize=False
+        )
         numbers = self.llm.enqueue_chat(
-            [{"role": "user", "content": content}],
+            self.chat.conversation(request.images, request.prompt, "image_pil"),
             sampling,
             use_tqdm=False,
             chat_template=self.chat.processor.chat_template,
@@ -189,21 +189,7 @@ class VllmEngine:
         )
         return str(numbers[0]).partition("-")[0]  # vLLM says 17-9f31c0aa here, and 17 when the answer comes
 
-    def _sampling(self, key: Hashable, max_new_tokens: int, logprobs: int | None) -> Any:
-        """vLLM's neutral settings; with a temperature, a seed for each request.
-
-        Repeats of one sample must differ, but one repeat must give the same answer in any batch.
-        """
-        from vllm import SamplingParams
-
-        digest = hashlib.sha256(f"{self.generation.seed} {key!r}".encode()).hexdigest()
-        seed = int(digest[:8], 16) if self.generation.temperature > 0 else None
-        temperature = self.generation.temperature
-        return SamplingParams(
-            temperature=temperature, max_tokens=max_new_tokens, logprobs=logprobs, seed=seed, detokenize=False
-        )
-
-    def _step(self, queue: dict[str, tuple[Hashable, Answer]]) -> Iterator[tuple[Hashable, Answer]]:
+    def _step(self, queue: dict[str, KeyedAnswer]) -> Iterator[KeyedAnswer]:
         """Run vLLM's next step and yield the answers that it completes."""
         started = time.perf_counter()
         try:
@@ -215,18 +201,14 @@ class VllmEngine:
             return
         seconds, self._busy = self._busy / len(done), 0.0
         for output in done:
-            key, partial_answer = queue.pop(output.request_id)
-            yield key, self._answer(partial_answer, output, seconds)
-
-    def _answer(self, partial_answer: Answer, output: Any, seconds: float) -> Answer:
-        completion = output.outputs[0]
-        if completion.finish_reason not in ("stop", "length"):
-            return replace(
-                partial_answer, error=f"vLLM aborted the request (finish reason {completion.finish_reason!r})."
-            )
-        truncated = completion.finish_reason == "length"
-        ids = list(completion.token_ids) if truncated else list(completion.token_ids)[:-1]
-        return self._completions.answer(partial_answer, output.prompt_token_ids, ids, truncated, seconds)
+            key, shown = queue.pop(output.request_id)
+            reason, ids = output.outputs[0].finish_reason, list(output.outputs[0].token_ids)
+            if reason not in ("stop", "length"):
+                yield key, replace(shown, error=f"vLLM aborted the request (finish reason {reason!r}).")
+                continue
+            truncated = reason == "length"
+            output_ids = ids if truncated else ids[:-1]
+            yield key, self._replies.answer(shown, output.prompt_token_ids, output_ids, truncated, seconds)
 
     def _died(self, error: Exception) -> ModelError:
         return ModelError(
@@ -237,7 +219,7 @@ class VllmEngine:
         )
 
 
-def load(model: str, generation: Generation, pixels: Pixels, options: VllmOptions) -> VllmEngine | ServedVllm:
+def load(model: str, generation: Generation, pixels: Pixels, options: VllmOptions) -> VllmEngine | ServerEngine:
     """The engine for `model` (Hub id, folder or `glance`).
 
     `engine_args` are vLLM's own (`max_model_len`, `gpu_memory_utilization`, `quantization`, ...). They override these
@@ -250,13 +232,19 @@ def load(model: str, generation: Generation, pixels: Pixels, options: VllmOption
     arguments = arguments_for(source, options, generation.seed, on_cpu)
     info = {"engine": "vllm", **local.shared_info(model, chat, generation, pixels, options)}
     own_args = info["options"].pop("engine_args", {})
-    info["resources"] |= {name: value for name, value in own_args.items() if name in RESOURCES}
-    if deciding := {name: value for name, value in own_args.items() if name not in RESOURCES}:
-        info["options"]["engine_args"] = deciding
-    llm = start(model, arguments) if options.data_parallel_size == 1 else None
-    config = llm.llm_engine.vllm_config if llm else config_of(model, arguments)
+    info["resources"] |= {name: own_args.pop(name) for name in [*own_args] if name in RESOURCES}
+    if own_args:
+        info["options"]["engine_args"] = own_args
+    from vllm import EngineArgs
+
+    try:
+        llm = start(arguments) if options.data_parallel_size == 1 else None
+        # The server's configuration is that of the same arguments. Making it loads no weights.
+        config = llm.llm_engine.vllm_config if llm else EngineArgs(**arguments).create_engine_config()
+    except Exception as error:
+        raise start_error(model, error) from error
     info |= {
-        **models.identity(source, options.revision, SimpleNamespace(config=config.model_config.hf_config)),
+        **models.identity(source, options.revision, config.model_config.hf_config),
         "dtype": str(config.model_config.dtype).removeprefix("torch."),
         "device": str(config.device_config.device_type),
         "prefix_caching": bool(config.cache_config.enable_prefix_caching),
@@ -266,11 +254,5 @@ def load(model: str, generation: Generation, pixels: Pixels, options: VllmOption
     return VllmEngine(llm, chat, generation, info)
 
 
-def _full(queue: Mapping[str, tuple[Hashable, Answer]]) -> bool:
+def _full(queue: Mapping[str, KeyedAnswer]) -> bool:
     return len(queue) >= QUEUE or sum(answer.sent_pixels or 0 for _, answer in queue.values()) >= QUEUE_PIXELS
-
-
-def _is_dead(error: Exception) -> bool:
-    from vllm.v1.engine.exceptions import EngineDeadError
-
-    return isinstance(error, EngineDeadError)

@@ -51,16 +51,14 @@ Guard = subprocess.Popen[bytes]
 _guards: list[Guard] = []  # keeps the pipes open: a pipe closes when nothing refers to it
 
 
-def end_with_this_process(processes: Iterable[BaseProcess | subprocess.Popen[bytes]]) -> Guard | None:
+def end_with_this_process(processes: Iterable[BaseProcess | subprocess.Popen[bytes]]) -> Guard:
     """End these children once this process is gone: terminate them, and kill those that remain after 10 seconds.
 
-    That includes their own children and, of the leader of a process group, the whole group. None without children.
+    That includes their own children and, of the leader of a process group, the whole group.
     """
     import psutil
 
     ids_and_times = [str(x) for p in processes for x in (p.pid, psutil.Process(p.pid).create_time())]
-    if not ids_and_times:
-        return None
     command = [sys.executable, "-c", GUARD, *ids_and_times]  # in a session of its own, out of reach of Ctrl-C
     _guards.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))  # noqa: S603
     return _guards[-1]
@@ -78,7 +76,7 @@ def end_now(process: subprocess.Popen[bytes], guard: Guard) -> None:
 def wake_on_exit(processes: Sequence[BaseProcess], llm: Any) -> None:
     """Wake the thread that waits for vLLM's next answer once one of these is gone; vLLM then raises an error."""
     answers = getattr(llm.llm_engine.engine_core, "outputs_queue", None)
-    if answers is None or not processes:  # vLLM works in this process
+    if answers is None:  # vLLM works in this process
         return
     sentinels = [process.sentinel for process in processes]
 

@@ -18,9 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import IO, Any
 
 from huggingface_hub.utils import are_progress_bars_disabled
@@ -28,9 +28,8 @@ from huggingface_hub.utils import are_progress_bars_disabled
 from gapbench.engines import server
 from gapbench.engines.chat import Chat
 from gapbench.engines.options import Generation
-from gapbench.engines.vllm.guard import Guard, end_now, end_with_this_process
+from gapbench.engines.vllm.guard import end_now, end_with_this_process
 from gapbench.engines.vllm.starting import start_error
-from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
 LOG_CHARACTERS = 2000
@@ -39,55 +38,24 @@ NOTICE_SECONDS = 30
 """Seconds between two lines that say that the server is still starting."""
 
 
-@dataclass
-class ServedVllm:
-    """See the module. Made by `serve`."""
-
-    chat: Chat
-    client: server.ServerEngine
-    process: subprocess.Popen[bytes]
-    guard: Guard
-    info: dict[str, Any]
-
-    @property
-    def waited(self) -> float | None:
-        """As for the server engine."""
-        return self.client.waited
-
-    @property
-    def trouble(self) -> Mapping[str, Any]:
-        """As for the server engine."""
-        return self.client.trouble
-
-    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[Hashable, Answer]]:
-        """As the server engine, which is handed prompts without the model's control tokens."""
-        yield from self.client.generate(replace(r, prompt=self.chat.escape(r.prompt)) for r in requests)
-
-    def close(self) -> None:
-        """End the server and all its processes; returns when they are gone."""
-        self.client.close()
-        end_now(self.process, self.guard)
-
-
 def serve(
     chat: Chat, arguments: Mapping[str, Any], generation: Generation, pixels: Pixels, info: dict[str, Any]
-) -> ServedVllm:
+) -> server.ServerEngine:
     """Start the server and wait until it is ready. Raises ModelError, with the end of its log, if it ends before."""
-    model, port = str(info["model"]), _free_port()
+    model = str(info["model"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
     with tempfile.TemporaryFile() as log:  # a pipe that nobody reads would fill up and stop the server
-        process = subprocess.Popen(  # noqa: S603
-            command(model, port, arguments),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # out of reach of Ctrl-C
-        )
+        typed = command(model, port, arguments)  # in a session of its own, out of reach of Ctrl-C
+        process = subprocess.Popen(typed, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
         guard = end_with_this_process([process])
-        assert guard is not None
         try:
             _wait(model, process, f"http://127.0.0.1:{port}/health", log)
             options = server.ServerOptions(base_urls=(f"http://127.0.0.1:{port}/v1",))
-            client = server.load(model, generation, pixels, options)
-            return ServedVllm(chat, client, process, guard, info)
+            engine = server.load(model, generation, pixels, options)
+            engine.client.escape = chat.escape
+            return replace(engine, fixed_info=info, chat=chat, end=partial(end_now, process, guard))
         except BaseException:
             end_now(process, guard)
             raise
@@ -109,22 +77,18 @@ def command(model: str, port: int, arguments: Mapping[str, Any]) -> list[str]:
     return typed
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def _wait(model: str, process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
     """Wait until the server answers at `url`. Raises ModelError if it ends instead."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is not behind a proxy
+    import httpx2
+
     started = said = time.monotonic()
     while process.poll() is None:
         try:
-            with opener.open(url, timeout=10):
+            if httpx2.get(url, timeout=10, trust_env=False).is_success:  # loopback is not behind a proxy
                 return
-        except OSError:
-            time.sleep(0.5)
+        except httpx2.HTTPError:
+            pass
+        time.sleep(0.5)
         if time.monotonic() - said > NOTICE_SECONDS and not are_progress_bars_disabled():
             said = time.monotonic()
             print(f"{model}: vLLM's server has been starting for {said - started:.0f} s …", file=sys.stderr, flush=True)

@@ -11,8 +11,7 @@ from multiprocessing import active_children
 from typing import Any
 
 from gapbench.engines import models
-from gapbench.engines.chat import Chat, chat_template_of, thinking_switches
-from gapbench.engines.tokens import special_token_escaper
+from gapbench.engines.chat import Chat, chat_of
 from gapbench.engines.vllm.guard import end_with_this_process, wake_on_exit
 from gapbench.errors import ModelError, SettingError
 from gapbench.util.text import error_line
@@ -78,10 +77,9 @@ def read_chat(model: str, source: str, options: Any) -> Chat:
         )
     except Exception as error:
         raise ModelError(models.load_error(model, error)) from error
-    file = options.chat_template
-    processor.chat_template = file.read_text(encoding="utf-8") if file else chat_template_of(processor)
-    escape = special_token_escaper(processor.tokenizer)
-    return Chat(processor, dict(options.processor_kwargs), thinking_switches(processor.chat_template), escape)
+    if options.chat_template:
+        processor.chat_template = options.chat_template.read_text(encoding="utf-8")
+    return chat_of(processor, options.processor_kwargs)
 
 
 def arguments_for(source: str, options: Any, seed: int, on_cpu: bool) -> dict[str, Any]:
@@ -105,29 +103,17 @@ def arguments_for(source: str, options: Any, seed: int, on_cpu: bool) -> dict[st
     }
 
 
-def start(model: str, arguments: dict[str, Any]) -> Any:
-    """vLLM's `LLM`. Its processes end with this process. Raises ModelError."""
+def start(arguments: dict[str, Any]) -> Any:
+    """vLLM's `LLM`. Its processes end with this process. Raises what vLLM raises."""
     from vllm import LLM
 
     earlier_children = active_children()
-    try:
-        llm = LLM(**{"use_tqdm_on_load": False, **arguments})
-    except Exception as error:
-        raise start_error(model, error) from error
+    llm = LLM(**{"use_tqdm_on_load": False, **arguments})
     children = [child for child in active_children() if child not in earlier_children]
-    end_with_this_process(children)
-    wake_on_exit(children, llm)
+    if children:  # none if vLLM works in this process
+        end_with_this_process(children)
+        wake_on_exit(children, llm)
     return llm
-
-
-def config_of(model: str, arguments: dict[str, Any]) -> Any:
-    """The configuration that vLLM makes of the arguments, without loading weights. Raises ModelError."""
-    from vllm import EngineArgs
-
-    try:
-        return EngineArgs(**arguments).create_engine_config()
-    except Exception as error:
-        raise start_error(model, error) from error
 
 
 def start_error(model: str, error: object) -> ModelError:

@@ -5,24 +5,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from gapbench.analysis.comparison.differences import UNSET, setting_name
+from gapbench.analysis.comparison.differences import setting_name, value_text
+from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.report.cells import NAME_LIMIT, Cell, Entry, count, number_cell, shown, text, text_cell
 from gapbench.report.comparison.samples import TRANSITIONS, ChangedSample, total_of
 from gapbench.report.comparison.tables import LABEL_LIMIT, MEASURES, SOURCE, side_labels, table_of
+from gapbench.report.run.samples import AnswerEntry
 from gapbench.report.run.summary_tables import group_tables
 from gapbench.report.tables import Column, Summary, Table, named
 from gapbench.util.text import clip, interval, percent, points
-
-if TYPE_CHECKING:
-    from gapbench.analysis.comparison.runs import LoadedRun
-    from gapbench.report.run.samples import AnswerEntry
 
 TABLES = 40
 """Benchmarks with a table of groups; the groups of the others are in comparison.json."""
@@ -71,7 +68,7 @@ def identity_table(summary: Summary) -> Table:
         Column("Folder", text("path", limit=VALUE_LIMIT), numeric=False),
         *(Column(key, text("values", key, limit=VALUE_LIMIT), numeric=False) for key in keys),
     )
-    runs = [{**run, "values": {key: _value(run["identity"].get(key)) for key in keys}} for run in summary["runs"]]
+    runs = [{**run, "values": {key: value_text(run["identity"].get(key)) for key in keys}} for run in summary["runs"]]
     return table_of("Runs", columns, runs)
 
 
@@ -79,7 +76,7 @@ def setting_tables(runs: Sequence[LoadedRun]) -> tuple[Table, Table]:
     """The settings in which the runs differ, and those in which they agree."""
     settings = {run.label: {setting_name(*key): v for key, v in run.settings.items()} for run in runs}
     rows: list[dict[str, Any]] = [
-        {"name": name, "values": {label: _value(of_run.get(name)) for label, of_run in settings.items()}}
+        {"name": name, "values": {label: value_text(of_run.get(name)) for label, of_run in settings.items()}}
         for name in dict.fromkeys(chain(*settings.values()))
     ]
     heading = Column("Setting", text("name"), numeric=False)
@@ -115,9 +112,3 @@ def changed_tables(
         if listed:
             tables[transition] = table_of(transition, columns, listed, total=total_of(summary, transition))
     return tables
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return UNSET
-    return clip(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), VALUE_LIMIT)

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.report.comparison import details, tables
 from gapbench.report.comparison.hero import hero
 from gapbench.report.comparison.plots import change_plot, curves
@@ -23,9 +24,6 @@ from gapbench.report.run.data_section import MESSAGES, first, restricted
 from gapbench.report.run.settings import command_line
 from gapbench.report.tables import benchmarks_of
 from gapbench.util.text import clip
-
-if TYPE_CHECKING:
-    from gapbench.analysis.comparison.runs import LoadedRun
 
 LISTED = 12
 """Samples of each transition in the Markdown."""
@@ -54,6 +52,16 @@ def write_comparison(
     write(folder / "comparison.md", markdown.get_template("comparison.md.j2").render(page, listed=listed))
 
 
+def notebook_html(summary: Mapping[str, Any]) -> str:
+    """The verdict and the headline tables, for a notebook."""
+    template = environment(html=True).from_string(
+        '{% from "parts.j2" import number_table %}<p>{{ verdict }}</p>'
+        "{% for table in tables %}{{ number_table(table) }}{% endfor %}"
+    )
+    shown = tables_of_families(lambda reduced: [tables.headline_table(reduced)], families(summary))
+    return template.render(verdict=summary["verdict"], tables=shown)
+
+
 def _content(
     summary: Mapping[str, Any], runs: Sequence[LoadedRun], steps: Sequence[Mapping[str, float | None]], images: bool
 ) -> dict[str, Any]:
@@ -75,9 +83,7 @@ def _content(
         "holdout_table": tables.holdout_table(summary),
         "category_tables": tables_of_families(partial(details.change_tables, "category"), parts),
         "area_tables": tables_of_families(partial(details.change_tables, "area"), parts),
-        "runs_tables": tables_of_families(lambda reduced: (tables.runs_table(reduced),), parts)
-        if summary["more"]
-        else [],
+        "runs_tables": tables_of_families(tables.runs_tables, parts),
         "more": [(clip(run["label"], 60), clip(run["verdict"], 2_000)) for run in summary["more"]],
         "train": train,
         "train_table": details.train_table(train) if train else None,
@@ -93,9 +99,7 @@ def _content(
 def _results(family: Family, name: str) -> dict[str, Any]:
     """The tables and the plot of one kind of evidence."""
     made = family.results(
-        headline_table=tables.headline_table,
-        metric_table=tables.metric_table,
-        transition_table=tables.transition_table,
+        headline_table=tables.headline_table, metric_table=tables.metric_table, transition_table=tables.transition_table
     )
     return {**made, "plot": change_plot(family.summary, name=name)}
 
@@ -104,5 +108,5 @@ def _notices(summary: Mapping[str, Any], runs: Sequence[LoadedRun], images: bool
     """(benchmark, text) of licence restrictions, which come first so that no limit cuts them off, and of remarks."""
     benchmarks = benchmarks_of(summary)
     remarks = [(clip(name, 80), clip(entry["notice"], 1_000)) for name, entry in benchmarks.items() if entry["notice"]]
-    cards = {name: text for run in runs for name, text in run.restricted.items() if name in benchmarks}
-    return restricted(cards, "gapbench compare … --no-images", images=images) + remarks
+    cards = [item for run in runs for item in run.card_texts("restricted").items() if item[1] and item[0] in benchmarks]
+    return restricted(dict(cards), "gapbench compare … --no-images", images=images) + remarks

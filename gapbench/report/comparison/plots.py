@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
 
 from gapbench.analysis.comparison.training_log import METRICS
-from gapbench.report.plots import CROP, FOREST_WIDTH, FULL, INK, MUTED, drawing, quiet, to_svg
+from gapbench.report.plots import CROP, CURVES, FOREST_WIDTH, INK, MUTED, beside, drawing, quiet, to_svg
 from gapbench.report.tables import benchmarks_of
 from gapbench.util.text import clip, percent, points
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 BENCHMARKS = 30
 POINTS = 300
@@ -37,7 +36,6 @@ TITLES = {
     "lr": "Learning rate",
     "grad_norm": "Gradient norm",
 }
-_MARKERS = {"full": ("s", FULL), "crop": ("o", CROP)}
 
 
 def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
@@ -54,26 +52,26 @@ def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
     height = 0.42 * (places[-1] + 1) + 0.75
     with drawing(FOREST_WIDTH, height) as figure:
         axes = figure.add_axes((0.26, 0.5 / height, 0.5, 1 - 0.62 / height))
-        side: dict[str, Any] = {"va": "center", "transform": axes.get_yaxis_transform()}
-        labelled: set[str] = set()
+        described, labelled = [], ""
         for (benchmark, view, entry, _), place in zip(rows, places, strict=True):
             _draw_change(axes, place, entry, view)
-            if benchmark not in labelled:
-                axes.text(-0.5, place, clip(" ".join(benchmark.split()), 24), color=INK, weight="bold", **side)
-                labelled.add(benchmark)
-            axes.text(-0.03, place, view, color=_MARKERS[view][1], weight="bold", ha="right", **side)
-            levels = " → ".join(percent(entry[when][view]["estimate"]) for when in ("before", "after"))
-            axes.text(1.04, place, levels, color=MUTED, **side)
+            if benchmark != labelled:
+                beside(axes, -0.5, place, clip(" ".join(benchmark.split()), 24), color=INK, weight="bold")
+                labelled = benchmark
+            beside(axes, -0.03, place, view, color=CURVES[view][0], weight="bold", ha="right")
+            before, after = (percent(entry[when][view]["estimate"]) for when in ("before", "after"))
+            beside(axes, 1.04, place, f"{before} → {after}", color=MUTED)
             change = points(entry["delta"][view]["estimate"])
-            axes.text(1.47, place, change, color=INK, weight="bold", ha="right", **side)
+            beside(axes, 1.47, place, change, color=INK, weight="bold", ha="right")
+            described.append(f"{clip(benchmark, 60)} {view} {before} to {after}")
         axes.set_ylim(places[-1] + 0.6, -0.6)
         axes.set_xlim(-2, 102)
         quiet(axes, "accuracy, %")
-        return to_svg(figure, name, "Accuracy before and after: " + "; ".join(_description(row) for row in rows))
+        return to_svg(figure, name, "Accuracy before and after: " + "; ".join(described))
 
 
 def _draw_change(axes: Axes, place: float, entry: Mapping[str, Any], view: str) -> None:
-    marker, colour = _MARKERS[view]
+    colour, marker = CURVES[view]
     spots = []
     for when, offset in (("before", -0.15), ("after", 0.15)):
         level = entry[when][view]
@@ -84,12 +82,6 @@ def _draw_change(axes: Axes, place: float, entry: Mapping[str, Any], view: str) 
     axes.plot(*zip(*spots, strict=True), color=colour, linewidth=0.8, linestyle=(0, (2, 2)))
     for (x, y), face in zip(spots, ("none", colour), strict=True):
         axes.plot([x], [y], marker, markersize=6.5, mfc=face, mec=colour, mew=1.4)
-
-
-def _description(row: tuple[str, str, Mapping[str, Any], int]) -> str:
-    benchmark, view, entry, _ = row
-    before, after = (percent(entry[when][view]["estimate"]) for when in ("before", "after"))
-    return f"{clip(benchmark, 60)} {view} {before} to {after}"
 
 
 def curves(steps: Sequence[Mapping[str, float | None]]) -> list[tuple[str, str]]:

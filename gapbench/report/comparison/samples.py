@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jinja2 import Template
+
+from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.report.run.gallery import CardImages, read_images, within
 from gapbench.report.run.samples import AnswerEntry, SampleCard, sample_cards
 from gapbench.report.tables import benchmarks_of
 from gapbench.runs.thumbnails import thumbnail_key
-
-if TYPE_CHECKING:
-    from jinja2 import Template
-
-    from gapbench.analysis.comparison.runs import LoadedRun
 
 TRANSITIONS = ("fixed", "broken")
 CARDS = 36
@@ -44,15 +42,6 @@ class ChangedSample:
     before: AnswerEntry
     after: AnswerEntry
     crops: tuple[AnswerEntry | None, AnswerEntry | None]
-
-
-@dataclass(frozen=True)
-class Cards:
-    """Rendered cards of one transition, and the total number of its samples."""
-
-    transition: str
-    cards: tuple[str, ...]
-    total: int
 
 
 def changed_samples(summary: Mapping[str, Any], before: LoadedRun, after: LoadedRun) -> list[ChangedSample]:
@@ -81,8 +70,11 @@ def render_cards(
     runs: Sequence[LoadedRun],
     template: Template,
     sides: tuple[str, ...],
-) -> list[Cards]:
-    """The cards of each transition. CardImages come from the folders of `runs`; without runs there are no images."""
+) -> list[dict[str, Any]]:
+    """For each `transition` its `cards` as HTML and `total`, the number of its samples.
+
+    Images come from the folders of `runs`; without runs there are no images.
+    """
 
     def images_of(sample: ChangedSample) -> CardImages:
         """The images of the first run that stored the full image, so that full image and crop belong together."""
@@ -96,7 +88,7 @@ def render_cards(
     for transition in TRANSITIONS:
         members = [sample for sample in samples if sample.transition == transition][:CARDS]
         cards = tuple(html for _, html in within(members, images_of, render, IMAGE_BUDGET))
-        groups.append(Cards(transition, cards, total_of(summary, transition)))
+        groups.append({"transition": transition, "cards": cards, "total": total_of(summary, transition)})
     return groups
 
 

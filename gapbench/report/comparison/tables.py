@@ -1,13 +1,13 @@
 """The main tables of a comparison, built from `comparison.json`. A column is one entry of a table's list of columns.
 
-    [headline_table(summary), holdout_table(summary), transition_table(summary), runs_table(summary)]
+    [headline_table(summary), holdout_table(summary), transition_table(summary), *runs_tables(summary)]
 
 Any number may be null: numbers that were not measured show as an en dash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -33,7 +33,8 @@ def headline_table(summary: Summary) -> Table:
     benchmarks, macro = benchmarks_of(summary), summary.get("macro")
     corrected = "; rows marked Holm are corrected over the benchmarks" if len(benchmarks) > 1 else ""
     columns = (
-        Column("Benchmark", _titled_name, numeric=False, mean=True),
+        Column("Benchmark", lambda row: Cell(clip(row["name"], NAME_LIMIT), row["title"], row["name"].casefold()),
+               numeric=False, mean=True),
         *side_columns(summary),
         Column("Change, points", cells.points("delta"),
                "Mean difference over the paired samples, with its 95% interval", mean=True),
@@ -46,10 +47,9 @@ def headline_table(summary: Summary) -> Table:
                "Samples compared; below, the clusters that they form"),
     )  # fmt: skip
     rows = [row for entry in named(benchmarks) for row in _measured(entry)]
-    means = (
-        [{**macro, "name": f"Mean of {macro['benchmarks']} benchmarks"}] if macro and macro["benchmarks"] > 1 else []
-    )
-    footer = [row for mean in means for row in _measured(mean)]
+    footer: Iterable[Entry] = ()
+    if macro and macro["benchmarks"] > 1:
+        footer = _measured({**macro, "name": f"Mean of {macro['benchmarks']} benchmarks"})
     return table_of("Before, after and change", columns, rows, footer)
 
 
@@ -59,10 +59,6 @@ def _measured(entry: Entry, measures: tuple[tuple[str, str], ...] = MEASURES) ->
         if entry["delta"].get(measure):
             numbers = {key: entry[key][measure] for key in ("before", "after", "delta")}
             yield {**entry, **numbers, "measure": measure, "title": title}
-
-
-def _titled_name(row: Entry) -> Cell:
-    return Cell(clip(row["name"], NAME_LIMIT), row["title"], row["name"].casefold())
 
 
 def _tested(row: Entry) -> Cell:
@@ -131,8 +127,10 @@ def transition_table(summary: Summary) -> Table:
     return table_of("Flip matrix of the two runs", columns, rows)
 
 
-def runs_table(summary: Summary) -> Table:
-    """Every run after the first, compared with the first run on every benchmark."""
+def runs_tables(summary: Summary) -> tuple[Table, ...]:
+    """Every run after the first, compared with the first run on every benchmark; no table for two runs alone."""
+    if not summary["more"]:
+        return ()
     first, second = (run["label"] for run in summary["runs"][:2])
     against = f"In points, against {clip(first, LABEL_LIMIT)}, on the samples that both runs share"
     columns = (
@@ -150,7 +148,7 @@ def runs_table(summary: Summary) -> Table:
         for label, benchmarks in runs
         if name in benchmarks
     ]
-    return table_of(f"All runs against {clip(first, LABEL_LIMIT)}", columns, rows)
+    return (table_of(f"All runs against {clip(first, LABEL_LIMIT)}", columns, rows),)
 
 
 def _closed(entry: Entry) -> Cell:

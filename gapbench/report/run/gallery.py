@@ -14,13 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
-from gapbench.report.run.samples import SampleCard, stratified
+from jinja2 import Template
+
+from gapbench.report.run.samples import FLIP_NAMES, SampleCard, stratified
 from gapbench.util.text import clip
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 SIZE_LIMIT = 20_000_000
 """Largest size of a report, in bytes."""
@@ -30,14 +29,6 @@ IMAGE_BUDGET = 12_000_000
 """Bytes of all images, as data URIs."""
 MARGIN = 500_000
 """Bytes for the rest of the gallery: filters, index and counts."""
-
-FLIP_NAMES = {
-    "crop_only": "crop only",
-    "full_only": "full only",
-    "neither": "neither",
-    "both": "both",
-    "dropped": "left out",
-}
 
 
 @dataclass(frozen=True)
@@ -54,25 +45,13 @@ CardImages = Mapping[str, GalleryImage | None]
 S = TypeVar("S")
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """Rendered cards, their index (benchmark, category and flip of each), and totals.
+def gallery(samples: Sequence[SampleCard], thumbnails: Path | None, template: Template, room: int) -> dict[str, Any]:
+    """Render as many cards as fit into `room` bytes; `thumbnails=None` leaves all images out.
 
-    `total` counts all samples, `counts` the cards of each flip. `categories` are those of the cards, `benchmarks` those
-    of all samples. `images` is `shown`, `off` (left out on request) or `none` (no thumbnails stored).
+    The result has the rendered `cards`, their `index` (benchmark, category and flip of each), and totals: `total`
+    counts all samples, `counts` the cards of each flip. `categories` are those of the cards, `benchmarks` those of all
+    samples. `images` is `shown`, `off` (left out on request) or `none` (no thumbnails stored).
     """
-
-    cards: tuple[str, ...]
-    index: tuple[dict[str, str], ...]
-    total: int
-    images: str
-    benchmarks: tuple[str, ...]
-    categories: tuple[str, ...]
-    counts: dict[str, int]
-
-
-def gallery(samples: Sequence[SampleCard], thumbnails: Path | None, template: Template, room: int) -> Gallery:
-    """Render as many cards as fit into `room` bytes; `thumbnails=None` leaves all images out."""
     stored = {path.name.partition("-")[0] for path in thumbnails.glob("*-*.jpg")} if thumbnails else set()
 
     def images_of(sample: SampleCard) -> CardImages:
@@ -82,18 +61,19 @@ def gallery(samples: Sequence[SampleCard], thumbnails: Path | None, template: Te
         return template.render(card=sample, images=images, with_images=bool(thumbnails), flip_names=FLIP_NAMES)
 
     rendered = within(stratified(samples, stored)[:CARDS], images_of, render, IMAGE_BUDGET, room - MARGIN)
-    return Gallery(
-        cards=tuple(html for _, html in rendered),
-        index=tuple(
-            {"benchmark": clip(sample.benchmark, 200), "category": clip(sample.category, 200), "flip": sample.flip}
-            for sample, _ in rendered
-        ),
-        total=len(samples),
-        images="off" if thumbnails is None else "shown" if stored else "none",
-        benchmarks=tuple(dict.fromkeys(clip(sample.benchmark, 200) for sample in samples)),
-        categories=tuple(sorted({clip(sample.category, 200) for sample, _ in rendered if sample.category})),
-        counts=dict(Counter(sample.flip for sample, _ in rendered)),
-    )
+    index = [
+        {"benchmark": clip(sample.benchmark, 200), "category": clip(sample.category, 200), "flip": sample.flip}
+        for sample, _ in rendered
+    ]
+    return {
+        "cards": [html for _, html in rendered],
+        "index": index,
+        "total": len(samples),
+        "images": "off" if thumbnails is None else "shown" if stored else "none",
+        "benchmarks": list(dict.fromkeys(clip(sample.benchmark, 200) for sample in samples)),
+        "categories": sorted({entry["category"] for entry in index} - {""}),
+        "counts": Counter(entry["flip"] for entry in index),
+    }
 
 
 def within(

@@ -1,7 +1,7 @@
 """The top of a report: big numbers, warnings and plots.
 
     alerts(summary, manifest)    [('signs', '3 samples are left out of the gap: one of the two views has no score.')]
-    headline(summary)    Headline('signs', full=0.41, crop=0.93, gap=…)
+    headline(summary)    {'scope': 'signs', 'full': 0.41, 'crop': 0.93, 'gap': 0.52, …}
     forest(summary, "forest").plot    '<svg …>'
 
 Numbers that the summary does not hold are None, lists of them empty.
@@ -10,12 +10,11 @@ Numbers that the summary does not hold are None, lists of them empty.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from gapbench.report.cells import nested
 from gapbench.report.families import families
-from gapbench.report.plots import Bin, Effect, PlottedEstimate, area_plot, forest_plot
+from gapbench.report.plots import Bin, Effect, area_plot, forest_plot
 from gapbench.report.run.data_section import first, repairs_of
 from gapbench.report.tables import benchmarks_of, has_gap, macro_gap
 from gapbench.util.text import clip, interval, missing, p_value, percent
@@ -29,24 +28,12 @@ FULL_VIEW = ("full-view", "hold-out")
 """Roles (`gapbench.types.Role`) of benchmarks without evidence of their own."""
 
 
-@dataclass(frozen=True)
-class Headline:
-    """The three big numbers with their intervals. An accuracy is None if no benchmark has its view."""
-
-    scope: str
-    full: float | None
-    crop: float | None
-    gap: float | None
-    full_ci: str
-    crop_ci: str
-    gap_ci: str
-    p: str
-
-
-def headline(summary: Mapping[str, Any]) -> Headline:
+def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the only benchmark with a gap, or the unweighted means over several.
 
-    Benchmarks with annotated evidence come first; those with regions made by a model count only if no other has a gap.
+    `full`, `crop` and `gap` are numbers, None if no benchmark has them; `full_ci`, `crop_ci`, `gap_ci` and `p` are
+    texts, and `scope` says of what they are. Benchmarks with annotated evidence come first; those with regions made by
+    a model count only if no other has a gap.
 
     Accuracies are those of the paired samples if the summary has them, so that their difference is the gap. An interval
     is shown only if it belongs to exactly the number above it.
@@ -58,30 +45,20 @@ def headline(summary: Mapping[str, Any]) -> Headline:
     single = next(iter(used.values())) if len(used) == 1 else {}
     scope = clip(next(iter(used)), 80) if single else f"mean of {len(used)} benchmarks" if used else ""
     gap = (single.get("gap") if single else macro_gap(family.summary if family else summary)) or {}
-    full, crop = (_mean([_paired_accuracy(entry, view) for entry in used.values()]) for view in ("full", "crop"))
-    return Headline(
-        scope=" · ".join(filter(None, (scope, family.title.lower() if family else ""))),
-        full=full,
-        crop=crop,
-        gap=gap.get("estimate"),
-        full_ci=_interval_of(single, "full", full),
-        crop_ci=_interval_of(single, "crop", crop),
-        gap_ci=interval(gap.get("ci"), signed=True),
-        p="" if missing(gap.get("p_value")) else p_value(gap.get("p_value")),
-    )
-
-
-def _paired_accuracy(entry: Mapping[str, Any], view: str) -> float | None:
-    paired: float | None = nested(entry, "gap", view)
-    accuracy: float | None = nested(entry, "views", view, "accuracy")
-    return accuracy if paired is None else paired
-
-
-def _interval_of(entry: Mapping[str, Any], view: str, value: float | None) -> str:
-    """The interval of a view's accuracy, if `value` is that accuracy."""
-    accuracy = nested(entry, "views", view, "accuracy")
-    same = accuracy is not None and value is not None and abs(accuracy - value) < 1e-9
-    return interval(nested(entry, "views", view, "ci")) if same else ""
+    numbers = {
+        "scope": " · ".join(filter(None, (scope, family.title.lower() if family else ""))),
+        "gap": gap.get("estimate"),
+        "gap_ci": interval(gap.get("ci"), signed=True),
+        "p": "" if missing(gap.get("p_value")) else p_value(gap.get("p_value")),
+    }
+    for view in ("full", "crop"):
+        levels = [(nested(entry, "gap", view), nested(entry, "views", view, "accuracy")) for entry in used.values()]
+        known = [value for paired, every in levels if (value := every if paired is None else paired) is not None]
+        mean = numbers[view] = sum(known) / len(known) if known else None
+        accuracy = nested(single, "views", view, "accuracy")
+        same = accuracy is not None and mean is not None and abs(accuracy - mean) < 1e-9
+        numbers[f"{view}_ci"] = interval(nested(single, "views", view, "ci")) if same else ""
+    return numbers
 
 
 def alerts(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -152,7 +129,24 @@ def _counted(n: int, one: str, many: str) -> str:
 def forest(summary: Mapping[str, Any], name: str) -> dict[str, Any]:
     """`plot`, an inline SVG of the gaps of benchmarks, their categories and their mean (None without gaps), and
     `left_out`, the number of its rows left out. `name` prefixes the ids of the plot."""
-    effects, left_out = _effects(summary)
+    benchmarks = benchmarks_of(summary)
+    effects: list[Effect] = []
+    left_out = max(0, len(benchmarks) - FOREST_BENCHMARKS)
+    for benchmark, entry in list(benchmarks.items())[:FOREST_BENCHMARKS]:
+        gap = entry.get("gap") or {}
+        effects.append(Effect(benchmark, gap.get("estimate"), gap.get("ci"), gap.get("n", entry.get("n"))))
+        categories = [
+            Effect(category, group["gap"]["estimate"], group["gap"].get("ci"), group.get("n"), part=True)
+            for category, group in (entry.get("by_category") or {}).items()
+            if has_gap(group)
+        ]
+        categories.sort(key=lambda effect: -(effect.n or 0))
+        room = max(0, min(FOREST_CATEGORIES, FOREST_ROWS - len(effects)))
+        left_out += max(0, len(categories) - room)
+        effects += categories[:room]
+    macro = macro_gap(summary)
+    if macro is not None and sum(map(has_gap, benchmarks.values())) > 1:
+        effects.append(Effect("Macro mean", macro.get("estimate"), macro.get("ci")))
     return {"plot": forest_plot(effects, name=name) if effects else None, "left_out": left_out}
 
 
@@ -173,47 +167,15 @@ def area_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _effects(summary: Mapping[str, Any]) -> tuple[list[Effect], int]:
-    """The rows of the forest plot, and the number of rows left out."""
-    benchmarks = benchmarks_of(summary)
-    effects: list[Effect] = []
-    left_out = max(0, len(benchmarks) - FOREST_BENCHMARKS)
-    for name, entry in list(benchmarks.items())[:FOREST_BENCHMARKS]:
-        gap = entry.get("gap") or {}
-        effects.append(Effect(name, gap.get("estimate"), gap.get("ci"), gap.get("n", entry.get("n"))))
-        categories = [
-            Effect(category, group["gap"]["estimate"], group["gap"].get("ci"), group.get("n"), part=True)
-            for category, group in (entry.get("by_category") or {}).items()
-            if has_gap(group)
-        ]
-        categories.sort(key=lambda effect: -(effect.n or 0))
-        room = max(0, min(FOREST_CATEGORIES, FOREST_ROWS - len(effects)))
-        left_out += max(0, len(categories) - room)
-        effects += categories[:room]
-    macro = macro_gap(summary)
-    if macro is not None and sum(map(has_gap, benchmarks.values())) > 1:
-        effects.append(Effect("Macro mean", macro.get("estimate"), macro.get("ci")))
-    return effects, left_out
-
-
 def _bins(entry: Mapping[str, Any]) -> list[Bin]:
     bins = []
     for group in entry.get("by_evidence_area") or []:
         low, high = group.get("from"), group.get("to")
         if low is not None and high:
-            curves = (_estimate(group.get(key)) for key in ("full", "crop", "gap"))
+            curves = ((nested(group, key, "estimate"), nested(group, key, "ci")) for key in ("full", "crop", "gap"))
             bins.append(Bin(low, high, group.get("n") or 0, *curves))
     return bins
 
 
-def _estimate(value: Mapping[str, Any] | None) -> PlottedEstimate:
-    return ((value or {}).get("estimate"), (value or {}).get("ci"))
-
-
 def _names(names: Iterable[str]) -> str:
     return clip(", ".join(clip(name, 80) for name in names), 200)
-
-
-def _mean(values: list[float | None]) -> float | None:
-    numbers = [value for value in values if value is not None]
-    return sum(numbers) / len(numbers) if numbers else None

@@ -12,30 +12,25 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pandas import DataFrame
 
 from gapbench.errors import RunError
 from gapbench.report.families import ANNOTATED, Family, families, tables_of_families
 from gapbench.report.jinja import asset, environment, write
-from gapbench.report.run import settings, summary_tables
+from gapbench.report.run import settings
 from gapbench.report.run.data_section import data_table, notices, repairs_table
-from gapbench.report.run.gallery import FLIP_NAMES, SIZE_LIMIT, gallery
+from gapbench.report.run.gallery import SIZE_LIMIT, gallery
 from gapbench.report.run.overview import alerts, area_figures, forest, headline
-from gapbench.report.run.samples import sample_cards
+from gapbench.report.run.samples import FLIP_NAMES, sample_cards
+from gapbench.report.run.summary_tables import flip_table, gap_table, group_tables, metric_table, view_table
 from gapbench.report.tables import ROW_LIMIT, benchmarks_of
 from gapbench.util.text import clip
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 
 def write_report(
-    folder: Path,
-    *,
-    summary: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    records: DataFrame,
-    images: bool = True,
+    folder: Path, *, summary: Mapping[str, Any], manifest: Mapping[str, Any], records: DataFrame, images: bool = True
 ) -> None:
     """Write `folder/report.html` and `folder/report.md`.
 
@@ -67,8 +62,8 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
         "alerts": alerts(summary, manifest),
         "headline": headline(summary),
         "results": [_results(family, f"forest{index or ''}") for index, family in enumerate(parts)],
-        "category_tables": tables_of_families(partial(summary_tables.group_tables, "category"), parts),
-        "area_tables": tables_of_families(partial(summary_tables.group_tables, "area"), parts),
+        "category_tables": tables_of_families(partial(group_tables, "category"), parts),
+        "area_tables": tables_of_families(partial(group_tables, "area"), parts),
         "area": area_figures(summary),
         "pairs": {clip(name, 200): pairs for name, pairs in list(pairs_of.items())[:ROW_LIMIT]},
         "totals": _totals(parts[0]),
@@ -88,10 +83,7 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
 def _results(family: Family, name: str) -> dict[str, Any]:
     """The tables and the forest plot of one kind of evidence."""
     tables = family.results(
-        gap_table=summary_tables.gap_table,
-        metric_table=summary_tables.metric_table,
-        view_table=summary_tables.view_table,
-        flip_table=summary_tables.flip_table,
+        gap_table=gap_table, metric_table=metric_table, view_table=view_table, flip_table=flip_table
     )
     return {**tables, "forest": forest(family.summary, name)}
 

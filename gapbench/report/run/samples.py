@@ -10,19 +10,25 @@ A card holds one sample and its answers in every view. Its flip names the headli
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pandas import DataFrame
 
 from gapbench.runs.thumbnails import thumbnail_key
 from gapbench.util.text import missing
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-FLIPS = ("crop_only", "full_only", "neither", "both", "dropped")
+FLIP_NAMES = {
+    "crop_only": "crop only",
+    "full_only": "full only",
+    "neither": "neither",
+    "both": "both",
+    "dropped": "left out",
+}
 """The most informative flips first; the gallery takes cards from them in turn."""
 
+Rows = list[dict[Hashable, Any]]
 Rectangle = tuple[float, float, float, float]
 """x, y, width, height in percent of the full image."""
 
@@ -70,10 +76,9 @@ class SampleCard:
 
 def sample_cards(records: DataFrame) -> list[SampleCard]:
     """One card per (benchmark, sample), in the order of the records."""
-    records_by_sample: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    records_by_sample: dict[tuple[str, str], Rows] = defaultdict(list)
     for record in records.to_dict("records"):
-        key = str(record["benchmark"]), str(record["sample"])
-        records_by_sample[key].append({str(name): record[name] for name in record})
+        records_by_sample[str(record["benchmark"]), str(record["sample"])].append(record)
     return [_sample_card(benchmark, sample, group) for (benchmark, sample), group in records_by_sample.items()]
 
 
@@ -86,7 +91,7 @@ def stratified(cards: Iterable[SampleCard], first: Iterable[str] = ()) -> list[S
     preferred = set(first)
     strata: dict[tuple[bool, int, str], list[SampleCard]] = defaultdict(list)
     for card in cards:
-        strata[card.key not in preferred, FLIPS.index(card.flip), card.benchmark].append(card)
+        strata[card.key not in preferred, [*FLIP_NAMES].index(card.flip), card.benchmark].append(card)
     turns = [
         ((stratum[0], rank, *stratum[1:]), card)
         for stratum, members in strata.items()
@@ -95,8 +100,8 @@ def stratified(cards: Iterable[SampleCard], first: Iterable[str] = ()) -> list[S
     return [card for _, card in sorted(turns, key=lambda turn: turn[0])]
 
 
-def _sample_card(benchmark: str, sample: str, records: list[dict[str, Any]]) -> SampleCard:
-    by_view: dict[str, list[dict[str, Any]]] = defaultdict(list)
+def _sample_card(benchmark: str, sample: str, records: Rows) -> SampleCard:
+    by_view: dict[str, Rows] = defaultdict(list)
     for record in sorted(records, key=lambda record: int(record.get("repeat") or 0)):
         by_view[str(record["view"])].append(record)
     answers = {view: _answer(view, repeats) for view, repeats in by_view.items()}
@@ -123,7 +128,7 @@ def _sample_card(benchmark: str, sample: str, records: list[dict[str, Any]]) -> 
     )
 
 
-def _answer(view: str, repeats: list[dict[str, Any]]) -> AnswerEntry:
+def _answer(view: str, repeats: Rows) -> AnswerEntry:
     first = repeats[0]
     scores = [float(record["score"]) for record in repeats if not missing(record.get("score"))]
     return AnswerEntry(

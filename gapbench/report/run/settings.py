@@ -1,6 +1,6 @@
 """The settings of a run, as groups of names and values for the section "Reproduce".
 
-    groups(manifest)     (Group('Run', (('model', 'gap-tiny'), …)), Group('Versions', (('torch', '2.9.0'), …)))
+    groups(manifest)     [{'title': 'Run', 'rows': [('model', 'gap-tiny'), …], 'left_out': 0}, …]
 
 Works for any `run.json`: keys come in its order, which is that of `gapbench.runs.manifest.Manifest`, and nested values
 get dotted names.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from gapbench.util.text import MISSING, clip
@@ -21,23 +20,17 @@ VALUE_LIMIT = 4_000
 ROW_LIMIT = 200
 
 
-@dataclass(frozen=True)
-class Group:
-    """A titled list of (name, value); `left_out` counts the entries beyond the row limit."""
-
-    title: str
-    rows: tuple[tuple[str, str], ...]
-    left_out: int = 0
-
-
 def command_line(manifest: Mapping[str, Any]) -> str:
     """The shell command that made the run: that of the merge, or of the first session; empty if it is unknown."""
     first = next(iter(_mappings(manifest.get("sessions"))), {})
     return clip(manifest.get("merged_by") or first.get("command") or "", VALUE_LIMIT)
 
 
-def groups(manifest: Mapping[str, Any]) -> tuple[Group, ...]:
-    """A first group for scalars and lists, then one group for every mapping, every task and the last session."""
+def groups(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A first group for scalars and lists, then one group for every mapping, every task and every session.
+
+    A group has a `title`, `rows` of (name, value), and `left_out`, the number of rows beyond the limit.
+    """
     shown = {key: value for key, value in manifest.items() if key not in ELSEWHERE}
     plain = {key: value for key, value in shown.items() if not isinstance(value, Mapping)}
     result = [_group("Run", plain)] if plain else []
@@ -47,16 +40,16 @@ def groups(manifest: Mapping[str, Any]) -> tuple[Group, ...]:
         result.append(_group(f"Benchmark {name}", entry if isinstance(entry, Mapping) else {"value": entry}))
     for number, session in enumerate(sessions := _mappings(manifest.get("sessions")), 1):
         result.append(_group("Session" if len(sessions) == 1 else f"Session {number}", session))
-    return tuple(result)
+    return result
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
     return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
-def _group(title: str, values: Mapping[str, Any]) -> Group:
-    rows = tuple(_flatten("", values))
-    return Group(clip(title, 120), rows[:ROW_LIMIT], max(0, len(rows) - ROW_LIMIT))
+def _group(title: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    rows = [*_flatten("", values)]
+    return {"title": clip(title, 120), "rows": rows[:ROW_LIMIT], "left_out": max(0, len(rows) - ROW_LIMIT)}
 
 
 def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
