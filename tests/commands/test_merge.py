@@ -196,7 +196,7 @@ def test_a_shard_with_added_views_lacks_their_answers_until_all_are_there(measur
     with pytest.raises(RunError, match=rf"2 \(shard 2/2\) lacks 1 of {len(lines)} answers"):
         gapbench.merge(shards, tmp_path / "out")
     change(shards[1], {"tasks.mine.views": {"full": {}, "boxed": {}}})
-    with pytest.raises(RunError, match=r"mine views is crop, full in .* and boxed, full in"):
+    with pytest.raises(RunError, match=r"--views is mine crop, full in .* and mine boxed, full in"):
         gapbench.merge(shards, tmp_path / "out")
 
 
