@@ -240,8 +240,8 @@ def _refuse_loss(
     lines: Mapping[records.RecordKey, tuple[bytes, Path]],
     verdicts: Mapping[records.RecordKey, Mapping[str, Any]],
 ) -> None:
-    """Raise RunError unless `out` is empty, or a run whose answers and verdicts are all in the merged run."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    """Raise RunError unless `out` holds at most a lock, or a run whose answers and verdicts are all merged."""
+    if not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= {LOCK, HOLDER}):
         return
     foreign = sorted(p.name for p in out.iterdir() if p.name not in RUN_FILES) if out.is_dir() else [out.name]
     if foreign or not (out / records.FILE).is_file():

@@ -139,7 +139,9 @@ def make_tasks(
 
 
 def _with_regions(tasks: Sequence[Task], regions: Regions) -> list[Task]:
-    located = [replace(t, samples=tuple(regions.replace_boxes([t.name, t.benchmark.name], t.samples))) for t in tasks]
+    names = {t.name for t in tasks}  # boxes of a benchmark serve it with other parameters, unless it is a task itself
+    names_of = {t.name: [t.name, *({t.benchmark.name} - names)] for t in tasks}
+    located = [replace(t, samples=tuple(regions.replace_boxes(names_of[t.name], t.samples))) for t in tasks]
     if not any(sample.boxes for task in located for sample in task.samples):
         raise regions.no_box_error([f"{task.name}: {sample.id}" for task in tasks for sample in task.samples])
     return located

@@ -384,8 +384,9 @@ def continue_or_start(
     """
     if path.exists():
         earlier = read_manifest(path)
-        _refuse_difference(path.parent, answers, earlier, manifest)
-        _refuse_other_samples(answers, earlier, manifest, samples_by_task, fingerprint)
+        place = path.parent if answers.name == records.FILE else answers
+        _refuse_difference(place, earlier, manifest)
+        _refuse_other_samples(place, answers, earlier, manifest, samples_by_task, fingerprint)
         warn_if_models_differ(earlier, manifest)
         manifest = joined(earlier, manifest)
     elif answers.exists() and answers.stat().st_size:
@@ -490,25 +491,26 @@ def warn_if_models_differ(earlier: Manifest, current: Manifest) -> None:
         )
 
 
-def _refuse_difference(folder: Path, answers: Path, earlier: Manifest, current: Manifest) -> None:
+def _refuse_difference(place: Path, earlier: Manifest, current: Manifest) -> None:
     for name, entry in current.tasks.items():
         before = earlier.tasks.get(name, entry)
         if entry.samples < before.samples:
-            raise mixed(folder, Difference(f"--limit: {name} samples", before.samples, entry.samples))
+            raise mixed(place, Difference(f"--limit: {name} samples", before.samples, entry.samples))
         if (entry.repeats or 1) < (before.repeats or 1) and set(entry.views) & set(before.views):
-            raise mixed(folder, Difference(f"{name} --repeats", before.repeats, entry.repeats))
+            raise mixed(place, Difference(f"{name} --repeats", before.repeats, entry.repeats))
     labels = [shard_label(manifest.shard) for manifest in (earlier, current)]
     if labels[0] != labels[1]:
-        raise mixed(folder, Difference("--shard", labels[0] or None, labels[1] or None))
-    if not judgements.has_verdicts(folder):  # until its first verdict, a judge may be added or replaced
+        raise mixed(place, Difference("--shard", labels[0] or None, labels[1] or None))
+    if not judgements.has_verdicts(place):  # until its first verdict, a judge may be added or replaced
         earlier, current = (manifest.model_copy(update={"judge": None}) for manifest in (earlier, current))
     for difference in differences(earlier, current):
         hint = f" {judgements.CHANGE_JUDGE_HINT}" if difference.words.split()[0] == "judge" else ""
         if not difference.words.endswith(" prompt"):  # another first sample has another prompt; it is named below
-            raise RunError(f"{mixed(folder, difference)}{hint}")
+            raise RunError(f"{mixed(place, difference)}{hint}")
 
 
 def _refuse_other_samples(
+    place: Path,
     answers: Path,
     earlier: Manifest,
     current: Manifest,
@@ -521,9 +523,9 @@ def _refuse_other_samples(
         now = fingerprint(samples[: entry.samples])
         if now != entry.fingerprint:
             words = f"{name}: {_changed_sample(answers, name, samples)} (fingerprint)"
-            raise mixed(answers.parent, Difference(words, entry.fingerprint, now))
+            raise mixed(place, Difference(words, entry.fingerprint, now))
         if entry.prompt != current.tasks[name].prompt:
-            raise mixed(answers.parent, Difference(f"{name} prompt", entry.prompt, current.tasks[name].prompt))
+            raise mixed(place, Difference(f"{name} prompt", entry.prompt, current.tasks[name].prompt))
 
 
 def _changed_sample(answers: Path, task: str, samples: Sequence[Sample]) -> str:

@@ -132,7 +132,7 @@ def test_a_file_can_be_extended_but_not_shortened(locate: Locate) -> None:
     [
         ({"layers": "0"}, "layers 1, and now it is 0"),
         ({"margin": 2.0}, r"margin 1\.0, and now it is 2\.0"),
-        ({"method": "grounding"}, "--method 'attention', and now it is 'grounding'"),
+        ({"method": "grounding"}, r"regions\.jsonl: .* --method 'attention', and now it is 'grounding'"),
         ({"min_pixels": 50_000}, "pixels"),
     ],
 )

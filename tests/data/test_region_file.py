@@ -153,6 +153,14 @@ def test_whatever_is_written_is_read_again(tmp_path_factory: pytest.TempPathFact
         assert box in boxes["", name]
 
 
+def test_boxes_of_a_task_do_not_serve_its_benchmark_with_other_parameters(file: Path) -> None:
+    write(file, *({"id": f"test-0-0000{n}-0", "benchmark": "signs", "bbox": [0, 0, 9, 9]} for n in range(3)))
+    settings = TaskSettings(parse_views("full,crop"), limit=3, regions=file)
+    (alone,), _ = make_tasks("signs:size_min=30", settings)
+    both, _ = make_tasks(["signs", "signs:size_min=30"], settings)
+    assert [len(task.views) for task in (alone, *both)] == [2, 2, 1]
+
+
 def test_a_run_with_regions_is_marked_and_counts_who_has_none(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     mine = write_benchmark(tmp_path / "data", questions=4)
     regions = write(tmp_path / "r.jsonl", *({"id": f"q{i}", "bbox": [10, 10, 60, 50], "model": "M"} for i in range(3)),
