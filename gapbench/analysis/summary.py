@@ -27,17 +27,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gapbench.analysis import metrics
+from gapbench.analysis import metrics, statistics
 from gapbench.analysis.aggregate import PAIR, RIGHT, THOROUGH, Effort, Json, by_evidence, by_groups, mean_scores, tally
-from gapbench.analysis.statistics import (
-    Estimate,
-    flip_rate,
-    holm,
-    macro_mean,
-    mean_interval,
-    merge_clusters,
-    paired_gap,
-)
 from gapbench.analysis.verdict import verdict
 from gapbench.errors import RunError
 
@@ -66,7 +57,7 @@ def summarise(
     """
     frame = _checked(frame)
     benchmarks: dict[str, Json] = {}
-    gaps: dict[str, Estimate] = {}
+    gaps: dict[str, statistics.Estimate] = {}
     for name, records in frame.groupby("benchmark", sort=True, observed=True):
         metric_names = (named or {}).get(str(name)) or (metrics.HEADLINE,)
         notice = (notices or {}).get(str(name), "")
@@ -75,7 +66,8 @@ def summarise(
             gaps[str(name)] = gap
     families = [{name: gaps[name] for name in family if name in gaps} for family in by_evidence(benchmarks)]
     for family in families:
-        for name, p in holm({name: gap.p_value for name, gap in family.items() if gap.p_value is not None}).items():
+        p_values = {name: gap.p_value for name, gap in family.items() if gap.p_value is not None}
+        for name, p in statistics.holm(p_values).items():
             benchmarks[name]["gap"]["p_value_holm"] = p
     macro, macro_model = (_macro(list(family.values())) for family in families)
     return {
@@ -89,9 +81,9 @@ def summarise(
     }
 
 
-def _macro(gaps: list[Estimate]) -> Estimate | None:
+def _macro(gaps: list[statistics.Estimate]) -> statistics.Estimate | None:
     """The mean gap over benchmarks. With one benchmark it is that benchmark's own gap, with its interval and test."""
-    return None if not gaps else gaps[0] if len(gaps) == 1 else macro_mean(gaps)
+    return None if not gaps else gaps[0] if len(gaps) == 1 else statistics.macro_mean(gaps)
 
 
 def _checked(frame: pd.DataFrame) -> pd.DataFrame:
@@ -128,7 +120,7 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _benchmark(
     name: str, records: pd.DataFrame, metric_names: Sequence[str], notice: str
-) -> tuple[Json, Estimate | None]:
+) -> tuple[Json, statistics.Estimate | None]:
     """The entry of one benchmark, and its gap."""
     samples = _samples(records)
     # `samples` is sorted by id, so that the order of the records cannot change any number.
@@ -139,7 +131,7 @@ def _benchmark(
     gap, gap_entry, pairs = None, None, None
     if len(answered_views) == 2 and len(paired):
         full, crop = paired["full"].to_numpy(float), paired["crop"].to_numpy(float)
-        gap = paired_gap(full, crop, samples.loc[paired.index, "cluster"].to_numpy(), **THOROUGH)
+        gap = statistics.paired_gap(full, crop, samples.loc[paired.index, "cluster"].to_numpy(), **THOROUGH)
         in_full, in_crop = (set(records.loc[records["view"] == view, "sample"]) for view in PAIR)
         pairs = tally(paired["crop"], paired["full"], "crop_only", "full_only")
         gap_entry = {
@@ -199,7 +191,7 @@ def _samples(records: pd.DataFrame) -> pd.DataFrame:
     text = {c: first[c].astype(object).where(first[c].notna(), "") for c in columns[:3]}
     return pd.DataFrame(
         {
-            "cluster": merge_clusters(list(text["cluster"]), list(text["image_hash"])),
+            "cluster": statistics.merge_clusters(list(text["cluster"]), list(text["image_hash"])),
             "category": text["category"].astype(str),
             "declared": text["cluster"].astype(str),
             "image_hash": text["image_hash"].astype(str),
@@ -213,7 +205,7 @@ def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.Da
     answered = records[records["outcome"] != "failed"]
     values = scores.dropna() if scores is not None else pd.Series(dtype=float)
     clusters = samples.loc[values.index, "cluster"].to_numpy() if len(values) else []
-    accuracy = mean_interval(values.to_numpy(float), clusters)
+    accuracy = statistics.mean_interval(values.to_numpy(float), clusters)
     entry: Json = {
         "n": accuracy.n,
         "accuracy": accuracy.estimate,
@@ -227,7 +219,7 @@ def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.Da
     }
     for column in MEANS:
         entry[f"{column}_mean"] = _mean(answered[column]) if column in answered else None
-    entry["flip_rate"] = flip_rate(answered["score"] >= RIGHT, answered["sample"].cat.codes)
+    entry["flip_rate"] = statistics.flip_rate(answered["score"] >= RIGHT, answered["sample"].cat.codes)
     return entry
 
 
@@ -236,10 +228,10 @@ def _group(views: Sequence[str], rows: pd.DataFrame, effort: Effort) -> Json:
     clusters: NDArray[np.int64] = rows["cluster"].to_numpy()
     entry: Json = {"full": None, "crop": None, "gap": None}
     for view in views:
-        accuracy = mean_interval(rows[view], clusters, resamples=effort["resamples"])
+        accuracy = statistics.mean_interval(rows[view], clusters, resamples=effort["resamples"])
         entry[view] = accuracy.json("estimate", "ci")
     if len(views) == 2:
-        entry["gap"] = paired_gap(rows["full"], rows["crop"], clusters, **effort).json()
+        entry["gap"] = statistics.paired_gap(rows["full"], rows["crop"], clusters, **effort).json()
     return entry
 
 

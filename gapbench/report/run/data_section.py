@@ -39,7 +39,7 @@ def data_table(manifest: Mapping[str, Any]) -> Table:
         Column("Region", text("region"), "Policy that chooses the region for the crop", numeric=False),
         Column("Protocol", partial(_protocol, protocol), "The prompt and the metric that belongs to it", numeric=False),
     )
-    return table_of("Data", columns, named(_entries(manifest)), source="run.json")
+    return table_of("Data", columns, named(manifest.get("tasks") or {}), source="run.json")
 
 
 def _licence(entry: Entry) -> Cell:
@@ -74,9 +74,7 @@ def repairs_table(manifest: Mapping[str, Any]) -> Table:
 
 def repairs_of(manifest: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     """(benchmark, kind, count)."""
-    repairs = manifest.get("repairs")
-    counts = repairs if isinstance(repairs, Mapping) else {}
-    split = [(*str(key).rpartition(": "), count) for key, count in counts.items() if isinstance(count, int)]
+    split = [(*key.rpartition(": "), count) for key, count in (manifest.get("repairs") or {}).items()]
     return [(name, kind, count) for name, _, kind, count in split]
 
 
@@ -90,7 +88,8 @@ def notices(summary: Mapping[str, Any], manifest: Mapping[str, Any], *, images: 
         notice = entry.get("notice") or nested(manifest, "tasks", name, "card", "notice")
         if notice:
             remarks.append((clip(name, 80), clip(notice, 1_000)))
-    restrictions = {name: nested(manifest, "tasks", name, "card", "restricted") or "" for name in _entries(manifest)}
+    tasks = manifest.get("tasks") or {}
+    restrictions = {name: nested(task, "card", "restricted") or "" for name, task in tasks.items()}
     texts = restricted(restrictions, "gapbench report RUN --no-images", images=images)
     texts += judge_notice(summary) + remarks
     return first(texts, "more notices are in summary.json and run.json.")
@@ -127,10 +126,3 @@ def restricted(cards: Mapping[str, str], command: str, *, images: bool) -> list[
         for name, text in cards.items()
         if text
     ]
-
-
-def _entries(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    entries = manifest.get("tasks")
-    if not isinstance(entries, Mapping):
-        return {}
-    return {str(name): entry for name, entry in entries.items() if isinstance(entry, Mapping)}

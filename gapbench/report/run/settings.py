@@ -22,7 +22,7 @@ ROW_LIMIT = 200
 
 def command_line(manifest: Mapping[str, Any]) -> str:
     """The shell command that made the run: that of the merge, or of the first session; empty if it is unknown."""
-    first = next(iter(_mappings(manifest.get("sessions"))), {})
+    first, *_ = manifest.get("sessions") or [{}]
     return clip(manifest.get("merged_by") or first.get("command") or "", VALUE_LIMIT)
 
 
@@ -35,16 +35,10 @@ def groups(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     plain = {key: value for key, value in shown.items() if not isinstance(value, Mapping)}
     result = [_group("Run", plain)] if plain else []
     result += [_group(str(key).capitalize(), value) for key, value in shown.items() if isinstance(value, Mapping)]
-    tasks = manifest.get("tasks")
-    for name, entry in (tasks if isinstance(tasks, Mapping) else {}).items():
-        result.append(_group(f"Benchmark {name}", entry if isinstance(entry, Mapping) else {"value": entry}))
-    for number, session in enumerate(sessions := _mappings(manifest.get("sessions")), 1):
+    result += [_group(f"Benchmark {name}", task) for name, task in (manifest.get("tasks") or {}).items()]
+    for number, session in enumerate(sessions := manifest.get("sessions") or (), 1):
         result.append(_group("Session" if len(sessions) == 1 else f"Session {number}", session))
     return result
-
-
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def _group(title: str, values: Mapping[str, Any]) -> dict[str, Any]:
