@@ -2,7 +2,7 @@
 
     python scripts/schemas.py
 
-The descriptions are the fields' docstrings; `kind` says what a field of the manifest is (`gapbench.runs.manifest.Kind`).
+Descriptions are the fields' docstrings; `kind` says what a field of the manifest is (`gapbench.runs.manifest.Kind`).
 """
 
 from __future__ import annotations

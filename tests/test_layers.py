@@ -97,3 +97,21 @@ def test_contributing_explains_every_room() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     listed = [room for floor in rooms.FLOORS[:-1] for room in floor]
     assert [room for room in listed if f"{room}/" not in text and f"{room}.py" not in text] == []
+
+
+MANY = {"cli/app.py": {"measure", "locate", "distill"}, "commands/measure.py": {"measure"},
+        "commands/locate.py": {"locate"}, "commands/distill.py": {"distill"}}  # fmt: skip
+"""The functions that users call may take as many parameters as users have wishes."""
+
+
+def test_no_function_takes_more_than_eight_parameters() -> None:
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = node.args
+                names = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+                count = len(names) - (names[:1] in (["self"], ["cls"])) + bool(given.vararg) + bool(given.kwarg)
+                if count > 8:
+                    found[path.relative_to(PACKAGE).as_posix()].add(node.name)
+    assert found == MANY
