@@ -243,7 +243,11 @@ def _refuse_loss(
     """Raise RunError unless `out` holds at most a lock, or a run whose answers and verdicts are all merged."""
     if not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= {LOCK, HOLDER}):
         return
-    foreign = sorted(p.name for p in out.iterdir() if p.name not in RUN_FILES) if out.is_dir() else [out.name]
+    foreign = (
+        sorted(p.name for p in out.iterdir() if p.name not in RUN_FILES and not p.name.endswith(".draft"))
+        if out.is_dir()
+        else [out.name]
+    )
     if foreign or not (out / records.FILE).is_file():
         raise RunError(
             f"--out {out}: it holds {listed(foreign, 12) or 'no run'}, which a merge would delete. Choose another."

@@ -66,5 +66,6 @@ def repair(folder: Path) -> int:
 
     Raises RunError if the folder is no run, or if another process is writing it.
     """
+    read_manifest(folder / FILE)  # the folder of a run, or a RunError
     with hold(folder, f"gapbench report {folder} --repair"):
         return records.drop_doubles(folder)

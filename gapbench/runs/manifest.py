@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict
 
 from gapbench.errors import RunError
 from gapbench.runs import judgements, records
@@ -111,6 +112,29 @@ class RegionFile(BaseModel):
     """Samples for which nothing was located."""
 
 
+class ShardEntry(TypedDict):
+    """How many shards there are, and for each one in this folder its samples and answers by task."""
+
+    of: int
+    parts: dict[str, dict[str, dict[str, int]]]
+
+
+class SelfcheckEntry(BaseModel):
+    """The self-check of an engine."""
+
+    model_config = CONFIG
+    checks: dict[str, dict[str, Any]] = Field({}, json_schema_extra={"kind": Kind.MAY_DIFFER.value})
+    """What each check found."""
+
+
+class ServerEntry(BaseModel):
+    """What a server says about itself."""
+
+    model_config = CONFIG
+    models: list[dict[str, Any]] = Field([], json_schema_extra={"kind": Kind.SERVER.value})
+    """The models that it lists."""
+
+
 class ViewEntry(BaseModel):
     """A view of a task; its key holds its own parameters."""
 
@@ -176,7 +200,7 @@ class Session(BaseModel):
     """Answers by the model's name that the server reported."""
     base_urls: list[str] | None = setting(Kind.SERVER, "--base-url")
     """The servers' addresses."""
-    servers: list[dict[str, Any]] | None = setting(Kind.SERVER)
+    servers: list[ServerEntry] | None = setting(Kind.SERVER)
     """What each server says about itself."""
     concurrency: int | str | None = setting(Kind.SERVER, "--concurrency")
     """Most requests in flight."""
@@ -226,15 +250,15 @@ class Manifest(BaseModel):
     """Seeds of sampling and of the statistics."""
     judge: dict[str, Any] | None = setting(Kind.ANSWER, "judge")
     """What identifies the judge of answers that no rule decides."""
-    shard: dict[str, Any] | None = setting(Kind.SESSION, "--shard")
+    shard: ShardEntry | None = setting(Kind.SESSION, "--shard")
     """`of`: the number of shards; `parts`: for each shard in this folder, its samples and answers by task."""
-    selfcheck: dict[str, Any] | None = setting(Kind.MAY_DIFFER)
+    selfcheck: SelfcheckEntry | None = setting(Kind.MAY_DIFFER)
     """The self-check of the engine; of several, the one with the most failed checks."""
     repairs: dict[str, int] | None = setting(Kind.MAY_DIFFER)
     """Repairs of boxes and images, by task and kind."""
     base_urls: list[str] | None = setting(Kind.SERVER, "--base-url")
     """As in the last session."""
-    servers: list[dict[str, Any]] | None = setting(Kind.SERVER)
+    servers: list[ServerEntry] | None = setting(Kind.SERVER)
     """As in the last session."""
     concurrency: int | str | None = setting(Kind.SERVER, "--concurrency")
     """As in the last session."""
@@ -463,9 +487,9 @@ def joined(first: Manifest, second: Manifest) -> Manifest:
     return make_manifest(values)
 
 
-def worst_check(checks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def worst_check(checks: Sequence[SelfcheckEntry]) -> SelfcheckEntry:
     """The self-check with the most failed checks, the first of several. It holds for some of the run's answers."""
-    return max(checks, key=lambda each: sum(check["outcome"] == "failed" for check in each["checks"].values()))
+    return max(checks, key=lambda each: sum(check.get("outcome") == "failed" for check in each.checks.values()))
 
 
 def warn_if_models_differ(earlier: Manifest, current: Manifest) -> None:
@@ -477,7 +501,7 @@ def warn_if_models_differ(earlier: Manifest, current: Manifest) -> None:
         {
             str(model["root"])
             for server in manifest.servers or ()
-            for model in server.get("models", ())
+            for model in server.models
             if model.get("id") == manifest.model and "root" in model
         }
         for manifest in (earlier, current)

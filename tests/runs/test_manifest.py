@@ -13,7 +13,7 @@ from helpers import write_benchmark
 import gapbench
 from gapbench.engines.chat import chat_template_source
 from gapbench.errors import RunError
-from gapbench.runs.manifest import differences, read_manifest, worst_check
+from gapbench.runs.manifest import SelfcheckEntry, differences, read_manifest, worst_check
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_shards_of_two_models_with_the_same_name_cause_a_warning(benchmark_file:
 
 
 def test_a_self_check_that_failed_for_a_part_of_the_answers_is_kept() -> None:
-    passed = {"checks": {"a": {"outcome": "passed"}, "b": {"outcome": "not applicable"}}}
-    failed = {"checks": {"a": {"outcome": "failed"}, "b": {"outcome": "passed"}}}
+    passed = SelfcheckEntry(checks={"a": {"outcome": "passed"}, "b": {"outcome": "not applicable"}})
+    failed = SelfcheckEntry(checks={"a": {"outcome": "failed"}, "b": {"outcome": "passed"}})
     assert worst_check([passed, failed]) is worst_check([failed, passed]) is failed
 
 
@@ -87,3 +87,19 @@ def test_a_difference_inside_a_setting_is_named(benchmark_file: Path, tmp_path: 
         ("--max-new-tokens", 128, 9),
         ("engine option", None, {"engine_args": {"block": 2}}),
     ]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"shard": {"of": 2}},
+        {"shard": {"of": 2, "parts": None}},
+        {"selfcheck": {"checks": {"a": 3}}},
+        {"servers": [{"models": 3}]},
+        {"sessions": {}},
+    ],
+)
+def test_a_damaged_entry_is_named(tmp_path: Path, damage: dict[str, Any]) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"schema_version": 3, "tasks": {}, **damage}))
+    with pytest.raises(RunError, match=rf"run\.json: cannot be read \({next(iter(damage))}"):
+        read_manifest(tmp_path / "run.json")

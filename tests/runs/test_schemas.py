@@ -14,6 +14,8 @@ from gapbench.runs.manifest import (
     Manifest,
     PixelSettings,
     RegionFile,
+    SelfcheckEntry,
+    ServerEntry,
     Session,
     TaskEntry,
     ViewEntry,
@@ -31,7 +33,18 @@ def test_the_written_schema_is_that_of_the_code(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [Manifest, TaskEntry, ViewEntry, Session, PixelSettings, GenerationSettings, RegionFile]
+    "model",
+    [
+        Manifest,
+        TaskEntry,
+        ViewEntry,
+        Session,
+        PixelSettings,
+        GenerationSettings,
+        RegionFile,
+        SelfcheckEntry,
+        ServerEntry,
+    ],
 )
 def test_every_field_says_what_it_is(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():

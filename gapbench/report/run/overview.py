@@ -115,6 +115,14 @@ def _alerts_of_benchmarks(summary: Mapping[str, Any], manifest: Mapping[str, Any
             if unparsed >= UNPARSED_WORTH_A_WARNING:
                 text = f"{percent(unparsed)} of the {view}-view answers could not be parsed and count as wrong"
                 yield _names([name]), f"{text}. Check the prompt and the outputs before you interpret the gap."
+        task = nested(manifest, "tasks", name) or {}
+        asked = () if nested(manifest, "shard") else nested(task, "views") or ()
+        for view in asked:
+            whole = (nested(task, "samples") or 0) * (nested(task, "repeats") or 1)
+            missing = whole - (nested(entry, "views", view, "records") or 0)
+            if missing > 0:
+                text = f"{missing:,} of {whole:,} answers in the {view} view are missing"
+                yield _names([name]), f"{text}. Run the command that measures this view again."
     for name, kind, n in repairs_of(manifest):
         known = nested(manifest, "tasks", name, "card", "expected") or {}
         if kind == "outside" and "repair: outside" not in known:
