@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -79,16 +80,14 @@ def command(model: str, port: int, arguments: Mapping[str, Any]) -> list[str]:
 
 def _wait(model: str, process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
     """Wait until the server answers at `url`. Raises ModelError if it ends instead."""
-    import httpx2
-
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is not behind a proxy
     started = said = time.monotonic()
     while process.poll() is None:
         try:
-            if httpx2.get(url, timeout=10, trust_env=False).is_success:  # loopback is not behind a proxy
+            with opener.open(url, timeout=10):
                 return
-        except httpx2.HTTPError:
-            pass
-        time.sleep(0.5)
+        except OSError:
+            time.sleep(0.5)
         if time.monotonic() - said > NOTICE_SECONDS and not are_progress_bars_disabled():
             said = time.monotonic()
             print(f"{model}: vLLM's server has been starting for {said - started:.0f} s …", file=sys.stderr, flush=True)
