@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from gapbench import glance
 from gapbench.engines import options
@@ -28,8 +28,8 @@ EMBEDDED = {"glance": glance.FOLDER}
 _HASHED_FULLY = 1 << 28  # of larger weight files, only the size and the first and last mebibyte are hashed
 
 
-class TransformersOptions(BaseModel):
-    """The options of the engine `transformers`, those of a model first."""
+class ModelOptions(BaseModel):
+    """How a model is loaded. The options of the engine `transformers` begin with these."""
 
     model_config = FROZEN
 
@@ -42,7 +42,6 @@ class TransformersOptions(BaseModel):
     attn_implementation: Annotated[
         str | None, Flag("eager, sdpa, flash_attention_2, …; default: transformers' choice", kept="elsewhere")
     ] = None
-    batch_size: Annotated[int | None, Field(ge=1), Flag("prompts in a batch", "N|auto", "resources")] = None
 
 
 @dataclass(frozen=True)
@@ -115,12 +114,12 @@ def benchmark_defaults(name: str, engine: str = "transformers") -> dict[str, dic
 
 
 def load(name: str, **settings: Any) -> Loaded:
-    """Load a model and its processor. `settings` are fields of `TransformersOptions`.
+    """Load a model and its processor. `settings` are fields of `ModelOptions`.
 
     `dtype` auto: as published on an accelerator, float32 on a CPU. `device` auto: the accelerator if there is one, else
     the CPU; several accelerators share the model by layers. Raises ModelError or SettingError.
     """
-    source, chosen = resolve(name), options.validated(TransformersOptions, settings)
+    source, chosen = resolve(name), options.validated(ModelOptions, settings)
     from gapbench.util.torchvision_repair import repair
 
     repair()

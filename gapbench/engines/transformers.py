@@ -19,13 +19,14 @@ import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from gapbench.engines import local, models
 from gapbench.engines.chat import Chat, make_chat, place
 from gapbench.engines.local import KeyedAnswer
-from gapbench.engines.models import TransformersOptions
-from gapbench.engines.options import Generation, seed_for
+from gapbench.engines.options import Flag, Generation, seed_for
 from gapbench.engines.tokens import image_token_id, neutral_generation
 from gapbench.types import Request
 from gapbench.util.ahead import WaitingTime, read_ahead
@@ -38,6 +39,12 @@ WINDOW_PIXELS = 200_000_000
 TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
 """Most prompt tokens in an automatic batch, padding included, by kind of device. Memory may lower it further."""
 LARGEST_BATCH = 64
+
+
+class TransformersOptions(models.ModelOptions):
+    """The options of this engine."""
+
+    batch_size: Annotated[int | None, Field(ge=1), Flag("prompts in a batch", "N|auto", "resources")] = None
 
 
 @dataclass
@@ -194,7 +201,7 @@ def load(model: str, generation: Generation, pixels: Pixels, options: Transforme
     Thinking is switched off where the chat template has a switch for it (`enable_thinking`, `thinking`); `info` names
     the switch. Raises ModelError or SettingError.
     """
-    loaded = models.load(model, **options.model_dump())
+    loaded = models.load(model, **options.model_dump(include=set(models.ModelOptions.model_fields)))
     chat = make_chat(loaded, options.processor_kwargs)
     info = {
         "engine": "transformers",

@@ -15,8 +15,9 @@ import pytest
 from scipy import stats
 
 from gapbench.analysis.statistics import mean_interval, paired_gap
-from gapbench.analysis.summary import summarise
+from gapbench.analysis.summary import MEANS, summarise
 from gapbench.errors import RunError
+from gapbench.runs.records import COLUMNS
 
 
 def record(sample: str, view: str, outcome: str = "right", **given: Any) -> dict[str, Any]:
@@ -426,7 +427,10 @@ def test_every_key_is_described_in_the_schema() -> None:
         inner = (keys(one, key in ("benchmarks", "by_category", "views", "metrics")) for key, one in value.items())
         return (set() if named else set(value)).union(*inner)
 
-    assert {key for key in keys(summarise(run(*rows))) if f"`{key}`" not in text} <= {"macro", "macro_model"}
+    unsaid = {key for key in keys(summarise(run(*rows))) if f"`{key}`" not in text and not key.endswith("_mean")}
+    assert unsaid <= {"macro", "macro_model"}
+    assert {f"{name}_mean" for name in MEANS} <= keys(summarise(run(*rows)))
+    assert set(MEANS) <= set(COLUMNS), "`*_mean` is the mean of a field of the records"
     assert "`macro_model.gap`" in text
 
 
