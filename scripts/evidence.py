@@ -28,11 +28,11 @@ JOBS: Mapping[str, Sequence[str]] = {
     "rooms": ("python", "scripts/rooms.py"),
     "simulations": (*PYTEST, "tests/analysis", "tests/commands/test_compare.py"),
     "kills": (
-        *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py",
-        "tests/commands/test_requeued.py", "tests/distillation/test_cli.py",
-        "tests/distillation/test_checkpoints.py", "tests/engines/test_server_runs.py",
+        *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py", "tests/commands/test_requeued.py",
         "tests/report/test_written_whole.py",
     ),
+    "kills-training": (*PYTEST, "tests/distillation/test_cli.py", "tests/distillation/test_checkpoints.py"),
+    "kills-server": (*PYTEST, "tests/engines/test_server_runs.py"),
     "large-runs": (
         *PYTEST, "tests/runs", "tests/report/test_run_page.py", "tests/report/test_comparison_page.py",
         "tests/engines/test_server_load.py",
