@@ -18,12 +18,12 @@ pytestmark = pytest.mark.evidence
 
 
 def test_vllm_keeps_to_the_form_and_a_random_model_is_no_judge(tiny: Callable[[str], Path]) -> None:
-    from gapbench.engines.server import load
+    from engines.loads import server as engines
 
     with server(str(tiny("qwen3_vl"))) as url:
         requests = [Request(number, (), prompt(row)) for number, (row, _) in enumerate(PLAIN)]
-        free = dict(load("tested", base_urls=[url], max_new_tokens=8).generate(requests))
-        engine = load("tested", base_urls=[url], max_new_tokens=8, extra={"response_format": FORMAT})
+        free = dict(engines.load("tested", base_urls=[url], max_new_tokens=8).generate(requests))
+        engine = engines.load("tested", base_urls=[url], max_new_tokens=8, extra={"response_format": FORMAT})
         kept = dict(engine.generate(requests))
         with pytest.raises(ModelError, match="it cannot judge"):
             connect(Judge(url, "tested"))
