@@ -73,6 +73,7 @@ class Sample:
     - `boxes`: the evidence boxes, in the format `box_format` (by default the card's). They become `Box`es in pixels
       when the image is decoded and its size is known.
     - `evidence`: who drew the boxes.
+    - `boxes_in`: the (width, height) of the image in which a model drew them, if known. No other image is cropped.
     - `category`: a group of samples to report separately. It may have two levels, such as `2D/COCO`.
     - `cluster`: samples of one cluster are not independent, and statistics treat them as one unit. Samples of
       the same image form a cluster in any case.
@@ -95,6 +96,7 @@ class Sample:
     published: str = ""
     max_image_pixels: int = 0
     evidence: Evidence = "annotated"
+    boxes_in: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

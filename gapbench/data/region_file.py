@@ -4,9 +4,9 @@
     regions.replace_boxes(["hrbench_4k"], samples)
 
 Each line is a JSON object with `id`, `bbox` or `bboxes` (xyxy pixels of the decoded image), and optionally `benchmark`,
-`score`, `method` and `model`. A line without `benchmark` holds for every benchmark. Several lines with one id are
-several boxes. A line without a box has a `reason` why the locator found nothing. `gapbench locate` writes such files,
-and other programs may, too.
+`score`, `method`, `model` and `image_size` ([width, height]; boxes are used in no image of another size). A line
+without `benchmark` holds for every benchmark. Several lines with one id are several boxes. A line without a box has a
+`reason` why the locator found nothing. `gapbench locate` writes such files, and other programs may, too.
 
 The samples get `evidence="model"`, so that their gap never shares a table with one from annotated boxes. The file's
 boxes replace all others: a sample that the file does not name has no box and counts as failed in the views that need
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +36,25 @@ RegionKey = tuple[str, str]
 
 @dataclass(frozen=True)
 class Regions:
-    """The boxes of a region file, by region key; `info` identifies the file in the manifest."""
+    """The boxes of a region file, by region key; `info` identifies the file in the manifest.
+
+    `sizes` are the (width, height) of the images in which they were located, where the file says so.
+    """
 
     boxes: Mapping[RegionKey, tuple[Box, ...]]
     info: Mapping[str, Any]
+    sizes: Mapping[RegionKey, tuple[int, int]] = field(default_factory=dict)
 
     def replace_boxes(self, names: Sequence[str], samples: Sequence[Sample]) -> list[Sample]:
         """The samples with the file's boxes instead of their own; a sample that the file does not name has none.
 
         `names` are those under which the file may hold the benchmark, the first that it has counts.
         """
+        keys = [next((k for name in (*names, "") if (k := (name, s.id)) in self.boxes), ("", s.id)) for s in samples]
+        fixed: dict[str, Any] = {"box_format": "xyxy", "crop_image": None, "evidence": "model"}
         return [
-            replace(s, boxes=boxes, box_format="xyxy", crop_image=None, evidence="model")
-            for s in samples
-            for boxes in [next(filter(None, (self.boxes.get((name, s.id)) for name in (*names, ""))), ())]
+            replace(sample, boxes=self.boxes.get(key, ()), boxes_in=self.sizes.get(key), **fixed)
+            for sample, key in zip(samples, keys, strict=True)
         ]
 
     def no_box_error(self, in_run: Sequence[str]) -> BenchmarkError:
@@ -69,15 +74,17 @@ def read_regions(path: Path) -> Regions:
         expected = "Expected a JSONL file of boxes, as gapbench locate makes them."
         raise BenchmarkError(f"--regions {path}: cannot be read ({error.strerror}). {expected}") from error
     boxes: dict[RegionKey, tuple[Box, ...]] = {}
+    sizes: dict[RegionKey, tuple[int, int]] = {}
     origins: list[dict[str, str]] = []
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
             continue
         try:
-            key, line_boxes, labels = _line(line)
+            key, line_boxes, size, labels = _line(line)
         except (BenchmarkError, SampleError) as error:
             raise BenchmarkError(f"--regions {path.name} line {number}: {error}") from error
         boxes[key] = tuple(dict.fromkeys((*boxes.get(key, ()), *line_boxes)))
+        sizes |= {key: size} if size else {}
         origins.append(labels)
     filled = {key: key_boxes for key, key_boxes in boxes.items() if key_boxes}
     if not filled:
@@ -91,11 +98,11 @@ def read_regions(path: Path) -> Regions:
         "boxes": sum(map(len, filled.values())),
         "without_box": len(boxes) - len(filled),
     }
-    return Regions(filled, info)
+    return Regions(filled, info, sizes)
 
 
-def _line(line: bytes) -> tuple[RegionKey, tuple[Box, ...], dict[str, str]]:
-    """The key of a line, its boxes, and its `benchmark`, `method` and `model`."""
+def _line(line: bytes) -> tuple[RegionKey, tuple[Box, ...], tuple[int, int] | None, dict[str, str]]:
+    """The key of a line, its boxes, the size of their image, and its `benchmark`, `method` and `model`."""
     row = json_object(line)
     sample = row.get("id")
     if isinstance(sample, bool) or not isinstance(sample, str | int) or not is_text(str(sample)) or not str(sample):
@@ -104,7 +111,10 @@ def _line(line: bytes) -> tuple[RegionKey, tuple[Box, ...], dict[str, str]]:
     for column, value in labels.items():
         if not is_text(value):
             raise BenchmarkError(f"{column} is {value!r}; expected text.")
-    return (labels["benchmark"], str(sample)), _boxes(row), labels
+    size = row.get("image_size")
+    if size is not None and not (isinstance(size, list) and len(size) == 2 and all(type(n) is int for n in size)):
+        raise BenchmarkError(f"image_size is {size!r}; expected [width, height] in pixels.")
+    return (labels["benchmark"], str(sample)), _boxes(row), (size[0], size[1]) if size else None, labels
 
 
 def _boxes(row: Mapping[str, Any]) -> tuple[Box, ...]:

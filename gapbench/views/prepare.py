@@ -91,6 +91,11 @@ def prepare(sample: Sample, policy: str, previous: PreparedSample | None = None)
     notes = tuple(note for image in shown for note in images.notes(image))
     prepared = PreparedSample(sample, policy, shown, size, hashes, encoded, repairs=notes, notes=notes)
     try:
+        if sample.boxes and sample.boxes_in not in (None, size):
+            raise SampleError(
+                f"its boxes were located in an image of {sample.boxes_in} px, and this one has {size} px. Locate again "
+                "for this benchmark with these parameters."
+            )
         evidence, repairs = boxes.normalise(sample.boxes, sample.box_format or "xyxy", size)
         return with_region(replace(prepared, boxes=evidence, repairs=(*repairs, *notes)), policy)
     except SampleError as error:

@@ -345,7 +345,8 @@ CHANGES: dict[str, Any] = {
 
 
 def test_every_field_is_tried() -> None:
-    assert set(CHANGES) == {f.name for f in dataclasses.fields(Sample)}
+    left_out = {"boxes_in"}  # follows from the region file, which the manifest identifies
+    assert set(CHANGES) | left_out == {f.name for f in dataclasses.fields(Sample)}
 
 
 @pytest.mark.parametrize("field", CHANGES)

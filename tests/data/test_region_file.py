@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import edit, write_benchmark
+from helpers import edit, shown, write_benchmark
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gapbench
 from gapbench.data.region_file import read_regions
-from gapbench.data.task import TaskSettings, make_tasks
+from gapbench.data.task import Task, TaskSettings, make_tasks
 from gapbench.errors import BenchmarkError, RunError
 from gapbench.types import Sample
+from gapbench.views.prepare import prepare
 from gapbench.views.views import parse_views
 
 
@@ -159,6 +161,22 @@ def test_boxes_of_a_task_do_not_serve_its_benchmark_with_other_parameters(file: 
     (alone,), _ = make_tasks("signs:size_min=30", settings)
     both, _ = make_tasks(["signs", "signs:size_min=30"], settings)
     assert [len(task.views) for task in (alone, *both)] == [2, 2, 1]
+
+
+def test_boxes_that_were_located_in_an_image_of_another_size_are_not_used(file: Path) -> None:
+    """The regions of one set of parameters, or of one model's small scenes, say nothing about another's images."""
+    write(file, *({"id": f"test-0-0000{n}-0", "bbox": [10, 10, 40, 40], "image_size": [96, 96]} for n in range(3)))
+    settings = TaskSettings(parse_views("full,crop"), limit=1, regions=file)
+    few = "signs_min=3,signs_max=5,size_min=12,size_max=40"
+    (small, large), _ = make_tasks([f"signs:canvas=96,{few}", f"signs:canvas=128,{few}"], settings)
+    assert prepare(small.samples[0], "padded").region_error == ""
+    prepared = prepare(large.samples[0], "padded")
+    assert "located in an image of (96, 96) px, and this one has (128, 128) px. Locate again" in prepared.region_error
+    assert shown(prepared, "full")[0]
+    assert small.fingerprint() == Task("", small.benchmark, (replace(small.samples[0], boxes_in=None),)).fingerprint()
+    write(file, {"id": "a", "bbox": [10, 10, 40, 40], "image_size": "96 x 96"})
+    with pytest.raises(BenchmarkError, match=r"image_size is '96 x 96'; expected \[width, height\]"):
+        read_regions(file)
 
 
 def test_a_run_with_regions_is_marked_and_counts_who_has_none(tiny: Callable[[str], Path], tmp_path: Path) -> None:
