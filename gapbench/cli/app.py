@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -189,10 +190,9 @@ def selfcheck(
 
     generation, pixels = Generation(max_new_tokens, temperature), Pixels(min_pixels, max_pixels)
     choice = loading.choose(model, engine, ctx.obj)
-    choice.said(quiet=False)
-    loaded = loading.load(model, choice, generation, pixels)
-    result = selfcheck_(loaded)
-    loaded.close()
+    choice.announce()
+    with closing(loading.load(model, choice, generation, pixels)) as loaded:
+        result = selfcheck_(loaded)
     print(result.text())
     if result.failed:
         raise typer.Exit(1)

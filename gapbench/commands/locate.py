@@ -89,8 +89,10 @@ def locate(
     tasks, _ = make_tasks(benchmarks, TaskSettings(limit=limit), models.benchmark_defaults(model, choice.engine))
     pixels = Pixels(min_pixels, max_pixels)
     command = command or f"gapbench.locate({model!r}, {benchmarks!r}, {str(out)!r}, {method!r})"
-    with hold(path, command):
+    with hold(path.parent, command, path.name):
         tasks = named_as_in(region_run.manifest_of(path), tasks)
+        if not quiet:
+            choice.announce()
         with closing(loading.load(model, choice, Generation(max_new_tokens), pixels)) as loaded:
             locator = (
                 _by_attention(loaded, layer_numbers)
@@ -102,7 +104,7 @@ def locate(
                 **loaded.info,
                 **{"method": method, "margin": factor, **locator.settings},
                 "tasks": {task.name: _entry(task) for task in tasks},
-                "sessions": [new_session(command, hardware(), {**loaded.info, **choice.said(quiet)})],
+                "sessions": [new_session(command, hardware(), {**loaded.info, "engine_choice": choice.reason})],
             }
             samples = {task.name: task.samples for task in tasks}
             continue_or_start(region_run.manifest_of(path), path, make_manifest(fields), samples, fingerprint)

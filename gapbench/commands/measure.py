@@ -120,6 +120,8 @@ def measure(
             for item in pending_samples(task, repeats, done, recorded, gallery)
         ]
         judge_identity = connect(judge).identity if judge else None  # an unfit judge is found before a model is loaded
+        if not quiet:
+            choice.announce()
         with closing(loading.load(model, choice, generation, pixels)) as loaded:
             fields = {
                 **loaded.info,
@@ -130,7 +132,7 @@ def measure(
                 "judge": judge_identity,
                 "shard": shards.entry(this_shard, _counts(mine, repeats)) if this_shard else None,
                 "selfcheck": check_first(loaded, quiet).json() if selfcheck and pending else None,
-                "sessions": [new_session(command, hardware(), {**loaded.info, **choice.said(quiet)}, shard)],
+                "sessions": [new_session(command, hardware(), {**loaded.info, "engine_choice": choice.reason}, shard)],
             }
             samples = {task.name: task.samples for task in tasks}
             manifest = continue_or_start(

@@ -34,6 +34,7 @@ from gapbench.runs import judgements, records
 from gapbench.runs.lock import HOLDER, LOCK, hold
 from gapbench.runs.manifest import (
     FILE,
+    OF_SAMPLES,
     Difference,
     Manifest,
     differences,
@@ -187,7 +188,7 @@ def _refuse_difference(first: _Part, second: _Part) -> None:
         if (other := manifests[0].task_name(task.benchmark or "", task.parameters or {})) not in (None, name):
             found.append(Difference(f"the name of {task.benchmark} with equal parameters", other, name))
     for name in manifests[0].tasks.keys() & manifests[1].tasks.keys():
-        for field in ("samples", "fingerprint", "repeats"):
+        for field in ("samples", "repeats", *OF_SAMPLES):
             values = [getattr(manifest.tasks[name], field) for manifest in manifests]
             if values[0] != values[1]:
                 found.append(Difference(f"{name} {field}", *values))

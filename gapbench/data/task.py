@@ -92,8 +92,6 @@ class TaskSettings:
     regions: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise SettingError(f"--limit {self.limit}: expected at least 1.")
         if self.region:
             parse_policy(self.region)
 

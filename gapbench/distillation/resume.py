@@ -17,6 +17,7 @@ from typing import Any
 
 from gapbench.distillation import recipe as recipes
 from gapbench.errors import RunError, SettingError
+from gapbench.runs.manifest import Difference, mixed
 
 IN_WORDS = {
     "model": "model", "revision": "revision of the model", "sha256": "model files with the SHA-256",
@@ -54,10 +55,7 @@ def continue_or_refuse(
     compared += [(IN_WORDS.get(key, key), before.get(key), now.get(key)) for key in before | now]
     for name, then, value in compared:
         if then != value:
-            raise RunError(
-                f"{folder}: this training was started with {name} {_said(then)}, and now it is {_said(value)}. Resume "
-                "with the same settings, model and data, or choose another --out."
-            )
+            raise mixed(folder, Difference(name, then, value), "Steps")
     return earlier
 
 
@@ -83,8 +81,3 @@ def _identity(details: Mapping[str, Any]) -> dict[str, Any]:
     """What identifies model and data: a local folder by its content, a Hub model by its name and revision."""
     names = ("sha256",) if "sha256" in details else ("model", "revision")
     return {**{name: details.get(name) for name in names}, **details["data"]}
-
-
-def _said(value: Any) -> str:
-    """A value of a setting as a recipe would set it."""
-    return "unset" if value in (None, "", {}, ()) else repr(value)

@@ -38,11 +38,10 @@ class Choice:
     options: BaseModel
     reason: str = ""
 
-    def said(self, quiet: bool) -> dict[str, str]:
-        """Print the reason on standard error, unless `quiet`, and return it for the manifest's session."""
-        if self.reason and not quiet:
+    def announce(self) -> None:
+        """Print the reason on standard error, if there is one."""
+        if self.reason:
             print(f"--engine {self.engine} ({self.reason})", file=sys.stderr, flush=True)
-        return {"engine_choice": self.reason} if self.reason else {}
 
 
 @dataclass(frozen=True)

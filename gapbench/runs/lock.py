@@ -11,7 +11,6 @@ Limits: on a file system without locks there is a warning instead.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import warnings
@@ -27,32 +26,31 @@ from gapbench.util.files import write_json
 
 LOCK, HOLDER = ".lock", ".lock-holder"
 """The locked file, and the one that says which process holds it."""
-NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
 
 
 @contextmanager
-def hold(place: Path, command: str) -> Iterator[None]:
-    """Hold the lock of a run's folder, or of a region file, which is made if it is missing.
+def hold(folder: Path, command: str, file: str = "") -> Iterator[None]:
+    """Hold the lock of a run's folder, which is made if it is missing; or that of one `file` in it.
 
     Raises RunError, which names the other process, if one holds it; and if the folder cannot be written.
     """
-    folder, prefix = (place.parent, f".{place.name}") if place.suffix == ".jsonl" else (place, "")
+    place, prefix = folder / file, f".{file}" if file else ""
     lock, holder = folder / f"{prefix}{LOCK}", folder / f"{prefix}{HOLDER}"
     guard = FileLock(lock, blocking=False, thread_local=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         guard.acquire()
-        write_json(holder, {"pid": os.getpid(), "since": utc_now(), "command": command})
     except Timeout as error:
         raise RunError(
             f"{place}: another process is writing it{_named(holder)}. Wait until it is done, or choose another --out."
         ) from error
     except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
-            raise RunError(
-                f"{place}: cannot be written ({error.strerror}). Check the folder and its permissions."
-            ) from error
+        if not os.access(lock, os.W_OK):  # else it was opened, and only the lock failed
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"{place}: cannot be written ({reason}). Check the folder and its permissions.") from error
         warnings.warn(f"{place}: its file system has no locks. Let only one process write there.", stacklevel=3)
+    with suppress(OSError):  # a full disk is said when an answer is written
+        write_json(holder, {"pid": os.getpid(), "since": utc_now(), "command": command})
     try:
         yield
     finally:

@@ -55,6 +55,8 @@ class Kind(StrEnum):
 
 
 DECISIVE = (Kind.MODEL, Kind.ANSWER)
+OF_SAMPLES = ("fingerprint", "prompt")
+"""Fields of a task that more samples or another first sample change: they are compared together with the samples."""
 
 
 def setting(kind: Kind, words: str = "") -> Any:
@@ -308,7 +310,7 @@ def fields_of(entry: BaseModel, *kinds: Kind) -> Iterator[tuple[str, str, Any]]:
 def differences(earlier: BaseModel, current: BaseModel) -> Iterator[Difference]:
     """Yield each difference that decides an answer, the innermost setting of it.
 
-    Of tasks and views, only those that both have are compared. Samples are not compared.
+    Of tasks and views, only those that both have are compared. What follows from the samples (`OF_SAMPLES`) is not.
     """
     before, now = ({n: (words, v) for n, words, v in fields_of(entry, *DECISIVE)} for entry in (earlier, current))
     for name in dict.fromkeys((*before, *now)):
@@ -318,7 +320,7 @@ def differences(earlier: BaseModel, current: BaseModel) -> Iterator[Difference]:
             for key in values[0] or ():
                 if key in (values[1] or ()):
                     yield from (Difference(f"{key} {d.words}", *d[1:]) for d in differences(*(v[key] for v in values)))
-        elif name != "fingerprint":
+        elif name not in OF_SAMPLES:
             yield from _innermost(words, *values)
 
 
@@ -529,8 +531,7 @@ def _refuse_difference(place: Path, earlier: Manifest, current: Manifest) -> Non
         earlier, current = (manifest.model_copy(update={"judge": None}) for manifest in (earlier, current))
     for difference in differences(earlier, current):
         hint = f" {judgements.CHANGE_JUDGE_HINT}" if difference.words.split()[0] == "judge" else ""
-        if not difference.words.endswith(" prompt"):  # another first sample has another prompt; it is named below
-            raise RunError(f"{mixed(place, difference)}{hint}")
+        raise RunError(f"{mixed(place, difference)}{hint}")
 
 
 def _refuse_other_samples(
@@ -544,7 +545,8 @@ def _refuse_other_samples(
     for name, samples in samples_by_task.items():
         if (entry := earlier.tasks.get(name)) is None:
             continue
-        now = fingerprint(samples[: entry.samples])
+        whole = len(samples) == entry.samples  # hashed already: images in memory may be many
+        now = current.tasks[name].fingerprint if whole else fingerprint(samples[: entry.samples])
         if now != entry.fingerprint:
             words = f"{name}: {_changed_sample(answers, name, samples)} (fingerprint)"
             raise mixed(place, Difference(words, entry.fingerprint, now))
@@ -587,7 +589,7 @@ def new_session(
 ) -> Session:
     """A session that starts now, with what the engine's `info` says about servers."""
     values = {"command": command, "started": utc_now(), "versions": versions(), "hardware": dict(hardware)}
-    values |= {name: value for name, value in (info or {}).items() if name in Session.model_fields}
+    values |= {name: value for name, value in (info or {}).items() if name in Session.model_fields and value}
     return Session.model_validate({**values, **({"shard": shard} if shard else {})})
 
 

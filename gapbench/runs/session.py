@@ -11,7 +11,7 @@ Limits: a session that is killed leaves its records and nothing else.
 
 from __future__ import annotations
 
-import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
@@ -134,9 +134,11 @@ def _update_manifest(
     if names:  # failed answers, and all answers of other engines, have no model name
         session["answered_by"] = {name: models[name] for name in names}
     if len(names) > 1:
-        print(f"gapbench: warning: the answers come from several models: {', '.join(names)} (as the server "
-              "reports; run.json has the number of answers from each). Their mean describes none of them.",
-              file=sys.stderr, flush=True)  # fmt: skip
+        warnings.warn(
+            f"the answers come from several models: {', '.join(names)} (as the server reports; run.json has the number "
+            "of answers from each). Their mean describes none of them.",
+            stacklevel=2,
+        )
     sessions = [*manifest.sessions[:-1], manifest.sessions[-1].model_copy(update=session)]
     changes: dict[str, Any] = {"sessions": sessions}
     if repairs:

@@ -12,6 +12,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gapbench.views.images import to_rgb
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -38,10 +40,7 @@ def save_thumbnail(image: Image, path: Path) -> None:
     """
     from PIL import Image as Images
 
-    if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        image = Images.alpha_composite(Images.new("RGBA", layered.size, "white"), layered)
-    image = image.convert("RGB")
+    image = to_rgb(image)
     longest = max(image.size)
     if longest > LONGEST:
         shrunk = [max(1, round(side * LONGEST / longest)) for side in image.size]

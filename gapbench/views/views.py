@@ -102,7 +102,7 @@ def parse_view(text: str) -> View:
         parameters[key] = f"{float(value):.15g}" if number else value
     view = View(kind, parameters)
     if "region" in parameters:
-        parse_policy(view.policy("padded"))
+        view.policy("padded")  # an unknown policy is refused
     return view
 
 

@@ -191,7 +191,7 @@ def test_a_resumed_training_is_the_one_that_was_started(tiny: Tiny, data: Path, 
     refused(r"learning_rate 0\.0003, and now it is 0\.01", "learning_rate=0.01")
     refused("teacher 'ema', and now it is 'frozen'", "teacher=frozen")
     refused("model files with the SHA-256", model="gemma3")
-    refused("max_pixels unset, and now it is 4000", "max_pixels=4000")
+    refused("max_pixels not set, and now it is 4000", "max_pixels=4000")
     refused("this number of samples: 12, and now it is 8", limit=8)
     other = copy(data, tmp_path / "other")
     edit(other, 3, question="Is the small patch pink?")

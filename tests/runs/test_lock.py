@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import subprocess
@@ -10,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from gapbench.errors import RunError
 from gapbench.runs.lock import hold
@@ -20,25 +22,26 @@ from pathlib import Path
 from gapbench.errors import RunError
 from gapbench.runs.lock import hold
 try:
-    with hold(Path(sys.argv[1]), "the second"):
+    with hold(Path(sys.argv[1]), "the second", sys.argv[2]):
         print("held")
 except RunError as error:
     print(error)
 """
 
 
-def second(place: Path) -> str:
-    command = [sys.executable, "-c", SECOND, str(place)]
+def second(folder: Path, file: str = "") -> str:
+    command = [sys.executable, "-c", SECOND, str(folder), file]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
-@pytest.mark.parametrize("name", ["run", "regions.jsonl"])
-def test_a_second_process_is_refused_and_told_who_is_first(name: str, tmp_path: Path) -> None:
-    with hold(tmp_path / name, "gapbench measure glance"):
-        said = second(tmp_path / name)
+@pytest.mark.parametrize("file", ["", "regions.jsonl"])
+def test_a_second_process_is_refused_and_told_who_is_first(file: str, tmp_path: Path) -> None:
+    with hold(tmp_path / "run", "gapbench measure glance", file):
+        said = second(tmp_path / "run", file)
         assert f"another process is writing it: process {os.getpid()}, since 2" in said
         assert "(gapbench measure glance). Wait until it is done, or choose another --out." in said
-    assert second(tmp_path / name) == "held\n"
+        assert second(tmp_path / "run", "other.jsonl") == "held\n", "another file has another lock"
+    assert second(tmp_path / "run", file) == "held\n"
 
 
 def test_a_second_thread_is_refused_too(tmp_path: Path) -> None:
@@ -90,13 +93,17 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         pass
 
 
-def test_a_file_system_without_locks_causes_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
-    from filelock import FileLock
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOLCK, "No locks"), OSError(errno.EINVAL, "Invalid"), NotImplementedError()]
+)
+def test_a_file_system_without_locks_causes_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Whatever it calls the lack of locks: the file could be opened."""
 
     def no_locks(self: FileLock) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+        Path(self.lock_file).touch()
+        raise error
 
     monkeypatch.setattr(FileLock, "acquire", no_locks)
     with pytest.warns(UserWarning, match="no locks"), hold(tmp_path / "run", "x"):
