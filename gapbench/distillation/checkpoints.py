@@ -37,6 +37,11 @@ def save(folder: Path, step: int, accelerator: Any, teacher: Teacher, state: Map
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             write_json(draft / "state.json", {"step": step, **state})
+    prune(folder, accelerator, keep)
+
+
+def prune(folder: Path, accelerator: Any, keep: int) -> None:
+    """Keep the newest `keep` checkpoints. A resumed training does so too: a kill may have come before it."""
     if accelerator.is_main_process:
         for old in _checkpoints_in(folder)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)

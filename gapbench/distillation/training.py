@@ -130,6 +130,7 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
     first_step, probe = 0, []
     if job.resume and (checkpoint := checkpoints.newest(folder / "checkpoints")):
         state = checkpoints.restore(checkpoint, accelerator, teacher)
+        checkpoints.prune(folder / "checkpoints", accelerator, job.recipe.keep_checkpoints)
         first_step, probe = int(state["step"]), state["probe"]
         job.say(f"resuming after step {first_step}")
     elif recipe.probe_every:
