@@ -202,6 +202,18 @@ def test_the_newest_checkpoints_are_kept_and_drafts_are_none(
     same(tmp_path, whole)  # how often it is kept changes nothing
 
 
+def test_a_checkpoint_that_a_kill_saved_from_pruning_goes_when_the_training_is_resumed(
+    tiny: Tiny, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    train(tiny("qwen3_vl"), data, tmp_path)
+    shutil.copytree(folder / "step-4", folder / "step-2")
+    shutil.rmtree(tmp_path / "model")  # killed after the last checkpoint took its place
+    train(tiny("qwen3_vl"), data, tmp_path, resume=True)
+    assert [path.name for path in folder.iterdir()] == ["step-4"]
+    same(tmp_path, whole)
+
+
 @contextlib.contextmanager
 def small_files(limit: int) -> Iterator[None]:
     """No file may be larger meanwhile: the kernel refuses the write in the same place as on a full disk."""
