@@ -170,8 +170,11 @@ class Record:
     sample's.
 
     - `outcome`, `score`: the score is 0 or 1, for `vqa` and `anls` anything from 0 to 1, and None for `failed`.
-    - `output`, `parsed`: the model's text, and the answer that a rule read in it.
-    - `rule`, `reason`: the rule that decided, and why an answer is `unparsed` or `failed`.
+    - `output`, `parsed`: the model's text without its thought, and the answer that a rule read in it.
+    - `thought`: what the model thought before it answered; empty if it did not, or if a server hides it.
+    - `cut_off`: whether generation stopped at the limit of new tokens or of the model's context.
+    - `rule`, `reason`: the rule that decided, and why an answer is `unparsed` or `failed`. The rule of a failed answer
+      is `prompt-too-long` if the prompt is longer than the model's context, else empty.
     - `image_hash`, `image_size`: a hash over the sample's images, and the size of the first one.
     - `boxes`: evidence boxes as `Box`es in pixels.
     - `evidence`: who drew the boxes; empty without evidence.
@@ -215,6 +218,8 @@ class Record:
     prompt_tokens: int | None
     output_tokens: int | None
     seconds: float | None
+    thought: str = ""
+    cut_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -250,8 +255,11 @@ class Answer:
     - `image_tokens`: the sum over all images.
     - `prompt_tokens`, `output_tokens`: the counts for this answer.
     - `seconds`: this answer's share of the time of its batch.
-    - `truncated`: whether generation stopped at the limit of new tokens.
+    - `thought`: what the model thought before it answered; `text` holds none of it.
+    - `cut_off`: whether generation stopped at the limit of new tokens or of the model's context.
+    - `thought_cut_off`: whether it stopped before the thought ended, so that there is no answer.
     - `error`: why there is no answer; otherwise empty.
+    - `too_long`: whether there is none because the prompt is longer than the model's context.
     - `model`: the model's name, as the server reports it.
     """
 
@@ -263,8 +271,11 @@ class Answer:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     seconds: float | None = None
-    truncated: bool = False
+    thought: str = ""
+    cut_off: bool = False
+    thought_cut_off: bool = False
     error: str = ""
+    too_long: bool = False
     model: str = ""
 
 

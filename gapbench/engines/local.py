@@ -34,7 +34,7 @@ class Replies:
     image_token: int | None
     refused: int | None = 0
 
-    def answer(self, shown: Answer, prompt: list[int], output: list[int], truncated: bool, seconds: float) -> Answer:
+    def answer(self, shown: Answer, prompt: list[int], output: list[int], cut_off: bool, seconds: float) -> Answer:
         """`shown` with the model's part; `output` is without the token that ended it."""
         text = self.tokenizer.decode(output, skip_special_tokens=True)
         return replace(
@@ -42,9 +42,9 @@ class Replies:
             text=text.encode("utf-8", "replace").decode(),
             image_tokens=None if self.image_token is None else prompt.count(self.image_token),
             prompt_tokens=len(prompt),
-            output_tokens=len(output) + (not truncated),
+            output_tokens=len(output) + (not cut_off),
             seconds=seconds,
-            truncated=truncated,
+            cut_off=cut_off,
         )
 
     def refusal(self, request: Request, reason: str, error: Exception, at_once: bool = False) -> Answer:

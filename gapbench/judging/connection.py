@@ -96,7 +96,7 @@ def connect(judge: Judge) -> Connection:
 
 def _judgement(answer: Answer) -> Judgement:
     verdict, error = None, answer.error
-    if answer.truncated:
+    if answer.cut_off:
         error = f"its reply was cut off after {MAX_NEW_TOKENS} tokens"
     elif not error:
         verdict = read_verdict(answer.text)

@@ -39,8 +39,9 @@ FILE = "judgements.jsonl"
 FIELDS = ("benchmark", "sample", "view", "repeat", "pair", "verdict", "text", "error", "seconds", "judge")
 RULE = "judge"
 """The `rule` of a record whose outcome the judge decided."""
-EMPTY_ANSWER_RULES = frozenset({"empty", "truncated-thinking"})
-"""The `rule` of records without an answer to read. They are unparsed, and the judge is not asked."""
+EMPTY_ANSWER_RULES = frozenset({"empty", "thought-cut-off", "truncated-thinking"})
+"""The `rule` of records without an answer to read. They are unparsed, and the judge is not asked. The last name is
+that of older runs."""
 CHANGE_JUDGE_HINT = (
     f"To use another judge, copy the run's folder without {FILE} and continue the copy: its answers are kept."
 )

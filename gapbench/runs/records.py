@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 FILE = "records.jsonl"
 COLUMNS = tuple(f.name for f in fields(Record))
+REQUIRED = tuple(f.name for f in fields(Record) if f.default is MISSING)
+"""The fields that records of older versions have too."""
+CUT_OFF = "stopped at the limit of new tokens"
+"""The `reason` of an answer that was cut off."""
 RecordKey = tuple[str, str, str, int]
 BLOCK = 1 << 16
 """Bytes read at once in the search for the end of the last complete line."""
@@ -117,7 +121,8 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / FILE
     if not path.exists():
         raise RunError(f"{folder}: no {FILE} in it. Expected the folder of a run (gapbench measure … --out FOLDER).")
-    yield from read_lines(path, COLUMNS)
+    for record in read_lines(path, REQUIRED):
+        yield {"thought": "", "cut_off": CUT_OFF in record["reason"], **record}
 
 
 def read_lines(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -201,7 +206,7 @@ def keep_only(folder: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> int:
         return 0
     try:
         with replacing(path) as draft, draft.open("wb") as lines:
-            lines.writelines(_line(r) for r, keep in zip(read(folder), flags, strict=True) if keep)
+            lines.writelines(_line(r) for r, keep in zip(read_lines(path, REQUIRED), flags, strict=True) if keep)
     except OSError as error:
         raise _write_error(path, error) from error
     return flags.count(False)

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from gapbench.runs import records
 from gapbench.runs.manifest import FILE, Manifest, write_manifest
 from gapbench.runs.throughput import ThroughputMeter
-from gapbench.scoring import Score, score
+from gapbench.scoring import THOUGHT_CUT_OFF, Score, score, unparsed
 from gapbench.types import Answer, Engine, Record, Request, Sample
 from gapbench.util.files import replacing
 from gapbench.util.interrupt import remember_interrupt
@@ -181,10 +181,12 @@ def to_record(task: str, prepared_sample: PreparedSample, view: str, repeat: int
     """Score an answer by rule and return its record."""
     sample = prepared_sample.sample
     if answer.error:
-        scored = Score("failed", None, None, "", answer.error)
+        scored = Score("failed", None, None, "prompt-too-long" if answer.too_long else "", answer.error)
+    elif answer.thought_cut_off:
+        scored = unparsed(*THOUGHT_CUT_OFF)
     else:
         scored = score(answer.text, sample.answers, sample.answer_type, sample.options, sample.question)
-    truncation = "stopped at the limit of new tokens" if answer.truncated else ""
+    limit = records.CUT_OFF if answer.cut_off else ""
     return Record(
         benchmark=task,
         sample=sample.id,
@@ -193,9 +195,11 @@ def to_record(task: str, prepared_sample: PreparedSample, view: str, repeat: int
         outcome=scored.outcome,
         score=scored.score,
         output=answer.text,
+        thought=answer.thought,
+        cut_off=answer.cut_off,
         parsed=scored.parsed,
         rule=scored.rule,
-        reason="; ".join(filter(None, (scored.reason, truncation))),
+        reason="; ".join(filter(None, (scored.reason, limit))),
         question=sample.question,
         options=sample.options,
         answers=sample.answers,

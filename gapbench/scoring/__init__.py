@@ -23,7 +23,7 @@ First thinking, markup and typography are removed, then the rules of the answer 
 | vqa, anls | the soft score of the whole output |
 | vqa-statement, anls-statement | the soft score of the answer statement |
 | empty | unparsed: nothing is left after thinking |
-| truncated-thinking | unparsed: the output ends inside its thinking |
+| thought-cut-off | unparsed: the output ends inside its thought |
 | conflict | unparsed: letters, numbers or statements contradict each other, and none of them is marked as final |
 | outside-options | unparsed: the letter is not among the options |
 | no-letter, no-yes-no, no-number | unparsed: no answer of the expected type |
@@ -39,7 +39,7 @@ Limits: the rules are for English and Chinese. Scoring calls no model. It never 
 engines.
 """
 
-from gapbench.scoring.outcome import Score
-from gapbench.scoring.rules import score
+from gapbench.scoring.outcome import Score, unparsed
+from gapbench.scoring.rules import THOUGHT_CUT_OFF, score
 
-__all__ = ["Score", "score"]
+__all__ = ["THOUGHT_CUT_OFF", "Score", "score", "unparsed"]

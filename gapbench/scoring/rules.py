@@ -19,6 +19,9 @@ from gapbench.scoring.soft import anls, score_soft, vqa_accuracy
 from gapbench.scoring.yes_no import score_yes_no
 from gapbench.types import AnswerType
 
+THOUGHT_CUT_OFF = ("thought-cut-off", "the output ends before its thought does, so there is no answer")
+"""Rule and reason of an output that is all thought."""
+
 
 def score(
     output: str, answers: Sequence[str], answer_type: AnswerType, options: Sequence[str] = (), question: str = ""
@@ -54,5 +57,5 @@ def score(
         )
     result = rules[answer_type]()
     if answer is None:
-        return unparsed("truncated-thinking", "truncated thinking: the output ends before its thinking does")
+        return unparsed(*THOUGHT_CUT_OFF)
     return result if plain(text) else unparsed("empty", "the output is empty")

@@ -209,7 +209,7 @@ def test_a_field_that_is_only_mentioned_is_not_given_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("response", "text", "truncated"),
+    ("response", "text", "cut_off"),
     [
         (chat(""), "", False),
         (chat("half", finish="length"), "half", True),
@@ -220,11 +220,11 @@ def test_a_field_that_is_only_mentioned_is_not_given_up() -> None:
         (chat("error: 500"), "error: 500", False),
     ],
 )
-def test_what_is_an_answer(response: Response, text: str, truncated: bool) -> None:
+def test_what_is_an_answer(response: Response, text: str, cut_off: bool) -> None:
     with Stub(lambda request, number: response) as stub:
         answer = ask(stub)[0]
 
-    assert (answer.text, answer.truncated, answer.error) == (text, truncated, "")
+    assert (answer.text, answer.cut_off, answer.error) == (text, cut_off, "")
     assert (answer.prompt_tokens, answer.output_tokens) == (7, 3)
 
 

@@ -262,7 +262,7 @@ def test_thinking_is_switched_off_where_the_template_can(tiny: Callable[[str], P
 def test_answers_cut_off_at_the_limit_say_so(engine: Callable[..., Any]) -> None:
     answers = dict(engine(max_new_tokens=1).generate(requests(4))).values()
     assert all(a.output_tokens == 1 for a in answers)
-    assert any(a.truncated for a in answers)
+    assert any(a.cut_off for a in answers)
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_in_process_it_answers_as_transformers_does(
         for count in ("images", "sent_size", "sent_pixels", "image_tokens", "prompt_tokens"):
             assert actual[count] == json.loads(json.dumps(asdict(expected)))[count], (request.key, count)
         if expected.text == actual["text"]:
-            assert (actual["output_tokens"], actual["truncated"]) == (expected.output_tokens, expected.truncated), (
+            assert (actual["output_tokens"], actual["cut_off"]) == (expected.output_tokens, expected.cut_off), (
                 request.key
             )
     differing = exceptions(ours, request_list, answers)

@@ -108,7 +108,7 @@ def test_the_name_is_the_one_the_server_answers_with(make_run: MakeRun) -> None:
     assert lines(run)[0]["judge"]["served_as"] == "stub-2026-01"
 
 
-@pytest.mark.parametrize("rule", ["empty", "truncated-thinking"])
+@pytest.mark.parametrize("rule", ["empty", "thought-cut-off"])
 def test_an_answer_that_is_none_is_not_judged(make_run: MakeRun, rule: str) -> None:
     run = make_run({"output": "<think>green", "rule": rule})
     with Stub(judging(by_word)) as stub:

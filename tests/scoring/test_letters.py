@@ -176,7 +176,7 @@ NOT_EXPLICIT = {
     "": "empty",
     "  \n ": "empty",
     "<think>Is it A?</think>": "empty",
-    "<think>The answer is A": "truncated-thinking",
+    "<think>The answer is A": "thought-cut-off",
 }
 
 

@@ -142,7 +142,7 @@ def _answer(text: str, finish: Any, usage: Any, model: str) -> Answer:
         image_tokens=_count(image),
         prompt_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
-        truncated=finish in CUT_OFF,
+        cut_off=finish in CUT_OFF,
         model=model.encode("utf-8", "replace").decode(),
     )
 

@@ -206,9 +206,9 @@ class VllmEngine:
             if reason not in ("stop", "length"):
                 yield key, replace(shown, error=f"vLLM aborted the request (finish reason {reason!r}).")
                 continue
-            truncated = reason == "length"
-            output_ids = ids if truncated else ids[:-1]
-            yield key, self._replies.answer(shown, output.prompt_token_ids, output_ids, truncated, seconds)
+            cut_off = reason == "length"
+            output_ids = ids if cut_off else ids[:-1]
+            yield key, self._replies.answer(shown, output.prompt_token_ids, output_ids, cut_off, seconds)
 
     def _died(self, error: Exception) -> ModelError:
         return ModelError(
