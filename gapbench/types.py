@@ -301,6 +301,10 @@ class Engine(typing.Protocol):
         """Yield (key, answer) for each request, in any order. `requests` is consumed lazily."""
         ...
 
+    def allow(self, max_new_tokens: int) -> None:
+        """Let answers be this long, in tokens, from now on."""
+        ...
+
     def close(self) -> None:
         """Free the model and end what `load` started. Nothing can be generated afterwards."""
         ...

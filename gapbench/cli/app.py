@@ -135,7 +135,7 @@ def measure(
     judge: JudgeUrlOption = "",
     judge_model: JudgeModelOption = "",
     judge_api_key_env: JudgeApiKeyEnvOption = "",
-    max_new_tokens: MaxNewTokensOption = 128,
+    max_new_tokens: MaxNewTokensOption = None,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     min_pixels: MinPixelsOption = None,
     max_pixels: MaxPixelsOption = None,
@@ -175,7 +175,7 @@ def merge(
 def selfcheck(
     ctx: typer.Context,
     model: ModelArgument,
-    max_new_tokens: MaxNewTokensOption = 128,
+    max_new_tokens: MaxNewTokensOption = None,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     min_pixels: MinPixelsOption = None,
     max_pixels: MaxPixelsOption = None,
@@ -220,7 +220,7 @@ def locate(
     largest: Annotated[
         float, typer.Option(help="grounding: reject boxes larger than this fraction of the image.")
     ] = 0.8,
-    max_new_tokens: MaxNewTokensOption = 128,
+    max_new_tokens: MaxNewTokensOption = None,
     min_pixels: MinPixelsOption = None,
     max_pixels: MaxPixelsOption = None,
     engine: EngineOption = "auto",

@@ -40,7 +40,9 @@ ShardOption = Annotated[
 NoSelfcheckOption = Annotated[
     bool, typer.Option("--no-selfcheck", help="Skip the self-check of the engine before the run; see `selfcheck`.")
 ]
-MaxNewTokensOption = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
+MaxNewTokensOption = Annotated[
+    int | None, typer.Option(help="Longest answer, in tokens; default: 128, and 4096 if the model thinks first.")
+]
 MinPixelsOption = Annotated[
     int | None, typer.Option(help="Enlarge smaller images to this many pixels (width x height).")
 ]

@@ -32,7 +32,7 @@ from gapbench.localisation import attention, grounding, region_run
 from gapbench.localisation.result import NOT_ANSWERED, Located, LocatedBoxes, summarise
 from gapbench.runs import records
 from gapbench.runs.lock import hold
-from gapbench.runs.manifest import continue_or_start, make_manifest, new_session
+from gapbench.runs.manifest import continue_or_start, earlier_manifest, make_manifest, new_session
 from gapbench.runs.session import run_loop
 from gapbench.types import Box, Engine, Request, Sample
 from gapbench.util.files import write_json
@@ -63,7 +63,7 @@ def locate(
     coordinates: str = "thousand",
     largest: float = 0.8,
     engine: str = "auto",
-    max_new_tokens: int = 128,
+    max_new_tokens: int | None = None,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     quiet: bool = True,
@@ -90,7 +90,7 @@ def locate(
     pixels = Pixels(min_pixels, max_pixels)
     command = command or f"gapbench.locate({model!r}, {benchmarks!r}, {str(out)!r}, {method!r})"
     with hold(path.parent, command, path.name):
-        tasks = named_as_in(region_run.manifest_of(path), tasks)
+        tasks = named_as_in(earlier_manifest(region_run.manifest_of(path)), tasks)
         if not quiet:
             choice.announce()
         with closing(loading.load(model, choice, Generation(max_new_tokens), pixels)) as loaded:

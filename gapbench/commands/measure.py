@@ -28,17 +28,18 @@ from gapbench.data.benchmark import fingerprint
 from gapbench.data.task import Task, TaskSettings, make_tasks
 from gapbench.engines import loading
 from gapbench.engines.hardware import hardware
-from gapbench.engines.options import Generation
+from gapbench.engines.options import THINKING_TOKENS, Generation
 from gapbench.errors import BenchmarkError, RunError, SettingError
 from gapbench.judging import Judge
 from gapbench.runs import records, shards
 from gapbench.runs.lock import hold
-from gapbench.runs.manifest import FILE, continue_or_start, make_manifest, new_session, read_manifest
+from gapbench.runs.manifest import FILE, Manifest, continue_or_start, earlier_manifest, make_manifest, new_session
 from gapbench.runs.run import Run
 from gapbench.runs.session import answer_pending, gallery_of
 from gapbench.runs.throughput import ThroughputMeter, Workload
 from gapbench.scoring import score
 from gapbench.selfcheck import check_first
+from gapbench.types import Engine
 from gapbench.util.progress import progress
 from gapbench.views.pixels import Pixels
 from gapbench.views.prefetch import Pending
@@ -63,7 +64,7 @@ def measure(
     selfcheck: bool = True,
     retry_failed: bool = False,
     judge: Judge | None = None,
-    max_new_tokens: int = 128,
+    max_new_tokens: int | None = None,
     temperature: float = 0.0,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
@@ -74,6 +75,7 @@ def measure(
     """Measure `model` (Hub id, folder or `glance`) on `benchmarks` (names, files, folders, Hub ids) and return the run.
 
     - `limit` takes the first samples of each benchmark; `repeats` is the number of answers per sample and view.
+    - `max_new_tokens` is by default 128, and 4096 for a model that thinks before it answers.
     - `region` replaces the region policy of every benchmark. `regions` is a file of boxes from a model (`gapbench
       locate`), which replace all other boxes.
     - `protocol` names the prompt wording (`gapbench benchmarks show`).
@@ -108,7 +110,10 @@ def measure(
     folder = Path(out)
     command = command or f"gapbench.measure({model!r}, {benchmarks!r}, views={views!r}, out={str(out)!r}, …)"
     with hold(folder, command):
-        tasks = named_as_in(folder / FILE, tasks)
+        earlier = earlier_manifest(folder / FILE)
+        tasks = named_as_in(earlier, tasks)
+        if max_new_tokens is None and earlier.generation:
+            generation = replace(generation, max_new_tokens=earlier.generation.max_new_tokens)
         mine = [_of_shard(task, this_shard) for task in tasks] if this_shard else tasks
         outcomes = _earlier_outcomes(folder)
         done = {key for key, outcome in outcomes.items() if not (retry_failed and outcome == "failed")}
@@ -123,6 +128,10 @@ def measure(
         if not quiet:
             choice.announce()
         with closing(loading.load(model, choice, generation, pixels)) as loaded:
+            checked = check_first(loaded, quiet) if selfcheck and pending else None
+            if checked and checked.thinks and generation.max_new_tokens is None and _is_short(loaded):
+                loaded.allow(THINKING_TOKENS)
+                checked = check_first(loaded, quiet)
             fields = {
                 **loaded.info,
                 "tasks": {task.name: {**task.entry(), "repeats": repeats} for task in tasks},
@@ -131,7 +140,7 @@ def measure(
                 "regions": region_file,
                 "judge": judge_identity,
                 "shard": shards.entry(this_shard, _counts(mine, repeats)) if this_shard else None,
-                "selfcheck": check_first(loaded, quiet).json() if selfcheck and pending else None,
+                "selfcheck": checked.json() if checked else None,
                 "sessions": [new_session(command, hardware(), {**loaded.info, "engine_choice": choice.reason}, shard)],
             }
             samples = {task.name: task.samples for task in tasks}
@@ -150,6 +159,11 @@ def measure(
         return write_results(folder)
 
 
+def _is_short(engine: Engine) -> bool:
+    """Whether an engine's answers are too short for a model that thinks."""
+    return int(engine.info["generation"]["max_new_tokens"]) < THINKING_TOKENS
+
+
 def _check_samples(task: Task) -> None:
     """Raise BenchmarkError for a sample whose prompt cannot be written or whose answers no rule can score.
 
@@ -163,9 +177,8 @@ def _check_samples(task: Task) -> None:
             raise BenchmarkError(f"{task.name}: sample {sample.id!r}: {error}") from error
 
 
-def named_as_in(manifest: Path, tasks: Sequence[Task]) -> list[Task]:
+def named_as_in(earlier: Manifest, tasks: Sequence[Task]) -> list[Task]:
     """The tasks, under the names that an earlier call's manifest has for them."""
-    earlier = read_manifest(manifest) if manifest.exists() else make_manifest({})
     names = [earlier.task_name(task.benchmark.name, task.benchmark.parameters) for task in tasks]
     return [replace(task, name=name or task.name) for task, name in zip(tasks, names, strict=True)]
 

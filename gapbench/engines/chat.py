@@ -4,21 +4,24 @@
     inputs = place(chat.batch([((image,), "Which letter?")]), loaded.model)
 
 The reference engine and training share this module, so a model is trained on the same prompts it is measured with.
-Thinking is switched off where the template has a switch for it. Text from data cannot become a control token.
+Thinking is switched off where the template has a switch for it (`gapbench.engines.thinking`). Text from data cannot
+become a control token.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.engines.models import Loaded
+from gapbench.engines.thinking import NOTHING, Thinking, read_thinking
 from gapbench.engines.tokens import special_token_escaper
 from gapbench.errors import ModelError
+from gapbench.scoring.thoughts import Tags
+from gapbench.util.text import error_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,11 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chat:
-    """How to prompt one model. `switches` are the template variables that turn thinking off."""
+    """How to prompt one model, which is asked not to think."""
 
     processor: Any
     processor_kwargs: Mapping[str, Any]
-    switches: tuple[str, ...]
+    thinking: Thinking
     escape: Callable[[str], str]
 
     def conversation(self, images: Sequence[Image], prompt: str, kind: str = "image") -> list[dict[str, Any]]:
@@ -50,38 +53,47 @@ class Chat:
             return_dict=True,
             return_tensors="pt",
             processor_kwargs={"padding": True, **self.processor_kwargs},
-            **dict.fromkeys(self.switches, False),
+            **self.thinking.switches,
         )
 
 
-def make_chat(loaded: Loaded, processor_kwargs: Mapping[str, Any] | None = None) -> Chat:
-    """The chat of a loaded model. Raises ModelError if it has no chat template."""
-    chat = chat_of(loaded.processor, processor_kwargs or {})
+def make_chat(
+    loaded: Loaded, processor_kwargs: Mapping[str, Any] = NOTHING, chosen: Mapping[str, Any] = NOTHING, tags: Tags = ()
+) -> Chat:
+    """The chat of a loaded model. Raises ModelError if it has no chat template, or none that takes images."""
+    chat = chat_of(loaded.processor, processor_kwargs, chosen, tags)
     if not chat.processor.chat_template:
         raise ModelError(
             f"Model {loaded.name}: it has no chat template, so gapbench cannot format its prompts. Pass "
             "--chat-template FILE (jinja, as for vLLM)."
         )
+    question = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
+    try:
+        chat.processor.apply_chat_template(question, add_generation_prompt=True, **chat.thinking.switches)
+    except Exception as error:
+        raise ModelError(
+            f"Model {loaded.name}: its chat template cannot write an image and a question ({error_line(error)}). Some "
+            "templates take text alone: pass --chat-template FILE, or use --engine vllm."
+        ) from error
     return chat
 
 
-def chat_of(processor: Any, processor_kwargs: Mapping[str, Any]) -> Chat:
-    """The chat of a processor, which may have no chat template."""
+def chat_of(
+    processor: Any, processor_kwargs: Mapping[str, Any], chosen: Mapping[str, Any] = NOTHING, tags: Tags = ()
+) -> Chat:
+    """The chat of a processor, which may have no chat template. `chosen` and `tags` are those of `read_thinking`."""
     # Phi-4-multimodal's processor drops its template when it loads; its tokenizer keeps it.
     processor.chat_template = chat_template_of(processor)
-    switches = thinking_switches(processor.chat_template)
-    return Chat(processor, dict(processor_kwargs), switches, special_token_escaper(processor.tokenizer))
+    template = processor.chat_template
+    template = template.get("default") if isinstance(template, Mapping) else template
+    thinking = read_thinking(template, chosen, tags)
+    return Chat(processor, dict(processor_kwargs), thinking, special_token_escaper(processor.tokenizer))
 
 
 def chat_template_of(processor: Any) -> Any:
     """The processor's chat template, else its tokenizer's, else None."""
     tokenizer = getattr(processor, "tokenizer", None)
     return getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
-
-
-def thinking_switches(template: Any) -> tuple[str, ...]:
-    """The variables of a chat template that can turn thinking off."""
-    return tuple(name for name in ("enable_thinking", "thinking") if re.search(rf"\b{name}\b", str(template)))
 
 
 def place(inputs: Mapping[str, Any], model: Any) -> dict[str, Any]:

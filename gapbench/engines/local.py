@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 from gapbench.engines.chat import Chat, chat_template_source
 from gapbench.engines.options import Generation, kept
 from gapbench.errors import ModelError
+from gapbench.scoring.thoughts import Tags, opened_in, split
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
@@ -17,6 +19,8 @@ FAIL_FAST_AFTER = 16
 """Failed requests before the first answer after which an engine fails fast."""
 
 KeyedAnswer = tuple[Hashable, Answer]
+PROMPT_END = 32
+"""Tokens at the end of a prompt that may hold the mark of a thought."""
 TOP_TOKENS = 20
 """First tokens, the likeliest ones, that `next_logprobs` returns."""
 
@@ -25,27 +29,50 @@ TOP_TOKENS = 20
 class Replies:
     """Makes answers of token ids and of failures.
 
-    `image_token` is the id of one visual token, or None if it is unknown. `refused` counts refused requests until the
-    model has accepted one, and is None from then on: the samples are at fault, not the model.
+    `image_token` is the id of one visual token, and `context` the longest prompt and answer, in tokens; None if
+    unknown. `tags` are marks of thoughts besides the known ones. `refused` counts refused requests until the model has
+    accepted one, and is None from then on: the samples are at fault, not the model.
     """
 
     model: str
     tokenizer: Any
     image_token: int | None
+    context: int | None = None
+    tags: Tags = ()
     refused: int | None = 0
 
+    def __post_init__(self) -> None:
+        special = sorted(filter(None, self.tokenizer.all_special_tokens), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, special)) or r"(?!)")
+
     def answer(self, shown: Answer, prompt: list[int], output: list[int], cut_off: bool, seconds: float) -> Answer:
-        """`shown` with the model's part; `output` is without the token that ended it."""
-        text = self.tokenizer.decode(output, skip_special_tokens=True)
+        """`shown` with the model's part; `output` is without the token that ended it.
+
+        Marks of thoughts may be special tokens, so thoughts are cut before special tokens are removed.
+        """
+        opened = opened_in(self.tokenizer.decode(prompt[-PROMPT_END:]), self.tags)
+        raw = self.tokenizer.decode(output)
+        parts = split(raw, self.tags, bool(opened))
+        if parts.answer == raw:
+            parts = replace(parts, answer=self.tokenizer.decode(output, skip_special_tokens=True))
+        thought, text = (self._special.sub("", part).encode("utf-8", "replace").decode() for part in
+                         (parts.thought, parts.answer))  # fmt: skip
         return replace(
             shown,
-            text=text.encode("utf-8", "replace").decode(),
+            text=text,
+            thought=thought,
+            thought_cut_off=parts.cut_off,
             image_tokens=None if self.image_token is None else prompt.count(self.image_token),
             prompt_tokens=len(prompt),
             output_tokens=len(output) + (not cut_off),
             seconds=seconds,
             cut_off=cut_off,
         )
+
+    def too_long(self, request: Request, tokens: int | None, context: int | None = None) -> Answer:
+        """The answer to a prompt of so many tokens, which is longer than the model's context."""
+        reason = too_long(tokens, context or self.context)
+        return replace(failed(request, reason), prompt_tokens=tokens, too_long=True)
 
     def refusal(self, request: Request, reason: str, error: Exception, at_once: bool = False) -> Answer:
         """The answer with `reason` as its error. Raises ModelError if the engine should fail fast.
@@ -62,6 +89,13 @@ class Replies:
 def failed(request: Request, reason: str) -> Answer:
     """The answer to a request that the model did not answer."""
     return Answer(images=len(request.images), error=reason)
+
+
+def too_long(tokens: int | None, context: int | None) -> str:
+    """Why a prompt is too long, with the remedy; None for a number that is not known."""
+    has = f"has {tokens:,} tokens" if tokens else "is too long"
+    made = f", the model was made for {context:,}" if context else " for the model"
+    return f"the prompt {has}{made}. Lower --max-pixels, or use a model with a longer context."
 
 
 def shown(request: Request) -> Answer:
@@ -109,10 +143,9 @@ def shared_info(model: str, chat: Chat, generation: Generation, pixels: Pixels, 
         "model": model,
         "pixels": {**asdict(pixels), "processor": processor_size(chat.processor),
                    "processor_kwargs": dict(chat.processor_kwargs)},
-        "generation": {"max_new_tokens": generation.max_new_tokens, "temperature": generation.temperature,
+        "generation": {"max_new_tokens": generation.tokens, "temperature": generation.temperature,
                        "repetition_penalty": 1.0,
-                       "thinking": f"off ({', '.join(chat.switches)})" if chat.switches
-                       else "the template has no switch"},
+                       "thinking": chat.thinking.text},
         "chat_template": chat_template_source(options.chat_template),
         **kept(options),
     }  # fmt: skip

@@ -38,7 +38,10 @@ class ModelOptions(BaseModel):
     revision: options.Revision = None
     trust_remote_code: options.TrustRemoteCode = False
     chat_template: options.ChatTemplate = None
+    chat_template_kwargs: options.ChatTemplateKwargs = {}
     processor_kwargs: options.ProcessorKwargs = {}
+    max_model_len: options.MaxModelLen = None
+    reasoning_tags: options.ReasoningTags = ()
     attn_implementation: Annotated[
         str | None, Flag("eager, sdpa, flash_attention_2, …; default: transformers' choice", kept="elsewhere")
     ] = None

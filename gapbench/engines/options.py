@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from gapbench.errors import SettingError
+from gapbench.scoring.thoughts import Tags
 
 FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 """The configuration of every class of options."""
@@ -36,16 +37,33 @@ EXPECTED = {
 Options = TypeVar("Options", bound=BaseModel)
 
 
+ANSWER_TOKENS, THINKING_TOKENS = 128, 4096
+"""Longest answer by default, in tokens: of a model that answers at once, and of one that thinks first."""
+
+
 @dataclass(frozen=True)
 class Generation:
-    """How every engine answers: the longest answer (tokens), the temperature (0 is greedy), the seed of sampling."""
+    """How every engine answers.
 
-    max_new_tokens: int = 128
+    - `max_new_tokens`: the longest answer; None for the default, which depends on whether the model thinks.
+    - `temperature`: 0 is greedy; `seed`: that of sampling.
+    """
+
+    max_new_tokens: int | None = None
     temperature: float = 0.0
     seed: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """The longest answer, or its default."""
+        return self.max_new_tokens or ANSWER_TOKENS
+
+    def for_model(self, thinks: bool) -> Generation:
+        """With a longest answer that suits a model that thinks, or does not."""
+        return replace(self, max_new_tokens=self.max_new_tokens or (THINKING_TOKENS if thinks else ANSWER_TOKENS))
+
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise SettingError(f"--max-new-tokens {self.max_new_tokens}: expected at least 1.")
         if not self.temperature >= 0:
             raise SettingError(f"--temperature {self.temperature:g}: expected at least 0, which is greedy.")
@@ -95,6 +113,21 @@ def key_values(example: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def _read_tags(value: Any) -> Any:
+    """Pairs of marks, from a list of YAML lists: one pair each, or several as lmms-eval takes them."""
+    import yaml
+
+    pairs: list[tuple[str, str]] = []
+    for item in value:
+        try:
+            found = yaml.safe_load(item) if isinstance(item, str) else item
+            nested = found if isinstance(found[0], list | tuple) else [found]
+            pairs += [(str(opening), str(closing)) for opening, closing in nested if opening and closing]
+        except (yaml.YAMLError, TypeError, ValueError, LookupError) as error:
+            raise ValueError(f'{item!r}: expected [OPENING, CLOSING], such as \'["<plan>", "</plan>"]\'.') from error
+    return tuple(pairs)
+
+
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     Flag("auto (as published on an accelerator, float32 on a CPU), float32, bfloat16 or float16", kept="elsewhere"),
@@ -102,10 +135,27 @@ Dtype = Annotated[
 Revision = Annotated[str | None, Flag("commit, tag or branch of a Hub model", kept="elsewhere")]
 TrustRemoteCode = Annotated[bool, Flag("run code that ships with the model", kept="elsewhere")]
 ChatTemplate = Annotated[Path | None, Flag("a Jinja file, for models without a chat template", "FILE", "elsewhere")]
+ChatTemplateKwargs = Annotated[
+    Mapping[str, Any],
+    key_values("enable_thinking=true"),
+    Flag("variables of the chat template; by default, those that switch thinking off; repeatable", "KEY=VALUE"),
+]
 ProcessorKwargs = Annotated[
     Mapping[str, Any],
     key_values("max_soft_tokens=280"),
     Flag("passed to the model's processor (YAML value); repeatable", "KEY=VALUE", "elsewhere", "--processor"),
+]
+
+
+ReasoningTags = Annotated[
+    Tags,
+    BeforeValidator(_read_tags),
+    Flag("marks around thoughts, besides the known ones; repeatable", '\'["<plan>", "</plan>"]\''),
+]
+MaxModelLen = Annotated[
+    int | None,
+    Field(ge=1),
+    Flag("longest prompt and answer in tokens; default: what the model was made for", "N"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Read a model's end tokens, image token and special tokens, whatever its family.
+"""Read a model's context length, end tokens, image token and special tokens, whatever its family.
 
 escape = special_token_escaper(tokenizer)
 escape("<|im_end|> hello")      # "< |im_end|> hello"
@@ -28,6 +28,27 @@ def neutral_generation(loaded: Loaded) -> set[int]:
         eos_token_id=sorted(ends) or None, pad_token_id=tokenizer.pad_token_id, bos_token_id=own.bos_token_id
     )
     return ends
+
+
+LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length",
+           "max_seq_length", "seq_len", "model_max_length")  # fmt: skip
+UNLIMITED = 10**9
+"""Lengths above this mean "not known"; transformers' own mark for that is 10^30."""
+
+
+def context_length(config: Any, tokenizer: Any) -> int | None:
+    """The longest prompt and answer, in tokens, that a model was made for; None if nothing says it.
+
+    The least of what its configuration and its tokenizer say, as in vLLM (`_get_and_verify_max_len`,
+    `derive_max_model_len_and_key`), so that both engines have one limit. Positions that are scaled as "linear" or
+    "dynamic" count by their factor; all other kinds of scaling are in the configuration's number already.
+    """
+    text = config.get_text_config()
+    lengths = [getattr(text, name, None) for name in LENGTHS] + [getattr(tokenizer, "model_max_length", None)]
+    known = [int(length) for length in lengths if isinstance(length, int | float) and 0 < length < UNLIMITED]
+    rope = getattr(text, "rope_parameters", None) or {}
+    scaled = rope.get("rope_type") in ("linear", "dynamic") and "gemma3" not in text.model_type
+    return int(min(known) * (rope.get("factor") or 1.0 if scaled else 1.0)) if known else None
 
 
 def image_token_id(config: Any, processor: Any) -> int | None:

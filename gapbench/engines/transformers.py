@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from typing import Annotated, Any
 
@@ -27,8 +27,9 @@ from gapbench.engines import local, models
 from gapbench.engines.chat import Chat, make_chat, place
 from gapbench.engines.local import KeyedAnswer
 from gapbench.engines.options import Flag, Generation, seed_for
-from gapbench.engines.tokens import image_token_id, neutral_generation
-from gapbench.types import Request
+from gapbench.engines.tokens import context_length, image_token_id, neutral_generation
+from gapbench.scoring.thoughts import Tags
+from gapbench.types import Answer, Request
 from gapbench.util.ahead import WaitingTime, read_ahead
 from gapbench.views.pixels import Pixels
 
@@ -39,6 +40,7 @@ WINDOW_PIXELS = 200_000_000
 TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
 """Most prompt tokens in an automatic batch, padding included, by kind of device. Memory may lower it further."""
 LARGEST_BATCH = 64
+UNLIMITED = 1 << 62
 
 
 class TransformersOptions(models.ModelOptions):
@@ -47,14 +49,22 @@ class TransformersOptions(models.ModelOptions):
     batch_size: Annotated[int | None, Field(ge=1), Flag("prompts in a batch", "N|auto", "resources")] = None
 
 
+ReadyBatch = tuple[list[Request], Any, Answer | None]
+"""Requests with the model's inputs, or one request alone with the answer that says why it has none."""
+
+
 @dataclass
 class TransformersEngine:
-    """See the module. Made by `load`. `info` is the engine's part of `run.json`."""
+    """See the module. Made by `load`. `context` is the longest prompt and answer in tokens, None if unknown; `tags` are
+    marks of thoughts. `info` is the engine's part of `run.json`.
+    """
 
     loaded: models.Loaded
     chat: Chat
     generation: Generation
     batch_size: int | None = None
+    context: int | None = None
+    tags: Tags = ()
     info: dict[str, Any] = field(default_factory=dict)
     trouble: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,12 +72,13 @@ class TransformersEngine:
         processor = self.loaded.processor
         self._limit = self.batch_size or LARGEST_BATCH
         image_token = image_token_id(self.loaded.model.config, processor)
-        self._replies = local.Replies(self.loaded.name, processor.tokenizer, image_token)
+        self._replies = local.Replies(self.loaded.name, processor.tokenizer, image_token, self.context, self.tags)
         self._waited = WaitingTime()
         self._ends = neutral_generation(self.loaded)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[KeyedAnswer]:
-        """Answers in order of image size. A request whose image the processor refuses comes back with `error`.
+        """Answers in order of image size. A request whose image the processor refuses, or whose prompt is longer than
+        the model's context, comes back with `error`.
 
         Fails fast: raises ModelError if, before any answer, a single request does not fit into memory or
         `FAIL_FAST_AFTER` requests fail.
@@ -86,6 +97,11 @@ class TransformersEngine:
         del self.loaded, self.chat
         clear_device_cache(garbage_collection=True)
 
+    def allow(self, max_new_tokens: int) -> None:
+        """Let answers be this long from now on."""
+        self.generation = replace(self.generation, max_new_tokens=max_new_tokens)
+        self.info["generation"]["max_new_tokens"] = max_new_tokens
+
     def prompt_ids(self, request: Request) -> list[int]:
         """The token ids of the prompt, with images expanded to their tokens."""
         return list(self._inputs([request])["input_ids"][0].tolist())
@@ -100,36 +116,44 @@ class TransformersEngine:
             top = torch.log_softmax(logits.float(), -1).topk(min(local.TOP_TOKENS, logits.numel()))
         return dict(zip(top.indices.tolist(), top.values.tolist(), strict=True))
 
-    def _answers(self, batches: Iterable[tuple[list[Request], Any, str]]) -> Generator[KeyedAnswer, None, None]:
-        for group, inputs, error in batches:
-            if error:  # of one request alone
-                yield group[0].key, local.failed(group[0], error)
+    def _answers(self, batches: Iterable[ReadyBatch]) -> Generator[KeyedAnswer, None, None]:
+        for group, inputs, failure in batches:
+            if failure:  # of one request alone
+                yield group[0].key, failure
             else:
                 yield from self._answer(group, inputs)
 
-    def _prepare(self, requests: Iterable[Request]) -> Iterator[tuple[list[Request], Any, str]]:
-        """Batches for the model as (requests, inputs, error), smallest images first within each window."""
+    def _prepare(self, requests: Iterable[Request]) -> Iterator[ReadyBatch]:
+        """Batches for the model, smallest images first within each window."""
         # At first one batch is sorted, so that the model starts soon, then ever more.
         sizes = (batches * self._limit for batches in chain((1, 2, 4), repeat(WINDOW)))
         for window in local.chunks(requests, sizes, WINDOW_PIXELS):
-            yield from (([request], None, request.error) for request in window if request.error)
+            yield from (([r], None, local.failed(r, r.error)) for r in window if r.error)
             valid = sorted((r for r in window if not r.error), key=lambda r: (r.pixels, len(r.prompt)))
             while valid:
                 group, valid = valid[: self._limit], valid[self._limit :]
                 yield from self._process(group)
 
-    def _process(self, group: list[Request]) -> Iterator[tuple[list[Request], Any, str]]:
-        """One processed batch, split if it exceeds the token budget or if the processor refuses one of its images."""
+    def _process(self, group: list[Request]) -> Iterator[ReadyBatch]:
+        """One processed batch, split if it exceeds the token budget or if one of its requests cannot be answered."""
         try:
             inputs = self._inputs(group)
         except Exception as error:
             if len(group) == 1:
-                yield group, None, f"the processor refused {local.failure_details(group[0], error)}"
+                reason = f"the processor refused {local.failure_details(group[0], error)}"
+                yield group, None, local.failed(group[0], reason)
                 return
         else:
+            lengths = inputs["attention_mask"].sum(-1).tolist()
+            long = {r.key: n for r, n in zip(group, lengths, strict=True) if n >= (self.context or UNLIMITED)}
+            if long:
+                yield from (([r], None, self._replies.too_long(r, long[r.key])) for r in group if r.key in long)
+                if rest := [r for r in group if r.key not in long]:
+                    yield from self._process(rest)
+                return
             budget = TOKEN_BUDGET.get(self.loaded.device.split(":")[0], TOKEN_BUDGET["cuda"])
             if self.batch_size is not None or len(group) == 1 or inputs["input_ids"].numel() <= budget:
-                yield group, inputs, ""
+                yield group, inputs, None
                 return
             self._limit = max(1, len(group) // 2)
             del inputs
@@ -173,8 +197,10 @@ class TransformersEngine:
         for request, ids, mask, row in zip(
             group, inputs["input_ids"], inputs["attention_mask"].bool(), tokens.tolist(), strict=True
         ):
-            stop = next((n for n, token in enumerate(row) if token in self._ends), None)
             prompt, shown = ids[mask].tolist(), local.shown(request)
+            if self.context:
+                row = row[: self.context - len(prompt)]
+            stop = next((n for n, token in enumerate(row) if token in self._ends), None)
             yield request.key, self._replies.answer(shown, prompt, row[:stop], stop is None, seconds)
 
     def _run(self, inputs: Any, keys: Sequence[Hashable]) -> Any:
@@ -185,7 +211,7 @@ class TransformersEngine:
         import torch
 
         temperature = self.generation.temperature
-        settings: dict[str, Any] = {"max_new_tokens": self.generation.max_new_tokens, "do_sample": temperature > 0}
+        settings: dict[str, Any] = {"max_new_tokens": self._longest(inputs), "do_sample": temperature > 0}
         if temperature > 0:
             settings |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
             torch.manual_seed(seed_for(self.generation.seed, list(keys), 60))
@@ -194,24 +220,32 @@ class TransformersEngine:
             out = model.generate(**place(inputs, model), **settings)
         return out[:, inputs["input_ids"].shape[1] :].cpu()
 
+    def _longest(self, inputs: Any) -> int:
+        """The most new tokens that any prompt of a batch has room for."""
+        room = (self.context or UNLIMITED) - int(inputs["attention_mask"].sum(-1).min())
+        return min(self.generation.tokens, room)
+
 
 def load(model: str, generation: Generation, pixels: Pixels, options: TransformersOptions) -> TransformersEngine:
     """The engine for `model` (Hub id, folder or `glance`).
 
-    Thinking is switched off where the chat template has a switch for it (`enable_thinking`, `thinking`); `info` names
-    the switch. Raises ModelError or SettingError.
+    Thinking is switched off where the chat template has a switch for it; `info` names the switch, or says that there is
+    none. Raises ModelError or SettingError.
     """
     loaded = models.load(model, **options.model_dump(include=set(models.ModelOptions.model_fields)))
-    chat = make_chat(loaded, options.processor_kwargs)
+    chat = make_chat(loaded, options.processor_kwargs, options.chat_template_kwargs, options.reasoning_tags)
+    generation = generation.for_model(chat.thinking.expected)
+    context = options.max_model_len or context_length(loaded.model.config, loaded.processor.tokenizer)
     info = {
         "engine": "transformers",
         **local.shared_info(model, chat, generation, pixels, options),
         **loaded.identity,
+        "context_length": context,
         "dtype": loaded.dtype,
         "device": loaded.device,
         "attn_implementation": str(getattr(loaded.model.config, "_attn_implementation", "")),
     }
-    return TransformersEngine(loaded, chat, generation, options.batch_size, info)
+    return TransformersEngine(loaded, chat, generation, options.batch_size, context, options.reasoning_tags, info)
 
 
 def _halves(group: list[Request]) -> tuple[list[Request], list[Request]]:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.runs import records
-from gapbench.scoring.clean import answer_part
+from gapbench.scoring.thoughts import split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,14 +113,14 @@ def verdict_counts(all_records: Iterable[Mapping[str, Any]], verdicts: Verdicts)
 
 
 def pair(record: Mapping[str, Any]) -> str:
-    """A hash of what the judge reads: question, options, references, and the answer without its thinking."""
+    """A hash of what the judge reads: question, options, references, and the answer without its thought."""
     parts = [record["question"], list(record["options"]), references_of(record), answer_text(record)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def answer_text(record: Mapping[str, Any]) -> str:
-    """The output without its thinking, as rules read it too."""
-    return (answer_part(record["output"]) or "").strip()
+    """The output without its thought, as rules read it too."""
+    return split(record["output"]).answer.strip()
 
 
 def lettered_options(record: Mapping[str, Any]) -> dict[str, str]:

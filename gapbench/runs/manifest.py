@@ -91,7 +91,7 @@ class GenerationSettings(BaseModel):
     repetition_penalty: float | None = setting(Kind.ANSWER)
     """1 is neutral."""
     thinking: str | None = setting(Kind.ANSWER)
-    """Whether thinking was switched off, and how."""
+    """Whether thinking was switched off, and how; or that it cannot be, and why."""
 
 
 class RegionFile(BaseModel):
@@ -234,6 +234,8 @@ class Manifest(BaseModel):
     """Bounds on the images."""
     generation: GenerationSettings | None = setting(Kind.ANSWER)
     """How answers are generated."""
+    context_length: int | None = setting(Kind.MAY_DIFFER)
+    """The longest prompt and answer, in tokens. Longer prompts fail."""
     chat_template: str | None = setting(Kind.ANSWER, "--chat-template")
     """Where the chat template comes from."""
     prefix_caching: bool | None = setting(Kind.ANSWER)
@@ -449,6 +451,11 @@ def read_manifest(path: Path) -> Manifest:
         f"{path}: cannot be read ({shorten(reason)}). Expected the folder of a run. Check the path, restore the file, "
         "or choose another --out."
     )
+
+
+def earlier_manifest(path: Path) -> Manifest:
+    """The manifest in a file; an empty one if there is no file. Raises RunError as `read_manifest` does."""
+    return read_manifest(path) if path.exists() else make_manifest({})
 
 
 def write_manifest(path: Path, manifest: Manifest) -> Manifest:

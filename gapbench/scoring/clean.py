@@ -1,6 +1,6 @@
-r"""From raw model output to plain text: thinking removed, markup and typography undone.
+r"""From a model's answer to plain text: markup and typography undone.
 
-    clean(answer_part("<think>A?</think>**Answer:** \\boxed{\\text{B}}"))    # "Answer: [B]", [ ] being OPEN, CLOSE
+    clean("**Answer:** \\boxed{\\text{B}}")    # "Answer: [B]", [ ] being OPEN, CLOSE
 
 OPEN and CLOSE mark what was inside `\boxed{}` or `<answer>`, because the model marks its answer that way. The time of
 every pattern is linear in the length of the text, so a runaway answer costs milliseconds.
@@ -18,7 +18,6 @@ from typing import Literal
 LONGEST_FOLDED = 20_000
 OPEN, CLOSE = "\ue000", "\ue001"
 
-_THINK = re.compile(r"<(/?)think(?:ing)?>|◁(/?)think▷", re.I)
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff\ue000\ue001]"
 )
@@ -46,24 +45,6 @@ _MATHS = re.compile(rf"\${{1,2}}(?=[A-Za-z\\({OPEN}])([^$\n]{{1,200}})\${{1,2}}|
 _EMPHASISED_LETTER = re.compile(r"(?<![A-Za-z0-9*_`])(\*{2,3}|__|`{1,3})\(?([A-Za-z])\)?[.:]?\1(?![A-Za-z0-9*_`])")
 _EMPHASIS = re.compile(r"\*{1,3}(?!\d)|(?<!\d)\*{1,3}|(?<![A-Za-z0-9])__|__(?![A-Za-z0-9])|`|~~")
 _LINE_MARK = re.compile(r"^(?:#{1,6} |> ?(?=[A-Za-z*(])|[-•·] )")
-
-
-def answer_part(output: str) -> str | None:
-    """The output without its thinking; None if it ends inside a thinking block and so has no answer.
-
-    A closing mark without an opening mark ends thinking that the prompt had opened.
-    """
-    parts: list[str] = []
-    start, thinking = 0, False
-    for mark in _THINK.finditer(output):
-        if mark[1] or mark[2]:
-            if not thinking:
-                parts.clear()
-            thinking, start = False, mark.end()
-        elif not thinking:
-            parts.append(output[start : mark.start()])
-            thinking = True
-    return None if thinking else "".join([*parts, output[start:]])
 
 
 def fold(text: str) -> str:

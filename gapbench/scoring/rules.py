@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gapbench.errors import BenchmarkError
-from gapbench.scoring.clean import answer_part, clean, plain
+from gapbench.scoring.clean import clean, plain
 from gapbench.scoring.free_text import score_text
 from gapbench.scoring.letters import score_letter
 from gapbench.scoring.numbers import score_number
 from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.soft import anls, score_soft, vqa_accuracy
+from gapbench.scoring.thoughts import split
 from gapbench.scoring.yes_no import score_yes_no
 from gapbench.types import AnswerType
 
@@ -37,8 +38,8 @@ def score(
     """
     if isinstance(answers, str):  # a string is a sequence of its characters, which is never meant
         answers = (answers,)
-    answer = answer_part(output)
-    text = clean(answer or "")
+    parts = split(output)
+    text = clean(parts.answer)
     rules: dict[AnswerType, Callable[[], Score]] = {
         "letter": lambda: score_letter(text, answers, options, question),
         "yes_no": lambda: score_yes_no(text, answers),
@@ -56,6 +57,6 @@ def score(
             "A sample without an accepted answer cannot be scored. Give at least one accepted answer that is not empty."
         )
     result = rules[answer_type]()
-    if answer is None:
+    if parts.cut_off:
         return unparsed(*THOUGHT_CUT_OFF)
     return result if plain(text) else unparsed("empty", "the output is empty")

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gapbench.errors import ModelError
-from gapbench.selfcheck.checks import Check, checks_of
+from gapbench.selfcheck.checks import THINKING, Check, checks_of
 from gapbench.selfcheck.evidence import ShowsLogprobs, ShowsPrompt, gather_evidence
 from gapbench.types import Engine
 
@@ -40,6 +40,11 @@ class Selfcheck:
     @property
     def failed(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if check.outcome == "failed")
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model thinks although it was asked not to."""
+        return any(check.name == THINKING for check in self.failed)
 
     def json(self) -> dict[str, Any]:
         """The entry in the manifest: the checks by name; only failed checks have a remedy."""

@@ -16,21 +16,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from gapbench.scoring.thoughts import opened_in
 from gapbench.selfcheck.evidence import ProbeEvidence
 from gapbench.selfcheck.probes import COLOURS, LETTERS, PAIRS, SIZES, ids_of
 from gapbench.util.text import quoted
 
 CheckOutcome = Literal["passed", "failed", "not applicable"]
 
-THINKING = re.compile(r"</?think(ing)?>|◁/?think▷|\[/?THINK\]|<\|channel\|?>\s*(analysis|thought)", re.IGNORECASE)
-"""Marks with which models begin or end their thoughts."""
-OPENED = re.compile(r"(<think(ing)?>|◁think▷|\[THINK\])\s*\Z", re.IGNORECASE)
 HIDDEN = 64
 """An answer with this many tokens more than characters had thoughts that were removed."""
 COUNTED = (*reversed(SIZES), "colour 0", "first HK")
 """The probes whose tokens are compared, the largest image first, because that one gets rescaled."""
 CLOSE = 0.03
 """Relative difference of two counts that may come from rounding to whole patches."""
+THINKING = "thinking is off"
 CHECKS = {
     "images arrive": (
         "answers that depend on the image",
@@ -52,10 +51,10 @@ CHECKS = {
         "Scores will wobble between runs: check that the server neither samples nor applies penalties of its own; "
         "--repeats 2 measures the noise, --dtype float32 or a batch-invariant mode removes it.",
     ),
-    "thinking is off": (
+    THINKING: (
         "answers without a chain of thought",
-        "Measure an instruct model, switch thinking off in the server or in a --chat-template FILE, or raise "
-        "--max-new-tokens and say so beside the numbers.",
+        "Thoughts are never scored, and by default answers may be longer now. If some are cut off: raise "
+        "--max-new-tokens, measure an instruct model, or switch thinking off in the server or a --chat-template FILE.",
     ),
     "prompt": (
         "the prompt that the model's own template makes",
@@ -226,16 +225,16 @@ def _thinking(evidence: ProbeEvidence) -> Finding:
     answers = [answer for answer in (*evidence.answers.values(), *evidence.alone) if not answer.error]
     if not answers:
         return "not applicable", "no question was answered"
-    thoughts = [match[0] for answer in answers if (match := THINKING.search(answer.text))]
+    for ids in (evidence.engine_ids("colour 0"), evidence.processor_ids("colour 0")):
+        if ids and evidence.reference and opened_in(evidence.reference.processor.tokenizer.decode(ids[-16:])):
+            return "failed", "the prompt ends with the beginning of a thought"
+    thoughts = [answer.thought for answer in answers if answer.thought or answer.thought_cut_off]
     if thoughts:
-        return "failed", f"{len(thoughts)} of {len(answers)} answers hold {_quote(thoughts[0])}"
+        return "failed", f"{len(thoughts)} of {len(answers)} answers begin with a thought ({_quote(thoughts[0])})"
     longer = [answer for answer in answers if (answer.output_tokens or 0) > HIDDEN + len(answer.text)]
     if 2 * len(longer) > len(answers):  # some servers remove the thoughts from the answer
         tokens, length = longer[0].output_tokens, len(longer[0].text)
         return "failed", f"{tokens} tokens are generated for an answer of {length} characters"
-    for ids in (evidence.engine_ids("colour 0"), evidence.processor_ids("colour 0")):
-        if ids and evidence.reference and OPENED.search(evidence.reference.processor.tokenizer.decode(ids[-16:])):
-            return "failed", "the prompt ends with the beginning of a thought"
     return "passed", f"no thoughts in {len(answers)} answers"
 
 

@@ -107,7 +107,8 @@ def reference_of(engine: Engine) -> Chat | None:
         if isinstance(engine, HasChat) and engine.chat:
             return engine.chat if chat_template_of(engine.chat.processor) else None
         processor_kwargs = (engine.info.get("pixels") or {}).get("processor_kwargs") or {}
-        chat = chat_of(_processor(engine.info), processor_kwargs)
+        chosen = (engine.info.get("options") or {}).get("chat_template_kwargs") or {}
+        chat = chat_of(_processor(engine.info), processor_kwargs, chosen)
     except Exception:  # a name that only the server knows, no access to the Hub, a processor of an unknown kind
         return None
     return chat if chat.processor.chat_template else None

@@ -195,7 +195,7 @@ def at_random(answer: Answer) -> Answer:
 
 
 def aloud(answer: Answer) -> Answer:
-    return replace(answer, text="<think>The sign looks red.</think>" + answer.text)
+    return replace(answer, thought="The sign looks red.")
 
 
 def test_a_dropped_image_is_caught(engine: Any) -> None:

@@ -100,7 +100,7 @@ class VllmSampler:
                 [_settings(role, prompt, sampling) for prompt in prompts],
                 use_tqdm=False,
                 chat_template=chat_template_of(role.chat.processor),
-                chat_template_kwargs=dict.fromkeys(role.chat.switches, False),
+                chat_template_kwargs=dict(role.chat.thinking.switches),
             )
         except Exception as error:
             raise ModelError(

@@ -125,6 +125,11 @@ class ServerEngine:
                     )
             yield from held
 
+    def allow(self, max_new_tokens: int) -> None:
+        """Let answers be this long from now on."""
+        self.client.settings = {**self.client.settings, "max_tokens": max_new_tokens}
+        self.fixed_info["generation"]["max_new_tokens"] = max_new_tokens
+
     def close(self) -> None:
         """End what was started for this engine. Nothing else is held between two calls of `generate`."""
         self.end()
@@ -154,7 +159,7 @@ def load(model: str, generation: Generation, pixels: Pixels, options: ServerOpti
         )
     settings: dict[str, Any] = {
         "model": model, "stream": False, "temperature": generation.temperature,
-        "max_tokens": generation.max_new_tokens, "seed": generation.seed,
+        "max_tokens": generation.tokens, "seed": generation.seed,
         "repetition_penalty": 1.0, **({"top_p": 1.0, "top_k": -1} if generation.temperature > 0 else {}),
         "chat_template_kwargs": {"enable_thinking": False, "thinking": False}, **options.extra,
     }  # fmt: skip
@@ -165,7 +170,8 @@ def load(model: str, generation: Generation, pixels: Pixels, options: ServerOpti
         "servers": describe_servers(urls, key),
         "concurrency": options.concurrency or "auto",
         "pixels": {**asdict(pixels), "sent": "stored bytes, or PNG where the image is not as stored"},
-        "generation": {**asdict(generation), "repetition_penalty": 1.0, "extra": dict(options.extra),
+        "generation": {**asdict(generation), "max_new_tokens": generation.tokens, "repetition_penalty": 1.0,
+                       "extra": dict(options.extra),
                        "thinking": "asked to be off (chat_template_kwargs)"},
         **kept(options),
     }  # fmt: skip

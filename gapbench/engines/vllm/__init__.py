@@ -43,6 +43,7 @@ from gapbench.engines.tokens import image_token_id
 from gapbench.engines.vllm.serving import serve
 from gapbench.engines.vllm.starting import arguments_for, import_vllm, read_chat, start, start_error
 from gapbench.errors import ModelError
+from gapbench.scoring.thoughts import Tags
 from gapbench.types import Request
 from gapbench.util.ahead import WaitingTime, read_ahead
 from gapbench.util.text import error_line
@@ -66,7 +67,10 @@ class VllmOptions(BaseModel):
     revision: engine_options.Revision = None
     trust_remote_code: engine_options.TrustRemoteCode = False
     chat_template: engine_options.ChatTemplate = None
+    chat_template_kwargs: engine_options.ChatTemplateKwargs = {}
     processor_kwargs: engine_options.ProcessorKwargs = {}
+    max_model_len: engine_options.MaxModelLen = None
+    reasoning_tags: engine_options.ReasoningTags = ()
     tensor_parallel_size: Annotated[int, Field(ge=1), Flag("devices that share the model", "N", "resources")] = 1
     data_parallel_size: Annotated[int, Field(ge=1), Flag("copies, each on its own devices", "N", "resources")] = 1
     engine_args: Annotated[
@@ -78,18 +82,23 @@ class VllmOptions(BaseModel):
 
 @dataclass
 class VllmEngine:
-    """See the module. Made by `load`. `info` is the engine's part of `run.json`; `llm` is vLLM's own `LLM`."""
+    """See the module. Made by `load`. `llm` is vLLM's own `LLM`, `tags` are marks of thoughts, and `info` is the
+    engine's part of `run.json`.
+    """
 
     llm: Any
     chat: Chat
     generation: Generation
+    tags: Tags = ()
     info: dict[str, Any] = field(default_factory=dict)
     trouble: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         processor = self.chat.processor
         image_token = image_token_id(self.llm.model_config.hf_config, processor)
-        self._replies = local.Replies(self.info["model"], processor.tokenizer, image_token)
+        self._replies = local.Replies(
+            self.info["model"], processor.tokenizer, image_token, self.info["context_length"], self.tags
+        )
         self._busy = 0.0  # seconds of work not yet attributed to an answer
         self._waited = WaitingTime()
 
@@ -128,6 +137,11 @@ class VllmEngine:
         self.llm.llm_engine.engine_core.shutdown()
         del self.llm
 
+    def allow(self, max_new_tokens: int) -> None:
+        """Let answers be this long from now on."""
+        self.generation = replace(self.generation, max_new_tokens=max_new_tokens)
+        self.info["generation"]["max_new_tokens"] = max_new_tokens
+
     def prompt_ids(self, request: Request) -> list[int]:
         """The token ids of the prompt, with images expanded to their tokens."""
         return list(self._first_token(request).prompt_token_ids)
@@ -152,7 +166,7 @@ class VllmEngine:
             return
         started = time.perf_counter()
         try:
-            number = self._enqueue(request, self.generation.max_new_tokens)
+            number = self._enqueue(request, self.generation.tokens)
         except Exception as error:
             from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -160,8 +174,10 @@ class VllmEngine:
                 raise self._died(error) from error
             reason = f"vLLM refused {local.failure_details(request, error)}"
             if re.search("maximum (model|context) length", str(error)):
-                reason = f"the prompt is too long ({error}). Lower --max-pixels, or --engine-args max_model_len=N."
-            yield request.key, self._replies.refusal(request, reason, error)
+                tokens, context, *_ = [*map(int, re.findall(r"length (?:of )?(\d+)", str(error))), None, None]
+                yield request.key, self._replies.too_long(request, tokens, context)
+            else:
+                yield request.key, self._replies.refusal(request, reason, error)
             return
         self._replies.refused = None
         queue[number] = request.key, local.shown(request)
@@ -185,7 +201,7 @@ class VllmEngine:
             sampling,
             use_tqdm=False,
             chat_template=self.chat.processor.chat_template,
-            chat_template_kwargs=dict.fromkeys(self.chat.switches, False),
+            chat_template_kwargs=dict(self.chat.thinking.switches),
         )
         return str(numbers[0]).partition("-")[0]  # vLLM says 17-9f31c0aa here, and 17 when the answer comes
 
@@ -229,6 +245,7 @@ def load(model: str, generation: Generation, pixels: Pixels, options: VllmOption
     source = models.resolve(model)
     on_cpu = import_vllm(options.engine_args)
     chat = read_chat(model, source, options)
+    generation = generation.for_model(chat.thinking.expected)
     arguments = arguments_for(source, options, generation.seed, on_cpu)
     info = {"engine": "vllm", **local.shared_info(model, chat, generation, pixels, options)}
     own_args = info["options"].pop("engine_args", {})
@@ -247,11 +264,12 @@ def load(model: str, generation: Generation, pixels: Pixels, options: VllmOption
         **models.identity(source, options.revision, config.model_config.hf_config),
         "dtype": str(config.model_config.dtype).removeprefix("torch."),
         "device": str(config.device_config.device_type),
+        "context_length": int(config.model_config.max_model_len),
         "prefix_caching": bool(config.cache_config.enable_prefix_caching),
     }
     if llm is None:
         return serve(chat, arguments | {"data_parallel_size": options.data_parallel_size}, generation, pixels, info)
-    return VllmEngine(llm, chat, generation, info)
+    return VllmEngine(llm, chat, generation, options.reasoning_tags, info)
 
 
 def _full(queue: Mapping[str, KeyedAnswer]) -> bool:

@@ -53,7 +53,8 @@ def serve(
         guard = end_with_this_process([process])
         try:
             _wait(model, process, f"http://127.0.0.1:{port}/health", log)
-            options = server.ServerOptions(base_urls=(f"http://127.0.0.1:{port}/v1",))
+            off = {"chat_template_kwargs": dict(chat.thinking.switches)}
+            options = server.ServerOptions(base_urls=(f"http://127.0.0.1:{port}/v1",), extra=off)
             engine = server.load(model, generation, pixels, options)
             engine.client.escape = chat.escape
             return replace(engine, fixed_info=info, chat=chat, end=partial(end_now, process, guard))

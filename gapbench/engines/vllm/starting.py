@@ -79,7 +79,7 @@ def read_chat(model: str, source: str, options: Any) -> Chat:
         raise ModelError(models.load_error(model, error)) from error
     if options.chat_template:
         processor.chat_template = options.chat_template.read_text(encoding="utf-8")
-    return chat_of(processor, options.processor_kwargs)
+    return chat_of(processor, options.processor_kwargs, options.chat_template_kwargs, options.reasoning_tags)
 
 
 def arguments_for(source: str, options: Any, seed: int, on_cpu: bool) -> dict[str, Any]:
@@ -88,7 +88,8 @@ def arguments_for(source: str, options: Any, seed: int, on_cpu: bool) -> dict[st
     return {
         "enable_prefix_caching": True,
         "load_format": "safetensors",  # vLLM's own default falls back to pickles
-        "max_model_len": -1,  # the longest that fits into memory, up to the model's own limit
+        "max_model_len": options.max_model_len
+        or -1,  # by default the longest that fits into memory, up to the model's own limit
         "limit_mm_per_prompt": {"video": 0, "audio": 0},
         **({"enforce_eager": True} if on_cpu else {}),
         **({"kv_cache_memory_bytes": CPU_CACHE_BYTES} if few_bytes else {}),
