@@ -21,8 +21,8 @@ ENDED = {
     "channel": "<|channel>thought\n{}<channel|>A",
     "channel, opened by the prompt": "{}<channel|>A",
     "harmony": "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>A<|return|>",
-    "harmony with a call": "<|channel|>commentary to=f<|message|>B<|end|><|start|>assistant<|channel|>analysis<|message|>"
-    "{}<|end|><|start|>assistant<|channel|>final<|message|>A",
+    "harmony with a call": "<|channel|>commentary to=f<|message|>B<|end|><|start|>assistant"
+    "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>A",
     "harmony without special tokens": "analysis{}assistantfinalA",
     "mm:think": "<mm:think>{}</mm:think>A",
     "mm:think, opened by the prompt": "{}</mm:think>A",
@@ -49,7 +49,8 @@ def test_the_answer_after_a_thought_is_scored(form: str) -> None:
     output = form.format(THOUGHT)
     parts = split(output)
     assert THOUGHT in parts.thought
-    assert THOUGHT not in parts.answer and not parts.cut_off
+    assert THOUGHT not in parts.answer
+    assert not parts.cut_off
     assert score(output, ["A"], "letter", OPTIONS).outcome == "right"
     assert score(parts.answer, ["A"], "letter", OPTIONS).outcome == "right"
 
