@@ -35,7 +35,7 @@ FAULTS: dict[str, Response] = {
     "truncated JSON": Response(body=BODY[:-40]),
     "empty body": Response(),
     "web page": Response(body=f"<html>{POISON}</html>".encode(), headers={"Content-Type": "text/html"}),
-    "plain text": Response(body=BODY, headers={"Content-Type": "text/plain"}),
+    "plain text": Response(body=POISON.encode(), headers={"Content-Type": "text/plain"}),
     "error with 200": Response(body=b'{"error": {"message": "%s", "code": 502}}' % POISON.encode()),
     "no choices": Response(body=b'{"choices": [], "note": "%s"}' % POISON.encode()),
     "not HTTP": Response(raw=f"SSH-2.0-{POISON}\r\n".encode()),

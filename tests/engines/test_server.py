@@ -51,7 +51,7 @@ def test_greedy_neutral_and_without_thinking_is_what_is_asked_for() -> None:
     assert body.pop("messages") == [{"role": "user", "content": "question 0"}]
     assert body == {
         "model": "stub", "stream": False, "temperature": 0.0, "max_tokens": 9, "seed": 3, "repetition_penalty": 1.0,
-        "chat_template_kwargs": {"enable_thinking": False, "thinking": False},
+        "chat_template_kwargs": {"enable_thinking": False, "thinking": False, "thinking_mode": "disabled"},
     }  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def test_info_says_what_was_asked_and_what_the_server_says_of_itself() -> None:
     assert info["engine"] == "server"
     assert info["base_urls"] == [url]
     assert info["concurrency"] == 4
-    models = [{"id": "stub", "root": "stub", "max_model_len": 4096}]
+    models = [{"id": "stub", "root": "stub", "context_length": 4096}]
     assert info["servers"] == [{"url": url, "models": models, "version": "1.2.3"}]
     assert "server_defaults" not in info
 
@@ -213,7 +213,10 @@ def test_a_field_that_is_only_mentioned_is_not_given_up() -> None:
     [
         (chat(""), "", False),
         (chat("half", finish="length"), "half", True),
-        (chat("", finish="length"), "", True),
+        (chat("half", finish="MAX_TOKENS"), "half", True),
+        (chat("whole", finish="STOP"), "whole", False),
+        (chat("no reason given", finish=""), "no reason given", False),
+        (Response(body=chat("text/plain").body, headers={"Content-Type": "text/plain"}), "text/plain", False),
         (chat("no reason given", finish=None), "no reason given", False),
         (chat([{"type": "text", "text": "a"}, {"type": "thinking"}, {"type": "text", "text": "b"}]), "ab", False),
         (chat("\ud800 lone"), "? lone", False),
@@ -232,7 +235,15 @@ def test_what_is_an_answer(response: Response, text: str, cut_off: bool) -> None
     ("response", "said"),
     [
         (chat(None), "no content"),
-        (chat(None, reasoning_content="Let me see"), "--max-new-tokens"),
+        (chat([]), "no content"),
+        (chat(None, reasoning_content="Let me see"), "Serve the model with thinking off"),
+        (chat("", reasoning_content="Let me see"), "Serve the model with thinking off"),
+        (chat("", "length", reasoning_content="Let me see"), "holds reasoning only, and it is cut off"),
+        (chat(" \n", "length"), "is blank and cut off (length). Raise --max-new-tokens, or serve the model with thinking"),
+        (chat("", "dunno"), "does not say that the model stopped (finish_reason 'dunno')"),
+        (chat("half of", "SAFETY"), "SAFETY"),
+        (chat("half of", "abort"), "abort"),
+        (Response(body=b"<html>", headers={"Content-Type": "text/html"}), "text/html, 6 bytes that are not JSON: <html>"),
         (chat("", finish=None), "does not say that the model stopped"),
         (chat("I would rather not", refusal="I cannot help"), "refused: I cannot help"),
         (chat("half of", finish="content_filter"), "content_filter"),

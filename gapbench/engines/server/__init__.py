@@ -11,6 +11,9 @@ that keeps failing becomes an `error`, never an answer text (`responses`, `retri
 neutral penalties and no thinking. Fields that a server refuses are left out, so the server's own defaults apply; `info`
 lists them (`server_defaults`).
 
+A prompt that is longer than the model's context is an `error` (`context`), also if a server that declares its context
+length answers all the same.
+
 Limits: the client cannot see what a server does to images and prompts. It has no processor, so it escapes only control
 tokens of the form `<|name|>`. `Answer.seconds` is the time of the last try, divided by the number of requests in flight
 when it ended. A server may answer the same sample differently in different batches. Run one `generate` at a time.
@@ -32,7 +35,7 @@ from gapbench.engines.local import FAIL_FAST_AFTER, KeyedAnswer
 from gapbench.engines.options import FROZEN, Flag, Generation, kept
 from gapbench.engines.server.api_key import read_key
 from gapbench.engines.server.concurrency import AdaptiveLimit
-from gapbench.engines.server.discovery import describe_servers, warn_of_mismatch
+from gapbench.engines.server.discovery import context_lengths, describe_servers, warn_of_mismatch
 from gapbench.engines.server.endpoints import base_url, is_loopback
 from gapbench.engines.server.pipeline import stream_replies
 from gapbench.engines.server.responses import Remedy
@@ -40,6 +43,10 @@ from gapbench.engines.server.retries import RENAMED, RetryingClient
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Request
 from gapbench.views.pixels import Pixels
+
+THINKING_OFF: Mapping[str, Any] = {"enable_thinking": False, "thinking": False, "thinking_mode": "disabled"}
+"""The variables by which chat templates switch thinking off. Servers ignore those that a template does not read: vLLM
+takes them out (`resolve_chat_template_kwargs`), SGLang and llama.cpp hand them to the template."""
 
 
 class ServerOptions(BaseModel):
@@ -93,25 +100,41 @@ class ServerEngine:
 
     @property
     def trouble(self) -> dict[str, Any]:
-        """Over the engine's whole life: requests sent, faults by kind, and the most requests in flight at once."""
+        """Over the engine's whole life: requests sent, faults by kind, and the most requests in flight at once.
+
+        `odd_endings`, if there are any, counts answers by a finish reason that is not known.
+        """
         client, faults = self.client, dict(sorted(self.client.faults.items()))
-        return {"tries": client.tries, "faults": faults, "most_at_once": client.limit.highest}
+        odd = {"odd_endings": dict(client.odd_endings)} if client.odd_endings else {}
+        return {"tries": client.tries, "faults": faults, "most_at_once": client.limit.highest, **odd}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[KeyedAnswer]:
         """Answers as they come, one per request.
 
         Raises ModelError if no server answers for a while or if every server refuses all requests. Fails fast: raises
         ModelError if the first `FAIL_FAST_AFTER` requests fail, or as many in a row through the server's fault. Their
-        errors are not yielded, so a continued run asks these samples again.
+        errors are not yielded, so a continued run asks these samples again. A prompt that is too long is the sample's
+        fault; if all the first ones are, a warning says so.
         """
         held: list[KeyedAnswer] = []
+        too_long = 0
         with closing(stream_replies(requests, self.client)) as answers:
             for chat_request, (answer, fault) in answers:
                 if not answer.error:
                     yield from held
                     held.clear()
+                too_long += answer.too_long
+                if too_long == FAIL_FAST_AFTER and answer.too_long and not self.client.answered:
+                    warnings.warn(
+                        f"Model {self.fixed_info['model']}: so far every prompt is too long. {answer.error}",
+                        stacklevel=2,
+                    )
                 several = chat_request.shown.images > 1  # some models take only one image
-                if fault is None or (fault.remedy is Remedy.GIVE_UP and (self.client.answered or several)):
+                if (
+                    fault is None
+                    or fault.too_long
+                    or (fault.remedy is Remedy.GIVE_UP and (self.client.answered or several))
+                ):
                     yield chat_request.key, answer
                     continue
                 held.append((chat_request.key, answer))
@@ -161,7 +184,7 @@ def load(model: str, generation: Generation, pixels: Pixels, options: ServerOpti
         "model": model, "stream": False, "temperature": generation.temperature,
         "max_tokens": generation.tokens, "seed": generation.seed,
         "repetition_penalty": 1.0, **({"top_p": 1.0, "top_k": -1} if generation.temperature > 0 else {}),
-        "chat_template_kwargs": {"enable_thinking": False, "thinking": False}, **options.extra,
+        "chat_template_kwargs": THINKING_OFF, **options.extra,
     }  # fmt: skip
     fixed_info: dict[str, Any] = {
         "engine": "server",
@@ -177,5 +200,8 @@ def load(model: str, generation: Generation, pixels: Pixels, options: ServerOpti
     }  # fmt: skip
     warn_of_mismatch(model, fixed_info["servers"])
     options = options.model_copy(update={"base_urls": urls})
-    client = RetryingClient(options, key, settings, AdaptiveLimit(options.concurrency, len(urls)))
+    client = RetryingClient(
+        options, key, settings, AdaptiveLimit(options.concurrency, len(urls)),
+        contexts=context_lengths(model, fixed_info["servers"]),
+    )  # fmt: skip
     return ServerEngine(client, fixed_info)

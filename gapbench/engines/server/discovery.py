@@ -1,7 +1,7 @@
 """Ask each server for its models and version, for the manifest.
 
 describe_servers(["http://localhost:8000/v1"], key)
-# [{"url": ..., "models": [{"id": "Qwen/Qwen3-VL-4B-Instruct", "max_model_len": 262144}], "version": "0.32.0"}]
+# [{"url": ..., "models": [{"id": "Qwen/Qwen3-VL-4B-Instruct", "context_length": 262144}], "version": "0.32.0"}]
 
 Limits: only vLLM has `/version`. Servers without `/models` or `/version` are accepted.
 """
@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urljoin
 
 from gapbench.engines.server.api_key import ApiKey
+from gapbench.engines.server.context import context_length
 from gapbench.engines.server.endpoints import is_loopback
 from gapbench.engines.server.responses import as_dict, explain
 from gapbench.errors import ModelError
@@ -41,8 +43,9 @@ def describe_servers(urls: Sequence[str], key: ApiKey) -> list[dict[str, Any]]:
                         "Pass the name of the environment variable that holds the right key (--api-key-env)."
                     )
                 entry["models"] = _models(_json(response.content, key).get("data"))
-                version = _json(client.get(urljoin(url, "/version")).content, key).get("version")
-                entry["version"] = version[:100] if isinstance(version, str) else ""
+                with suppress(httpx2.HTTPError):  # it was reached; some close the connection after an error
+                    version = _json(client.get(urljoin(url, "/version")).content, key).get("version")
+                    entry["version"] = version[:100] if isinstance(version, str) else ""
             except httpx2.HTTPError as error:
                 unreachable.append(f"{url} ({key.redact(f'{type(error).__name__}: {error}')})")
         entries.append({name: value for name, value in entry.items() if value})
@@ -76,10 +79,22 @@ def warn_of_mismatch(model: str, servers: Sequence[Mapping[str, Any]]) -> None:
         warnings.warn(message, stacklevel=3)
 
 
+def context_lengths(model: str, servers: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
+    """The context length of `model` by URL, None where a server does not declare it. Entries of `describe_servers`.
+
+    A server that lists a single model serves it under any name.
+    """
+    listed = {server["url"]: server.get("models", ()) for server in servers}
+    return {
+        url: next((m.get("context_length") for m in models if m.get("id") == model or len(models) == 1), None)
+        for url, models in listed.items()
+    }
+
+
 def _models(listed: Any) -> list[dict[str, Any]]:
-    recorded = ("id", "root", "max_model_len")
-    return [{name: m[name] for name in recorded if isinstance(m.get(name), str | int)}
-            for m in (listed if isinstance(listed, list) else [])[:MODELS] if isinstance(m, dict)]  # fmt: skip
+    entries = [m for m in (listed if isinstance(listed, list) else [])[:MODELS] if isinstance(m, dict)]
+    found = [{"id": m.get("id"), "root": m.get("root"), "context_length": context_length(m)} for m in entries]
+    return [{name: value for name, value in m.items() if isinstance(value, str | int)} for m in found]
 
 
 def _json(body: bytes, key: ApiKey) -> dict[str, Any]:

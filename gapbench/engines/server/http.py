@@ -10,6 +10,7 @@ request: with 256 connections, a request took 3 ms of processor time instead of 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 import httpx2
@@ -26,10 +27,14 @@ LARGEST = 8_000_000
 
 
 class Connections:
-    """Connections to one server, as many as there are requests in flight; for use within one event loop."""
+    """Connections to one server, as many as there are requests in flight; for use within one event loop.
 
-    def __init__(self, url: str, key: ApiKey, timeout: float) -> None:
-        self._url, self._timeout, self._redact = f"{url}/chat/completions", timeout, key.redact
+    `note` is called with finish reasons that are not known (`read`).
+    """
+
+    def __init__(self, url: str, key: ApiKey, timeout: float, note: Callable[[str], object]) -> None:
+        self._url, self._timeout = f"{url}/chat/completions", timeout
+        self._redact, self._note = key.redact, note
         self._new = partial(
             httpx2.AsyncClient,
             headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **key.headers},
@@ -50,7 +55,7 @@ class Connections:
                     received += part
                     if len(received) > LARGEST:
                         return Fault("too long", f"more than {LARGEST:,} bytes in one answer", Remedy.RETRY)
-                return read(response.status_code, response.headers, bytes(received), self._redact)
+                return read(response.status_code, response.headers, bytes(received), self._redact, self._note)
         except (TimeoutError, httpx2.HTTPError) as error:
             text = self._redact(f"{type(error).__name__}: {error}".rstrip(": "))[:200]
             match error:

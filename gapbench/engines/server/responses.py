@@ -2,8 +2,12 @@
 
     read(status, headers, body, key.redact)     # Answer(text="Paris", ...) or Fault("HTTP 500", ...)
 
-A fault carries its remedy (`Remedy`). An empty text is an answer if the finish reason says that the model stopped. A
-response without content, a refusal, a filtered answer and an answer of tool calls are faults.
+A fault carries its remedy (`Remedy`). A blank text is an answer if the finish reason says that the model stopped and it
+has not only reasoned. A response without content, a refusal, a filtered answer and an answer of tool calls are faults.
+Reasoning that the server holds apart becomes the answer's `thought`.
+
+Finish reasons are read by the words in them: there are dozens, in any case, and gateways pass them on. One without a
+known word neither makes a blank text an answer nor discards another.
 """
 
 from __future__ import annotations
@@ -18,12 +22,18 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
+from gapbench.engines.server.context import TooLong, read_refusal
 from gapbench.types import Answer
 
-STOPPED = {"stop", "eos", "eos_token", "stop_sequence", "end_turn"}
-CUT_OFF = {"length", "max_tokens", "model_length"}
-"""Finish reasons of complete answers (`STOPPED`) and of answers cut off (`CUT_OFF`): OpenAI's names, and those of other
-servers."""
+BROKEN = re.compile(r"abort|error|cancel|interrupt|insufficient")
+FORBIDDEN = re.compile(
+    r"filter|safety|block|prohibit|refus|recit|spii|sensitive|guardrail|denied|malform|tool|function"
+)
+CUT_OFF = re.compile(r"length|max|limit|window|trunc|repet")
+STOPPED = re.compile(r"stop|\beos|\beot|\bend|complete|done")
+"""Words of finish reasons, tried in this order: the server failed, there is no answer, it is cut off, it is whole."""
+REASONING = ("reasoning_content", "reasoning", "thinking", "thinking_content", "reasoning_details", "thinking_blocks")
+"""Fields beside a message's content that hold reasoning. Servers may send several that hold the same."""
 LONGEST = 300
 """Most characters kept of a server's message."""
 LONGEST_REST = 600.0
@@ -42,7 +52,7 @@ class Remedy(Enum):
 @dataclass(frozen=True)
 class Fault:
     """`kind` is counted in `faults` ("HTTP 429", "timeout"). `message` is for users. `wait` is the pause, in seconds,
-    that the server asked for. `busy`: fewer requests in flight may help at once.
+    that the server asked for. `busy`: fewer requests in flight may help at once. `too_long`: the prompt does not fit.
     """
 
     kind: str
@@ -50,51 +60,86 @@ class Fault:
     remedy: Remedy
     wait: float = 0.0
     busy: bool = False
+    too_long: TooLong | None = None
 
 
-def read(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str] = str) -> Answer | Fault:
-    """One response as an answer or a fault. `redact` is applied to every text before it is cut or kept."""
+def read(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    redact: Callable[[str], str] = str,
+    note: Callable[[str], object] = str,
+) -> Answer | Fault:
+    """One response as an answer or a fault. `redact` is applied to every text before it is cut or kept.
+
+    `note` is called with the finish reason of an answer if it has no known word.
+    """
     if status != 200:
         return _error_fault(status, headers, body, redact)
-    kind = headers.get("content-type", "")
-    if "json" not in kind.lower():
-        text = explain(body, redact)
-        return Fault("wrong content type", f"content type {redact(kind)[:80]!r} instead of JSON: {text}", Remedy.RETRY)
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return Fault("not JSON", f"{len(body):,} bytes that are not JSON: {explain(body, redact)}", Remedy.RETRY)
+        kind = _line(headers.get("content-type") or "no content type", redact)
+        reason = f"{kind}, {len(body):,} bytes that are not JSON: {explain(body, redact)}"
+        return Fault("not JSON", reason, Remedy.RETRY)
     if isinstance(value, dict) and value.get("error"):  # some gateways pass on errors with status 200
-        code = as_dict(value["error"]).get("code")
-        return _error_fault(code if isinstance(code, int) and 400 <= code < 600 else 500, headers, body, redact)
+        return _passed_on(value["error"], headers, redact)
     try:
         choice, message = value["choices"][0], value["choices"][0]["message"]
-        finish, content = choice.get("finish_reason"), message.get("content")
-    except (LookupError, TypeError, AttributeError):
+        finish = _line(str(choice.get("finish_reason") or ""), redact)
+        text, thought = _content(message)
+    except (LookupError, TypeError, AttributeError, RecursionError):
         return Fault("no choices", f"JSON without choices[0].message: {explain(body, redact)}", Remedy.RETRY)
-    if isinstance(content, list):
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    if reason := _why_no_answer(finish, content, message):
-        remedy = Remedy.RETRY if finish in (None, "abort", "error") else Remedy.GIVE_UP
+    words = re.sub(r"[\W_]+", " ", finish.lower())
+    if choice.get("error") and not STOPPED.search(words):  # what was written until the error is no answer
+        return _passed_on(choice["error"], headers, redact)
+    if reason := _why_no_answer(finish, words, text, thought, message):
+        remedy = Remedy.RETRY if not finish or BROKEN.search(words) else Remedy.GIVE_UP
         return Fault("no content", redact(reason)[:LONGEST], remedy)
-    return _answer(redact(content), finish, value.get("usage"), redact(str(value.get("model") or ""))[:LONGEST])
+    cut_off = CUT_OFF.search(words) is not None
+    if finish and not cut_off and not STOPPED.search(words):
+        note(finish)
+    name = redact(str(value.get("model") or ""))[:LONGEST]
+    return _answer(redact(text or ""), redact(thought), cut_off, value.get("usage"), name)
 
 
 def explain(body: bytes, redact: Callable[[str], str] = str) -> str:
     """The message of an error's JSON, or the beginning of any other body; printable, at most `LONGEST` characters."""
-    text = body[:100_000].decode("utf-8", "replace")
-    with suppress(ValueError, RecursionError):
-        value = as_dict(json.loads(body))
-        if message := next(filter(None, map(value.get, ("error", "message", "detail"))), None):
-            message = message.get("message", message) if isinstance(message, dict) else message
-            text = message if isinstance(message, str) else json.dumps(message)
+    return _line(_error_of(body)[0], redact) or "(nothing)"
+
+
+def _line(text: str, redact: Callable[[str], str]) -> str:
+    """A server's text on one line, printable and cut."""
     text = " ".join("".join(c if c.isprintable() else " " for c in redact(text)).split())
-    return (text if len(text) <= LONGEST else f"{text[:LONGEST]}…") or "(nothing)"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _error_of(body: bytes) -> tuple[str, dict[str, Any]]:
+    """The message and the fields of an error's JSON; of any other body its beginning, and no fields."""
+    with suppress(ValueError, RecursionError):
+        value = json.loads(body)
+        value = as_dict(value[0] if isinstance(value, list) and value else value)  # Gemini's errors are in a list
+        if message := next(filter(None, map(value.get, ("error", "message", "detail"))), None):
+            fields = as_dict(message)
+            message = fields.get("message") or message
+            return message if isinstance(message, str) else json.dumps(message), fields
+    return body[:100_000].decode("utf-8", "replace"), {}
+
+
+def _passed_on(error: Any, headers: Mapping[str, str], redact: Callable[[str], str]) -> Fault:
+    """The fault of an error in a body of status 200."""
+    code = str(as_dict(error).get("code"))
+    status = int(code) if re.fullmatch("[45]\\d\\d", code) else 500
+    return _error_fault(status, headers, json.dumps({"error": error}).encode(), redact)
 
 
 def _error_fault(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str]) -> Fault:
     kind = f"HTTP {status}"
     message = f"{kind}: {explain(body, redact)}"
+    text, fields = _error_of(body)
+    named = " ".join(str(fields.get(name, "")) for name in ("type", "code"))
+    if status not in (408, 429) and (refusal := read_refusal(f"{text[:5000]} {named}", fields)):
+        return Fault("prompt too long", f"{refusal.reason} ({message})", Remedy.GIVE_UP, too_long=refusal)
     if status in (408, 429) or status >= 500:
         wait = _retry_after(headers)
         if wait > LONGEST_REST:
@@ -118,22 +163,49 @@ def _retry_after(headers: Mapping[str, str]) -> float:
         return 0.0
 
 
-def _why_no_answer(finish: Any, content: Any, message: Mapping[str, Any]) -> str:
-    """Why a choice is not an answer, or an empty text if it is."""
+def _content(message: Mapping[str, Any]) -> tuple[str | None, str]:
+    """A message's text and its reasoning. Without any text, not even an empty one, the text is None."""
+    content, thoughts = message.get("content"), [_plain(message.get(name)) for name in REASONING]
+    thought = next(filter(str.strip, thoughts), "")
+    if not isinstance(content, list):
+        return (content if isinstance(content, str) else None), thought
+    parts = [part if isinstance(part, dict) else {"text": part} for part in content]
+    thinking = [part for part in parts if re.search("think|reason", str(part.get("type")))]
+    texts = [p["text"] for p in parts if p not in thinking and isinstance(p.get("text"), str)]
+    return ("".join(texts) if texts else None), thought or _plain(thinking)
+
+
+def _plain(value: Any) -> str:
+    """The text in a string, in a part of a message, or in a list of them."""
+    if isinstance(value, list):
+        return "".join(_plain(part) for part in value)
+    if isinstance(value, dict):
+        return next(filter(None, (_plain(value.get(name)) for name in ("text", "summary", *REASONING))), "")
+    return value if isinstance(value, str) else ""
+
+
+def _why_no_answer(finish: str, words: str, text: str | None, thought: str, message: Mapping[str, Any]) -> str:
+    """Why a choice is not an answer, or an empty text if it is. `words` are those of the finish reason."""
     if message.get("refusal"):
         return f"the server refused: {message['refusal']}"
-    if finish is not None and finish not in STOPPED | CUT_OFF:
+    if BROKEN.search(words) or FORBIDDEN.search(words):
         return f"the server ended the answer with finish_reason {finish!r}; expected stop or length."
-    if not isinstance(content, str):
-        if message.get("reasoning_content") or message.get("reasoning"):
-            return "the answer holds reasoning only. Raise --max-new-tokens, or serve the model with thinking off."
-        return f"the server's message has no content (found {type(content).__name__}, finish_reason {finish!r})."
-    if not content and finish is None:
-        return "the answer is empty, and the server does not say that the model stopped."
+    if text and text.strip():
+        return ""
+    if CUT_OFF.search(words):
+        what = "holds reasoning only, and it is cut off" if thought else "is blank and cut off"
+        return f"the answer {what} ({finish}). Raise --max-new-tokens, or serve the model with thinking off."
+    if thought:
+        return "the answer holds reasoning only. Serve the model with thinking off, or without a reasoning parser."
+    if text is None:
+        found = type(message.get("content")).__name__
+        return f"the server's message has no content (found {found}, finish_reason {finish!r})."
+    if not STOPPED.search(words):
+        return f"the answer is empty, and the server does not say that the model stopped (finish_reason {finish!r})."
     return ""
 
 
-def _answer(text: str, finish: Any, usage: Any, model: str) -> Answer:
+def _answer(text: str, thought: str, cut_off: bool, usage: Any, model: str) -> Answer:
     usage = as_dict(usage)
     details = as_dict(usage.get("prompt_tokens_details"))
     image = as_dict(details.get("multimodal_tokens")).get("image", details.get("image_tokens"))  # vLLM's, others'
@@ -142,7 +214,8 @@ def _answer(text: str, finish: Any, usage: Any, model: str) -> Answer:
         image_tokens=_count(image),
         prompt_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
-        cut_off=finish in CUT_OFF,
+        thought=thought.encode("utf-8", "replace").decode(),
+        cut_off=cut_off,
         model=model.encode("utf-8", "replace").decode(),
     )
 

@@ -5,7 +5,8 @@
 
 These are retried, with exponential backoff and full jitter: 408, 429 (after `Retry-After`), 5xx, timeouts, closed
 connections and unreadable responses. Any other 4xx is not retried. An `OPTIONAL` field is left out of all later
-requests once a server refuses it by name and accepts the request without it. If no answer has come after a minute, a
+requests once a server refuses it by name and accepts the request without it. A request whose prompt and new tokens
+together exceed the context is sent again with as many new tokens as fit. If no answer has come after a minute, a
 warning names the servers; if none has come after `TIMEOUTS` timeouts, the run ends.
 """
 
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from gapbench.engines.options import seed_for
 from gapbench.engines.server.api_key import ApiKey
 from gapbench.engines.server.concurrency import AdaptiveLimit
+from gapbench.engines.server.context import TooLong
 from gapbench.engines.server.endpoints import Endpoints
 from gapbench.engines.server.image_urls import ChatRequest, escape_control_tokens
 from gapbench.engines.server.responses import Fault, Remedy
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 
 OPTIONAL = {"chat_template_kwargs", "repetition_penalty", "top_k", "seed", "response_format", "max_tokens"}
 """Fields that a server may refuse."""
+EXTENSIONS = ({"repetition_penalty", "top_k"}, {"chat_template_kwargs"})
+"""`OPTIONAL` fields that OpenAI's API lacks, in the order in which they are left out of trial where none is named."""
+UNEXPLAINED = re.compile(r"error code: 4\d\d|bad request|unprocessable|\(nothing\)", re.IGNORECASE)
+"""Refusals without a cause: a gateway may pass on the status of its server alone."""
 RENAMED = {"max_tokens": "max_completion_tokens"}
 """The field that replaces one that was refused."""
 REFUSED_FIELDS = ("HTTP 400", "HTTP 422")
@@ -45,6 +51,8 @@ GREEDY = (
     " (gapbench asks for greedy answers, temperature 0, and this model does not support them: it cannot judge, and can "
     "only be measured with sampled answers, --temperature 1.)"
 )
+SHORTENED = 2
+"""Times that a request is sent again with fewer new tokens: a server may want one free token more than it says."""
 LONGEST_PAUSE = 60.0
 """Longest backoff in seconds, unless the server asks for a longer wait."""
 SILENCE = 60.0
@@ -58,8 +66,9 @@ class RetryingClient:
     """See the module. An asynchronous context that holds the connections, for use within one event loop at a time.
 
     `options` name the servers, `settings` are the payload's fields beside the messages, and `escape` keeps a prompt's
-    text from turning into control tokens. The counts go on from one use to the next: `faults` by kind, and `left_out`,
-    the fields that servers refused.
+    text from turning into control tokens. `contexts` are the context lengths that servers declare, by URL. The counts
+    go on from one use to the next: `faults` by kind, `odd_endings` by finish reason, and `left_out`, the fields that
+    servers refused.
     """
 
     options: ServerOptions
@@ -67,9 +76,11 @@ class RetryingClient:
     settings: Mapping[str, Any]
     limit: AdaptiveLimit
     escape: Callable[[str], str] = escape_control_tokens
+    contexts: Mapping[str, int | None] = field(default_factory=dict)
     tries: int = 0
     answered: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    odd_endings: Counter[str] = field(default_factory=Counter)
     left_out: set[str] = field(default_factory=set)
 
     async def __aenter__(self) -> RetryingClient:
@@ -78,7 +89,9 @@ class RetryingClient:
         self.limit.restart()
         options = self.options
         self._endpoints = Endpoints(options.base_urls, options.patience)
-        self._connections = {url: Connections(url, self.key, options.timeout) for url in options.base_urls}
+        self._connections = {
+            url: Connections(url, self.key, options.timeout, self._note_ending) for url in options.base_urls
+        }
         self._silence_watch = asyncio.get_running_loop().call_later(SILENCE, self._warn_if_silent)
         return self
 
@@ -98,6 +111,16 @@ class RetryingClient:
                 stacklevel=1,
             )
 
+    def _note_ending(self, finish: str) -> None:
+        """Count an answer with this unknown finish reason, and warn of the first."""
+        self.odd_endings[finish] += 1
+        if self.odd_endings[finish] == 1:
+            warnings.warn(
+                f"The server ends answers with finish_reason {finish!r}, which gapbench does not know. They count as "
+                "whole answers. Expected stop, or length where an answer is cut off.",
+                stacklevel=1,
+            )
+
     async def ask(self, chat_request: ChatRequest) -> tuple[Answer, Fault | None]:
         """The answer and None, or an answer with `error` and the fault of the last try. Raises ModelError.
 
@@ -114,7 +137,8 @@ class RetryingClient:
                     self.answered += 1
                     self.limit.count_answer()
                     reply = replace(reply, seconds=seconds / self.limit.inside, images=shown.images)
-                    return replace(reply, sent_size=shown.sent_size, sent_pixels=shown.sent_pixels), None
+                    reply = replace(reply, sent_size=shown.sent_size, sent_pixels=shown.sent_pixels)
+                    return self._refused_if_cut(url, reply), None
             self.faults[reply.kind] += 1
             if reply.remedy is Remedy.RETRY and (reply.busy or reply.kind.startswith("HTTP")):
                 self.limit.count_error(time.perf_counter() - seconds, reply.busy)
@@ -130,32 +154,53 @@ class RetryingClient:
                 times = f" ({tries} tries)" if tries > 1 else ""
                 no_greedy = reply.kind in REFUSED_FIELDS and REFUSED_TEMPERATURE.search(reply.message)
                 hint = GREEDY if no_greedy and self.settings["temperature"] == 0 else ""
-                return Answer(images=shown.images, error=f"{url}{times}: {reply.message}{hint}"), reply
+                error = f"{url}{times}: {reply.message}{hint}"
+                return Answer(images=shown.images, error=error, too_long=reply.too_long is not None), reply
             await self.limit.rest(random.uniform(0, min(LONGEST_PAUSE, self.options.backoff * 2 ** (tries - 1))))
 
+    def _refused_if_cut(self, url: str, answer: Answer) -> Answer:
+        """The answer, or its refusal if the prompt fills the context: the server may have cut it without saying so."""
+        context = self.contexts.get(url)
+        if context is None or (answer.prompt_tokens or 0) < context:
+            return answer
+        reason = TooLong(answer.prompt_tokens, context).reason
+        return replace(answer, text="", thought="", cut_off=False, error=f"{url}: {reason}.", too_long=True)
+
     async def _try(self, chat_request: ChatRequest) -> tuple[str, Answer | Fault, float]:
-        """One try: the endpoint's URL, the reply and its seconds. Sends again without fields refused by name."""
+        """One try: the endpoint's URL, the reply and its seconds.
+
+        Sends again without fields refused by name, and with fewer new tokens where those asked for do not fit. Before
+        the first answer, an unexplained refusal is taken for one of fields that not every server has.
+        """
         omitted: set[str] = set()
+        max_tokens, shortened = self.settings["max_tokens"], 0
         while True:
             endpoint = await self._endpoints.take()
             omitted |= self.left_out
-            payload = b'{"messages":' + chat_request.messages + b"," + self._fields(omitted, chat_request.key)[1:]
+            fields = self._fields(omitted, chat_request.key, max_tokens)
+            payload = b'{"messages":' + chat_request.messages + b"," + fields[1:]
             self.tries += 1
             started = time.perf_counter()
             reply = await self._connections[endpoint.url].exchange(payload)
             self._endpoints.release(endpoint, reply)
             if isinstance(reply, Answer):
                 self.left_out |= omitted
+            elif reply.too_long and shortened < SHORTENED and (room := reply.too_long.room(max_tokens)):
+                max_tokens, shortened = room, shortened + 1
+                continue
             elif reply.kind in REFUSED_FIELDS:
                 optional = OPTIONAL & self.settings.keys() - omitted
-                if refused := {name for name in optional if name in reply.message}:
+                refused = {name for name in optional if name in reply.message} or self.left_out - omitted
+                if not refused and not self.answered and UNEXPLAINED.search(reply.message):
+                    refused = next(filter(None, (optional & names for names in EXTENSIONS)), set())
+                if refused:
                     omitted |= refused
                     continue
             return endpoint.url, reply, time.perf_counter() - started
 
-    def _fields(self, omitted: set[str], key: Hashable) -> bytes:
+    def _fields(self, omitted: set[str], key: Hashable, max_tokens: int) -> bytes:
         """The payload's fields beside the messages. When sampling, each request has its own seed: repeats differ."""
-        settings = dict(self.settings)
+        settings = {**self.settings, "max_tokens": max_tokens}
         if settings["temperature"] > 0:
             settings["seed"] = seed_for(settings["seed"], key, 31)
         sent = {k: v for k, v in settings.items() if k not in omitted}
