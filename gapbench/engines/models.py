@@ -79,6 +79,18 @@ def resolve(name: str) -> str:
     )
 
 
+def local_folder(name: str) -> Path | None:
+    """The folder with a model's files on this machine; None if it has none. Asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        source = resolve(name)
+        found = Path(source) if Path(source).is_dir() else try_to_load_from_cache(source, "config.json")
+    except (ModelError, ValueError):  # a name that only the server knows
+        return None
+    return found if isinstance(found, Path) else Path(found).parent if isinstance(found, str) else None
+
+
 def identity(source: str, revision: str | None, config: Any = None) -> dict[str, str]:
     """`revision` (the Hub commit, from the model's `config`) or `sha256` (of a folder's files)."""
     folder = Path(source)

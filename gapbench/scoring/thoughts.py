@@ -46,11 +46,12 @@ _FRAME = re.compile(
 
 @dataclass(frozen=True)
 class Thoughts:
-    """The two parts of an output. `cut_off`: it ended inside its thought."""
+    """The two parts of an output. `cut_off`: it ended inside its thought. `opened`: it began inside its thought."""
 
     thought: str
     answer: str
     cut_off: bool = False
+    opened: bool = False
 
 
 def split(output: str, tags: Tags = (), opened: bool = False) -> Thoughts:
@@ -64,6 +65,7 @@ def split(output: str, tags: Tags = (), opened: bool = False) -> Thoughts:
     start, inside, seen = 0, opened, opened
     for mark in _marks(tags).finditer(output):
         if mark.lastgroup == "close":
+            opened = opened or not (inside or seen)
             thoughts += [*([] if inside else answer), output[start : mark.start()]]
             answer = answer if inside else []
         elif inside:
@@ -74,7 +76,7 @@ def split(output: str, tags: Tags = (), opened: bool = False) -> Thoughts:
     if not seen:
         return Thoughts("", output)
     (thoughts if inside else answer).append(output[start:])
-    return Thoughts("".join(thoughts).strip(), _FRAME.sub("", "".join(answer)).strip(), cut_off=inside)
+    return Thoughts("".join(thoughts).strip(), _FRAME.sub("", "".join(answer)).strip(), inside, opened)
 
 
 def opened_in(prompt: str, tags: Tags = ()) -> str:

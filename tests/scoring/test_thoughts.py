@@ -66,7 +66,8 @@ def test_a_thought_that_never_ends_is_no_answer(mark: str) -> None:
     [
         ("B", False, Thoughts("", "B")),
         (" B ", False, Thoughts("", " B ")),  # nothing was cut, so nothing is changed
-        ("B", True, Thoughts("B", "", cut_off=True)),
+        ("B", True, Thoughts("B", "", cut_off=True, opened=True)),
+        ("B?</think>A", False, Thoughts("B?", "A", opened=True)),
         ("<think></think> A", False, Thoughts("", "A")),
         ("<|channel>thought\n<channel|>A", False, Thoughts("", "A")),
         ("A <think>x", False, Thoughts("x", "A", cut_off=True)),

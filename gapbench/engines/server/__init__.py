@@ -22,17 +22,19 @@ when it ended. A server may answer the same sample differently in different batc
 from __future__ import annotations
 
 import logging
+import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from gapbench.engines.chat import Chat
 from gapbench.engines.local import FAIL_FAST_AFTER, KeyedAnswer
-from gapbench.engines.options import FROZEN, Flag, Generation, kept
+from gapbench.engines.models import local_folder
+from gapbench.engines.options import FROZEN, ChatTemplateKwargs, Flag, Generation, MaxModelLen, ReasoningTags, kept
 from gapbench.engines.server.api_key import read_key
 from gapbench.engines.server.concurrency import AdaptiveLimit
 from gapbench.engines.server.discovery import context_lengths, describe_servers, warn_of_mismatch
@@ -40,13 +42,19 @@ from gapbench.engines.server.endpoints import base_url, is_loopback
 from gapbench.engines.server.pipeline import stream_replies
 from gapbench.engines.server.responses import Remedy
 from gapbench.engines.server.retries import RENAMED, RetryingClient
+from gapbench.engines.thinking import NAME, read_thinking, stored_template
 from gapbench.errors import ModelError, SettingError
-from gapbench.types import Request
+from gapbench.scoring.thoughts import Tags, split
+from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
 
 THINKING_OFF: Mapping[str, Any] = {"enable_thinking": False, "thinking": False, "thinking_mode": "disabled"}
 """The variables by which chat templates switch thinking off. Servers ignore those that a template does not read: vLLM
 takes them out (`resolve_chat_template_kwargs`), SGLang and llama.cpp hand them to the template."""
+
+
+END_MARKS = re.compile(r"(\s*(<\|(?!end_of_box)[^<>|\s]{1,40}\|>|</s>|<eos>|<end_of_turn>))+\s*\Z")
+"""Special tokens at the end of a text: servers are asked to keep special tokens, as marks of thoughts may be such."""
 
 
 class ServerOptions(BaseModel):
@@ -62,6 +70,9 @@ class ServerOptions(BaseModel):
         tuple[str, ...],
         Flag("such as http://localhost:8000/v1; repeatable, to share the work", "URL", "elsewhere", "--base-url"),
     ] = ()
+    chat_template_kwargs: ChatTemplateKwargs = {}
+    max_model_len: MaxModelLen = None
+    reasoning_tags: ReasoningTags = ()
     concurrency: Annotated[
         int | None, Field(ge=1), Flag("requests in flight at once, over all servers", "N|auto", "elsewhere")
     ] = None
@@ -79,12 +90,15 @@ class ServerOptions(BaseModel):
 class ServerEngine:
     """See the module. Made by `load`.
 
-    A server that was started for this engine has more: the `chat` of its model, and `end`, which ends it.
+    `tags` are marks of thoughts; `opens` says that prompts open one, as the template or an earlier answer showed. A
+    server that was started for this engine has more: the `chat` of its model, and `end`, which ends it.
     """
 
     client: RetryingClient
     fixed_info: Mapping[str, Any]
     chat: Chat | None = None
+    tags: Tags = ()
+    opens: bool = False
     end: Callable[[], object] = lambda: None
 
     @property
@@ -121,6 +135,7 @@ class ServerEngine:
         with closing(stream_replies(requests, self.client)) as answers:
             for chat_request, (answer, fault) in answers:
                 if not answer.error:
+                    answer = self._cut(answer)
                     yield from held
                     held.clear()
                 too_long += answer.too_long
@@ -147,6 +162,18 @@ class ServerEngine:
                         "same command continues."
                     )
             yield from held
+
+    def _cut(self, answer: Answer) -> Answer:
+        """The answer with its thought cut out of its text.
+
+        Where prompts open a thought, an answer that was cut off without ending it is no more than a thought, unless the
+        server returns thoughts apart.
+        """
+        inside = self.opens and answer.cut_off and not answer.thought
+        parts = split(END_MARKS.sub("", answer.text), self.tags, inside)
+        self.opens = self.opens or parts.opened
+        thought = "\n".join(filter(None, (answer.thought, parts.thought)))
+        return replace(answer, text=parts.answer, thought=thought, thought_cut_off=parts.cut_off)
 
     def allow(self, max_new_tokens: int) -> None:
         """Let answers be this long from now on."""
@@ -180,28 +207,45 @@ def load(model: str, generation: Generation, pixels: Pixels, options: ServerOpti
             "read it. Use https or a tunnel.",
             stacklevel=2,
         )
+    servers = describe_servers(urls, key)
+    template = _template_of(model, servers)
+    thinking = read_thinking(template, options.chat_template_kwargs, options.reasoning_tags)
+    generation = generation.for_model(thinking.expected)
+    chosen = any(map(NAME.search, options.chat_template_kwargs))
+    variables = {**({} if chosen else THINKING_OFF), **thinking.switches}
     settings: dict[str, Any] = {
         "model": model, "stream": False, "temperature": generation.temperature,
         "max_tokens": generation.tokens, "seed": generation.seed,
         "repetition_penalty": 1.0, **({"top_p": 1.0, "top_k": -1} if generation.temperature > 0 else {}),
-        "chat_template_kwargs": THINKING_OFF, **options.extra,
+        "skip_special_tokens": False, "chat_template_kwargs": variables, **options.extra,
     }  # fmt: skip
     fixed_info: dict[str, Any] = {
         "engine": "server",
         "model": model,
         "base_urls": list(urls),
-        "servers": describe_servers(urls, key),
+        "servers": servers,
         "concurrency": options.concurrency or "auto",
         "pixels": {**asdict(pixels), "sent": "stored bytes, or PNG where the image is not as stored"},
-        "generation": {**asdict(generation), "max_new_tokens": generation.tokens, "repetition_penalty": 1.0,
+        "generation": {**asdict(generation), "repetition_penalty": 1.0,
                        "extra": dict(options.extra),
-                       "thinking": "asked to be off (chat_template_kwargs)"},
+                       "thinking": f"{thinking.text}, if the server uses the model's own template" if template
+                       else "asked to be off (chat_template_kwargs)"},
         **kept(options),
     }  # fmt: skip
     warn_of_mismatch(model, fixed_info["servers"])
     options = options.model_copy(update={"base_urls": urls})
     client = RetryingClient(
         options, key, settings, AdaptiveLimit(options.concurrency, len(urls)),
-        contexts=context_lengths(model, fixed_info["servers"]),
+        contexts=dict.fromkeys(urls, options.max_model_len) if options.max_model_len
+        else context_lengths(model, servers),
     )  # fmt: skip
-    return ServerEngine(client, fixed_info)
+    return ServerEngine(client, fixed_info, tags=options.reasoning_tags, opens=thinking.opened)
+
+
+def _template_of(model: str, servers: Sequence[Mapping[str, Any]]) -> str | None:
+    """The chat template of the model's own files, if this machine has them; the server's may be another."""
+    roots = [m.get("root") for server in servers for m in server.get("models", ()) if m.get("id") == model]
+    for name in filter(None, (model, *roots)):
+        if (folder := local_folder(str(name))) and (template := stored_template(folder)):
+            return template
+    return None

@@ -36,9 +36,17 @@ from gapbench.types import Answer
 if TYPE_CHECKING:
     from gapbench.engines.server import ServerOptions
 
-OPTIONAL = {"chat_template_kwargs", "repetition_penalty", "top_k", "seed", "response_format", "max_tokens"}
+OPTIONAL = {
+    "chat_template_kwargs",
+    "skip_special_tokens",
+    "repetition_penalty",
+    "top_k",
+    "seed",
+    "response_format",
+    "max_tokens",
+}
 """Fields that a server may refuse."""
-EXTENSIONS = ({"repetition_penalty", "top_k"}, {"chat_template_kwargs"})
+EXTENSIONS = ({"repetition_penalty", "top_k", "skip_special_tokens"}, {"chat_template_kwargs"})
 """`OPTIONAL` fields that OpenAI's API lacks, in the order in which they are left out of trial where none is named."""
 UNEXPLAINED = re.compile(r"error code: 4\d\d|bad request|unprocessable|\(nothing\)", re.IGNORECASE)
 """Refusals without a cause: a gateway may pass on the status of its server alone."""

@@ -268,7 +268,8 @@ def load(model: str, generation: Generation, pixels: Pixels, options: VllmOption
         "prefix_caching": bool(config.cache_config.enable_prefix_caching),
     }
     if llm is None:
-        return serve(chat, arguments | {"data_parallel_size": options.data_parallel_size}, generation, pixels, info)
+        arguments["data_parallel_size"] = options.data_parallel_size
+        return serve(chat, arguments, generation, pixels, info, options.reasoning_tags)
     return VllmEngine(llm, chat, generation, options.reasoning_tags, info)
 
 

@@ -31,6 +31,7 @@ from gapbench.engines.chat import Chat
 from gapbench.engines.options import Generation
 from gapbench.engines.vllm.guard import end_now, end_with_this_process
 from gapbench.engines.vllm.starting import start_error
+from gapbench.scoring.thoughts import Tags
 from gapbench.views.pixels import Pixels
 
 LOG_CHARACTERS = 2000
@@ -40,7 +41,12 @@ NOTICE_SECONDS = 30
 
 
 def serve(
-    chat: Chat, arguments: Mapping[str, Any], generation: Generation, pixels: Pixels, info: dict[str, Any]
+    chat: Chat,
+    arguments: Mapping[str, Any],
+    generation: Generation,
+    pixels: Pixels,
+    info: dict[str, Any],
+    tags: Tags = (),
 ) -> server.ServerEngine:
     """Start the server and wait until it is ready. Raises ModelError, with the end of its log, if it ends before."""
     model = str(info["model"])
@@ -54,7 +60,7 @@ def serve(
         try:
             _wait(model, process, f"http://127.0.0.1:{port}/health", log)
             off = {"chat_template_kwargs": dict(chat.thinking.switches)}
-            options = server.ServerOptions(base_urls=(f"http://127.0.0.1:{port}/v1",), extra=off)
+            options = server.ServerOptions(base_urls=(f"http://127.0.0.1:{port}/v1",), extra=off, reasoning_tags=tags)
             engine = server.load(model, generation, pixels, options)
             engine.client.escape = chat.escape
             return replace(engine, fixed_info=info, chat=chat, end=partial(end_now, process, guard))
