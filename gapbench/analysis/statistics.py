@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +33,7 @@ from gapbench.errors import SettingError
 
 Floats: TypeAlias = NDArray[np.float64]
 Bounds: TypeAlias = tuple[float, float]
+K = TypeVar("K", bound=Hashable)
 
 LEVEL = 0.95
 """Confidence level of every interval."""
@@ -182,12 +183,12 @@ def sign_flip_test(differences: ArrayLike, clusters: ArrayLike, *, seed: int = 0
     return float((np.count_nonzero(np.abs(drawn) >= threshold) + 1) / (flips + 1))
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[K, float]) -> dict[K, float]:
     """Adjusted p-values (Holm 1979), which keep the chance of any false finding over all keys at its nominal level.
 
     Holm is never less powerful than Bonferroni and is valid under any dependence between the benchmarks.
     """
-    ranked = sorted(p_values, key=lambda key: (p_values[key], key))
+    ranked = sorted(p_values, key=lambda key: (p_values[key], str(key)))
     raised = (min(1.0, (len(ranked) - rank) * p_values[name]) for rank, name in enumerate(ranked))
     adjusted = dict(zip(ranked, accumulate(raised, max), strict=True))
     return {name: adjusted[name] for name in p_values}

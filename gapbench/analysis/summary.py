@@ -8,9 +8,9 @@ The same records give the same summary, whatever their order.
 
 How records become numbers: `failed` records are in no score; their rate is reported. `unparsed` and `judge_failed`
 records score 0; their rates are reported too. A sample's score in a view is the mean over its answered repeats. The gap
-uses only samples answered in both `full` and `crop`. Samples that share a declared cluster or an image hash are one
-cluster. Gaps over regions that a model made are a family of their own: their mean, correction and sentence are kept
-apart from those of annotated evidence.
+uses only samples answered in both `full` and `crop`; its bound counts what is missing (`gapbench.analysis.faults`).
+Samples that share a declared cluster or an image hash are one cluster. Gaps over regions that a model made are a family
+of their own: their mean, correction and sentence are kept apart from those of annotated evidence.
 
 Limits: numbers per category are exploratory, since nothing corrects for looking at many categories. They use fewer
 flips, and beyond 100 categories fewer resamples, to bound the time. The gap compares `full` and `crop` only; the
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from gapbench.analysis import metrics, statistics
 from gapbench.analysis.aggregate import PAIR, RIGHT, THOROUGH, Effort, Json, by_evidence, by_groups, mean_scores, tally
+from gapbench.analysis.faults import THOUGHT_CUT_OFF, TOO_LONG, faults, mark_alerts, mean_bound
 from gapbench.analysis.verdict import verdict
 from gapbench.errors import RunError
 
@@ -69,15 +70,21 @@ def summarise(
         p_values = {name: gap.p_value for name, gap in family.items() if gap.p_value is not None}
         for name, p in statistics.holm(p_values).items():
             benchmarks[name]["gap"]["p_value_holm"] = p
+    mark_alerts(benchmarks)
     macro, macro_model = (_macro(list(family.values())) for family in families)
+    means = [
+        mean
+        and {**mean.json(), "bound": mean_bound(benchmarks[name]["gap"] for name in family), "benchmarks": len(family)}
+        for mean, family in zip((macro, macro_model), families, strict=True)
+    ]
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model,
         "verdict": verdict(model, benchmarks, macro, macro_model),
         "views": _views(frame),
         "benchmarks": benchmarks,
-        "macro": {"gap": macro and {**macro.json(), "benchmarks": len(families[0])}},
-        "macro_model": {"gap": macro_model and {**macro_model.json(), "benchmarks": len(families[1])}},
+        "macro": {"gap": means[0]},
+        "macro_model": {"gap": means[1]},
     }
 
 
@@ -129,6 +136,7 @@ def _benchmark(
     answered_views = [view for view in PAIR if view in views and view in scores]
     paired = scores[answered_views].dropna() if answered_views else scores.iloc[:0]
     gap, gap_entry, pairs = None, None, None
+    found_faults, bound = faults(records, samples)
     if len(answered_views) == 2 and len(paired):
         full, crop = paired["full"].to_numpy(float), paired["crop"].to_numpy(float)
         gap = statistics.paired_gap(full, crop, samples.loc[paired.index, "cluster"].to_numpy(), **THOROUGH)
@@ -136,6 +144,7 @@ def _benchmark(
         pairs = tally(paired["crop"], paired["full"], "crop_only", "full_only")
         gap_entry = {
             **gap.json(),
+            "bound": bound,
             "p_value_holm": None,
             "full": float(full.mean()),
             "crop": float(crop.mean()),
@@ -150,6 +159,7 @@ def _benchmark(
         "views": views,
         "gap": gap_entry,
         "pairs": pairs,
+        "faults": found_faults,
         "headline_metric": metric_names[0],
         "metrics": _metrics(metric_names, records, samples),
         **by_groups(paired.join(samples), partial(_group, answered_views)),
@@ -216,11 +226,19 @@ def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.Da
         "judge_failed": _mean(answered["outcome"] == "judge_failed"),
         "judged": _mean(answered["rule"] == "judge") if "rule" in answered else None,
         "failed": _mean(records["outcome"] == "failed"),
+        "too_long": _mean(records["rule"] == TOO_LONG) if "rule" in records else None,
+        "cut_off": _mean(answered["cut_off"]) if "cut_off" in answered else None,
+        "thought": _mean(_thoughts(answered)) if "thought" in answered else None,
     }
     for column in MEANS:
         entry[f"{column}_mean"] = _mean(answered[column]) if column in answered else None
     entry["flip_rate"] = statistics.flip_rate(answered["score"] >= RIGHT, answered["sample"].cat.codes)
     return entry
+
+
+def _thoughts(answered: pd.DataFrame) -> pd.Series[bool]:
+    """Whether the model thought before it answered, or thought until it was cut off."""
+    return answered["thought"].fillna("").ne("") | (answered.get("rule") == THOUGHT_CUT_OFF)
 
 
 def _group(views: Sequence[str], rows: pd.DataFrame, effort: Effort) -> Json:

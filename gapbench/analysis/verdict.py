@@ -3,21 +3,35 @@
     verdict("glance", benchmarks, macro)
     # 'glance answers 94 % from the crop and 52 % from the full image: gap 42 points [35, 49]'
 
-If the interval includes zero, the verdict is "no gap shown". Gaps over annotated evidence and gaps over regions that a
-model made get a clause each and are never averaged.
+If the interval includes zero, the verdict is "no gap shown". So it is if the views differ in a fault that has an alert
+and the bound of the gap includes zero (`gapbench.analysis.faults`). Every such fault is named beside the gap, and the
+bound wherever it goes beyond the interval. Gaps over annotated evidence and gaps over regions that a model made get a
+clause each and are never averaged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from gapbench.analysis.aggregate import PAIR, Json, by_evidence
+from gapbench.analysis.faults import KINDS, alerted, mean_bound, wide_bound
 from gapbench.analysis.statistics import Estimate
 from gapbench.util.text import percent_in_words, points_in_words
 
 MODEL_MADE = "from regions that a model made, "
+FAULTS = {
+    "too_long": "{0} prompts are longer than the model's context",
+    "failed": "{0} requests failed",
+    "cut_off": "{0} answers are cut off",
+    "judge_failed": "{0} answers got no verdict from the judge",
+    "unparsed": "{0} answers are unparsed",
+}
+FAILURES = ("too_long", "failed")
+NAMED = 2
+"""Faults that the verdict names; the others are alerts in the report."""
 
 
 def verdict(
@@ -33,7 +47,8 @@ def verdict(
     for mean, entries, regions in zip((macro, macro_model), by_evidence(benchmarks), ("", MODEL_MADE), strict=True):
         gaps = {name: entry["gap"] for name, entry in entries.items() if entry["gap"]}
         if mean is not None and mean.estimate is not None:
-            clauses.append(_family(model_name, gaps, mean, regions, alone=len(benchmarks) == 1))
+            clause = _family(model_name, gaps, mean, regions, alone=len(benchmarks) == 1)
+            clauses.append(_qualified(clause, mean, [entries[name] for name in gaps]))
     if not clauses:
         return _without_gap(model_name, benchmarks)
     left_out = sum(not entry["gap"] for entry in benchmarks.values())
@@ -41,8 +56,8 @@ def verdict(
     return "; ".join(clauses) + note
 
 
-def _family(model: str, gaps: Mapping[str, Json], macro: Estimate, regions: str, alone: bool) -> str:
-    """The clause about the gaps over one kind of evidence. `alone`: the run has a single benchmark."""
+def _family(model: str, gaps: Mapping[str, Json], macro: Estimate, regions: str, alone: bool) -> tuple[str, str]:
+    """The answers and the gap over one kind of evidence, as two texts. `alone`: the run has a single benchmark."""
     assert macro.estimate is not None
     crop, full = (float(np.mean([gap[side] for gap in gaps.values()])) for side in ("crop", "full"))
     over = f"over {len(gaps)} benchmarks " if len(gaps) > 1 else "" if alone else f"on {next(iter(gaps))} "
@@ -50,29 +65,65 @@ def _family(model: str, gaps: Mapping[str, Json], macro: Estimate, regions: str,
     answers = f"{regions}{over}{model} answers {shares}"
     if macro.ci is None:
         points = points_in_words(macro.estimate, 0)
-        return f"{answers}: gap {points} points, without an interval as all samples are one cluster"
+        return answers, f"gap {points} points, without an interval as all samples are one cluster"
     (low, high), digits = macro.ci, digits_of(macro.ci)
     point, *ends = (points_in_words(value, digits) for value in (macro.estimate, low, high))
-    size = f"{point} points [{', '.join(ends)}]"
-    if low <= 0 <= high:
-        return f"no gap shown: {answers}, gap {size}"
-    return f"{answers}: gap {size}{', in favour of the full image' if high < 0 else ''}"
+    return answers, f"gap {point} points [{', '.join(ends)}]{', in favour of the full image' if high < 0 else ''}"
+
+
+def _qualified(clause: tuple[str, str], macro: Estimate, entries: Sequence[Mapping[str, Any]]) -> str:
+    """The clause about a gap, with the faults that have an alert and the bound: all that forbids to take it plainly."""
+    kinds = sorted({kind for entry in entries for kind in alerted(entry)}, key=KINDS.index)
+    bound = mean_bound(entry["gap"] for entry in entries)
+    shown = not (macro.ci and macro.ci[0] <= 0 <= macro.ci[1]) and not (
+        kinds and bound[0] <= 1e-9 and bound[1] >= -1e-9
+    )
+    text = ": ".join(clause) if shown else f"no gap shown: {', '.join(clause)}"
+    if kinds:
+        text += f", but {faults_in_words(entries, kinds)}"
+    if kinds or wide_bound({"ci": macro.ci, "bound": bound}):
+        text += f"; {bound_in_words(bound)}"
+    return text
+
+
+def faults_in_words(entries: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> str:
+    """The share of each kind of fault in both views, as the mean over the entries of benchmarks."""
+    texts = []
+    for kind in kinds[:NAMED]:
+        found = [entry["faults"].get(kind, {"full": 0.0, "crop": 0.0}) for entry in entries]
+        full, crop = (float(np.mean([fault[view] for fault in found])) for view in PAIR)
+        digits = 0 if all(share in (0, 1) or 0.01 <= share <= 0.99 for share in (full, crop)) else 1
+        shares = f"{percent_in_words(full, digits)} of the full and {percent_in_words(crop, digits)} of the crop"
+        texts.append(FAULTS[kind].format(shares))
+    return " and ".join(texts)
+
+
+def bound_in_words(bound: Sequence[float]) -> str:
+    """What the bound of a gap means, as a clause."""
+    low, high = (points_in_words(end, digits_of(bound)) for end in bound)
+    return f"counting the missing answers as right or wrong puts the gap between {low} and {high} points"
 
 
 def _without_gap(model: str, benchmarks: Mapping[str, Json]) -> str:
     views = [(view, v) for b in benchmarks.values() for view, v in b["views"].items()]
     answered = sorted({view for view, v in views if v["n"]})
+    without = [entry for entry in benchmarks.values() if set(FAILURES) & set(entry["faults"])]
+    kinds = [kind for kind in FAILURES if any(kind in entry["faults"] for entry in without)]
+    reasons = faults_in_words(without, kinds)
     if not views:
         return "nothing was measured: there are no records"
     if not answered:
-        return f"nothing was answered: every request to {model} failed"
+        return f"nothing was answered: {reasons if 'too_long' in kinds else f'every request to {model} failed'}"
     missing = [view for view in PAIR if view not in answered]
     if not missing:
-        return f"no gap measured: {model} answered no sample in both the full image and the crop"
+        sentence = f"no gap measured: {model} answered no sample in both the full image and the crop"
+        return f"{sentence}: {reasons}" if reasons else sentence
     means = [
         (view, float(np.mean([v["accuracy"] for name, v in views if name == view and v["n"]]))) for view in answered
     ]
     accuracies = ", ".join(f"{percent_in_words(accuracy)} in view {view}" for view, accuracy in means)
+    if reasons:
+        return f"no gap measured: {reasons}; {model} answers {accuracies}"
     return f"no gap measured: {model} answers {accuracies}, but has no answers in view {' or '.join(missing)}"
 
 

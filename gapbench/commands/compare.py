@@ -135,7 +135,7 @@ def _load(folder: Path) -> LoadedRun:
     if frame.empty:
         raise RunError(f"{folder}: no answers yet, so there is nothing to compare. Finish the run first.")
     manifest = {key: value for key, value in run.manifest.items() if key != "judge" or run.judged}
-    return LoadedRun("", folder, manifest, frame, settings_of(make_manifest(manifest)))
+    return LoadedRun("", folder, manifest, frame, settings_of(make_manifest(manifest)), run.summary)
 
 
 def _labels(runs: Sequence[LoadedRun], trained: bool) -> list[str]:

@@ -383,7 +383,10 @@ def test_nothing_answered_is_said_plainly() -> None:
 
 def test_views_answered_for_different_samples_give_no_gap() -> None:
     summary = summarise(run(*pairs(["rf", "fr"])), model="glance")
-    assert summary["verdict"] == "no gap measured: glance answered no sample in both the full image and the crop"
+    assert summary["verdict"] == (
+        "no gap measured: glance answered no sample in both the full image and the crop: "
+        "50 % of the full and 50 % of the crop requests failed"
+    )
 
 
 def test_no_records_at_all() -> None:

@@ -1,4 +1,4 @@
-"""A run as a comparison sees it: label, manifest, records, and an alert where it is unfinished.
+"""A run as a comparison sees it: label, manifest, records, and alerts where it is unfinished or answers are missing.
 
     run.alerts        # [{"benchmark": "signs", "text": "The run after is unfinished: 4 of 1,000 answers."}]
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pandas import DataFrame
 
+from gapbench.analysis.faults import alerted, wide_bound
 from gapbench.analysis.metrics import names_of
 
 IDENTITY = ("engine", "revision", "sha256", "dtype", "device", "attn_implementation")
@@ -28,7 +29,8 @@ Alert: TypeAlias = dict[str, str]
 class LoadedRun:
     """One run: its name in the comparison (`label`), its manifest, its records, one row each, and its settings.
 
-    `settings` maps (task or "", dotted name) to a value (`gapbench.runs.manifest.settings_of`).
+    `settings` maps (task or "", dotted name) to a value (`gapbench.runs.manifest.settings_of`). `summary` is the run's
+    `summary.json`.
     """
 
     label: str
@@ -36,6 +38,7 @@ class LoadedRun:
     manifest: Mapping[str, Any]
     records: DataFrame
     settings: Mapping[tuple[str, str], Any]
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -57,7 +60,7 @@ class LoadedRun:
 
     @property
     def alerts(self) -> list[Alert]:
-        """One alert for each benchmark that lacks records."""
+        """One alert for each benchmark that lacks records, and one if missing answers can have made a gap."""
         alerts = []
         written = Counter(self.records["benchmark"])
         for name, entry in (self.manifest.get("tasks") or {}).items():
@@ -65,4 +68,9 @@ class LoadedRun:
             if written[name] < expected:
                 text = f"The run {self.label} is unfinished: {written[name]:,} of {expected:,} answers."
                 alerts.append({"benchmark": name, "text": text})
+        means = [self.summary.get(mean) or {} for mean in ("macro", "macro_model")]
+        entries = [*(self.summary.get("benchmarks") or {}).values(), *means]
+        if any(alerted(entry) or wide_bound(entry.get("gap")) for entry in entries):
+            text = f"Missing answers affect the run {self.label}. Its own verdict: {self.summary['verdict']}."
+            alerts.append({"benchmark": "", "text": text})
         return alerts

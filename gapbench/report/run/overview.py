@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from gapbench.analysis.faults import alerted, wide_bound
+from gapbench.analysis.verdict import bound_in_words, faults_in_words
 from gapbench.report.cells import nested
 from gapbench.report.families import families
 from gapbench.report.plots import Bin, Effect, area_plot, forest_plot
@@ -24,6 +26,17 @@ FOREST_CATEGORIES = 12
 FOREST_ROWS = 60
 AREA_PLOTS = 12
 UNPARSED_WORTH_A_WARNING = 0.1
+"""Share in one view that is worth a warning by itself. A difference between the views is tested."""
+REMEDIES = {
+    "too_long": "Lower --max-pixels, or measure a model with a longer context.",
+    "failed": "records.jsonl gives the reasons; the same command with --retry-failed asks again.",
+    "cut_off": "Raise --max-new-tokens.",
+    "judge_failed": "The same command with --retry-failed asks the judge again.",
+    "unparsed": "Check the prompt and the outputs, or let a judge read the answers (--judge).",
+}
+"""What helps against each kind of fault."""
+NOT_OFF = ("cannot be switched off", "low")
+"""Beginnings of the setting `thinking` of a model that thinks."""
 FULL_VIEW = ("full-view", "hold-out")
 """Roles (`gapbench.types.Role`) of benchmarks without evidence of their own."""
 
@@ -31,9 +44,9 @@ FULL_VIEW = ("full-view", "hold-out")
 def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the only benchmark with a gap, or the unweighted means over several.
 
-    `full`, `crop` and `gap` are numbers, None if no benchmark has them; `full_ci`, `crop_ci`, `gap_ci` and `p` are
-    texts, and `scope` says of what they are. Benchmarks with annotated evidence come first; those with regions made by
-    a model count only if no other has a gap.
+    `full`, `crop` and `gap` are numbers, None if no benchmark has them; `full_ci`, `crop_ci`, `gap_ci`, `bound` and `p`
+    are texts, and `scope` says of what they are. `bound` is empty if the interval covers it. Benchmarks with annotated
+    evidence come first; those with regions made by a model count only if no other has a gap.
 
     Accuracies are those of the paired samples if the summary has them, so that their difference is the gap. An interval
     is shown only if it belongs to exactly the number above it.
@@ -49,6 +62,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
         "scope": " · ".join(filter(None, (scope, family.title.lower() if family else ""))),
         "gap": gap.get("estimate"),
         "gap_ci": interval(gap.get("ci"), signed=True),
+        "bound": interval(wide_bound(gap), signed=True),
         "p": "" if missing(gap.get("p_value")) else p_value(gap.get("p_value")),
     }
     for view in ("full", "crop"):
@@ -80,9 +94,27 @@ def _alerts_of_the_run(summary: Mapping[str, Any], manifest: Mapping[str, Any]) 
         text = f"The answers come from several models: {', '.join(models)}. The numbers describe none of them."
         yield "", clip(text, 600)
     views = [view for entry in benchmarks_of(summary).values() for view in (nested(entry, "views") or {}).values()]
-    if failures := round(sum((nested(view, "failed") or 0) * (nested(view, "records") or 0) for view in views)):
+    failed, too_long = (
+        round(sum((nested(view, key) or 0) * (nested(view, "records") or 0) for view in views))
+        for key in ("failed", "too_long")
+    )
+    if too_long:
+        text = _counted(
+            too_long,
+            "prompt is longer than the model's context and is",
+            "prompts are longer than the model's context and are",
+        )
+        yield "", f"{text} left out. {REMEDIES['too_long']}"
+    if failures := failed - too_long:
         text = _counted(failures, "answer failed and is left out", "answers failed and are left out")
-        yield "", f"{text}. records.jsonl gives the reasons; the same command with --retry-failed asks again."
+        yield "", f"{text}. {REMEDIES['failed']}"
+    thinking = clip(nested(manifest, "generation", "thinking") or "", 300)
+    risk = "A thought uses up new tokens, so an answer can be cut off before it begins."
+    if thinking.startswith(NOT_OFF):
+        yield "", f"Thinking is not off: {thinking}. {risk}"
+    elif thought := max((nested(view, "thought") or 0.0 for view in views), default=0.0):
+        text = f"Up to {percent(thought)} of the answers in a view have a thought"
+        yield "", f"{text}, but thinking was to be off{f' ({thinking})' if thinking else ''}. {risk}"
     verdicts = nested(summary, "judge", "verdicts") or {}
     if failed := verdicts.get("failed"):
         text = _counted(failed, "answer has", "answers have") + " no verdict because the judge failed."
@@ -110,7 +142,12 @@ def _alerts_of_benchmarks(summary: Mapping[str, Any], manifest: Mapping[str, Any
         if counts:
             yield _names(counts), f"{_counted(sum(counts.values()), one, many)} {text}"
     for name, entry in benchmarks.items():
-        for view in ("full", "crop"):
+        kinds = alerted(entry)
+        yield from ((_names([name]), _fault(entry, kind)) for kind in kinds)
+        if bound := wide_bound(nested(entry, "gap")):
+            text = f"{_capital(bound_in_words(bound))}. The interval does not cover what is missing."
+            yield _names([name]), text
+        for view in ("full", "crop") if "unparsed" not in kinds else ():
             unparsed = nested(entry, "views", view, "unparsed") or 0.0
             if unparsed >= UNPARSED_WORTH_A_WARNING:
                 text = f"{percent(unparsed)} of the {view}-view answers could not be parsed and count as wrong"
@@ -128,6 +165,17 @@ def _alerts_of_benchmarks(summary: Mapping[str, Any], manifest: Mapping[str, Any
         if kind == "outside" and "repair: outside" not in known:
             text = _counted(n, "evidence box leaves", "evidence boxes leave") + " the image by more than 2 px"
             yield _names([name]), f"{text} and had to be clipped or dropped: is the box format right?"
+
+
+def _fault(entry: Mapping[str, Any], kind: str) -> str:
+    """The shares of a fault that has an alert, its p-value and what helps."""
+    p = p_value(entry["faults"][kind]["p_value_holm"])
+    text = f"{_capital(faults_in_words([entry], [kind]))} (corrected p {p if p.startswith('<') else f'= {p}'})"
+    return f"{text}. Such a difference can make a gap. {REMEDIES[kind]}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _counted(n: int, one: str, many: str) -> str:

@@ -24,7 +24,14 @@ from gapbench.report.run.data_section import data_table, notices, repairs_table
 from gapbench.report.run.gallery import SIZE_LIMIT, gallery
 from gapbench.report.run.overview import alerts, area_figures, forest, headline
 from gapbench.report.run.samples import FLIP_NAMES, sample_cards
-from gapbench.report.run.summary_tables import flip_table, gap_table, group_tables, metric_table, view_table
+from gapbench.report.run.summary_tables import (
+    flip_table,
+    gap_table,
+    group_tables,
+    is_bounded,
+    metric_table,
+    view_table,
+)
 from gapbench.report.tables import ROW_LIMIT, benchmarks_of
 from gapbench.util.text import clip
 
@@ -70,6 +77,7 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
         "regions": _regions(parts) if len(parts) > 1 else {},
         "flip_names": FLIP_NAMES,
         "judged": bool(summary.get("judge")),
+        "bounded": any(is_bounded(family.summary) for family in parts),
         "command": settings.command_line(manifest),
         "data_table": data_table(manifest),
         "repairs_table": repairs_table(manifest),

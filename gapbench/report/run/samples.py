@@ -39,6 +39,7 @@ class AnswerEntry:
 
     view: str
     outcome: str
+    thought: str
     output: str
     parsed: str
     rule: str
@@ -134,6 +135,7 @@ def _answer(view: str, repeats: Rows) -> AnswerEntry:
     return AnswerEntry(
         view=view,
         outcome=_text(first.get("outcome")),
+        thought=_text(first.get("thought")),
         output=_text(first.get("output")),
         parsed=_text(first.get("parsed")),
         rule=_text(first.get("rule")),

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from gapbench.analysis.faults import wide_bound
 from gapbench.analysis.metrics import HEADLINE, METRICS
 from gapbench.report import cells
 from gapbench.report.cells import NAME_LIMIT, Cell, Entry, nested
 from gapbench.report.tables import ROW_LIMIT, Column, Summary, Table, benchmarks_of, has_gap, macro_gap, named, table_of
-from gapbench.util.text import MISSING, area_percent, clip, number, percent
+from gapbench.util.text import MISSING, area_percent, clip, interval, number, percent
 
 
 def gap_table(summary: Summary) -> Table:
@@ -33,6 +34,7 @@ def gap_table(summary: Summary) -> Table:
         Column("Crop", cells.level("views", "crop"), "Accuracy on the crop around the evidence, with its 95% interval"),
         Column("Gap, points", cells.points("gap"),
                "Crop score minus full score of the same samples, with its 95% interval", mean=True),
+        *([BOUND] if is_bounded(summary) else []),
         Column("p (Holm)" if several else "p", cells.probability("gap", "p"),
                f"Sign-flip test over clusters{corrected}", mean=True),
         Column("MDE", cells.mde("gap", "mde"),
@@ -81,6 +83,20 @@ def _failed(entry: Entry) -> Cell:
     return replace(_both(percent, "failed")(entry), note=f"{number(dropped)} left out" if dropped else "")
 
 
+def is_bounded(summary: Summary) -> bool:
+    """Whether the bound of a gap, or of their mean, goes beyond its interval."""
+    gaps = [macro_gap(summary), *(entry.get("gap") for entry in benchmarks_of(summary).values())]
+    return any(map(wide_bound, gaps))
+
+
+BOUND = Column(
+    "Bound, points",
+    lambda entry: Cell(interval(nested(entry, "gap", "bound"), signed=True) or MISSING),
+    "Range of the gap if the missing answers count as all wrong or all right, in the way that moves it most",
+    mean=True,
+)
+
+
 def _is_judged(summary: Summary) -> bool:
     """Whether the judge decided an answer or failed on one."""
     views = (view for entry in benchmarks_of(summary).values() for view in (entry.get("views") or {}).values())
@@ -102,8 +118,21 @@ JUDGED = Column(
 JUDGED_VIEW = Column("Judged", _judged, "Answers that the judge decided because no rule could read them")
 
 
+RARE = (
+    Column("Too long", cells.share("too_long"), "Prompts longer than the model's context"),
+    Column("Cut off", cells.share("cut_off"), "Answers that stopped at the limit of new tokens or of the context"),
+    Column("Thought", cells.share("thought"), "Answers with a thought"),
+)
+"""Columns of the table of views that appear only if a value is above zero."""
+
+
 def view_table(summary: Summary) -> Table:
     """One row for every view of every benchmark."""
+    entries = [
+        {"name": name, "view": view, **numbers}
+        for name, entry in benchmarks_of(summary).items()
+        for view, numbers in (entry.get("views") or {}).items()
+    ]
     columns = (
         Column("Benchmark", name_cell, numeric=False),
         Column("View", cells.text("view"), numeric=False),
@@ -112,17 +141,13 @@ def view_table(summary: Summary) -> Table:
         Column("Unparsed", cells.share("unparsed")),
         *([JUDGED_VIEW] if _is_judged(summary) else []),
         Column("Failed", cells.share("failed")),
+        *(column for column in RARE if any(column.cell(entry).sort for entry in entries)),
         Column("Pixels", _pixels, "Mean per answer: the pixels of all images sent with it"),
         Column("Image tokens", cells.count("image_tokens_mean"), "Mean per answer"),
         Column("Output tokens", cells.count("output_tokens_mean", digits=1), "Mean per answer"),
         Column("Flip rate", cells.share("flip_rate"),
                "Probability that two repeats of a sample disagree: the noise floor"),
     )  # fmt: skip
-    entries = [
-        {"name": name, "view": view, **numbers}
-        for name, entry in benchmarks_of(summary).items()
-        for view, numbers in (entry.get("views") or {}).items()
-    ]
     return table_of("All views", columns, entries)
 
 
