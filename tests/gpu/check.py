@@ -39,131 +39,20 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "gpu")]
+
+from sizes import REAL, TINY, Scale, build, scenes  # noqa: E402
+
 EXPECTED = ("torch", "transformers", "accelerate", "peft")
 """What the machine must have; the rest is brought as wheels."""
 BROUGHT = {"pydantic": "pydantic", "PIL": "pillow", "torchvision": "torchvision"}
 """Modules, and the packages that hold them: 17 MB with what pydantic needs (cp312, manylinux x86_64, November 2026)."""
-
-_VISION = {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16, "patch_size": 16,
-           "num_position_embeddings": 2304, "deepstack_visual_indexes": [5, 11, 17]}  # fmt: skip
-_TEXT = {"num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 262144, "vocab_size": 151936}
-_ROPE = {"rope_type": "default", "rope_theta": 5e6, "mrope_interleaved": True}
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What is built and measured.
-
-    `models` have a text and a vision configuration each, `images` are (width, height) in pixels. `area` bounds the
-    pixels of an image as the model's own processor does. `batches` are tried in turn until one fits into memory.
-    `recipe` changes `lora-1gpu`.
-    """
-
-    device: str
-    dtype: str
-    models: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
-    mrope: tuple[int, int, int]
-    images: Mapping[str, tuple[int, int]]
-    style: Mapping[str, Any]
-    area: tuple[int, int]
-    samples: Mapping[str, int]
-    batches: Mapping[str, Sequence[int]]
-    rounds: int
-    new_tokens: int
-    recipe: tuple[str, ...]
-
-
-REAL = Scale(
-    "cuda", "bfloat16",
-    models={  # Qwen/Qwen3-VL-2B-Instruct and Qwen/Qwen3-VL-4B-Instruct, config.json
-        "2B": ({**_TEXT, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28,
-                "num_attention_heads": 16}, _VISION),
-        "4B": ({**_TEXT, "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
-                "num_attention_heads": 32}, _VISION),
-    },
-    mrope=(24, 20, 20),
-    images={"1344": (1344, 1344), "4K": (3840, 2160)},
-    style={}, area=(65536, 16777216),
-    samples={"1344": 8, "4K": 4}, batches={"1344": (4, 2, 1), "4K": (2, 1)},
-    rounds=3, new_tokens=16,
-    recipe=("prompts_per_step=2", "max_new_tokens=64"),
-)  # fmt: skip
-TINY = Scale(
-    "cpu", "float32",
-    models={"tiny": (
-        {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
-         "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 4096, "vocab_size": 600},
-        {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 16,
-         "num_position_embeddings": 64, "deepstack_visual_indexes": [0]},
-    )},
-    mrope=(4, 6, 6),
-    images={"96": (96, 96), "wide": (192, 108)},
-    style={"signs_min": 3, "signs_max": 5, "size_min": 12, "size_max": 40}, area=(4096, 65536),
-    samples={"96": 4, "wide": 4}, batches={"96": (2,), "wide": (2,)},
-    rounds=2, new_tokens=6,
-    recipe=("prompts_per_step=2", "rollouts_per_prompt=2", "max_new_tokens=6"),
-)  # fmt: skip
-
-
-def build(scale: Scale, size: str, dtype: str = "") -> Any:
-    """A model with random weights, made on its device, with its processor: a `gapbench.engines.models.Loaded`."""
-    import tiny_models
-    import torch
-    import transformers as tf
-
-    from gapbench.engines.models import Loaded
-
-    text, vision = scale.models[size]
-    tokenizer, ids = tiny_models.text_side("qwen3_vl", text["vocab_size"])
-    tokenizer.model_max_length = text["max_position_embeddings"]
-    grey = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    area = dict(zip(("shortest_edge", "longest_edge"), scale.area, strict=True))
-    images = tf.Qwen2VLImageProcessor(patch_size=16, merge_size=2, temporal_patch_size=2, size=area, **grey)
-    processor = tf.Qwen3VLProcessor(images, tokenizer, tf.Qwen3VLVideoProcessor(patch_size=16))
-    processor.chat_template = tokenizer.chat_template
-    config = tf.Qwen3VLConfig(
-        text_config={**text, "rope_parameters": {**_ROPE, "mrope_section": list(scale.mrope)}},
-        vision_config={**vision, "out_hidden_size": text["hidden_size"]},
-        tie_word_embeddings=True,
-        **{f"{name}_id": token for name, token in ids.items()},
-    )
-    dtype = dtype or scale.dtype
-    torch.manual_seed(0)
-    with torch.device(scale.device):
-        model = tf.AutoModelForMultimodalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
-        tiny_models.randomise(model, list(ids.values()))
-    model.generation_config = tf.GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
-    )
-    return Loaded(f"random Qwen3-VL {size}", model, processor, scale.device, dtype)
-
-
-def scenes(scale: Scale, image: str) -> Any:
-    """The benchmark `signs` with images of this size: the upper part of square scenes, and one sample of each."""
-    from gapbench.data import catalogue, signs
-    from gapbench.data.benchmark import Benchmark
-
-    width, height = scale.images[image]
-
-    def upper(draw: Callable[[], Any]) -> Any:
-        return draw().crop((0, 0, width, height))
-
-    def make() -> Any:
-        seen = set()
-        for sample in signs.samples("train", 1000, canvas=width, **scale.style):
-            if sample.boxes[0][3] <= height and sample.cluster not in seen:
-                seen.add(sample.cluster)
-                yield replace(sample, image=partial(upper, sample.image))
-
-    return Benchmark("signs", catalogue.load("signs").card, make)
 
 
 def full_views(scale: Scale, image: str, count: int) -> list[Any]:
@@ -211,6 +100,7 @@ def speed(scale: Scale, size: str, image: str, deadline: float, batch: int) -> d
     return {
         "samples": len(requests), "new_tokens": scale.new_tokens, "rounds": len(ratios),
         "parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "attention": loaded.model.config._attn_implementation,
         "image_tokens": first.image_tokens, "prompt_tokens": first.prompt_tokens,
         "samples_per_second": {side: len(requests) / statistics.median(times[1:]) for side, times in seconds.items()},
         "ratio": statistics.median(ratios), "ratios": ratios, "seconds": seconds,
@@ -266,7 +156,8 @@ def forcing(scale: Scale, size: str, image: str, dtype: str, answers: int) -> di
 
     images = [prompt.image for prompt in prompts]
     return {
-        "tokens": generated.numel(), "mean_logp": float(generated.mean()), "prompt_tokens": rollouts[0][0].prompt_tokens,
+        "tokens": generated.numel(), "mean_logp": float(generated.mean()),
+        "prompt_tokens": rollouts[0][0].prompt_tokens,
         "plain": differences(images, PLAIN),
         "shared_prompt": differences(images, ForwardMode(True, True, True)),
         "another_image": differences(images[::-1], PLAIN),
@@ -278,15 +169,15 @@ def training(scale: Scale, size: str, image: str, max_pixels: int, micro_batch_t
     """Two steps of `lora-1gpu` by gapbench's own loop."""
     import torch
 
-    from gapbench.distillation import loop, recipe as recipes
+    from gapbench.distillation import loop
+    from gapbench.distillation import recipe as recipes
     from gapbench.distillation.job import Job
     from gapbench.distillation.pairs import Pairs
     from gapbench.distillation.training import make_accelerator, set_up
 
     changes = (*scale.recipe, f"max_pixels={max_pixels}", f"micro_batch_tokens={micro_batch_tokens}")
     recipe = recipes.load("lora-1gpu", changes)
-    samples = scenes(scale, image)
-    pairs = Pairs(samples, recipe, limit=4 * recipe.prompts_per_step)
+    pairs = Pairs(scenes(scale, image), recipe, limit=4 * recipe.prompts_per_step)
     lines: list[Mapping[str, Any]] = []
 
     class Enough(Exception):
@@ -337,11 +228,9 @@ def _checksums(model: Any) -> list[int]:
 
 
 def reset_peak() -> None:
-    """Free what nothing uses, and begin a new measurement of peak memory."""
+    """Begin a new measurement of peak memory."""
     import torch
-    from accelerate.utils.memory import clear_device_cache
 
-    clear_device_cache(garbage_collection=True)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 
@@ -358,9 +247,7 @@ def peak_gib() -> float:
 def parts(scale: Scale, deadline: float) -> dict[str, tuple[Callable[..., dict[str, Any]], list[dict[str, Any]]]]:
     """Every part by its name: a function, and the settings to try until one fits into memory."""
     dtypes = dict.fromkeys((scale.dtype, "float32"))
-    pixels = [
-        {"max_pixels": n, "micro_batch_tokens": m} for n, m in ((1 << 21, 4096), (1 << 20, 2048), (1 << 18, 1024))
-    ]
+    pixels = [{"max_pixels": 1 << n, "micro_batch_tokens": m} for n, m in ((21, 4096), (20, 2048), (18, 1024))]
     found: dict[str, Any] = {}
     for image in scale.images:
         for size in scale.models:
@@ -368,8 +255,8 @@ def parts(scale: Scale, deadline: float) -> dict[str, tuple[Callable[..., dict[s
             found[f"speed {of}"] = (partial(speed, scale, size, image, deadline),
                                     [{"batch": n} for n in scale.batches[image]])  # fmt: skip
             for dtype in dtypes:
-                answers = [{"answers": n} for n in (2, 1)]
-                found[f"forcing {of} {dtype}"] = (partial(forcing, scale, size, image, dtype), answers)
+                found[f"forcing {of} {dtype}"] = (partial(forcing, scale, size, image, dtype),
+                                                  [{"answers": n} for n in (2, 1)])  # fmt: skip
             if image == next(iter(scale.images)):  # the recipe shrinks larger ones to this size
                 found[f"training {of}"] = (partial(training, scale, size, image), pixels)
     return found
@@ -391,12 +278,18 @@ def run_part(function: Callable[..., dict[str, Any]], attempts: Sequence[dict[st
         else:
             break
         finally:
-            reset_peak()
+            with suppress(Exception):  # after some errors CUDA refuses everything
+                from accelerate.utils.memory import clear_device_cache
+
+                clear_device_cache(garbage_collection=True)
     return {**found, **({"too_large": too_large} if too_large else {}), "part_seconds": time.monotonic() - started}
 
 
 def machine() -> dict[str, Any]:
     """The hardware and the versions."""
+    from gapbench.util.torchvision_repair import repair
+
+    repair()
     import accelerate
     import peft
     import torch
@@ -478,11 +371,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(wheels(options.wheels or installed))
         return int(options.wheels is None)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from gapbench.util.torchvision_repair import repair
-
-    repair()
+    if options.tiny:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     report: dict[str, Any] = {"made_by": " ".join(["python", *sys.argv]), "started": f"{datetime.now(UTC):%F %T} UTC",
-                              "minutes": options.minutes, "machine": machine(), "parts": {}}  # fmt: skip
+                              "minutes": options.minutes, "machine": run_part(machine, [{}]), "parts": {}}  # fmt: skip
     gpu = report["machine"].get("gpu", "")
     name = re.sub(r"\W+", "-", gpu or "cpu").strip("-").lower()
     out = options.out or ROOT / "reports" / "gpu" / f"{name}-{datetime.now(UTC):%F}.json"
@@ -495,7 +387,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(", ".join(f"{key} {value}" for key, value in report["machine"].items()), flush=True)
     todo = parts(TINY if options.tiny else REAL, deadline)
     if not gpu and not options.tiny:
-        keep("GPU", {"error": "torch sees no CUDA device; --tiny runs the same code on a CPU"})
+        keep("GPU", {"error": report["machine"].get("error", "torch sees no CUDA device; --tiny runs on a CPU")})
         todo = {}
     for part, (function, attempts) in todo.items():
         if time.monotonic() > deadline:
