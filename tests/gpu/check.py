@@ -41,6 +41,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ from sizes import REAL, TINY, Scale, build, scenes  # noqa: E402
 EXPECTED = ("torch", "transformers", "accelerate", "peft")
 """What the machine must have; the rest is brought as wheels."""
 BROUGHT = {"pydantic": "pydantic", "PIL": "pillow", "torchvision": "torchvision"}
-"""Modules, and the packages that hold them: 17 MB with what pydantic needs (cp312, manylinux x86_64, November 2026)."""
+"""Modules, and the packages that hold them: 18 MB with what pydantic needs (cp312, manylinux x86_64, November 2026)."""
 
 
 def full_views(scale: Scale, image: str, count: int) -> list[Any]:
@@ -246,19 +247,16 @@ def peak_gib() -> float:
 
 def parts(scale: Scale, deadline: float) -> dict[str, tuple[Callable[..., dict[str, Any]], list[dict[str, Any]]]]:
     """Every part by its name: a function, and the settings to try until one fits into memory."""
-    dtypes = dict.fromkeys((scale.dtype, "float32"))
     pixels = [{"max_pixels": 1 << n, "micro_batch_tokens": m} for n, m in ((21, 4096), (20, 2048), (18, 1024))]
-    found: dict[str, Any] = {}
-    for image in scale.images:
-        for size in scale.models:
-            of = f"{size} {image}"
-            found[f"speed {of}"] = (partial(speed, scale, size, image, deadline),
-                                    [{"batch": n} for n in scale.batches[image]])  # fmt: skip
-            for dtype in dtypes:
-                found[f"forcing {of} {dtype}"] = (partial(forcing, scale, size, image, dtype),
-                                                  [{"answers": n} for n in (2, 1)])  # fmt: skip
-            if image == next(iter(scale.images)):  # the recipe shrinks larger ones to this size
-                found[f"training {of}"] = (partial(training, scale, size, image), pixels)
+    answers = [{"answers": n} for n in (2, 1)]
+    first, found = next(iter(scale.images)), {}
+    for dtype, image, size in product(dict.fromkeys((scale.dtype, "float32")), scale.images, scale.models):
+        of, what = f"{size} {image}", (scale, size, image)
+        if dtype == scale.dtype:
+            found[f"speed {of}"] = (partial(speed, *what, deadline), [{"batch": n} for n in scale.batches[image]])
+        found[f"forcing {of} {dtype}"] = (partial(forcing, *what, dtype), answers)
+        if dtype == scale.dtype and image == first:  # the recipe shrinks larger images to this size
+            found[f"training {of}"] = (partial(training, *what), pixels)
     return found
 
 
@@ -298,12 +296,10 @@ def machine() -> dict[str, Any]:
 
     def said_by(*command: str) -> str | None:
         with suppress(OSError, subprocess.SubprocessError):
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)
-            return done.stdout.strip()
+            return subprocess.check_output(command, cwd=ROOT, text=True, timeout=20).strip()
         return None
 
-    with suppress(OSError):
-        cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     found: dict[str, Any] = {
         "cpu": cpu[1] if cpu else platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
         "python": platform.python_version(), "commit": said_by("git", "rev-parse", "HEAD"),
@@ -324,7 +320,7 @@ def wheels(torch_version: str) -> str:
     download = ("pip download --only-binary=:all: --python-version 3.12 --implementation cp "
                 "--platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 -d wheels")  # fmt: skip
     return (
-        f"# With a network (17 MB), for Python 3.12 and torch {torch_version or '(name its release: --wheels 2.N)'}:\n"
+        f"# With a network (18 MB), for Python 3.12 and torch {torch_version or '(name its release: --wheels 2.N)'}:\n"
         f"{download} pydantic pillow\n{download} --no-deps {vision}\n"
         "# On the machine:\npip install --no-index --no-deps wheels/*.whl"
     )
@@ -370,19 +366,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         installed = "" if "torch" in missing else importlib.metadata.version("torch")
         print(wheels(options.wheels or installed))
         return int(options.wheels is None)
+    from gapbench.util.files import write_json
+
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if options.tiny:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     report: dict[str, Any] = {"made_by": " ".join(["python", *sys.argv]), "started": f"{datetime.now(UTC):%F %T} UTC",
                               "minutes": options.minutes, "machine": run_part(machine, [{}]), "parts": {}}  # fmt: skip
-    gpu = report["machine"].get("gpu", "")
-    name = re.sub(r"\W+", "-", gpu or "cpu").strip("-").lower()
+    gpu = report["machine"].get("gpu")
+    name = re.sub(r"\W+", "-", gpu or "cpu").lower()
     out = options.out or ROOT / "reports" / "gpu" / f"{name}-{datetime.now(UTC):%F}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
 
     def keep(part: str, entry: Mapping[str, Any]) -> None:
         report["parts"][part] = entry
-        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(out, json.loads(json.dumps(report), parse_constant=str))  # JSON knows no NaN
 
     print(", ".join(f"{key} {value}" for key, value in report["machine"].items()), flush=True)
     todo = parts(TINY if options.tiny else REAL, deadline)

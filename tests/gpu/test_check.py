@@ -84,19 +84,32 @@ def test_without_a_gpu_the_file_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     assert "no CUDA device" in json.loads(out.read_text())["parts"]["GPU"]["error"]
 
 
-def test_a_part_too_large_for_memory_is_tried_smaller_and_other_errors_are_kept() -> None:
+def test_no_part_takes_the_others_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import check
 
-    def part(batch: int) -> dict[str, Any]:
+    def large(batch: int) -> dict[str, Any]:
         if batch > 2:
             raise RuntimeError("CUDA out of memory")
-        return {"fits": True}
+        return dict.fromkeys(("plain", "shared_prompt", "another_image"), {"max": math.nan, "mean": 0.0})
 
     def broken(batch: int) -> dict[str, Any]:
         raise ValueError("no such layer")
 
-    found = check.run_part(part, [{"batch": 4}, {"batch": 2}])
-    assert (found["fits"], found["batch"]) == (True, 2)
-    assert found["too_large"] == [{"batch": 4, "error": "RuntimeError: CUDA out of memory"}]
-    assert check.run_part(broken, [{"batch": 4}, {"batch": 2}])["error"] == "ValueError: no such layer"
-    assert "torchvision==0.26.*" in check.wheels("2.11.0+cu130")
+    attempts = [{"batch": 4}, {"batch": 2}]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(check, "parts", lambda *_: {"broken": (broken, attempts), "forcing": (large, attempts)})
+    out = tmp_path / "broken.json"
+    assert check.main(["--tiny", "--out", str(out)]) == 1
+    parts = json.loads(out.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["parts"]
+    assert parts["broken"]["error"] == "ValueError: no such layer"
+    assert "too_large" not in parts["broken"]
+    assert parts["forcing"]["batch"] == 2
+    assert parts["forcing"]["plain"]["max"] == "NaN"
+    assert parts["forcing"]["too_large"] == [{"batch": 4, "error": "RuntimeError: CUDA out of memory"}]
+
+
+def test_wheels_are_named_for_the_torch_of_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    import check
+
+    assert check.main(["--wheels", "2.11"]) == 0
+    assert "torchvision==0.26.*" in capsys.readouterr().out
