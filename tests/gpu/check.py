@@ -1,7 +1,7 @@
 """Does gapbench work on this GPU, and how fast? Qwen3-VL at its real sizes with random weights; no network.
 
     python tests/gpu/check.py --wheels 2.11        # what to bring to a machine that has torch 2.11, and how
-    python tests/gpu/check.py                      # at most five minutes; reports/gpu/<GPU>-<date>.json
+    python tests/gpu/check.py                      # about five minutes; reports/gpu/<GPU>-<date>.json
     python tests/gpu/check.py --tiny               # the same code on a CPU: two layers, small scenes, float32
 
 Runs from the root of a checkout on a bare Linux machine with Python 3.12, torch, transformers, accelerate and peft;
@@ -14,11 +14,11 @@ configuration. Its tokenizer is a small one, filled up to the real number of ids
   nats. What another image changes says how large a wrong difference would be.
 - `training`: two steps of the recipe `lora-1gpu`, with fewer prompts and shorter answers; the second is timed.
 
-Every part writes the file anew. A part that fails leaves its error there, and one that does not fit into memory is
-tried again at a smaller size. When the time is up, the parts that are left say so.
+Every part writes the file anew. A part that fails leaves its error, and one that does not fit into memory is tried
+smaller. When the time is up, the parts that are left say so; the order is that of their worth.
 
-Limits: random weights say nothing about answers. In bfloat16 they also round worse than trained ones, so differences
-there are upper bounds. A part that has begun is not cut short, except between two rounds of `speed`.
+Limits: random weights say nothing about answers, nor about how bfloat16 rounds with trained ones. A part that has begun
+is not cut short, except between two rounds of `speed`.
 """
 
 from __future__ import annotations
@@ -75,15 +75,13 @@ def speed(scale: Scale, size: str, image: str, deadline: float, batch: int) -> d
 
     loaded, requests = build(scale, size), full_views(scale, image, scale.samples[image])
     engine = TransformersEngine(loaded, make_chat(loaded), Generation(scale.new_tokens), batch)
-    first: Any = None
+    by_key: dict[Any, Any] = {}
 
     def by_engine() -> list[str]:
-        nonlocal first
-        answers = dict(engine.generate(requests))
-        first = answers[requests[0].key]
-        if errors := [answer.error for answer in answers.values() if answer.error]:
+        by_key.update(engine.generate(requests))
+        if errors := [answer.error for answer in by_key.values() if answer.error]:
             raise RuntimeError(errors[0])
-        return [answers[request.key].text for request in requests]
+        return [by_key[request.key].text for request in requests]
 
     sides = {"generate": partial(bare_generate, loaded, requests, scale.new_tokens, batch), "engine": by_engine}
     seconds: dict[str, list[float]] = {side: [] for side in sides}
@@ -97,6 +95,7 @@ def speed(scale: Scale, size: str, image: str, deadline: float, batch: int) -> d
             peak[side] = peak_gib()
         if number and time.monotonic() > deadline:
             break
+    first = by_key[requests[0].key]
     ratios = [bare / own for bare, own in zip(seconds["generate"][1:], seconds["engine"][1:], strict=True)]
     return {
         "samples": len(requests), "new_tokens": scale.new_tokens, "rounds": len(ratios),
@@ -189,7 +188,6 @@ def training(scale: Scale, size: str, image: str, max_pixels: int, micro_batch_t
         if len(lines) == 2:
             raise Enough
 
-    reset_peak()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         job = Job(f"random Qwen3-VL {size}", recipe, Path(folder))
@@ -198,6 +196,7 @@ def training(scale: Scale, size: str, image: str, max_pixels: int, micro_batch_t
         set_up_seconds = time.perf_counter() - started
         trained = {n: p.detach().clone() for n, p in setup.student.model.named_parameters() if p.requires_grad}
         base = _checksums(setup.student.model)
+        reset_peak()
         with suppress(Enough):
             loop.train(setup, watch=watch)
     named = dict(setup.student.model.named_parameters())
@@ -371,7 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if options.tiny:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    report: dict[str, Any] = {"made_by": " ".join(["python", *sys.argv]), "started": f"{datetime.now(UTC):%F %T} UTC",
+    report: dict[str, Any] = {"command": ["python", *sys.argv], "started": f"{datetime.now(UTC):%F %T} UTC",
                               "minutes": options.minutes, "machine": run_part(machine, [{}]), "parts": {}}  # fmt: skip
     gpu = report["machine"].get("gpu")
     name = re.sub(r"\W+", "-", gpu or "cpu").lower()
@@ -381,7 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report["parts"][part] = entry
         write_json(out, json.loads(json.dumps(report), parse_constant=str))  # JSON knows no NaN
 
-    print(", ".join(f"{key} {value}" for key, value in report["machine"].items()), flush=True)
+    print(*(f"{key} {value}" for key, value in report["machine"].items()), sep=", ", flush=True)
     todo = parts(TINY if options.tiny else REAL, deadline)
     if not gpu and not options.tiny:
         keep("GPU", {"error": report["machine"].get("error", "torch sees no CUDA device; --tiny runs on a CPU")})

@@ -11,16 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import check
 import pytest
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tests" / "gpu" / "check.py"
+from sizes import REAL, build, scenes
 
 
 @pytest.mark.parametrize(("size", "parameters"), [("2B", 2.13e9), ("4B", 4.44e9)])
 def test_models_have_the_published_sizes_and_read_images_as_published(size: str, parameters: float) -> None:
-    from sizes import REAL, build, scenes
-
     from gapbench.engines.chat import make_chat
 
     loaded = build(replace(REAL, device="meta"), size)
@@ -37,8 +34,8 @@ def test_models_have_the_published_sizes_and_read_images_as_published(size: str,
 def test_every_part_runs_on_a_cpu(tmp_path: Path) -> None:
     out = tmp_path / "tiny.json"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, str(SCRIPT), "--tiny", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    command = [sys.executable, "tests/gpu/check.py", "--tiny", "--out", str(out)]
+    done = subprocess.run(command, cwd=check.ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(out.read_text())
     assert report["machine"]["torch"]
@@ -66,8 +63,6 @@ def test_every_part_runs_on_a_cpu(tmp_path: Path) -> None:
 
 
 def test_parts_for_which_no_time_is_left_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import check
-
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     out = tmp_path / "late.json"
     assert check.main(["--tiny", "--out", str(out), "--minutes", "0"]) == 0
@@ -76,8 +71,6 @@ def test_parts_for_which_no_time_is_left_say_so(tmp_path: Path, monkeypatch: pyt
 
 
 def test_without_a_gpu_the_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import check
-
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     out = tmp_path / "none.json"
     assert check.main(["--out", str(out)]) == 1
@@ -85,12 +78,10 @@ def test_without_a_gpu_the_file_says_so(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_no_part_takes_the_others_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import check
-
     def large(batch: int) -> dict[str, Any]:
         if batch > 2:
             raise RuntimeError("CUDA out of memory")
-        return dict.fromkeys(("plain", "shared_prompt", "another_image"), {"max": math.nan, "mean": 0.0})
+        return {mode: {"max": math.nan, "mean": 0.0} for mode in ("plain", "shared_prompt", "another_image")}
 
     def broken(batch: int) -> dict[str, Any]:
         raise ValueError("no such layer")
@@ -109,7 +100,5 @@ def test_no_part_takes_the_others_with_it(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_wheels_are_named_for_the_torch_of_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
-    import check
-
     assert check.main(["--wheels", "2.11"]) == 0
     assert "torchvision==0.26.*" in capsys.readouterr().out
