@@ -194,15 +194,14 @@ def training(scale: Scale, size: str, image: str, max_pixels: int, micro_batch_t
         accelerator = make_accelerator(recipe, job.folder)
         setup, selfcheck = set_up(job, pairs, accelerator, build(scale, size))
         set_up_seconds = time.perf_counter() - started
-        trained = {n: p.detach().clone() for n, p in setup.student.model.named_parameters() if p.requires_grad}
+        named = dict(setup.student.model.named_parameters())
+        trained = {name: p.detach().to("cpu", copy=True) for name, p in named.items() if p.requires_grad}
         base = _checksums(setup.student.model)
         reset_peak()
         with suppress(Enough):
             loop.train(setup, watch=watch)
-    named = dict(setup.student.model.named_parameters())
     unchanged = base == _checksums(setup.student.model)
-    changed = sum(not torch.equal(named[name].detach(), before) for name, before in trained.items())
-    accelerator.free_memory()
+    changed = sum(not torch.equal(named[name].detach().cpu(), before) for name, before in trained.items())
     last = lines[-1]
     return {
         "recipe": list(changes), "set_up_seconds": set_up_seconds,
