@@ -16,6 +16,7 @@ Phi-4-multimodal costs several hundred tokens an image, because its processor is
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -72,17 +73,15 @@ class Family:
 def build(family: str, folder: Path, seed: int = 0) -> Path:
     """Write a checkpoint of `family` (one of FAMILIES) to `folder`, made if need be, and return `folder`."""
     spec = _FAMILIES[family]
-    tokenizer = _tokenizer(spec)
+    tokenizer, ids = text_side(family)
     processor = spec.processor(tokenizer)
-    template = TEMPLATE.replace("IMAGE", spec.image.format(**spec.tokens))
-    processor.chat_template = tokenizer.chat_template = template
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in spec.tokens.items()}
+    processor.chat_template = tokenizer.chat_template
     config = spec.config(ids, len(tokenizer))
     placeholders = [i for token, i in tokenizer.get_added_vocab().items() if token not in (END, *spec.literals)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = tf.AutoModelForMultimodalLM.from_config(config, dtype=torch.float32)
-        _randomise(model, placeholders)
+        randomise(model, placeholders)
     model.generation_config = tf.GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
     )
@@ -106,7 +105,18 @@ def image_token_id(config: Any) -> int:
     raise LookupError(f"{type(config).__name__} names no image token")
 
 
-def _tokenizer(spec: Family) -> Any:
+def text_side(family: str, vocabulary: int = 0) -> tuple[Any, dict[str, int]]:
+    """The tokenizer of a family, with its chat template, and the ids of the family's tokens by name.
+
+    Up to `vocabulary` ids it is filled with words that no text is split into, but that a model may say.
+    """
+    spec = _FAMILIES[family]
+    tokenizer = _tokenizer(spec, vocabulary)
+    tokenizer.chat_template = TEMPLATE.replace("IMAGE", spec.image.format(**spec.tokens))
+    return tokenizer, {name: tokenizer.convert_tokens_to_ids(token) for name, token in spec.tokens.items()}
+
+
+def _tokenizer(spec: Family, vocabulary: int = 0) -> Any:
     """A byte-level BPE: any text can be written, and no token is unknown."""
     special = [PAD, "<|im_start|>", END, UNKNOWN, *dict.fromkeys((*spec.tokens.values(), *spec.others))]
     special += [spec.bos] if spec.bos else []
@@ -120,8 +130,10 @@ def _tokenizer(spec: Family) -> Any:
             vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         ),
     )
+    filled = json.loads(bpe.to_str())
+    filled["model"]["vocab"] |= {f"w{n}": n for n in range(bpe.get_vocab_size(), vocabulary)}
     tokenizer = tf.PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
+        tokenizer_object=Tokenizer.from_str(json.dumps(filled)),
         eos_token=END,
         pad_token=PAD,
         unk_token=UNKNOWN,
@@ -135,7 +147,7 @@ def _tokenizer(spec: Family) -> Any:
 
 
 @torch.no_grad()
-def _randomise(model: Any, placeholders: list[int]) -> None:
+def randomise(model: Any, placeholders: list[int]) -> None:
     """Redraw every matrix with variance 1/fan-in; vectors (norms, biases) keep their initial values.
 
     With tied embeddings the output layer would be the 0.5 of the embeddings: each token would simply predict

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from gapbench.distillation import checkpoints, loop
-from gapbench.distillation.forward_check import check_vllm, find_forward_mode
+from gapbench.distillation.forward_check import ForwardCheck, check_vllm, find_forward_mode
 from gapbench.distillation.health import warnings
 from gapbench.distillation.job import Job
 from gapbench.distillation.pairs import Pairs
@@ -92,6 +92,50 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
     recipe, folder = job.recipe, job.folder
     loaded = _load(job, accelerator)
     generation = loaded.model.generation_config
+    setup, check = set_up(job, pairs, accelerator, loaded)
+    first_step, probe = 0, []
+    if job.resume and (checkpoint := checkpoints.newest(folder / "checkpoints")):
+        state = checkpoints.restore(checkpoint, accelerator, setup.teacher)
+        checkpoints.prune(folder / "checkpoints", accelerator, job.recipe.keep_checkpoints)
+        first_step, probe = int(state["step"]), state["probe"]
+        job.say(f"resuming after step {first_step}")
+    elif recipe.probe_every:
+        probe = loop.probe_answers(setup)
+    log = folder / loop.LOG  # steps after the checkpoint are trained again
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)[:first_step] if log.exists() else []
+    if accelerator.is_main_process:
+        write_text(log, "".join(lines))
+    accelerator.wait_for_everyone()
+    tracked = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in recipe.model_dump().items()}
+    accelerator.init_trackers("gapbench-distill", config=tracked)
+    try:
+        with _watching(job, [json.loads(line) for line in lines]) as watch:
+            loop.train(setup, first_step, probe, watch)
+    finally:
+        setup.sampler.close()
+    save_model(job, accelerator, setup.student, generation)
+    return {
+        "training": {
+            "steps": recipe.steps,
+            "processes": accelerator.num_processes,
+            "distributed": str(accelerator.distributed_type.value),
+            "precision": _precision(accelerator),
+            "device": str(accelerator.device),
+            "parameters_trained": sum(p.numel() for p in setup.teacher.params),
+            "rollouts": setup.sampler.info,
+            "selfcheck": {**asdict(check.mode), "expand_rollouts": check.expand_rollouts,
+                          "share_rollouts": check.rollout_mode is not None,
+                          "difference": check.difference, "refused": list(check.refused)},
+        }
+    }  # fmt: skip
+
+
+def set_up(job: Job, pairs: Pairs, accelerator: Any, loaded: models.Loaded) -> tuple[loop.TrainingSetup, ForwardCheck]:
+    """Everything that a training of this model needs before its first step, and the self-check that chose its mode.
+
+    Raises ModelError or SettingError.
+    """
+    recipe = job.recipe
     student = make_role(loaded, recipe)
     loaded.model.eval()
     external_teacher = _load_external_teacher(job, accelerator) if recipe.teacher == "model" else None
@@ -101,7 +145,7 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
     )  # fmt: skip
     wrapped, optimizer = accelerator.prepare(student.wrapped, optimizer)
     student = replace(student, wrapped=wrapped)
-    precision = "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
+    precision = _precision(accelerator)
     first_prompts = [(p.student, p.text) for p in pairs.step(0)[:1]]
     teacher_prompts = [(p.teacher, p.text) for p in pairs.probe(2)]
     check = find_forward_mode(student, [*first_prompts, *teacher_prompts], recipe, precision)
@@ -126,48 +170,19 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
         job.say(f"self-check: vLLM's log-probabilities agree with the trainer's to {difference:.1e} nats")
         sampler = replace(vllm, info={**vllm.info, "difference": difference})
     teacher = Teacher(recipe, student, external_teacher)
-    setup = loop.TrainingSetup(recipe, pairs, accelerator, student, teacher, optimizer, folder, sampler)
-    first_step, probe = 0, []
-    if job.resume and (checkpoint := checkpoints.newest(folder / "checkpoints")):
-        state = checkpoints.restore(checkpoint, accelerator, teacher)
-        checkpoints.prune(folder / "checkpoints", accelerator, job.recipe.keep_checkpoints)
-        first_step, probe = int(state["step"]), state["probe"]
-        job.say(f"resuming after step {first_step}")
-    elif recipe.probe_every:
-        probe = loop.probe_answers(setup)
-    log = folder / loop.LOG  # steps after the checkpoint are trained again
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)[:first_step] if log.exists() else []
-    if accelerator.is_main_process:
-        write_text(log, "".join(lines))
-    accelerator.wait_for_everyone()
-    tracked = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in recipe.model_dump().items()}
-    accelerator.init_trackers("gapbench-distill", config=tracked)
-    try:
-        with _watching(job, [json.loads(line) for line in lines]) as watch:
-            loop.train(setup, first_step, probe, watch)
-    finally:
-        sampler.close()
-    save_model(job, accelerator, student, generation)
-    return {
-        "training": {
-            "steps": recipe.steps,
-            "processes": accelerator.num_processes,
-            "distributed": str(accelerator.distributed_type.value),
-            "precision": precision,
-            "device": str(accelerator.device),
-            "parameters_trained": sum(p.numel() for p in teacher.params),
-            "rollouts": sampler.info,
-            "selfcheck": {**asdict(check.mode), "expand_rollouts": check.expand_rollouts,
-                          "share_rollouts": check.rollout_mode is not None,
-                          "difference": check.difference, "refused": list(check.refused)},
-        }
-    }  # fmt: skip
+    setup = loop.TrainingSetup(recipe, pairs, accelerator, student, teacher, optimizer, job.folder, sampler)
+    return setup, check
 
 
 def finish(accelerator: Any) -> None:
     """Stop what the processes share; the last call of every process."""
     vllm_rollouts.stop_sharing()
     accelerator.end_training()
+
+
+def _precision(accelerator: Any) -> str:
+    """The precision that the self-checks expect."""
+    return "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
 
 
 def _load(job: Job, accelerator: Any, trained: bool = True) -> models.Loaded:
