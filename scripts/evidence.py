@@ -47,6 +47,7 @@ JOBS: Mapping[str, Sequence[str]] = {
         "tests/engines/test_vllm_serving.py",
         "tests/judging/test_judge_vllm.py", "tests/distillation/vllm",
     ),
+    "thinking": ("python", "tests/peers/thinking_templates.py"),
     "rollouts": ("python", "tests/peers/distillation_step.py", "--prompts", "24", "--steps", "8", "--rounds", "3"),
     "client": ("python", "tests/peers/vllm_bench_serve.py", "--samples", "100", "--rounds", "3"),
 }  # fmt: skip
