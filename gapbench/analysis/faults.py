@@ -81,12 +81,17 @@ def faults(records: pd.DataFrame, samples: pd.DataFrame) -> tuple[Json, list[flo
 
 
 def _kind(records: pd.DataFrame) -> pd.Series[Any]:
-    """The kind of fault of each record, or an empty string."""
-    outcome = records["outcome"]
-    applies = {name: outcome == name for name in KINDS}
-    applies["too_long"] = applies["failed"] & (records["rule"] == TOO_LONG if "rule" in records else False)
-    applies["cut_off"] = records["cut_off"].eq(True) if "cut_off" in records else outcome.isna()
-    return pd.Series(np.select([applies[name] for name in KINDS], KINDS, ""), index=records.index)
+    """The kind of fault of each record, or an empty string. A column that older records lack shows no fault."""
+    fields = records.reindex(columns=["outcome", "rule", "cut_off"])
+    failed = fields["outcome"] == "failed"
+    applies = [
+        failed & (fields["rule"] == TOO_LONG),
+        failed,
+        fields["cut_off"].eq(True),
+        fields["outcome"] == "judge_failed",
+        fields["outcome"] == "unparsed",
+    ]
+    return pd.Series(np.select(applies, KINDS, ""), index=records.index)
 
 
 def mark_alerts(benchmarks: Mapping[str, Mapping[str, Any]]) -> None:
