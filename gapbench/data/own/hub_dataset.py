@@ -18,6 +18,7 @@ from pathlib import Path
 
 from gapbench.data.table_reader import ROWS_PER_READ, RowTable, open_arrow
 from gapbench.errors import BenchmarkError
+from gapbench.util.text import redacted
 
 
 def open_hub(name: str, split: str = "", config: str = "", revision: str = "") -> RowTable:
@@ -46,6 +47,14 @@ def open_hub(name: str, split: str = "", config: str = "", revision: str = "") -
     return open_arrow(f"{name} {split_name}", files[0].parent, files)
 
 
+def hub_roots(name: str) -> tuple[Path, ...]:
+    """The folders that hold the files of a Hub data set: its own in the Hub's cache, and the cache of `datasets`."""
+    from datasets.config import HF_DATASETS_CACHE
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}"), Path(HF_DATASETS_CACHE)
+
+
 def choose_split(name: str, split: str, splits: Sequence[str]) -> str:
     """The split whose name is `split` or ends in `/split`; "" stands for the only split. Raises BenchmarkError."""
     matches = [s for s in splits if s == split] or [s for s in splits if not split or s.endswith(f"/{split}")]
@@ -61,7 +70,7 @@ def _explained(error: Exception) -> str:
     """The cause of a failure, and a remedy."""
     from datasets.exceptions import DatasetNotFoundError
 
-    cause = f"{type(error).__name__}: {str(error)[:500]}"
+    cause = f"{type(error).__name__}: {redacted(str(error))[:500]}"
     copy = "a local copy of its files works, too: -b FOLDER"
     missing = "there is no such file or folder here"
     if isinstance(error, DatasetNotFoundError):
