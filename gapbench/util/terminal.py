@@ -33,15 +33,15 @@ _SEQUENCE = re.compile(
 """Escape sequences that are complete: colours, cursor moves, titles and links (ECMA-48, section 5.4 and 5.6)."""
 
 
-def clean(text: object) -> str:
-    """Printable text without escape sequences and credentials. Newlines and tabs stay."""
-    return printable(_SEQUENCE.sub("", redacted(str(text))))
+def clean(text: object, limit: int = TEXT) -> str:
+    """Printable text without escape sequences and credentials. Newlines and tabs stay; lines are clipped, and all."""
+    lines = shorten(printable(_SEQUENCE.sub("", redacted(str(text)))), limit).split("\n")
+    return "\n".join(shorten(line, LINE) for line in lines)
 
 
 def say(text: object, to: TextIO | None = None, limit: int = TEXT) -> None:
-    """Print clean text, with a newline, to a stream (default: standard error). Each line is clipped, and so is all."""
-    lines = shorten(clean(text), limit).split("\n")
-    print("\n".join(shorten(line, LINE) for line in lines), file=to or sys.stderr, flush=True)
+    """Print clean text and a newline to a stream (default: standard error)."""
+    print(clean(text, limit), file=to or sys.stderr, flush=True)
 
 
 def complain(text: object) -> None:
@@ -59,7 +59,7 @@ def guard_terminal() -> None:
     def clean_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make_record(*args, **kwargs)
         with suppress(Exception):  # arguments that do not fit: logging says so later
-            record.msg, record.args = clean(record.getMessage()), ()
+            record.msg, record.args = clean(record.getMessage(), MESSAGE), ()
         return record
 
     logging.setLogRecordFactory(clean_record)

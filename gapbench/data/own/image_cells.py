@@ -15,13 +15,13 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import re
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from gapbench.data.benchmark import is_text
 from gapbench.errors import BenchmarkError, SampleError
@@ -38,8 +38,9 @@ LARGEST = 200 << 20
 def image_source(value: Any, folder: Path, urls: bool, roots: Sequence[Path] = ()) -> Any:
     """The source of an image that `gapbench.views.images.decode` reads. Raises BenchmarkError if it cannot be one.
 
-    With `roots`, a path must lie in one of these folders, links followed. Data that is not the user's own has them.
+    `roots` are those of `refuse_outside`.
     """
+    refuse_outside(value, folder, roots)
     if isinstance(value, Mapping):
         if value.get("bytes"):
             return value
@@ -54,18 +55,24 @@ def image_source(value: Any, folder: Path, urls: bool, roots: Sequence[Path] = (
     if not is_text(value):
         raise BenchmarkError(f"found {value[:200]!r}, which holds half a surrogate pair. Rename the file.")
     if not URL.match(value):
-        path = folder / value
-        if roots and ("\0" in value or not any(path.resolve().is_relative_to(root.resolve()) for root in roots)):
-            raise BenchmarkError(
-                f"names the file {value[:200]!r}, which lies outside its data. Do not trust this data."
-            )
-        return path
+        return folder / value
     if not urls:
         remedy = "Download the file and give its path, or allow it: :urls=true behind the name."
         raise BenchmarkError(f"found {shorten(redacted(value))}: URLs are not fetched. {remedy}")
-    if urlsplit(value).scheme.lower() not in ("http", "https"):
+    if value.partition(":")[0].lower() not in ("http", "https"):
         raise BenchmarkError(f"found {shorten(redacted(value))}: only http and https are fetched. Download the file.")
     return partial(fetch, value)
+
+
+def refuse_outside(value: Any, folder: Path, roots: Sequence[Path]) -> None:
+    """Raise BenchmarkError if a cell names an image outside all of `roots`, links followed; without roots, never."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if not roots or not isinstance(value, str) or is_base64(value) or URL.match(value):
+        return
+    if "\0" in value or not any((folder / value).resolve().is_relative_to(root.resolve()) for root in roots):
+        fault = f"it names the file {value[:200]!r}, which lies outside the data set"
+        raise BenchmarkError(f"{fault}. Do not trust this data; or look at it, and pass a local copy: -b FOLDER.")
 
 
 def image_path(values: Sequence[Any]) -> str:
@@ -86,6 +93,8 @@ def fetch(url: str, largest: int = LARGEST, seconds: float = SECONDS) -> bytes:
     end, name = time.monotonic() + seconds, shorten(redacted(url))
     data = bytearray()
     try:
+        if re.match("[^/]*//[^/?#]*@", url):  # the library would take the password for a port, and say so
+            raise ValueError("it holds a user or a password, which is not supported")
         with urllib.request.build_opener(_NoFtp).open(url, timeout=seconds) as response:
             while part := response.read1(1 << 16):
                 data += part

@@ -25,7 +25,7 @@ from gapbench.data.benchmark import Benchmark
 from gapbench.data.own.columns import FIELDS
 from gapbench.data.own.fields import CellRules
 from gapbench.data.own.fields import samples as samples_of
-from gapbench.data.own.hub_dataset import choose_split, hub_roots, open_hub
+from gapbench.data.own.hub_dataset import choose_split, open_hub
 from gapbench.data.own.readers import JsonLines, Reader
 from gapbench.data.table_files import SEPARATORS
 from gapbench.data.table_reader import open_table
@@ -76,7 +76,7 @@ def load(target: str) -> Benchmark:
     return Benchmark(
         path.name,
         card,
-        _maker(partial(open_hub, target), "split", "config", "revision", roots=partial(hub_roots, target)),
+        _maker(partial(open_hub, target), "split", "config", "revision"),
     )
 
 
@@ -92,16 +92,16 @@ def _revision(files: Sequence[Path]) -> str:
     return f"sha256:{digest.hexdigest()[:32]}"
 
 
-def _maker(
-    open_: Callable[..., Reader], *settings: str, roots: Callable[[], tuple[Path, ...]] = tuple
-) -> Callable[..., Iterator[Sample]]:
+def _maker(open_: Callable[..., Reader], *settings: str) -> Callable[..., Iterator[Sample]]:
     """A `samples` function; its parameters are the fields, and `settings` and the cell rules of this form."""
 
     def samples(
         *, list_separator: str = "", urls: bool = False, max_image_pixels: int = 0, **texts: str
     ) -> Iterator[Sample]:
         reader = open_(**{key: texts.pop(key) for key in settings if key in texts})
-        rules = CellRules(WORDS.get(list_separator, list_separator), urls, max_image_pixels, roots())
+        rules = CellRules(
+            WORDS.get(list_separator, list_separator), urls, max_image_pixels, getattr(reader, "roots", ())
+        )
         mapping = _image_folder_mapping(reader) | {field: text for field, text in texts.items() if text}
         yield from samples_of(reader, mapping, rules)
 
