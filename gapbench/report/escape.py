@@ -11,7 +11,7 @@ from typing import Any
 
 from gapbench.util.text import MISSING, printable
 
-_MARKUP = re.compile(r"([\\`*\[\]|#~]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.)", re.IGNORECASE)
+_MARKUP = re.compile(r"([\\`*\[\]|#~]|(?<![^\W_])_|_(?![^\W_])|/(?=/)|(?<=www)\.)", re.IGNORECASE)
 _MENTION = re.compile(r"(?<![\w.+-])([\w.+-]*@[\w@.+/-]*\w)")
 
 
@@ -34,8 +34,8 @@ def markdown_text(value: object) -> str:
 
 
 def _escaped(text: str) -> str:
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")
-    return _MARKUP.sub(r"\\\1", text)
+    text = _MARKUP.sub(r"\\\1", text)  # before the entities, which hold a #
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")
 
 
 def markdown_code(value: object) -> str:
