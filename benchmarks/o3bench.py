@@ -11,7 +11,7 @@ from pathlib import Path
 from _lettered import letter_of, option_texts
 from _reading import boxes_of, field, json_lines
 
-from gapbench.data import BenchmarkError, Card, Protocol, Sample
+from gapbench.data import BenchmarkError, Card, Protocol, Sample, inside
 
 METADATA = Path("test", "metadata.jsonl")
 
@@ -64,7 +64,7 @@ def samples(data: Path) -> Iterator[Sample]:
             )
         yield Sample(
             id=str(number),
-            image=data / METADATA.parent / field(row, "file_name", where),
+            image=inside(data / METADATA.parent, field(row, "file_name", where)),
             question=question,
             answers=(letter_of(field(row, "answer", where), options, where),),
             options=options,

@@ -13,7 +13,7 @@ from typing import Any
 
 from _reading import boxes_of, field, json_file, json_lines
 
-from gapbench.data import AnswerType, BenchmarkError, Box, Card, Sample, SampleError, stored_size
+from gapbench.data import AnswerType, BenchmarkError, Box, Card, Sample, SampleError, inside, stored_size
 
 DOCUMENTS = ("docvqa", "infographicsvqa", "dude", "sroie")
 HEADLINE = ("docvqa", "infographicsvqa", "textvqa", "textcap", "dude", "sroie")
@@ -94,7 +94,7 @@ def _subset(
         image_name, box_text = field(row, "image", where)
         boxes = boxes_of(field(det, "bbox", where), where)
         _check_equal(boxes, boxes_of(box_text.partition("###")[2], where), where)
-        candidates = [root / name for name in (image_name, field(det, "img_path", where)) for root in roots]
+        candidates = [inside(root, name) for name in (image_name, field(det, "img_path", where)) for root in roots]
         path = next(filter(Path.is_file, candidates), candidates[0])
         yield Sample(
             id=where,

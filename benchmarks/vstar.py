@@ -14,7 +14,7 @@ from typing import Any
 from _lettered import letter_of, split_options
 from _reading import boxes_of, field, json_file, json_lines
 
-from gapbench.data import BenchmarkError, Card, Protocol, Sample
+from gapbench.data import BenchmarkError, Card, Protocol, Sample, inside
 
 FOLDERS = ("direct_attributes", "relative_position")
 QUESTIONS = "test_questions.jsonl"
@@ -87,7 +87,7 @@ def samples(data: Path) -> Iterator[Sample]:
 def _from_questions(data: Path) -> Iterator[Sample]:
     for number, row in enumerate(json_lines(data / QUESTIONS), 1):
         where = f"{QUESTIONS} line {number}"
-        image = data / field(row, "image", where)
+        image = inside(data, field(row, "image", where))
         if image.parent.name not in FOLDERS:
             continue
         text = field(row, "text", where)

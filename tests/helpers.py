@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,35 @@ def shown(prepared: Any, view: str) -> tuple[tuple[Any, ...], str]:
 
     view_shown, error = show(prepared, parse_view(view))
     return view_shown.images, error
+
+
+SECRET = "hunter2-of-the-user"  # noqa: S105 (planted)
+HOSTILE = {
+    "colour": "\x1b[31mred\x1b[0m",
+    "title": "\x1b]0;owned\x07",
+    "title without end": "\x1b]0;" + 17_000 * "x",
+    "link": "\x1b]8;;http://evil.example\x1b\\click\x1b]8;;\x1b\\",
+    "sequence of one byte": "\x9b2J\x9d0;owned\x9c",
+    "control characters": "a\x00b\x07c\b\b\x7f\x85d",
+    "carriage return": "ok\rgapbench: all is well",
+    "direction": "\u202egnp.exe\u202c \u2066a\u2069 \u200e\u200f\u061c",
+    "no width": "a\u200bb\u200c\u200d\u2060\ufeff\xadc",
+    "separators": "one\u2028two\u2029three",
+    "annotation": "\ufff9under\ufffaover\ufffb",
+    "tags": "x" + "".join(chr(0xE0000 + ord(c)) for c in "obey"),
+    "half a pair": "a\ud800b",
+    "markup": "[/bold] <script>alert(1)</script> {0} %s",
+    "long": 50_000 * "long ",
+    "credential": f"https://me:{SECRET}@host/x.png?id=7&X-Amz-Signature={SECRET}",
+}
+"""What text of a model, server, data set or library may hold to steer a terminal, by kind."""
+
+
+def raw(printed: str, longest: int = 2_100) -> list[str]:
+    """What must not reach a terminal: invisible characters, lines that are too long, and the credential."""
+    found = [f"U+{ord(c):04X}" for c in printed if c not in "\n\t" and unicodedata.category(c) in BLIND]
+    found += ["a long line"] if max(map(len, printed.split("\n"))) > longest else []
+    return found + (["a credential"] if SECRET in printed else [])
+
+
+BLIND = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")

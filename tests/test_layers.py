@@ -115,3 +115,17 @@ def test_no_function_takes_more_than_eight_parameters() -> None:
                 if count > 8:
                     found[path.relative_to(PACKAGE).as_posix()].add(node.name)
     assert found == MANY
+
+
+def test_only_one_module_prints() -> None:
+    """`gapbench.util.terminal` cleans what it prints. The progress bar hands rich what it has cleaned."""
+    prints = {"print", "echo", "secho", "Console"}
+    found = set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                stream = name == "write" and "sys.std" in ast.unparse(node.func)
+                if name in prints or stream:
+                    found.add((path.relative_to(PACKAGE).as_posix(), name))
+    assert found == {("util/terminal.py", "print"), ("util/progress.py", "Console")}

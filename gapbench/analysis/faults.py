@@ -12,9 +12,9 @@ Test: per sample, the share of a view's repeats with the fault; then the same pa
 the gap. A record has one kind of fault at most, so no fault is tested twice. Holm's method corrects over all kinds and
 benchmarks. A kind that never occurs can never be rejected, so it is left out of the correction.
 
-Alert: the corrected p-value is below 5 %. A handful of cases can make a gap without being significant. So there is an
-alert too if the interval of the gap excludes zero, all faults together differ between the views by at least the gap,
-and the kind differs in the direction of the gap.
+Alert: the corrected p-value is below 5 %. A handful of cases can make a gap without being significant. So the kinds
+above 5 % that differ in the direction of the gap have an alert too if the interval of the gap excludes zero and the
+kinds above 5 % together differ between the views by at least the gap.
 
 Bound (Manski 1989, "Anatomy of the Selection Problem"; no assumption about what is missing): the gap over all samples
 with records in both views, with missing scores of the full image counted as 1 and of the crop as 0, and the reverse.
@@ -81,30 +81,31 @@ def faults(records: pd.DataFrame, samples: pd.DataFrame) -> tuple[Json, list[flo
 
 
 def _kind(records: pd.DataFrame) -> pd.Series[Any]:
-    """The kind of fault of each record, or an empty string."""
-    outcome = records["outcome"]
-    applies = {name: outcome == name for name in KINDS}
-    applies["too_long"] = applies["failed"] & (records["rule"] == TOO_LONG if "rule" in records else False)
-    applies["cut_off"] = records["cut_off"].eq(True) if "cut_off" in records else outcome.isna()
-    return pd.Series(np.select([applies[name] for name in KINDS], KINDS, ""), index=records.index)
+    """The kind of fault of each record, or an empty string. A column that older records lack shows no fault."""
+    fields = records.reindex(columns=["outcome", "rule", "cut_off"])
+    failed = fields["outcome"] == "failed"
+    applies = [
+        failed & (fields["rule"] == TOO_LONG),
+        failed,
+        fields["cut_off"].eq(True),
+        fields["outcome"] == "judge_failed",
+        fields["outcome"] == "unparsed",
+    ]
+    return pd.Series(np.select(applies, KINDS, ""), index=records.index)
 
 
 def mark_alerts(benchmarks: Mapping[str, Mapping[str, Any]]) -> None:
     """Add `p_value_holm` and `alert` to the `faults` of the entries of a summary."""
     p_values = {(name, kind): fault["p_value"] for name, b in benchmarks.items() for kind, fault in b["faults"].items()}
     for (name, kind), p in holm(p_values).items():
-        entry = benchmarks[name]
-        fault = entry["faults"][kind]
-        fault |= {"p_value_holm": p, "alert": p < 1 - LEVEL or _could_make(entry["gap"], entry["faults"], fault)}
-
-
-def _could_make(gap: Json | None, kinds: Mapping[str, Json], fault: Json) -> bool:
-    """Whether faults differ by at least a gap that is shown, this fault in the direction of the gap."""
-    if gap is None or (gap["ci"] and gap["ci"][0] <= 0 <= gap["ci"][1]):
-        return False
-    sign = float(np.sign(gap["estimate"]))
-    together = sign * sum(kind["difference"] for kind in kinds.values())
-    return bool(sign * fault["difference"] > 0 and together >= abs(gap["estimate"]) - 1e-9)
+        benchmarks[name]["faults"][kind] |= {"p_value_holm": p, "alert": p < 1 - LEVEL}
+    for entry in benchmarks.values():
+        gap, others = entry["gap"], [fault for fault in entry["faults"].values() if not fault["alert"]]
+        if gap is not None and not (gap["ci"] and gap["ci"][0] <= 0 <= gap["ci"][1]):
+            sign = np.sign(gap["estimate"])
+            towards = [float(sign * fault["difference"]) for fault in others]
+            for fault, difference in zip(others, towards, strict=True):
+                fault["alert"] = difference > 0 and sum(towards) >= abs(gap["estimate"]) - 1e-9
 
 
 def alerted(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

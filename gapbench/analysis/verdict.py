@@ -95,7 +95,7 @@ def faults_in_words(entries: Sequence[Mapping[str, Any]], kinds: Sequence[str]) 
         digits = 0 if all(share in (0, 1) or 0.01 <= share <= 0.99 for share in (full, crop)) else 1
         shares = f"{percent_in_words(full, digits)} of the full and {percent_in_words(crop, digits)} of the crop"
         texts.append(FAULTS[kind].format(shares))
-    return " and ".join(texts)
+    return ", and ".join(texts)
 
 
 def bound_in_words(bound: Sequence[float]) -> str:

@@ -38,6 +38,8 @@ from gapbench.cli.flags import (
     ShardOption,
     TrustRemoteCodeOption,
 )
+from gapbench.util.terminal import complain, say
+from gapbench.util.text import redacted
 
 app = typer.Typer(
     help="Measure, explain and close the regional-to-global perception gap of multimodal models.",
@@ -60,44 +62,32 @@ def run(application: typer.Typer) -> int:
     """Run the application and return the process's exit code."""
     from gapbench.errors import GapbenchError
 
-    debug = "--debug" in sys.argv
     try:
         # typer returns the code of typer.Exit. Ctrl-C is code 130 in one release of typer, and Abort in another.
         code = int(application(standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except GapbenchError as error:
-        if debug:
-            raise
-        print(f"gapbench: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if debug:
-            raise
-        place = f": {error.filename}" if error.filename else ""
-        print(
-            f"gapbench: {error.strerror or error}{place}. Check the path, its permissions and the disk's free space.",
-            file=sys.stderr,
-        )
-        return 2
     except Exception as error:
         usage = getattr(error, "format_message", None)  # click's own complaints about flags and arguments
-        if usage is not None:
-            print(f"gapbench: {usage()} See gapbench --help.", file=sys.stderr)
-            return 2
-        if debug:
+        if "--debug" in sys.argv and usage is None:
             raise
-        print(
-            f"gapbench: unexpected {type(error).__name__}: {error}. This is a bug in gapbench; --debug shows where. "
-            "Answers so far are kept.",
-            file=sys.stderr,
-        )
+        if isinstance(error, GapbenchError):
+            complain(error)
+        elif isinstance(error, OSError):
+            place = f": {error.filename}" if error.filename else ""
+            complain(f"{error.strerror or error}{place}. Check the path, its permissions and the disk's free space.")
+        elif usage is not None:
+            complain(f"{usage()} See gapbench --help.")
+        else:
+            complain(
+                f"unexpected {type(error).__name__}: {error}. This is a bug in gapbench; --debug shows where. "
+                "Answers so far are kept."
+            )
         return 2
     if code == INTERRUPTED:
-        print(
-            "gapbench: interrupted. Answers and checkpoints so far are kept; run the same command again to continue "
-            "(distill: with --resume).",
-            file=sys.stderr,
+        complain(
+            "interrupted. Answers and checkpoints so far are kept; run the same command again to continue "
+            "(distill: with --resume)."
         )
     return code
 
@@ -193,7 +183,7 @@ def selfcheck(
     choice.announce()
     with closing(loading.load(model, choice, generation, pixels)) as loaded:
         result = selfcheck_(loaded)
-    print(result.text())
+    say(result.text(), sys.stdout)
     if result.failed:
         raise typer.Exit(1)
 
@@ -231,8 +221,8 @@ def locate(
     from gapbench.commands.locate import locate as locate_
 
     result = locate_(**_arguments(ctx))
-    print(result.text())
-    print(f"regions: {os.path.relpath(result.path)}")
+    say(result.text(), sys.stdout)
+    say(f"regions: {os.path.relpath(result.path)}", sys.stdout)
 
 
 @app.command()
@@ -303,7 +293,7 @@ def report(
     from gapbench.commands.report import write_results
 
     if repair:
-        print(f"dropped: {repair_(folder):,} records that lay twice")
+        say(f"dropped: {repair_(folder):,} records that lay twice", sys.stdout)
     _print_result(write_results(folder, images=not no_images, judged=not without_judge))
 
 
@@ -320,7 +310,10 @@ def score(
     from gapbench.commands.score import score_file
 
     counts = score_file(answers, out)
-    print(", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("right", "wrong", "unparsed")) + f" -> {out}")
+    say(
+        ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("right", "wrong", "unparsed")) + f" -> {out}",
+        sys.stdout,
+    )
 
 
 @app.command()
@@ -333,7 +326,7 @@ def demo(
     from gapbench.commands.distill import distill as distill_
     from gapbench.data import catalogue
 
-    print(catalogue.load("signs").card.notice)
+    say(catalogue.load("signs").card.notice, sys.stdout)
     distilled = distill_("glance", "signs:samples=8000", "demo", out, eval=["signs"],
                          resume=(out / "train.jsonl").exists(), quiet=quiet, command=_command())  # fmt: skip
     _print_distilled(distilled)
@@ -350,10 +343,10 @@ def list_benchmarks(
 
     cards = [catalogue.load(name).card for name in catalogue.names()]
     if markdown:
-        print(catalogue_table(cards), end="")
+        say(catalogue_table(cards).rstrip(), sys.stdout)
     else:
         for card in cards:
-            print(f"{card.name:20} {card.role:10} {card.title}")
+            say(f"{card.name:20} {card.role:10} {card.title}", sys.stdout)
 
 
 @benchmarks_app.command("show")
@@ -362,7 +355,7 @@ def show_benchmark(name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")],
     from gapbench.data.cards import card_text
     from gapbench.data.catalogue import load
 
-    print(card_text(load(name)))
+    say(card_text(load(name)), sys.stdout)
 
 
 @benchmarks_app.command("check")
@@ -382,28 +375,28 @@ def check_benchmark(
     from gapbench.data.task import TaskSettings, make_task
 
     result = check(make_task(load(name), TaskSettings(limit=limit, region=region)), sheet=sheet, quiet=quiet)
-    print(result.text())
-    print(f"contact sheet: {sheet}" if sheet else "To look at images and boxes: --sheet FILE.html")
+    say(result.text(), sys.stdout)
+    say(f"contact sheet: {sheet}" if sheet else "To look at images and boxes: --sheet FILE.html", sys.stdout)
     if result.problems:
         raise typer.Exit(1)
 
 
 def _print_distilled(distilled: Any) -> None:
-    print(f"model: {os.path.relpath(distilled.model_path)}")
+    say(f"model: {os.path.relpath(distilled.model_path)}", sys.stdout)
     if distilled.comparison is not None:
         _print_result(distilled.comparison)
-    print(f"To share it: hf upload YOUR_NAME/YOUR_MODEL {os.path.relpath(distilled.model_path)}")
+    say(f"To share it: hf upload YOUR_NAME/YOUR_MODEL {os.path.relpath(distilled.model_path)}", sys.stdout)
 
 
 def _print_result(result: Any) -> None:
     """Print the verdict, notes and report of a run or a comparison."""
-    print(result.summary["verdict"])
+    say(result.summary["verdict"], sys.stdout)
     if hasattr(result, "manifest"):
         from gapbench.report.run.overview import alerts
 
         for benchmark, text in alerts(result.summary, result.manifest):
-            print(f"note: {f'{benchmark}: ' if benchmark else ''}{text}")
-    print(f"report: {os.path.relpath(result.report)}")
+            say(f"note: {f'{benchmark}: ' if benchmark else ''}{text}", sys.stdout)
+    say(f"report: {os.path.relpath(result.report)}", sys.stdout)
 
 
 def _arguments(ctx: typer.Context, *other: str) -> dict[str, Any]:
@@ -416,8 +409,8 @@ def _arguments(ctx: typer.Context, *other: str) -> dict[str, Any]:
 
 
 def _command() -> str:
-    """The command as the user typed it, without the path of the installed program."""
-    return shlex.join(["gapbench", *sys.argv[1:]])
+    """The command as the user typed it, without the path of the installed program and without credentials."""
+    return redacted(shlex.join(["gapbench", *sys.argv[1:]]))
 
 
 def _judge(url: str, model: str, api_key_env: str) -> Any:

@@ -62,7 +62,7 @@ class Findings:
         lines += printed or [OK if self.compared else PART_OK]
         if len(self.problems) > MAX_PRINTED:
             lines.append(f"PROBLEM  and {len(self.problems) - MAX_PRINTED} more")
-        return "\n".join(lines)
+        return "\n".join(" ".join(line.splitlines()) for line in lines)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ Reads tar (plain, gzip, bzip2 or xz; also split into parts that are one stream) 
 the data's folder, or to gapbench's cache if that folder is read-only. Files that are already unpacked are used where
 they lie.
 
+Against decompression bombs, an archive may unpack to `MOST_TIMES` its size, and a small one to `MOST_OF_SMALL` bytes.
+
 Limits: archives may hold plain files and folders; links and devices are refused. Split zips are not read. An
 interrupted unpacking starts again from the beginning.
 """
@@ -37,6 +39,9 @@ from gapbench.util.text import error_line
 
 COMPRESSED: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 """Decompressors by the first bytes of the file; unlike tarfile's own, they notice a stream that ends too early."""
+
+MOST_TIMES, MOST_OF_SMALL = 100, 1_000_000_000
+"""Images do not shrink in an archive, and text shrinks to a tenth; a bomb has a thousandth of its size or less."""
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError, ValueError)
 """What the standard library raises for a damaged archive, apart from OSErrors without an error number."""
@@ -72,7 +77,8 @@ def unpack(parts: Path | Sequence[Path], into: Path) -> Path:
     """Unpack an archive, or its parts, into the folder `into`, and return that folder. An existing folder is kept.
 
     `into` appears only when it is complete, and a lock lets one process at a time write it. Raises BenchmarkError for a
-    member that would leave the folder or is no plain file, for a damaged archive and for a full disk.
+    member that would leave the folder or is no plain file, and for an archive that is damaged, does not fit on the disk
+    or unpacks to suspiciously many bytes.
     """
     from filelock import FileLock
 
@@ -110,7 +116,7 @@ def _unpack(paths: Sequence[Path], draft: Path) -> None:
                 _unpack_zip(paths, draft, count)
             else:
                 reader = next((r for magic, r in COMPRESSED.items() if start.startswith(magic)), None)
-                _unpack_tar(paths[0], reader(stream) if reader else stream, draft)
+                _unpack_tar(paths[0], _Bounded(reader(stream) if reader else stream, paths[0], size), draft)
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -127,6 +133,7 @@ def _unpack_tar(archive: Path, stream: Any, into: Path) -> None:
     with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
             _check_member(archive, member.name, member.isreg() or member.isdir())
+            _check_space(into, member.size, archive)
             tar.extract(member, into, filter="data")
         if tar.fileobj.tell() < tar.offset + tarfile.BLOCKSIZE:  # tarfile ends at an empty block, or without one
             raise tarfile.ReadError("it ends in the middle")
@@ -139,7 +146,9 @@ def _unpack_zip(paths: Sequence[Path], into: Path, count: Callable[[int], None])
     if len(paths) > 1:
         raise zipfile.BadZipFile("a zip in several parts")
     with zipfile.ZipFile(paths[0]) as archive:
-        _check_space(into, sum(m.file_size for m in archive.infolist()), paths[0])
+        size = sum(m.file_size for m in archive.infolist())  # zipfile reads no more of a member than it declares
+        _check_bomb(paths[0], paths[0].stat().st_size, size)
+        _check_space(into, size, paths[0])
         for member in archive.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
             _check_member(paths[0], member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
@@ -156,6 +165,27 @@ def _check_member(archive: Path, name: str, plain: bool) -> None:
     if why:
         fault = f"{archive}: its member {name!r} {why}, so nothing was unpacked."
         raise BenchmarkError(f"{fault} Inspect the archive; unpack it by hand if you trust it.")
+
+
+def _check_bomb(archive: Path, size: int, unpacked_size: int) -> None:
+    if unpacked_size > (most := max(MOST_OF_SMALL, MOST_TIMES * size)):
+        raise BenchmarkError(
+            f"{archive}: its {size:,} bytes unpack to more than {most:,}, as those of a decompression bomb do, so "
+            "nothing was unpacked. Inspect the archive; unpack it by hand if you trust it."
+        )
+
+
+class _Bounded:
+    """A decompressed stream that is refused once it is too long for an archive of `size` bytes."""
+
+    def __init__(self, stream: Any, archive: Path, size: int) -> None:
+        self._stream, self._archive, self._size, self._read = stream, archive, size, 0
+
+    def read(self, most: int) -> bytes:
+        data: bytes = self._stream.read(most)
+        self._read += len(data)
+        _check_bomb(self._archive, self._size, self._read)
+        return data
 
 
 class _Joined(io.RawIOBase):

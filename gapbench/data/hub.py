@@ -26,7 +26,8 @@ from typing import Any
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card
 from gapbench.util.files import cache
-from gapbench.util.text import error_line, listed
+from gapbench.util.terminal import say
+from gapbench.util.text import error_line, listed, redacted
 
 LARGE = 1_000_000_000
 """Bytes; a larger download is announced."""
@@ -63,7 +64,7 @@ def fetch(card: Card) -> Path:
         if local is not None and not refused:  # a branch, as of the last contact with the Hub
             return local
         copy = f"Or pass a copy of the data: {card.name}=FOLDER."
-        raise BenchmarkError(f"{card.name}: {_explained(card, error)} {copy}") from error
+        raise BenchmarkError(f"{card.name}: {redacted(_explained(card, error))} {copy}") from error
 
 
 def cached(card: Card) -> Path | None:
@@ -153,14 +154,12 @@ def _announce(card: Card) -> None:
     size = sum(sizes[name] for name in missing)
     if missing and os.environ.get("LOCAL_RANK", "0") == "0":
         if card.restricted:
-            print(f"{card.name}: restricted: {card.restricted}", file=sys.stderr)
+            say(f"{card.name}: restricted: {card.restricted}")
         if size > LARGE:
-            print(
+            say(
                 f"{card.name}: fetching {_gb(size)} of {card.hub} at {_revision(card)}\n"
                 f"  files: {listed((f'{name} ({_gb(sizes[name])})' for name in missing), 10)}\n"
-                f"  licence: {card.licence}\n  into: {constants.HF_HUB_CACHE} ({_gb(free)} free)",
-                file=sys.stderr,
-                flush=True,
+                f"  licence: {card.licence}\n  into: {constants.HF_HUB_CACHE} ({_gb(free)} free)"
             )
     if size > free:
         fault = f"{card.name}: fetching it takes {_gb(size)}, and {constants.HF_HUB_CACHE} has {_gb(free)} free."

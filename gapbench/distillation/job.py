@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from gapbench.distillation.recipe import Recipe
+from gapbench.util.terminal import say
 
 
 @dataclass(frozen=True)
@@ -28,4 +28,4 @@ class Job:
     def say(self, text: str) -> None:
         """A message on standard error, unless quiet."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            say(text)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +22,7 @@ from pydantic.fields import FieldInfo
 from gapbench.engines.options import Generation, flag_name, is_set, validated
 from gapbench.errors import SettingError
 from gapbench.types import Engine
+from gapbench.util.terminal import say
 from gapbench.views.pixels import Pixels
 
 CLASSES = {"transformers": "TransformersOptions", "vllm": "VllmOptions", "server": "ServerOptions"}
@@ -41,7 +41,7 @@ class Choice:
     def announce(self) -> None:
         """Print the reason on standard error, if there is one."""
         if self.reason:
-            print(f"--engine {self.engine} ({self.reason})", file=sys.stderr, flush=True)
+            say(f"--engine {self.engine} ({self.reason})")
 
 
 @dataclass(frozen=True)

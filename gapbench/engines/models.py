@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +23,11 @@ from gapbench import glance
 from gapbench.engines import options
 from gapbench.engines.options import FROZEN, Flag
 from gapbench.errors import ModelError, SettingError
-from gapbench.util.text import first_line
+from gapbench.util.text import first_line, listed, redacted
 
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+HUB_SECONDS = 10.0
+"""The time limit for the list of a Hub model's files."""
 EMBEDDED = {"glance": glance.FOLDER}
 _HASHED_FULLY = 1 << 28  # of larger weight files, only the size and the first and last mebibyte are hashed
 
@@ -91,6 +95,31 @@ def local_folder(name: str) -> Path | None:
     return found if isinstance(found, Path) else Path(found).parent if isinstance(found, str) else None
 
 
+def refuse_pickles(name: str, source: str, revision: str | None = None) -> None:
+    """Raise ModelError for a model whose only weights are pickles, which may run code. Loads nothing.
+
+    The files of a Hub model are those in the cache or, if none of these is safetensors, those that the Hub lists.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    folder, names = Path(source), set[str]()
+    with suppress(Exception):  # loading will say why the Hub has no answer
+        if on_hub := not folder.is_dir():
+            cached = try_to_load_from_cache(source, "config.json", revision=revision)
+            folder = Path(cached).parent if isinstance(cached, str) else folder
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if on_hub and not any(file.endswith(".safetensors") for file in names):
+            siblings = HfApi().model_info(source, revision=revision, timeout=HUB_SECONDS).siblings
+            names |= {file.rfilename for file in siblings or ()}
+    pickles = sorted(file for file in names if file.endswith(PICKLES))
+    if pickles and not any(file.endswith(".safetensors") for file in names):
+        raise ModelError(
+            f"Model {name}: its only weights are pickles ({listed(pickles)}), which may run code and are not loaded. "
+            "Expected safetensors: convert them with save_pretrained(FOLDER), and name that folder. (vLLM reads "
+            "pickles that you trust with --engine-args load_format=auto.)"
+        )
+
+
 def identity(source: str, revision: str | None, config: Any = None) -> dict[str, str]:
     """`revision` (the Hub commit, from the model's `config`) or `sha256` (of a folder's files)."""
     folder = Path(source)
@@ -135,6 +164,7 @@ def load(name: str, **settings: Any) -> Loaded:
     the CPU; several accelerators share the model by layers. Raises ModelError or SettingError.
     """
     source, chosen = resolve(name), options.validated(ModelOptions, settings)
+    refuse_pickles(name, source, chosen.revision)
     from gapbench.util.torchvision_repair import repair
 
     repair()
@@ -210,12 +240,10 @@ def _device(device: str) -> str:
 
 def load_error(name: str, error: Exception) -> str:
     """The error message for a model that transformers cannot load."""
-    text, said = first_line(error, 1000), str(error)
+    text, said = first_line(error, 1000), redacted(str(error))
     offline = ("couldn't connect", "offline", "ConnectionError", "LocalEntryNotFound", "Connection error", "resolve")
     if isinstance(error, ModelError):
         why = said
-    elif "safetensors" in said and "pytorch_model" in said:
-        why = f"it has no safetensors weights, and pickled weights are not loaded. Convert them first. ({text})"
     elif "trust_remote_code" in said:
         why = "it ships its own code, which does not run by default. Read the code, then pass --trust-remote-code."
     elif any(word.lower() in (said + type(error).__name__).lower() for word in offline):

@@ -11,7 +11,8 @@ from typing import Any
 
 from gapbench.util.text import MISSING, printable
 
-_EMPHASIS = re.compile(r"([\\`*\[\]|#~]|(?<!\w)_|_(?!\w))")
+_MARKUP = re.compile(r"([\\`*\[\]|#~]|(?<![^\W_])_|_(?![^\W_])|/(?=/)|(?<=www)\.)", re.IGNORECASE)
+_MENTION = re.compile(r"(?<![\w.+-])([\w.+-]*@[\w@.+/-]*\w)")
 
 
 def json_block(value: Any) -> str:
@@ -24,10 +25,17 @@ def json_block(value: Any) -> str:
 
 
 def markdown_text(value: object) -> str:
-    """Untrusted text as one Markdown line or table cell, without markup, HTML, mathematics or line breaks."""
-    text = " ".join(printable(value).split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")
-    return _EMPHASIS.sub(r"\\\1", text)
+    """Untrusted text as one Markdown line or table cell, without markup, HTML, mathematics, links or line breaks.
+
+    A word with an @ becomes a code span: GitHub links mentions and mail addresses even behind a backslash.
+    """
+    pieces = _MENTION.split(" ".join(printable(value).split()))
+    return "".join(f"`{piece}`" if n % 2 else _escaped(piece) for n, piece in enumerate(pieces))
+
+
+def _escaped(text: str) -> str:
+    text = _MARKUP.sub(r"\\\1", text)  # before the entities, which hold a #
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")
 
 
 def markdown_code(value: object) -> str:

@@ -17,7 +17,6 @@ read large letters.
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from gapbench.errors import ModelError
 from gapbench.selfcheck.checks import THINKING, Check, checks_of
 from gapbench.selfcheck.evidence import ShowsLogprobs, ShowsPrompt, gather_evidence
 from gapbench.types import Engine
+from gapbench.util.terminal import complain, say
 
 __all__ = ["Check", "Selfcheck", "ShowsLogprobs", "ShowsPrompt", "check_first", "selfcheck"]
 
@@ -76,12 +76,12 @@ def check_first(engine: Engine, quiet: bool) -> Selfcheck:
     Raises ModelError if images do not arrive, or arrive in the wrong order.
     """
     if not quiet:
-        print(f"{engine.info['model']}: self-check …", file=sys.stderr, flush=True)
+        say(f"{engine.info['model']}: self-check …")
     result = selfcheck(engine)
     for check in result.failed:
         text = f"selfcheck: {check.name}: {check.found}. Expected: {check.expected}. {check.remedy}"
         if check.stops:
             raise ModelError(f"Model {engine.info['model']}: {text} (--no-selfcheck measures all the same.)")
         if not quiet:
-            print(f"gapbench: warning: {text}", file=sys.stderr, flush=True)
+            complain(f"warning: {text}")
     return result

@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
+from gapbench.util.terminal import clean, say
+from gapbench.util.text import shorten
+
 MEGABYTE = 1_000_000
 EVERY = 10.0
 """Seconds between two plain lines."""
@@ -82,15 +85,15 @@ def _bar(numbers: Numbers, total: int, done: int, label: str, about: Callable[[]
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
                TextColumn("{task.fields[rate]} {task.fields[failures]}"), TimeRemainingColumn(),
-               TextColumn("{task.fields[about]}"))  # fmt: skip
+               TextColumn("{task.fields[about]}", markup=False))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total, completed=done, rate="", failures="", about="")
+        task = bar.add_task(shorten(clean(label), 80), total=total, completed=done, rate="", failures="", about="")
 
         def show() -> None:
             count, _, rate, failures = numbers()
-            bar.update(task, completed=done + count, rate=rate, failures=failures, about=about())
+            bar.update(task, completed=done + count, rate=rate, failures=failures, about=clean(about()))
 
         yield show
 
@@ -107,7 +110,7 @@ def _lines(
         if count and seconds - last >= pause:
             last, left = seconds, timedelta(seconds=round((total - done - count) * seconds / count))
             notes = (f", {failures}" if failures else "") + (f" ({text})" if (text := about()) else "")
-            print(f"{label}: {done + count}/{total} {unit}, {rate}, {left} left{notes}", file=sys.stderr, flush=True)
+            say(f"{label}: {done + count}/{total} {unit}, {rate}, {left} left{notes}")
 
     try:
         yield show

@@ -25,7 +25,17 @@ EVIDENCE_CAPTIONS = {"model": "Regions made by a model"}
 """Captions of tables by kind of evidence (`gapbench.types.Record`). Annotated evidence needs none."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
-_INVISIBLE = re.compile(r"[\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_JOINERS = re.compile(r"[\u200c\u200d]")
+_INVISIBLE = re.compile(
+    r"[\x7f-\x9f\xad\u034f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\ud800-\udfff\ufffe\uffff\U000e0000-\U000e0fff]"
+)
+_USER = re.compile(r"(?<=[a-z0-9+.-]{2}:/)(/?)[^\s/?#<>]*@", re.IGNORECASE)
+_SECRET = re.compile(
+    r"([?&;#][^\s=&?;]{0,60}(?:tok|key|sig|secret|passw|pwd|auth|cred|session|jwt|policy)[^\s=&?;]{0,60}="
+    r"|[?&][^\s=&?;]+=(?=[^\s&;]{16}))[^\s&;'\"<>)\]}]+",
+    re.IGNORECASE,
+)
 
 
 def missing(value: object) -> bool:
@@ -36,12 +46,22 @@ def missing(value: object) -> bool:
 def printable(value: object) -> str:
     """Text in which no character is invisible, reorders its neighbours or breaks an XML parser.
 
-    Control characters become the visible symbols of the U+2400 block. Lone surrogates, bidirectional overrides and
-    non-characters become U+FFFD. Newlines and tabs stay.
+    Control characters become the visible symbols of the U+2400 block. Lone surrogates, non-characters, tags, and what
+    has no width or changes the direction become U+FFFD. Joiners, which scripts and emoji need, are left out. Newlines
+    and tabs stay.
     """
     text = ("" if missing(value) else str(value)).replace("\r\n", "\n").replace("\r", "\n")
+    text = _JOINERS.sub("", text)
     text = _CONTROL.sub(lambda match: chr(0x2400 + ord(match.group())), text)
     return _INVISIBLE.sub("\ufffd", text)
+
+
+def redacted(text: str) -> str:
+    """`text` in which addresses have no user, password, token or signature: each becomes an ellipsis.
+
+    In a query, a value counts as secret by its name (`sig`, `X-Amz-Credential`) or by its length of 16 or more.
+    """
+    return _SECRET.sub(rf"\1{ELLIPSIS}", _USER.sub(rf"\1{ELLIPSIS}@", text))
 
 
 def clip(value: object, limit: int) -> str:
@@ -83,8 +103,8 @@ def listed(texts: Iterable[str], most: int = 3, separator: str = ", ") -> str:
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:
-    """The first line of an error's message, or its type if the message is empty."""
-    return shorten(next(iter(str(error).strip().splitlines()), "") or type(error).__name__, limit)
+    """The first line of an error's message without credentials, or its type if the message is empty."""
+    return shorten(redacted(next(iter(str(error).strip().splitlines()), "")) or type(error).__name__, limit)
 
 
 def error_line(error: BaseException, limit: int = 200) -> str:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gapbench.errors import GapbenchError, SampleError
-from gapbench.util.text import shorten
+from gapbench.util.text import redacted, shorten
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -259,7 +259,7 @@ def _read(source: Any) -> tuple[bytes | Image, str]:
         raise SampleError(f"image: found {type(source).__name__}; expected {expected}.")
     if isinstance(source, str) and is_base64(source):
         return _from_base64(source), "image given as base64"
-    name = shorten(str(source)).encode("utf-8", "backslashreplace").decode()
+    name = shorten(redacted(str(source))).encode("utf-8", "backslashreplace").decode()
     if URL.match(str(source)):
         raise SampleError(f"image {name}: URLs are not fetched. Download the file and give its path.")
     try:

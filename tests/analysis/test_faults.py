@@ -140,7 +140,7 @@ def test_a_handful_of_faults_that_are_the_whole_gap_is_an_alert_without_being_si
         "cut_off": (1.0, True), "unparsed": (1.0, True),
     }  # fmt: skip
     assert summary["verdict"].startswith("no gap shown: glance answers 100 % from the crop and 0 % from the full image")
-    assert "40 % of the full and 0 % of the crop answers are cut off and 60 %" in summary["verdict"]
+    assert "40 % of the full and 0 % of the crop answers are cut off, and 60 %" in summary["verdict"]
 
 
 def test_repeats_are_averaged_and_samples_asked_in_one_view_are_in_no_bound() -> None:

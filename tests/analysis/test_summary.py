@@ -420,14 +420,15 @@ def test_optional_columns_may_be_absent() -> None:
 
 def test_every_key_is_described_in_the_schema() -> None:
     text = (Path(__file__).parents[2] / "reports" / "SUMMARY_SCHEMA.md").read_text(encoding="utf-8")
-    rows = [*pairs(TEN, category="text", evidence_area=0.1), *pairs(TEN, benchmark="made", evidence="model")]
+    rows = [*pairs(TEN, category="text", evidence_area=0.1), *pairs([*TEN, "ur"], benchmark="made", evidence="model")]
 
     def keys(value: Any, named: bool = False) -> set[str]:
         if isinstance(value, list):
             return set().union(*map(keys, value))
         if not isinstance(value, dict):
             return set()
-        inner = (keys(one, key in ("benchmarks", "by_category", "views", "metrics")) for key, one in value.items())
+        named_keys = ("benchmarks", "by_category", "views", "metrics", "faults")
+        inner = (keys(one, key in named_keys) for key, one in value.items())
         return (set() if named else set(value)).union(*inner)
 
     unsaid = {key for key in keys(summarise(run(*rows))) if f"`{key}`" not in text and not key.endswith("_mean")}

@@ -507,6 +507,15 @@ def test_an_unfinished_run_is_announced(tmp_path: Path) -> None:
     assert texts == ["The run two is unfinished: 4 of 1,000 answers."]
 
 
+def test_a_run_whose_missing_answers_can_have_made_its_gap_is_announced_with_its_verdict(tmp_path: Path) -> None:
+    faulty, clean = answers("signs", repeated(ur=20, rr=30)), answers("signs", repeated(wr=20, rr=30))
+    (alert,) = compared(tmp_path, faulty, clean).summary["alerts"]
+    assert alert["text"].startswith(
+        "Missing answers affect the run one. Its own verdict: no gap shown: one answers 100 %"
+    )
+    assert "but 40 % of the full and 0 % of the crop answers are unparsed; counting" in alert["text"]
+
+
 def test_a_hold_out_that_was_asked_in_fewer_views_than_the_run_is_finished(tmp_path: Path) -> None:
     entries = {"chart": {"samples": 2, "views": ["full"]}, "signs": {"samples": 2}}
     rows = [*answers("chart", ["w", "r"]), *answers("signs", ["wr", "rr"])]

@@ -8,6 +8,7 @@ import io
 import lzma
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -338,3 +339,42 @@ def test_a_large_archive_needs_little_memory_and_time(tmp_path: Path) -> None:
     assert int(done.stdout) < 60_000, "kilobytes; the archive holds 50 MB"
     assert time.monotonic() - start < 30
     assert len(list((tmp_path / "out").iterdir())) == 500
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, None], ids=["gz", "bz2", "xz", "zip"])
+@pytest.mark.parametrize("sizes", [[3_000_000], [300_000] * 10], ids=["one member", "their sum"])
+def test_a_bomb_is_refused_before_it_fills_the_disk(
+    pack: Callable[[bytes], bytes] | None, sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MOST_OF_SMALL", 1_000_000)
+    files = {f"{number}.bin": bytes(size) for number, size in enumerate(sizes)}
+    path = written(tmp_path, pack(tar(files)) if pack else zipped(files), "pack")
+    with pytest.raises(BenchmarkError, match=r"pack: its [\d,]+ bytes unpack to more than 1,000,000, .* bomb"):
+        unpack(path, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+    monkeypatch.setattr(archives, "MOST_OF_SMALL", 4_000_000)
+    assert files_in(unpack(path, tmp_path / "out")) == files
+
+
+def test_what_does_not_grow_is_no_bomb_whatever_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MOST_OF_SMALL", 0)
+    assert files_in(unpack(written(tmp_path, tar({"a": b"a" * 9_000})), tmp_path / "out")) == {"a": b"a" * 9_000}
+
+
+def test_a_bomb_of_metadata_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tarfile reads the header of a long name whole, however long it is."""
+    monkeypatch.setattr(archives, "MOST_OF_SMALL", 1_000_000)
+    info = special("././@LongLink", tarfile.GNUTYPE_LONGNAME)
+    info.size = 1 << 30
+    path = written(tmp_path, gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(5_000_000)))
+    with pytest.raises(BenchmarkError, match="bomb"):
+        unpack(path, tmp_path / "out")
+
+
+def test_a_member_larger_than_the_disk_is_refused_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, gzip.compress(tar({"a": bytes(500_000)})))
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100_000))
+    with pytest.raises(BenchmarkError, match="unpacking needs more than"):
+        unpack(path, tmp_path / "out")

@@ -28,6 +28,8 @@ from gapbench.report.run.gallery import IMAGE_BUDGET
 from gapbench.report.run.overview import headline
 from gapbench.report.run.page import write_report
 from gapbench.runs.thumbnails import save_thumbnail, thumbnail_key
+from gapbench.types import Record
+from gapbench.util.text import interval
 
 from .conftest import ExampleRun, MakeRun
 
@@ -259,6 +261,7 @@ def hostile(run: ExampleRun) -> ExampleRun:
     settings["tasks"] = {HOSTILE: settings["tasks"]["signs"]}
     settings["tasks"][HOSTILE]["card"] |= {"restricted": HOSTILE, "revision": HOSTILE, "source": HOSTILE}
     settings["tasks"][HOSTILE]["card"]["protocols"] = {HOSTILE: {"metric": HOSTILE, "source": HOSTILE}}
+    settings["generation"]["thinking"] = f"low {HOSTILE}"
     settings |= {"protocol": HOSTILE, "repairs": {f"{HOSTILE}: {HOSTILE}": 3}}
     settings["regions"] = {"file": HOSTILE, "methods": [HOSTILE], "models": [HOSTILE]}
     return ExampleRun(run.folder, summary, settings, run.records).with_records(
@@ -267,6 +270,7 @@ def hostile(run: ExampleRun) -> ExampleRun:
             benchmark=HOSTILE,
             sample=one.sample + HOSTILE,
             view=one.view if one.view in ("full", "crop") else HOSTILE,
+            thought=HOSTILE,
             output=HOSTILE,
             parsed=HOSTILE,
             rule=HOSTILE,
@@ -427,6 +431,74 @@ def test_many_unparsed_answers_are_a_warning(make_run: MakeRun) -> None:
     html, markdown = run.write()
     for text in (Page(html).text, markdown):
         assert "25.0% of the full-view answers could not be parsed and count as wrong" in text
+
+
+def suffering(run: ExampleRun) -> ExampleRun:
+    """Two of three thoughts in the full image never end; the others are followed by an answer."""
+
+    def think(one: Record) -> Record:
+        thought = replace(one, thought="Let me look <b>closely</b>.\n")
+        if one.view == "crop" or one.outcome == "failed" or int(one.sample) % 3 == 0:
+            return thought
+        fields = {"output": "", "parsed": None, "rule": "thought-cut-off", "cut_off": True}
+        return replace(thought, outcome="unparsed", score=0.0, **fields)
+
+    thinking = run.with_records(think)
+    return replace(thinking, summary=summarise(thinking.frame, model="example/small-vlm"))
+
+
+def test_a_fault_that_differs_is_an_alert_with_shares_p_and_remedy_and_the_bound_is_shown(make_run: MakeRun) -> None:
+    run = suffering(make_run(samples=60, thumbnails=0))
+    low, high = run.summary["benchmarks"]["signs"]["gap"]["bound"]
+    html, markdown = run.write()
+    for text in (Page(html).text, markdown.replace("\\", "").replace("&lt;", "<")):
+        assert "65 % of the full and 0 % of the crop answers are cut off (corrected p < 0.0001)." in text
+        assert "Raise --max-new-tokens." in text
+        assert f"puts the gap between {100 * low:.0f} and {100 * high:.0f} points. The interval does not" in text
+        assert "could not be parsed and count as wrong" not in text, "the cut-off says why"
+        assert "Bound, points" in text
+        assert interval([low, high], signed=True) in text
+    views = next(block for block in markdown.split("\n\n") if block.startswith("| Benchmark | View"))
+    assert "| Unparsed | Failed | Cut off | Thought | Pixels |" in views
+    assert "| 66.1% | 1.7% | 66.1% | 100.0% |" in views.splitlines()[2]
+    assert f"bound {interval([low, high], signed=True)}" in Page(html).text
+
+
+def test_a_thought_is_folded_into_its_answer_and_escaped(make_run: MakeRun) -> None:
+    html, _ = suffering(make_run(samples=6, thumbnails=0)).write()
+    assert Page(html).tags.count(("details", {"class": "thought"})) == 12
+    assert "Let me look &lt;b&gt;closely&lt;/b&gt;." in html
+
+
+@pytest.mark.parametrize(
+    ("thinking", "alert"),
+    [
+        (
+            "cannot be switched off (no switch)",
+            "Thinking is not off: cannot be switched off (no switch). A thought uses",
+        ),
+        ("low (reasoning_effort)", "Thinking is not off: low (reasoning_effort). A thought uses"),
+        ("off (enable_thinking)", "Up to 100.0% of the answers in a view have a thought, although thinking is off ("),
+    ],
+)
+def test_thinking_that_is_not_off_is_an_alert(make_run: MakeRun, thinking: str, alert: str) -> None:
+    run = suffering(make_run(samples=6, thumbnails=0))
+    run.run["generation"]["thinking"] = thinking
+    for text in (Page(run.write()[0]).text, run.write()[1].replace("\\", "")):
+        assert alert in text
+        assert "generation.thinking" in text or "Generation" in text
+    silent = make_run(samples=6, thumbnails=0)
+    silent.run["generation"]["thinking"] = "off (enable_thinking)"
+    assert "A thought uses" not in silent.write()[1]
+
+
+def test_prompts_that_are_too_long_have_a_remedy_of_their_own(make_run: MakeRun) -> None:
+    run = make_run(samples=12, thumbnails=0).with_records(
+        lambda one: replace(one, rule="prompt-too-long" if one.outcome == "failed" else one.rule)
+    )
+    markdown = replace(run, summary=summarise(run.frame)).write()[1]
+    assert "1 prompt is longer than the model's context and is left out. Lower --max-pixels" in markdown
+    assert "--retry-failed" not in markdown
 
 
 def test_a_notice_may_come_from_the_card(make_run: MakeRun) -> None:

@@ -50,3 +50,28 @@ def test_formats(formatted: str, expected: str) -> None:
 
 def test_printable_text_shows_what_would_hide() -> None:
     assert text.printable("a\x00b\x1bc\r\nd\u202ee\ud800f") == "a␀b␛c\nd\ufffde\ufffdf"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ("https://user:token@host/a.png", "https://…@host/a.png"),
+        ("https:/token@host/a", "https:/…@host/a"),  # as `Path` writes it
+        ("for url 'http://me:p@ss@mirror:81/api/x'", "for url 'http://…@mirror:81/api/x'"),
+        ("https://h/a.png?id=7&token=abc", "https://h/a.png?id=7&token=…"),
+        ("https://h/a?X-Amz-Credential=AK%2F1&X-Amz-Signature=0f&v=2", "https://h/a?X-Amz-Credential=…&X-Amz-Signature=…&v=2"),
+        ("https://h/a?sv=2024&sig=ab%3D and more", "https://h/a?sv=2024&sig=… and more"),
+        ("no path '/x?access_token=abc'", "no path '/x?access_token=…'"),
+        ("https://h/#access_token=abc", "https://h/#access_token=…"),
+        ("https://h/a?x=0123456789abcdef", "https://h/a?x=…"),  # long enough for a secret
+        ("https://h/a?image=12345&page=2", "https://h/a?image=12345&page=2"),
+        ("mail me@host, C:/users/a@b, see https://h/@me", "mail me@host, C:/users/a@b, see https://h/@me"),
+        ("-b mine.csv:question=Frage,bbox=x+y --token", "-b mine.csv:question=Frage,bbox=x+y --token"),
+    ],
+)  # fmt: skip
+def test_addresses_lose_their_credentials_and_nothing_else(found: str, expected: str) -> None:
+    assert text.redacted(found) == expected
+
+
+def test_an_error_of_a_library_is_quoted_without_credentials() -> None:
+    assert text.error_line(OSError("for url https://me:token@host/")) == "OSError: for url https://…@host/"

@@ -31,11 +31,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CellRules:
-    """How to read cells: the separator of lists in text, and which images are allowed."""
+    """How to read cells: the separator of lists in text, and which images are allowed (`roots`: see `image_source`)."""
 
     list_separator: str = ""
     urls: bool = False
     max_image_pixels: int = 0
+    roots: tuple[Path, ...] = ()
 
 
 def samples(reader: Reader, mapping: Mapping[str, str], rules: CellRules) -> Iterator[Sample]:
@@ -59,7 +60,7 @@ def samples(reader: Reader, mapping: Mapping[str, str], rules: CellRules) -> Ite
 
 def _sample(fields: Fields, number: str, folder: Path, rules: CellRules) -> Sample:
     def read_images(value: Any) -> tuple[Any, ...]:
-        return tuple(image_source(v, folder, rules.urls) for v in _image_list(value))
+        return tuple(image_source(v, folder, rules.urls, rules.roots) for v in _image_list(value))
 
     first_images = _needed(fields, "image", "an image", read_images)
     more_images = _read(fields, "more_images", read_images) or ()

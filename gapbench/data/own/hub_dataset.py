@@ -15,12 +15,35 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from gapbench.data.own.image_cells import refuse_outside
 from gapbench.data.table_reader import ROWS_PER_READ, RowTable, open_arrow
 from gapbench.errors import BenchmarkError
+from gapbench.util.text import redacted
 
 
-def open_hub(name: str, split: str = "", config: str = "", revision: str = "") -> RowTable:
+class HubTable(RowTable):
+    """A table whose cells name no files outside `roots`: they are a stranger's, not the user's own."""
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The data set's folder in the Hub's cache, and the cache of `datasets`."""
+        from datasets.config import HF_DATASETS_CACHE
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        owner_and_name = self.name.split()[0].replace("/", "--")
+        return Path(HF_HUB_CACHE, f"datasets--{owner_and_name}"), Path(HF_DATASETS_CACHE)
+
+    def cell(self, row: int, column: str) -> Any:
+        """The value of one cell. Raises BenchmarkError if it names a file outside `roots`."""
+        value = super().cell(row, column)
+        for image in value if isinstance(value, list) else [value]:
+            refuse_outside(image, self.folder, self.roots)
+        return value
+
+
+def open_hub(name: str, split: str = "", config: str = "", revision: str = "") -> HubTable:
     """Open a data set of the Hub, and download it unless it is in the cache. Raises BenchmarkError if that fails."""
     import datasets
 
@@ -43,7 +66,8 @@ def open_hub(name: str, split: str = "", config: str = "", revision: str = "") -
         raise BenchmarkError(
             f"{name}: the Hub is out of reach, and {held}. Go online once, or pass a local copy: -b FOLDER."
         )
-    return open_arrow(f"{name} {split_name}", files[0].parent, files)
+    table = open_arrow(f"{name} {split_name}", files[0].parent, files)
+    return HubTable(table.name, table.folder, table.data, table.maps)
 
 
 def choose_split(name: str, split: str, splits: Sequence[str]) -> str:
@@ -61,7 +85,7 @@ def _explained(error: Exception) -> str:
     """The cause of a failure, and a remedy."""
     from datasets.exceptions import DatasetNotFoundError
 
-    cause = f"{type(error).__name__}: {str(error)[:500]}"
+    cause = f"{type(error).__name__}: {redacted(str(error))[:500]}"
     copy = "a local copy of its files works, too: -b FOLDER"
     missing = "there is no such file or folder here"
     if isinstance(error, DatasetNotFoundError):

@@ -73,7 +73,11 @@ def load(target: str) -> Benchmark:
         raise BenchmarkError(f"Benchmark file {path}: not found.")
     page = f"https://huggingface.co/datasets/{target}"
     card = Card(path.name, f"Hub data set {target}", page, licence="see its page", hub=target)
-    return Benchmark(path.name, card, _maker(partial(open_hub, target), "split", "config", "revision"))
+    return Benchmark(
+        path.name,
+        card,
+        _maker(partial(open_hub, target), "split", "config", "revision"),
+    )
 
 
 def _revision(files: Sequence[Path]) -> str:
@@ -95,7 +99,9 @@ def _maker(open_: Callable[..., Reader], *settings: str) -> Callable[..., Iterat
         *, list_separator: str = "", urls: bool = False, max_image_pixels: int = 0, **texts: str
     ) -> Iterator[Sample]:
         reader = open_(**{key: texts.pop(key) for key in settings if key in texts})
-        rules = CellRules(WORDS.get(list_separator, list_separator), urls, max_image_pixels)
+        rules = CellRules(
+            WORDS.get(list_separator, list_separator), urls, max_image_pixels, getattr(reader, "roots", ())
+        )
         mapping = _image_folder_mapping(reader) | {field: text for field, text in texts.items() if text}
         yield from samples_of(reader, mapping, rules)
 

@@ -243,6 +243,8 @@ def load(model: str, generation: Generation, pixels: Pixels, options: VllmOption
     auto is as published on an accelerator, float32 on a CPU. Raises ModelError or SettingError.
     """
     source = models.resolve(model)
+    if "load_format" not in options.engine_args:  # else the user decides what is read
+        models.refuse_pickles(model, source, options.revision)
     on_cpu = import_vllm(options.engine_args)
     chat = read_chat(model, source, options)
     generation = generation.for_model(chat.thinking.expected)

@@ -32,6 +32,7 @@ from gapbench.engines.options import Generation
 from gapbench.engines.vllm.guard import end_now, end_with_this_process
 from gapbench.engines.vllm.starting import start_error
 from gapbench.scoring.thoughts import Tags
+from gapbench.util.terminal import say
 from gapbench.views.pixels import Pixels
 
 LOG_CHARACTERS = 2000
@@ -97,7 +98,7 @@ def _wait(model: str, process: subprocess.Popen[bytes], url: str, log: IO[bytes]
             time.sleep(0.5)
         if time.monotonic() - said > NOTICE_SECONDS and not are_progress_bars_disabled():
             said = time.monotonic()
-            print(f"{model}: vLLM's server has been starting for {said - started:.0f} s …", file=sys.stderr, flush=True)
+            say(f"{model}: vLLM's server has been starting for {said - started:.0f} s …")
     log.seek(0)
     text = log.read().decode(errors="replace").strip()
     first = re.search(r"\w+(Error|Exception): .+", text)  # the cause; what follows it are its consequences

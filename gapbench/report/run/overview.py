@@ -114,7 +114,7 @@ def _alerts_of_the_run(summary: Mapping[str, Any], manifest: Mapping[str, Any]) 
         yield "", f"Thinking is not off: {thinking}. {risk}"
     elif thought := max((nested(view, "thought") or 0.0 for view in views), default=0.0):
         text = f"Up to {percent(thought)} of the answers in a view have a thought"
-        yield "", f"{text}, but thinking was to be off{f' ({thinking})' if thinking else ''}. {risk}"
+        yield "", f"{text}{f', although thinking is {thinking}' if thinking else ''}. {risk}"
     verdicts = nested(summary, "judge", "verdicts") or {}
     if failed := verdicts.get("failed"):
         text = _counted(failed, "answer has", "answers have") + " no verdict because the judge failed."
@@ -147,7 +147,7 @@ def _alerts_of_benchmarks(summary: Mapping[str, Any], manifest: Mapping[str, Any
         if bound := wide_bound(nested(entry, "gap")):
             text = f"{_capital(bound_in_words(bound))}. The interval does not cover what is missing."
             yield _names([name]), text
-        for view in ("full", "crop") if "unparsed" not in kinds else ():
+        for view in ("full", "crop") if kinds.keys().isdisjoint({"unparsed", "cut_off"}) else ():
             unparsed = nested(entry, "views", view, "unparsed") or 0.0
             if unparsed >= UNPARSED_WORTH_A_WARNING:
                 text = f"{percent(unparsed)} of the {view}-view answers could not be parsed and count as wrong"

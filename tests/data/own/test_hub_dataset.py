@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -21,11 +22,12 @@ import sys
 from gapbench.data.catalogue import load
 from gapbench.errors import BenchmarkError
 from gapbench.views.images import decode
-try:
-    for s in load(sys.argv[1]).samples():
-        print(s.id, decode(s.image)[0].size, s.question, s.answers, s.options, s.category, s.boxes, s.box_format)
-except BenchmarkError as error:
-    print("BenchmarkError:", error)
+for spec in sys.argv[1:]:
+    try:
+        for s in load(spec).samples():
+            print(s.id, decode(s.image)[0].size, s.question, s.answers, s.options, s.category, s.boxes, s.box_format)
+    except BenchmarkError as error:
+        print("BenchmarkError:", error)
 """
 
 FEATURES = datasets.Features({
@@ -37,11 +39,31 @@ MAP = "question=problem,options=choices,bbox_format=xyxy"
 READ = "1 (40, 30) Test? ('B',) ('red', 'blue') colour ((1.0, 2.0, 3.0, 4.0),) xyxy"
 
 
+BUFFER = io.BytesIO()
+Image.new("RGB", (40, 30), "red").save(BUFFER, "PNG")
+PNG = BUFFER.getvalue()
+
+OUTSIDE = {
+    "relative": "../../../../../../../../../../../../../../../../etc/hostname",
+    "absolute": "/etc/hostname",
+    "list": ["/etc/hostname"],
+    "text-of-a-list": '["/etc/hostname"]',
+    "path": {"bytes": None, "path": "/etc/hostname"},
+    "bytes": {"bytes": "/etc/hostname", "path": "a.png"},
+    "long": f"{'/.' * 3000}/etc/hostname",
+    "heavy": {"bytes": None, "path": "/etc/hostname", "more": "x" * 5000},
+    "null": "a\0b",
+}
+"""Cells that name a file of the machine that reads them, as text, as a Hub image, and in forms that are read late."""
+
+
+def lines(image: Any) -> bytes:
+    return json.dumps({"image": image, "problem": "Test?", "answer": "blue"}).encode() + b"\n"
+
+
 def parquet(question: str) -> bytes:
-    image = io.BytesIO()
-    Image.new("RGB", (40, 30), "red").save(image, "PNG")
     rows = {
-        "image": [{"bytes": image.getvalue(), "path": "a.png"}], "problem": [question], "choices": [["red", "blue"]],
+        "image": [{"bytes": PNG, "path": "a.png"}], "problem": [question], "choices": [["red", "blue"]],
         "answer": ["blue"], "category": [1], "bbox": [[1, 2, 3, 4]],
     }  # fmt: skip
     file = io.BytesIO()
@@ -60,13 +82,18 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Ask]]:
     repos = {
         "me/two": {"data/test-00000-of-00001.parquet": test, "data/train-00000-of-00001.parquet": parquet("Train?")},
         "me/one": {"test.parquet": test},
+        "me/folder": {
+            "metadata.jsonl": b'{"file_name": "a.png", "problem": "Test?", "answer": "blue"}\n',
+            "a.png": PNG,
+        },
+        **{f"me/outside-{kind}": {"test.jsonl": lines(image)} for kind, image in OUTSIDE.items()},
     }
     with Hub(repos) as found:
         environment: dict[str, Any] = {**os.environ, **found.environment(home)}
 
-        def ask(spec: str, **more: str) -> str:
+        def ask(*specs: str, **more: str) -> str:
             done = subprocess.run(
-                [sys.executable, "-c", CODE, spec], capture_output=True, text=True, check=True,
+                [sys.executable, "-c", CODE, *specs], capture_output=True, text=True, check=True,
                 env={**environment, **more}, cwd=Path(__file__).parents[3], timeout=300,
             )  # fmt: skip
             return done.stdout.strip()
@@ -113,3 +140,24 @@ def test_out_of_reach_and_not_in_the_cache(hub: tuple[Hub, Ask]) -> None:
     message = hub[1]("me/elsewhere:split=test", HF_HUB_OFFLINE="1")
     assert "me/elsewhere: there is no such file or folder here, and the Hub is out of reach" in message
     assert "a local copy of its files works, too: -b FOLDER" in message
+
+
+def test_a_stranger_s_data_names_no_file_of_this_machine(hub: tuple[Hub, Ask]) -> None:
+    said = hub[1](*(f"me/outside-{kind}:question=problem" for kind in OUTSIDE)).splitlines()
+    for kind, message in zip(OUTSIDE, said, strict=True):
+        assert message.startswith("BenchmarkError: "), kind
+        assert "which lies outside the data set. Do not trust this data; or look at it, and pass" in message, kind
+
+
+def test_an_image_folder_of_the_hub_is_read_from_the_cache(hub: tuple[Hub, Ask]) -> None:
+    assert hub[1]("me/folder:question=problem").startswith("1 (40, 30) Test? ('blue',)")
+
+
+def test_credentials_of_a_mirror_are_not_said(hub: tuple[Hub, Ask]) -> None:
+    server, ask = hub
+    mirror = server.url.replace("http://", "http://me:hunter2@")
+    message = ask("me/never:split=test", HF_ENDPOINT=mirror) + ask(
+        "me/never:split=test", HF_ENDPOINT="http://me:hunter2@127.0.0.1:9"
+    )
+    assert message.count("BenchmarkError: ") == 2
+    assert "hunter2" not in message

@@ -120,3 +120,47 @@ def test_a_redirection_is_followed_over_http_alone(server: str, tmp_path: Path) 
 def test_what_cannot_be_fetched_is_the_sample_s_error(server: str, get: Any, says: str) -> None:
     with pytest.raises(SampleError, match=says):
         get(server)
+
+
+SIGNED = "https://me:hunter2@example.org:1/a.png?id=7&X-Amz-Credential=AKIA&X-Amz-Signature=0f0f&long=0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("url", "urls"),
+    [
+        (SIGNED, False),
+        (SIGNED.replace("https", "ftp"), True),
+        (SIGNED, True),
+        (SIGNED.replace("me:hunter2@", ""), True),
+        ("http://me:hunter2\u2100@example.org/", True),  # the library quotes a part of the address
+        ("http://127.0.0.1:1/ ?token=hunter2", True),
+        ("x" * 190 + "://hunter2:hunter2@example.org/", False),  # cut off before the @
+    ],
+)
+def test_no_error_and_no_cluster_holds_a_credential(tmp_path: Path, url: str, urls: bool) -> None:
+    try:
+        (sample,) = load(f"{mine(tmp_path, image=url)}:urls={str(urls).lower()}").samples()
+        said = f"{sample.cluster} "
+        decode(sample.image)
+    except (BenchmarkError, SampleError) as error:
+        said = f"{locals().get('said', '')}{error}"
+    assert "example.org" in said or "127.0.0.1" in said or "xxx" in said
+    for secret in ("hunter2", "AKIA", "0f0f", "0123456789abcdef"):
+        assert secret not in said
+
+
+def test_samples_stay_one_cluster_only_if_their_address_is_the_same(tmp_path: Path) -> None:
+    def cluster(url: str) -> str:
+        return load(f"{mine(tmp_path, image=url)}:urls=true").samples()[0].cluster
+
+    first, other = "https://h/i?token=0123456789abcdef1", "https://h/i?token=0123456789abcdef2"
+    assert cluster(first) == cluster(first) != cluster(other)
+    assert cluster("https://h/i.png?id=7") == "https://h/i.png?id=7", "without a credential it is as before"
+
+
+def test_the_user_s_own_files_may_name_any_path(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "data").mkdir()
+    for path in (str(tmp_path / "a.png"), "../a.png"):
+        (sample,) = load(mine(tmp_path / "data", image=path)).samples()
+        assert decode(sample.image)[0].size == (40, 30)
