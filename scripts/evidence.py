@@ -6,7 +6,8 @@
 Each of `JOBS` is a command. Its output goes to `reports/evidence/NAME.txt`, under the command, the date, the hardware
 and the exit code, without any path of this machine. One that fails does not stop the others; the exit code is then 1.
 
-Limits: without `.vllm` (see `.ci/vllm-environment`) the tests of vLLM are skipped, which their output says.
+Limits: without `.vllm` (see `.ci/vllm-environment`) the tests of vLLM are skipped, which their output says; so are
+servers that are not installed (`tests/engines/real_servers.py` says how).
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ JOBS: Mapping[str, Sequence[str]] = {
         "tests/judging/test_judge_vllm.py", "tests/distillation/vllm",
     ),
     "thinking": ("python", "tests/peers/thinking_templates.py"),
+    "servers": ("python", "tests/engines/real_servers.py"),
     "rollouts": ("python", "tests/peers/distillation_step.py", "--prompts", "24", "--steps", "8", "--rounds", "3"),
     "client": ("python", "tests/peers/vllm_bench_serve.py", "--samples", "100", "--rounds", "3"),
 }  # fmt: skip

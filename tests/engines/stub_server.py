@@ -166,6 +166,7 @@ class Stub(Loopback):
         super().__init__(self._answer, port)
         self.reply = reply or (lambda request, number: chat(f"echo: {request.prompt}"))
         self.delay, self.models = delay, models or Response(body=json.dumps(MODELS).encode())
+        self.version = Response(body=b'{"version": "1.2.3"}')
         self.requests: list[HttpRequest] = []
         self.counts: Counter[str] = Counter()
         self.keep = True
@@ -179,7 +180,7 @@ class Stub(Loopback):
         if request.path == "/v1/models":
             return self.models
         if request.path == "/version":
-            return Response(body=b'{"version": "1.2.3"}')
+            return self.version
         if request.path == "/stats":
             return Response(body=json.dumps({"asked": sum(self.counts.values()), "prompts": len(self.counts)}).encode())
         if request.path != "/v1/chat/completions" or request.method != "POST":

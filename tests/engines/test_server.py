@@ -185,6 +185,42 @@ def test_a_field_that_a_server_refuses_by_name_is_left_out_and_recorded(named: s
     assert not engine.client.faults
 
 
+def test_a_gateway_that_hides_which_field_is_refused_is_asked_without_those_that_few_servers_have() -> None:
+    """LiteLLM's proxy before `transformers serve`."""
+    hidden = error(422, "litellm.BadRequestError: OpenAIException - Error code: 422")
+
+    def reply(request: HttpRequest, number: int) -> Response:
+        return hidden if "repetition_penalty" in request.json else chat("fine")
+
+    with Stub(reply, delay=0.05) as stub:
+        engine = server.load("stub", base_urls=[stub.url], concurrency=8)
+        answers = dict(engine.generate(requests(30)))
+
+    assert {a.text for a in answers.values()} == {"fine"}, "also those that were sent before the first answer"
+    assert engine.info["server_defaults"] == ["repetition_penalty"]
+    assert len(stub.requests) == 38
+    assert "chat_template_kwargs" in stub.requests[-1].json
+
+
+def test_a_finish_reason_that_nobody_knows_is_said_once_and_costs_no_answer() -> None:
+    with Stub(lambda request, number: chat("A", "because\x1b[31m")) as stub:
+        engine = server.load("stub", base_urls=[stub.url])
+        with pytest.warns(UserWarning, match=r"finish_reason 'because \[31m', which gapbench does not know") as said:
+            answers = dict(engine.generate(requests(5)))
+
+    assert len(said) == 1
+    assert {a.text for a in answers.values()} == {"A"}
+    assert engine.trouble["odd_endings"] == {"because [31m": 5}
+
+
+def test_a_server_that_closes_the_connection_after_an_error_was_reached() -> None:
+    """Uvicorn does, and `transformers serve` without a cache of the Hub cannot list its models."""
+    broken = Response(raw=b"HTTP/1.1 500 Said\r\nContent-Length: 0\r\n\r\n")
+    with Stub(models=broken) as stub:
+        stub.version = Response(raw=b"")
+        assert ask(stub)[0].text == "echo: question 0"
+
+
 def test_max_tokens_goes_under_its_newer_name_where_the_older_is_refused() -> None:
     def reply(request: HttpRequest, number: int) -> Response:
         if "max_tokens" in request.json:
@@ -239,11 +275,11 @@ def test_what_is_an_answer(response: Response, text: str, cut_off: bool) -> None
         (chat(None, reasoning_content="Let me see"), "Serve the model with thinking off"),
         (chat("", reasoning_content="Let me see"), "Serve the model with thinking off"),
         (chat("", "length", reasoning_content="Let me see"), "holds reasoning only, and it is cut off"),
-        (chat(" \n", "length"), "is blank and cut off (length). Raise --max-new-tokens, or serve the model with thinking"),
+        (chat(" \n", "length"), "is blank and cut off (length). Raise --max-new-tokens, or serve"),
         (chat("", "dunno"), "does not say that the model stopped (finish_reason 'dunno')"),
         (chat("half of", "SAFETY"), "SAFETY"),
         (chat("half of", "abort"), "abort"),
-        (Response(body=b"<html>", headers={"Content-Type": "text/html"}), "text/html, 6 bytes that are not JSON: <html>"),
+        (Response(body=b"<html>", headers={"Content-Type": "text/html"}), "text/html, 6 bytes that are not JSON"),
         (chat("", finish=None), "does not say that the model stopped"),
         (chat("I would rather not", refusal="I cannot help"), "refused: I cannot help"),
         (chat("half of", finish="content_filter"), "content_filter"),

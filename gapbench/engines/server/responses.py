@@ -165,7 +165,8 @@ def _retry_after(headers: Mapping[str, str]) -> float:
 
 def _content(message: Mapping[str, Any]) -> tuple[str | None, str]:
     """A message's text and its reasoning. Without any text, not even an empty one, the text is None."""
-    content, thoughts = message.get("content"), [_plain(message.get(name)) for name in REASONING]
+    content, beside = message.get("content"), as_dict(message.get("provider_specific_fields"))  # LiteLLM's
+    thoughts = (_plain(fields.get(name)) for fields in (message, beside) for name in REASONING)
     thought = next(filter(str.strip, thoughts), "")
     if not isinstance(content, list):
         return (content if isinstance(content, str) else None), thought
