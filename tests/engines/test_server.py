@@ -51,6 +51,7 @@ def test_greedy_neutral_and_without_thinking_is_what_is_asked_for() -> None:
     assert body.pop("messages") == [{"role": "user", "content": "question 0"}]
     assert body == {
         "model": "stub", "stream": False, "temperature": 0.0, "max_tokens": 9, "seed": 3, "repetition_penalty": 1.0,
+        "skip_special_tokens": False,
         "chat_template_kwargs": {"enable_thinking": False, "thinking": False, "thinking_mode": "disabled"},
     }  # fmt: skip
 
@@ -197,7 +198,7 @@ def test_a_gateway_that_hides_which_field_is_refused_is_asked_without_those_that
         answers = dict(engine.generate(requests(30)))
 
     assert {a.text for a in answers.values()} == {"fine"}, "also those that were sent before the first answer"
-    assert engine.info["server_defaults"] == ["repetition_penalty"]
+    assert engine.info["server_defaults"] == ["repetition_penalty", "skip_special_tokens"]
     assert len(stub.requests) == 38
     assert "chat_template_kwargs" in stub.requests[-1].json
 

@@ -35,8 +35,8 @@ REMEDIES = {
     "unparsed": "Check the prompt and the outputs, or let a judge read the answers (--judge).",
 }
 """What helps against each kind of fault."""
-NOT_OFF = ("cannot be switched off", "low")
-"""Beginnings of the setting `thinking` of a model that thinks."""
+NOT_OFF, CHOSEN = "cannot be switched off", "as chosen"
+"""Beginnings of the setting `thinking` of a model that thinks, and of one that does what the user chose."""
 FULL_VIEW = ("full-view", "hold-out")
 """Roles (`gapbench.types.Role`) of benchmarks without evidence of their own."""
 
@@ -109,12 +109,13 @@ def _alerts_of_the_run(summary: Mapping[str, Any], manifest: Mapping[str, Any]) 
         text = _counted(failures, "answer failed and is left out", "answers failed and are left out")
         yield "", f"{text}. {REMEDIES['failed']}"
     thinking = clip(nested(manifest, "generation", "thinking") or "", 300)
+    thought = max((nested(view, "thought") or 0.0 for view in views), default=0.0)
     risk = "A thought uses up new tokens, so an answer can be cut off before it begins."
     if thinking.startswith(NOT_OFF):
         yield "", f"Thinking is not off: {thinking}. {risk}"
-    elif thought := max((nested(view, "thought") or 0.0 for view in views), default=0.0):
+    elif thought and not thinking.startswith(CHOSEN):
         text = f"Up to {percent(thought)} of the answers in a view have a thought"
-        yield "", f"{text}{f', although thinking is {thinking}' if thinking else ''}. {risk}"
+        yield "", f"{text}{f' (thinking: {thinking})' if thinking else ''}. {risk}"
     verdicts = nested(summary, "judge", "verdicts") or {}
     if failed := verdicts.get("failed"):
         text = _counted(failed, "answer has", "answers have") + " no verdict because the judge failed."
