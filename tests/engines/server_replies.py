@@ -345,6 +345,20 @@ REPLIES = [
     ),
     Reply(
         "LiteLLM",
+        "run (litellm 1.108 before a stub: what is no word of OpenAI's becomes stop)",
+        completion("9 9", "stop", {"provider_specific_fields": {"native_finish_reason": "repetition"}}),
+        text="9 9",
+        cut_off=True,
+    ),
+    Reply(
+        "LiteLLM",
+        "run (litellm 1.108 before a stub: it keeps vLLM's `reasoning` twice)",
+        completion("A", "stop", reasoning_content="So.", provider_specific_fields={"reasoning": "So."}),
+        text="A",
+        thought="So.",
+    ),
+    Reply(
+        "LiteLLM",
         "documented: docs.litellm.ai/docs/reasoning_content",
         completion(
             "Paris.",

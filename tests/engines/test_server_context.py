@@ -63,10 +63,10 @@ def test_any_number_of_them_ends_no_run_and_if_all_are_too_long_that_is_said() -
 @pytest.mark.parametrize(
     ("spare", "said"),
     [
-        (0, "maximum context length is {context} tokens. However, you requested {total} tokens ({prompt} in the "
-            "messages"),
-        (1, "Requested token count exceeds the model's maximum context length of {context} tokens. You requested a total "
-            "of {total} tokens: {prompt} tokens from the input messages and {new} tokens for the completion."),
+        (0, "This model's maximum context length is {context} tokens. However, you requested {total} tokens ({prompt} "
+            "in the messages, {new} in the completion)."),
+        (1, "Requested token count exceeds the model's maximum context length of {context} tokens. You requested a "
+            "total of {total} tokens: {prompt} tokens from the input messages and {new} tokens for the completion."),
     ],
     ids=["vLLM", "SGLang"],
 )  # fmt: skip

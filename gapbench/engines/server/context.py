@@ -7,7 +7,8 @@
 Every server words this refusal in its own way, so that it is found by words and numbers, not by a list of messages;
 tests/engines/server_replies.py has the wordings that were seen, with their sources.
 
-Limits: a server that cuts prompts silently and does not say its context length is not noticed.
+Limits: a server that cuts prompts silently and does not say its context length is not noticed (Ollama, which keeps
+half of its `num_ctx`; `transformers serve` and gateways say no length).
 """
 
 from __future__ import annotations
@@ -54,8 +55,12 @@ class TooLong:
     @property
     def reason(self) -> str:
         """The refusal for users, with a remedy."""
-        said = f"the prompt has {self.prompt:,} tokens" if self.prompt else "the prompt is longer than the context"
-        limit = f", the model was made for {self.context:,}" if self.context else ""
+        said, limit = "the prompt is longer than the context", ""
+        if self.prompt:
+            at_least = "at least " if self.context and self.prompt < self.context else ""  # not counted to its end
+            said = f"the prompt has {at_least}{self.prompt:,} tokens"
+        if self.context:
+            limit = f", the model was made for {self.context:,}"
         return f"{said}{limit}; lower --max-pixels, or serve a longer context"
 
     def room(self, max_tokens: int) -> int:

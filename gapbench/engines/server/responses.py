@@ -86,7 +86,7 @@ def read(
         return _passed_on(value["error"], headers, redact)
     try:
         choice, message = value["choices"][0], value["choices"][0]["message"]
-        finish = _line(str(choice.get("finish_reason") or ""), redact)
+        finish = _line(_finish_reason(choice), redact)
         text, thought = _content(message)
     except (LookupError, TypeError, AttributeError, RecursionError):
         return Fault("no choices", f"JSON without choices[0].message: {explain(body, redact)}", Remedy.RETRY)
@@ -161,6 +161,13 @@ def _retry_after(headers: Mapping[str, str]) -> float:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return 0.0
+
+
+def _finish_reason(choice: Mapping[str, Any]) -> str:
+    """The finish reason, with the model's own where a gateway has turned it into another: it turns many into stop."""
+    beside = as_dict(choice.get("provider_specific_fields"))  # LiteLLM's; OpenRouter has it in the choice
+    named = (choice.get("finish_reason"), choice.get("native_finish_reason") or beside.get("native_finish_reason"))
+    return " ".join(dict.fromkeys(str(name) for name in named if name))
 
 
 def _content(message: Mapping[str, Any]) -> tuple[str | None, str]:
