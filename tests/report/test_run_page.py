@@ -477,8 +477,7 @@ def test_a_thought_is_folded_into_its_answer_and_escaped(make_run: MakeRun) -> N
             "cannot be switched off (no switch)",
             "Thinking is not off: cannot be switched off (no switch). A thought uses",
         ),
-        ("low (reasoning_effort)", "Thinking is not off: low (reasoning_effort). A thought uses"),
-        ("off (enable_thinking)", "Up to 100.0% of the answers in a view have a thought, although thinking is off ("),
+        ("off (x=False)", "Up to 100.0% of the answers in a view have a thought (thinking: off (x=False))."),
     ],
 )
 def test_thinking_that_is_not_off_is_an_alert(make_run: MakeRun, thinking: str, alert: str) -> None:
