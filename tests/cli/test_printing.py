@@ -103,7 +103,7 @@ def wait_for_vllm(text: str, patch: pytest.MonkeyPatch) -> None:
 def check_first(text: str, patch: pytest.MonkeyPatch) -> None:
     failed = Check("order", "failed", text, text, text, stops=False)
     patch.setattr(selfcheck, "selfcheck", lambda engine: selfcheck.Selfcheck((failed,), 1.0))
-    result = selfcheck.check_first(SimpleNamespace(info={"model": text}), quiet=False)  # type: ignore[arg-type]
+    result = selfcheck.check_first(SimpleNamespace(info={"model": text}), quiet=False)
     say(result.text(), sys.stdout)
 
 
