@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import traceback
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,7 +71,8 @@ def run(application: typer.Typer) -> int:
     except Exception as error:
         usage = getattr(error, "format_message", None)  # click's own complaints about flags and arguments
         if "--debug" in sys.argv and usage is None:
-            raise
+            say(traceback.format_exc())
+            return 1
         if isinstance(error, GapbenchError):
             complain(error)
         elif isinstance(error, OSError):

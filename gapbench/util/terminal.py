@@ -3,8 +3,7 @@
     say("glance: self-check …")             # to standard error
     say(result.text(), sys.stdout)
 
-`guard_terminal` sends what gapbench does not print itself the same way: warnings, log lines and tracebacks of all
-libraries.
+`guard_terminal` sends what gapbench does not print itself the same way: warnings and log lines of all libraries.
 
 Limits: a library that writes to a stream by itself, such as a progress bar of the Hub, is not seen.
 """
@@ -14,7 +13,6 @@ from __future__ import annotations
 import logging
 import re
 import sys
-import traceback
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -50,7 +48,7 @@ def complain(text: object) -> None:
 
 
 def guard_terminal() -> None:
-    """Clean warnings, log lines and tracebacks, and let no stream raise an error for a character that it lacks."""
+    """Clean warnings and log lines, and let no stream raise an error for a character that it lacks."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that is not UTF-8 shows question marks
             stream.reconfigure(errors="replace")
@@ -64,7 +62,6 @@ def guard_terminal() -> None:
 
     logging.setLogRecordFactory(clean_record)
     warnings.showwarning = _show_warning
-    sys.excepthook = lambda *error: say("".join(traceback.format_exception(*error)))
 
 
 def _show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:

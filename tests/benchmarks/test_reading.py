@@ -7,12 +7,13 @@ import json
 import string
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gapbench.data.catalogue import FOLDER
+from gapbench.data.catalogue import FOLDER, load
 from gapbench.errors import BenchmarkError
 
 sys.path.append(str(FOLDER))
@@ -137,3 +138,26 @@ def test_a_line_separator_within_a_text_ends_no_row(tmp_path: Path) -> None:
 def test_a_field_that_is_missing_is_named_with_those_that_are_there() -> None:
     with pytest.raises(BenchmarkError, match=r"row 1: 'Q' is missing or empty. Found: 'question', 'answer'"):
         reading.field({"question": "x", "answer": "y"}, "Q", "row 1")
+
+
+LETTERED = {"text": "What?\n(A) a\n(B) b", "label": "A"}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "row"),
+    [
+        ("vstar", "test_questions.jsonl", {"image": "../direct_attributes/a.jpg", **LETTERED}),
+        ("vstar", "test_questions.jsonl", {"image": "/etc/direct_attributes/a.jpg", **LETTERED}),
+        ("o3bench", "test/metadata.jsonl", {"file_name": "../../a.png", "question": "What?", "options": "A. a\nB. b",
+                                            "layout_infos": {}, "target_layouts": [], "answer": "A", "subset": "s"}),
+    ],
+)  # fmt: skip
+def test_published_data_names_no_file_outside_its_folder(
+    name: str, file: str, row: dict[str, Any], tmp_path: Path
+) -> None:
+    for folder in (tmp_path / "data" / "direct_attributes", tmp_path / "data" / "test", tmp_path / "direct_attributes"):
+        folder.mkdir(parents=True)
+        (folder / "a.json").write_text('{"bbox": [[1, 2, 3, 4]], "options": ["a", "b"], "question": "What?"}')
+    (tmp_path / "data" / file).write_text(json.dumps(row) + "\n")
+    with pytest.raises(BenchmarkError, match=r"which lies outside\. Do not trust this data"):
+        load(f"{name}={tmp_path / 'data'}").samples()

@@ -27,19 +27,28 @@ from gapbench.errors import BenchmarkError
 from gapbench.selfcheck.checks import Check
 from gapbench.types import Card
 from gapbench.util.progress import progress
+from gapbench.util.terminal import say
 
 
 def card(text: str) -> Card:
     return Card(text, title=text, source=text, licence=text, restricted=text, notice=text, traps=(text,), hub=text)
 
 
-def run(error: Exception) -> None:
+def run(error: Exception, code: int = 2) -> None:
     """The command line with a command that fails in this way."""
 
     def application(standalone_mode: bool) -> None:
         raise error
 
-    assert app.run(application) == 2  # type: ignore[arg-type]
+    assert app.run(application) == code  # type: ignore[arg-type]
+
+
+def debug(text: str, patch: pytest.MonkeyPatch) -> None:
+    """The traceback, with the text of an error below the one that is raised."""
+    patch.setattr(sys, "argv", ["gapbench", "--debug"])
+    error = BenchmarkError("above")
+    error.__cause__ = OSError(text)
+    run(error, code=1)
 
 
 class Usage(Exception):
@@ -94,8 +103,8 @@ def wait_for_vllm(text: str, patch: pytest.MonkeyPatch) -> None:
 def check_first(text: str, patch: pytest.MonkeyPatch) -> None:
     failed = Check("order", "failed", text, text, text, stops=False)
     patch.setattr(selfcheck, "selfcheck", lambda engine: selfcheck.Selfcheck((failed,), 1.0))
-    result = selfcheck.check_first(SimpleNamespace(info={"model": text}), quiet=False)  # type: ignore[arg-type]
-    app.say(result.text(), sys.stdout)
+    result = selfcheck.check_first(SimpleNamespace(info={"model": text}), quiet=False)
+    say(result.text(), sys.stdout)
 
 
 def finish(text: str) -> None:
@@ -104,12 +113,13 @@ def finish(text: str) -> None:
 
 
 def findings(text: str) -> None:
-    app.say(Findings({f"category {text}": 1}, {text: 2}, (text,)).text(), sys.stdout)
+    say(Findings({f"category {text}": 1}, {text: 2}, (text,)).text(), sys.stdout)
 
 
 PATHS: dict[str, Callable[..., None]] = {
     "error": lambda text: run(BenchmarkError(text)),
     "OSError": lambda text: run(OSError(2, text, text)),
+    "debug": debug,
     "usage": lambda text: run(Usage(text)),
     "unexpected": lambda text: run(RuntimeError(text)),
     "progress": show_progress,
@@ -171,3 +181,9 @@ def test_a_terminal_that_is_not_utf8_ends_no_command(encoding: str, tmp_path: Pa
             cwd=tmp_path, env={**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": encoding},
         )  # fmt: skip
         assert (done.returncode, b"Unicode" in done.stderr) == (code, False), done.stderr
+
+
+def test_the_recorded_command_has_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://me:hunter2@host/data.jsonl?token=hunter2"
+    monkeypatch.setattr(sys, "argv", ["gapbench", "measure", "glance", "-b", url])
+    assert app._command() == "gapbench measure glance -b 'https://…@host/data.jsonl?token=…'"

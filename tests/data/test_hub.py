@@ -133,6 +133,24 @@ def test_without_network_the_remedies_are_named(run: Fetcher) -> None:
         assert remedy in done.stderr
 
 
+def test_a_mirror_s_credentials_are_not_said(hub: Hub, run: Fetcher) -> None:
+    mirror = hub.url.replace("http://", "http://me:hunter2@")
+    for status, code in (
+        (0, ""),
+        (403, "GatedRepo"),
+        (404, "RepoNotFound"),
+        (404, "RevisionNotFound"),
+        (401, ""),
+        (500, ""),
+    ):
+        hub.status, hub.code = status, code
+        endpoint = mirror if status else "http://me:hunter2@127.0.0.1:9"
+        done = run(HF_ENDPOINT=endpoint)
+        assert done.returncode == 1
+        assert "mine: " in done.stderr
+        assert "hunter2" not in done.stderr.splitlines()[-1]
+
+
 def test_a_large_download_is_announced_and_a_small_one_is_not(hub: Hub, run: Fetcher) -> None:
     hub.claims = {"data/one.txt": 1_500_000_000}
     done = run(restricted="For research only.")

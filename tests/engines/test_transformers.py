@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from PIL import Image, ImageDraw
 from tiny_models import FAMILIES
 
 from engines.loads import transformers
+from gapbench.engines import models
 from gapbench.engines.transformers import TransformersEngine
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
@@ -293,3 +296,28 @@ def test_models_that_cannot_be_found_or_trusted(tiny: Callable[[str], Path], tmp
         file.rename(pickled / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"its only weights are pickles \(pytorch_model.bin\).*save_pretrained"):
         transformers.load(str(pickled))
+
+
+@pytest.mark.parametrize(
+    ("listed", "refused"),
+    [
+        (["config.json", "pytorch_model.bin"], True),
+        (["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"], True),
+        (["consolidated.00.pth", "params.json"], True),
+        (["model.safetensors", "pytorch_model.bin"], False),
+        (["model-00001-of-00002.safetensors", "training_args.bin"], False),
+        (["config.json"], False),
+        (None, False),  # the Hub does not answer, and loading says why
+    ],
+)
+def test_a_hub_model_that_has_only_pickles_is_refused_by_its_list_of_files(
+    listed: list[str] | None, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def model_info(*_: object, **__: object) -> Any:
+        if listed is None:
+            raise ConnectionError
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in listed])
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+    with pytest.raises(ModelError, match="only weights are pickles") if refused else nullcontext():
+        models.refuse_pickles("me/model", "me/model")

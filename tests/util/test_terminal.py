@@ -17,11 +17,11 @@ from gapbench.util.terminal import clean, complain, guard_terminal, say
 
 @pytest.fixture
 def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    make_record, show, hook = logging.getLogRecordFactory(), warnings.showwarning, sys.excepthook
+    make_record, show = logging.getLogRecordFactory(), warnings.showwarning
     guard_terminal()
     yield
     logging.setLogRecordFactory(make_record)
-    warnings.showwarning, sys.excepthook = show, hook
+    warnings.showwarning = show
 
 
 def warn_of_ours(text: str) -> None:
@@ -36,11 +36,7 @@ def log(text: str) -> None:
     logging.getLogger("library").warning("it said %s", text)
 
 
-def traceback_of(text: str) -> None:
-    sys.excepthook(ValueError, ValueError(text), None)
-
-
-@pytest.mark.parametrize("printing", [say, complain, warn_of_ours, warn_of_theirs, log, traceback_of])
+@pytest.mark.parametrize("printing", [say, complain, warn_of_ours, warn_of_theirs, log])
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_nothing_hostile_is_printed(
     kind: str, printing: Callable[[str], None], guarded: None, capfd: pytest.CaptureFixture[str],

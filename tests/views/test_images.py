@@ -612,3 +612,8 @@ def test_whatever_is_passed_on_shows_exactly_the_image(
         assert (np.asarray(upright.convert("RGB")) == np.asarray(result.image)).all()
     else:
         assert kind not in ("JPEG", "PNG", "WEBP") or mode not in ("RGB", "L") or orientation in range(2, 9)
+
+
+def test_a_refused_address_is_named_without_its_credentials() -> None:
+    with pytest.raises(SampleError, match=r"image https://…@h/a\.png\?id=7&sig=…: URLs are not fetched"):
+        decode("https://me:hunter2@h/a.png?id=7&sig=hunter2")

@@ -25,7 +25,8 @@ After the colon, FIELD=COLUMN names the column that holds a field:
 - `urls=true` allows images at http and https addresses; `max_image_pixels` raises Pillow's limit on their size.
 
 An image is a path (relative to the file), base64 text, bytes, a Hub image {"bytes", "path"}, or a list of these for
-several images. It stays on disk until it is needed. The format of boxes is declared, never guessed.
+several images. It stays on disk until it is needed. Your own file may name any path, absolute ones too; a data set
+of the Hub may name only its own files. The format of boxes is declared, never guessed.
 
 Limits: UTF-8 only. A column with a comma in its name cannot be named after the colon. Other columns are ignored, unless
 their name looks like a misspelt field.
