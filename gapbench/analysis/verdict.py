@@ -4,20 +4,21 @@
     # 'glance answers 94 % from the crop and 52 % from the full image: gap 42 points [35, 49]'
 
 If the interval includes zero, the verdict is "no gap shown". So it is if the views differ in a fault that has an alert
-and the bound of the gap includes zero (`gapbench.analysis.faults`). Every such fault is named beside the gap, and the
-bound wherever it goes beyond the interval. Gaps over annotated evidence and gaps over regions that a model made get a
-clause each and are never averaged.
+and the bound of the gap includes zero (`gapbench.analysis.faults`). The faults that differ most are named beside the
+gap. The bound is given beside them, and wherever it goes beyond the interval. Gaps over annotated evidence and gaps
+over regions that a model made get a clause each and are never averaged.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gapbench.analysis.aggregate import PAIR, Json, by_evidence
-from gapbench.analysis.faults import KINDS, alerted, mean_bound, wide_bound
+from gapbench.analysis.faults import alerted, mean_bound, wide_bound
 from gapbench.analysis.statistics import Estimate
 from gapbench.util.text import percent_in_words, points_in_words
 
@@ -73,7 +74,10 @@ def _family(model: str, gaps: Mapping[str, Json], macro: Estimate, regions: str,
 
 def _qualified(clause: tuple[str, str], macro: Estimate, entries: Sequence[Mapping[str, Any]]) -> str:
     """The clause about a gap, with the faults that have an alert and the bound: all that forbids to take it plainly."""
-    kinds = sorted({kind for entry in entries for kind in alerted(entry)}, key=KINDS.index)
+    differences: Counter[str] = Counter()
+    for entry in entries:
+        differences.update({kind: abs(fault["difference"]) for kind, fault in alerted(entry).items()})
+    kinds = [kind for kind, _ in differences.most_common()]
     bound = mean_bound(entry["gap"] for entry in entries)
     shown = not (macro.ci and macro.ci[0] <= 0 <= macro.ci[1]) and not (
         kinds and bound[0] <= 1e-9 and bound[1] >= -1e-9

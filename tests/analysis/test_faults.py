@@ -140,7 +140,7 @@ def test_a_handful_of_faults_that_are_the_whole_gap_is_an_alert_without_being_si
         "cut_off": (1.0, True), "unparsed": (1.0, True),
     }  # fmt: skip
     assert summary["verdict"].startswith("no gap shown: glance answers 100 % from the crop and 0 % from the full image")
-    assert "40 % of the full and 0 % of the crop answers are cut off, and 60 %" in summary["verdict"]
+    assert "60 % of the full and 0 % of the crop answers are unparsed, and 40 %" in summary["verdict"]
 
 
 def test_repeats_are_averaged_and_samples_asked_in_one_view_are_in_no_bound() -> None:
@@ -173,6 +173,17 @@ def test_the_bound_of_a_mean_is_the_mean_of_the_bounds_and_shares_are_means_too(
         ", but 20 % of the full and 0 % of the crop answers are unparsed; "
         "counting the missing answers as right or wrong puts the gap between 20 and 40 points"
     )
+
+
+def test_the_two_faults_that_differ_most_are_named() -> None:
+    """Twelve unparsed and 16 failed answers in the full image, and ten that are cut off; all are significant."""
+    rows = suffering("unparsed", full=12, crop=0, others=["fr"] * 16 + ["wr"] * 10 + ["rr"] * 12)
+    summary = summary_of([row | {"cut_off": row["outcome"] == "wrong"} for row in rows])
+    assert all(fault["alert"] for fault in summary["benchmarks"]["signs"]["faults"].values())
+    assert (
+        "but 32 % of the full and 0 % of the crop requests failed, and "
+        "24 % of the full and 0 % of the crop answers are unparsed; counting"
+    ) in summary["verdict"]
 
 
 def test_records_without_the_newer_columns_say_nothing_of_them() -> None:
