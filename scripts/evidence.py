@@ -49,6 +49,7 @@ JOBS: Mapping[str, Sequence[str]] = {
         "tests/judging/test_judge_vllm.py", "tests/distillation/vllm",
     ),
     "thinking": ("python", "tests/peers/thinking_templates.py"),
+    "one-view": ("python", "tests/peers/faults_of_one_view.py"),
     "servers": ("python", "tests/engines/real_servers.py"),
     "rollouts": ("python", "tests/peers/distillation_step.py", "--prompts", "24", "--steps", "8", "--rounds", "3"),
     "client": ("python", "tests/peers/vllm_bench_serve.py", "--samples", "100", "--rounds", "3"),

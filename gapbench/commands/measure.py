@@ -41,6 +41,7 @@ from gapbench.scoring import score
 from gapbench.selfcheck import check_first
 from gapbench.types import Engine
 from gapbench.util.progress import progress
+from gapbench.util.terminal import say
 from gapbench.views.pixels import Pixels
 from gapbench.views.prefetch import Pending
 from gapbench.views.prompts import NEUTRAL
@@ -128,8 +129,11 @@ def measure(
         if not quiet:
             choice.announce()
         with closing(loading.load(model, choice, generation, pixels)) as loaded:
+            thinking = str(loaded.info["generation"]["thinking"])
+            if not quiet and thinking.startswith("cannot"):
+                say(f"{model}: thinking {thinking}. Answers have up to {_longest(loaded):,} tokens (--max-new-tokens).")
             checked = check_first(loaded, quiet) if selfcheck and pending else None
-            if checked and checked.thinks and generation.max_new_tokens is None and _is_short(loaded):
+            if checked and checked.thinks and generation.max_new_tokens is None and _longest(loaded) < THINKING_TOKENS:
                 loaded.allow(THINKING_TOKENS)
                 checked = check_first(loaded, quiet)
             fields = {
@@ -159,9 +163,9 @@ def measure(
         return write_results(folder)
 
 
-def _is_short(engine: Engine) -> bool:
-    """Whether an engine's answers are too short for a model that thinks."""
-    return int(engine.info["generation"]["max_new_tokens"]) < THINKING_TOKENS
+def _longest(engine: Engine) -> int:
+    """The longest answer, in tokens."""
+    return int(engine.info["generation"]["max_new_tokens"])
 
 
 def _check_samples(task: Task) -> None:

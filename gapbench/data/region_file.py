@@ -18,6 +18,7 @@ Limits: if the lines have no `benchmark`, a file for the wrong benchmark is noti
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,12 +39,25 @@ RegionKey = tuple[str, str]
 class Regions:
     """The boxes of a region file, by region key; `info` identifies the file in the manifest.
 
-    `sizes` are the (width, height) of the images in which they were located, where the file says so.
+    `sizes` are the (width, height) of the images in which they were located, where the file says so. `tried` are the
+    keys of all samples in the file, also of those without a box.
     """
 
     boxes: Mapping[RegionKey, tuple[Box, ...]]
     info: Mapping[str, Any]
     sizes: Mapping[RegionKey, tuple[int, int]] = field(default_factory=dict)
+    tried: frozenset[RegionKey] = frozenset()
+
+    def warn_of_untried(self, names: Sequence[str], samples: Sequence[Sample]) -> None:
+        """Warn of samples that the file does not name, as if `gapbench locate` had been ended before them."""
+        missing = sum(all((name, sample.id) not in self.tried for name in (*names, "")) for sample in samples)
+        if 0 < missing < len(samples):
+            warnings.warn(
+                f"--regions {self.info['file']}: it names {len(samples) - missing:,} of {len(samples):,} samples of "
+                f"{names[0]}. The others fail in views that need a region, and leave the gap. If gapbench locate was "
+                "interrupted, run the same command again first.",
+                stacklevel=2,
+            )
 
     def replace_boxes(self, names: Sequence[str], samples: Sequence[Sample]) -> list[Sample]:
         """The samples with the file's boxes instead of their own; a sample that the file does not name has none.
@@ -98,7 +112,7 @@ def read_regions(path: Path) -> Regions:
         "boxes": sum(map(len, filled.values())),
         "without_box": len(boxes) - len(filled),
     }
-    return Regions(filled, info, sizes)
+    return Regions(filled, info, sizes, frozenset(boxes))
 
 
 def _line(line: bytes) -> tuple[RegionKey, tuple[Box, ...], tuple[int, int] | None, dict[str, str]]:

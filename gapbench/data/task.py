@@ -142,6 +142,8 @@ def _with_regions(tasks: Sequence[Task], regions: Regions) -> list[Task]:
     located = [replace(t, samples=tuple(regions.replace_boxes(names_of[t.name], t.samples))) for t in tasks]
     if not any(sample.boxes for task in located for sample in task.samples):
         raise regions.no_box_error([f"{task.name}: {sample.id}" for task in tasks for sample in task.samples])
+    for task in tasks:
+        regions.warn_of_untried(names_of[task.name], task.samples)
     return located
 
 

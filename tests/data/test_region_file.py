@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -207,3 +208,15 @@ def test_a_benchmark_that_ships_crops_asks_for_another_policy(tiny: Callable[[st
     regions = write(tmp_path / "r.jsonl", {"id": "q0", "bbox": [10, 10, 60, 50]})
     with pytest.raises(BenchmarkError, match="Pass --region padded"):
         gapbench.measure(str(tiny("qwen3_vl")), [str(mine)], out=tmp_path / "run", regions=regions, region="native")
+
+
+def test_samples_that_an_interrupted_locate_did_not_reach_are_said(tmp_path: Path, file: Path) -> None:
+    mine = write_benchmark(tmp_path / "data", questions=4)
+    box = {"bbox": [0, 0, 20, 20]}
+    write(file, {"id": "q0", **box}, {"id": "q1", "bboxes": [], "reason": "nothing found"})
+    with pytest.warns(UserWarning, match=r"names 2 of 4 samples of mine\. The others fail .* locate was interrupted"):
+        make_tasks([str(mine)], TaskSettings(parse_views("full,crop"), regions=file))
+    write(file, *({"id": f"q{n}", **box} for n in range(4)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_tasks([str(mine)], TaskSettings(parse_views("full,crop"), regions=file))
