@@ -412,8 +412,10 @@ def _bootstrap(sums: Floats, sizes: Floats, seed: int, resamples: int) -> Bounds
     Phi(-sqrt(C / (C - 1)) * t_{alpha/2, C-1}) (Hesterberg 2015, "What Teachers Should Know About the Bootstrap",
     arXiv:1411.5279, "expanded percentile interval"). Coverage: `tests/analysis/test_statistics_simulations.py`.
     """
-    # Clusters are drawn with a non-negative total, so that swapping the two views mirrors the interval exactly.
-    sign = -1.0 if sums.sum() < 0 else 1.0
+    # Clusters are drawn with a non-negative total, so that swapping the two views mirrors the interval exactly. A total
+    # of zero is one up to the last bits, which depend on the order of the rows; then the clusters themselves decide.
+    total, ordered = round(float(sums.sum()), 9), np.sort(np.round(sums, 10))
+    sign = -1.0 if (total, *ordered) < (-total, *np.sort(-ordered)) else 1.0
     # Equal clusters are exchangeable, so drawing the number of each kind is the same bootstrap, but cheaper.
     kinds, counts = np.unique(np.round(np.column_stack([sign * sums, sizes]), 10), axis=0, return_counts=True)
     count = len(sums)

@@ -178,6 +178,20 @@ def test_row_order_does_not_matter(scores: Scores, shuffle: int) -> None:
     assert same(a, paired_gap(full[order], crop[order], clusters[order], flips=500))
 
 
+def test_a_gap_of_zero_has_one_interval_whatever_its_last_bits_are() -> None:
+    clusters = np.repeat([*"abcdef"], 3)
+    full = np.array([0.3, 0.3, 0.3, 0.6, 0.6, 0.6, 1.0, 0.0, 0.3, 0.0, 0.0, 1.0, 0.6, 0.0, 0.3, 0.3, 0.6, 0.0])
+    crop = np.roll(full, 4)
+    gap = paired_gap(full, crop, clusters, flips=500)
+    assert gap.estimate == pytest.approx(0, abs=1e-15)
+    assert gap.ci is not None
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(len(full))
+        assert same(gap, paired_gap(full[order], crop[order], clusters[order], flips=500))
+    mirrored = paired_gap(crop, full, clusters, flips=500)
+    assert mirrored.ci == pytest.approx((-gap.ci[1], -gap.ci[0]))
+
+
 @given(paired_scores())
 @settings(deadline=None, max_examples=60)
 def test_names_of_clusters_do_not_matter(scores: Scores) -> None:

@@ -33,11 +33,24 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+YOUNGER = ("faults", "bound", "cut_off", "thought", "too_long")
+"""Keys that summaries did not have then."""
+
+
+def known_then(value: Any) -> Any:
+    """A summary without the keys that are younger."""
+    if isinstance(value, dict):
+        return {key: known_then(inner) for key, inner in value.items() if key not in YOUNGER}
+    return value
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_reports_to_the_very_summary_that_it_had(name: str, runs: Path) -> None:
     before = read(runs / name / "summary.json")
-    assert gapbench.load_run(runs / name).summary == before
-    assert write_results(runs / name).summary == before
+    assert known_then(gapbench.load_run(runs / name).summary) == before
+    now = write_results(runs / name).summary
+    assert known_then(now) == before
+    assert now["benchmarks"]["signs"]["faults"] == {}
     assert (runs / name / "report.html").stat().st_size > 100_000
 
 
