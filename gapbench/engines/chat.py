@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.engines.models import Loaded
-from gapbench.engines.thinking import NOTHING, Thinking, read_thinking
+from gapbench.engines.thinking import NOTHING, Thinking, read_thinking, variables_of
 from gapbench.engines.tokens import special_token_escaper
-from gapbench.errors import ModelError
+from gapbench.errors import ModelError, SettingError
 from gapbench.scoring.thoughts import Tags
 from gapbench.util.text import error_line
 
@@ -81,11 +81,19 @@ def make_chat(
 def chat_of(
     processor: Any, processor_kwargs: Mapping[str, Any], chosen: Mapping[str, Any] = NOTHING, tags: Tags = ()
 ) -> Chat:
-    """The chat of a processor, which may have no chat template. `chosen` and `tags` are those of `read_thinking`."""
+    """The chat of a processor, which may have no chat template. `chosen` and `tags` are those of `read_thinking`.
+
+    Raises SettingError if the template does not read a variable that is chosen.
+    """
     # Phi-4-multimodal's processor drops its template when it loads; its tokenizer keeps it.
     processor.chat_template = chat_template_of(processor)
     template = processor.chat_template
     template = template.get("default") if isinstance(template, Mapping) else template
+    if unread := sorted(chosen.keys() - variables_of(template or "").keys()):
+        raise SettingError(
+            f"--chat-template-kwargs {unread[0]}: the chat template reads no such variable. It reads "
+            f"{', '.join(variables_of(template or '')) or 'none'}. Correct the name, or leave it out."
+        )
     thinking = read_thinking(template, chosen, tags)
     return Chat(processor, dict(processor_kwargs), thinking, special_token_escaper(processor.tokenizer))
 

@@ -59,7 +59,7 @@ def read_thinking(template: str | None, chosen: Mapping[str, Any] = NOTHING, tag
     render = _renderer(template or "")
     switches: dict[str, Any] = dict(chosen)
     by_user = any(map(NAME.search, chosen))
-    for name, values in () if by_user else _variables(template or ""):
+    for name, values in () if by_user else _values(template or ""):
         value = _quietest(name, values, render)
         if value is not None and render({**switches, name: value}) is not None:
             switches[name] = value
@@ -140,15 +140,15 @@ def _quietest(name: str, values: list[Any], render: Render) -> Any:
     return None
 
 
-def _variables(template: str) -> Iterator[tuple[str, list[Any]]]:
-    """The template's variables that may switch thinking, by name, with the values to try."""
+def variables_of(template: str) -> dict[str, list[str | int]]:
+    """The variables that a template reads, each with the words and numbers that it is compared with."""
     from jinja2 import TemplateSyntaxError, meta, nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     try:
         tree = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(BLOCKS.sub("", template))
     except TemplateSyntaxError:
-        return
+        return {}
     compared = [  # read first, because the search for variables changes the tree
         (read.name, constant.value)
         for comparison in tree.find_all(nodes.Compare)
@@ -156,6 +156,13 @@ def _variables(template: str) -> Iterator[tuple[str, list[Any]]]:
         for constant in comparison.find_all(nodes.Const)
         if isinstance(constant.value, str | int) and not isinstance(constant.value, bool)
     ]
-    for name in sorted(filter(NAME.search, meta.find_undeclared_variables(tree))):
-        scale = ["low"] if re.search("effort|level", name) else []  # the scale of gpt-oss's template, which prints it
-        yield name, [False, True, *dict.fromkeys([*(value for of, value in compared if of == name), *scale])]
+    names = sorted(meta.find_undeclared_variables(tree))
+    return {name: [*dict.fromkeys(value for of, value in compared if of == name)] for name in names}
+
+
+def _values(template: str) -> Iterator[tuple[str, list[Any]]]:
+    """The variables that may switch thinking, by name, with the values to try."""
+    for name, compared in variables_of(template).items():
+        if NAME.search(name):
+            scale = ["low"] if re.search("effort|level", name) else []  # that of gpt-oss's template, which prints it
+            yield name, [False, True, *dict.fromkeys([*compared, *scale])]

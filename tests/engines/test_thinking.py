@@ -16,6 +16,7 @@ from engines.loads import server, transformers
 from engines.stub_server import HttpRequest, Stub, chat
 from gapbench.engines.options import ANSWER_TOKENS, THINKING_TOKENS
 from gapbench.engines.thinking import read_thinking
+from gapbench.errors import SettingError
 from gapbench.runs.session import to_record
 from gapbench.scoring.thoughts import opened_in
 from gapbench.types import Answer, Request, Sample
@@ -85,6 +86,19 @@ def test_the_transformers_engine_prompts_and_reads_every_kind(
             assert answer.cut_off
         assert THOUGHT not in answer.text or "{}" not in case.says
     assert not [entry for entry in caplog.messages if "wargs" in entry], "transformers warns of unknown variables"
+
+
+def test_a_variable_that_the_template_does_not_read_is_refused(plain: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingError, match=r"the chat template reads no such variable\. It reads .*mess"
+    ):
+        transformers.load(str(plain), chat_template_kwargs=["enable_thinking=true"])
+    folder = with_template(plain, tmp_path / "model", CASES["off by default"])
+    engine = transformers.load(str(folder), chat_template_kwargs=["enable_thinking=true"])
+    assert engine.info["generation"]["thinking"] == "as chosen (enable_thinking=True)"
+    assert engine.generation.tokens == THINKING_TOKENS
+    prompt = engine.loaded.processor.tokenizer.decode(engine.prompt_ids(Request("r", (IMAGE,), "?")))
+    assert prompt.endswith("<think>\n")
 
 
 class TemplateServer:
