@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.engines.models import Loaded
-from gapbench.engines.thinking import NOTHING, Thinking, read_thinking
+from gapbench.engines.thinking import NOTHING, Thinking, read_thinking, variables
 from gapbench.engines.tokens import special_token_escaper
-from gapbench.errors import ModelError
+from gapbench.errors import ModelError, SettingError
 from gapbench.scoring.thoughts import Tags
-from gapbench.util.text import error_line
+from gapbench.util.text import error_line, listed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,11 +81,19 @@ def make_chat(
 def chat_of(
     processor: Any, processor_kwargs: Mapping[str, Any], chosen: Mapping[str, Any] = NOTHING, tags: Tags = ()
 ) -> Chat:
-    """The chat of a processor, which may have no chat template. `chosen` and `tags` are those of `read_thinking`."""
+    """The chat of a processor, which may have no chat template. `chosen` and `tags` are those of `read_thinking`.
+
+    Raises SettingError if the template does not read one of the `chosen` variables.
+    """
     # Phi-4-multimodal's processor drops its template when it loads; its tokenizer keeps it.
     processor.chat_template = chat_template_of(processor)
     template = processor.chat_template
     template = template.get("default") if isinstance(template, Mapping) else template
+    if template and (unread := sorted(chosen.keys() - (known := variables(template)))):
+        raise SettingError(
+            f"--chat-template-kwargs {unread[0]}: the chat template does not read it, so it would change nothing. "
+            f"Expected one of {listed(sorted(known), 12)}. Leave it out, or pass another --chat-template FILE."
+        )
     thinking = read_thinking(template, chosen, tags)
     return Chat(processor, dict(processor_kwargs), thinking, special_token_escaper(processor.tokenizer))
 

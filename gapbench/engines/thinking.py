@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from gapbench.scoring.thoughts import Tags, demanded_in, opened_in
 
 NAME = re.compile(r"think|thought|reason", re.I)
 """Names of variables that may switch thinking."""
-NEGATED = re.compile(r"^(no|non|not|disable|skip|without|hide|suppress)(_|$)|_(off|disabled)$", re.I)
+NEGATED = re.compile(
+    r"^(no|non|not|disable|skip|without|hide|suppress)(?=_|$|think|thought|reason)|_(off|disabled)$", re.I
+)
 """Names of variables of which True switches it off."""
 OFF = re.compile(r"off|none|no|false|disabled?|never|nothink(ing)?|(no|non)[_-]think(ing)?|chat|instant|direct|0", re.I)
 LITTLE = re.compile(r"minimal|min|low(est)?|short", re.I)
@@ -81,6 +84,13 @@ def read_thinking(template: str | None, chosen: Mapping[str, Any] = NOTHING, tag
     return Thinking(switches, False, "the template has no switch")
 
 
+def variables(template: str) -> set[str]:
+    """The variables that a chat template reads and does not set itself."""
+    from jinja2 import meta
+
+    return meta.find_undeclared_variables(_parsed(template))
+
+
 def stored_template(folder: Path) -> str | None:
     """The chat template in a model's folder, if it has one in a file that transformers reads."""
     plain = folder / "chat_template.jinja"
@@ -108,13 +118,14 @@ def _renderer(template: str) -> Render:
     )
     environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
     environment.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.now().strftime(form))
+    compiled = cache(lambda: environment.from_string(BLOCKS.sub("", template)))
     given = {"add_generation_prompt": True, "tools": None, "documents": None, "bos_token": "", "eos_token": ""}
 
     def render(switches: Mapping[str, Any]) -> str | None:
         for question in ([{"type": "image"}, {"type": "text", "text": "?"}], "?"):  # some templates take text alone
             try:
                 messages = [{"role": "user", "content": question}]
-                return environment.from_string(BLOCKS.sub("", template)).render(messages=messages, **given, **switches)
+                return compiled().render(messages=messages, **given, **switches)
             except Exception:  # noqa: S112 - a template may raise anything at a value that it does not know
                 continue
         return None
@@ -140,22 +151,30 @@ def _quietest(name: str, values: list[Any], render: Render) -> Any:
     return None
 
 
-def _variables(template: str) -> Iterator[tuple[str, list[Any]]]:
-    """The template's variables that may switch thinking, by name, with the values to try."""
-    from jinja2 import TemplateSyntaxError, meta, nodes
+def _parsed(template: str) -> Any:
+    """The syntax tree of a template; that of an empty one if it has errors."""
+    from jinja2 import TemplateSyntaxError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
     try:
-        tree = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(BLOCKS.sub("", template))
+        return environment.parse(BLOCKS.sub("", template))
     except TemplateSyntaxError:
-        return
-    compared = [  # read first, because the search for variables changes the tree
+        return environment.parse("")
+
+
+def _variables(template: str) -> Iterator[tuple[str, list[Any]]]:
+    """The template's variables that may switch thinking, by name, with the values to try."""
+    from jinja2 import nodes
+
+    tree = _parsed(template)
+    compared = [
         (read.name, constant.value)
         for comparison in tree.find_all(nodes.Compare)
         for read in comparison.find_all(nodes.Name)
         for constant in comparison.find_all(nodes.Const)
         if isinstance(constant.value, str | int) and not isinstance(constant.value, bool)
     ]
-    for name in sorted(filter(NAME.search, meta.find_undeclared_variables(tree))):
+    for name in sorted(filter(NAME.search, variables(template))):
         scale = ["low"] if re.search("effort|level", name) else []  # the scale of gpt-oss's template, which prints it
         yield name, [False, True, *dict.fromkeys([*(value for of, value in compared if of == name), *scale])]

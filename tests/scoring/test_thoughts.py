@@ -16,6 +16,7 @@ ENDED = {
     "capitals": "<THINK>{}</THINK>A",
     "thinking": "<thinking>{}</thinking>A",
     "attribute": "<think time=3>{}</think>A",
+    "space in the marks": "<think >{}</think >A",
     "[THINK]": "[THINK]{}[/THINK]A",
     "[THINK], then a sentence": "[THINK]{}[/THINK]The answer is A.",
     "channel": "<|channel>thought\n{}<channel|>A",
@@ -73,6 +74,9 @@ def test_a_thought_that_never_ends_is_no_answer(mark: str) -> None:
         ("A <think>x", False, Thoughts("x", "A", cut_off=True)),
         ("The analysis is A", False, Thoughts("", "The analysis is A")),
         ("a < b", False, Thoughts("", "a < b")),
+        ("B<|end|>", False, Thoughts("", "B<|end|>")),  # the end of a turn of Phi
+        ("<think />B", False, Thoughts("", "<think />B")),
+        ("A<think>x</think>B", False, Thoughts("x", "A B")),  # not "AB"
     ],
 )
 def test_an_output_is_split(output: str, opened: bool, parts: Thoughts) -> None:
@@ -89,6 +93,7 @@ def test_a_user_names_other_marks() -> None:
     ("prompt", "opened", "demanded"),
     [
         ("What is it?assistant\n", "", ""),
+        ("<|user|>What is it?<|end|>\n<|assistant|>\n", "", ""),
         ("assistant\n<think>\n", "<think>", "<think>"),
         ("assistant\n<think>\n\n</think>\n\n", "", ""),
         ("[SYSTEM]Think: [THINK]draft[/THINK] answer[/SYSTEM]What?", "", "[THINK]"),
