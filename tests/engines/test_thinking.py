@@ -16,6 +16,7 @@ from engines.loads import server, transformers
 from engines.stub_server import HttpRequest, Stub, chat
 from gapbench.engines.options import ANSWER_TOKENS, THINKING_TOKENS
 from gapbench.engines.thinking import read_thinking
+from gapbench.errors import SettingError
 from gapbench.runs.session import to_record
 from gapbench.scoring.thoughts import opened_in
 from gapbench.types import Answer, Request, Sample
@@ -116,6 +117,11 @@ class TemplateServer:
 def stub() -> Iterator[Stub]:
     with Stub() as running:
         yield running
+
+
+def test_a_variable_that_the_template_does_not_read_is_refused(plain: Path) -> None:
+    with pytest.raises(SettingError, match=r"kwargs enable_thinking: the chat template does not read it.*messages"):
+        transformers.load(str(plain), chat_template_kwargs=["enable_thinking=true"])
 
 
 @each_case
