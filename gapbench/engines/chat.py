@@ -92,7 +92,7 @@ def chat_of(
     if template and (unread := sorted(chosen.keys() - (known := variables(template)))):
         raise SettingError(
             f"--chat-template-kwargs {unread[0]}: the chat template does not read it, so it would change nothing. "
-            f"Expected one of {listed(sorted(known), 12)}. Leave it out, or pass another --chat-template FILE."
+            f"It reads {listed(sorted(known), 12)}. Leave it out, or pass another --chat-template FILE."
         )
     thinking = read_thinking(template, chosen, tags)
     return Chat(processor, dict(processor_kwargs), thinking, special_token_escaper(processor.tokenizer))
