@@ -83,11 +83,18 @@ def _qualified(clause: tuple[str, str], macro: Estimate, entries: Sequence[Mappi
         kinds and bound[0] <= 1e-9 and bound[1] >= -1e-9
     )
     text = ": ".join(clause) if shown else f"no gap shown: {', '.join(clause)}"
-    if kinds:
-        text += f", but {faults_in_words(entries, kinds)}"
-    if kinds or wide_bound({"ci": macro.ci, "bound": bound}):
-        text += f"; {bound_in_words(bound)}"
-    return text
+    if not kinds and not wide_bound({"ci": macro.ci, "bound": bound}):
+        return text
+    named = faults_in_words(entries, kinds or _commonest(entries))
+    return f"{text}{', but' if kinds else ';'} {named}; {bound_in_words(bound)}"
+
+
+def _commonest(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The kind of fault that most answers have, in a list: what is missing where no kind has an alert."""
+    shares: Counter[str] = Counter()
+    for entry in entries:
+        shares.update({kind: fault["full"] + fault["crop"] for kind, fault in entry["faults"].items()})
+    return [kind for kind, _ in shares.most_common(1)]
 
 
 def faults_in_words(entries: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> str:

@@ -78,7 +78,12 @@ def compare(
     steps = read_steps(log) if log else []
     pairs = [compare_pair(runs[0], run) for run in runs[1:]]
     verdicts = [
-        verdict(**pair.numbers, labels=(runs[0].label, run.label), trained=trained and run is runs[1])
+        verdict(
+            **pair.numbers,
+            labels=(runs[0].label, run.label),
+            trained=trained and run is runs[1],
+            lacking=[one.label for one in (runs[0], run) if one.lacks_answers],
+        )
         for pair, run in zip(pairs, runs[1:], strict=True)
     ]
     summary: dict[str, Any] = {

@@ -21,7 +21,7 @@ from gapbench.engines.thinking import NOTHING, Thinking, read_thinking, variable
 from gapbench.engines.tokens import special_token_escaper
 from gapbench.errors import ModelError, SettingError
 from gapbench.scoring.thoughts import Tags
-from gapbench.util.text import error_line
+from gapbench.util.text import error_line, listed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -83,16 +83,16 @@ def chat_of(
 ) -> Chat:
     """The chat of a processor, which may have no chat template. `chosen` and `tags` are those of `read_thinking`.
 
-    Raises SettingError if the template does not read a variable that is chosen.
+    Raises SettingError if the template does not read one of the `chosen` variables.
     """
     # Phi-4-multimodal's processor drops its template when it loads; its tokenizer keeps it.
     processor.chat_template = chat_template_of(processor)
     template = processor.chat_template
     template = template.get("default") if isinstance(template, Mapping) else template
-    if unread := sorted(chosen.keys() - variables_of(template or "").keys()):
+    if template and (unread := sorted(chosen.keys() - (known := variables_of(template).keys()))):
         raise SettingError(
-            f"--chat-template-kwargs {unread[0]}: the chat template reads no such variable. It reads "
-            f"{', '.join(variables_of(template or '')) or 'none'}. Correct the name, or leave it out."
+            f"--chat-template-kwargs {unread[0]}: the chat template does not read it, so it would change nothing. "
+            f"It reads {listed(sorted(known), 12)}. Leave it out, or pass another --chat-template FILE."
         )
     thinking = read_thinking(template, chosen, tags)
     return Chat(processor, dict(processor_kwargs), thinking, special_token_escaper(processor.tokenizer))

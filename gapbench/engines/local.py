@@ -95,7 +95,7 @@ def too_long(tokens: int | None, context: int | None) -> str:
     """Why a prompt is too long, with the remedy; None for a number that is not known."""
     has = f"has {tokens:,} tokens" if tokens else "is too long"
     made = f", the model was made for {context:,}" if context else " for the model"
-    return f"the prompt {has}{made}. Lower --max-pixels, or use a model with a longer context."
+    return f"the prompt {has}{made}. Lower --max-pixels, raise --max-model-len if it is set, or use another model."
 
 
 def shown(request: Request) -> Answer:

@@ -122,9 +122,13 @@ def _read_tags(value: Any) -> Any:
         try:
             found = yaml.safe_load(item) if isinstance(item, str) else item
             nested = found if isinstance(found[0], list | tuple) else [found]
-            pairs += [(str(opening), str(closing)) for opening, closing in nested if opening and closing]
-        except (yaml.YAMLError, TypeError, ValueError, LookupError) as error:
-            raise ValueError(f'{item!r}: expected [OPENING, CLOSING], such as \'["<plan>", "</plan>"]\'.') from error
+            new = [(str(opening or ""), str(closing or "")) for opening, closing in nested]
+        except (yaml.YAMLError, TypeError, ValueError, LookupError):
+            new = [("", "")]
+        if any(len({"", *pair}) < 3 for pair in new):
+            expected = 'two different marks, [OPENING, CLOSING], such as \'["<plan>", "</plan>"]\''
+            raise ValueError(f"{item!r}: expected {expected}.")
+        pairs += new
     return tuple(pairs)
 
 
@@ -182,7 +186,8 @@ def validated(options: type[Options], values: Mapping[str, Any]) -> Options:
         problem = error.errors()[0]
         name = str(problem["loc"][0])
         field, context = options.model_fields[name], problem.get("ctx", {})
-        text = EXPECTED.get(problem["type"], problem["msg"].removeprefix("Input should be ")).format(**context)
+        text = problem["msg"].removeprefix("Input should be ")
+        text = EXPECTED[problem["type"]].format(**context) if problem["type"] in EXPECTED else text
         unit = f" ({flag_of(field).metavar})" if flag_of(field).metavar else ""
         message = f"{problem['input']}: expected {text.replace(chr(39), '')}{unit}."
         message = str(context["error"]) if problem["type"] == "value_error" else message

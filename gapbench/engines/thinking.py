@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from gapbench.scoring.thoughts import Tags, demanded_in, opened_in
 
 NAME = re.compile(r"think|thought|reason", re.I)
 """Names of variables that may switch thinking."""
-NEGATED = re.compile(r"^(no|non|not|disable|skip|without|hide|suppress)(_|$)|_(off|disabled)$", re.I)
+NEGATED = re.compile(
+    r"^(no|non|not|disable|skip|without|hide|suppress)(?=_|$|think|thought|reason)|_(off|disabled)$", re.I
+)
 """Names of variables of which True switches it off."""
 OFF = re.compile(r"off|none|no|false|disabled?|never|nothink(ing)?|(no|non)[_-]think(ing)?|chat|instant|direct|0", re.I)
 LITTLE = re.compile(r"minimal|min|low(est)?|short", re.I)
@@ -108,13 +111,14 @@ def _renderer(template: str) -> Render:
     )
     environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
     environment.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.now().strftime(form))
+    compiled = cache(lambda: environment.from_string(BLOCKS.sub("", template)))
     given = {"add_generation_prompt": True, "tools": None, "documents": None, "bos_token": "", "eos_token": ""}
 
     def render(switches: Mapping[str, Any]) -> str | None:
         for question in ([{"type": "image"}, {"type": "text", "text": "?"}], "?"):  # some templates take text alone
             try:
                 messages = [{"role": "user", "content": question}]
-                return environment.from_string(BLOCKS.sub("", template)).render(messages=messages, **given, **switches)
+                return compiled().render(messages=messages, **given, **switches)
             except Exception:  # noqa: S112 - a template may raise anything at a value that it does not know
                 continue
         return None
@@ -164,5 +168,6 @@ def _values(template: str) -> Iterator[tuple[str, list[Any]]]:
     """The variables that may switch thinking, by name, with the values to try."""
     for name, compared in variables_of(template).items():
         if NAME.search(name):
+            graded = re.search("effort|level|mode|budget", name)
             scale = ["low"] if re.search("effort|level", name) else []  # that of gpt-oss's template, which prints it
-            yield name, [False, True, *dict.fromkeys([*compared, *scale])]
+            yield name, [*(() if graded else (False, True)), *dict.fromkeys([*compared, *scale])]

@@ -16,22 +16,23 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-_WORDS = r"(?:\w{1,20}:)?(?:think(?:ing)?|thoughts?|analysis|reason(?:ing)?)"
+_WORDS = r"(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|analysis|reason(?:ing)?|scratchpad)"
 _STAGES = r"(?:summary|caption)"
 
 Tags = tuple[tuple[str, str], ...]
 """Pairs: what begins a thought and what ends it. A user's are plain marks; those of `TAGS` are patterns."""
 
 TAGS: Tags = (
-    (rf"<{_WORDS}(?:\s[^<>]{{0,80}})?>", rf"</{_WORDS}>"),  # most families; also <mm:think>, <seed:think>
+    (rf"<{_WORDS}(?:\s[^<>]{{0,80}})?(?<!/)>", rf"</{_WORDS}\s?>"),  # most families; also <mm:think>, <seed:think>
     (rf"<{_STAGES}>", rf"</{_STAGES}>"),  # LLaVA-CoT, before <REASONING>
     (r"\[THINK\]", r"\[/THINK\]"),  # Mistral
+    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
     (r"◁think▷", r"◁/think▷"),  # Kimi
     (r"<\|channel>thought\b", r"<channel\|>"),  # Gemma 4
     (
         r"<\|channel\|>(?:analysis|commentary)[^<>]{0,80}<\|message\|>",
-        r"<\|end\|>(?:<\|start\|>assistant)?|<\|channel\|>final[^<>]{0,80}<\|message\|>",
-    ),  # harmony (gpt-oss)
+        r"<\|end\|><\|start\|>assistant|<\|channel\|>final[^<>]{0,80}<\|message\|>",
+    ),  # harmony (gpt-oss); <|end|> alone ends each turn of Phi
     (r"\A(?-i:analysis(?=[A-Z]))", r"assistantfinal"),  # harmony, its special tokens removed by a server
     (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),  # Cohere
     (r"Here are my reasoning steps:", r"\[BEGIN FINAL RESPONSE\]"),  # Apriel
@@ -76,7 +77,7 @@ def split(output: str, tags: Tags = (), opened: bool = False) -> Thoughts:
     if not seen:
         return Thoughts("", output)
     (thoughts if inside else answer).append(output[start:])
-    return Thoughts("".join(thoughts).strip(), _FRAME.sub("", "".join(answer)).strip(), inside, opened)
+    return Thoughts("".join(thoughts).strip(), _FRAME.sub("", " ".join(answer)).strip(), inside, opened)
 
 
 def opened_in(prompt: str, tags: Tags = ()) -> str:

@@ -119,7 +119,8 @@ def test_a_large_share_that_hits_both_views_alike_still_bounds_the_gap() -> None
         "glance answers 70 % from the crop and 50 % from the full image: gap 20 points"
     )
     assert summary["verdict"].endswith(
-        "]; counting the missing answers as right or wrong puts the gap between -10 and 50 points"
+        "]; 30 % of the full and 30 % of the crop answers are unparsed; "
+        "counting the missing answers as right or wrong puts the gap between -10 and 50 points"
     )
 
 

@@ -91,6 +91,10 @@ CASES = {
         tail="{% if not disable_thinking %}<think>{% endif %}",
         **off("disable_thinking", True), says="<think>{}</think>A",
     ),
+    "a negative name in one word": Case(
+        tail="{% if noThinking %}<think></think>{% endif %}",
+        **off("noThinking", True), says="<think>{}</think>A", prompt_end="<think></think>",
+    ),
     "a mode": Case(
         head="{% if thinking_mode is not defined %}{% set thinking_mode = 'adaptive' %}{% endif %}",
         tail="{% if thinking_mode == 'disabled' %}<mm:think></mm:think>{% elif thinking_mode == 'enabled' %}"

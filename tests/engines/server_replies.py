@@ -526,5 +526,6 @@ OTHER = (
     "String too long. Expected a string with maximum length 10",
     "The temperature on the sign cannot be read",
     "prompt is empty",
+    "Your input tokens per minute exceed the limit of 20000.",
 )
 """Errors that are not about the length of the prompt."""

@@ -87,9 +87,15 @@ def test_options_that_no_engine_has_together_are_refused() -> None:
         ({"tensor_parallel_size": 0}, "--tensor-parallel-size 0: expected at least 1 (N)."),
         ({"timeout": -1}, "--timeout -1: expected more than 0 (SECONDS)."),
         ({"processor_kwargs": ["a"]}, "--processor 'a': expected KEY=VALUE, such as max_soft_tokens=280."),
+        ({"reasoning_tags": ['["<plan>", ""]']}, "--reasoning-tags '[\"<plan>\", \"\"]': expected two different marks, "
+         "[OPENING, CLOSING], such as '[\"<plan>\", \"</plan>\"]'."),
+        ({"reasoning_tags": ['{"a": 1}']}, "--reasoning-tags '{\"a\": 1}': expected two different marks, "
+         "[OPENING, CLOSING], such as '[\"<plan>\", \"</plan>\"]'."),
+        ({"chat_template_kwargs": ['{"a": 1}']}, "--chat-template-kwargs '{\"a\": 1}': expected KEY=VALUE, "
+         "such as enable_thinking=true."),
         ({"engine_args": ["a=["]}, "--engine-args a: found '[', expected a YAML value, such as max_model_len=16384."),
     ],
-)
+)  # fmt: skip
 def test_a_value_that_cannot_be_is_named_by_its_flag(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError) as caught:
         choose("auto", **options)

@@ -16,6 +16,7 @@ ENDED = {
     "capitals": "<THINK>{}</THINK>A",
     "thinking": "<thinking>{}</thinking>A",
     "attribute": "<think time=3>{}</think>A",
+    "space in the marks": "<think >{}</think >A",
     "[THINK]": "[THINK]{}[/THINK]A",
     "[THINK], then a sentence": "[THINK]{}[/THINK]The answer is A.",
     "channel": "<|channel>thought\n{}<channel|>A",
@@ -30,6 +31,8 @@ ENDED = {
     "steps": "Here are my reasoning steps:\n{}\n[BEGIN FINAL RESPONSE]\nA\n[END FINAL RESPONSE]",
     "steps, opened by the prompt": "{}\n[BEGIN FINAL RESPONSE] A [END FINAL RESPONSE]",
     "start and end": "<|START_THINKING|>{}<|END_THINKING|><|START_RESPONSE|>A<|END_RESPONSE|>",
+    "begin and end of thought": "<|begin_of_thought|>{}<|end_of_thought|>\n<|begin_of_solution|>A<|end_of_solution|>",
+    "longcat_think": "<longcat_think>{}</longcat_think>A",
     "kimi": "◁think▷{}◁/think▷A",
     "analysis": "<analysis>{}</analysis>A",
     "thought": "<thought>{}</thought>A",
@@ -73,6 +76,9 @@ def test_a_thought_that_never_ends_is_no_answer(mark: str) -> None:
         ("A <think>x", False, Thoughts("x", "A", cut_off=True)),
         ("The analysis is A", False, Thoughts("", "The analysis is A")),
         ("a < b", False, Thoughts("", "a < b")),
+        ("B<|end|>", False, Thoughts("", "B<|end|>")),  # the end of a turn of Phi
+        ("<think />B", False, Thoughts("", "<think />B")),
+        ("A<think>x</think>B", False, Thoughts("x", "A B")),  # not "AB"
     ],
 )
 def test_an_output_is_split(output: str, opened: bool, parts: Thoughts) -> None:
@@ -89,6 +95,7 @@ def test_a_user_names_other_marks() -> None:
     ("prompt", "opened", "demanded"),
     [
         ("What is it?assistant\n", "", ""),
+        ("<|user|>What is it?<|end|>\n<|assistant|>\n", "", ""),
         ("assistant\n<think>\n", "<think>", "<think>"),
         ("assistant\n<think>\n\n</think>\n\n", "", ""),
         ("[SYSTEM]Think: [THINK]draft[/THINK] answer[/SYSTEM]What?", "", "[THINK]"),

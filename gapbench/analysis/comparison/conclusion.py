@@ -51,10 +51,12 @@ def verdict(
     *,
     trained: bool,
     macro_model: Mapping[str, Any] | None = None,
+    lacking: Sequence[str] = (),
 ) -> str:
     """The verdict on the second run against the first. `labels` name the runs if no training joins them.
 
     `macro` is the mean over gaps of annotated evidence, `macro_model` the mean over regions that a model made.
+    `lacking` names the runs of which missing answers can have made or hidden a gap.
     """
     words = TRAINING if trained else MODELS
     head = "" if trained else f"{labels[1]} against {labels[0]}: "
@@ -69,6 +71,8 @@ def verdict(
     else:
         statements[-1][1].append(_guard(benchmarks, with_gap, words))
     sentences = [text for claim, remarks in statements for text in (claim, "; ".join(filter(None, remarks))) if text]
+    if lacking:
+        sentences.append(f"but missing answers of {_names(lacking)} can have made or hidden a gap")
     first, *others = sentences
     return ". ".join([head + first if head else _capital(first), *map(_capital, others)]) + "."
 

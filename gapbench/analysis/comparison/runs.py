@@ -59,6 +59,13 @@ class LoadedRun:
         return names_of(entry, str(self.manifest.get("protocol") or ""))
 
     @property
+    def lacks_answers(self) -> bool:
+        """Whether missing answers can have made or hidden a gap of this run."""
+        means = [self.summary.get(mean) or {} for mean in ("macro", "macro_model")]
+        entries = [*(self.summary.get("benchmarks") or {}).values(), *means]
+        return any(alerted(entry) or wide_bound(entry.get("gap")) for entry in entries)
+
+    @property
     def alerts(self) -> list[Alert]:
         """One alert for each benchmark that lacks records, and one if missing answers can have made a gap."""
         alerts = []
@@ -68,9 +75,7 @@ class LoadedRun:
             if written[name] < expected:
                 text = f"The run {self.label} is unfinished: {written[name]:,} of {expected:,} answers."
                 alerts.append({"benchmark": name, "text": text})
-        means = [self.summary.get(mean) or {} for mean in ("macro", "macro_model")]
-        entries = [*(self.summary.get("benchmarks") or {}).values(), *means]
-        if any(alerted(entry) or wide_bound(entry.get("gap")) for entry in entries):
+        if self.lacks_answers:
             text = f"Missing answers affect the run {self.label}. Its own verdict: {self.summary['verdict']}."
             alerts.append({"benchmark": "", "text": text})
         return alerts

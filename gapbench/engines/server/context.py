@@ -32,7 +32,8 @@ EXCEEDED = re.compile(
     r"|maximum.{0,40} is \d|\d tokens, but",
     re.IGNORECASE,
 )
-"""A refusal has one of the codes `CODE`, or names a limit (`LIMIT`) and says that it is exceeded (`EXCEEDED`)."""
+RATE = re.compile(r"per (second|minute|hour|day)|rate.?limit|quota", re.IGNORECASE)
+"""A refusal has one of the codes `CODE`, or names a limit (`LIMIT`), not a rate, that is exceeded (`EXCEEDED`)."""
 CONTEXT_TOKENS = (
     r"(?<!=)>=? ?(\d+)", r"(\d+) maximum", r"n_ctx\D{1,4}(\d+)", r"\[1, ?(\d+)",
     r"(?:context.{0,3}(?:length|window|size|limit)|prompt length|model.len(?:gth)?|token limit|tokens allowed"
@@ -75,7 +76,7 @@ def read_refusal(text: str, error: Mapping[str, Any] | None = None) -> TooLong |
 
     llama.cpp has the numbers as fields. In a text, the first number that is not the context's is the prompt's.
     """
-    if not (CODE.search(text) or (LIMIT.search(text) and EXCEEDED.search(text))):
+    if not (CODE.search(text) or (LIMIT.search(text) and EXCEEDED.search(text) and not RATE.search(text))):
         return None
     text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
     error = error or {}

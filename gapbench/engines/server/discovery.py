@@ -18,8 +18,9 @@ from urllib.parse import urljoin
 from gapbench.engines.server.api_key import ApiKey
 from gapbench.engines.server.context import context_length
 from gapbench.engines.server.endpoints import is_loopback
-from gapbench.engines.server.responses import as_dict, explain
+from gapbench.engines.server.responses import LONGEST, as_dict, explain
 from gapbench.errors import ModelError
+from gapbench.util.text import printable
 
 TIMEOUT = 10.0
 """Seconds per request."""
@@ -94,7 +95,8 @@ def context_lengths(model: str, servers: Sequence[Mapping[str, Any]]) -> dict[st
 def _models(listed: Any) -> list[dict[str, Any]]:
     entries = [m for m in (listed if isinstance(listed, list) else [])[:MODELS] if isinstance(m, dict)]
     found = [{"id": m.get("id"), "root": m.get("root"), "context_length": context_length(m)} for m in entries]
-    return [{name: value for name, value in m.items() if isinstance(value, str | int)} for m in found]
+    kept = [{name: value for name, value in m.items() if isinstance(value, str | int)} for m in found]
+    return [{k: printable(v)[:LONGEST] if isinstance(v, str) else v for k, v in m.items()} for m in kept]
 
 
 def _json(body: bytes, key: ApiKey) -> dict[str, Any]:

@@ -29,7 +29,7 @@ BROKEN = re.compile(r"abort|error|cancel|interrupt|insufficient")
 FORBIDDEN = re.compile(
     r"filter|safety|block|prohibit|refus|recit|spii|sensitive|guardrail|denied|malform|tool|function"
 )
-CUT_OFF = re.compile(r"length|max|limit|window|trunc|repet")
+CUT_OFF = re.compile(r"length|max|limit|window|trunc|repet|incomplete")
 STOPPED = re.compile(r"stop|\beos|\beot|\bend|complete|done")
 """Words of finish reasons, tried in this order: the server failed, there is no answer, it is cut off, it is whole."""
 REASONING = ("reasoning_content", "reasoning", "thinking", "thinking_content", "reasoning_details", "thinking_blocks")
