@@ -1,4 +1,4 @@
-"""Twenty-three chat templates, each through transformers, a server that returns raw text, and vLLM's own server.
+"""Chat templates of every kind, each through transformers, a server that returns raw text, and vLLM's own server.
 
     python tests/peers/thinking_templates.py          # a table; exit code 1 if anything is not as expected
 
