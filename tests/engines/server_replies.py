@@ -512,6 +512,8 @@ TOO_LONG = {
     "Prompt has 40,000 tokens, but the configured context size is 32,768 tokens": (40000, 32768),
     "Input is too long for requested model.": (None, None),
     "litellm.ContextWindowExceededError: litellm.BadRequestError: Hosted_vllmException": (None, None),
+    "This model's maximum context length is 128 tokens. However, your prompt contains 4000 characters (more than 1280 "
+    "characters, which is the upper bound for 128 input tokens).": (None, 128),
 }
 """Refusals of prompts that are too long, with the tokens of the prompt and of the context that they give."""
 

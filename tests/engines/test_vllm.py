@@ -261,8 +261,8 @@ def test_what_cannot_be_asked_fails_alone(vllm_results: dict[str, Any]) -> None:
     answers = vllm_results["misfits"]["answers"]
     assert {key for key, answer in answers.items() if not answer["error"]} == {"a", "b"}
     assert "vLLM refused an image of (2000, 3) px" in answers["sliver"]["error"]
-    assert "too long" in answers["long"]["error"]
-    assert "--engine-args max_model_len" in answers["long"]["error"]
+    assert answers["long"]["too_long"]
+    assert ", the model was made for 128. Lower --max-pixels" in answers["long"]["error"]
     assert answers["lost"]["error"] == "no image"
 
 

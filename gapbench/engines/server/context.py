@@ -41,7 +41,8 @@ CONTEXT_TOKENS = (
 )  # fmt: skip
 PROMPT_TOKENS = (
     r"(\d+) (?:in (?:the|your) (?:messages|prompt)|of text input|tokens from the input|input tokens|`inputs` tokens)",
-    r"(?:\b(?:input|request|prompt|messages|first|n_keep|given|context limit:)|=>)[^\d.]{0,40}(\d\d+)(?! characters)",
+    r"(?:\b(?:input|request|prompt|messages|first|n_keep|given|context limit:)|=>)[^\d.]{0,40}(\d\d+)"
+    r"(?!\d| characters)",
 )
 """Patterns of the two numbers, in the order in which they are tried."""
 

@@ -23,7 +23,6 @@ the run; answers so far are kept.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -39,6 +38,7 @@ from gapbench.engines.chat import Chat
 from gapbench.engines.local import KeyedAnswer
 from gapbench.engines.options import FROZEN, Flag, Generation, key_values, seed_for
 from gapbench.engines.server import ServerEngine
+from gapbench.engines.server.context import read_refusal
 from gapbench.engines.tokens import image_token_id
 from gapbench.engines.vllm.serving import serve
 from gapbench.engines.vllm.starting import arguments_for, import_vllm, read_chat, start, start_error
@@ -173,9 +173,8 @@ class VllmEngine:
             if isinstance(error, EngineDeadError):
                 raise self._died(error) from error
             reason = f"vLLM refused {local.failure_details(request, error)}"
-            if re.search("maximum (model|context) length", str(error)):
-                tokens, context, *_ = [*map(int, re.findall(r"length (?:of )?(\d+)", str(error))), None, None]
-                yield request.key, self._replies.too_long(request, tokens, context)
+            if refusal := read_refusal(str(error)):
+                yield request.key, self._replies.too_long(request, refusal.prompt, refusal.context)
             else:
                 yield request.key, self._replies.refusal(request, reason, error)
             return
