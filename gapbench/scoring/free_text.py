@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from gapbench.scoring.clean import fold, plain
 from gapbench.scoring.outcome import Score, decided, unparsed
-from gapbench.scoring.statements import PLAIN, Conclusion, conclude, statements
+from gapbench.scoring.statements import PLAIN, Conclusion, conclude, refuses, revises, statements
 
 MOST_OTHER_WORDS = 3
 
@@ -32,29 +32,45 @@ SMALL_NUMBERS = {word: value for value, word in enumerate(_UNITS.split())} | _TE
 
 _ACRONYM = re.compile(r"(?<!\w)(?:[^\W\d_]\.){2,20}")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_TOKEN = re.compile(r"(?<!\w)-?\d+(?:[.:/]\d+){1,8}(?!\w)|(?<!\w)-\d+(?!\w)|\w+")
+_SIGN = r"[<>=≤≥≠±+#$€£¥₩₹¢]"
+_HAN = r"[\u3040-\u30ff\u3400-\u9fff]"  # no spaces between words, so each character is one
+_APART = re.compile(r"(?<=[<>≤≥$€£¥]) (?=-?\d)|(?<=\d) (?=%)")
+_TOKEN = re.compile(
+    rf"(?:(?<!\w){_SIGN}{{1,2}})?(?:(?<!\w)-?\d+(?:[.:/]\d+){{1,8}}(?!\w)|(?<!\w)-\d+(?!\w)|{_HAN}|\w+?(?=\b|{_HAN}))(?:[+#%€£$¥¢]|-(?!\w)){{0,2}}"
+    rf"|{_SIGN}{{1,3}}|(?<=\d )-(?= \d)"
+)
 ARTICLES = frozenset({"a", "an", "the"})
-_FUNCTION_WORDS = """in on at of to with by for from as it its is are was were there this that which color colour
+_FUNCTION_WORDS = """in on at of to with by for from as it its is are was were be there this that which color colour
     colored coloured letter word number sign text image picture"""
-_DENIAL_WORDS = """not no never neither nor without cannot cant isnt arent wasnt werent dont doesnt except unlike
-    instead rather"""
 _EMPTY_WORDS = ARTICLES | frozenset(_FUNCTION_WORDS.split())
-_DENIALS = frozenset(_DENIAL_WORDS.split())
+DENIALS = frozenset(
+    """not no never neither nor without cannot cant isnt arent wasnt werent dont doesnt didnt couldnt wont except unlike
+    instead rather unlikely wrong incorrect false""".split()
+)
+_DOUBTS = frozenset("if whether maybe perhaps possibly might may could suppose assuming hardly 不 没 非 無".split())
+_RELATIONS = frozenset(
+    """next near beside behind front between under above below than like against around opposite toward towards with
+    resembles""".split()
+)
 _ALTERNATIVES = frozenset({"or", "and", "either", "but", "maybe", "perhaps", "possibly"})
+_VERBS = frozenset("is are was were its looks appears seems says said reads shows displays spells states".split())
 _COPULA = re.compile(
     r"\b(?:it|that|there|this|he|she|they|what|who)'(?:s|re)\b"
-    r"|\b(?:is|are|was|were)(?:n't)?\b|\b(?:says?|said|reads?|shows?|displays?|spells?|states?|contains?)\b",
+    r"|\b(?:is|are|was|were)(?:n't)?\b|\b(?:says?|said|reads?|shows?|displays?|spells?|states?|contains?|looks?|seems?"
+    r"|appears?)\b(?: to be\b)?",
     re.I,
 )
 _LIST_MARK = re.compile(r"[,、]\s?\w|(?<!\d)/|/(?!\d)")
+_SENTENCE = re.compile(r"[^.!?。？！\n]*(?:\.(?=\S)[^.!?。？！\n]*)*(?:[.!?。？！\n]|\Z)")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|。")
 _CLAUSE_END = re.compile(r"[.!?](?=\s|\Z)|[;(。]|,? (?:because|since|as|which|where|based)\b")
+_CLAUSE = re.compile(r"[,;:()，；：、]\s*|\s(?=(?:not|rather than|instead of|but|because|since|whereas|while)\b)", re.I)
 
 
 def words(text: str) -> list[str]:
     """The normalised words of a text, with its articles."""
     text = fold(text).casefold().replace("'", "")
-    text = _ACRONYM.sub(lambda acronym: acronym[0].replace(".", ""), _THOUSANDS.sub("", text))
+    text = _ACRONYM.sub(lambda acronym: acronym[0].replace(".", ""), _APART.sub("", _THOUSANDS.sub("", text)))
     tokens: list[str] = []
     after_tens = 0
     for token in _TOKEN.findall(text):
@@ -95,27 +111,32 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     if conclusion is not None and not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
     body = conclusion.statement.value if conclusion else plain(text)
-    for candidate in extents(body) if conclusion else [body]:
+    rule = "text-statement" if conclusion else "text-exact"
+    alone = extents(body) if conclusion else [body, *([] if revises(body) else [_SENTENCE.match(body)[0]])]  # type: ignore[index]
+    for candidate in alone:
         if normal(candidate) in accepted:
-            return Score("right", 1.0, candidate.strip(), "text-statement" if conclusion else "text-exact", "")
-    named = _named(extents(body)[-1] if conclusion else body, options)
+            return Score("right", 1.0, candidate.strip(), rule, "")
+    if refuses(body):
+        return unparsed("refusal", "the output says that the answer cannot be given")
+    clause = extents(body)[-1] if conclusion else body
+    named = affirmed(clause, options) or {option for option in map(normal, options) if option == normal(clause)}
     if len(named) > 1:
         return unparsed("alternatives", f"several possible answers are named: {', '.join(sorted(named))}")
     if named:
-        return decided(accepted, named.pop(), "text-option")
+        return decided({spoken(answer) for answer in answers}, named.pop(), "text-option")
 
-    predicate = extents(body)[-1] if conclusion else _predicate(body)
-    rule = "text-statement" if conclusion else "text-exact"
+    predicate = clause if conclusion else _predicate(body, question)
     claim = body if predicate is None else predicate
-    claimed = f" {normal(claim)} "
-    contained = [answer for answer in accepted if answer and f" {answer} " in claimed]
+    if normal(claim) in accepted:
+        return Score("right", 1.0, claim.strip(), "text-contained", "")
+    contained = [answer for answer in accepted if f" {answer} " in f" {normal(claim)} "]
     if not contained:
         return Score("wrong", 0.0, body, rule, "")
     if predicate is None and ("\n" in body or _COPULA.search(body) or _SENTENCE_END.search(body[:-1])):  # prose
         return unparsed("mentioned", "the accepted answer is mentioned, but not stated as the answer")
     tokens = set(words(claim))
-    if _DENIALS & tokens:
-        return unparsed("denied", "the accepted answer appears with a denial")
+    if not affirmed(claim, contained, question):
+        return unparsed("denied", "the accepted answer is denied, doubted, or said of something else")
     if _ALTERNATIVES & tokens or _LIST_MARK.search(claim):
         return unparsed("alternatives", "the accepted answer is one of several that are offered")
     if predicate is None:
@@ -126,30 +147,52 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     return Score("right", 1.0, predicate.strip(), "text-contained", "")
 
 
-def _named(body: str, options: Sequence[str]) -> set[str]:
-    """The members of a closed set that appear as whole words and are not denied.
+def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
+    """The normalised options that a cleaned text says affirmatively, as whole words.
 
-    Longer members are removed from the text first, so that "dark red" does not name "red" as well.
+    A question says nothing, nor does a clause with a denial or a doubt, nor what something else stands "next to",
+    unless `question` asks what it stands next to.
+    Longer options are looked for first, so that "dark red" does not say "red" as well.
     """
-    left = f" {normal(body)} "
-    named = set()
-    for option in sorted({normal(option) for option in options}, key=lambda o: (-len(o), o)):
-        pieces = left.split(f" {option} ") if option else [left]
-        if any(not piece.split()[-1:] or piece.split()[-1] not in _DENIALS for piece in pieces[:-1]):
-            named.add(option)
-        left = " \0 ".join(pieces)
+    pieces = [
+        normal(clause) or "-"
+        for sentence in _SENTENCE.findall(text)
+        if not sentence.endswith(("?", "？"))
+        for clause in [*_CLAUSE.split(sentence), ""]
+    ]
+    left = f" {' | '.join(pieces)} "
+    texts = sorted({spoken(option) for option in options}, key=lambda option: (-len(option), option))
+    for index, option in enumerate(texts):
+        if option:
+            left = f" \0{index} ".join(left.split(f" {option} "))
+    named, relations = set(), _RELATIONS.difference(words(question))
+    for clause in left.split(" | "):
+        said = clause.split()
+        places = [place for place, word in enumerate(said) if word[0] == "\0"]
+        if places and not (DENIALS | _DOUBTS).intersection(said):
+            verb = max((place for place, word in enumerate(said[: places[0]]) if word in _VERBS), default=0)
+            if not relations.intersection(said[verb : places[0]]):
+                named |= {texts[int(said[place][1:])] for place in places}
     return named
 
 
-def _predicate(body: str) -> str | None:
+def spoken(option: str) -> str:
+    """An option as `affirmed` looks for it and returns it: normalised, its clauses set apart."""
+    return " | ".join(normal(clause) or "-" for clause in _CLAUSE.split(option))
+
+
+def _predicate(body: str, question: str) -> str | None:
     """The words after the only verb of being or showing in a one-sentence text, with "not" if that verb ends in "n't".
 
-    None if the text is longer, or has no such verb or several.
+    Of a longer text the first sentence, if it speaks of nothing but what `question` asks about. None if there is no
+    such verb or several, or the text is too long.
     """
-    sentence = body.strip()
-    if len(sentence) > 300 or "\n" in sentence or _SENTENCE_END.search(sentence[:-1]):
-        return None
+    sentence = _SENTENCE.match(body.strip())[0]  # type: ignore[index]
     verb = _COPULA.search(sentence)
-    if verb is None or _COPULA.search(sentence, verb.end()):
+    if len(sentence) > 300 or verb is None or _COPULA.search(sentence, verb.end()):
         return None
+    if len(sentence) < len(body.strip()):
+        subject = set(words(sentence[: verb.start()])) - _EMPTY_WORDS
+        if revises(body) or not subject or subject - set(words(question)):
+            return None
     return ("not " if verb[0].endswith("n't") else "") + sentence[verb.end() :]
