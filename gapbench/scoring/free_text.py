@@ -47,7 +47,7 @@ DENIALS = frozenset(
     """not no never neither nor without cannot cant isnt arent wasnt werent dont doesnt didnt couldnt wont except unlike
     instead rather unlikely wrong incorrect false""".split()
 )
-_DOUBTS = frozenset("if whether maybe perhaps possibly might may could suppose assuming hardly 不 没 非 無".split())
+_DOUBTS = frozenset("maybe perhaps possibly might may could hardly 不 没 非 無".split())
 _RELATIONS = frozenset(
     """next near beside behind front between under above below than like against around opposite toward towards with
     resembles""".split()
@@ -62,6 +62,7 @@ _COPULA = re.compile(
 )
 _LIST_MARK = re.compile(r"[,、]\s?\w|(?<!\d)/|/(?!\d)")
 _SENTENCE = re.compile(r"[^.!?。？！\n]*(?:\.(?=\S)[^.!?。？！\n]*)*(?:[.!?。？！\n]|\Z)")
+_OPEN_SENTENCE = re.compile(r"[?？]\Z|\b(?:if|whether|suppose|assum(?:e|ing))\b|如果|是否", re.I)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|。")
 _CLAUSE_END = re.compile(r"[.!?](?=\s|\Z)|[;(。]|,? (?:because|since|as|which|where|based)\b")
 _CLAUSE = re.compile(r"[,;:()，；：、]\s*|\s(?=(?:not|rather than|instead of|but|because|since|whereas|while)\b)", re.I)
@@ -154,13 +155,8 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
     unless `question` asks what it stands next to.
     Longer options are looked for first, so that "dark red" does not say "red" as well.
     """
-    pieces = [
-        normal(clause) or "-"
-        for sentence in _SENTENCE.findall(text)
-        if not sentence.endswith(("?", "？"))
-        for clause in [*_CLAUSE.split(sentence), ""]
-    ]
-    left = f" {' | '.join(pieces)} "
+    said = [spoken(sentence) for sentence in _SENTENCE.findall(text) if not _OPEN_SENTENCE.search(sentence)]
+    left = f" {' | '.join(said)} "
     texts = sorted({spoken(option) for option in options}, key=lambda option: (-len(option), option))
     for index, option in enumerate(texts):
         if option:
@@ -178,7 +174,8 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
 
 def spoken(option: str) -> str:
     """An option as `affirmed` looks for it and returns it: normalised, its clauses set apart."""
-    return " | ".join(normal(clause) or "-" for clause in _CLAUSE.split(option))
+    clauses = [normal(clause) for clause in _CLAUSE.split(option)]
+    return " | ".join(clause for clause in clauses if _TOKEN.search(clause))
 
 
 def _predicate(body: str, question: str) -> str | None:

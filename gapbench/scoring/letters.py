@@ -17,55 +17,78 @@ Limits: a bracketed letter with another meaning, such as a mark in the image, is
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import string
+from collections.abc import Iterator, Sequence
 
 from gapbench.scoring.choices import Choices, accepted_letters, choices_of
 from gapbench.scoring.clean import plain
 from gapbench.scoring.free_text import extents, normal
 from gapbench.scoring.outcome import Score, decided, unparsed
-from gapbench.scoring.statements import MOST_STATEMENTS, PLAIN, WEAK, Statement, conclude, is_denied, statements
+from gapbench.scoring.statements import (
+    BARE,
+    MOST_STATEMENTS,
+    PLAIN,
+    WEAK,
+    Statement,
+    conclude,
+    is_denied,
+    is_question,
+    refuses,
+    statements,
+)
+from gapbench.scoring.yes_no import score_yes_no
 
+_NO_LETTER = unparsed("no-letter", "no explicit option letter, and not the text of exactly one option")
 _HEAD = re.compile(
-    r"""[\s"'(\[{<:]{0,4}(?:(?i:option|choice|letter|answer|选项)[ ]?:?[ ]?["'(\[{]{0,2})?"""
+    r"""[\s"'(\[{<:]{0,4}(?:(?i:option|choice|letter|answer|选项|選項)[ ]?:?[ ]?["'(\[{]{0,2})?"""
     r"""(?P<letter>[A-Za-z])(?P<close>["')\]}>]{0,3})"""
 )
 _DELIMITED = re.compile(
-    r"""\s*(?:\Z|[.,;:!)\]}\u2014\u2013\n]|[^\x00-\x7f])|[ ][-(]"""
-    r"""|[ ](?i:because|since|as|for|given|based|due|where|which|with|is|and|while|not|it)\b"""
+    r"""\s*(?:\Z|[.,;:!)\]}|\u2014\u2013\n]|[^\x00-\x7f])|[ ][-(]"""
+    r"""|[ ](?i:because|since|as|for|given|based|due|where|which|with|is|and|while|not|it|but|here)\b"""
 )
-_GLUED = re.compile(r"[A-Za-z0-9_À-ɏ]|[-.'][A-Za-z0-9]|[ ]?\?|,?[ ]if\b")
+_GLUED = re.compile(r"[A-Za-z0-9_À-ɏ]|[-.'+#][A-Za-z0-9+#]|[ ]?\?|,?[ ]if\b")
 _ANOTHER = re.compile(
     r"""["')\]]{0,2}[ ]?(?:,?[ ]?(?:/|&|\+|\bor\b|\band\b|或|和|、)|,)[ ]?"""
-    r"""(?:(?:option|maybe|perhaps|possibly)[ ]){0,2}["'(\[]{0,2}(?P<letter>[A-Za-z])"""
+    r"""(?:(?:or|and|option|maybe|perhaps|possibly)[ ]){0,2}["'(\[]{0,2}(?P<letter>[A-Za-z])"""
     r"""(?=["')\].,;:!?/、]|\Z|[ ](?:and|or|are|is|both|could|may|might|seems?)\b|[^\x00-\x7f])"""
     r"""(?![ ](?:is|are|was)[ ](?:wrong|incorrect|not|false|excluded))"""
 )
+_OPTION = r"(?:(?:(?i:option|choice|answer)[ ]|选项|選項)[ ]?)"
 _LINE = re.compile(
-    r"""["'(\[]{0,2}(?:(?:[A-Z]|[a-z])(?=["')\]]{0,2}(?:\Z|[.):。、]{1,3}(?:[ ]|\Z)|[):、]\w))"""
-    r"""|[A-HJ-Z](?=,[ ]|[ ](?:because|since)\b|[ ][-\u2013\u2014][ ]))"""
+    rf"""(?:\d{{1,2}}[.)][ ])?(?P<option>{_OPTION})?["'(\[]{{0,2}}(?:(?P<letter>[A-Z]|[a-z])
+      (?:(?=["')\]]{{0,2}}(?:\Z|[.):。、]{{1,3}}(?:[ ]|\Z|[^\x00-\x7f])|[):、,]\w|[ ]?(?:选项|選項|です)))
+       |(?<=[A-HJ-Z])(?=[)\]"]?(?:,[ ]|,?[ ](?:because|since|as[ ]the|for)\b|[ ][-\u2013\u2014][ ]|,?[^\x00-\x7f]))))""",
+    re.X,
 )
-_MENTION = re.compile(
-    r"""(?<![A-Za-z0-9_)\]])[(\[](?P<bracketed>[A-Za-z])[)\]](?![A-Za-z0-9])"""
-    r"""|(?:(?<![A-Za-z])(?i:option|choice)[ ]|选项[ ]?)["'(\[]{0,2}"""
-    r"""(?P<named>[A-Z](?![A-Za-z0-9_'])|[a-z](?=[)\]}"'.,;:!]|\Z))"""
+_LABEL = re.compile(
+    rf"(?:(?:\A|(?<=\n))(?:\d{{1,2}}[.)] )?|(?<=[.;,!?。；，、:]) ?|(?<=\band ))(?:{_OPTION})?"
+    r"(?:[(\[](?P<bracketed>[A-Z])[)\]][.:]?|(?P<letter>[A-Z])[.):])(?=\s|[^\x00-\x7f])"
 )
+_LABELLED = re.compile(r"[A-Z] ?[(:]")
 _REJECTED_BEFORE = re.compile(
     r"(?:\bnot|n't|\bneither|\bnor|\bexclud\w+|\beliminat\w+|\brul\w+ out|\bexcept|\brather than|\binstead of|不是?)"
-    r"(?: (?:be|the|option|answer|either)){0,3} ?\Z",
+    r"(?: (?:be|the|option|answer|either)){0,3} ?[(\[\"']?\Z",
     re.I,
 )
 _REJECTED_AFTER = re.compile(
-    r"[\s)\]\"']{0,3}(?:\([^)\n]{0,60}\) ?)?(?:"
-    r"(?:is|are|was|were|seems|appears|looks|does|do|can|could|must|should|has|would)(?:n't| \w+){0,2}? ?"
+    r"[\s)\]\"'.:]{0,3}(?:\([^)\n]{0,60}\) ?)?(?:"
+    r"(?:is|are|was|were|seems|appears|looks|does|do|did|can|could|must|should|has|would)(?:n't| \w+){0,2}? ?"
     r"(?:n't|not|wrong|incorrect|false|ruled|eliminated|excluded|unlikely|impossible)\b"
-    r"|cannot\b|can't\b|[.:\-\u2013] ?(?:wrong|incorrect)\b|是?(?:错|不))",
+    r"|cannot\b|can't\b|wrong\b|incorrect\b|(?<=[.:)] )no\b|是?(?:错|錯|不))"
+    r"|[.:)] ?[^.,;:!?\n]{1,40} (?:is|are|seems|looks) (?:wrong|incorrect|false|ruled out|not (?:correct|right))\b",
     re.I,
 )
 _CORRECT = re.compile(
-    r"(?<![A-Za-z0-9_'])[(\[]?(?P<letter>[A-Z])[)\]]?(?: \([^)\n]{0,60}\))? ?"
-    r"(?:(?i:(?:is|must be|seems|looks) (?:(?:the|most|therefore|thus|clearly|indeed) ){0,2}"
-    r"(?:correct(?! for)|answer|(?:best|right)(?= answer| option| choice| one|[.,;!]|\Z)))"
-    r"|(?:选项)?是?(?:正确|对的))"
+    rf"(?<![A-Za-z0-9_'])(?:{_OPTION})?[(\[\"']?(?P<letter>[A-Z])[)\]\"']?"
+    r"(?:[.:)]? \([^)\n]{0,60}\)|[.:)]?,? \"[^\"\n]{0,60}\"|[.:)],? [^.,:;!?\n]{1,60}?)?,? ?(?:(?i:"
+    r"(?:is|must be|should be|would be|has to be|seems|looks|appears|remains)(?: to be)? "
+    r"(?:(?:the|therefore|thus|clearly|indeed|definitely|probably|my|our|most|more|only|overall|single|final|a|an) ){0,3}"
+    r"(?:(?:correct|right|best|likely|suitable|plausible|accurate|appropriate|reasonable|closest|fitting)"
+    r"(?= (?:answer|option|choice|one|match|fit|description)|[.,;!]|\Z|\n)|correct(?! for)|answer|choice|match"
+    r"|likely(?! (?:wrong|not|incorrect|to)))\b"
+    r"|best (?:fits|matches|describes|represents|answers|corresponds)\b)"
+    r"|(?:选项|選項)?是?(?:正确|正確|对的|對的|正解))"
 )
 
 
@@ -82,23 +105,20 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
     if letter := choices.single_letter_of(output):
         return decided(accepted, min(letter), "option-text")
 
-    in_order = sorted((*statements(text), *_correctness_statements(text)), key=lambda statement: statement.start)
-    readings = {statement: _letters_in(statement, choices) for statement in in_order}
-    conclusion = conclude([(statement, letters) for statement, (letters, _) in readings.items() if letters], text)
+    found = [(statement, _letters_in(statement, choices)) for statement in statements(text)]
+    found += [(statement, (frozenset(statement.value), "letter-statement")) for statement in _correct(text)]
+    found += [(statement, (letters, "letter-bare")) for statement, letters in _bare(text, choices)]
+    found.sort(key=lambda reading: reading[0].start)
+    conclusion = conclude([(statement, reading) for statement, reading in found if reading[0]], text)
     if conclusion is None:
-        alone, leading = _bare(output, choices)
-        rule = "letter-bare" if alone or leading else "letter-mention"
-        return _score(alone or leading | _mentions(output), accepted, choices, rule)
+        return _by_text(output, accepted, choices)
     if not conclusion.agreed:
-        return unparsed("conflict", "answer statements that contradict each other")
-    rule = next(rule for letters, rule in readings.values() if letters == conclusion.value)
-    return _score(conclusion.value, accepted, choices, rule)
+        return unparsed("conflict", "answers that contradict each other, none of them marked as final")
+    return _score(conclusion.value[0], accepted, choices, conclusion.value[1])
 
 
 def _score(letters: frozenset[str], accepted: frozenset[str], choices: Choices, rule: str) -> Score:
     """Right or wrong for a single allowed letter, else unparsed."""
-    if not letters:
-        return unparsed("no-letter", "no explicit option letter, and not the exact text of one option")
     if len(letters) > 1:
         return unparsed("conflict", f"several letters are given: {', '.join(sorted(letters))}")
     letter = min(letters)
@@ -108,13 +128,30 @@ def _score(letters: frozenset[str], accepted: frozenset[str], choices: Choices, 
     return decided(accepted, letter, rule)
 
 
+def _by_text(output: str, accepted: frozenset[str], choices: Choices) -> Score:
+    """The score of an output without an explicit letter: by the one option whose text it says affirmatively."""
+    if refuses(output):
+        return unparsed("refusal", "the output says that the answer cannot be given")
+    if _LABEL.search(output) or _LABELLED.match(output):  # the text beside a letter that does not count
+        return _NO_LETTER
+    if len(choices.texts) == 2 and set(choices.texts) == {"yes", "no"}:
+        said = score_yes_no(output, choices.texts).parsed
+        return decided(accepted, choices.letters[choices.texts.index(said)], "option-text") if said else _NO_LETTER
+    letters = choices.affirmed_in(output)
+    return decided(accepted, min(letters), "option-text") if len(letters) == 1 else _NO_LETTER
+
+
 def _letters_in(statement: Statement, choices: Choices) -> tuple[frozenset[str], str]:
     """The letters of a statement, and the rule: the option that has its text, else the letters it begins with."""
     # "It is green." states the text of an option, "B because it is green" does not.
-    for extent in extents(statement.value) if statement.rank > WEAK or statement.start == 0 else ():
+    texts = extents(statement.value) if statement.rank > WEAK or statement.start == 0 else []
+    for extent in texts:
         if letter := choices.single_letter_of(extent):
             return letter, "option-text"
-    return _head(statement.value, strict=statement.rank == WEAK, choices=choices), "letter-statement"
+    if letters := _head(statement.value, strict=statement.rank == WEAK, choices=choices):
+        return letters, "letter-statement"
+    named = choices.affirmed_in(texts[-1]) if texts and statement.rank > WEAK else frozenset[str]()
+    return named if len(named) == 1 else frozenset(), "option-text"
 
 
 def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
@@ -126,9 +163,16 @@ def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
     if head is None or _GLUED.match(value, head.end()):
         return frozenset()
     letter, at = head["letter"], head.start("letter")
-    others = _listed(value, head.end("letter"))
-    if others:
+    clause = extents(value)[-1] if len(value) > head.end() + 2 else ""
+    labelled = {
+        label["bracketed"] or label["letter"]
+        for label in _LABEL.finditer(clause, head.end())
+        if not _REJECTED_BEFORE.search(clause, 0, label.end() - 2) and not _REJECTED_AFTER.match(value, label.end())
+    }
+    if others := _listed(value, head.end("letter")) | labelled - {letter}:
         return others | {letter.upper()}
+    if _REJECTED_AFTER.match(value, head.end()):
+        return frozenset()
     enclosed = bool(head["close"]) and value[at - 1 : at] in set("\"'([{<")
     if enclosed or _DELIMITED.match(value, head.end()) or not (strict or letter in "AI" or letter.islower()):
         return frozenset(letter.upper())
@@ -146,43 +190,47 @@ def _listed(value: str, end: int) -> frozenset[str]:
     return frozenset(letters)
 
 
-def _correctness_statements(text: str) -> list[Statement]:
+def _correct(text: str) -> list[Statement]:
     """Statements that begin with their letter: "B is correct", "(B) is the best answer"."""
     return [
         Statement(PLAIN, match.start(), match.end(), match["letter"])
         for match in list(_CORRECT.finditer(text))[-MOST_STATEMENTS:]
-        if not is_denied(text, match.start())
+        if not is_denied(text, match.start()) and not is_question(text[match.end() : match.end() + 82])
     ]
 
 
-def _bare(text: str, choices: Choices) -> tuple[frozenset[str], frozenset[str]]:
-    """Letters alone on a line; letters at the start of a line, followed by a delimiter or the text of their option."""
-    alone: set[str] = set()
-    leading: set[str] = set()
+def _bare(text: str, choices: Choices) -> Iterator[tuple[Statement, frozenset[str]]]:
+    """Letters alone on a line, or at its start before a delimiter or the text of their option; not those of a list."""
+    start, listed = 0, _enumeration(text)
     for line in text.split("\n"):
         lead = _LINE.match(line)
-        if lead is None:
-            index = choices.letters.find(line[:1]) if line[1:2] == " " else -1
-            if 0 <= index < len(choices.texts) and normal(line[2:]) == choices.texts[index] != "":
-                leading.add(line[0])
-            continue
-        rest = line[lead.end() :]
-        letters = {lead[0][-1].upper()} | _listed(line, lead.end())
-        if not rest.strip("\"')].:。 "):
-            alone |= letters
-        elif not _REJECTED_AFTER.match(rest) or choices.letters_of(rest):
-            leading |= letters
-    return frozenset(alone), frozenset(leading)
+        index = choices.letters.find(line[:1]) if line[1:2] == " " else -1
+        if lead and start not in listed and not is_question(line):
+            rest = line[lead.end() :]
+            letter = lead["letter"].upper()
+            colon = rest.startswith(":") and letter == "A" and not lead["option"]  # A may stand for Answer
+            said = choices.text_of(letter) if colon else ""
+            if rest.strip("\"')].:。 ") and (
+                (_REJECTED_AFTER.match(rest) and not choices.letters_of(rest))
+                or (colon and not (said and f"{normal(rest)} ".startswith(f"{said} ")))
+            ):
+                letters = _head(rest[1:], True, choices) if colon and re.match(r": ?(?:[(\[]|option)", rest, re.I) else frozenset[str]()
+            else:
+                letters = _listed(line, lead.end()) | {letter}
+            if letters:
+                yield Statement(BARE, start, start + lead.end(), line), letters
+        elif 0 <= index < len(choices.texts) and normal(line[2:]) == choices.texts[index] != "":
+            yield Statement(BARE, start, start + 1, line), frozenset(line[0])
+        start += len(line) + 1
 
 
-def _mentions(text: str) -> frozenset[str]:
-    """Bracketed letters and the letter of "option C" anywhere in the text, without letters that it rules out."""
-    letters: set[str] = set()
-    for match in _MENTION.finditer(text):
-        letter = (match["bracketed"] or match["named"]).upper()
-        if letter not in letters and not (
-            _REJECTED_BEFORE.search(text[max(0, match.start() - 40) : match.start()])
-            or _REJECTED_AFTER.match(text, match.end())
-        ):
-            letters.add(letter)
-    return frozenset(letters)
+def _enumeration(text: str) -> set[int]:
+    """Where the labels of lists begin: labels that run from A, and a lone A below a line that ends with a colon."""
+    listed: set[int] = set()
+    run: list[int] = []
+    for label in _LABEL.finditer(text):
+        index = string.ascii_uppercase.index(label["bracketed"] or label["letter"])
+        run = [*run, label.start()] if index == len(run) else [label.start()] if index == 0 else []
+        if len(run) > 1 or (run and text[: label.start()].endswith(":\n") and text[label.end() : label.end() + 1] == " "):
+            listed.update(run)
+    return listed

@@ -67,7 +67,7 @@ _LEAD = re.compile(
 _ONLY_FILLER = re.compile(r"(?:\W|\b(?:the|that|my|our|is|actually|no|it's|rather)\b)*\Z", re.I)
 _CLAUSE_START = re.compile(r"[.!?;,:\n。，；]|\b(?:so|but|therefore|thus|hence|then)\b", re.I)
 _DENIED = re.compile(
-    r"\b(?:if|whether|unless|suppose|assum\w*|not|never|doubt|neither|nor|none|cannot|unable|might|maybe|perhaps"
+    r"\b(?:if|whether|unless|suppose|assum\w*|each|every|not|never|doubt|neither|nor|none|cannot|unable|might|maybe|perhaps"
     r"|possibly|why|is (?=it|that|this))\b|n't\b|不|如果|若",
     re.I,
 )
@@ -126,7 +126,8 @@ def statements(text: str) -> list[Statement]:
     """The answer statements of a cleaned text, in order. "Final answer: the answer is B" is one statement."""
     in_order: list[Statement] = []
     for lead in list(_LEAD.finditer(text))[-2 * MOST_STATEMENTS :]:
-        if lead["tag"] is None and (is_denied(text, lead.start()) or is_question(text[lead.end() : lead.end() + 82])):
+        denied = is_denied(text, lead.start()) and not _CLAUSE_START.match(lead[0])
+        if lead["tag"] is None and (denied or is_question(text[lead.end() : lead.end() + 82])):
             continue
         statement = Statement(_rank(lead), lead.start(), lead.end(), _value(text, lead))
         if in_order and _is_filler(text[in_order[-1].end : lead.start()]):
