@@ -47,7 +47,7 @@ DENIALS = frozenset(
     """not no never neither nor without cannot cant isnt arent wasnt werent dont doesnt didnt couldnt wont except unlike
     instead rather unlikely wrong incorrect false""".split()
 )
-_DOUBTS = frozenset("maybe perhaps possibly might may could hardly 不 没 非 無".split())
+DOUBTS = frozenset("maybe perhaps possibly might may could hardly 不 没 非 無".split())
 _RELATIONS = frozenset(
     """next near beside behind front between under above below than like against around opposite toward towards with
     resembles""".split()
@@ -57,7 +57,8 @@ _VERBS = frozenset("is are was were its looks appears seems says said reads show
 _COPULA = re.compile(
     r"\b(?:it|that|there|this|he|she|they|what|who)'(?:s|re)\b"
     r"|\b(?:is|are|was|were)(?:n't)?\b|\b(?:says?|said|reads?|shows?|displays?|spells?|states?|contains?|looks?|seems?"
-    r"|appears?)\b(?: to be\b)?",
+    r"|appears?)\b(?: to be\b)?"
+    r"|(?<![不就])是(?!否)",
     re.I,
 )
 _LIST_MARK = re.compile(r"[,、]\s?\w|(?<!\d)/|/(?!\d)")
@@ -148,6 +149,16 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     return Score("right", 1.0, predicate.strip(), "text-contained", "")
 
 
+def sentences(text: str) -> list[str]:
+    """The sentences and lines of a text, each with its end."""
+    return [sentence for sentence in _SENTENCE.findall(text) if sentence]
+
+
+def asserted(text: str) -> str:
+    """A text without its questions and suppositions."""
+    return "".join(sentence for sentence in sentences(text) if not _OPEN_SENTENCE.search(sentence))
+
+
 def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
     """The normalised options that a cleaned text says affirmatively, as whole words.
 
@@ -155,8 +166,7 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
     unless `question` asks what it stands next to.
     Longer options are looked for first, so that "dark red" does not say "red" as well.
     """
-    said = [spoken(sentence) for sentence in _SENTENCE.findall(text) if not _OPEN_SENTENCE.search(sentence)]
-    left = f" {' | '.join(said)} "
+    left = f" {' | '.join(map(spoken, sentences(asserted(text))))} "
     texts = sorted({spoken(option) for option in options}, key=lambda option: (-len(option), option))
     for index, option in enumerate(texts):
         if option:
@@ -165,7 +175,7 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
     for clause in left.split(" | "):
         said = clause.split()
         places = [place for place, word in enumerate(said) if word[0] == "\0"]
-        if places and not (DENIALS | _DOUBTS).intersection(said):
+        if places and not (DENIALS | DOUBTS).intersection(said):
             verb = max((place for place, word in enumerate(said[: places[0]]) if word in _VERBS), default=0)
             if not relations.intersection(said[verb : places[0]]):
                 named |= {texts[int(said[place][1:])] for place in places}

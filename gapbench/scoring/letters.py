@@ -57,7 +57,7 @@ _ANOTHER = re.compile(
 _OPTION = r"(?:(?:(?i:option|choice|answer)[ ]|选项|選項)[ ]?)"
 _LINE = re.compile(
     rf"""(?:\d{{1,2}}[.)][ ])?(?P<option>{_OPTION})?["'(\[]{{0,2}}(?:(?P<letter>[A-Z]|[a-z])
-      (?:(?=["')\]]{{0,2}}(?:\Z|[.):。、]{{1,3}}(?:[ ]|\Z|[^\x00-\x7f])|[):、,]\w|[ ]?(?:选项|選項|です)))
+      (?:(?=["')\]]{{0,2}}(?:\Z|[.):\]。、]{{1,3}}(?:[ ]|\Z|[^\x00-\x7f])|[):、,]\w|[ ]?(?:选项|選項|です)))
        |(?<=[A-HJ-Z])(?=[)\]"]?(?:,[ ]|,?[ ](?:because|since|as[ ]the|for)\b|[ ][-\u2013\u2014][ ]|,?[^\x00-\x7f]))))""",
     re.X,
 )
@@ -90,6 +90,8 @@ _CORRECT = re.compile(
     r"|best (?:fits|matches|describes|represents|answers|corresponds)\b)"
     r"|(?:选项|選項)?是?(?:正确|正確|对的|對的|正解))"
 )
+
+_LEANING = re.compile(r"\b(?:seems|looks|appears|plausible|reasonable)\b|(?<!most )\blikely\b", re.I)
 
 
 def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Score:
@@ -193,7 +195,7 @@ def _listed(value: str, end: int) -> frozenset[str]:
 def _correct(text: str) -> list[Statement]:
     """Statements that begin with their letter: "B is correct", "(B) is the best answer"."""
     return [
-        Statement(PLAIN, match.start(), match.end(), match["letter"])
+        Statement(WEAK if _LEANING.search(match[0]) else PLAIN, match.start(), match.end(), match["letter"])
         for match in list(_CORRECT.finditer(text))[-MOST_STATEMENTS:]
         if not is_denied(text, match.start()) and not is_question(text[match.end() : match.end() + 82])
     ]

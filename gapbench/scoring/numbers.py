@@ -16,54 +16,81 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from itertools import islice
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import clean, plain
-from gapbench.scoring.free_text import SMALL_NUMBERS, extents
+from gapbench.scoring.free_text import SMALL_NUMBERS, asserted, extents
 from gapbench.scoring.outcome import Score, unparsed
-from gapbench.scoring.statements import WEAK, conclude, statements
+from gapbench.scoring.statements import WEAK, conclude, refuses, statements
 
 RELATIVE_TOLERANCE = 1e-6
 
 _MAGNITUDES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "k": 1000, "dozen": 12}
+_PARTS = "half third quarter fifth sixth seventh eighth ninth tenth".split()
+_MOST_NUMBERS = 1000
 _SMALL = "|".join(sorted(SMALL_NUMBERS, key=len, reverse=True))
 _DIGITS = re.compile(
-    r"""(?<![\w.^])(?<![^\W\d]-)(?P<minus>(?<!\d[ ])(?<!\d)-)?(?:
+    r"""(?<![A-Za-z0-9_À-ӿ.^第])(?<![A-Za-z]-)(?P<minus>(?:minus|negative)[ ]|(?<!\d[ ])(?<!\d)-)?(?:
       (?:(?P<whole>\d{1,15})[ ])?(?P<top>\d{1,15})/(?P<bottom>\d{1,15})(?![\d/])
-    | (?P<number>(?:\d{1,3}(?:,\d{3}){1,10}(?!,?\d)|\d{1,40})(?:\.\d{1,40})?|\.\d{1,40})(?P<exponent>e[-+]?\d{1,2})?
-      (?P<glued>[^\W\d_]{0,12})(?![\d^]|\.\d)(?:[ ](?P<magnitude>hundred|thousand|million|billion|dozen)\b)?
+    | (?P<european>\d{1,3}(?:\.\d{3}){1,10},\d{1,40})(?![\d.,])
+    | (?P<number>(?:\d{1,3}(?:(?:,\d{3}){1,10}|(?:[ ]\d{3}){1,10})(?![ ,]?\d)|\d{1,40})(?:\.\d{1,40})?|\.\d{1,40})
+      (?P<exponent>e[-+]?\d{1,2})?(?P<glued>[^\W\d_]{0,12})(?![\d^]|\.\d)
+      (?:[ ](?P<magnitude>hundred|thousand|million|billion|dozen)\b)?(?P<half>[ ]and[ ]a[ ]half\b)?
     )""",
     re.I | re.X,
 )
 _WORD = rf"(?:{_SMALL}|hundred|thousand|million|billion|dozen)"
 _WORDS = re.compile(
-    rf"(?<![\w-])(?:an? (?=hundred|thousand|million|dozen))?{_WORD}(?:(?: and |[- ]){_WORD}){{0,12}}(?![\w])", re.I
-)
-_ORDINAL = re.compile(r"st|nd|rd|th", re.I)
-_NO_VALUE = re.compile(
-    r"(?:\b(?:not|at least|at most|more than|less than|fewer than|greater than|up to|over|under|above|below"
-    r"|no more than|nearly|almost)|n't|[<>≤≥]) ?\Z",
+    rf"(?<![\w-])(?P<minus>(?:minus|negative) )?(?:"
+    r"(?P<only_half>one[ -]half|\Ahalf(?=\W*\Z))|"
+    rf"(?P<top>a|one|two|three|four|five|six|seven|eight|nine)[ -](?P<bottom>{'|'.join(_PARTS[1:])}|halve)s?(?<!\ba[ -]third)"
+    rf"|(?P<half_of>half (?:of )?(?:an? )?)?(?P<words>(?:an? (?=hundred|thousand|million|dozen))?"
+    rf"{_WORD}(?:(?: and |[- ]){_WORD}){{0,12}})(?P<half> and a half\b)?)(?!\w)",
     re.I,
 )
+_HAN = re.compile(r"[一二两兩三四五六七八九十](?=[个個辆輛只隻人张張条條名位台头頭匹架本棵つ匹枚]|\W*\Z)")
+_ORDINAL = re.compile(r"st|nd|rd|th", re.I)
+_NO_VALUE = re.compile(
+    r"(?:\b(?:not|at least|at most|(?:more|less|fewer|greater|no more) than|up to|over|under|above|below|nearly|almost"
+    r"|several|few|many|couple|some|step|image|picture|figure|fig\.|question|section|point|no\.) ?|n't ?|[<>≤≥#] ?"
+    r"|超过|超過|至少|多于|少于)\Z",
+    re.I,
+)
+_BOUND = re.compile(r" ?(?:\+(?! ?\d)|以上|以下|多(?!\w*少)| or (?:more|fewer|less|greater)\b)")
+_PRONOUN = re.compile(r"\b(?:no|this|that|the|an?other|each|every|which|first|second|last|any|left|right|next)[ -]\Z", re.I)
+_LIST_MARKS = re.compile(r"(?m)^ ?\d{1,2}[.)](?= \S)")
+_PART = re.compile(r"[(（][^()（）\n]{0,200}[)）]|(?:\b\w+ of (?:which|whom|them|these)\b|其中)[^.。\n]{0,200}", re.I)
+_TOTAL = re.compile(r"\b(?:total|altogether|in all|making|so|sum|equals)\b|=|共|合计", re.I)
+_OR = re.compile(r"\b(?:or|to|between)\b|[-~–至到或]", re.I)
+_NONE = re.compile(r"(?:\A|\b(?:is|are|see|has|have|contains?) )(?:none|nobody|no (?:one|(?!idea\b|answer\b|way\b)\w+s?))\b", re.I)
 
 
 def score_number(text: str, answers: Sequence[str]) -> Score:
     """Score a cleaned text by value. Raises BenchmarkError for an accepted answer that is not exactly one number."""
     accepted = [_accepted_number(answer) for answer in answers]
-    stated = [(statement, values) for statement in statements(text) if (values := _first_numbers(statement.value))]
-    conclusion = conclude(stated, text)
+    output = plain(text)
+    stated = [s for s in statements(text) if s.rank > WEAK or text[s.start] == "="]
+    conclusion = conclude([(s, values) for s in stated if (values := _first_numbers(s.value))], text)
     if conclusion is not None and not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
-    values = conclusion.value if conclusion else numbers(plain(text))
-    if conclusion and conclusion.statement.rank == WEAK:  # "There are 3 cars. 2 are red." gives no single answer
-        values |= numbers(plain(text[conclusion.statement.end :]))
+    lines = frozenset().union(*(numbers(line) for line in output.split("\n") if _DIGITS.fullmatch(line.rstrip(". "))))
+    if conclusion:
+        values, rule = conclusion.value, "number-statement"
+    elif len(lines) == 1:
+        values, rule = lines, "number-bare"
+    elif refuses(output):
+        return unparsed("refusal", "the output says that the answer cannot be given")
+    else:
+        values, rule = numbers(asserted(output)), "number-only"
+        if not values and _NONE.search(asserted(output)):
+            values = frozenset({Decimal(0)})
     if not values:
         return unparsed("no-number", "no number is given")
     if len(values) > 1:
         return unparsed("conflict", f"{len(values)} different numbers are given")
     value = min(values)
     right = any(equal(value, number) for number in accepted)
-    rule = "number-statement" if conclusion else "number-only"
     return Score("right" if right else "wrong", float(right), _digits(value), rule, "")
 
 
@@ -76,24 +103,46 @@ def equal(a: Decimal, b: Decimal) -> bool:
 
 
 def numbers(text: str) -> frozenset[Decimal]:
-    """The different numbers in a cleaned text, in digits or words, without denied numbers and bounds."""
-    values = set()
-    for match in _asserted(_DIGITS, text):
-        value = _digits_value(match)
-        if value is not None:
-            values.add(value)
-    for match in _asserted(_WORDS, _DIGITS.sub("|", text)):
-        values.update(_words_values(match[0].lower()))
+    """The different numbers that a cleaned text gives: its total alone where the other numbers add up to it.
+
+    Denied numbers, bounds, marks of lists and numbers within questions are none.
+    """
+    if re.match(r" ?1[.)] ", text) or "\n1. " in text or "\n1) " in text:
+        text = _LIST_MARKS.sub(" ", text)
+    found = sorted(islice(_found(text), _MOST_NUMBERS))
+    values = [value for _, _, value in found]
+    if len(found) > 2:
+        (_, first, _), (second, *_), (_, before, _), (last, *_) = found[0], found[1], found[-2], found[-1]
+        if sum(values[1:]) == values[0] and re.search(r"[^\W\d_]", text[first:second]) and not _OR.search(text[first:second]):
+            return frozenset(values[:1])
+        if sum(values[:-1]) == values[-1] and _TOTAL.search(text[before:last]):
+            return frozenset(values[-1:])
+    if len(set(values)) > 1 and len(whole := _PART.sub(" ", text)) < len(text) and (rest := numbers(whole)):
+        return rest
     return frozenset(values)
 
 
-def _asserted(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
-    """Matches that are neither denied nor a bound; equal matches are given once."""
-    seen: set[str] = set()
-    for match in pattern.finditer(text):
-        if match[0] not in seen and not _NO_VALUE.search(text[max(0, match.start() - 20) : match.start()]):
-            seen.add(match[0])
-            yield match
+def _found(text: str) -> Iterator[tuple[int, int, Decimal]]:
+    """Start, end and value of the numbers of a text that are neither denied nor bounds nor asked about."""
+    for match in _DIGITS.finditer(text):
+        value = _digits_value(match)
+        if value is not None and _is_given(text, match):
+            yield match.start(), match.end(), value
+    blank = _DIGITS.sub(lambda digits: "|" * len(digits[0]), text)
+    for match in _WORDS.finditer(blank):
+        if _is_given(text, match):
+            yield from ((match.start(), match.end(), value) for value in _words_values(match))
+    for match in _HAN.finditer(blank):
+        if match.start() == 0 or text[match.start() - 1] not in "一二两兩三四五六七八九十":
+            digit = "一二三四五六七八九十".find(match[0]) + 1 or 2
+            yield match.start(), match.end(), Decimal(digit)
+
+
+def _is_given(text: str, match: re.Match[str]) -> bool:
+    before = text[max(0, match.start() - 20) : match.start()]
+    end = match.start("glued") if match.re is _DIGITS and match["number"] else match.end()
+    pronoun = match[0].lower() == "one" and _PRONOUN.search(before)
+    return not (pronoun or _NO_VALUE.search(before) or _BOUND.match(text, end))
 
 
 def _first_numbers(value: str) -> frozenset[Decimal]:
@@ -108,15 +157,33 @@ def _digits_value(match: re.Match[str]) -> Decimal | None:
             return None
         value = Decimal(match["whole"] or 0) + Decimal(match["top"]) / Decimal(match["bottom"])
         return -value if match["minus"] else value
+    if match["european"]:
+        value = Decimal(match["european"].replace(".", "").replace(",", "."))
+        return -value if match["minus"] else value
     glued = match["glued"].lower()
     if _ORDINAL.fullmatch(glued) or (glued in ("m", "b", "bn") and match["glued"].isupper()):
         return None  # 5M may be metres or millions
-    value = Decimal(match["number"].replace(",", "") + (match["exponent"] or ""))
-    value *= _MAGNITUDES.get((match["magnitude"] or glued).lower(), 1)
+    value = Decimal(re.sub("[ ,]", "", match["number"]) + (match["exponent"] or ""))
+    value = value * _MAGNITUDES.get((match["magnitude"] or glued).lower(), 1) + Decimal("0.5") * bool(match["half"])
     return -value if match["minus"] else value
 
 
-def _words_values(phrase: str) -> set[Decimal]:
+def _words_values(match: re.Match[str]) -> set[Decimal]:
+    """Value of a match of `_WORDS`; several values if the words form several numbers."""
+    if match["only_half"]:
+        values = {Decimal("0.5")}
+    elif match["top"]:
+        bottom = match["bottom"].lower()
+        values = {Decimal(SMALL_NUMBERS.get(match["top"].lower(), 1)) / (2 if bottom == "halve" else _PARTS.index(bottom) + 2)}
+    else:
+        half = Decimal("0.5") * bool(match["half"])
+        values = {value + half for value in _phrase_values(match["words"].lower())}
+    if match["half_of"]:
+        values = {value / 2 for value in values}
+    return {-value for value in values} if match["minus"] else values
+
+
+def _phrase_values(phrase: str) -> set[Decimal]:
     """Value of a number in words ("two hundred and five" is 205); several values if the words form several numbers."""
     values: set[Decimal] = set()
     total = group = 0

@@ -31,7 +31,8 @@ def score(
 
     `answers` are the accepted answers: letters or texts of options for `letter`, the human references for `vqa`.
     `options` are the texts behind the letters for `letter`, and the closed set of possible answers for `text`. For
-    `letter`, the options may also be listed in `question`. For `text`, words of `question` add nothing to an answer.
+    `letter`, the options may also be listed in `question`. For `text`, words of `question` add nothing to an answer;
+    for `yes_no`, a statement that repeats the question answers it.
 
     Raises BenchmarkError for an unknown answer type, for a sample without an accepted answer, and for an accepted
     answer that does not fit its type (no option, no number, neither yes nor no), whatever the output is.
@@ -42,7 +43,7 @@ def score(
     text = clean(parts.answer)
     rules: dict[AnswerType, Callable[[], Score]] = {
         "letter": lambda: score_letter(text, answers, options, question),
-        "yes_no": lambda: score_yes_no(text, answers),
+        "yes_no": lambda: score_yes_no(text, answers, question),
         "number": lambda: score_number(text, answers),
         "text": lambda: score_text(text, answers, options, question),
         "vqa": lambda: score_soft(text, lambda part: vqa_accuracy(part, answers), "vqa"),

@@ -55,8 +55,8 @@ _LEAD = re.compile(
       | choose | pick | select | go[ ]with
       | (?:it|that|this|there)(?:'s|[ ]is|[ ](?:must|should|would|has[ ]to)[ ]be)
       | there[ ]are | total[ ]is | total: | therefore | thus | hence | so
-      | (?:corresponds[ ]to|matches|aligns[ ]with|points[ ]to|leaves|leaving)(?=[ ](?:option|choice|\())
-      | (?:but|no|wait|hmm|actually|rather|sorry|correction|instead|probably|most[ ]likely|likely)
+      | (?:corresponds[ ]to|matches|aligns[ ]with|points[ ]to)(?=[ ](?:option|choice|\())
+      | (?:but|no|wait|hmm|actually|rather|sorry|correction|instead|(?:most[ ])?likely|probably|definitely|certainly|sure|elimination|leaves|leaving)
         (?=(?:[,:.]|[ ]-)?[ ](?:actually,?[ ]|no,?[ ]|rather[ ]|it's[ ]|I'd[ ]say[ ])?{_LETTER})
       )(?![A-Za-z'])[,:.]?
       | =(?=[ ]?[-$]?\d)
@@ -71,6 +71,7 @@ _DENIED = re.compile(
     r"|possibly|why|is (?=it|that|this))\b|n't\b|不|如果|若",
     re.I,
 )
+_SUPPOSED = re.compile(r"(?:\A|[.!?\n] ?)(?:if(?! (?:I|we|you)\b)|suppose|assuming)\b[^.!?\n]*\Z", re.I)
 _REVISION = re.compile(
     r"\b(?:wait|actually|correct(?:ion|ing)|sorry|mistake|mistaken|on second thoughts?|let me re\w*|re-?check\w*"
     r"|change my|scratch that|i was wrong|no[,.])|不对|不對|更正|等等|实际上|實際上",
@@ -190,5 +191,5 @@ def _is_filler(between: str) -> bool:
 
 def is_denied(text: str, start: int) -> bool:
     """Whether the clause before `start` denies or supposes the text that follows."""
-    clause = _CLAUSE_START.split(text[max(0, start - 60) : start])[-1]
-    return _DENIED.search(clause) is not None
+    before = text[max(0, start - 60) : start]
+    return _DENIED.search(_CLAUSE_START.split(before)[-1]) is not None or _SUPPOSED.search(before) is not None

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import plain
+from gapbench.scoring.free_text import ARTICLES, DENIALS, DOUBTS, asserted, sentences, words
 from gapbench.scoring.outcome import Score, decided, unparsed
-from gapbench.scoring.statements import conclude, statements
+from gapbench.scoring.statements import BARE, MOST_STATEMENTS, WEAK, Statement, conclude, refuses, statements
 
 _END = r"(?=\s*(?:\Z|[.,;:!)\]}\"'\n。、\u2014\u2013-]))"
+_NEXT = r"(?=[ ](?:there|it|he|she|they|this|that|i|we|because|since|but|although|though)\b)"
 _HEAD = re.compile(
     rf"""[\s"'(\[]{{0,4}}(?:
-      (?P<yes>(?:yes|yeah|yep|true)(?:{_END}|(?=[ ](?:there|it|he|she|they|the|this|that|i|we|because|since)\b))
-            |(?:是的?|有的?|对的?|正确){_END})
-    | (?P<no>(?:no|nope|false)(?:{_END}|(?=[ ](?:there|it|he|she|they|this|that|i|we|because|since)\b))
-            |(?:不是的?|否|没有|不对|错误?|不){_END})
+      (?P<yes>(?:yes|yeah|yep|true)(?:{_END}|{_NEXT}|(?=[ ]the\b))|(?:是的?|有的?|对的?|對的?|正确|正確|はい){_END})
+    | (?P<no>(?:no|nope|false)(?:{_END}|{_NEXT})|(?:不是的?|否|没有|沒有|不对|不對|错误?|不|いいえ){_END})
     )""",
     re.I | re.X,
 )
@@ -38,32 +39,64 @@ _EITHER = re.compile(
     r"""(?:yes|no|true|false|是|否)(?![A-Za-z])""",
     re.I,
 )
-_SENTENCE_START = re.compile(r"(?:[.!?;。][ ]|\n)")
+_START = re.compile(
+    r"(?:\A|[.!?;。:] |\.\.\. ?|\n|, (?=(?:wait|actually|sorry|no wait|yes|no|but)\b))"
+    r"(?:(?:wait|actually|sorry|correction|hmm|well|but|so|therefore|thus|hence|on second thoughts?)\b[,.:!]? ?){0,3}",
+    re.I,
+)
 _YES = frozenset({"yes", "true", "y", "是", "对", "有", "正确"})
 _NO = frozenset({"no", "false", "n", "否", "不", "不是", "没有", "错", "错误"})
+_AUXILIARIES = frozenset(
+    """is are was were be do does did has have can could will there any some it its visible seen see present shown show
+    in on at of i you we this that image picture photo photograph scene shows based looking""".split()
+)
+
+_NO_ANSWER = unparsed("no-yes-no", "neither begins with yes or no nor states it")
 
 
-def score_yes_no(text: str, answers: Sequence[str]) -> Score:
-    """Score a cleaned text. Raises BenchmarkError for an accepted answer that is neither yes nor no."""
+def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score:
+    """Score a cleaned text. `question` is read where the output repeats it as a statement ("There is no dog").
+
+    Raises BenchmarkError for an accepted answer that is neither yes nor no.
+    """
     accepted = {yes_or_no(answer) for answer in answers}
-    stated = [(statement, words) for statement in statements(text) if (words := _leading_words(statement.value))]
-    conclusion = conclude(stated, text)
-    if conclusion is not None:
-        if not conclusion.agreed:
-            return unparsed("conflict", "answer statements that contradict each other")
-        return _score(conclusion.value, accepted, "yes-no-statement")
     output = plain(text)
-    starts = [0, *(match.end() for match in _SENTENCE_START.finditer(output))]
-    words = frozenset[str]().union(*(_leading_words(output[start : start + 80]) for start in starts))
-    return _score(words, accepted, "yes-no-lead")
-
-
-def _score(words: frozenset[str], accepted: set[str], rule: str) -> Score:
-    if not words:
-        return unparsed("no-yes-no", "neither begins with yes or no nor states it")
-    if len(words) > 1:
+    stated = [(statement, words) for statement in statements(text) if (words := _leading_words(statement.value))]
+    rule = "yes-no-statement"
+    if not any(statement.rank > WEAK for statement, _ in stated) and refuses(output):
+        return unparsed("refusal", "the output says that the answer cannot be given")
+    if not stated:
+        rule = "yes-no-lead"
+        for start in islice(_START.finditer(output), MOST_STATEMENTS):
+            if words := _leading_words(output[start.end() : start.end() + 80]):
+                stated.append((Statement(BARE, start.end(), start.end() + 3, ""), words))
+    conclusion = conclude(stated, output if rule == "yes-no-lead" else text)
+    if conclusion is None:
+        said = _as_asked(output, question)
+        return decided(accepted, said, "yes-no-text") if said else _NO_ANSWER
+    if not conclusion.agreed or len(conclusion.value) > 1:
         return unparsed("conflict", "both yes and no are given")
-    return decided(accepted, min(words), rule)
+    return decided(accepted, min(conclusion.value), rule)
+
+
+def _as_asked(output: str, question: str) -> str:
+    """What a text says by repeating the question as a statement: `yes`, or `no` with a denial; else an empty text."""
+    asked = _content(question)
+    if not asked or "or" in words(question):
+        return ""
+    found = set()
+    for sentence in sentences(asserted(output)):
+        tokens = set(words(sentence))
+        denied, content = bool(tokens & DENIALS), _content(sentence)
+        if content and not tokens & DOUBTS and (content <= asked if denied else content == asked):
+            found.add("no" if denied else "yes")
+    return found.pop() if len(found) == 1 else ""
+
+
+def _content(text: str) -> set[str]:
+    """The words of substance in a text, without a plural s."""
+    kept = set(words(text)) - _AUXILIARIES - ARTICLES - DENIALS
+    return {word.removesuffix("s") for word in kept}
 
 
 def _leading_words(value: str) -> frozenset[str]:
