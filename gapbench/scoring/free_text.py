@@ -33,10 +33,10 @@ SMALL_NUMBERS = {word: value for value, word in enumerate(_UNITS.split())} | _TE
 _ACRONYM = re.compile(r"(?<!\w)(?:[^\W\d_]\.){2,20}")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _SIGN = r"[<>=≤≥≠±+#$€£¥₩₹¢]"
-_HAN = r"[\u3040-\u30ff\u3400-\u9fff]"  # no spaces between words, so each character is one
+_HAN = r"\u3040-\u30ff\u3400-\u9fff"  # no spaces between words, so each character is one
 _APART = re.compile(r"(?<=[<>≤≥$€£¥]) (?=-?\d)|(?<=\d) (?=%)")
 _TOKEN = re.compile(
-    rf"(?:(?<!\w){_SIGN}{{1,2}})?(?:(?<!\w)-?\d+(?:[.:/]\d+){{1,8}}(?!\w)|(?<!\w)-\d+(?!\w)|{_HAN}|\w+?(?=\b|{_HAN}))(?:[+#%€£$¥¢]|-(?!\w)){{0,2}}"
+    rf"(?:(?<!\w){_SIGN}{{1,2}})?(?:(?<!\w)-?\d+(?:[.:/]\d+){{1,8}}(?!\w)|(?<!\w)-\d+(?!\w)|[{_HAN}]|[^\W{_HAN}]+)(?:[+#%€£$¥¢]|-(?!\w)){{0,2}}"
     rf"|{_SIGN}{{1,3}}|(?<=\d )-(?= \d)"
 )
 ARTICLES = frozenset({"a", "an", "the"})
@@ -163,8 +163,8 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
     """The normalised options that a cleaned text says affirmatively, as whole words.
 
     A question says nothing, nor does a clause with a denial or a doubt, nor what something else stands "next to",
-    unless `question` asks what it stands next to.
-    Longer options are looked for first, so that "dark red" does not say "red" as well.
+    unless `question` asks what it stands next to. Longer options are looked for first, so that "dark red" does not say
+    "red" as well.
     """
     left = f" {' | '.join(map(spoken, sentences(asserted(text))))} "
     texts = sorted({spoken(option) for option in options}, key=lambda option: (-len(option), option))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 from gapbench.scoring.choices import Choices, accepted_letters, choices_of
@@ -81,7 +82,7 @@ _REJECTED_AFTER = re.compile(
 )
 _CORRECT = re.compile(
     rf"(?<![A-Za-z0-9_'])(?:{_OPTION})?[(\[\"']?(?P<letter>[A-Z])[)\]\"']?"
-    r"(?:[.:)]? \([^)\n]{0,60}\)|[.:)]?,? \"[^\"\n]{0,60}\"|[.:)],? [^.,:;!?\n]{1,60}?)?,? ?(?:(?i:"
+    r"(?:[.:)]? \([^)\n]{0,60}\)|[.:)]?,? \"[^\"\n]{0,60}\"|[.:)],? [^.,:;!?()\n]{1,60}?)?,? ?(?:(?i:"
     r"(?:is|must be|should be|would be|has to be|seems|looks|appears|remains)(?: to be)? "
     r"(?:(?:the|therefore|thus|clearly|indeed|definitely|probably|my|our|most|more|only|overall|single|final|a|an) ){0,3}"
     r"(?:(?:correct|right|best|likely|suitable|plausible|accurate|appropriate|reasonable|closest|fitting)"
@@ -109,7 +110,7 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
 
     found = [(statement, _letters_in(statement, choices)) for statement in statements(text)]
     found += [(statement, (frozenset(statement.value), "letter-statement")) for statement in _correct(text)]
-    found += [(statement, (letters, "letter-bare")) for statement, letters in _bare(text, choices)]
+    found += [(statement, (letters, "letter-bare")) for statement, letters in deque(_bare(text, choices), MOST_STATEMENTS)]
     found.sort(key=lambda reading: reading[0].start)
     conclusion = conclude([(statement, reading) for statement, reading in found if reading[0]], text)
     if conclusion is None:
@@ -233,6 +234,6 @@ def _enumeration(text: str) -> set[int]:
     for label in _LABEL.finditer(text):
         index = string.ascii_uppercase.index(label["bracketed"] or label["letter"])
         run = [*run, label.start()] if index == len(run) else [label.start()] if index == 0 else []
-        if len(run) > 1 or (run and text[: label.start()].endswith(":\n") and text[label.end() : label.end() + 1] == " "):
+        if len(run) > 1 or (run and text[max(0, label.start() - 2) : label.start()] == ":\n" and text[label.end() : label.end() + 1] == " "):
             listed.update(run)
     return listed

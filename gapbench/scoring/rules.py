@@ -2,7 +2,8 @@
 
     score("The answer is B", ["B"], "letter", ("red", "blue"))
 
-Limits: an answer that no rule can read is unparsed, never guessed.
+Limits: an answer that no rule can read is unparsed, never guessed. Of a runaway output only the last 40,000 characters
+are read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from gapbench.scoring.soft import anls, score_soft, vqa_accuracy
 from gapbench.scoring.thoughts import split
 from gapbench.scoring.yes_no import score_yes_no
 from gapbench.types import AnswerType
+
+LONGEST_READ = 40_000
 
 THOUGHT_CUT_OFF = ("thought-cut-off", "the output ends before its thought does, so there is no answer")
 """Rule and reason of an output that is all thought."""
@@ -40,7 +43,7 @@ def score(
     if isinstance(answers, str):  # a string is a sequence of its characters, which is never meant
         answers = (answers,)
     parts = split(output)
-    text = clean(parts.answer)
+    text = clean(parts.answer[-LONGEST_READ:])
     rules: dict[AnswerType, Callable[[], Score]] = {
         "letter": lambda: score_letter(text, answers, options, question),
         "yes_no": lambda: score_yes_no(text, answers, question),

@@ -69,7 +69,7 @@ def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score
         rule = "yes-no-lead"
         for start in islice(_START.finditer(output), MOST_STATEMENTS):
             if words := _leading_words(output[start.end() : start.end() + 80]):
-                stated.append((Statement(BARE, start.end(), start.end() + 3, ""), words))
+                stated.append((Statement(BARE, start.end(), start.end() + 2, ""), words))
     conclusion = conclude(stated, output if rule == "yes-no-lead" else text)
     if conclusion is None:
         said = _as_asked(output, question)
