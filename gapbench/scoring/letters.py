@@ -110,7 +110,9 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
 
     found = [(statement, _letters_in(statement, choices)) for statement in statements(text)]
     found += [(statement, (frozenset(statement.value), "letter-statement")) for statement in _correct(text)]
-    found += [(statement, (letters, "letter-bare")) for statement, letters in deque(_bare(text, choices), MOST_STATEMENTS)]
+    found += [
+        (statement, (letters, "letter-bare")) for statement, letters in deque(_bare(text, choices), MOST_STATEMENTS)
+    ]
     found.sort(key=lambda reading: reading[0].start)
     conclusion = conclude([(statement, reading) for statement, reading in found if reading[0]], text)
     if conclusion is None:
@@ -217,7 +219,11 @@ def _bare(text: str, choices: Choices) -> Iterator[tuple[Statement, frozenset[st
                 (_REJECTED_AFTER.match(rest) and not choices.letters_of(rest))
                 or (colon and not (said and f"{normal(rest)} ".startswith(f"{said} ")))
             ):
-                letters = _head(rest[1:], True, choices) if colon and re.match(r": ?(?:[(\[]|option)", rest, re.I) else frozenset[str]()
+                letters = (
+                    _head(rest[1:], True, choices)
+                    if colon and re.match(r": ?(?:[(\[]|option)", rest, re.I)
+                    else frozenset[str]()
+                )
             else:
                 letters = _listed(line, lead.end()) | {letter}
             if letters:
@@ -234,6 +240,10 @@ def _enumeration(text: str) -> set[int]:
     for label in _LABEL.finditer(text):
         index = string.ascii_uppercase.index(label["bracketed"] or label["letter"])
         run = [*run, label.start()] if index == len(run) else [label.start()] if index == 0 else []
-        if len(run) > 1 or (run and text[max(0, label.start() - 2) : label.start()] == ":\n" and text[label.end() : label.end() + 1] == " "):
+        if len(run) > 1 or (
+            run
+            and text[max(0, label.start() - 2) : label.start()] == ":\n"
+            and text[label.end() : label.end() + 1] == " "
+        ):
             listed.update(run)
     return listed

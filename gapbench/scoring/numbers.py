@@ -58,12 +58,16 @@ _NO_VALUE = re.compile(
     re.I,
 )
 _BOUND = re.compile(r" ?(?:\+(?! ?\d)|以上|以下|多(?!\w*少)| or (?:more|fewer|less|greater)\b)")
-_PRONOUN = re.compile(r"\b(?:no|this|that|the|an?other|each|every|which|first|second|last|any|left|right|next)[ -]\Z", re.I)
+_PRONOUN = re.compile(
+    r"\b(?:no|this|that|the|an?other|each|every|which|first|second|last|any|left|right|next)[ -]\Z", re.I
+)
 _LIST_MARKS = re.compile(r"(?m)^ ?\d{1,2}[.)](?= \S)")
 _PART = re.compile(r"[(（][^()（）\n]{0,200}[)）]|(?:\b\w+ of (?:which|whom|them|these)\b|其中)[^.。\n]{0,200}", re.I)
 _TOTAL = re.compile(r"\b(?:total|altogether|in all|making|so|sum|equals)\b|=|共|合计", re.I)
 _OR = re.compile(r"\b(?:or|to|between)\b|[-~–至到或]", re.I)
-_NONE = re.compile(r"(?:\A|\b(?:is|are|see|has|have|contains?) )(?:none|nobody|no (?:one|(?!idea\b|answer\b|way\b)\w+s?))\b", re.I)
+_NONE = re.compile(
+    r"(?:\A|\b(?:is|are|see|has|have|contains?) )(?:none|nobody|no (?:one|(?!idea\b|answer\b|way\b)\w+s?))\b", re.I
+)
 
 
 def score_number(text: str, answers: Sequence[str]) -> Score:
@@ -113,7 +117,11 @@ def numbers(text: str) -> frozenset[Decimal]:
     values = [value for _, _, value in found]
     if len(found) > 2:
         (_, first, _), (second, *_), (_, before, _), (last, *_) = found[0], found[1], found[-2], found[-1]
-        if sum(values[1:]) == values[0] and re.search(r"[^\W\d_]", text[first:second]) and not _OR.search(text[first:second]):
+        if (
+            sum(values[1:]) == values[0]
+            and re.search(r"[^\W\d_]", text[first:second])
+            and not _OR.search(text[first:second])
+        ):
             return frozenset(values[:1])
         if sum(values[:-1]) == values[-1] and _TOTAL.search(text[before:last]):
             return frozenset(values[-1:])
@@ -174,7 +182,9 @@ def _words_values(match: re.Match[str]) -> set[Decimal]:
         values = {Decimal("0.5")}
     elif match["top"]:
         bottom = match["bottom"].lower()
-        values = {Decimal(SMALL_NUMBERS.get(match["top"].lower(), 1)) / (2 if bottom == "halve" else _PARTS.index(bottom) + 2)}
+        values = {
+            Decimal(SMALL_NUMBERS.get(match["top"].lower(), 1)) / (2 if bottom == "halve" else _PARTS.index(bottom) + 2)
+        }
     else:
         half = Decimal("0.5") * bool(match["half"])
         values = {value + half for value in _phrase_values(match["words"].lower())}

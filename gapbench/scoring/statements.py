@@ -145,7 +145,9 @@ def conclude(stated: Sequence[tuple[Statement, Value]], text: str) -> Conclusion
             conclusion = Conclusion(statement, value, True)
             continue
         last = conclusion.statement
-        between = text[max(last.start if last.end > statement.start else last.end, statement.start - 200) : statement.end]
+        between = text[
+            max(last.start if last.end > statement.start else last.end, statement.start - 200) : statement.end
+        ]
         if statement.rank > last.rank:
             conclusion = Conclusion(statement, value, True)
         elif value == conclusion.value and conclusion.agreed:
