@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from gapbench.scoring.clean import fold, plain
 from gapbench.scoring.outcome import Score, decided, unparsed
+from gapbench.scoring.phrases import form, word_set
 from gapbench.scoring.statements import PLAIN, Conclusion, conclude, refuses, revises, statements
 
 MOST_OTHER_WORDS = 3
@@ -36,37 +37,16 @@ _SIGN = r"[<>=≤≥≠±+#$€£¥₩₹¢]"
 _HAN = r"\u3040-\u30ff\u3400-\u9fff"  # no spaces between words, so each character is one
 _APART = re.compile(r"(?<=[<>≤≥$€£¥]) (?=-?\d)|(?<=\d) (?=%)")
 _TOKEN = re.compile(
-    rf"(?:(?<!\w){_SIGN}{{1,2}})?(?:(?<!\w)-?\d+(?:[.:/]\d+){{1,8}}(?!\w)|(?<!\w)-\d+(?!\w)|[{_HAN}]|[^\W{_HAN}]+)(?:[+#%€£$¥¢]|-(?!\w)){{0,2}}"
+    rf"(?:(?<!\w){_SIGN}{{1,2}})?(?:(?<!\w)-?\d+(?:[.:/]\d+){{1,8}}(?!\w)|(?<!\w)-\d+(?!\w)|[{_HAN}]|[^\W{_HAN}]+)"
+    rf"(?:[+#%€£$¥¢]|-(?!\w)){{0,2}}"
     rf"|{_SIGN}{{1,3}}|(?<=\d )-(?= \d)"
 )
-ARTICLES = frozenset({"a", "an", "the"})
-_FUNCTION_WORDS = """in on at of to with by for from as it its is are was were be there this that which color colour
-    colored coloured letter word number sign text image picture"""
-_EMPTY_WORDS = ARTICLES | frozenset(_FUNCTION_WORDS.split())
-DENIALS = frozenset(
-    """not no never neither nor without cannot cant isnt arent wasnt werent dont doesnt didnt couldnt wont except unlike
-    instead rather unlikely wrong incorrect false""".split()
-)
-DOUBTS = frozenset("maybe perhaps possibly might may could hardly 不 没 非 無".split())
-_RELATIONS = frozenset(
-    """next near beside behind front between under above below than like against around opposite toward towards with
-    resembles""".split()
-)
-_ALTERNATIVES = frozenset({"or", "and", "either", "but", "maybe", "perhaps", "possibly"})
-_VERBS = frozenset("is are was were its looks appears seems says said reads shows displays spells states".split())
-_COPULA = re.compile(
-    r"\b(?:it|that|there|this|he|she|they|what|who)'(?:s|re)\b"
-    r"|\b(?:is|are|was|were)(?:n't)?\b|\b(?:says?|said|reads?|shows?|displays?|spells?|states?|contains?|looks?|seems?"
-    r"|appears?)\b(?: to be\b)?"
-    r"|(?<![不就])是(?!否)",
-    re.I,
-)
+ARTICLES = word_set("articles")
+DENIALS, DOUBTS = word_set("denials"), word_set("doubts")
+_EMPTY_WORDS = ARTICLES | word_set("function")
+_COPULA, _SENTENCE, _OPEN_SENTENCE = form("copula"), form("sentence"), form("open_sentence")
+_SENTENCE_END, _CLAUSE_END, _CLAUSE = form("sentence_end"), form("clause_end"), form("clause")
 _LIST_MARK = re.compile(r"[,、]\s?\w|(?<!\d)/|/(?!\d)")
-_SENTENCE = re.compile(r"[^.!?。？！\n]*(?:\.(?=\S)[^.!?。？！\n]*)*(?:[.!?。？！\n]|\Z)")
-_OPEN_SENTENCE = re.compile(r"[?？]\Z|\b(?:if|whether|suppose|assum(?:e|ing))\b|如果|是否", re.I)
-_SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|。")
-_CLAUSE_END = re.compile(r"[.!?](?=\s|\Z)|[;(。]|,? (?:because|since|as|which|where|based)\b")
-_CLAUSE = re.compile(r"[,;:()，；：、]\s*|\s(?=(?:not|rather than|instead of|but|because|since|whereas|while)\b)", re.I)
 
 
 def words(text: str) -> list[str]:
@@ -139,7 +119,7 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     tokens = set(words(claim))
     if not affirmed(claim, contained, question):
         return unparsed("denied", "the accepted answer is denied, doubted, or said of something else")
-    if _ALTERNATIVES & tokens or _LIST_MARK.search(claim):
+    if word_set("alternatives") & tokens or _LIST_MARK.search(claim):
         return unparsed("alternatives", "the accepted answer is one of several that are offered")
     if predicate is None:
         return Score("wrong", 0.0, body, rule, "")
@@ -171,12 +151,13 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
     for index, option in enumerate(texts):
         if option:
             left = f" \0{index} ".join(left.split(f" {option} "))
-    named, relations = set(), _RELATIONS.difference(words(question))
+    named, verbs = set(), word_set("verbs")
+    relations = word_set("relations").difference(words(question))
     for clause in left.split(" | "):
         said = clause.split()
         places = [place for place, word in enumerate(said) if word[0] == "\0"]
         if places and not (DENIALS | DOUBTS).intersection(said):
-            verb = max((place for place, word in enumerate(said[: places[0]]) if word in _VERBS), default=0)
+            verb = max((place for place, word in enumerate(said[: places[0]]) if word in verbs), default=0)
             if not relations.intersection(said[verb : places[0]]):
                 named |= {texts[int(said[place][1:])] for place in places}
     return named

@@ -25,6 +25,7 @@ from gapbench.scoring.choices import Choices, accepted_letters, choices_of
 from gapbench.scoring.clean import plain
 from gapbench.scoring.free_text import extents, normal
 from gapbench.scoring.outcome import Score, decided, unparsed
+from gapbench.scoring.phrases import form
 from gapbench.scoring.statements import (
     BARE,
     MOST_STATEMENTS,
@@ -40,59 +41,10 @@ from gapbench.scoring.statements import (
 from gapbench.scoring.yes_no import score_yes_no
 
 _NO_LETTER = unparsed("no-letter", "no explicit option letter, and not the text of exactly one option")
-_HEAD = re.compile(
-    r"""[\s"'(\[{<:]{0,4}(?:(?i:option|choice|letter|answer|选项|選項)[ ]?:?[ ]?["'(\[{]{0,2})?"""
-    r"""(?P<letter>[A-Za-z])(?P<close>["')\]}>]{0,3})"""
-)
-_DELIMITED = re.compile(
-    r"""\s*(?:\Z|[.,;:!)\]}|\u2014\u2013\n]|[^\x00-\x7f])|[ ][-(]"""
-    r"""|[ ](?i:because|since|as|for|given|based|due|where|which|with|is|and|while|not|it|but|here)\b"""
-)
-_GLUED = re.compile(r"[A-Za-z0-9_À-ɏ]|[-.'+#][A-Za-z0-9+#]|[ ]?\?|,?[ ]if\b")
-_ANOTHER = re.compile(
-    r"""["')\]]{0,2}[ ]?(?:,?[ ]?(?:/|&|\+|\bor\b|\band\b|或|和|、)|,)[ ]?"""
-    r"""(?:(?:or|and|option|maybe|perhaps|possibly)[ ]){0,2}["'(\[]{0,2}(?P<letter>[A-Za-z])"""
-    r"""(?=["')\].,;:!?/、]|\Z|[ ](?:and|or|are|is|both|could|may|might|seems?)\b|[^\x00-\x7f])"""
-    r"""(?![ ](?:is|are|was)[ ](?:wrong|incorrect|not|false|excluded))"""
-)
-_OPTION = r"(?:(?:(?i:option|choice|answer)[ ]|选项|選項)[ ]?)"
-_LINE = re.compile(
-    rf"""(?:\d{{1,2}}[.)][ ])?(?P<option>{_OPTION})?["'(\[]{{0,2}}(?:(?P<letter>[A-Z]|[a-z])
-      (?:(?=["')\]]{{0,2}}(?:\Z|[.):\]。、]{{1,3}}(?:[ ]|\Z|[^\x00-\x7f])|[):、,]\w|[ ]?(?:选项|選項|です)))
-       |(?<=[A-HJ-Z])(?=[)\]"]?(?:,[ ]|,?[ ](?:because|since|as[ ]the|for)\b|[ ][-\u2013\u2014][ ]|,?[^\x00-\x7f]))))""",
-    re.X,
-)
-_LABEL = re.compile(
-    rf"(?:(?:\A|(?<=\n))(?:\d{{1,2}}[.)] )?|(?<=[.;,!?。；，、:]) ?|(?<=\band ))(?:{_OPTION})?"
-    r"(?:[(\[](?P<bracketed>[A-Z])[)\]][.:]?|(?P<letter>[A-Z])[.):])(?=\s|[^\x00-\x7f])"
-)
+_HEAD, _DELIMITED, _GLUED, _ANOTHER = (form(name, 0) for name in ("head", "delimited", "glued", "another"))
+_LINE, _LABEL, _CORRECT, _LEANING = (form(name, 0) for name in ("line", "label", "correct", "leaning"))
+_REJECTED_BEFORE, _REJECTED_AFTER = form("rejected_before", 0), form("rejected_after", 0)
 _LABELLED = re.compile(r"[A-Z] ?[(:]")
-_REJECTED_BEFORE = re.compile(
-    r"(?:\bnot|n't|\bneither|\bnor|\bexclud\w+|\beliminat\w+|\brul\w+ out|\bexcept|\brather than|\binstead of|不是?)"
-    r"(?: (?:be|the|option|answer|either)){0,3} ?[(\[\"']?\Z",
-    re.I,
-)
-_REJECTED_AFTER = re.compile(
-    r"[\s)\]\"'.:]{0,3}(?:\([^)\n]{0,60}\) ?)?(?:"
-    r"(?:is|are|was|were|seems|appears|looks|does|do|did|can|could|must|should|has|would)(?:n't| \w+){0,2}? ?"
-    r"(?:n't|not|wrong|incorrect|false|ruled|eliminated|excluded|unlikely|impossible)\b"
-    r"|cannot\b|can't\b|wrong\b|incorrect\b|(?<=[.:)] )no\b|是?(?:错|錯|不))"
-    r"|[.:)] ?[^.,;:!?\n]{1,40} (?:is|are|seems|looks) (?:wrong|incorrect|false|ruled out|not (?:correct|right))\b",
-    re.I,
-)
-_CORRECT = re.compile(
-    rf"(?<![A-Za-z0-9_'])(?:{_OPTION})?[(\[\"']?(?P<letter>[A-Z])[)\]\"']?"
-    r"(?:[.:)]? \([^)\n]{0,60}\)|[.:)]?,? \"[^\"\n]{0,60}\"|[.:)],? [^.,:;!?()\n]{1,60}?)?,? ?(?:(?i:"
-    r"(?:is|must be|should be|would be|has to be|seems|looks|appears|remains)(?: to be)? "
-    r"(?:(?:the|therefore|thus|clearly|indeed|definitely|probably|my|our|most|more|only|overall|single|final|a|an) ){0,3}"
-    r"(?:(?:correct|right|best|likely|suitable|plausible|accurate|appropriate|reasonable|closest|fitting)"
-    r"(?= (?:answer|option|choice|one|match|fit|description)|[.,;!]|\Z|\n)|correct(?! for)|answer|choice|match"
-    r"|likely(?! (?:wrong|not|incorrect|to)))\b"
-    r"|best (?:fits|matches|describes|represents|answers|corresponds)\b)"
-    r"|(?:选项|選項)?是?(?:正确|正確|对的|對的|正解))"
-)
-
-_LEANING = re.compile(r"\b(?:seems|looks|appears|plausible|reasonable)\b|(?<!most )\blikely\b", re.I)
 
 
 def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Score:

@@ -22,52 +22,18 @@ from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import clean, plain
 from gapbench.scoring.free_text import SMALL_NUMBERS, asserted, extents
 from gapbench.scoring.outcome import Score, unparsed
+from gapbench.scoring.phrases import form
 from gapbench.scoring.statements import WEAK, conclude, refuses, statements
 
 RELATIVE_TOLERANCE = 1e-6
 
 _MAGNITUDES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "k": 1000, "dozen": 12}
-_PARTS = "half third quarter fifth sixth seventh eighth ninth tenth".split()
+_PARTS = ("halve", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _MOST_NUMBERS = 1000
-_SMALL = "|".join(sorted(SMALL_NUMBERS, key=len, reverse=True))
-_DIGITS = re.compile(
-    r"""(?<![A-Za-z0-9_À-ӿ.^第])(?<![A-Za-z]-)(?P<minus>(?:minus|negative)[ ]|(?<!\d[ ])(?<!\d)-)?(?:
-      (?:(?P<whole>\d{1,15})[ ])?(?P<top>\d{1,15})/(?P<bottom>\d{1,15})(?![\d/])
-    | (?P<european>\d{1,3}(?:\.\d{3}){1,10},\d{1,40})(?![\d.,])
-    | (?P<number>(?:\d{1,3}(?:(?:,\d{3}){1,10}|(?:[ ]\d{3}){1,10})(?![ ,]?\d)|\d{1,40})(?:\.\d{1,40})?|\.\d{1,40})
-      (?P<exponent>e[-+]?\d{1,2})?(?P<glued>[^\W\d_]{0,12})(?![\d^]|\.\d)
-      (?:[ ](?P<magnitude>hundred|thousand|million|billion|dozen)\b)?(?P<half>[ ]and[ ]a[ ]half\b)?
-    )""",
-    re.I | re.X,
-)
-_WORD = rf"(?:{_SMALL}|hundred|thousand|million|billion|dozen)"
-_WORDS = re.compile(
-    rf"(?<![\w-])(?P<minus>(?:minus|negative) )?(?:"
-    r"(?P<only_half>one[ -]half|\Ahalf(?=\W*\Z))|"
-    rf"(?P<top>a|one|two|three|four|five|six|seven|eight|nine)[ -](?P<bottom>{'|'.join(_PARTS[1:])}|halve)s?(?<!\ba[ -]third)"
-    rf"|(?P<half_of>half (?:of )?(?:an? )?)?(?P<words>(?:an? (?=hundred|thousand|million|dozen))?"
-    rf"{_WORD}(?:(?: and |[- ]){_WORD}){{0,12}})(?P<half> and a half\b)?)(?!\w)",
-    re.I,
-)
-_HAN = re.compile(r"[一二两兩三四五六七八九十](?=[个個辆輛只隻人张張条條名位台头頭匹架本棵つ匹枚]|\W*\Z)")
+_DIGITS, _WORDS, _HAN, _HAN_DIGITS = form("digits"), form("number_words"), form("han_number"), "一二三四五六七八九十"
+_NO_VALUE, _BOUND, _PRONOUN, _NONE = form("no_value"), form("bound"), form("pronoun"), form("none")
+_LIST_MARK, _PART, _TOTAL, _RANGE = form("list_mark"), form("part"), form("total"), form("range")
 _ORDINAL = re.compile(r"st|nd|rd|th", re.I)
-_NO_VALUE = re.compile(
-    r"(?:\b(?:not|at least|at most|(?:more|less|fewer|greater|no more) than|up to|over|under|above|below|nearly|almost"
-    r"|several|few|many|couple|some|step|image|picture|figure|fig\.|question|section|point|no\.) ?|n't ?|[<>≤≥#] ?"
-    r"|超过|超過|至少|多于|少于)\Z",
-    re.I,
-)
-_BOUND = re.compile(r" ?(?:\+(?! ?\d)|以上|以下|多(?!\w*少)| or (?:more|fewer|less|greater)\b)")
-_PRONOUN = re.compile(
-    r"\b(?:no|this|that|the|an?other|each|every|which|first|second|last|any|left|right|next)[ -]\Z", re.I
-)
-_LIST_MARKS = re.compile(r"(?m)^ ?\d{1,2}[.)](?= \S)")
-_PART = re.compile(r"[(（][^()（）\n]{0,200}[)）]|(?:\b\w+ of (?:which|whom|them|these)\b|其中)[^.。\n]{0,200}", re.I)
-_TOTAL = re.compile(r"\b(?:total|altogether|in all|making|so|sum|equals)\b|=|共|合计", re.I)
-_OR = re.compile(r"\b(?:or|to|between)\b|[-~–至到或]", re.I)
-_NONE = re.compile(
-    r"(?:\A|\b(?:is|are|see|has|have|contains?) )(?:none|nobody|no (?:one|(?!idea\b|answer\b|way\b)\w+s?))\b", re.I
-)
 
 
 def score_number(text: str, answers: Sequence[str]) -> Score:
@@ -112,7 +78,7 @@ def numbers(text: str) -> frozenset[Decimal]:
     Denied numbers, bounds, marks of lists and numbers within questions are none.
     """
     if re.match(r" ?1[.)] ", text) or "\n1. " in text or "\n1) " in text:
-        text = _LIST_MARKS.sub(" ", text)
+        text = _LIST_MARK.sub(" ", text)
     found = sorted(islice(_found(text), _MOST_NUMBERS))
     values = [value for _, _, value in found]
     if len(found) > 2:
@@ -120,7 +86,7 @@ def numbers(text: str) -> frozenset[Decimal]:
         if (
             sum(values[1:]) == values[0]
             and re.search(r"[^\W\d_]", text[first:second])
-            and not _OR.search(text[first:second])
+            and not _RANGE.search(text[first:second])
         ):
             return frozenset(values[:1])
         if sum(values[:-1]) == values[-1] and _TOTAL.search(text[before:last]):
@@ -141,9 +107,8 @@ def _found(text: str) -> Iterator[tuple[int, int, Decimal]]:
         if _is_given(text, match):
             yield from ((match.start(), match.end(), value) for value in _words_values(match))
     for match in _HAN.finditer(blank):
-        if match.start() == 0 or text[match.start() - 1] not in "一二两兩三四五六七八九十":
-            digit = "一二三四五六七八九十".find(match[0]) + 1 or 2
-            yield match.start(), match.end(), Decimal(digit)
+        if match.start() == 0 or text[match.start() - 1] not in _HAN_DIGITS:
+            yield match.start(), match.end(), Decimal(_HAN_DIGITS.find(match[0]) + 1 or 2)  # 两 is 2 as well
 
 
 def _is_given(text: str, match: re.Match[str]) -> bool:
@@ -181,10 +146,7 @@ def _words_values(match: re.Match[str]) -> set[Decimal]:
     if match["only_half"]:
         values = {Decimal("0.5")}
     elif match["top"]:
-        bottom = match["bottom"].lower()
-        values = {
-            Decimal(SMALL_NUMBERS.get(match["top"].lower(), 1)) / (2 if bottom == "halve" else _PARTS.index(bottom) + 2)
-        }
+        values = {Decimal(SMALL_NUMBERS[match["top"].lower()]) / (_PARTS.index(match["bottom"].lower()) + 2)}
     else:
         half = Decimal("0.5") * bool(match["half"])
         values = {value + half for value in _phrase_values(match["words"].lower())}

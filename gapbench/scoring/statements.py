@@ -19,82 +19,15 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from gapbench.scoring.clean import CLOSE, OPEN
+from gapbench.scoring.phrases import form
 
 WEAK, BARE, PLAIN, FINAL = 1, 2, 3, 4
 LONGEST_VALUE = 400
 MOST_STATEMENTS = 64
 
-_LETTER = r"(?:option[ ])?[\"'(\[]?[A-Z][\"')\]]?(?:[.,;:!\n]|\Z|[ ](?:because|since|as|is|for)\b)"
-_LEAD = re.compile(
-    rf"""
-    (?P<tag>{OPEN})[ \n]?
-  | (?P<heading>(?:\A|(?<=\n))(?:(?P<h_final>final)[ ])?(?:answer|conclusion)[.:]?\n)
-  | (?P<plain>
-      (?<![A-Za-z])(?:(?P<p_final>final)[ _])?(?:(?:correct|best|right|closest|most[ ][a-z]{{1,12}})[ _]){{0,2}}
-      (?:answer|ans|choice|option|selection|conclusion|guess|pick|result|response|correct(?=[ ]?:)
-        |(?:correct|right|best)[ ]one)
-      (?:,?[ ](?:to|for|among|from|based[ ]on|given|in|then|therefore)\b[^.:?\n{OPEN}]{{0,60}}?
-        |[ _](?:letter|choice|option|here|value))?
-      (?:["')]{{0,2}}
-      (?: [ ]?(?:[:=→⇒|]|->|[-\u2013\u2014](?=[ ]))
-        | (?<=answer')s(?![A-Za-z'])
-        | ,?[ ](?:is|was|remains|has[ ]to[ ]be|(?:should|must|would|will|seems[ ]to|appears[ ]to)[ ]be)
-          (?![A-Za-z'])(?:[ ]?:)? )
-      | (?<=answer)[ ](?=["'(\[]?[A-Z]["')\]]?(?:[.,;:!\n]|\Z)) )
-    )[ \n]?
-    (?:(?:clearly|definitely|likely|probably|most[ ]likely|therefore|thus|indeed|simply|actually|that)\b
-      [,:]?[ \n]?){{0,3}}
-  | (?P<chinese>
-      (?P<c_final>最终|最后|最終)?的?(?:答案|解答|结论|結論|选项|選項|选择|選擇|正解|答え|回答|答(?=:|\]))
-      (?:\][ ]?:?|[ ]?(?:应该|應該|应|就|选)?[ ]?(?:是|为|為|选|選|は|:)(?!否\w))[ ]?[:]?[ \n]?
-      | (?:答案|正解|(?:选|選)[择擇]?)[ ]?:?[ ]?(?=["'(\[]?[A-Za-z](?![A-Za-z])) )
-  | (?P<weak>
-      (?<![A-Za-z])(?:
-        (?:I|we)(?:'d|'ll|'m|[ ](?:would|will|am|can))?[ ](?:(?:have[ ]to|most[ ]likely|rather|also|say)[ ])?
-        (?:think|believe|guess|say|chose|go[ ](?:with|for)|opt[ ]for|lean(?:ing)?[ ]towards?|going[ ]with)(?:[ ]that)?
-      | choose | pick | select | go[ ]with
-      | (?:it|that|this|there)(?:'s|[ ]is|[ ](?:must|should|would|has[ ]to)[ ]be)
-      | there[ ]are | total[ ]is | total: | therefore | thus | hence | so
-      | (?:corresponds[ ]to|matches|aligns[ ]with|points[ ]to)(?=[ ](?:option|choice|\())
-      | (?:but|no|wait|hmm|actually|rather|sorry|correction|instead|(?:most[ ])?likely|probably|definitely|certainly|sure|elimination|leaves|leaving)
-        (?=(?:[,:.]|[ ]-)?[ ](?:actually,?[ ]|no,?[ ]|rather[ ]|it's[ ]|I'd[ ]say[ ])?{_LETTER})
-      )(?![A-Za-z'])[,:.]?
-      | =(?=[ ]?[-$]?\d)
-    )[ ]?
-    """,
-    re.I | re.X,
-)
-_ONLY_FILLER = re.compile(r"(?:\W|\b(?:the|that|my|our|is|actually|no|it's|rather)\b)*\Z", re.I)
-_CLAUSE_START = re.compile(r"[.!?;,:\n。，；]|\b(?:so|but|therefore|thus|hence|then)\b", re.I)
-_DENIED = re.compile(
-    r"\b(?:if|whether|unless|suppose|assum\w*|each|every|not|never|doubt|neither|nor|none|cannot|unable|might|maybe|perhaps"
-    r"|possibly|why|is (?=it|that|this))\b|n't\b|不|如果|若",
-    re.I,
-)
-_SUPPOSED = re.compile(r"(?:\A|[.!?\n] ?)(?:if(?! (?:I|we|you)\b)|suppose|assuming)\b[^.!?\n]*\Z", re.I)
-_REVISION = re.compile(
-    r"\b(?:wait|actually|correct(?:ion|ing)|sorry|mistake|mistaken|on second thoughts?|let me re\w*|re-?check\w*"
-    r"|change my|scratch that|i was wrong|no[,.])|不对|不對|更正|等等|实际上|實際上",
-    re.I,
-)
-_TURN = re.compile(
-    r"\b(?:instead|but|however|therefore|thus|hence|so|finally|overall|in (?:conclusion|summary)|to sum up|based on)\b"
-    r"|但是|因此|所以|综上|綜上",
-    re.I,
-)
-_REFUSAL = re.compile(
-    r"(?:\b(?:cannot|can't|can not|couldn't|could not|unable to|not (?:possible|able|enough information) to"
-    r"|impossible to|(?:hard|difficult|tough) to|insufficient \w+ to|no way (?:to|of))"
-    r"(?: (?:be|really|reliably|accurately|definitively|confidently|clearly|fully|make a|give an?|provide an?|see to)){0,3}"
-    r" (?:determin\w+|tell|telling|say|judge|identif\w+|answer\w*|know\w*|read|make out|assist|help|confirm|verif\w+|decide"
-    r"|infer\w*|ascertain\w*|discern\w*|choose|view|comply|provide|see (?:the|any|your|an) (?:image|picture|photo)\w*)\b"
-    r"|\b(?:don't|do not) (?:really )?know\b|\b(?:not|n't|un)[- ]?(?:sure|certain|clear|answerable)\b"
-    r"|\bno idea\b|\bas an ai\b|\bnone of the (?:above|options|given|choices)\b|\b(?:too|not) (?:small|blurr\w+|dark|legible)\b"
-    r"|\b(?:isn't|is not|are not) (?:enough|sufficient|provided|shown in enough)\b"
-    r"|无法|無法|不确定|不確定|不知道|看不清|不清楚|わかりません|分かりません|判断できません)",
-    re.I,
-)
-_QUESTION = re.compile(r"[^.!?。\n]{0,80}[?？]")
+_LEAD, _FILLER, _CLAUSE_START = form("lead"), form("filler"), form("clause_start")
+_DENIED, _SUPPOSED, _QUESTION = form("denied"), form("supposed"), form("question")
+_REVISION, _TURN, _REFUSAL = form("revision"), form("turn"), form("refusal")
 
 
 @dataclass(frozen=True)
@@ -188,7 +121,7 @@ def _value(text: str, lead: re.Match[str]) -> str:
 
 
 def _is_filler(between: str) -> bool:
-    return len(between) <= 20 and _ONLY_FILLER.match(between) is not None
+    return len(between) <= 20 and _FILLER.match(between) is not None
 
 
 def is_denied(text: str, start: int) -> bool:

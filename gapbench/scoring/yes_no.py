@@ -10,7 +10,6 @@ Limits: English and Chinese words only.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import islice
 
@@ -18,39 +17,11 @@ from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import plain
 from gapbench.scoring.free_text import ARTICLES, DENIALS, DOUBTS, asserted, sentences, words
 from gapbench.scoring.outcome import Score, decided, unparsed
+from gapbench.scoring.phrases import form, word_set
 from gapbench.scoring.statements import BARE, MOST_STATEMENTS, WEAK, Statement, conclude, refuses, statements
 
-_END = r"(?=\s*(?:\Z|[.,;:!)\]}\"'\n。、\u2014\u2013-]))"
-_NEXT = r"(?=[ ](?:there|it|he|she|they|this|that|i|we|because|since|but|although|though)\b)"
-_HEAD = re.compile(
-    rf"""[\s"'(\[]{{0,4}}(?:
-      (?P<yes>(?:yes|yeah|yep|true)(?:{_END}|{_NEXT}|(?=[ ]the\b))|(?:是的?|有的?|对的?|對的?|正确|正確|はい){_END})
-    | (?P<no>(?:no|nope|false)(?:{_END}|{_NEXT})|(?:不是的?|否|没有|沒有|不对|不對|错误?|不|いいえ){_END})
-    )""",
-    re.I | re.X,
-)
-_SECOND = re.compile(
-    r"""["')\]]{0,2}[ ]?(?:,?[ ]?(?:or|and|/|&|或|和)|,)[ ]?["'(\[]?"""
-    rf"""(?P<second>yes|no|true|false|是|否){_END}""",
-    re.I,
-)
-_EITHER = re.compile(
-    r"""[\s"'(\[]{0,4}(?:yes|no|true|false|是|否)["')\]]{0,2}[ ]?(?:or|and|/|&|或|和)[ ]?["'(\[]?"""
-    r"""(?:yes|no|true|false|是|否)(?![A-Za-z])""",
-    re.I,
-)
-_START = re.compile(
-    r"(?:\A|[.!?;。:] |\.\.\. ?|\n|, (?=(?:wait|actually|sorry|no wait|yes|no|but)\b))"
-    r"(?:(?:wait|actually|sorry|correction|hmm|well|but|so|therefore|thus|hence|on second thoughts?)\b[,.:!]? ?){0,3}",
-    re.I,
-)
-_YES = frozenset({"yes", "true", "y", "是", "对", "有", "正确"})
-_NO = frozenset({"no", "false", "n", "否", "不", "不是", "没有", "错", "错误"})
-_AUXILIARIES = frozenset(
-    """is are was were be do does did has have can could will there any some it its visible seen see present shown show
-    in on at of i you we this that image picture photo photograph scene shows based looking""".split()
-)
-
+_HEAD, _SECOND, _EITHER, _START = form("yes_no"), form("second"), form("either"), form("yes_no_start")
+_YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
 _NO_ANSWER = unparsed("no-yes-no", "neither begins with yes or no nor states it")
 
 
