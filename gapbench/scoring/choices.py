@@ -25,7 +25,7 @@ _LABELLED = re.compile(r"(?:(?<=\s)|\A)\(?([A-Z])[.):]\s")
 
 @dataclass(frozen=True)
 class Choices:
-    """The allowed letters, and the text of each option: normalised, and as `affirmed` looks for it (none if unknown)."""
+    """The allowed letters, and the text of each option: normalised, and as `affirmed` looks for it."""
 
     letters: str
     texts: tuple[str, ...]

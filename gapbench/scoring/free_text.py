@@ -44,21 +44,26 @@ _TOKEN = re.compile(
 ARTICLES = word_set("articles")
 DENIALS, DOUBTS = word_set("denials"), word_set("doubts")
 _EMPTY_WORDS = ARTICLES | word_set("function")
+_VERBS = word_set("verbs")
 _COPULA, _SENTENCE, _OPEN_SENTENCE = form("copula"), form("sentence"), form("open_sentence")
 _SENTENCE_END, _CLAUSE_END, _CLAUSE = form("sentence_end"), form("clause_end"), form("clause")
 _LIST_MARK = re.compile(r"[,、]\s?\w|(?<!\d)/|/(?!\d)")
 
 
 def words(text: str) -> list[str]:
-    """The normalised words of a text, with its articles."""
-    text = fold(text).casefold().replace("'", "")
+    """The normalised words of a text, with its articles; the A of "point A" or "A is closer" is a name and stays "A"."""
+    text = fold(text).replace("'", "")
     text = _ACRONYM.sub(lambda acronym: acronym[0].replace(".", ""), _APART.sub("", _THOUSANDS.sub("", text)))
     tokens: list[str] = []
     after_tens = 0
-    for token in _TOKEN.findall(text):
+    found = _TOKEN.findall(text)
+    for word, following in zip(found, [*found[1:], ""], strict=True):
+        token = word.casefold()
         value = SMALL_NUMBERS.get(token)
         if value is not None and after_tens and 0 < value < 10:
             tokens[-1] = str(after_tens + value)
+        elif word == "A" and (tokens or following in _VERBS) and not text.isupper():
+            tokens.append(word)
         else:
             tokens.append(token if value is None else str(value))
         after_tens = _TENS.get(token, 0)
@@ -68,7 +73,8 @@ def words(text: str) -> list[str]:
 def normal(text: str) -> str:
     """The normalised text without articles; a text of articles or symbols alone is only case folded."""
     tokens = words(text)
-    return " ".join([word for word in tokens if word not in ARTICLES] or tokens) or fold(text).casefold().strip()
+    kept = [word.lower() for word in tokens[:-1] if word not in ARTICLES] + [word.lower() for word in tokens[-1:]]
+    return " ".join(kept if len(tokens) > 1 else tokens) or fold(text).casefold().strip()
 
 
 def extents(value: str) -> list[str]:
@@ -151,13 +157,13 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
     for index, option in enumerate(texts):
         if option:
             left = f" \0{index} ".join(left.split(f" {option} "))
-    named, verbs = set(), word_set("verbs")
+    named = set()
     relations = word_set("relations").difference(words(question))
     for clause in left.split(" | "):
         said = clause.split()
         places = [place for place, word in enumerate(said) if word[0] == "\0"]
         if places and not (DENIALS | DOUBTS).intersection(said):
-            verb = max((place for place, word in enumerate(said[: places[0]]) if word in verbs), default=0)
+            verb = max((place for place, word in enumerate(said[: places[0]]) if word in _VERBS), default=0)
             if not relations.intersection(said[verb : places[0]]):
                 named |= {texts[int(said[place][1:])] for place in places}
     return named

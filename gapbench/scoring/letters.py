@@ -29,7 +29,6 @@ from gapbench.scoring.phrases import form
 from gapbench.scoring.statements import (
     BARE,
     MOST_STATEMENTS,
-    PLAIN,
     WEAK,
     Statement,
     conclude,
@@ -60,18 +59,21 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
     if letter := choices.single_letter_of(output):
         return decided(accepted, min(letter), "option-text")
 
-    found = [(statement, _letters_in(statement, choices)) for statement in statements(text)]
+    listed = _enumeration(text)
+    found = [(s, _letters_in(s, choices)) for s in statements(text) if not {s.end, s.end + 1} & listed]
     found += [(statement, (frozenset(statement.value), "letter-statement")) for statement in _correct(text)]
     found += [
-        (statement, (letters, "letter-bare")) for statement, letters in deque(_bare(text, choices), MOST_STATEMENTS)
+        (statement, (letters, "letter-bare"))
+        for statement, letters in deque(_bare(text, choices, listed), MOST_STATEMENTS)
     ]
     found.sort(key=lambda reading: reading[0].start)
-    conclusion = conclude([(statement, reading) for statement, reading in found if reading[0]], text)
+    conclusion = conclude([(statement, letters) for statement, (letters, _) in found if letters], text)
     if conclusion is None:
         return _by_text(output, accepted, choices)
     if not conclusion.agreed:
         return unparsed("conflict", "answers that contradict each other, none of them marked as final")
-    return _score(conclusion.value[0], accepted, choices, conclusion.value[1])
+    _, rule = max((s.rank, rule) for s, (letters, rule) in found if letters == conclusion.value)
+    return _score(conclusion.value, accepted, choices, rule)
 
 
 def _score(letters: frozenset[str], accepted: frozenset[str], choices: Choices, rule: str) -> Score:
@@ -150,24 +152,25 @@ def _listed(value: str, end: int) -> frozenset[str]:
 def _correct(text: str) -> list[Statement]:
     """Statements that begin with their letter: "B is correct", "(B) is the best answer"."""
     return [
-        Statement(WEAK if _LEANING.search(match[0]) else PLAIN, match.start(), match.end(), match["letter"])
+        Statement(WEAK if _LEANING.search(match[0]) else BARE, match.start(), match.end(), match["letter"])
         for match in list(_CORRECT.finditer(text))[-MOST_STATEMENTS:]
         if not is_denied(text, match.start()) and not is_question(text[match.end() : match.end() + 82])
     ]
 
 
-def _bare(text: str, choices: Choices) -> Iterator[tuple[Statement, frozenset[str]]]:
+def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[tuple[Statement, frozenset[str]]]:
     """Letters alone on a line, or at its start before a delimiter or the text of their option; not those of a list."""
-    start, listed = 0, _enumeration(text)
+    start = 0
     for line in text.split("\n"):
         lead = _LINE.match(line)
         index = choices.letters.find(line[:1]) if line[1:2] == " " else -1
         if lead and start not in listed and not is_question(line):
             rest = line[lead.end() :]
             letter = lead["letter"].upper()
+            after = rest.strip("\"')].:。 ")
             colon = rest.startswith(":") and letter == "A" and not lead["option"]  # A may stand for Answer
             said = choices.text_of(letter) if colon else ""
-            if rest.strip("\"')].:。 ") and (
+            if after and (
                 (_REJECTED_AFTER.match(rest) and not choices.letters_of(rest))
                 or (colon and not (said and f"{normal(rest)} ".startswith(f"{said} ")))
             ):
@@ -178,24 +181,26 @@ def _bare(text: str, choices: Choices) -> Iterator[tuple[Statement, frozenset[st
                 )
             else:
                 letters = _listed(line, lead.end()) | {letter}
-            if letters:
-                yield Statement(BARE, start, start + lead.end(), line), letters
+            if letters and not (after and letter == "A" and _is_cut_off(text, start, start + lead.end())):
+                rank = WEAK - 1 if start and after else BARE  # a line within prose
+                yield Statement(rank, start, start + lead.end(), line), letters
         elif 0 <= index < len(choices.texts) and normal(line[2:]) == choices.texts[index] != "":
             yield Statement(BARE, start, start + 1, line), frozenset(line[0])
         start += len(line) + 1
 
 
 def _enumeration(text: str) -> set[int]:
-    """Where the labels of lists begin: labels that run from A, and a lone A below a line that ends with a colon."""
+    """Where the labels of lists begin: labels that run from A."""
     listed: set[int] = set()
     run: list[int] = []
     for label in _LABEL.finditer(text):
         index = string.ascii_uppercase.index(label["bracketed"] or label["letter"])
         run = [*run, label.start()] if index == len(run) else [label.start()] if index == 0 else []
-        if len(run) > 1 or (
-            run
-            and text[max(0, label.start() - 2) : label.start()] == ":\n"
-            and text[label.end() : label.end() + 1] == " "
-        ):
+        if len(run) > 1:
             listed.update(run)
     return listed
+
+
+def _is_cut_off(text: str, start: int, end: int) -> bool:
+    """Whether a line that is labelled A is all that was begun of a list: below a colon, with no label after it."""
+    return text[max(0, start - 2) : start] == ":\n" and _LABEL.search(text, end) is None
