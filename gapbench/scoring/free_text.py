@@ -51,13 +51,13 @@ _LIST_MARK = re.compile(r"[,、]\s?\w|(?<!\d)/|/(?!\d)")
 
 
 def words(text: str) -> list[str]:
-    """The normalised words of a text, with its articles; the A of "point A" or "A is closer" is a name and stays "A"."""
+    """The normalised words of a text, with its articles; the A of "point A" or "A is closer" stays a capital."""
     text = fold(text).replace("'", "")
     text = _ACRONYM.sub(lambda acronym: acronym[0].replace(".", ""), _APART.sub("", _THOUSANDS.sub("", text)))
     tokens: list[str] = []
     after_tens = 0
     found = _TOKEN.findall(text)
-    for word, following in zip(found, [*found[1:], ""], strict=True):
+    for word, following in zip(found, [*found[1:], ""], strict=False):
         token = word.casefold()
         value = SMALL_NUMBERS.get(token)
         if value is not None and after_tens and 0 < value < 10:
