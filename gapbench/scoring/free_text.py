@@ -107,7 +107,9 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     if refuses(body):
         return unparsed("refusal", "the output says that the answer cannot be given")
     clause = extents(body)[-1] if conclusion else body
-    named = affirmed(clause, options) or {option for option in map(normal, options) if option == normal(clause)}
+    named = affirmed(clause, [*map(spoken, options)]) or {
+        option for option in map(normal, options) if option == normal(clause)
+    }
     if len(named) > 1:
         return unparsed("alternatives", f"several possible answers are named: {', '.join(sorted(named))}")
     if named:
@@ -123,7 +125,7 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     if predicate is None and ("\n" in body or _COPULA.search(body) or _SENTENCE_END.search(body[:-1])):  # prose
         return unparsed("mentioned", "the accepted answer is mentioned, but not stated as the answer")
     tokens = set(words(claim))
-    if not affirmed(claim, contained, question):
+    if not affirmed(claim, [spoken(answer) for answer in answers if normal(answer) in contained], question):
         return unparsed("denied", "the accepted answer is denied, doubted, or said of something else")
     if word_set("alternatives") & tokens or _LIST_MARK.search(claim):
         return unparsed("alternatives", "the accepted answer is one of several that are offered")
@@ -146,14 +148,14 @@ def asserted(text: str) -> str:
 
 
 def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
-    """The normalised options that a cleaned text says affirmatively, as whole words.
+    """Which of `options`, in the form of `spoken`, a cleaned text says affirmatively, as whole words.
 
     A question says nothing, nor does a clause with a denial or a doubt, nor what something else stands "next to",
     unless `question` asks what it stands next to. Longer options are looked for first, so that "dark red" does not say
     "red" as well.
     """
     left = f" {' | '.join(map(spoken, sentences(asserted(text))))} "
-    texts = sorted({spoken(option) for option in options}, key=lambda option: (-len(option), option))
+    texts = sorted(set(options), key=lambda option: (-len(option), option))
     for index, option in enumerate(texts):
         if option:
             left = f" \0{index} ".join(left.split(f" {option} "))
@@ -164,13 +166,13 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
         places = [place for place, word in enumerate(said) if word[0] == "\0"]
         if places and not (DENIALS | DOUBTS).intersection(said):
             verb = max((place for place, word in enumerate(said[: places[0]]) if word in _VERBS), default=0)
-            if not relations.intersection(said[verb : places[0]]):
+            if not relations.intersection(said[max(verb, places[0] - 4) : places[0]]):
                 named |= {texts[int(said[place][1:])] for place in places}
     return named
 
 
 def spoken(option: str) -> str:
-    """An option as `affirmed` looks for it and returns it: normalised, its clauses set apart."""
+    """A text as `affirmed` looks for it: normalised, its clauses set apart."""
     clauses = [normal(clause) for clause in _CLAUSE.split(option)]
     return " | ".join(clause for clause in clauses if _TOKEN.search(clause))
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 
 from gapbench.scoring.choices import Choices, accepted_letters, choices_of
 from gapbench.scoring.clean import plain
-from gapbench.scoring.free_text import extents, normal
+from gapbench.scoring.free_text import extents, normal, sentences
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form
 from gapbench.scoring.statements import (
@@ -43,6 +43,8 @@ _NO_LETTER = unparsed("no-letter", "no explicit option letter, and not the text 
 _HEAD, _DELIMITED, _GLUED, _ANOTHER = (form(name, 0) for name in ("head", "delimited", "glued", "another"))
 _LINE, _LABEL, _CORRECT, _LEANING = (form(name, 0) for name in ("line", "label", "correct", "leaning"))
 _REJECTED_BEFORE, _REJECTED_AFTER = form("rejected_before", 0), form("rejected_after", 0)
+_CONCLUDES = form("concludes")
+_MARKED = re.compile(r"\(([A-Z])\)")
 _LABELLED = re.compile(r"[A-Z] ?[(:]")
 
 
@@ -96,8 +98,12 @@ def _by_text(output: str, accepted: frozenset[str], choices: Choices) -> Score:
     if len(choices.texts) == 2 and set(choices.texts) == {"yes", "no"}:
         said = score_yes_no(output, choices.texts).parsed
         return decided(accepted, choices.letters[choices.texts.index(said)], "option-text") if said else _NO_LETTER
-    letters = choices.affirmed_in(output)
-    return decided(accepted, min(letters), "option-text") if len(letters) == 1 else _NO_LETTER
+    concluding = [sentence for sentence in sentences(output) if _CONCLUDES.match(sentence)]
+    for text in (*concluding[-1:], output):
+        letters = choices.affirmed_in(text)
+        if len(letters) == 1 and set(_MARKED.findall(text)) <= letters:  # "blue (C)" is neither
+            return decided(accepted, min(letters), "option-text")
+    return _NO_LETTER
 
 
 def _letters_in(statement: Statement, choices: Choices) -> tuple[frozenset[str], str]:
