@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from gapbench.scoring.clean import fold, plain
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form, word_set
-from gapbench.scoring.statements import PLAIN, Conclusion, conclude, refuses, revises, statements
+from gapbench.scoring.statements import PLAIN, REFUSED, Conclusion, conclude, refuses, revises, statements
 
 MOST_OTHER_WORDS = 3
 
@@ -105,7 +105,7 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
         if normal(candidate) in accepted:
             return Score("right", 1.0, candidate.strip(), rule, "")
     if refuses(body):
-        return unparsed("refusal", "the output says that the answer cannot be given")
+        return unparsed("refusal", REFUSED)
     clause = extents(body)[-1] if conclusion else body
     named = affirmed(clause, [*map(spoken, options)]) or {
         option for option in map(normal, options) if option == normal(clause)

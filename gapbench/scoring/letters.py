@@ -21,7 +21,7 @@ import string
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from gapbench.scoring.choices import Choices, accepted_letters, choices_of
+from gapbench.scoring.choices import Choices, accepted_letters, choices_of, is_letter_of
 from gapbench.scoring.clean import plain
 from gapbench.scoring.free_text import extents, normal, sentences
 from gapbench.scoring.outcome import Score, decided, unparsed
@@ -29,6 +29,7 @@ from gapbench.scoring.phrases import form
 from gapbench.scoring.statements import (
     BARE,
     MOST_STATEMENTS,
+    REFUSED,
     WEAK,
     Statement,
     conclude,
@@ -92,7 +93,7 @@ def _score(letters: frozenset[str], accepted: frozenset[str], choices: Choices, 
 def _by_text(output: str, accepted: frozenset[str], choices: Choices) -> Score:
     """The score of an output without an explicit letter: by the one option whose text it says affirmatively."""
     if refuses(output):
-        return unparsed("refusal", "the output says that the answer cannot be given")
+        return unparsed("refusal", REFUSED)
     if _LABEL.search(output) or _LABELLED.match(output):  # the text beside a letter that does not count
         return _NO_LETTER
     if len(choices.texts) == 2 and set(choices.texts) == {"yes", "no"}:
@@ -111,7 +112,7 @@ def _letters_in(statement: Statement, choices: Choices) -> tuple[frozenset[str],
     # "It is green." states the text of an option, "B because it is green" does not.
     texts = extents(statement.value) if statement.rank > WEAK or statement.start == 0 else []
     for extent in texts:
-        if letter := choices.single_letter_of(extent):
+        if (letter := choices.single_letter_of(extent)) and set(_MARKED.findall(statement.value)) <= letter:
             return letter, "option-text"
     if letters := _head(statement.value, strict=statement.rank == WEAK, choices=choices):
         return letters, "letter-statement"
@@ -178,7 +179,10 @@ def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[tuple[State
             said = choices.text_of(letter) if colon else ""
             if after and (
                 (_REJECTED_AFTER.match(rest) and not choices.letters_of(rest))
-                or (colon and not (said and f"{normal(rest)} ".startswith(f"{said} ")))
+                or (
+                    colon
+                    and (is_letter_of(rest, choices.letters) or not f"{normal(rest)} ".startswith(f"{said or rest} "))
+                )
             ):
                 letters = (
                     _head(rest[1:], True, choices)

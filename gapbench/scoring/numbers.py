@@ -23,7 +23,7 @@ from gapbench.scoring.clean import clean, plain
 from gapbench.scoring.free_text import SMALL_NUMBERS, asserted, extents
 from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.phrases import form
-from gapbench.scoring.statements import WEAK, conclude, refuses, statements
+from gapbench.scoring.statements import REFUSED, WEAK, conclude, refuses, statements
 
 RELATIVE_TOLERANCE = 1e-6
 
@@ -50,7 +50,7 @@ def score_number(text: str, answers: Sequence[str]) -> Score:
     elif len(lines) == 1:
         values, rule = lines, "number-bare"
     elif refuses(output):
-        return unparsed("refusal", "the output says that the answer cannot be given")
+        return unparsed("refusal", REFUSED)
     else:
         values, rule = numbers(asserted(output)), "number-only"
         if not values and _NONE.search(asserted(output)):

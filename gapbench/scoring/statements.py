@@ -24,6 +24,7 @@ from gapbench.scoring.phrases import form
 WEAK, BARE, PLAIN, FINAL = 1, 2, 3, 4
 LONGEST_VALUE = 400
 MOST_STATEMENTS = 64
+REFUSED = "the output says that the answer cannot be given"
 
 _LEAD, _FILLER, _CLAUSE_START = form("lead"), form("filler"), form("clause_start")
 _DENIED, _SUPPOSED, _QUESTION = form("denied"), form("supposed"), form("question")

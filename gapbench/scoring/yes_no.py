@@ -18,7 +18,7 @@ from gapbench.scoring.clean import plain
 from gapbench.scoring.free_text import ARTICLES, DENIALS, DOUBTS, asserted, sentences, words
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form, word_set
-from gapbench.scoring.statements import BARE, MOST_STATEMENTS, WEAK, Statement, conclude, refuses, statements
+from gapbench.scoring.statements import BARE, MOST_STATEMENTS, REFUSED, WEAK, Statement, conclude, refuses, statements
 
 _HEAD, _SECOND, _EITHER, _START = form("yes_no"), form("second"), form("either"), form("yes_no_start")
 _YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
@@ -35,7 +35,7 @@ def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score
     stated = [(statement, words) for statement in statements(text) if (words := _leading_words(statement.value))]
     rule = "yes-no-statement"
     if not any(statement.rank > WEAK for statement, _ in stated) and refuses(output):
-        return unparsed("refusal", "the output says that the answer cannot be given")
+        return unparsed("refusal", REFUSED)
     if not stated:
         rule = "yes-no-lead"
         for start in islice(_START.finditer(output), MOST_STATEMENTS):
