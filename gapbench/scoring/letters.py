@@ -172,31 +172,27 @@ def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[tuple[State
         lead = _LINE.match(line)
         index = choices.letters.find(line[:1]) if line[1:2] == " " else -1
         if lead and start not in listed and not is_question(line):
-            rest = line[lead.end() :]
-            letter = lead["letter"].upper()
-            after = rest.strip("\"')].:。 ")
-            colon = rest.startswith(":") and letter == "A" and not lead["option"]  # A may stand for Answer
-            said = choices.text_of(letter) if colon else ""
-            if after and (
-                (_REJECTED_AFTER.match(rest) and not choices.letters_of(rest))
-                or (
-                    colon
-                    and (is_letter_of(rest, choices.letters) or not f"{normal(rest)} ".startswith(f"{said or rest} "))
-                )
-            ):
-                letters = (
-                    _head(rest[1:], True, choices)
-                    if colon and re.match(r": ?(?:[(\[]|option)", rest, re.I)
-                    else frozenset[str]()
-                )
-            else:
-                letters = _listed(line, lead.end()) | {letter}
-            if letters and not (after and letter == "A" and _is_cut_off(text, start, start + lead.end())):
-                rank = WEAK - 1 if start and after else BARE  # a line within prose
-                yield Statement(rank, start, start + lead.end(), line), letters
+            alone = not line[lead.end() :].strip("\"')].:。 ")
+            begun = lead["letter"] == "A" and text[max(0, start - 2) : start] == ":\n"  # of a list that was cut off
+            if alone or not begun or _LABEL.search(text, start + lead.end()):
+                rank = BARE if alone or not start else WEAK - 1  # a line within prose counts least
+                yield Statement(rank, start, start + lead.end(), line), _letters_of(line, lead, choices)
         elif 0 <= index < len(choices.texts) and normal(line[2:]) == choices.texts[index] != "":
             yield Statement(BARE, start, start + 1, line), frozenset(line[0])
         start += len(line) + 1
+
+
+def _letters_of(line: str, lead: re.Match[str], choices: Choices) -> frozenset[str]:
+    """The letters that a line begins with; none if it rejects them, or if A stands for Answer ("A: blue")."""
+    rest = line[lead.end() :]
+    if lead["letter"] == "A" and rest.startswith(":") and not lead["option"]:
+        if re.match(r": ?(?:[(\[]|option)", rest, re.I):
+            return _head(rest[1:], True, choices)
+        if is_letter_of(rest, choices.letters) or choices.text_of("A") not in (normal(rest), normal(extents(rest)[-1])):
+            return frozenset()
+    elif _REJECTED_AFTER.match(rest) and not choices.letters_of(rest):
+        return frozenset()
+    return _listed(line, lead.end()) | {lead["letter"].upper()}
 
 
 def _enumeration(text: str) -> set[int]:
@@ -209,8 +205,3 @@ def _enumeration(text: str) -> set[int]:
         if len(run) > 1:
             listed.update(run)
     return listed
-
-
-def _is_cut_off(text: str, start: int, end: int) -> bool:
-    """Whether a line that is labelled A is all that was begun of a list: below a colon, with no label after it."""
-    return text[max(0, start - 2) : start] == ":\n" and _LABEL.search(text, end) is None
