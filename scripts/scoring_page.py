@@ -55,8 +55,12 @@ def page() -> str:
     parts = [HEAD]
     for kind, title in TITLES.items():
         chosen = [example for example in examples() if example["answer_type"] == kind]
-        given = [f"{name} {_shown(chosen[0][name])}" for name in ("options", "question") if name in chosen[0]]
-        parts.append(f"\n## {title}\n" + (f"\n{'; '.join(given).capitalize()}.\n" if given else ""))
+        given = [
+            f"\n{name}: {_shown(chosen[0][name.lower()])}\n"
+            for name in ("Options", "Question")
+            if name.lower() in chosen[0]
+        ]
+        parts.append(f"\n## {title}\n" + "".join(given))
         parts.append("\n| Output | Accepted | Read as | Outcome | Rule |\n|---|---|---|---|---|\n")
         parts += [_row(example) for example in chosen]
     return "".join(parts)

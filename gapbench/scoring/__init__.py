@@ -4,9 +4,10 @@
     score("The answer is (B) because A is wrong.", ["B"], "letter", ("red", "blue"))
     # Score(outcome='right', score=1.0, parsed='B', rule='letter-statement', reason='')
 
-First thinking, markup and typography are removed, then four steps, the first of which that finds something decides: a
+First thinking, markup and typography are removed. Then the first of four steps that finds something decides: a
 statement; a bare answer; the one text that is said affirmatively; else unparsed. A mention, a rejection, a question and
-a list never count. `docs/scoring.md` has the grammar with examples, `phrases.toml` its words. The record names the rule:
+a list never count. `docs/scoring.md` shows the grammar with examples, `phrases.toml` has its words. The record names
+the rule:
 
 | rule | what decided |
 |---|---|
@@ -36,8 +37,8 @@ a list never count. `docs/scoring.md` has the grammar with examples, `phrases.to
 | mentioned | unparsed: the accepted text appears in passing |
 | judge | a judge decided, because no rule could; never in `records.jsonl` (`gapbench.judging`) |
 
-Limits: the rules are for English and Chinese, and a little Japanese. Scoring calls no model. It never gives the outcome `failed`, which is for
-engines.
+Limits: the rules are for English and Chinese, and a little Japanese. Scoring calls no model. It never gives the outcome
+`failed`, which is for engines.
 """
 
 from gapbench.scoring.outcome import Score, unparsed

@@ -2,11 +2,13 @@
 
     score_text("The letter is K.", ["k"]).outcome         # "right"
 
-Both sides are normalised: Unicode NFKC, case folded, without articles and punctuation (a minus sign and marks between
-digits stay), number words as digits. An answer statement, or a single sentence such as "It is a bright red", is right
-if it contains an accepted answer as whole words, has at most three other words of substance, and neither denies the
-answer nor offers a second one ("red or blue"). With a closed set of `options`, the member that the output names is the
-answer; an output that names several is unparsed.
+The steps: 1. a statement; 2. the whole output, its first line or its first sentence; 3. what a single sentence says of
+what was asked ("It is a bright red"), or the only member of a closed set of `options` that the output says.
+
+Both sides are normalised: Unicode NFKC, case folded, without articles and punctuation (signs, currencies, comparisons
+and marks between digits stay), number words as digits. A statement or sentence is right if it contains an accepted
+answer as whole words, has at most three other words of substance, and neither denies nor doubts the answer, nor says it
+of something else ("next to the red lorry"), nor offers a second one ("red or blue").
 
 Limits: prose that mentions an accepted answer without stating it is unparsed, as reading it would be a guess. The other
 words of a statement are counted, not understood: "dark red" counts as "red".

@@ -2,16 +2,15 @@
 
     score_letter("The answer is (B) because A is wrong.", ["B"], ("red", "blue")).parsed       # "B"
 
-Explicit letters, in order of weight:
+The steps: 1. a statement that begins with a letter ("Answer: **D**", a boxed D) or with an option's text; below it 2. a
+letter alone on a line, or at its start before a delimiter ("b)", "B: red", "B is correct"); 3. the text of exactly one
+option, said affirmatively by the conclusion or by the whole output.
 
-1. an answer statement that begins with a letter: "Answer: **D**", a boxed D, "B is correct";
-2. a line with nothing but a letter;
-3. with equal weight, a line that begins with a delimited letter ("b)", "B: red"), a bracketed letter, "option C".
+A capital within prose is never a letter ("A dog", "I think so"), nor is a label of a list that runs from A, a rejected
+letter ("B is wrong"), a question, or the A of "A: blue", which may stand for Answer. Letters that contradict each other
+or are not among the options are unparsed.
 
-A capital within prose is never a letter ("A dog", "I think so"). An output that is exactly the text of one option gives
-that option. Letters that contradict each other or are not among the options are unparsed.
-
-Limits: a bracketed letter with another meaning, such as a mark in the image, is taken for an answer.
+Limits: a letter that is only mentioned ("see (B)") is not read, even where it is the only one.
 """
 
 from __future__ import annotations

@@ -2,12 +2,16 @@
 
     score_number("There are twenty-one cars.", ["21"]).outcome        # "right"
 
-Two integers must be equal; if either side has a fractional part, a relative tolerance of 1e-6 applies. Units and the
-per cent sign are ignored on both sides: "12.5 %" equals "12.5". "3k" is 3000. An output with several different numbers
-needs an answer statement with a single number. Bounds ("at least 3"), denied numbers ("not 3") and ordinals are no
-answers.
+The steps: 1. a statement with a number; 2. a number alone on a line; 3. the only number of the output, or its total
+where the other numbers add up to it. "No cars" is 0 if there is no other number.
 
-Limits: commas separate thousands (12,5 is two numbers); units are not compared; "no cars" is not read as 0.
+Two integers must be equal; if either side has a fractional part, a relative tolerance of 1e-6 applies. Units and the
+per cent sign are ignored on both sides: "12.5 %" equals "12.5". "3k" is 3000, "half a dozen" 6, "two thirds" 0.667,
+"minus five" -5. Bounds ("at least 3", "100+"), denied numbers ("not 3"), vague ones ("several hundred"), ordinals and
+numbers of lists ("Step 1") are no answers, nor are numbers in questions.
+
+Limits: commas and spaces separate thousands (12,5 is two numbers, 1.024,5 one); units are not compared; of Chinese
+numerals only one to ten before a measure word.
 """
 
 from __future__ import annotations
@@ -75,25 +79,20 @@ def equal(a: Decimal, b: Decimal) -> bool:
 def numbers(text: str) -> frozenset[Decimal]:
     """The different numbers that a cleaned text gives: its total alone where the other numbers add up to it.
 
-    Denied numbers, bounds, marks of lists and numbers within questions are none.
+    Denied numbers, bounds and marks of lists are none. If numbers differ, those in brackets or of parts do not count.
     """
     if re.match(r" ?1[.)] ", text) or "\n1. " in text or "\n1) " in text:
         text = _LIST_MARK.sub(" ", text)
     found = sorted(islice(_found(text), _MOST_NUMBERS))
     values = [value for _, _, value in found]
     if len(found) > 2:
-        (_, first, _), (second, *_), (_, before, _), (last, *_) = found[0], found[1], found[-2], found[-1]
-        if (
-            sum(values[1:]) == values[0]
-            and re.search(r"[^\W\d_]", text[first:second])
-            and not _RANGE.search(text[first:second])
-        ):
+        first_gap, last_gap = text[found[0][1] : found[1][0]], text[found[-2][1] : found[-1][0]]
+        if sum(values[1:]) == values[0] and re.search(r"[^\W\d_]", first_gap) and not _RANGE.search(first_gap):
             return frozenset(values[:1])
-        if sum(values[:-1]) == values[-1] and _TOTAL.search(text[before:last]):
+        if sum(values[:-1]) == values[-1] and _TOTAL.search(last_gap):
             return frozenset(values[-1:])
-    if len(set(values)) > 1 and len(whole := _PART.sub(" ", text)) < len(text) and (rest := numbers(whole)):
-        return rest
-    return frozenset(values)
+    rest = {value for _, _, value in _found(_PART.sub(" ", text))} if len(set(values)) > 1 else set()
+    return frozenset(rest or values)
 
 
 def _found(text: str) -> Iterator[tuple[int, int, Decimal]]:

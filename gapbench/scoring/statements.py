@@ -3,12 +3,12 @@
     [s.value for s in statements("It may be A. Final answer: B")]      # ["B"]
 
 A statement has a rank. FINAL: a box, an answer tag, "final answer". PLAIN: "the answer is", "Answer:", "答案是".
-WEAK: "it is", "I think", "there are", "so". A higher rank overrides a lower rank. Within a rank the last statement wins
-only if the text marks a change of mind before it ("wait", "actually", "but", ...). Without such a mark, statements that
-contradict each other decide nothing. A denied or supposed statement ("if the answer is A", "I don't think it is B")
-does not count.
+BARE: an answer without a lead, which the answer types find. WEAK: "it is", "I think", "so". A higher rank overrides a
+lower rank. Within a rank the last statement wins only if the text revises ("wait", "actually") or concludes ("but",
+"therefore") before it; a revision overrides a higher rank as well. Otherwise statements that contradict each other
+decide nothing. A denied, supposed or asked statement ("if the answer is A", "the answer is B?") does not count.
 
-Limits: English and Chinese; only the last 64 statements of an output are weighed.
+Limits: English, Chinese and a little Japanese; only the last 64 statements of an output are weighed.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     score_yes_no("Yes, there is a dog on the left.", ["yes"]).outcome         # "right"
 
-"true" counts as yes, "false" as no. An output that is unsure or says both is unparsed, and so is an answer that must be
-inferred ("There is no dog.").
+The steps: 1. a statement ("The answer is no"); 2. a sentence that begins with yes or no, the last one after a change of
+mind; 3. the question said as a statement, or its denial ("There is no dog in the image."). "true" counts as yes,
+"false" as no. An output that is unsure, says both, or refuses is unparsed.
 
-Limits: English and Chinese words only.
+Limits: English, Chinese and Japanese words only; step 3 compares words, so "The dog is absent" is unparsed.
 """
 
 from __future__ import annotations
