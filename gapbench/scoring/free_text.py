@@ -56,15 +56,15 @@ def words(text: str) -> list[str]:
     """The normalised words of a text, with its articles; the A of "point A" or "A is closer" stays a capital."""
     text = fold(text).replace("'", "")
     text = _ACRONYM.sub(lambda acronym: acronym[0].replace(".", ""), _APART.sub("", _THOUSANDS.sub("", text)))
+    found, capitals = _TOKEN.findall(text), text.isupper()
     tokens: list[str] = []
     after_tens = 0
-    found = _TOKEN.findall(text)
     for word, following in zip(found, [*found[1:], ""], strict=False):
         token = word.casefold()
         value = SMALL_NUMBERS.get(token)
         if value is not None and after_tens and 0 < value < 10:
             tokens[-1] = str(after_tens + value)
-        elif word == "A" and (tokens or following in _VERBS) and not text.isupper():
+        elif word == "A" and (tokens or following in _VERBS) and not capitals:
             tokens.append(word)
         else:
             tokens.append(token if value is None else str(value))
