@@ -124,19 +124,19 @@ def _first_numbers(value: str) -> frozenset[Decimal]:
 
 def _digits_value(match: re.Match[str]) -> Decimal | None:
     """Value of a match of `_DIGITS`; None for an ordinal, a division by zero, and a letter that may be a unit."""
+    glued = (match["glued"] or "").lower()
     if match["bottom"]:
         if int(match["bottom"]) == 0:
             return None
         value = Decimal(match["whole"] or 0) + Decimal(match["top"]) / Decimal(match["bottom"])
-        return -value if match["minus"] else value
-    if match["european"]:
+    elif match["european"]:
         value = Decimal(match["european"].replace(".", "").replace(",", "."))
-        return -value if match["minus"] else value
-    glued = match["glued"].lower()
-    if _ORDINAL.fullmatch(glued) or (glued in ("m", "b", "bn") and match["glued"].isupper()):
+    elif _ORDINAL.fullmatch(glued) or (glued in ("m", "b", "bn") and match["glued"].isupper()):
         return None  # 5M may be metres or millions
-    value = Decimal(re.sub("[ ,]", "", match["number"]) + (match["exponent"] or ""))
-    value = value * _MAGNITUDES.get((match["magnitude"] or glued).lower(), 1) + Decimal("0.5") * bool(match["half"])
+    else:
+        value = Decimal(re.sub("[ ,]", "", match["number"]) + (match["exponent"] or ""))
+        value *= _MAGNITUDES.get((match["magnitude"] or glued).lower(), 1)
+        value += Decimal("0.5") * bool(match["half"])
     return -value if match["minus"] else value
 
 
