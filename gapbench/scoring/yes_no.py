@@ -34,20 +34,18 @@ def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score
     accepted = {yes_or_no(answer) for answer in answers}
     output = plain(text)
     stated = [(statement, words) for statement in statements(text) if (words := _leading_words(statement.value))]
-    rule = "yes-no-statement"
     if not any(statement.rank > WEAK for statement, _ in stated) and refuses(output):
         return unparsed("refusal", REFUSED)
-    if not stated:
-        rule = "yes-no-lead"
-        for start in islice(_START.finditer(output), MOST_STATEMENTS):
-            if words := _leading_words(output[start.end() : start.end() + 80]):
-                stated.append((Statement(BARE, start.end(), start.end() + 2, ""), words))
-    conclusion = conclude(stated, output if rule == "yes-no-lead" else text)
+    for start in islice(_START.finditer(text), MOST_STATEMENTS):
+        if words := _leading_words(text[start.end() : start.end() + 80]):
+            stated.append((Statement(BARE, start.end(), start.end() + 2, ""), words))
+    conclusion = conclude(sorted(stated, key=lambda reading: reading[0].start), text)
     if conclusion is None:
         said = _as_asked(output, question)
         return decided(accepted, said, "yes-no-text") if said else _NO_ANSWER
     if not conclusion.agreed or len(conclusion.value) > 1:
         return unparsed("conflict", "both yes and no are given")
+    rule = "yes-no-lead" if conclusion.statement.rank == BARE else "yes-no-statement"
     return decided(accepted, min(conclusion.value), rule)
 
 
