@@ -4,39 +4,41 @@
     score("The answer is (B) because A is wrong.", ["B"], "letter", ("red", "blue"))
     # Score(outcome='right', score=1.0, parsed='B', rule='letter-statement', reason='')
 
-First thinking, markup and typography are removed, then the rules of the answer type decide. The record names the rule:
+First thinking, markup and typography are removed. Then the first of four steps that finds something decides: a
+statement; a bare answer; the one text that is said affirmatively; else unparsed. A mention, a rejection, a question and
+a list never count. `docs/scoring.md` shows the grammar with examples, `phrases.toml` has its words. The record names
+the rule:
 
 | rule | what decided |
 |---|---|
 | letter-statement | an answer statement that begins with a letter: "The answer is B", a box, "B is correct" |
 | letter-bare | a letter alone on a line or set off at its start: "B", "b)", "B: red" |
-| letter-mention | a bracketed letter or "option C" within prose |
-| option-text | the output, or its answer statement, is exactly one option's text |
+| option-text | one option's text, the only one that the output, its answer statement or its conclusion says |
 | yes-no-statement | an answer statement |
 | yes-no-lead | a sentence that begins with yes or no |
+| yes-no-text | the question, repeated as a statement or its denial: "There is no dog." |
 | number-statement | an answer statement |
-| number-only | the only number in the output |
+| number-bare | the only number that stands alone on a line |
+| number-only | the only number in the output, or its total |
 | text-statement | the answer statement, compared as normalised text |
-| text-exact | the whole output, compared as normalised text |
+| text-exact | the whole output or its first line or sentence, compared as normalised text |
 | text-contained | a statement that contains an accepted answer as whole words |
 | text-option | the only member of a closed set that the output names |
 | vqa, anls | the soft score of the whole output |
 | vqa-statement, anls-statement | the soft score of the answer statement |
 | empty | unparsed: nothing is left after thinking |
 | thought-cut-off | unparsed: the output ends inside its thought |
+| refusal | unparsed: the output says that the answer cannot be given |
 | conflict | unparsed: letters, numbers or statements contradict each other, and none of them is marked as final |
 | outside-options | unparsed: the letter is not among the options |
 | no-letter, no-yes-no, no-number | unparsed: no answer of the expected type |
-| denied | unparsed: the accepted text appears with a denial |
+| denied | unparsed: the accepted text is denied, doubted, or said of something else |
 | alternatives | unparsed: the accepted text is one of several |
 | mentioned | unparsed: the accepted text appears in passing |
 | judge | a judge decided, because no rule could; never in `records.jsonl` (`gapbench.judging`) |
 
-If statements contradict each other, "final answer", a box or an answer tag overrides "the answer is", which overrides
-"I think". Among statements of equal weight the last one wins only after a change of mind ("wait", "actually", "but").
-
-Limits: the rules are for English and Chinese. Scoring calls no model. It never gives the outcome `failed`, which is for
-engines.
+Limits: the rules are for English and Chinese, and a little Japanese. Scoring calls no model. It never gives the outcome
+`failed`, which is for engines.
 """
 
 from gapbench.scoring.outcome import Score, unparsed

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import clean, fold, plain
-from gapbench.scoring.free_text import normal
+from gapbench.scoring.free_text import affirmed, normal, spoken
 
 _LABEL = re.compile(r"[(\[]?([A-Za-z])[)\]]?(?:[.):] ?|(?<=[)\]]) ?|(?= \())")
 _LABELLED = re.compile(r"(?:(?<=\s)|\A)\(?([A-Z])[.):]\s")
@@ -25,10 +25,11 @@ _LABELLED = re.compile(r"(?:(?<=\s)|\A)\(?([A-Z])[.):]\s")
 
 @dataclass(frozen=True)
 class Choices:
-    """The allowed letters, and the normalised text of each option (no texts if they are unknown)."""
+    """The allowed letters, and the text of each option: normalised, and as `affirmed` looks for it."""
 
     letters: str
     texts: tuple[str, ...]
+    spoken: tuple[str, ...]
 
     def letters_of(self, text: str) -> frozenset[str]:
         """Letters of the options that have exactly this text."""
@@ -39,9 +40,23 @@ class Choices:
 
     def single_letter_of(self, text: str) -> frozenset[str]:
         """The letter of the only option with this text; empty if several have it or the text is an allowed letter."""
-        bare = text.strip(" .:()[]\"'").upper()
         letters = self.letters_of(text)
-        return letters if len(letters) == 1 and not (len(bare) == 1 and bare in self.letters) else frozenset()
+        return letters if len(letters) == 1 and not is_letter_of(text, self.letters) else frozenset()
+
+    def text_of(self, letter: str) -> str:
+        """The normalised text of an option; empty if it is unknown."""
+        return dict(zip(self.letters, self.texts, strict=False)).get(letter, "")
+
+    def affirmed_in(self, text: str) -> frozenset[str]:
+        """Letters of the options whose text is said affirmatively; none for a text that two options share."""
+        named = affirmed(text, [option for option in self.spoken if not is_letter_of(option, self.letters)])
+        return frozenset(c for c, option in zip(self.letters, self.spoken, strict=False) if option in named)
+
+
+def is_letter_of(text: str, letters: str) -> bool:
+    """Whether a text is one of the letters and nothing else."""
+    bare = text.strip(" .:()[]\"'").upper()
+    return len(bare) == 1 and bare in letters
 
 
 def choices_of(answers: Sequence[str], options: Sequence[str], question: str = "") -> Choices:
@@ -57,7 +72,8 @@ def choices_of(answers: Sequence[str], options: Sequence[str], question: str = "
     labels = [_LABEL.match(fold(text).strip()) for text in texts]
     if texts and all(label and label[1].upper() == letter for label, letter in zip(labels, letters, strict=True)):
         texts = [fold(text).strip()[label.end() :] for text, label in zip(texts, labels, strict=True) if label]
-    return Choices(letters, tuple(normal(clean(text)) for text in texts))
+    plain_texts = [clean(text) for text in texts]
+    return Choices(letters, tuple(map(normal, plain_texts)), tuple(map(spoken, plain_texts)))
 
 
 def _lettered_in(question: str) -> list[str]:

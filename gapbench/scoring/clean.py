@@ -33,8 +33,8 @@ _AFTER_FOLDING = str.maketrans(
     | {"\u2212": "-", "\u2044": "/"}  # minus sign, fraction slash
 )
 
-_OPENING = re.compile(r"<answer>|<\|begin_of_box\|>", re.I)
-_CLOSING = re.compile(r"</answer>|<\|end_of_box\|>", re.I)
+_OPENING = re.compile(r"<(?:final_)?answer>|<conclusion>|<\|begin_of_box\|>", re.I)
+_CLOSING = re.compile(r"</(?:final_)?answer>|</conclusion>|<\|end_of_box\|>", re.I)
 _TAG = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:s|b|i|u|p|br|em|strong|code|span|div|eos|bos|end_of_turn)\s?/?>")
 _FRACTION = re.compile(r"\\[dt]?frac ?\{(\d{1,20})\} ?\{(\d{1,20})\}")
 _FONT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:rm|bf|sf|it|tt|bb)?|operatorname|mbox|rm|bf) ?\{([^{}]*)\}")
@@ -44,6 +44,7 @@ _ESCAPED = re.compile(r"\\([%$#&_{}])")
 _MATHS = re.compile(rf"\${{1,2}}(?=[A-Za-z\\({OPEN}])([^$\n]{{1,200}})\${{1,2}}|\$(\d[^$\n]{{0,30}})\$(?!\d)")
 _EMPHASISED_LETTER = re.compile(r"(?<![A-Za-z0-9*_`])(\*{2,3}|__|`{1,3})\(?([A-Za-z])\)?[.:]?\1(?![A-Za-z0-9*_`])")
 _EMPHASIS = re.compile(r"\*{1,3}(?!\d)|(?<!\d)\*{1,3}|(?<![A-Za-z0-9])__|__(?![A-Za-z0-9])|`|~~")
+_TABLE_RULE = re.compile(r"\|?[\s|:-]*-{3}[\s|:-]*")
 _LINE_MARK = re.compile(r"^(?:#{1,6} |> ?(?=[A-Za-z*(])|[-•·] )")
 
 
@@ -73,8 +74,15 @@ def clean(text: str) -> str:
         text = _BOX.sub(lambda box: OPEN + box[1] + CLOSE, text)
         text = _ESCAPED.sub(r"\1", _SPACING.sub(" ", text))
     text = _EMPHASIS.sub("", _EMPHASISED_LETTER.sub(r"(\2)", text))
-    lines = (_LINE_MARK.sub("", " ".join(line.split())) for line in text.splitlines())
+    lines = (_LINE_MARK.sub("", _cells(" ".join(line.split()))) for line in text.splitlines())
     return "\n".join(line for line in lines if line) or bare
+
+
+def _cells(line: str) -> str:
+    """A row of a table as "heading: cell", its rule as nothing; another line as it is."""
+    if len(line) < 3 or line[0] != "|":
+        return line
+    return "" if _TABLE_RULE.fullmatch(line) else line.strip("| ").replace(" | ", ": ")
 
 
 def plain(text: str) -> str:

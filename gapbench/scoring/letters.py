@@ -2,71 +2,50 @@
 
     score_letter("The answer is (B) because A is wrong.", ["B"], ("red", "blue")).parsed       # "B"
 
-Explicit letters, in order of weight:
+The steps: 1. a statement that begins with a letter ("Answer: **D**", a boxed D) or with an option's text; below it 2. a
+letter alone on a line, or at its start before a delimiter ("b)", "B: red", "B is correct"); 3. the text of exactly one
+option, said affirmatively by the conclusion or by the whole output.
 
-1. an answer statement that begins with a letter: "Answer: **D**", a boxed D, "B is correct";
-2. a line with nothing but a letter;
-3. with equal weight, a line that begins with a delimited letter ("b)", "B: red"), a bracketed letter, "option C".
+A capital within prose is never a letter ("A dog", "I think so"), nor is a label of a list that runs from A, a rejected
+letter ("B is wrong"), a question, or the A of "A: blue", which may stand for Answer. Letters that contradict each other
+or are not among the options are unparsed.
 
-A capital within prose is never a letter ("A dog", "I think so"). An output that is exactly the text of one option gives
-that option. Letters that contradict each other or are not among the options are unparsed.
-
-Limits: a bracketed letter with another meaning, such as a mark in the image, is taken for an answer.
+Limits: a letter that is only mentioned ("see (B)") is not read, even where it is the only one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import string
+from collections import deque
+from collections.abc import Iterator, Sequence
 
-from gapbench.scoring.choices import Choices, accepted_letters, choices_of
+from gapbench.scoring.choices import Choices, accepted_letters, choices_of, is_letter_of
 from gapbench.scoring.clean import plain
-from gapbench.scoring.free_text import extents, normal
+from gapbench.scoring.free_text import extents, normal, sentences
 from gapbench.scoring.outcome import Score, decided, unparsed
-from gapbench.scoring.statements import MOST_STATEMENTS, PLAIN, WEAK, Statement, conclude, is_denied, statements
+from gapbench.scoring.phrases import form
+from gapbench.scoring.statements import (
+    BARE,
+    MOST_STATEMENTS,
+    REFUSED,
+    WEAK,
+    Statement,
+    conclude,
+    is_denied,
+    is_question,
+    refuses,
+    statements,
+)
+from gapbench.scoring.yes_no import score_yes_no
 
-_HEAD = re.compile(
-    r"""[\s"'(\[{<:]{0,4}(?:(?i:option|choice|letter|answer|选项)[ ]?:?[ ]?["'(\[{]{0,2})?"""
-    r"""(?P<letter>[A-Za-z])(?P<close>["')\]}>]{0,3})"""
-)
-_DELIMITED = re.compile(
-    r"""\s*(?:\Z|[.,;:!)\]}\u2014\u2013\n]|[^\x00-\x7f])|[ ][-(]"""
-    r"""|[ ](?i:because|since|as|for|given|based|due|where|which|with|is|and|while|not|it)\b"""
-)
-_GLUED = re.compile(r"[A-Za-z0-9_À-ɏ]|[-.'][A-Za-z0-9]|[ ]?\?|,?[ ]if\b")
-_ANOTHER = re.compile(
-    r"""["')\]]{0,2}[ ]?(?:,?[ ]?(?:/|&|\+|\bor\b|\band\b|或|和|、)|,)[ ]?"""
-    r"""(?:(?:option|maybe|perhaps|possibly)[ ]){0,2}["'(\[]{0,2}(?P<letter>[A-Za-z])"""
-    r"""(?=["')\].,;:!?/、]|\Z|[ ](?:and|or|are|is|both|could|may|might|seems?)\b|[^\x00-\x7f])"""
-    r"""(?![ ](?:is|are|was)[ ](?:wrong|incorrect|not|false|excluded))"""
-)
-_LINE = re.compile(
-    r"""["'(\[]{0,2}(?:(?:[A-Z]|[a-z])(?=["')\]]{0,2}(?:\Z|[.):。、]{1,3}(?:[ ]|\Z)|[):、]\w))"""
-    r"""|[A-HJ-Z](?=,[ ]|[ ](?:because|since)\b|[ ][-\u2013\u2014][ ]))"""
-)
-_MENTION = re.compile(
-    r"""(?<![A-Za-z0-9_)\]])[(\[](?P<bracketed>[A-Za-z])[)\]](?![A-Za-z0-9])"""
-    r"""|(?:(?<![A-Za-z])(?i:option|choice)[ ]|选项[ ]?)["'(\[]{0,2}"""
-    r"""(?P<named>[A-Z](?![A-Za-z0-9_'])|[a-z](?=[)\]}"'.,;:!]|\Z))"""
-)
-_REJECTED_BEFORE = re.compile(
-    r"(?:\bnot|n't|\bneither|\bnor|\bexclud\w+|\beliminat\w+|\brul\w+ out|\bexcept|\brather than|\binstead of|不是?)"
-    r"(?: (?:be|the|option|answer|either)){0,3} ?\Z",
-    re.I,
-)
-_REJECTED_AFTER = re.compile(
-    r"[\s)\]\"']{0,3}(?:\([^)\n]{0,60}\) ?)?(?:"
-    r"(?:is|are|was|were|seems|appears|looks|does|do|can|could|must|should|has|would)(?:n't| \w+){0,2}? ?"
-    r"(?:n't|not|wrong|incorrect|false|ruled|eliminated|excluded|unlikely|impossible)\b"
-    r"|cannot\b|can't\b|[.:\-\u2013] ?(?:wrong|incorrect)\b|是?(?:错|不))",
-    re.I,
-)
-_CORRECT = re.compile(
-    r"(?<![A-Za-z0-9_'])[(\[]?(?P<letter>[A-Z])[)\]]?(?: \([^)\n]{0,60}\))? ?"
-    r"(?:(?i:(?:is|must be|seems|looks) (?:(?:the|most|therefore|thus|clearly|indeed) ){0,2}"
-    r"(?:correct(?! for)|answer|(?:best|right)(?= answer| option| choice| one|[.,;!]|\Z)))"
-    r"|(?:选项)?是?(?:正确|对的))"
-)
+_NO_LETTER = unparsed("no-letter", "no explicit option letter, and not the text of exactly one option")
+_HEAD, _DELIMITED, _GLUED, _ANOTHER = (form(name, 0) for name in ("head", "delimited", "glued", "another"))
+_LINE, _LABEL, _CORRECT, _LEANING = (form(name, 0) for name in ("line", "label", "correct", "leaning"))
+_REJECTED_BEFORE, _REJECTED_AFTER = form("rejected_before", 0), form("rejected_after", 0)
+_CONCLUDES = form("concludes")
+_MARKED = re.compile(r"\(([A-Z])\)")
+_LABELLED = re.compile(r"[A-Z] ?[(:]")
 
 
 def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Score:
@@ -82,23 +61,25 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
     if letter := choices.single_letter_of(output):
         return decided(accepted, min(letter), "option-text")
 
-    in_order = sorted((*statements(text), *_correctness_statements(text)), key=lambda statement: statement.start)
-    readings = {statement: _letters_in(statement, choices) for statement in in_order}
-    conclusion = conclude([(statement, letters) for statement, (letters, _) in readings.items() if letters], text)
+    listed = _enumeration(text)
+    found = [(s, _letters_in(s, choices)) for s in statements(text) if not {s.end, s.end + 1} & listed]
+    found += [(statement, (frozenset(statement.value), "letter-statement")) for statement in _correct(text)]
+    found += [
+        (statement, (letters, "letter-bare"))
+        for statement, letters in deque(_bare(text, choices, listed), MOST_STATEMENTS)
+    ]
+    found.sort(key=lambda reading: reading[0].start)
+    conclusion = conclude([(statement, letters) for statement, (letters, _) in found if letters], text)
     if conclusion is None:
-        alone, leading = _bare(output, choices)
-        rule = "letter-bare" if alone or leading else "letter-mention"
-        return _score(alone or leading | _mentions(output), accepted, choices, rule)
+        return _by_text(output, accepted, choices)
     if not conclusion.agreed:
-        return unparsed("conflict", "answer statements that contradict each other")
-    rule = next(rule for letters, rule in readings.values() if letters == conclusion.value)
+        return unparsed("conflict", "answers that contradict each other, none of them marked as final")
+    _, rule = max((s.rank, rule) for s, (letters, rule) in found if letters == conclusion.value)
     return _score(conclusion.value, accepted, choices, rule)
 
 
 def _score(letters: frozenset[str], accepted: frozenset[str], choices: Choices, rule: str) -> Score:
     """Right or wrong for a single allowed letter, else unparsed."""
-    if not letters:
-        return unparsed("no-letter", "no explicit option letter, and not the exact text of one option")
     if len(letters) > 1:
         return unparsed("conflict", f"several letters are given: {', '.join(sorted(letters))}")
     letter = min(letters)
@@ -108,13 +89,34 @@ def _score(letters: frozenset[str], accepted: frozenset[str], choices: Choices, 
     return decided(accepted, letter, rule)
 
 
+def _by_text(output: str, accepted: frozenset[str], choices: Choices) -> Score:
+    """The score of an output without an explicit letter: by the one option whose text it says affirmatively."""
+    if refuses(output):
+        return unparsed("refusal", REFUSED)
+    if _LABEL.search(output) or _LABELLED.match(output):  # the text beside a letter that does not count
+        return _NO_LETTER
+    if len(choices.texts) == 2 and set(choices.texts) == {"yes", "no"}:
+        said = score_yes_no(output, choices.texts).parsed
+        return decided(accepted, choices.letters[choices.texts.index(said)], "option-text") if said else _NO_LETTER
+    concluding = [sentence for sentence in sentences(output) if _CONCLUDES.match(sentence)]
+    for text in (*concluding[-1:], output):
+        letters = choices.affirmed_in(text)
+        if len(letters) == 1 and set(_MARKED.findall(text)) <= letters:  # "blue (C)" is neither
+            return decided(accepted, min(letters), "option-text")
+    return _NO_LETTER
+
+
 def _letters_in(statement: Statement, choices: Choices) -> tuple[frozenset[str], str]:
     """The letters of a statement, and the rule: the option that has its text, else the letters it begins with."""
     # "It is green." states the text of an option, "B because it is green" does not.
-    for extent in extents(statement.value) if statement.rank > WEAK or statement.start == 0 else ():
-        if letter := choices.single_letter_of(extent):
+    texts = extents(statement.value) if statement.rank > WEAK or statement.start == 0 else []
+    for extent in texts:
+        if (letter := choices.single_letter_of(extent)) and set(_MARKED.findall(statement.value)) <= letter:
             return letter, "option-text"
-    return _head(statement.value, strict=statement.rank == WEAK, choices=choices), "letter-statement"
+    if letters := _head(statement.value, strict=statement.rank == WEAK, choices=choices):
+        return letters, "letter-statement"
+    named = choices.affirmed_in(texts[-1]) if texts and statement.rank > WEAK else frozenset[str]()
+    return named if len(named) == 1 else frozenset(), "option-text"
 
 
 def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
@@ -126,9 +128,16 @@ def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
     if head is None or _GLUED.match(value, head.end()):
         return frozenset()
     letter, at = head["letter"], head.start("letter")
-    others = _listed(value, head.end("letter"))
-    if others:
+    clause = extents(value)[-1] if len(value) > head.end() + 2 else ""
+    labelled = {
+        label["bracketed"] or label["letter"]
+        for label in _LABEL.finditer(clause, head.end())
+        if not _REJECTED_BEFORE.search(clause, 0, label.end() - 2) and not _REJECTED_AFTER.match(value, label.end())
+    }
+    if others := _listed(value, head.end("letter")) | labelled - {letter}:
         return others | {letter.upper()}
+    if _REJECTED_AFTER.match(value, head.end()):
+        return frozenset()
     enclosed = bool(head["close"]) and value[at - 1 : at] in set("\"'([{<")
     if enclosed or _DELIMITED.match(value, head.end()) or not (strict or letter in "AI" or letter.islower()):
         return frozenset(letter.upper())
@@ -146,43 +155,52 @@ def _listed(value: str, end: int) -> frozenset[str]:
     return frozenset(letters)
 
 
-def _correctness_statements(text: str) -> list[Statement]:
+def _correct(text: str) -> list[Statement]:
     """Statements that begin with their letter: "B is correct", "(B) is the best answer"."""
     return [
-        Statement(PLAIN, match.start(), match.end(), match["letter"])
+        Statement(WEAK if _LEANING.search(match[0]) else BARE, match.start(), match.end(), match["letter"])
         for match in list(_CORRECT.finditer(text))[-MOST_STATEMENTS:]
-        if not is_denied(text, match.start())
+        if not is_denied(text, match.start()) and not is_question(text[match.end() : match.end() + 82])
     ]
 
 
-def _bare(text: str, choices: Choices) -> tuple[frozenset[str], frozenset[str]]:
-    """Letters alone on a line; letters at the start of a line, followed by a delimiter or the text of their option."""
-    alone: set[str] = set()
-    leading: set[str] = set()
+def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[tuple[Statement, frozenset[str]]]:
+    """Letters alone on a line, or at its start before a delimiter or the text of their option; not those of a list."""
+    start = 0
     for line in text.split("\n"):
         lead = _LINE.match(line)
-        if lead is None:
-            index = choices.letters.find(line[:1]) if line[1:2] == " " else -1
-            if 0 <= index < len(choices.texts) and normal(line[2:]) == choices.texts[index] != "":
-                leading.add(line[0])
-            continue
-        rest = line[lead.end() :]
-        letters = {lead[0][-1].upper()} | _listed(line, lead.end())
-        if not rest.strip("\"')].:。 "):
-            alone |= letters
-        elif not _REJECTED_AFTER.match(rest) or choices.letters_of(rest):
-            leading |= letters
-    return frozenset(alone), frozenset(leading)
+        index = choices.letters.find(line[:1]) if line[1:2] == " " else -1
+        if lead and start not in listed and not is_question(line):
+            alone = not line[lead.end() :].strip("\"')].:。 ")
+            begun = lead["letter"] == "A" and text[max(0, start - 2) : start] == ":\n"  # of a list that was cut off
+            if alone or not begun or _LABEL.search(text, start + lead.end()):
+                rank = BARE if alone or not start else WEAK - 1  # a line within prose counts least
+                yield Statement(rank, start, start + lead.end(), line), _letters_of(line, lead, choices)
+        elif 0 <= index < len(choices.texts) and normal(line[2:]) == choices.texts[index] != "":
+            yield Statement(BARE, start, start + 1, line), frozenset(line[0])
+        start += len(line) + 1
 
 
-def _mentions(text: str) -> frozenset[str]:
-    """Bracketed letters and the letter of "option C" anywhere in the text, without letters that it rules out."""
-    letters: set[str] = set()
-    for match in _MENTION.finditer(text):
-        letter = (match["bracketed"] or match["named"]).upper()
-        if letter not in letters and not (
-            _REJECTED_BEFORE.search(text[max(0, match.start() - 40) : match.start()])
-            or _REJECTED_AFTER.match(text, match.end())
-        ):
-            letters.add(letter)
-    return frozenset(letters)
+def _letters_of(line: str, lead: re.Match[str], choices: Choices) -> frozenset[str]:
+    """The letters that a line begins with; none if it rejects them, or if A stands for Answer ("A: blue")."""
+    rest = line[lead.end() :]
+    if lead["letter"] == "A" and rest.startswith(":") and not lead["option"]:
+        if re.match(r": ?(?:[(\[]|option)", rest, re.I):
+            return _head(rest[1:], True, choices)
+        if is_letter_of(rest, choices.letters) or choices.text_of("A") not in (normal(rest), normal(extents(rest)[-1])):
+            return frozenset()
+    elif _REJECTED_AFTER.match(rest) and not choices.letters_of(rest):
+        return frozenset()
+    return _listed(line, lead.end()) | {lead["letter"].upper()}
+
+
+def _enumeration(text: str) -> set[int]:
+    """Where the labels of lists begin: labels that run from A."""
+    listed: set[int] = set()
+    run: list[int] = []
+    for label in _LABEL.finditer(text):
+        index = string.ascii_uppercase.index(label["bracketed"] or label["letter"])
+        run = [*run, label.start()] if index == len(run) else [label.start()] if index == 0 else []
+        if len(run) > 1:
+            listed.update(run)
+    return listed

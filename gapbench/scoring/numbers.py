@@ -2,12 +2,16 @@
 
     score_number("There are twenty-one cars.", ["21"]).outcome        # "right"
 
-Two integers must be equal; if either side has a fractional part, a relative tolerance of 1e-6 applies. Units and the
-per cent sign are ignored on both sides: "12.5 %" equals "12.5". "3k" is 3000. An output with several different numbers
-needs an answer statement with a single number. Bounds ("at least 3"), denied numbers ("not 3") and ordinals are no
-answers.
+The steps: 1. a statement with a number; 2. a number alone on a line; 3. the only number of the output, or its total
+where the other numbers add up to it. "No cars" is 0 if there is no other number.
 
-Limits: commas separate thousands (12,5 is two numbers); units are not compared; "no cars" is not read as 0.
+Two integers must be equal; if either side has a fractional part, a relative tolerance of 1e-6 applies. Units and the
+per cent sign are ignored on both sides: "12.5 %" equals "12.5". "3k" is 3000, "half a dozen" 6, "two thirds" 0.667,
+"minus five" -5. Bounds ("at least 3", "100+"), denied numbers ("not 3"), vague ones ("several hundred"), ordinals and
+numbers of lists ("Step 1") are no answers, nor are numbers in questions.
+
+Limits: commas and spaces separate thousands (12,5 is two numbers, 1.024,5 one); units are not compared; of Chinese
+numerals only one to ten before a measure word.
 """
 
 from __future__ import annotations
@@ -16,54 +20,51 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from itertools import islice
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import clean, plain
-from gapbench.scoring.free_text import SMALL_NUMBERS, extents
+from gapbench.scoring.free_text import SMALL_NUMBERS, asserted, extents
 from gapbench.scoring.outcome import Score, unparsed
-from gapbench.scoring.statements import WEAK, conclude, statements
+from gapbench.scoring.phrases import form
+from gapbench.scoring.statements import REFUSED, WEAK, conclude, refuses, statements
 
 RELATIVE_TOLERANCE = 1e-6
 
 _MAGNITUDES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "k": 1000, "dozen": 12}
-_SMALL = "|".join(sorted(SMALL_NUMBERS, key=len, reverse=True))
-_DIGITS = re.compile(
-    r"""(?<![\w.^])(?<![^\W\d]-)(?P<minus>(?<!\d[ ])(?<!\d)-)?(?:
-      (?:(?P<whole>\d{1,15})[ ])?(?P<top>\d{1,15})/(?P<bottom>\d{1,15})(?![\d/])
-    | (?P<number>(?:\d{1,3}(?:,\d{3}){1,10}(?!,?\d)|\d{1,40})(?:\.\d{1,40})?|\.\d{1,40})(?P<exponent>e[-+]?\d{1,2})?
-      (?P<glued>[^\W\d_]{0,12})(?![\d^]|\.\d)(?:[ ](?P<magnitude>hundred|thousand|million|billion|dozen)\b)?
-    )""",
-    re.I | re.X,
-)
-_WORD = rf"(?:{_SMALL}|hundred|thousand|million|billion|dozen)"
-_WORDS = re.compile(
-    rf"(?<![\w-])(?:an? (?=hundred|thousand|million|dozen))?{_WORD}(?:(?: and |[- ]){_WORD}){{0,12}}(?![\w])", re.I
-)
+_PARTS = ("halve", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_MOST_NUMBERS = 1000
+_DIGITS, _WORDS, _HAN, _HAN_DIGITS = form("digits"), form("number_words"), form("han_number"), "一二三四五六七八九十"
+_NO_VALUE, _BOUND, _PRONOUN, _NONE = form("no_value"), form("bound"), form("pronoun"), form("none")
+_LIST_MARK, _PART, _TOTAL, _RANGE = form("list_mark"), form("part"), form("total"), form("range")
 _ORDINAL = re.compile(r"st|nd|rd|th", re.I)
-_NO_VALUE = re.compile(
-    r"(?:\b(?:not|at least|at most|more than|less than|fewer than|greater than|up to|over|under|above|below"
-    r"|no more than|nearly|almost)|n't|[<>≤≥]) ?\Z",
-    re.I,
-)
 
 
 def score_number(text: str, answers: Sequence[str]) -> Score:
     """Score a cleaned text by value. Raises BenchmarkError for an accepted answer that is not exactly one number."""
     accepted = [_accepted_number(answer) for answer in answers]
-    stated = [(statement, values) for statement in statements(text) if (values := _first_numbers(statement.value))]
-    conclusion = conclude(stated, text)
+    output = plain(text)
+    stated = [s for s in statements(text) if s.rank > WEAK or text[s.start] == "="]
+    conclusion = conclude([(s, values) for s in stated if (values := _first_numbers(s.value))], text)
     if conclusion is not None and not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
-    values = conclusion.value if conclusion else numbers(plain(text))
-    if conclusion and conclusion.statement.rank == WEAK:  # "There are 3 cars. 2 are red." gives no single answer
-        values |= numbers(plain(text[conclusion.statement.end :]))
+    lines = frozenset().union(*(numbers(line) for line in output.split("\n") if _DIGITS.fullmatch(line.rstrip(". "))))
+    if conclusion:
+        values, rule = conclusion.value, "number-statement"
+    elif len(lines) == 1:
+        values, rule = lines, "number-bare"
+    elif refuses(output):
+        return unparsed("refusal", REFUSED)
+    else:
+        values, rule = numbers(asserted(output)), "number-only"
+        if not values and _NONE.search(asserted(output)):
+            values = frozenset({Decimal(0)})
     if not values:
         return unparsed("no-number", "no number is given")
     if len(values) > 1:
         return unparsed("conflict", f"{len(values)} different numbers are given")
     value = min(values)
     right = any(equal(value, number) for number in accepted)
-    rule = "number-statement" if conclusion else "number-only"
     return Score("right" if right else "wrong", float(right), _digits(value), rule, "")
 
 
@@ -76,24 +77,44 @@ def equal(a: Decimal, b: Decimal) -> bool:
 
 
 def numbers(text: str) -> frozenset[Decimal]:
-    """The different numbers in a cleaned text, in digits or words, without denied numbers and bounds."""
-    values = set()
-    for match in _asserted(_DIGITS, text):
+    """The different numbers that a cleaned text gives: its total alone where the other numbers add up to it.
+
+    Denied numbers, bounds and marks of lists are none. If numbers differ, those in brackets or of parts do not count.
+    """
+    if re.match(r" ?1[.)] ", text) or "\n1. " in text or "\n1) " in text:
+        text = _LIST_MARK.sub(" ", text)
+    found = sorted(islice(_found(text), _MOST_NUMBERS))
+    values = [value for _, _, value in found]
+    if len(found) > 2:
+        first_gap, last_gap = text[found[0][1] : found[1][0]], text[found[-2][1] : found[-1][0]]
+        if sum(values[1:]) == values[0] and re.search(r"[^\W\d_]", first_gap) and not _RANGE.search(first_gap):
+            return frozenset(values[:1])
+        if sum(values[:-1]) == values[-1] and _TOTAL.search(last_gap):
+            return frozenset(values[-1:])
+    rest = {value for _, _, value in _found(_PART.sub(" ", text))} if len(set(values)) > 1 else set()
+    return frozenset(rest or values)
+
+
+def _found(text: str) -> Iterator[tuple[int, int, Decimal]]:
+    """Start, end and value of the numbers of a text that are neither denied nor bounds nor asked about."""
+    for match in _DIGITS.finditer(text):
         value = _digits_value(match)
-        if value is not None:
-            values.add(value)
-    for match in _asserted(_WORDS, _DIGITS.sub("|", text)):
-        values.update(_words_values(match[0].lower()))
-    return frozenset(values)
+        if value is not None and _is_given(text, match):
+            yield match.start(), match.end(), value
+    blank = _DIGITS.sub(lambda digits: "|" * len(digits[0]), text)
+    for match in _WORDS.finditer(blank):
+        if _is_given(text, match):
+            yield from ((match.start(), match.end(), value) for value in _words_values(match))
+    for match in _HAN.finditer(blank):
+        if match.start() == 0 or text[match.start() - 1] not in _HAN_DIGITS:
+            yield match.start(), match.end(), Decimal(_HAN_DIGITS.find(match[0]) + 1 or 2)  # 两 is 2 as well
 
 
-def _asserted(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
-    """Matches that are neither denied nor a bound; equal matches are given once."""
-    seen: set[str] = set()
-    for match in pattern.finditer(text):
-        if match[0] not in seen and not _NO_VALUE.search(text[max(0, match.start() - 20) : match.start()]):
-            seen.add(match[0])
-            yield match
+def _is_given(text: str, match: re.Match[str]) -> bool:
+    before = text[max(0, match.start() - 20) : match.start()]
+    end = match.start("glued") if match.re is _DIGITS and match["number"] else match.end()
+    pronoun = match[0].lower() == "one" and _PRONOUN.search(before)
+    return not (pronoun or _NO_VALUE.search(before) or _BOUND.match(text, end))
 
 
 def _first_numbers(value: str) -> frozenset[Decimal]:
@@ -103,20 +124,37 @@ def _first_numbers(value: str) -> frozenset[Decimal]:
 
 def _digits_value(match: re.Match[str]) -> Decimal | None:
     """Value of a match of `_DIGITS`; None for an ordinal, a division by zero, and a letter that may be a unit."""
+    glued = (match["glued"] or "").lower()
     if match["bottom"]:
         if int(match["bottom"]) == 0:
             return None
         value = Decimal(match["whole"] or 0) + Decimal(match["top"]) / Decimal(match["bottom"])
-        return -value if match["minus"] else value
-    glued = match["glued"].lower()
-    if _ORDINAL.fullmatch(glued) or (glued in ("m", "b", "bn") and match["glued"].isupper()):
+    elif match["european"]:
+        value = Decimal(match["european"].replace(".", "").replace(",", "."))
+    elif _ORDINAL.fullmatch(glued) or (glued in ("m", "b", "bn") and match["glued"].isupper()):
         return None  # 5M may be metres or millions
-    value = Decimal(match["number"].replace(",", "") + (match["exponent"] or ""))
-    value *= _MAGNITUDES.get((match["magnitude"] or glued).lower(), 1)
+    else:
+        value = Decimal(re.sub("[ ,]", "", match["number"]) + (match["exponent"] or ""))
+        value *= _MAGNITUDES.get((match["magnitude"] or glued).lower(), 1)
+        value += Decimal("0.5") * bool(match["half"])
     return -value if match["minus"] else value
 
 
-def _words_values(phrase: str) -> set[Decimal]:
+def _words_values(match: re.Match[str]) -> set[Decimal]:
+    """Value of a match of `_WORDS`; several values if the words form several numbers."""
+    if match["only_half"]:
+        values = {Decimal("0.5")}
+    elif match["top"]:
+        values = {Decimal(SMALL_NUMBERS[match["top"].lower()]) / (_PARTS.index(match["bottom"].lower()) + 2)}
+    else:
+        half = Decimal("0.5") * bool(match["half"])
+        values = {value + half for value in _phrase_values(match["words"].lower())}
+    if match["half_of"]:
+        values = {value / 2 for value in values}
+    return {-value for value in values} if match["minus"] else values
+
+
+def _phrase_values(phrase: str) -> set[Decimal]:
     """Value of a number in words ("two hundred and five" is 205); several values if the words form several numbers."""
     values: set[Decimal] = set()
     total = group = 0

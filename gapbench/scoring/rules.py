@@ -2,7 +2,8 @@
 
     score("The answer is B", ["B"], "letter", ("red", "blue"))
 
-Limits: an answer that no rule can read is unparsed, never guessed.
+Limits: an answer that no rule can read is unparsed, never guessed. Of a runaway output only the last 40,000 characters
+are read.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from gapbench.scoring.thoughts import split
 from gapbench.scoring.yes_no import score_yes_no
 from gapbench.types import AnswerType
 
+LONGEST_READ = 40_000
+
 THOUGHT_CUT_OFF = ("thought-cut-off", "the output ends before its thought does, so there is no answer")
 """Rule and reason of an output that is all thought."""
 
@@ -31,7 +34,8 @@ def score(
 
     `answers` are the accepted answers: letters or texts of options for `letter`, the human references for `vqa`.
     `options` are the texts behind the letters for `letter`, and the closed set of possible answers for `text`. For
-    `letter`, the options may also be listed in `question`. For `text`, words of `question` add nothing to an answer.
+    `letter`, the options may also be listed in `question`. For `text`, words of `question` add nothing to an answer;
+    for `yes_no`, a statement that repeats the question answers it.
 
     Raises BenchmarkError for an unknown answer type, for a sample without an accepted answer, and for an accepted
     answer that does not fit its type (no option, no number, neither yes nor no), whatever the output is.
@@ -39,10 +43,10 @@ def score(
     if isinstance(answers, str):  # a string is a sequence of its characters, which is never meant
         answers = (answers,)
     parts = split(output)
-    text = clean(parts.answer)
+    text = clean(parts.answer[-LONGEST_READ:])
     rules: dict[AnswerType, Callable[[], Score]] = {
         "letter": lambda: score_letter(text, answers, options, question),
-        "yes_no": lambda: score_yes_no(text, answers),
+        "yes_no": lambda: score_yes_no(text, answers, question),
         "number": lambda: score_number(text, answers),
         "text": lambda: score_text(text, answers, options, question),
         "vqa": lambda: score_soft(text, lambda part: vqa_accuracy(part, answers), "vqa"),

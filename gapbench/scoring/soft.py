@@ -20,6 +20,7 @@ from itertools import product
 from gapbench.scoring.clean import fold, plain
 from gapbench.scoring.free_text import ARTICLES, SMALL_NUMBERS, conclusion_of, extents
 from gapbench.scoring.outcome import Score, unparsed
+from gapbench.scoring.statements import REFUSED, refuses
 from gapbench.types import Outcome
 
 RIGHT_FROM = 0.5
@@ -63,6 +64,8 @@ def score_soft(text: str, similarity: Callable[[str], float], rule: str) -> Scor
         return unparsed("conflict", "answer statements that contradict each other")
     candidates = extents(conclusion.statement.value) if conclusion else [plain(text)]
     value, best = max(((similarity(answer), answer) for answer in map(str.strip, candidates)), key=lambda pair: pair[0])
+    if value < RIGHT_FROM and refuses(candidates[0]):
+        return unparsed("refusal", REFUSED)
     outcome: Outcome = "right" if value >= RIGHT_FROM else "wrong"
     return Score(outcome, value, best, f"{rule}-statement" if conclusion else rule, "")
 

@@ -3,12 +3,12 @@
     [s.value for s in statements("It may be A. Final answer: B")]      # ["B"]
 
 A statement has a rank. FINAL: a box, an answer tag, "final answer". PLAIN: "the answer is", "Answer:", "答案是".
-WEAK: "it is", "I think", "there are", "so". A higher rank overrides a lower rank. Within a rank the last statement wins
-only if the text marks a change of mind before it ("wait", "actually", "but", ...). Without such a mark, statements that
-contradict each other decide nothing. A denied or supposed statement ("if the answer is A", "I don't think it is B")
-does not count.
+BARE: an answer without a lead, which the answer types find. WEAK: "it is", "I think", "so". A higher rank overrides a
+lower rank. Within a rank the last statement wins only if the text revises ("wait", "actually") or concludes ("but",
+"therefore") before it; a revision overrides a higher rank as well. Otherwise statements that contradict each other
+decide nothing. A denied, supposed or asked statement ("if the answer is A", "the answer is B?") does not count.
 
-Limits: English and Chinese; only the last 64 statements of an output are weighed.
+Limits: English, Chinese and a little Japanese; only the last 64 statements of an output are weighed.
 """
 
 from __future__ import annotations
@@ -19,49 +19,16 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from gapbench.scoring.clean import CLOSE, OPEN
+from gapbench.scoring.phrases import form
 
-WEAK, PLAIN, FINAL = 1, 2, 3
+WEAK, BARE, PLAIN, FINAL = 1, 2, 3, 4
 LONGEST_VALUE = 400
 MOST_STATEMENTS = 64
+REFUSED = "the output says that the answer cannot be given"
 
-_LEAD = re.compile(
-    rf"""
-    (?P<tag>{OPEN})[ \n]?
-  | (?P<heading>(?:\A|(?<=\n))(?:(?P<h_final>final)[ ])?answer[.:]?\n)
-  | (?P<plain>
-      (?<![A-Za-z])(?:(?P<p_final>final)[ ])?(?:(?:correct|best|right|closest)[ ])?
-      (?:answer|ans|choice|option|selection|correct(?=[ ]?:)|(?:correct|right|best)[ ]one)
-      (?:[ ](?:to|for)[ ](?:the|this|your)[ ]question|[ ](?:letter|choice|option|here|value))?
-      (?:["')]{{0,2}}
-      (?: [ ]?(?:[:=→⇒]|->|[-\u2013\u2014](?=[ ]))
-        | [ ](?:is|was|has[ ]to[ ]be|(?:should|must|would|will|seems[ ]to|appears[ ]to)[ ]be)(?![A-Za-z'])(?:[ ]?:)? )
-      | [ ](?=["'(\[]?[A-Z]["')\]]?(?:[.,;:!\n]|\Z)) )
-    )[ \n]?
-    (?:(?:clearly|definitely|likely|probably|most[ ]likely|therefore|thus|indeed|simply|actually|that)\b
-      [,:]?[ \n]?){{0,3}}
-  | (?P<chinese>
-      (?P<c_final>最终|最后)?的?(?:答案|选项|选择)[ ]?(?:应该|应|就|选)?[ ]?(?:是|为|选|:)(?!否\w)[ ]?[:]?[ \n]?
-      | 选择?[ ]?:?[ ]?(?=["'(\[]?[A-Za-z](?![A-Za-z])) )
-  | (?P<weak>
-      (?<![A-Za-z])(?:
-        (?:I|we)(?:'d|'ll|[ ]would|[ ]will)?[ ](?:think|believe|guess|say|chose|go[ ]with)(?:[ ]that)?
-      | choose | pick | select
-      | (?:it|that|this|there)(?:'s|[ ]is)
-      | there[ ]are | total[ ]is | total: | therefore | thus | hence | so
-      )(?![A-Za-z']),?
-      | =(?=[ ]?[-$]?\d)
-    )[ ]?
-    """,
-    re.I | re.X,
-)
-_ONLY_FILLER = re.compile(r"(?:\W|\b(?:the|that|my|our|is)\b)*\Z", re.I)
-_CLAUSE_START = re.compile(r"[.!?;,:\n。]|\b(?:so|but|therefore|thus|hence|then)\b", re.I)
-_DENIED = re.compile(r"\b(?:if|whether|unless|suppose|assum\w*|not|never|doubt)\b|n't\b|不|如果|若", re.I)
-_REVISION = re.compile(
-    r"\b(?:wait|actually|correct(?:ion|ing)|sorry|mistake|mistaken|on second thoughts?|let me re\w*|re-?check\w*"
-    r"|instead|no,|but|however|change my|scratch that|i was wrong)\b|\bno[,.]|不对|更正|等等|实际上|但是",
-    re.I,
-)
+_LEAD, _FILLER, _CLAUSE_START = form("lead"), form("filler"), form("clause_start")
+_DENIED, _SUPPOSED, _QUESTION = form("denied"), form("supposed"), form("question")
+_REVISION, _TURN, _REFUSAL = form("revision"), form("turn"), form("refusal")
 
 
 @dataclass(frozen=True)
@@ -94,7 +61,8 @@ def statements(text: str) -> list[Statement]:
     """The answer statements of a cleaned text, in order. "Final answer: the answer is B" is one statement."""
     in_order: list[Statement] = []
     for lead in list(_LEAD.finditer(text))[-2 * MOST_STATEMENTS :]:
-        if lead["tag"] is None and is_denied(text, lead.start()):
+        denied = is_denied(text, lead.start()) and not _CLAUSE_START.match(lead[0])
+        if lead["tag"] is None and (denied or is_question(text[lead.end() : lead.end() + 82])):
             continue
         statement = Statement(_rank(lead), lead.start(), lead.end(), _value(text, lead))
         if in_order and _is_filler(text[in_order[-1].end : lead.start()]):
@@ -107,15 +75,37 @@ def conclude(stated: Sequence[tuple[Statement, Value]], text: str) -> Conclusion
     """Weigh statements and their values in order, by rank and by changes of mind; None if there are no statements."""
     conclusion: Conclusion[Value] | None = None
     for statement, value in stated:
-        if conclusion is None or statement.rank > conclusion.statement.rank:
+        if conclusion is None:
+            conclusion = Conclusion(statement, value, True)
+            continue
+        last = conclusion.statement
+        between = text[
+            max(last.start if last.end > statement.start else last.end, statement.start - 200) : statement.end
+        ]
+        if statement.rank > last.rank:
             conclusion = Conclusion(statement, value, True)
         elif value == conclusion.value and conclusion.agreed:
-            conclusion = replace(conclusion, statement=replace(statement, rank=conclusion.statement.rank))
-        elif _REVISION.search(text[max(conclusion.statement.end, statement.start - 200) : statement.start]):
-            conclusion = Conclusion(replace(statement, rank=conclusion.statement.rank), value, True)
-        elif statement.rank == conclusion.statement.rank:
+            conclusion = replace(conclusion, statement=replace(statement, rank=last.rank))
+        elif _REVISION.search(between) or (statement.rank == last.rank and _TURN.search(between)):
+            conclusion = Conclusion(replace(statement, rank=last.rank), value, True)
+        elif statement.rank == last.rank:
             conclusion = Conclusion(statement, value, False)
     return conclusion
+
+
+def refuses(text: str) -> bool:
+    """Whether a text says that the answer cannot be given."""
+    return _REFUSAL.search(text) is not None
+
+
+def revises(text: str) -> bool:
+    """Whether a text changes its mind."""
+    return _REVISION.search(text) is not None
+
+
+def is_question(text: str) -> bool:
+    """Whether the first sentence of a text is a question."""
+    return _QUESTION.match(text) is not None
 
 
 def _rank(lead: re.Match[str]) -> int:
@@ -132,10 +122,10 @@ def _value(text: str, lead: re.Match[str]) -> str:
 
 
 def _is_filler(between: str) -> bool:
-    return len(between) <= 20 and _ONLY_FILLER.match(between) is not None
+    return len(between) <= 20 and _FILLER.match(between) is not None
 
 
 def is_denied(text: str, start: int) -> bool:
     """Whether the clause before `start` denies or supposes the text that follows."""
-    clause = _CLAUSE_START.split(text[max(0, start - 60) : start])[-1]
-    return _DENIED.search(clause) is not None
+    before = text[max(0, start - 60) : start]
+    return _DENIED.search(_CLAUSE_START.split(before)[-1]) is not None or _SUPPOSED.search(before) is not None

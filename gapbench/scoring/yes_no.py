@@ -2,68 +2,71 @@
 
     score_yes_no("Yes, there is a dog on the left.", ["yes"]).outcome         # "right"
 
-"true" counts as yes, "false" as no. An output that is unsure or says both is unparsed, and so is an answer that must be
-inferred ("There is no dog.").
+The steps: 1. a statement ("The answer is no"); 2. a sentence that begins with yes or no, the last one after a change of
+mind; 3. the question said as a statement, or its denial ("There is no dog in the image."). "true" counts as yes,
+"false" as no. An output that is unsure, says both, or refuses is unparsed.
 
-Limits: English and Chinese words only.
+Limits: English, Chinese and Japanese words only; step 3 compares words, so "The dog is absent" is unparsed.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from itertools import islice
 
 from gapbench.errors import BenchmarkError
 from gapbench.scoring.clean import plain
+from gapbench.scoring.free_text import ARTICLES, DENIALS, DOUBTS, asserted, sentences, words
 from gapbench.scoring.outcome import Score, decided, unparsed
-from gapbench.scoring.statements import conclude, statements
+from gapbench.scoring.phrases import form, word_set
+from gapbench.scoring.statements import BARE, MOST_STATEMENTS, REFUSED, WEAK, Statement, conclude, refuses, statements
 
-_END = r"(?=\s*(?:\Z|[.,;:!)\]}\"'\n。、\u2014\u2013-]))"
-_HEAD = re.compile(
-    rf"""[\s"'(\[]{{0,4}}(?:
-      (?P<yes>(?:yes|yeah|yep|true)(?:{_END}|(?=[ ](?:there|it|he|she|they|the|this|that|i|we|because|since)\b))
-            |(?:是的?|有的?|对的?|正确){_END})
-    | (?P<no>(?:no|nope|false)(?:{_END}|(?=[ ](?:there|it|he|she|they|this|that|i|we|because|since)\b))
-            |(?:不是的?|否|没有|不对|错误?|不){_END})
-    )""",
-    re.I | re.X,
-)
-_SECOND = re.compile(
-    r"""["')\]]{0,2}[ ]?(?:,?[ ]?(?:or|and|/|&|或|和)|,)[ ]?["'(\[]?"""
-    rf"""(?P<second>yes|no|true|false|是|否){_END}""",
-    re.I,
-)
-_EITHER = re.compile(
-    r"""[\s"'(\[]{0,4}(?:yes|no|true|false|是|否)["')\]]{0,2}[ ]?(?:or|and|/|&|或|和)[ ]?["'(\[]?"""
-    r"""(?:yes|no|true|false|是|否)(?![A-Za-z])""",
-    re.I,
-)
-_SENTENCE_START = re.compile(r"(?:[.!?;。][ ]|\n)")
-_YES = frozenset({"yes", "true", "y", "是", "对", "有", "正确"})
-_NO = frozenset({"no", "false", "n", "否", "不", "不是", "没有", "错", "错误"})
+_HEAD, _SECOND, _EITHER, _START = form("yes_no"), form("second"), form("either"), form("yes_no_start")
+_YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
+_NO_ANSWER = unparsed("no-yes-no", "neither begins with yes or no nor states it")
 
 
-def score_yes_no(text: str, answers: Sequence[str]) -> Score:
-    """Score a cleaned text. Raises BenchmarkError for an accepted answer that is neither yes nor no."""
+def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score:
+    """Score a cleaned text. `question` is read where the output repeats it as a statement ("There is no dog").
+
+    Raises BenchmarkError for an accepted answer that is neither yes nor no.
+    """
     accepted = {yes_or_no(answer) for answer in answers}
-    stated = [(statement, words) for statement in statements(text) if (words := _leading_words(statement.value))]
-    conclusion = conclude(stated, text)
-    if conclusion is not None:
-        if not conclusion.agreed:
-            return unparsed("conflict", "answer statements that contradict each other")
-        return _score(conclusion.value, accepted, "yes-no-statement")
     output = plain(text)
-    starts = [0, *(match.end() for match in _SENTENCE_START.finditer(output))]
-    words = frozenset[str]().union(*(_leading_words(output[start : start + 80]) for start in starts))
-    return _score(words, accepted, "yes-no-lead")
-
-
-def _score(words: frozenset[str], accepted: set[str], rule: str) -> Score:
-    if not words:
-        return unparsed("no-yes-no", "neither begins with yes or no nor states it")
-    if len(words) > 1:
+    stated = [(statement, words) for statement in statements(text) if (words := _leading_words(statement.value))]
+    if not any(statement.rank > WEAK for statement, _ in stated) and refuses(output):
+        return unparsed("refusal", REFUSED)
+    for start in islice(_START.finditer(text), MOST_STATEMENTS):
+        if words := _leading_words(text[start.end() : start.end() + 80]):
+            stated.append((Statement(BARE, start.end(), start.end() + 2, ""), words))
+    conclusion = conclude(sorted(stated, key=lambda reading: reading[0].start), text)
+    if conclusion is None:
+        said = _as_asked(output, question)
+        return decided(accepted, said, "yes-no-text") if said else _NO_ANSWER
+    if not conclusion.agreed or len(conclusion.value) > 1:
         return unparsed("conflict", "both yes and no are given")
-    return decided(accepted, min(words), rule)
+    rule = "yes-no-lead" if conclusion.statement.rank == BARE else "yes-no-statement"
+    return decided(accepted, min(conclusion.value), rule)
+
+
+def _as_asked(output: str, question: str) -> str:
+    """What a text says by repeating the question as a statement: `yes`, or `no` with a denial; else an empty text."""
+    asked = _content(question)
+    if not asked or "or" in words(question):
+        return ""
+    found = set()
+    for sentence in sentences(asserted(output)):
+        tokens = set(words(sentence))
+        denied, content = bool(tokens & DENIALS), _content(sentence)
+        if content and not tokens & DOUBTS and (content <= asked if denied else content == asked):
+            found.add("no" if denied else "yes")
+    return found.pop() if len(found) == 1 else ""
+
+
+def _content(text: str) -> set[str]:
+    """The words of substance in a text, without a plural s."""
+    kept = set(words(text)) - _AUXILIARIES - ARTICLES - DENIALS
+    return {word.removesuffix("s") for word in kept}
 
 
 def _leading_words(value: str) -> frozenset[str]:

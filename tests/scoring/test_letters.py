@@ -139,10 +139,9 @@ NOT_EXPLICIT = {
     "A dog is on the left": "no-letter",
     "The answer is A dog": "no-letter",
     "The answer is a dog": "no-letter",
-    "I am not sure. Maybe A.": "no-letter",
-    "I can't tell.": "no-letter",
-    "None of the above": "no-letter",
-    "The color is red": "no-letter",
+    "I am not sure. Maybe A.": "refusal",
+    "I can't tell.": "refusal",
+    "None of the above": "refusal",
     "A is right of B": "no-letter",
     "AB": "no-letter",
     "A (blue)": "no-letter",
@@ -151,11 +150,11 @@ NOT_EXPLICIT = {
     "A or B": "no-letter",
     "A, B": "conflict",
     "(A) and (B)": "conflict",
-    "It is either (A) or (B)": "conflict",
+    "It is either (A) or (B)": "no-letter",
     "The answer is A or B.": "conflict",
     "The answer is B or maybe C": "conflict",
     "I believe (B) or (C)": "conflict",
-    "A. red\nB. green": "conflict",
+    "A. red\nB. green": "no-letter",
     "A\nB": "conflict",
     "The answer is both A and B": "no-letter",
     "The answer is A. The answer is B.": "conflict",
@@ -171,7 +170,7 @@ NOT_EXPLICIT = {
     # outside the options
     "E": "outside-options",
     "The answer is K": "outside-options",
-    "The dog is at point (E)": "outside-options",
+    "The dog is at point (E)": "no-letter",
     # nothing to read
     "": "empty",
     "  \n ": "empty",
@@ -218,7 +217,21 @@ def test_letters_up_to_k_and_beyond(output: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "output", ["red", "Red.", "The red", "The answer is red.", "Answer: **red**", "It is red.", "<answer>red</answer>"]
+    "output",
+    [
+        "red",
+        "Red.",
+        "The red",
+        "The answer is red.",
+        "Answer: **red**",
+        "It is red.",
+        "<answer>red</answer>",
+        "The color is red",
+        "The scarf looks red to me.",
+        "It is red, not blue.",
+        "The scarf isn't blue, it is red.",
+        "The answer is the red one.",
+    ],
 )
 def test_exactly_one_options_text_stands_for_its_letter(output: str) -> None:
     verdict = score(output, ["A"], "letter", COLOURS)

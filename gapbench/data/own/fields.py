@@ -200,7 +200,7 @@ def _letter(answer: str, options: tuple[str, ...]) -> str:
     matches = set(by_text + by_letter)
     if len(matches) != 1:
         fault = f"answer {answer!r} {'names several' if matches else 'is none'} of the options {list(options)}."
-        raise BenchmarkError(f"{fault} Give the option's letter or its exact text.")
+        raise BenchmarkError(f"{fault} Give the option's exact text, or its letter in brackets, as in (A).")
     return matches.pop()
 
 
