@@ -52,7 +52,8 @@ def faults(records: pd.DataFrame, samples: pd.DataFrame) -> tuple[Json, list[flo
     kind = _kind(records)
     missing = (kind != "") & (records["outcome"] != "right")
     values = {"least": records["score"].mask(missing, 0.0), "most": records["score"].mask(missing, 1.0)}
-    values |= {name: (kind == name).astype(float) for name in KINDS if (kind == name).any()}
+    occurring = [name for name in KINDS if (kind == name).any()]
+    values |= {name: (kind == name).astype(float) for name in occurring}
     means = (
         pd.DataFrame(values)
         .join(records[["sample", "view"]])
@@ -63,7 +64,7 @@ def faults(records: pd.DataFrame, samples: pd.DataFrame) -> tuple[Json, list[flo
         return {}, None
     clusters = samples.loc[asked.index, "cluster"].to_numpy()
     found = {}
-    for name in [*values][2:]:
+    for name in occurring:
         full, crop = (asked[name, view].to_numpy(float) for view in PAIR)
         if full.any() or crop.any():
             difference = mean_difference(full - crop, clusters, bounds=(-1.0, 1.0), **THOROUGH)

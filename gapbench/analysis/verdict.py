@@ -52,8 +52,10 @@ def verdict(
             clauses.append(_qualified(clause, mean, [entries[name] for name in gaps]))
     if not clauses:
         return _without_gap(model_name, benchmarks)
-    left_out = sum(not entry["gap"] for entry in benchmarks.values())
-    note = f" ({left_out} benchmark{'s' * (left_out > 1)} without a gap left out)" if left_out else ""
+    left_out = [entry for entry in benchmarks.values() if not entry["gap"]]
+    reasons = _failures(left_out)[1]
+    why = f": {reasons}" if reasons else ""
+    note = f" ({len(left_out)} benchmark{'s' * (len(left_out) > 1)} without a gap left out{why})" if left_out else ""
     return "; ".join(clauses) + note
 
 
@@ -109,6 +111,13 @@ def faults_in_words(entries: Sequence[Mapping[str, Any]], kinds: Sequence[str]) 
     return ", and ".join(texts)
 
 
+def _failures(entries: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
+    """The kinds of failures in the entries of benchmarks, and their shares in words."""
+    failing = [entry for entry in entries if set(FAILURES) & set(entry["faults"])]
+    kinds = [kind for kind in FAILURES if any(kind in entry["faults"] for entry in failing)]
+    return kinds, faults_in_words(failing, kinds)
+
+
 def bound_in_words(bound: Sequence[float]) -> str:
     """What the bound of a gap means, as a clause."""
     low, high = (points_in_words(end, digits_of(bound)) for end in bound)
@@ -118,9 +127,7 @@ def bound_in_words(bound: Sequence[float]) -> str:
 def _without_gap(model: str, benchmarks: Mapping[str, Json]) -> str:
     views = [(view, v) for b in benchmarks.values() for view, v in b["views"].items()]
     answered = sorted({view for view, v in views if v["n"]})
-    without = [entry for entry in benchmarks.values() if set(FAILURES) & set(entry["faults"])]
-    kinds = [kind for kind in FAILURES if any(kind in entry["faults"] for entry in without)]
-    reasons = faults_in_words(without, kinds)
+    kinds, reasons = _failures([*benchmarks.values()])
     if not views:
         return "nothing was measured: there are no records"
     if not answered:

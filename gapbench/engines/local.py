@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gapbench.engines.chat import Chat, chat_template_source
+from gapbench.engines.context import TooLong
 from gapbench.engines.options import Generation, kept
 from gapbench.errors import ModelError
 from gapbench.scoring.thoughts import Tags, opened_in, split
@@ -71,8 +72,9 @@ class Replies:
 
     def too_long(self, request: Request, tokens: int | None, context: int | None = None) -> Answer:
         """The answer to a prompt of so many tokens, which is longer than the model's context."""
-        reason = too_long(tokens, context or self.context)
-        return replace(failed(request, reason), prompt_tokens=tokens, too_long=True)
+        fact = TooLong(tokens, context or self.context).fact
+        remedy = "lower --max-pixels, raise --max-model-len if it is set, or use another model."
+        return replace(failed(request, f"{fact}; {remedy}"), prompt_tokens=tokens, too_long=True)
 
     def refusal(self, request: Request, reason: str, error: Exception, at_once: bool = False) -> Answer:
         """The answer with `reason` as its error. Raises ModelError if the engine should fail fast.
@@ -91,11 +93,10 @@ def failed(request: Request, reason: str) -> Answer:
     return Answer(images=len(request.images), error=reason)
 
 
-def too_long(tokens: int | None, context: int | None) -> str:
-    """Why a prompt is too long, with the remedy; None for a number that is not known."""
-    has = f"has {tokens:,} tokens" if tokens else "is too long"
-    made = f", the model was made for {context:,}" if context else " for the model"
-    return f"the prompt {has}{made}. Lower --max-pixels, raise --max-model-len if it is set, or use another model."
+def allow(engine: Any, max_new_tokens: int) -> None:
+    """Let answers be this long from now on. A method of both engines that run in this process."""
+    engine.generation = replace(engine.generation, max_new_tokens=max_new_tokens)
+    engine.info["generation"]["max_new_tokens"] = max_new_tokens
 
 
 def shown(request: Request) -> Answer:

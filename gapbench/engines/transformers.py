@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Annotated, Any
 
@@ -97,10 +97,7 @@ class TransformersEngine:
         del self.loaded, self.chat
         clear_device_cache(garbage_collection=True)
 
-    def allow(self, max_new_tokens: int) -> None:
-        """Let answers be this long from now on."""
-        self.generation = replace(self.generation, max_new_tokens=max_new_tokens)
-        self.info["generation"]["max_new_tokens"] = max_new_tokens
+    allow = local.allow
 
     def prompt_ids(self, request: Request) -> list[int]:
         """The token ids of the prompt, with images expanded to their tokens."""

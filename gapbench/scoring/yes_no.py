@@ -33,16 +33,16 @@ def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score
     """
     accepted = {yes_or_no(answer) for answer in answers}
     output = plain(text)
-    stated = [(statement, words) for statement in statements(text) if (words := _leading_words(statement.value))]
+    stated = [(statement, said) for statement in statements(text) if (said := _leading_words(statement.value))]
     if not any(statement.rank > WEAK for statement, _ in stated) and refuses(output):
         return unparsed("refusal", REFUSED)
     for start in islice(_START.finditer(text), MOST_STATEMENTS):
-        if words := _leading_words(text[start.end() : start.end() + 80]):
-            stated.append((Statement(BARE, start.end(), start.end() + 2, ""), words))
+        if said := _leading_words(text[start.end() : start.end() + 80]):
+            stated.append((Statement(BARE, start.end(), start.end() + 2, ""), said))
     conclusion = conclude(sorted(stated, key=lambda reading: reading[0].start), text)
     if conclusion is None:
-        said = _as_asked(output, question)
-        return decided(accepted, said, "yes-no-text") if said else _NO_ANSWER
+        repeated = _as_asked(output, question)
+        return decided(accepted, repeated, "yes-no-text") if repeated else _NO_ANSWER
     if not conclusion.agreed or len(conclusion.value) > 1:
         return unparsed("conflict", "both yes and no are given")
     rule = "yes-no-lead" if conclusion.statement.rank == BARE else "yes-no-statement"
@@ -76,9 +76,9 @@ def _leading_words(value: str) -> frozenset[str]:
     head = _HEAD.match(value)
     if head is None:
         return frozenset()
-    words = {"yes" if head["yes"] else "no"}
+    said = {"yes" if head["yes"] else "no"}
     second = _SECOND.match(value, head.end())
-    return frozenset(words | ({yes_or_no(second["second"])} if second else set()))
+    return frozenset(said | ({yes_or_no(second["second"])} if second else set()))
 
 
 def yes_or_no(answer: str) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from gapbench.engines.local import PROMPT_END
 from gapbench.scoring.thoughts import opened_in
 from gapbench.selfcheck.evidence import ProbeEvidence
 from gapbench.selfcheck.probes import COLOURS, LETTERS, PAIRS, SIZES, ids_of
@@ -226,7 +227,7 @@ def _thinking(evidence: ProbeEvidence) -> Finding:
     if not answers:
         return "not applicable", "no question was answered"
     for ids in (evidence.engine_ids("colour 0"), evidence.processor_ids("colour 0")):
-        if ids and evidence.reference and opened_in(evidence.reference.processor.tokenizer.decode(ids[-16:])):
+        if ids and evidence.reference and opened_in(evidence.reference.processor.tokenizer.decode(ids[-PROMPT_END:])):
             return "failed", "the prompt ends with the beginning of a thought"
     thoughts = [answer.thought for answer in answers if answer.thought or answer.thought_cut_off]
     if thoughts:

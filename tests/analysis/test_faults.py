@@ -84,6 +84,15 @@ def test_pairs_that_all_failed_are_named_as_the_reason_why_there_is_no_gap() -> 
     )
 
 
+def test_a_benchmark_that_is_left_out_says_what_failed_in_which_view() -> None:
+    left_out = [row | {"benchmark": "zoom"} for row in suffering("too_long", full=5, crop=0, others=[])]
+    verdict = summary_of([*suffering("unparsed", full=0, crop=0, others=TEN), *left_out])["verdict"]
+    assert verdict.endswith(
+        "(1 benchmark without a gap left out: 100 % of the full and 0 % of the crop prompts are longer than the "
+        "model's context)"
+    )
+
+
 def test_a_thought_that_never_ended_is_a_cut_off_answer_not_an_unparsed_one() -> None:
     rows = suffering("unparsed", full=20, crop=0, others=["rr"] * 30)
     cut = [row | {"rule": "thought-cut-off", "cut_off": True} if row["outcome"] == "unparsed" else row for row in rows]

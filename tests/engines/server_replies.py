@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from gapbench.engines.server.context import TooLong
+from gapbench.engines.context import TooLong
 
 
 @dataclass(frozen=True)

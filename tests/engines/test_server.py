@@ -275,6 +275,7 @@ def test_what_is_an_answer(response: Response, text: str, cut_off: bool) -> None
         (chat([]), "no content"),
         (chat(None, reasoning_content="Let me see"), "Serve the model with thinking off"),
         (chat("", reasoning_content="Let me see"), "Serve the model with thinking off"),
+        (chat("", thought_summary={"thought_parts": [{"text": "Hm"}]}), "Serve the model with thinking off"),
         (chat("", "length", reasoning_content="Let me see"), "holds reasoning only, and it is cut off"),
         (chat(" \n", "length"), "is blank and cut off (length). Raise --max-new-tokens, or serve"),
         (chat("", "dunno"), "does not say that the model stopped (finish_reason 'dunno')"),

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from engines.server_replies import OTHER, REPLIES, TOO_LONG, Reply
-from gapbench.engines.server.context import TooLong, context_length, read_refusal
+from gapbench.engines.context import TooLong, context_length, read_refusal
 from gapbench.engines.server.responses import Fault, read
 from gapbench.types import Answer
 

@@ -262,7 +262,7 @@ def test_what_cannot_be_asked_fails_alone(vllm_results: dict[str, Any]) -> None:
     assert {key for key, answer in answers.items() if not answer["error"]} == {"a", "b"}
     assert "vLLM refused an image of (2000, 3) px" in answers["sliver"]["error"]
     assert answers["long"]["too_long"]
-    assert ", the model was made for 128. Lower --max-pixels" in answers["long"]["error"]
+    assert ", the model was made for 128; lower --max-pixels" in answers["long"]["error"]
     assert answers["lost"]["error"] == "no image"
 
 

@@ -11,8 +11,8 @@ that keeps failing becomes an `error`, never an answer text (`responses`, `retri
 neutral penalties and no thinking. Fields that a server refuses are left out, so the server's own defaults apply; `info`
 lists them (`server_defaults`).
 
-A prompt that is longer than the model's context is an `error` (`context`), also if a server that declares its context
-length answers all the same.
+A prompt that is longer than the model's context is an `error` (`gapbench.engines.context`), also if a server that
+declares its context length answers all the same.
 
 Limits: the client cannot see what a server does to images and prompts. It has no processor, so it escapes only control
 tokens of the form `<|name|>`. `Answer.seconds` is the time of the last try, divided by the number of requests in flight

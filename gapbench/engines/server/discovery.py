@@ -15,8 +15,8 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urljoin
 
+from gapbench.engines.context import context_length
 from gapbench.engines.server.api_key import ApiKey
-from gapbench.engines.server.context import context_length
 from gapbench.engines.server.endpoints import is_loopback
 from gapbench.engines.server.responses import LONGEST, as_dict, explain
 from gapbench.errors import ModelError

@@ -22,7 +22,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
-from gapbench.engines.server.context import TooLong, read_refusal
+from gapbench.engines.context import TooLong, read_refusal
 from gapbench.types import Answer
 
 BROKEN = re.compile(r"abort|error|cancel|interrupt|insufficient")
@@ -32,8 +32,8 @@ FORBIDDEN = re.compile(
 CUT_OFF = re.compile(r"length|max|limit|window|trunc|repet|incomplete")
 STOPPED = re.compile(r"stop|\beos|\beot|\bend|complete|done")
 """Words of finish reasons, tried in this order: the server failed, there is no answer, it is cut off, it is whole."""
-REASONING = ("reasoning_content", "reasoning", "thinking", "thinking_content", "reasoning_details", "thinking_blocks")
-"""Fields beside a message's content that hold reasoning. Servers may send several that hold the same."""
+REASONING = re.compile(r"think|thought|reason", re.IGNORECASE)
+"""In the names of fields and parts that hold reasoning. Servers may send several that hold the same."""
 LONGEST = 300
 """Most characters kept of a server's message."""
 LONGEST_REST = 600.0
@@ -173,12 +173,12 @@ def _finish_reason(choice: Mapping[str, Any]) -> str:
 def _content(message: Mapping[str, Any]) -> tuple[str | None, str]:
     """A message's text and its reasoning. Without any text, not even an empty one, the text is None."""
     content, beside = message.get("content"), as_dict(message.get("provider_specific_fields"))  # LiteLLM's
-    thoughts = (_plain(fields.get(name)) for fields in (message, beside) for name in REASONING)
+    thoughts = (_plain(fields[name]) for fields in (message, beside) for name in fields if REASONING.search(name))
     thought = next(filter(str.strip, thoughts), "")
     if not isinstance(content, list):
         return (content if isinstance(content, str) else None), thought
     parts = [part if isinstance(part, dict) else {"text": part} for part in content]
-    thinking = [part for part in parts if re.search("think|reason", str(part.get("type")))]
+    thinking = [part for part in parts if REASONING.search(str(part.get("type")))]
     texts = [p["text"] for p in parts if p not in thinking and isinstance(p.get("text"), str)]
     return ("".join(texts) if texts else None), thought or _plain(thinking)
 
@@ -188,7 +188,8 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return "".join(_plain(part) for part in value)
     if isinstance(value, dict):
-        return next(filter(None, (_plain(value.get(name)) for name in ("text", "summary", *REASONING))), "")
+        names = ("text", "summary", *filter(REASONING.search, value))
+        return next(filter(None, (_plain(value.get(name)) for name in names)), "")
     return value if isinstance(value, str) else ""
 
 

@@ -23,10 +23,10 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from gapbench.engines.context import TooLong
 from gapbench.engines.options import seed_for
 from gapbench.engines.server.api_key import ApiKey
 from gapbench.engines.server.concurrency import AdaptiveLimit
-from gapbench.engines.server.context import TooLong
 from gapbench.engines.server.endpoints import Endpoints
 from gapbench.engines.server.image_urls import ChatRequest, escape_control_tokens
 from gapbench.engines.server.responses import Fault, Remedy

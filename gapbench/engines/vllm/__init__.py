@@ -35,10 +35,10 @@ from pydantic import BaseModel, Field
 from gapbench.engines import local, models
 from gapbench.engines import options as engine_options
 from gapbench.engines.chat import Chat
+from gapbench.engines.context import read_refusal
 from gapbench.engines.local import KeyedAnswer
 from gapbench.engines.options import FROZEN, Flag, Generation, key_values, seed_for
 from gapbench.engines.server import ServerEngine
-from gapbench.engines.server.context import read_refusal
 from gapbench.engines.tokens import image_token_id
 from gapbench.engines.vllm.serving import serve
 from gapbench.engines.vllm.starting import arguments_for, import_vllm, read_chat, start, start_error
@@ -137,10 +137,7 @@ class VllmEngine:
         self.llm.llm_engine.engine_core.shutdown()
         del self.llm
 
-    def allow(self, max_new_tokens: int) -> None:
-        """Let answers be this long from now on."""
-        self.generation = replace(self.generation, max_new_tokens=max_new_tokens)
-        self.info["generation"]["max_new_tokens"] = max_new_tokens
+    allow = local.allow
 
     def prompt_ids(self, request: Request) -> list[int]:
         """The token ids of the prompt, with images expanded to their tokens."""

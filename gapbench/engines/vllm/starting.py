@@ -88,8 +88,7 @@ def arguments_for(source: str, options: Any, seed: int, on_cpu: bool) -> dict[st
     return {
         "enable_prefix_caching": True,
         "load_format": "safetensors",  # vLLM's own default falls back to pickles
-        "max_model_len": options.max_model_len
-        or -1,  # by default the longest that fits into memory, up to the model's own limit
+        "max_model_len": options.max_model_len or -1,  # -1: the longest that fits into memory and that the model has
         "limit_mm_per_prompt": {"video": 0, "audio": 0},
         **({"enforce_eager": True} if on_cpu else {}),
         **({"kv_cache_memory_bytes": CPU_CACHE_BYTES} if few_bytes else {}),

@@ -29,7 +29,7 @@ UNPARSED_WORTH_A_WARNING = 0.1
 """Share in one view that is worth a warning by itself. A difference between the views is tested."""
 REMEDIES = {
     "too_long": "Lower --max-pixels, or measure a model with a longer context.",
-    "failed": "records.jsonl gives the reasons; the same command with --retry-failed asks again.",
+    "failed": "records.jsonl gives the reasons and what helps; the same command with --retry-failed asks again.",
     "cut_off": "Raise --max-new-tokens.",
     "judge_failed": "The same command with --retry-failed asks the judge again.",
     "unparsed": "Check the prompt and the outputs, or let a judge read the answers (--judge).",

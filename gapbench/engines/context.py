@@ -55,15 +55,20 @@ class TooLong:
     context: int | None = None
 
     @property
-    def reason(self) -> str:
-        """The refusal for users, with a remedy."""
+    def fact(self) -> str:
+        """The refusal for users, without a remedy."""
         said, limit = "the prompt is longer than the context", ""
         if self.prompt:
             at_least = "at least " if self.context and self.prompt < self.context else ""  # not counted to its end
             said = f"the prompt has {at_least}{self.prompt:,} tokens"
         if self.context:
             limit = f", the model was made for {self.context:,}"
-        return f"{said}{limit}; lower --max-pixels, or serve a longer context"
+        return f"{said}{limit}"
+
+    @property
+    def reason(self) -> str:
+        """The refusal for users, with a remedy."""
+        return f"{self.fact}; lower --max-pixels, or serve a longer context"
 
     def room(self, max_tokens: int) -> int:
         """The new tokens that fit after the prompt, fewer than `max_tokens`; 0 if the prompt alone does not fit."""
