@@ -86,18 +86,18 @@ def rows_of(records: pd.DataFrame, samples: pd.DataFrame) -> dict[str, pd.DataFr
     }
 
 
-def measure(name: str, rows: pd.DataFrame, *, resamples: int = 10_000) -> MetricEstimate:
+def measure(name: str, rows: pd.DataFrame) -> MetricEstimate:
     """A metric over the `rows` of one view. Raises RunError for a name that is not in `METRICS`."""
     units = find(name).units(rows)
     used, left_out = _usable(units)
     if "group" in units:
         return MetricEstimate(mean_of_means(used["value"], used["cluster"], used["group"], _shares(units)), left_out)
     weighted = used[used["weight"] > 0]
-    estimate = mean_interval(weighted["value"], weighted["cluster"], weights=weighted["weight"], resamples=resamples)
+    estimate = mean_interval(weighted["value"], weighted["cluster"], weights=weighted["weight"])
     return MetricEstimate(replace(estimate, n=len(used)), left_out)
 
 
-def change(name: str, before: pd.DataFrame, after: pd.DataFrame, *, resamples: int = 10_000) -> MetricEstimate:
+def change(name: str, before: pd.DataFrame, after: pd.DataFrame) -> MetricEstimate:
     """The metric in `after` minus the metric in `before`, paired over the samples answered in both.
 
     The two tables are views of one run, or one view of two runs; rows as for `measure`. Raises RunError for a name that
@@ -110,7 +110,7 @@ def change(name: str, before: pd.DataFrame, after: pd.DataFrame, *, resamples: i
     if "group" in first:
         estimate = mean_of_means(differences, first["cluster"], first["group"], _shares(units[0]), bounds=(-1.0, 1.0))
     elif (first["weight"] == 1).all() and (second["weight"] == 1).all():
-        estimate = mean_interval(differences, first["cluster"], bounds=(-1.0, 1.0), resamples=resamples)
+        estimate = mean_interval(differences, first["cluster"], bounds=(-1.0, 1.0))
     else:
         sides = [(side["value"] * side["weight"], side["weight"]) for side in (first, second)]
         estimate = change_of_ratio(sides[0], sides[1], first["cluster"])

@@ -13,7 +13,7 @@ Samples that share a declared cluster or an image hash are one cluster. Gaps ove
 of their own: their mean, correction and sentence are kept apart from those of annotated evidence.
 
 Limits: numbers per category are exploratory, since nothing corrects for looking at many categories. They use fewer
-flips, and beyond 100 categories fewer resamples, to bound the time. The gap compares `full` and `crop` only; the
+flips, to bound the time. The gap compares `full` and `crop` only; the
 summary reports the other views without a gap.
 """
 
@@ -246,7 +246,7 @@ def _group(views: Sequence[str], rows: pd.DataFrame, effort: Effort) -> Json:
     clusters: NDArray[np.int64] = rows["cluster"].to_numpy()
     entry: Json = {"full": None, "crop": None, "gap": None}
     for view in views:
-        accuracy = statistics.mean_interval(rows[view], clusters, resamples=effort["resamples"])
+        accuracy = statistics.mean_interval(rows[view], clusters)
         entry[view] = accuracy.json("estimate", "ci")
     if len(views) == 2:
         entry["gap"] = statistics.paired_gap(rows["full"], rows["crop"], clusters, **effort).json()

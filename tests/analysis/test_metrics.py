@@ -56,7 +56,7 @@ def rows(*records: Row) -> dict[str, pd.DataFrame]:
 
 
 def value(name: str, records: Iterable[Row], view: str = "full") -> float | None:
-    return measure(name, rows(*records)[view], resamples=50).estimate.estimate
+    return measure(name, rows(*records)[view]).estimate.estimate
 
 
 def categorised(**categories: str) -> list[dict[str, Any]]:
@@ -259,7 +259,7 @@ def test_every_metric_is_what_its_definition_says(name: str, answers: list[tuple
         yes_no(f"{i:02d}", truth, said, category=category, cluster=cluster)
         for i, (truth, said, category, cluster) in enumerate(answers)
     ]
-    found = measure(name, rows(*records)["full"], resamples=50).estimate
+    found = measure(name, rows(*records)["full"]).estimate
     expected = plain(name, records)
     assert found.estimate == (None if expected is None else pytest.approx(expected, abs=1e-12))
     if found.ci is not None and found.estimate is not None:
@@ -282,7 +282,7 @@ def test_a_change_is_the_difference_of_two_levels(answers: list[tuple[str, str |
     for name in METRICS:
         levels = [plain(name, side) for side in sides]
         expected = None if None in levels else levels[1] - levels[0]  # type: ignore[operator]
-        found = change(name, before, after, resamples=50).estimate.estimate
+        found = change(name, before, after).estimate.estimate
         assert found == (None if expected is None else pytest.approx(expected, abs=1e-12)), name
 
 

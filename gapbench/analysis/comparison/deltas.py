@@ -25,7 +25,15 @@ from gapbench.analysis.aggregate import RIGHT, THOROUGH, Effort, Json, by_eviden
 from gapbench.analysis.comparison.left_out import left_out
 from gapbench.analysis.comparison.runs import Alert, LoadedRun
 from gapbench.analysis.comparison.shared import SIDES, SharedSamples, shared_samples
-from gapbench.analysis.statistics import Estimate, holm, macro_mean, mean_difference, mean_interval, ratio_of_means
+from gapbench.analysis.statistics import (
+    CLOSED_FROM,
+    Estimate,
+    holm,
+    macro_mean,
+    mean_difference,
+    mean_interval,
+    share_closed,
+)
 
 SHARES, CHANGES, CHANGES_OF_GAPS = (0.0, 1.0), (-1.0, 1.0), (-2.0, 2.0)
 MEASURES = {"full": (SHARES, CHANGES), "crop": (SHARES, CHANGES), "gap": (CHANGES, CHANGES_OF_GAPS)}
@@ -85,7 +93,7 @@ def _benchmark(shared: SharedSamples, notice: str) -> tuple[Json, dict[str, Esti
         "tested": main,
         "p_value": changes[main].p_value,
         "p_value_holm": None,
-        "mde": _mde(changes[main]),
+        "mde": changes[main].mde,
         "fixed": transitions.get("full", {}).get("fixed"),
         "broken": transitions.get("full", {}).get("broken"),
         "changed": _changed(table) if "full" in transitions else {"fixed": [], "broken": []},
@@ -127,7 +135,7 @@ def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple
         of_levels, of_changes = MEASURES[measure]
         before, after = (_values(table, side, measure) for side in SIDES)
         for side, values in zip(SIDES, (before, after), strict=True):
-            level = mean_interval(values, clusters, bounds=of_levels, resamples=effort["resamples"])
+            level = mean_interval(values, clusters, bounds=of_levels)
             numbers[side][measure] = level.json("estimate", "ci")
         changes[measure] = mean_difference(after - before, clusters, bounds=of_changes, **effort)
         numbers["delta"][measure] = _as_json(changes[measure])
@@ -141,12 +149,11 @@ def _values(table: pd.DataFrame, side: str, measure: str) -> NDArray[np.float64]
 
 
 def _gap_closed(table: pd.DataFrame) -> Json:
-    """1 - gap after / gap before; None, with a reason, unless the gap before is shown to be above zero."""
+    """1 - gap after / gap before; None, with a reason, unless the gap before is large against its standard error."""
     before, after = (_values(table, side, "gap") for side in SIDES)
-    ratio = ratio_of_means(after, before, table["cluster"].to_numpy())
-    if ratio.estimate is None or ratio.ci is None:
-        return {"estimate": None, "ci": None, "reason": "the gap before is not shown to be above zero"}
-    return {"estimate": 1 - ratio.estimate, "ci": [1 - ratio.ci[1], 1 - ratio.ci[0]], "reason": ""}
+    closed = share_closed(before, after, table["cluster"].to_numpy())
+    reason = "" if closed.ci else f"the gap before is less than {CLOSED_FROM:g} times its standard error"
+    return {**closed.json("estimate", "ci"), "reason": reason}
 
 
 def _crop_lost_more(changes: Mapping[str, Estimate]) -> bool:
@@ -181,9 +188,4 @@ def _macro(benchmarks: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Ma
 
 
 def _as_json(estimate: Estimate) -> Json:
-    return estimate.json("estimate", "ci", "p_value", "se", "method") | {"mde": _mde(estimate)}
-
-
-def _mde(estimate: Estimate) -> float | None:
-    """The MDE; None if so few clusters changed that a repetition with their variance could not reach 5 %."""
-    return None if estimate.method == "cluster-exact" else estimate.mde
+    return estimate.json("estimate", "ci", "p_value", "mde", "se", "method")
