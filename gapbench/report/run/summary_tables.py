@@ -17,6 +17,7 @@ from gapbench.analysis.metrics import HEADLINE, METRICS
 from gapbench.report import cells
 from gapbench.report.cells import NAME_LIMIT, Cell, Entry, nested
 from gapbench.report.tables import ROW_LIMIT, Column, Summary, Table, benchmarks_of, has_gap, macro_gap, named, table_of
+from gapbench.scoring.official import OFFICIAL
 from gapbench.util.text import MISSING, area_percent, clip, interval, number, percent
 
 
@@ -155,6 +156,52 @@ def _pixels(view: Entry) -> Cell:
     images = view.get("images_mean")
     several = f"{number(images, 1)} images" if images is not None and images != 1 else ""
     return replace(cells.count("sent_pixels_mean")(view), note=several)
+
+
+def scoring_table(summary: Summary) -> Table:
+    """One row for every scoring of every benchmark (`gapbench.analysis.scorings`)."""
+    entries = [
+        {**row, "name": name, "scoring": scoring, "rule": row.get("name", "")}
+        for name, entry in benchmarks_of(summary).items()
+        for scoring, row in (entry.get("scorings") or {}).items()
+    ]
+    columns = (
+        Column("Benchmark", name_cell, numeric=False),
+        Column("Scoring", lambda row: cells.text_cell(row["scoring"], row["rule"]), numeric=False),
+        Column("Full", cells.level("full"), "On the full image, with its 95% interval"),
+        Column("Crop", cells.level("crop"), "On the crop around the evidence, with its 95% interval"),
+        Column("Gap, points", cells.points("gap"), "Of the same samples under every scoring, with its 95% interval"),
+        Column("p", cells.probability("gap", "p_value"), "Sign-flip test over clusters, not corrected"),
+        Column("Unparsed", _unparsed, "Answers in which this scoring reads nothing: full / crop"),
+    )
+    return table_of("The same answers under every scoring", columns, entries)
+
+
+def _unparsed(row: Entry) -> Cell:
+    full, crop = (nested(row, "unparsed", view) for view in ("full", "crop"))
+    return Cell(f"{percent(full)} / {percent(crop)}", "", full)
+
+
+def scoring_terms(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """(name, meaning) of the scorings that `scoring_table` shows."""
+    rows = [
+        (scoring, row.get("name", ""))
+        for entry in benchmarks_of(summary).values()
+        for scoring, row in (entry.get("scorings") or {}).items()
+    ]
+    meanings = {scoring: SCORINGS[scoring] for scoring, _ in rows if scoring in SCORINGS}
+    rules = {f"official, {name}": OFFICIAL[name] for _, name in rows if name in OFFICIAL}
+    return (*meanings.items(), *((title, f"{rule.does} Source: {rule.source}.") for title, rule in rules.items()))
+
+
+SCORINGS = {
+    "strict": "Only explicit answers count: a statement, or an answer that stands alone. What a rule infers from the "
+    "text of an option, a mentioned number or a repeated question is unparsed.",
+    "gapbench": "The rules of this tool alone, without a judge.",
+    "official": "The rule of the benchmark's own script, with its faults, as far as it needs no LLM.",
+    "judge": "The rules of this tool, and a judge where they read nothing.",
+}
+"""The scorings in words."""
 
 
 def metric_table(summary: Summary) -> Table:
