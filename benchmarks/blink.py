@@ -40,7 +40,6 @@ CARD = Card(
     files=("*/val-*.parquet",),
     split="val",
     scoring="letter; the mean over the fourteen tasks",
-    official="blink",
     cluster="image (all images of a question together)",
     metrics=("category_mean",),
     protocols={

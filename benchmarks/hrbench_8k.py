@@ -20,7 +20,6 @@ CARD = Card(
     files=("hr_bench_8k.parquet",),
     split="all",
     scoring="letter; accuracy over 800 rows, and the share of questions right in all four orders",
-    official="vlmevalkit",
     cluster="question (its four orders)",
     metrics=("cluster_accuracy",),
     protocols=PROTOCOLS,

@@ -23,7 +23,6 @@ CARD = Card(
     split="all, both files joined",
     region="native",
     scoring="letter; accuracy over 800 rows, and the share of questions right in all four orders",
-    official="vlmevalkit",
     cluster="question (its four orders)",
     notice=(
         "The region of hrbench_pair is the 4K image: a part of the 8K image that holds the evidence and much else. "

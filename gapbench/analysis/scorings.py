@@ -87,6 +87,8 @@ def dependence(benchmarks: Mapping[str, Mapping[str, Any]]) -> str:
     for name, entry in benchmarks.items():
         gaps = {scoring: row["gap"] for scoring, row in (entry.get("scorings") or {}).items() if row["gap"]}
         reported = gaps.get(JUDGE) or gaps.get("gapbench")
+        if not reported:
+            continue
         others = [f"{_in_words(gap)} under {scoring}" for scoring, gap in gaps.items() if _differ(gap, reported)]
         if others:
             where = f" on {name}" if len(benchmarks) > 1 else ""

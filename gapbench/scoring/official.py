@@ -4,13 +4,13 @@
     OFFICIAL["pope"].score("I cannot tell.", ["no"], ())                  # 0.0: the script takes all else for a yes
 
 A card names its rule (`gapbench.types.Card.official`), and every report shows the run under it beside gapbench's own
-rules. A rule gives a score from 0 to 1, or None if it reads no answer, which the script counts as wrong. `source` names
+rules. A rule gives a score from 0 to 1, or None if it reads no answer, which its script counts as wrong. `source` names
 the file and the commit that the rule follows; `does` says in words what it does.
 
-Limits: thoughts are cut before a rule reads the output, as gapbench cuts them. Where a script asks an LLM about what its
-rule cannot read, the rule here reads no answer. There is no rule for a benchmark whose script asks an LLM about every
-answer (MMVP's own, O3-Bench, VisualProbe, Visual-CoT, ZoomBench) or compares likelihoods (V*), nor for one without a
-public script (FINERS-4k, RealWorldQA).
+Limits: a rule reads the output without its thought, cut as gapbench cuts it. There is no rule for a benchmark whose
+script asks an LLM about every answer (HR-Bench, O3-Bench, VisualProbe, Visual-CoT, ZoomBench) or about all that its
+rule does not read (BLINK, where these are up to 70 % of the answers), compares likelihoods (V*), or is not public
+(FINERS-4k, RealWorldQA).
 """
 
 from __future__ import annotations
@@ -87,17 +87,6 @@ def _mmstar(output: str, answers: Texts, options: Texts) -> float:
     return float(any(text.startswith(start + answers[0].lower()) for start in starts))
 
 
-def _blink(output: str, answers: Texts, options: Texts) -> float | None:
-    if output in tuple("ABCDE") or output in [f"({letter})" for letter in "ABCDE"]:
-        return _is(output.strip("()"), answers)
-    labels = {f"({letter})" for letter in "ABCDE"[: len(options)]}
-    last, every = (labels & set(text.split()) for text in (output.split("\n\n")[-1], output))
-    for found in (last, every):
-        if len(found) == 1:
-            return _is(min(found)[1], answers)
-    return None
-
-
 def _after_keyword(output: str) -> str:
     """The lower-case text after the last "answer is" or "answer:"; of "answer is:" the colon stays, as published."""
     text = output.lower().strip()
@@ -126,40 +115,7 @@ def _vicrop(output: str, answers: Texts, options: Texts) -> float:
     return min(1.0, 0.3 * sum(number for answer, number in Counter(answers).items() if vqa_normal(answer) == said))
 
 
-_REFUSALS = (
-    "Sorry, I can't help with images of people yet.",
-    "I can't process this file.",
-    "I'm sorry, but without the image provided",
-    "Cannot determine the answer",
-)
-_UNMARKED = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
-_VERBOSE = re.compile(r"(?:correct\s+)?answer\s+is\s+\**([ABCD])\**", re.IGNORECASE)
-
-
-def _vlmevalkit(output: str, answers: Texts, options: Texts) -> float | None:
-    choices, words = _lettered(options), output.translate(_UNMARKED).split()
-    if any(refusal in output for refusal in _REFUSALS):
-        return None
-    letters = [letter for letter in choices if letter in words]
-    if len(letters) == 1 and words.index(letters[0]) > len(words) - 5:
-        return _is(letters[0], answers)
-    if not letters and "Z" in words:
-        return None
-    verbose = _VERBOSE.search(output)
-    if verbose and verbose[1].upper() in choices:
-        return _is(verbose[1], answers)
-    named = [letter for letter, option in choices.items() if option.lower() in output.lower()]
-    short = len(output) <= 2 * sum(map(len, options))
-    return _is(named[0], answers) if short and len(named) == 1 else None
-
-
 OFFICIAL: Mapping[str, Official] = {
-    "blink": Official(
-        _blink,
-        "zeyofu/BLINK_Benchmark eval/test_benchmark.py @ 2d6a779",
-        "Reads a bare letter, or the only bracketed letter in the last paragraph or in the whole output. The script "
-        "asks GPT-3.5 about all other answers; they are unparsed here.",
-    ),
     "cv-bench": Official(
         _cv_bench,
         "cambrian-mllm/cambrian eval/eval/ade/ade_test.py @ 539ffc3",
@@ -197,12 +153,6 @@ OFFICIAL: Mapping[str, Official] = {
         _vicrop,
         "saccharomycetes/mllms_know get_score.py @ a64c5d5",
         "0.3 for each reference that equals the whole output, at most 1. Both are normalised as in `vqa_accuracy`.",
-    ),
-    "vlmevalkit": Official(
-        _vlmevalkit,
-        "open-compass/VLMEvalKit vlmeval/utils/matching_util.py @ e8e78f0, exact matching",
-        "Reads the only letter among the last four words, a letter after “answer is”, or the only option that a short "
-        "output contains. HR-Bench's own fork of this tool asks an LLM about every answer instead.",
     ),
 }
 """The rules by name."""

@@ -126,7 +126,9 @@ def catalogued(run: ExampleRun) -> ExampleRun:
         "tasks": {name: {"card": card, "region": "padded"} for name, card in cards.items()},
     }
     named = {name: names_of(entry, "original") for name, entry in settings["tasks"].items()}
-    return replace(located, run=settings, summary=summarise(located.frame, model="example/small-vlm", named=named))
+    official = {"zoom": "mme-realworld"}
+    summary = summarise(located.frame, model="example/small-vlm", named=named, official=official)
+    return replace(located, run=settings, summary=summary)
 
 
 def test_golden_report_of_a_catalogue_run(make_run: MakeRun) -> None:
@@ -144,7 +146,7 @@ def test_gaps_over_model_made_regions_never_share_a_table_or_plot_with_annotated
     html, markdown = catalogued(make_run(("signs", "zoom", "located"), samples=24, thumbnails=0)).write()
     data = markdown.index("### Data")
     tables = [block for block in markdown[:data].split("\n\n") if block.startswith("| Benchmark")]
-    assert len(tables) == 7, "gaps, views and flips of both, and metrics"
+    assert len(tables) == 9, "gaps, views, flips and scorings of both, and metrics"
     for table in tables:
         names = {line.split("|")[1].split("(")[0].strip() for line in table.splitlines()[2:]}
         assert names in ({"located"}, {"signs", "zoom", "Macro mean"}, {"signs", "zoom"}, {"zoom"})
