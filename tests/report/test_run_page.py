@@ -258,6 +258,7 @@ def hostile(run: ExampleRun) -> ExampleRun:
     entry["by_category"] = {HOSTILE: next(iter(entry["by_category"].values()))}
     level = entry["views"]["full"] | {"estimate": 0.5}
     entry |= {"notice": HOSTILE, "evidence": "model", "metrics": {HOSTILE: {"full": level}}, "headline_metric": HOSTILE}
+    entry["scorings"] = {HOSTILE: {"name": HOSTILE, "source": HOSTILE, "full": level, "gap": entry["gap"]}}
     summary["benchmarks"] = {HOSTILE: entry, f"{HOSTILE} 2": entry | {"evidence": "annotated"}}
     settings = spoil(run.run)
     settings["tasks"] = {HOSTILE: settings["tasks"]["signs"]}
@@ -399,6 +400,19 @@ def test_a_summary_as_gapbench_makes_it_fits(make_run: MakeRun) -> None:
     flips = Counter(card["flip"] for card in page.data["cards"] if card["benchmark"] == "signs")
     assert {name: flips[name] for name in page.data["pairs"]["signs"]} == page.data["pairs"]["signs"]
     assert "| Macro mean" in markdown
+
+
+def test_the_same_answers_are_shown_under_every_scoring(make_run: MakeRun) -> None:
+    run = make_run(("signs", "zoom"), samples=30)
+    summary = summarise(run.frame, model="example/small-vlm", official={"zoom": "mmstar"})
+    for text in (pages := replace(run, summary=summary).write()):
+        assert "Under every scoring rule" in text
+        assert "MMStar-Benchmark/MMStar eval/vlmeval/evaluate/mmstar.py" in text.replace("\\", "")
+    lines = [
+        line for line in pages[1].splitlines() if line.startswith(("| signs | strict", "| zoom | official (mmstar)"))
+    ]
+    assert len(lines) == 2
+    assert "Under every scoring rule" not in "".join(run.write()), "summaries of older versions have no scorings"
 
 
 def test_the_big_numbers_are_those_of_the_pairs(make_run: MakeRun) -> None:

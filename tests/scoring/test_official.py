@@ -4,6 +4,8 @@ Unicode folding in `vicrop`."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gapbench import scoring
@@ -119,6 +121,13 @@ def test_vicrop_counts_references_that_equal_the_whole_output(output: str, expec
 
 def test_every_rule_of_the_catalogue_is_known_and_every_known_rule_is_used() -> None:
     assert {load(name).card.official for name in names()} - {""} == set(OFFICIAL)
+
+
+def test_the_page_names_every_rule_with_its_script() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "every-rule.md").read_text(encoding="utf-8").replace("`", "")
+    for name, rule in OFFICIAL.items():
+        assert f"| {name} |" in page
+        assert rule.source.partition(" @ ")[0] in page
 
 
 def test_an_unknown_rule_is_refused_with_the_known_ones() -> None:

@@ -77,7 +77,7 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
         "pairs": {clip(name, 200): pairs for name, pairs in list(pairs_of.items())[:ROW_LIMIT]},
         "totals": _totals(parts[0]),
         "regions": _regions(parts) if len(parts) > 1 else {},
-        "scoring_tables": tables_of_families(lambda part: [scoring_table(part)], parts),
+        "scorings": [table for table in tables_of_families(lambda part: [scoring_table(part)], parts) if table.rows],
         "scoring_terms": scoring_terms(summary),
         "flip_names": FLIP_NAMES,
         "judged": bool(summary.get("judge")),

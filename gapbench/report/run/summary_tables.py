@@ -160,21 +160,26 @@ def _pixels(view: Entry) -> Cell:
 
 def scoring_table(summary: Summary) -> Table:
     """One row for every scoring of every benchmark (`gapbench.analysis.scorings`)."""
-    entries = [
-        {**row, "name": name, "scoring": scoring, "rule": row.get("name", "")}
-        for name, entry in benchmarks_of(summary).items()
-        for scoring, row in (entry.get("scorings") or {}).items()
-    ]
     columns = (
-        Column("Benchmark", name_cell, numeric=False),
-        Column("Scoring", lambda row: cells.text_cell(row["scoring"], row["rule"]), numeric=False),
+        Column("Benchmark", cells.text("benchmark"), numeric=False),
+        Column(
+            "Scoring", lambda row: cells.text_cell(row["scoring"], clip(row.get("name"), NAME_LIMIT)), numeric=False
+        ),
         Column("Full", cells.level("full"), "On the full image, with its 95% interval"),
         Column("Crop", cells.level("crop"), "On the crop around the evidence, with its 95% interval"),
-        Column("Gap, points", cells.points("gap"), "Of the same samples under every scoring, with its 95% interval"),
+        Column("Gap, points", cells.points("gap"), "Over the same samples under every scoring, with its 95% interval"),
         Column("p", cells.probability("gap", "p_value"), "Sign-flip test over clusters, not corrected"),
         Column("Unparsed", _unparsed, "Answers in which this scoring reads nothing: full / crop"),
     )
-    return table_of("The same answers under every scoring", columns, entries)
+    return table_of("The same answers under every scoring", columns, _scorings(summary))
+
+
+def _scorings(summary: Summary) -> list[dict[str, Any]]:
+    return [
+        {**(row or {}), "benchmark": benchmark, "scoring": clip(scoring, NAME_LIMIT)}
+        for benchmark, entry in benchmarks_of(summary).items()
+        for scoring, row in (entry.get("scorings") or {}).items()
+    ]
 
 
 def _unparsed(row: Entry) -> Cell:
@@ -183,22 +188,21 @@ def _unparsed(row: Entry) -> Cell:
 
 
 def scoring_terms(summary: Summary) -> tuple[tuple[str, str], ...]:
-    """(name, meaning) of the scorings that `scoring_table` shows."""
-    rows = [
-        (scoring, row.get("name", ""))
-        for entry in benchmarks_of(summary).values()
-        for scoring, row in (entry.get("scorings") or {}).items()
-    ]
-    meanings = {scoring: SCORINGS[scoring] for scoring, _ in rows if scoring in SCORINGS}
-    rules = {f"official, {name}": OFFICIAL[name] for _, name in rows if name in OFFICIAL}
-    return (*meanings.items(), *((title, f"{rule.does} Source: {rule.source}.") for title, rule in rules.items()))
+    """(name, meaning) of the scorings that `scoring_table` shows, and of their official rules."""
+    rows = _scorings(summary)
+    rules = {row["name"]: OFFICIAL[row["name"]] for row in rows if row.get("name") in OFFICIAL}
+    meanings = {row["scoring"]: SCORINGS[row["scoring"]] for row in rows if row["scoring"] in SCORINGS}
+    return (
+        *meanings.items(),
+        *((f"official, {name}", f"{rule.does} Source: {rule.source}.") for name, rule in rules.items()),
+    )
 
 
 SCORINGS = {
     "strict": "Only explicit answers count: a statement, or an answer that stands alone. What a rule infers from the "
     "text of an option, a mentioned number or a repeated question is unparsed.",
     "gapbench": "The rules of this tool alone, without a judge.",
-    "official": "The rule of the benchmark's own script, with its faults, as far as it needs no LLM.",
+    "official": "The rule of the benchmark's own script, its faults included.",
     "judge": "The rules of this tool, and a judge where they read nothing.",
 }
 """The scorings in words."""
