@@ -93,15 +93,16 @@ def dependence(benchmarks: Mapping[str, Mapping[str, Any]]) -> str:
         if others:
             where = f" on {name}" if len(benchmarks) > 1 else ""
             clauses.append(f"the gap{where} depends on the scoring rule: {listed(others, NAMED)}")
-    return "".join(f"; {clause}" for clause in clauses[:NAMED]) + (
-        f"; so do the gaps on {len(clauses) - NAMED} more benchmarks" if len(clauses) > NAMED else ""
-    )
+    more = len(clauses) - NAMED
+    clauses[NAMED:] = [f"so does that on {more} more benchmark{'s' * (more > 1)}"] if more > 0 else []
+    return "".join(f"; {clause}" for clause in clauses)
 
 
 def _differ(gap: Mapping[str, Any], reported: Mapping[str, Any]) -> bool:
     """Whether two gaps have opposite signs, or only one of them is significant."""
     significant = [bool(one["ci"]) and not one["ci"][0] <= 0 <= one["ci"][1] for one in (gap, reported)]
-    return bool(np.sign(gap["estimate"]) * np.sign(reported["estimate"]) < 0) or len(set(significant)) > 1
+    signs = {np.sign(round(one["estimate"], 9)) for one in (gap, reported)}
+    return signs == {-1, 1} or significant[0] != significant[1]
 
 
 def _in_words(gap: Mapping[str, Any]) -> str:

@@ -30,7 +30,10 @@ Texts = Sequence[str]
 
 @dataclass(frozen=True)
 class Official:
-    """A rule: `read(output, accepted answers, options)` gives its score in 0..1, or None if it reads no answer."""
+    """A rule: `read(output, accepted answers, options)` gives its score in 0..1, or None if it reads no answer.
+
+    For lettered questions the accepted answer is the letter.
+    """
 
     read: Callable[[str, Texts, Texts], float | None]
     source: str

@@ -126,4 +126,4 @@ def test_two_benchmarks_are_named_and_the_others_counted() -> None:
     assert said.startswith(
         "; the gap on a depends on the scoring rule: 10.0 points [5.0, 15.0] under strict; the gap on b"
     )
-    assert said.endswith("; so do the gaps on 2 more benchmarks")
+    assert said.endswith("; so does that on 2 more benchmarks")
