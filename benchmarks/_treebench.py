@@ -33,6 +33,7 @@ CARD = Card(
     region="union",
     box_format="xyxy",
     scoring="letter",
+    official="treebench",
     protocols={
         "original": Protocol(
             prompt="{published}\nSelect the best answer to the above multiple-choice question based on the image. "

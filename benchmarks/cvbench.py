@@ -20,6 +20,7 @@ CARD = Card(
     files=("test_2d.parquet", "test_3d.parquet"),
     split="test (configurations 2D and 3D)",
     scoring="letter; half 2D and half 3D",
+    official="cv-bench",
     cluster="image",
     metrics=("category_mean", "nested_mean"),
     protocols={

@@ -20,6 +20,7 @@ CARD = Card(
     files=FILES,
     split="train (the Hub's name for all questions)",
     scoring=SCORING,
+    official="mme-realworld",
     cluster="image",
     restricted=RESTRICTED,
     protocols=protocols(CHINESE),

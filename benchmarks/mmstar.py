@@ -22,6 +22,7 @@ CARD = Card(
     files=("mmstar.parquet",),
     split="val",
     scoring="letter; accuracy, and by capability",
+    official="mmstar",
     cluster="image",
     protocols={
         "original": Protocol(

@@ -24,6 +24,7 @@ CARD = Card(
     files=("Questions.csv", "MMVP Images/*.jpg"),
     split="all",
     scoring="letter; the share of pairs with both questions right (official), and accuracy over single questions",
+    official="mmvp",
     cluster="pair",
     metrics=("cluster_accuracy",),
     protocols={

@@ -20,6 +20,7 @@ CARD = Card(
     files=("data/test-*.parquet",),
     split="test",
     scoring="yes or no; accuracy, F1 of yes, and the share of answers that are yes",
+    official="pope",
     cluster="image (18 questions)",
     metrics=("yes_f1", "yes_ratio"),
     protocols={

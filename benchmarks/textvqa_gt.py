@@ -25,6 +25,7 @@ CARD = Card(
     region="padded",
     box_format="xywh",
     scoring="vqa (10 references)",
+    official="vicrop",
     expected={"samples": 4370, "with evidence box": 4370},
     traps=(
         "Two users report that boxes are x, y, width, height; no schema says so. The loader compares about "

@@ -128,6 +128,8 @@ class Card:
     - `prompt`: the template for a benchmark that needs its own (`gapbench.views.prompts`).
     - `scoring`, `cluster`: how answers are scored and which samples form a cluster, in words for readers. The fields
       of the samples decide.
+    - `official`: the rule of the benchmark's own script (`gapbench.scoring.official`), under which every report shows
+      the run besides gapbench's own rules. Empty if there is none that works without an LLM.
     - `notice`: a warning that every report shows.
     - `restricted`: what the licence forbids. It is shown before data is fetched.
     - `metrics`: metrics to report besides accuracy, from `METRIC_NAMES`.
@@ -152,6 +154,7 @@ class Card:
     prompt: str = ""
     scoring: str = ""
     cluster: str = "image"
+    official: str = ""
     notice: str = ""
     restricted: str = ""
     metrics: tuple[str, ...] = ()

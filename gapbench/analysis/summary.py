@@ -30,10 +30,11 @@ from numpy.typing import NDArray
 from gapbench.analysis import metrics, statistics
 from gapbench.analysis.aggregate import PAIR, RIGHT, THOROUGH, Effort, Json, by_evidence, by_groups, mean_scores, tally
 from gapbench.analysis.faults import THOUGHT_CUT_OFF, TOO_LONG, faults, mark_alerts, mean_bound
+from gapbench.analysis.scorings import scorings
 from gapbench.analysis.verdict import verdict
 from gapbench.errors import RunError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 KEY = ["benchmark", "sample", "view", "repeat"]
 OUTCOMES = ("right", "wrong", "unparsed", "judge_failed", "failed")
 MEANS = ("images", "sent_pixels", "image_tokens", "output_tokens")
@@ -46,13 +47,14 @@ def summarise(
     model: str = "",
     notices: Mapping[str, str] | None = None,
     named: Mapping[str, Sequence[str]] | None = None,
+    official: Mapping[str, str] | None = None,
 ) -> Json:
     """The summary of a run.
 
     `frame` has one row per record; its columns are fields of `gapbench.types.Record`, of which `benchmark`, `sample`,
     `view`, `repeat`, `outcome` and `score` are required. `notices` maps a benchmark to the remark reported beside it.
     `named` maps a benchmark to the names of its metrics (`gapbench.analysis.metrics`), the headline first; the default
-    is the accuracy alone.
+    is the accuracy alone. `official` maps a benchmark to the name of its official rule (`gapbench.scoring.official`).
     Raises RunError for a missing column, a key that occurs twice, an unknown outcome, an answer without a score, an
     unknown metric, and a benchmark that mixes annotated evidence with regions that a model made.
     """
@@ -61,8 +63,8 @@ def summarise(
     gaps: dict[str, statistics.Estimate] = {}
     for name, records in frame.groupby("benchmark", sort=True, observed=True):
         metric_names = (named or {}).get(str(name)) or (metrics.HEADLINE,)
-        notice = (notices or {}).get(str(name), "")
-        benchmarks[str(name)], gap = _benchmark(str(name), records, metric_names, notice)
+        benchmarks[str(name)], gap = _benchmark(str(name), records, metric_names, (official or {}).get(str(name), ""))
+        benchmarks[str(name)]["notice"] = (notices or {}).get(str(name), "")
         if gap is not None:
             gaps[str(name)] = gap
     families = [{name: gaps[name] for name in family if name in gaps} for family in by_evidence(benchmarks)]
@@ -126,7 +128,7 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _benchmark(
-    name: str, records: pd.DataFrame, metric_names: Sequence[str], notice: str
+    name: str, records: pd.DataFrame, metric_names: Sequence[str], official: str
 ) -> tuple[Json, statistics.Estimate | None]:
     """The entry of one benchmark, and its gap."""
     samples = _samples(records)
@@ -136,6 +138,7 @@ def _benchmark(
     answered_views = [view for view in PAIR if view in views and view in scores]
     paired = scores[answered_views].dropna() if answered_views else scores.iloc[:0]
     gap, gap_entry, pairs = None, None, None
+    table, numbers = paired.join(samples), partial(_group, answered_views)
     found_faults, bound = faults(records, samples)
     if len(answered_views) == 2 and len(paired):
         full, crop = paired["full"].to_numpy(float), paired["crop"].to_numpy(float)
@@ -162,8 +165,8 @@ def _benchmark(
         "faults": found_faults,
         "headline_metric": metric_names[0],
         "metrics": _metrics(metric_names, records, samples),
-        **by_groups(paired.join(samples), partial(_group, answered_views)),
-        "notice": notice,
+        "scorings": scorings(records, table, numbers, official),
+        **by_groups(table, numbers),
     }
     return entry, gap
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from gapbench.analysis.aggregate import PAIR, Json, by_evidence
 from gapbench.analysis.faults import alerted, mean_bound, wide_bound
+from gapbench.analysis.scorings import dependence
 from gapbench.analysis.statistics import Estimate
 from gapbench.util.text import percent_in_words, points_in_words
 
@@ -56,7 +57,7 @@ def verdict(
     reasons = _failures(left_out)[1]
     why = f": {reasons}" if reasons else ""
     note = f" ({len(left_out)} benchmark{'s' * (len(left_out) > 1)} without a gap left out{why})" if left_out else ""
-    return "; ".join(clauses) + note
+    return "; ".join(clauses) + note + dependence(benchmarks)
 
 
 def _family(model: str, gaps: Mapping[str, Json], macro: Estimate, regions: str, alone: bool) -> tuple[str, str]:

@@ -49,8 +49,9 @@ def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run
     # Answers come in any order. Sorting makes sums and tables the same however often a run was interrupted.
     frame = frame.sort_values(["benchmark", "sample", "view", "repeat"], ignore_index=True)
     notices = {name: (task.card or {}).get("notice", "") for name, task in run.tasks.items()}
+    official = {name: (task.card or {}).get("official", "") for name, task in run.tasks.items()}
     metric_names = {name: names_of(task, run.protocol or "") for name, task in manifest.get("tasks", {}).items()}
-    summary = summarise(frame, model=run.model or "", notices=notices, named=metric_names)
+    summary = summarise(frame, model=run.model or "", notices=notices, named=metric_names, official=official)
     if part := description(manifest, len(frame)):
         summary |= {"part": part, "verdict": f"{part}: {summary['verdict']}"}
     if run.judge:

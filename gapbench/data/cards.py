@@ -13,6 +13,7 @@ from textwrap import fill
 from gapbench.data import hub as sources
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import GapbenchError
+from gapbench.scoring.official import find
 from gapbench.types import Card
 from gapbench.views.prompts import TEMPLATE, prompt
 
@@ -27,6 +28,7 @@ def card_text(benchmark: Benchmark) -> str:
         "title": card.title, "role": card.role, "source": card.source, "hub": card.hub, "revision": card.revision,
         "files": ", ".join(card.files), "split": card.split, "licence": card.licence, "restricted": card.restricted,
         "region": card.region, "boxes": card.box_format, "clusters": card.cluster, "scoring": card.scoring,
+        "official": f"{card.official}: {find(card.official).does}" if card.official else "",
         "metrics": ", ".join(card.metrics), "expected": ", ".join(f"{k} {v}" for k, v in card.expected.items()),
         "reference": "; ".join(f"{k}: {v}" for k, v in card.reference.items()), "notice": card.notice,
         "parameters": ", ".join(str(p.replace(annotation=p.empty)) for p in benchmark.settable.values()),

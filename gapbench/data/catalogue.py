@@ -31,6 +31,7 @@ import yaml
 from gapbench.data import own
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import BenchmarkError, SettingError
+from gapbench.scoring import official
 from gapbench.types import METRIC_NAMES, Card
 from gapbench.views.boxes import FORMATS
 from gapbench.views.regions import parse_policy
@@ -152,6 +153,8 @@ def _from_file(path: Path) -> Benchmark:
         raise BenchmarkError(f"{where}: its CARD says box_format {card.box_format!r}; {expected}.")
     try:
         parse_policy(card.region)
+        if card.official:
+            official.find(card.official)
         for metric in (*card.metrics, *(p.metric for p in card.protocols.values())):
             if metric not in METRIC_NAMES:
                 known = f"Known are {', '.join(METRIC_NAMES)}; correct the benchmark's card."

@@ -44,4 +44,8 @@ Limits: the rules are for English and Chinese, and a little Japanese. Scoring ca
 from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.rules import THOUGHT_CUT_OFF, score
 
-__all__ = ["THOUGHT_CUT_OFF", "Score", "score", "unparsed"]
+INFERRED = frozenset({"option-text", "yes-no-text", "number-only", "text-contained", "text-option"})
+"""Rules of the table above that infer the answer from what the output says; the others read one that it gives as such.
+Strict scoring leaves inferred answers unparsed (`gapbench.analysis.scorings`)."""
+
+__all__ = ["INFERRED", "THOUGHT_CUT_OFF", "Score", "score", "unparsed"]

@@ -420,20 +420,25 @@ def test_optional_columns_may_be_absent() -> None:
 
 def test_every_key_is_described_in_the_schema() -> None:
     text = (Path(__file__).parents[2] / "reports" / "SUMMARY_SCHEMA.md").read_text(encoding="utf-8")
-    rows = [*pairs(TEN, category="text", evidence_area=0.1), *pairs([*TEN, "ur"], benchmark="made", evidence="model")]
+    asked = {"rule": "letter-bare", "output": "B", "answers": ["B"], "options": []}
+    rows = [
+        *pairs(TEN, category="text", evidence_area=0.1, **asked),
+        *pairs([*TEN, "ur"], benchmark="made", evidence="model"),
+    ]
+    summary = summarise(run(*rows), official={"signs": "mmstar"})
 
     def keys(value: Any, named: bool = False) -> set[str]:
         if isinstance(value, list):
             return set().union(*map(keys, value))
         if not isinstance(value, dict):
             return set()
-        named_keys = ("benchmarks", "by_category", "views", "metrics", "faults")
+        named_keys = ("benchmarks", "by_category", "views", "metrics", "faults", "scorings")
         inner = (keys(one, key in named_keys) for key, one in value.items())
         return (set() if named else set(value)).union(*inner)
 
-    unsaid = {key for key in keys(summarise(run(*rows))) if f"`{key}`" not in text and not key.endswith("_mean")}
+    unsaid = {key for key in keys(summary) if f"`{key}`" not in text and not key.endswith("_mean")}
     assert unsaid <= {"macro", "macro_model"}
-    assert {f"{name}_mean" for name in MEANS} <= keys(summarise(run(*rows)))
+    assert {f"{name}_mean" for name in MEANS} <= keys(summary)
     assert set(MEANS) <= set(COLUMNS), "`*_mean` is the mean of a field of the records"
     assert "`macro_model.gap`" in text
 

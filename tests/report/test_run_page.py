@@ -126,7 +126,9 @@ def catalogued(run: ExampleRun) -> ExampleRun:
         "tasks": {name: {"card": card, "region": "padded"} for name, card in cards.items()},
     }
     named = {name: names_of(entry, "original") for name, entry in settings["tasks"].items()}
-    return replace(located, run=settings, summary=summarise(located.frame, model="example/small-vlm", named=named))
+    official = {"zoom": "mme-realworld"}
+    summary = summarise(located.frame, model="example/small-vlm", named=named, official=official)
+    return replace(located, run=settings, summary=summary)
 
 
 def test_golden_report_of_a_catalogue_run(make_run: MakeRun) -> None:
@@ -144,7 +146,7 @@ def test_gaps_over_model_made_regions_never_share_a_table_or_plot_with_annotated
     html, markdown = catalogued(make_run(("signs", "zoom", "located"), samples=24, thumbnails=0)).write()
     data = markdown.index("### Data")
     tables = [block for block in markdown[:data].split("\n\n") if block.startswith("| Benchmark")]
-    assert len(tables) == 7, "gaps, views and flips of both, and metrics"
+    assert len(tables) == 9, "gaps, views, flips and scorings of both, and metrics"
     for table in tables:
         names = {line.split("|")[1].split("(")[0].strip() for line in table.splitlines()[2:]}
         assert names in ({"located"}, {"signs", "zoom", "Macro mean"}, {"signs", "zoom"}, {"zoom"})
@@ -256,6 +258,7 @@ def hostile(run: ExampleRun) -> ExampleRun:
     entry["by_category"] = {HOSTILE: next(iter(entry["by_category"].values()))}
     level = entry["views"]["full"] | {"estimate": 0.5}
     entry |= {"notice": HOSTILE, "evidence": "model", "metrics": {HOSTILE: {"full": level}}, "headline_metric": HOSTILE}
+    entry["scorings"] = {HOSTILE: {"name": HOSTILE, "source": HOSTILE, "full": level, "gap": entry["gap"]}}
     summary["benchmarks"] = {HOSTILE: entry, f"{HOSTILE} 2": entry | {"evidence": "annotated"}}
     settings = spoil(run.run)
     settings["tasks"] = {HOSTILE: settings["tasks"]["signs"]}
@@ -397,6 +400,19 @@ def test_a_summary_as_gapbench_makes_it_fits(make_run: MakeRun) -> None:
     flips = Counter(card["flip"] for card in page.data["cards"] if card["benchmark"] == "signs")
     assert {name: flips[name] for name in page.data["pairs"]["signs"]} == page.data["pairs"]["signs"]
     assert "| Macro mean" in markdown
+
+
+def test_the_same_answers_are_shown_under_every_scoring(make_run: MakeRun) -> None:
+    run = make_run(("signs", "zoom"), samples=30)
+    summary = summarise(run.frame, model="example/small-vlm", official={"zoom": "mmstar"})
+    for text in (pages := replace(run, summary=summary).write()):
+        assert "Under every scoring rule" in text
+        assert "MMStar-Benchmark/MMStar eval/vlmeval/evaluate/mmstar.py" in text.replace("\\", "")
+    lines = [
+        line for line in pages[1].splitlines() if line.startswith(("| signs | strict", "| zoom | official (mmstar)"))
+    ]
+    assert len(lines) == 2
+    assert "Under every scoring rule" not in "".join(run.write()), "summaries of older versions have no scorings"
 
 
 def test_the_big_numbers_are_those_of_the_pairs(make_run: MakeRun) -> None:

@@ -14,6 +14,7 @@ import pytest
 import rename_keys
 
 import gapbench
+from gapbench.analysis.summary import SCHEMA_VERSION
 from gapbench.commands.report import write_results
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "runs"
@@ -33,7 +34,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-YOUNGER = ("faults", "bound", "cut_off", "thought", "too_long")
+YOUNGER = ("faults", "bound", "cut_off", "thought", "too_long", "scorings")
 """Keys that summaries did not have then."""
 
 
@@ -57,7 +58,7 @@ def test_a_run_reports_to_the_very_summary_that_it_had(name: str, runs: Path) ->
 def test_the_only_keys_that_differ_are_those_of_the_table(runs: Path) -> None:
     for name in RUNS:
         text = (FIXTURES / name / "summary.json").read_text().replace("pictures_mean", "images_mean")
-        assert json.loads(text) | {"schema_version": 3} == read(runs / name / "summary.json")
+        assert json.loads(text) | {"schema_version": SCHEMA_VERSION} == read(runs / name / "summary.json")
 
 
 def test_a_training_s_comparison_is_the_same(runs: Path) -> None:

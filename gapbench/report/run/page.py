@@ -30,6 +30,8 @@ from gapbench.report.run.summary_tables import (
     group_tables,
     is_bounded,
     metric_table,
+    scoring_table,
+    scoring_terms,
     view_table,
 )
 from gapbench.report.tables import ROW_LIMIT, benchmarks_of
@@ -75,6 +77,8 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
         "pairs": {clip(name, 200): pairs for name, pairs in list(pairs_of.items())[:ROW_LIMIT]},
         "totals": _totals(parts[0]),
         "regions": _regions(parts) if len(parts) > 1 else {},
+        "scorings": [table for table in tables_of_families(lambda part: [scoring_table(part)], parts) if table.rows],
+        "scoring_terms": scoring_terms(summary),
         "flip_names": FLIP_NAMES,
         "judged": bool(summary.get("judge")),
         "bounded": any(is_bounded(family.summary) for family in parts),

@@ -17,6 +17,7 @@ from gapbench.analysis.metrics import HEADLINE, METRICS
 from gapbench.report import cells
 from gapbench.report.cells import NAME_LIMIT, Cell, Entry, nested
 from gapbench.report.tables import ROW_LIMIT, Column, Summary, Table, benchmarks_of, has_gap, macro_gap, named, table_of
+from gapbench.scoring.official import OFFICIAL
 from gapbench.util.text import MISSING, area_percent, clip, interval, number, percent
 
 
@@ -155,6 +156,56 @@ def _pixels(view: Entry) -> Cell:
     images = view.get("images_mean")
     several = f"{number(images, 1)} images" if images is not None and images != 1 else ""
     return replace(cells.count("sent_pixels_mean")(view), note=several)
+
+
+def scoring_table(summary: Summary) -> Table:
+    """One row for every scoring of every benchmark (`gapbench.analysis.scorings`)."""
+    columns = (
+        Column("Benchmark", cells.text("benchmark"), numeric=False),
+        Column(
+            "Scoring", lambda row: cells.text_cell(row["scoring"], clip(row.get("name"), NAME_LIMIT)), numeric=False
+        ),
+        Column("Full", cells.level("full"), "On the full image, with its 95% interval"),
+        Column("Crop", cells.level("crop"), "On the crop around the evidence, with its 95% interval"),
+        Column("Gap, points", cells.points("gap"), "Over the same samples under every scoring, with its 95% interval"),
+        Column("p", cells.probability("gap", "p_value"), "Sign-flip test over clusters, not corrected"),
+        Column("Unparsed", _unparsed, "Answers in which this scoring reads nothing: full / crop"),
+    )
+    return table_of("The same answers under every scoring", columns, _scorings(summary))
+
+
+def _scorings(summary: Summary) -> list[dict[str, Any]]:
+    return [
+        {**(row or {}), "benchmark": benchmark, "scoring": clip(scoring, NAME_LIMIT)}
+        for benchmark, entry in benchmarks_of(summary).items()
+        for scoring, row in (entry.get("scorings") or {}).items()
+    ]
+
+
+def _unparsed(row: Entry) -> Cell:
+    full, crop = (nested(row, "unparsed", view) for view in ("full", "crop"))
+    return Cell(f"{percent(full)} / {percent(crop)}", "", full)
+
+
+def scoring_terms(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """(name, meaning) of the scorings that `scoring_table` shows, and of their official rules."""
+    rows = _scorings(summary)
+    rules = {row["name"]: OFFICIAL[row["name"]] for row in rows if row.get("name") in OFFICIAL}
+    meanings = {row["scoring"]: SCORINGS[row["scoring"]] for row in rows if row["scoring"] in SCORINGS}
+    return (
+        *meanings.items(),
+        *((f"official, {name}", f"{rule.does} Source: {rule.source}.") for name, rule in rules.items()),
+    )
+
+
+SCORINGS = {
+    "strict": "Only explicit answers count: a statement, or an answer that stands alone. What a rule infers from the "
+    "text of an option, a mentioned number or a repeated question is unparsed.",
+    "gapbench": "The rules of this tool alone, without a judge.",
+    "official": "The rule of the benchmark's own script, its faults included.",
+    "judge": "The rules of this tool, and a judge where they read nothing.",
+}
+"""The scorings in words."""
 
 
 def metric_table(summary: Summary) -> Table:
