@@ -106,5 +106,5 @@ def _differ(gap: Mapping[str, Any], reported: Mapping[str, Any]) -> bool:
 
 
 def _in_words(gap: Mapping[str, Any]) -> str:
-    ends = ", ".join(points_in_words(end, 1) for end in gap["ci"] or ())
-    return f"{points_in_words(gap['estimate'], 1)} points{f' [{ends}]' if ends else ''}"
+    ends = ", ".join(points_in_words(end) for end in gap["ci"] or ())
+    return f"{points_in_words(gap['estimate'])} points{f' [{ends}]' if ends else ''}"

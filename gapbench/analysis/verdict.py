@@ -1,12 +1,14 @@
-"""The verdict of a run: what was measured, in one sentence that claims no more than its intervals allow.
+"""The verdict of a run: what was measured, in one sentence that claims no more than its intervals and tests allow.
 
     verdict("glance", benchmarks, macro)
-    # 'glance answers 94 % from the crop and 52 % from the full image: gap 42 points [35, 49]'
+    # 'glance answers 94.0 % from the crop and 52.0 % from the full image: gap 42.0 points [35.1, 48.9] (200 samples,
+    #  150 clusters)'
 
-If the interval includes zero, the verdict is "no gap shown". So it is if the views differ in a fault that has an alert
-and the bound of the gap includes zero (`gapbench.analysis.faults`). The faults that differ most are named beside the
-gap. The bound is given beside them, and wherever it goes beyond the interval. Gaps over annotated evidence and gaps
-over regions that a model made get a clause each and are never averaged.
+A gap is shown if its interval excludes zero and its test agrees; else the verdict is "no gap shown", and says so where
+the two disagree. So it is if the views differ in a fault that has an alert and the bound of the gap includes zero
+(`gapbench.analysis.faults`). The faults that differ most are named beside the gap. The bound is given beside them, and
+wherever it goes beyond the interval. Gaps over annotated evidence and gaps over regions that a model made get a clause
+each and are never averaged. Benchmarks and samples without a gap are counted.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ import numpy as np
 from gapbench.analysis.aggregate import PAIR, Json, by_evidence
 from gapbench.analysis.faults import alerted, mean_bound, wide_bound
 from gapbench.analysis.scorings import dependence
-from gapbench.analysis.statistics import Estimate
-from gapbench.util.text import percent_in_words, points_in_words
+from gapbench.analysis.statistics import FEW_CLUSTERS, LEVEL, Estimate
+from gapbench.util.text import p_value, percent_in_words, points_in_words
 
 MODEL_MADE = "from regions that a model made, "
 FAULTS = {
@@ -65,14 +67,25 @@ def _family(model: str, gaps: Mapping[str, Json], macro: Estimate, regions: str,
     assert macro.estimate is not None
     crop, full = (float(np.mean([gap[side] for gap in gaps.values()])) for side in ("crop", "full"))
     over = f"over {len(gaps)} benchmarks " if len(gaps) > 1 else "" if alone else f"on {next(iter(gaps))} "
-    shares = f"{percent_in_words(crop)} from the crop and {percent_in_words(full)} from the full image"
-    answers = f"{regions}{over}{model} answers {shares}"
+    answers = f"{regions}{over}{model} answers {percent_in_words(crop)} from the crop and {percent_in_words(full)} "
+    gap = f"gap {points_in_words(macro.estimate)} points"
     if macro.ci is None:
-        points = points_in_words(macro.estimate, 0)
-        return answers, f"gap {points} points, without an interval as all samples are one cluster"
-    (low, high), digits = macro.ci, digits_of(macro.ci)
-    point, *ends = (points_in_words(value, digits) for value in (macro.estimate, low, high))
-    return answers, f"gap {point} points [{', '.join(ends)}]{', in favour of the full image' if high < 0 else ''}"
+        return f"{answers}from the full image", f"{gap}, without an interval as all samples are one cluster"
+    ends = ", ".join(points_in_words(end) for end in macro.ci)
+    way = ", in favour of the full image" if macro.ci[1] < 0 else ""
+    return f"{answers}from the full image", f"{gap} [{ends}]{way} ({_basis(macro, gaps)})"
+
+
+def _basis(macro: Estimate, gaps: Mapping[str, Json]) -> str:
+    """What a gap rests on: samples, clusters, what was left out, and a warning where the clusters are few."""
+    left_out = sum(gap["dropped"] + gap["unpaired"] for gap in gaps.values())
+    parts = [f"{macro.n:,} samples", f"{macro.clusters:,} clusters"]
+    parts += [f"{left_out:,} samples without both answers left out"] if left_out else []
+    fewest = min(gap["effective"] for gap in gaps.values())
+    if fewest < FEW_CLUSTERS:
+        on_one = " on one benchmark" if len(gaps) > 1 else ""
+        parts.append(f"worth only {fewest:.1f} equal clusters{on_one}, so the interval is rough")
+    return ", ".join(parts)
 
 
 def _qualified(clause: tuple[str, str], macro: Estimate, entries: Sequence[Mapping[str, Any]]) -> str:
@@ -82,14 +95,24 @@ def _qualified(clause: tuple[str, str], macro: Estimate, entries: Sequence[Mappi
         differences.update({kind: abs(fault["difference"]) for kind, fault in alerted(entry).items()})
     kinds = [kind for kind, _ in differences.most_common()]
     bound = mean_bound(entry["gap"] for entry in entries)
-    shown = not (macro.ci and macro.ci[0] <= 0 <= macro.ci[1]) and not (
-        kinds and bound[0] <= 1e-9 and bound[1] >= -1e-9
-    )
-    text = ": ".join(clause) if shown else f"no gap shown: {', '.join(clause)}"
+    excluded, dissent = excludes_zero(macro.ci, macro.p_value)
+    shown = (excluded or macro.ci is None) and not (kinds and bound[0] <= 1e-9 and bound[1] >= -1e-9)
+    text = ": ".join(clause) if shown else f"no gap shown: {', '.join(clause)}{dissent}"
     if not kinds and not wide_bound({"ci": macro.ci, "bound": bound}):
         return text
     named = faults_in_words(entries, kinds or _commonest(entries))
     return f"{text}{', but' if kinds else ';'} {named}; {bound_in_words(bound)}"
+
+
+def excludes_zero(ci: Sequence[float] | None, p: float | None) -> tuple[bool, str]:
+    """Whether interval and p-value both say that an effect is not zero, and a clause if only one of them does."""
+    by_interval = ci is not None and not ci[0] <= 0 <= ci[1]
+    by_test = p is None or p <= 1 - LEVEL
+    if by_interval and not by_test:
+        return False, f"; the interval excludes zero, but p = {p_value(p)}"
+    if by_test and p is not None and ci is not None and not by_interval:
+        return False, f"; p = {p_value(p)}, but the interval includes zero"
+    return by_interval and by_test, ""
 
 
 def _commonest(entries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -106,8 +129,7 @@ def faults_in_words(entries: Sequence[Mapping[str, Any]], kinds: Sequence[str]) 
     for kind in kinds[:NAMED]:
         found = [entry["faults"].get(kind, {"full": 0.0, "crop": 0.0}) for entry in entries]
         full, crop = (float(np.mean([fault[view] for fault in found])) for view in PAIR)
-        digits = 0 if all(share in (0, 1) or 0.01 <= share <= 0.99 for share in (full, crop)) else 1
-        shares = f"{percent_in_words(full, digits)} of the full and {percent_in_words(crop, digits)} of the crop"
+        shares = f"{percent_in_words(full)} of the full and {percent_in_words(crop)} of the crop"
         texts.append(FAULTS[kind].format(shares))
     return ", and ".join(texts)
 
@@ -121,7 +143,7 @@ def _failures(entries: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
 
 def bound_in_words(bound: Sequence[float]) -> str:
     """What the bound of a gap means, as a clause."""
-    low, high = (points_in_words(end, digits_of(bound)) for end in bound)
+    low, high = (points_in_words(end) for end in bound)
     return f"counting the missing answers as right or wrong puts the gap between {low} and {high} points"
 
 
@@ -144,8 +166,3 @@ def _without_gap(model: str, benchmarks: Mapping[str, Json]) -> str:
     if reasons:
         return f"no gap measured: {reasons}; {model} answers {accuracies}"
     return f"no gap measured: {model} answers {accuracies}, but has no answers in view {' or '.join(missing)}"
-
-
-def digits_of(ci: Sequence[float] | None) -> int:
-    """Decimals of points in a sentence: 1 where whole points would hide the interval's width or show a limit as 0."""
-    return 0 if ci is None or (all(abs(x) >= 0.01 or x == 0 for x in ci) and ci[1] - ci[0] >= 0.02) else 1

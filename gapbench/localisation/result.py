@@ -67,12 +67,12 @@ def _agreement_text(summary: Mapping[str, Any] | None) -> list[str]:
 
     def interval(estimate: Mapping[str, Any]) -> str:
         low, high = estimate["ci"] or (None, None)
-        return f"{percent_in_words(estimate['estimate'], 1)} [{percent_in_words(low, 1)}, {percent_in_words(high, 1)}]"
+        return f"{percent_in_words(estimate['estimate'])} [{percent_in_words(low)}, {percent_in_words(high)}]"
 
     head = f"  against people's boxes ({summary['n']} samples, {summary['clusters']} clusters; 95 % intervals):"
     rows = [
         f"    {words:34} {interval(summary[name]['located']):>24}   "
-        f"by chance {percent_in_words(summary[name]['chance'], 1):>7}"
+        f"by chance {percent_in_words(summary[name]['chance']):>7}"
         for name, words in agreement.MEASURES.items()
     ]
     area = f"    {'share of the image in the box':34} {interval(summary['area']):>24}"

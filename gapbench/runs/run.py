@@ -67,9 +67,9 @@ _HEAD = "".join(f"<th>{h}</th>" for h in ("benchmark", "n", "clusters", "full", 
 def _row(name: str, bench: Mapping[str, Any]) -> str:
     gap = bench["gap"] or {}
     cells = [name, bench["n"], bench["clusters"]]
-    cells += [percent_in_words(bench["views"].get(view, {}).get("accuracy"), 1) for view in ("full", "crop")]
+    cells += [percent_in_words(bench["views"].get(view, {}).get("accuracy")) for view in ("full", "crop")]
     low, high = gap.get("ci") or (None, None)
-    cells += [percent_in_words(gap.get("estimate"), 1), f"[{percent_in_words(low, 1)}, {percent_in_words(high, 1)}]"]
+    cells += [percent_in_words(gap.get("estimate")), f"[{percent_in_words(low)}, {percent_in_words(high)}]"]
     return "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
 
 

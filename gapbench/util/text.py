@@ -1,7 +1,7 @@
 """Text for readers: shortened strings, lists, percentages and points, in one form everywhere.
 
     percent(0.6125)                  # '61.3%', for tables; None and NaN become an en dash
-    percent_in_words(0.6125)         # '61 %', for sentences and terminals
+    percent_in_words(0.6125)         # '61.2 %', for sentences and terminals
     points(0.213)                    # '+21.3'
     listed(["a", "b", "c", "d"])     # 'a, b, c and 1 more'
     error_line(error)                # 'RuntimeError: ' and the first line of its message
@@ -122,9 +122,9 @@ def percent(value: float | None, digits: int = 1) -> str:
     return MISSING if missing(value) else number(100 * value, digits) + "%"  # type: ignore[operator]
 
 
-def percent_in_words(value: float | None, digits: int = 0) -> str:
-    """A proportion as a percentage, for sentences and terminals; None becomes a hyphen."""
-    return "-" if value is None else f"{100 * value:.{digits}f} %"
+def percent_in_words(value: float | None) -> str:
+    """A proportion as a percentage with tenths, for sentences and terminals; None becomes a hyphen."""
+    return "-" if value is None else f"{100 * value:.1f} %"
 
 
 def points(value: float | None, digits: int = 1) -> str:
@@ -135,9 +135,9 @@ def points(value: float | None, digits: int = 1) -> str:
     return ("+" if rounded > 0 else "") + number(rounded, digits)
 
 
-def points_in_words(value: float, digits: int) -> str:
-    """A difference of proportions in percentage points, for sentences; positive numbers have no sign."""
-    return f"{round(100 * value, digits) + 0.0:.{digits}f}"
+def points_in_words(value: float) -> str:
+    """A difference of proportions in tenths of percentage points, for sentences; positive numbers have no sign."""
+    return f"{round(100 * value, 1) + 0.0:.1f}"
 
 
 def interval(bounds: Sequence[float | None] | None, digits: int = 1, *, signed: bool = False) -> str:

@@ -251,7 +251,9 @@ def test_changes_over_model_made_regions_have_a_mean_a_correction_and_a_sentence
     assert found["hr"]["p_value_holm"] == found["hr"]["p_value"] == 2 / 2**8
     assert found["signs"]["p_value_holm"] == pytest.approx(3 * 2 / 2**8), "with zoom and chart, not with hr"
     first, second, third = done["verdict"].split(". ")
-    assert first.startswith("two against one: the gap over 2 benchmarks is smaller, 0 against 21 points: -21 points [")
+    assert first.startswith(
+        "two against one: the gap over 2 benchmarks is smaller, 0.0 against 21.1 points: -21.1 points ["
+    )
     assert second.startswith("From regions that a model made, the gap on hr is smaller, 0 against 21 points")
     assert third == "A loss on the hold-out chart is not shown."
 
@@ -432,9 +434,9 @@ def test_a_run_whose_missing_answers_can_have_made_its_gap_is_announced_with_its
     (alert,) = summary["alerts"]
     assert summary["verdict"].endswith("But missing answers of one can have made or hidden a gap.")
     assert alert["text"].startswith(
-        "Missing answers affect the run one. Its own verdict: no gap shown: one answers 100 %"
+        "Missing answers affect the run one. Its own verdict: no gap shown: one answers 100.0 %"
     )
-    assert "but 40 % of the full and 0 % of the crop answers are unparsed; counting" in alert["text"]
+    assert "but 40.0 % of the full and 0.0 % of the crop answers are unparsed; counting" in alert["text"]
 
 
 def test_a_hold_out_that_was_asked_in_fewer_views_than_the_run_is_finished(tmp_path: Path) -> None:
@@ -508,14 +510,16 @@ def test_further_runs_are_each_compared_with_the_first(tmp_path: Path) -> None:
     assert third["label"] == "c"
     assert third["benchmarks"]["signs"]["delta"]["full"]["estimate"] == pytest.approx(0.3)
     assert done["benchmarks"]["signs"]["delta"]["full"]["estimate"] == pytest.approx(0.1)
-    assert third["verdict"].startswith("c against a: the gap on signs is smaller, 10 against 40 points: -30 points")
+    assert third["verdict"].startswith(
+        "c against a: the gap on signs is smaller, 10.0 against 40.0 points: -30.0 points"
+    )
 
 
 # --- the verdict -----------------------------------------------------------------------------------------------------
 
 
 def delta(estimate: float, low: float, high: float) -> dict[str, Any]:
-    return {"estimate": estimate, "ci": [low, high]}
+    return {"estimate": estimate, "ci": [low, high], "p_value": 0.5 if low <= 0 <= high else 0.0001}
 
 
 def entry(
@@ -546,14 +550,15 @@ SAME = entry(delta(0.02, -0.02, 0.06), delta(0.01, -0.03, 0.05), delta(-0.01, -0
 
 def test_the_verdict_of_a_success_gives_all_three_changes() -> None:
     assert said({"signs": BETTER}) == (
-        "The gap on signs shrank, from 50 to 10 points: -40 points [-46, -34] (80 % [70, 90] of it closed); "
-        "full +38 points [+33, +43], crop -2 points [-4, +1]."
+        "The gap on signs shrank, from 50.0 to 10.0 points: -40.0 points [-46.0, -34.0] "
+        "(80.0 % [70.0, 90.0] of it closed); "
+        "full +38.0 points [+33.0, +43.0], crop -2.0 points [-4.0, +1.0]."
     )
 
 
 def test_a_gap_that_shrank_because_the_crop_got_worse_is_called_that_and_no_share_is_claimed() -> None:
     told = said({"signs": LOST})
-    assert "full +2 points [-2, +6], crop -30 points [-36, -24]" in told
+    assert "full +2.0 points [-2.0, +6.0], crop -30.0 points [-36.0, -24.0]" in told
     assert told.endswith(
         "The gap shrank mainly because crop accuracy fell, and better reading of the full image is not shown."
     )
@@ -568,8 +573,8 @@ def test_a_loss_on_the_crop_beside_a_larger_gain_is_named() -> None:
 def test_an_interval_that_includes_zero_shows_nothing_and_does_not_show_that_there_is_nothing() -> None:
     told = said({"signs": SAME})
     assert told == (
-        "A change of the gap on signs is not shown: from 50 to 49 points, -1 points [-6, +4]; "
-        "full +2 points [-2, +6], crop +1 points [-3, +5]."
+        "A change of the gap on signs is not shown: from 50.0 to 49.0 points, -1.0 points [-6.0, +4.0]; "
+        "full +2.0 points [-2.0, +6.0], crop +1.0 points [-3.0, +5.0]."
     )
     assert "no change" not in told
 
@@ -581,14 +586,16 @@ def test_both_views_rising_together_is_said_although_the_gap_stays() -> None:
 
 def test_a_gap_that_grew_is_said_with_its_reason() -> None:
     grown = entry(delta(-0.2, -0.25, -0.15), delta(0.0, -0.04, 0.04), delta(0.2, 0.14, 0.26), None, (0.3, 0.5))
-    assert said({"signs": grown}).startswith("The gap on signs grew, from 30 to 50 points: +20 points [+14, +26]; ")
+    assert said({"signs": grown}).startswith(
+        "The gap on signs grew, from 30.0 to 50.0 points: +20.0 points [+14.0, +26.0]; "
+    )
     assert said({"signs": grown}).endswith("Full accuracy fell.")
 
 
 def test_a_hold_out_that_lost_is_named_with_its_loss_and_one_that_did_not_is_not_cleared() -> None:
     fell, stayed = entry(delta(-0.05, -0.08, -0.02)), entry(delta(0.0, -0.03, 0.03))
     assert said({"signs": BETTER, "chart": fell, "ocr": stayed}).endswith(
-        "Full accuracy fell on chart (hold-out, -5 points [-8, -2])."
+        "Full accuracy fell on chart (hold-out, -5.0 points [-8.0, -2.0])."
     )
     assert said({"signs": BETTER, "ocr": stayed}).endswith("A fall on the hold-out ocr is not shown.")
 
@@ -596,27 +603,29 @@ def test_a_hold_out_that_lost_is_named_with_its_loss_and_one_that_did_not_is_not
 def test_two_models_are_told_apart_by_name_and_nothing_is_said_to_shrink() -> None:
     told = said({"signs": BETTER, "chart": entry(delta(-0.05, -0.08, -0.02))}, trained=False)
     assert told == (
-        "B against A: the gap on signs is smaller, 10 against 50 points: -40 points [-46, -34] (80 % [70, 90] "
-        "smaller); full +38 points [+33, +43], crop -2 points [-4, +1]. Full accuracy is lower on chart "
-        "(hold-out, -5 points [-8, -2])."
+        "B against A: the gap on signs is smaller, 10.0 against 50.0 points: -40.0 points [-46.0, -34.0] "
+        "(80.0 % [70.0, 90.0] smaller); full +38.0 points [+33.0, +43.0], crop -2.0 points [-4.0, +1.0]. Full accuracy is lower on chart "
+        "(hold-out, -5.0 points [-8.0, -2.0])."
     )
     assert "B against A: a difference of the gap on signs is not shown" in said({"signs": SAME}, trained=False)
 
 
 def test_a_mean_over_benchmarks_hides_neither_a_growing_gap_nor_a_lost_crop() -> None:
     grown = entry(delta(-0.1, -0.15, -0.05), delta(0.0, -0.04, 0.04), delta(0.1, 0.04, 0.16), None, (0.3, 0.4))
-    told = verdict({"a": BETTER, "b": LOST, "c": grown}, BETTER, ("A", "B"), trained=True)
-    assert told.startswith("The gap over 3 benchmarks shrank, from 50 to 10 points: -40 points [-46, -34]; full +38")
+    told = verdict({"a": BETTER, "b": LOST, "c": grown}, {**BETTER, "gap_closed": None}, ("A", "B"), trained=True)
+    assert told.startswith(
+        "The gap over 3 benchmarks shrank, from 50.0 to 10.0 points: -40.0 points [-46.0, -34.0]; full +38"
+    )
     assert "On c it grew" in told
     assert "on b it shrank mainly because crop accuracy fell" in told
-    assert "full accuracy fell on c (-10 points [-15, -5])" in told
+    assert "full accuracy fell on c (-10.0 points [-15.0, -5.0])" in told
 
 
 def test_without_any_gap_the_full_views_are_told_one_by_one() -> None:
     many = {f"bench{i}": entry(delta(-0.05, -0.08, -0.02)) for i in range(5)}
     told = said({**many, "ok": entry(delta(0.01, -0.02, 0.04))})
-    assert told.startswith("No gap was compared. Full accuracy fell on bench0 (-5 points [-8, -2]), bench1 (")
-    assert "and 2 more; a change of full accuracy is not shown on ok (+1 points [-2, +4])." in told
+    assert told.startswith("No gap was compared. Full accuracy fell on bench0 (-5.0 points [-8.0, -2.0]), bench1 (")
+    assert "and 2 more; a change of full accuracy is not shown on ok (+1.0 points [-2.0, +4.0])." in told
 
 
 @given(st.floats(-1, 1), st.floats(0, 0.2), st.floats(0, 0.2))

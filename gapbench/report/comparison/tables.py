@@ -22,7 +22,7 @@ MEASURES = (("full", "full image"), ("crop", "crop"), ("gap", "gap"))
 LABEL_LIMIT = 40
 SOURCE = "comparison.json"
 CLOSED = (
-    "1 minus gap after / gap before, if the 95% interval of the gap before lies above zero. "
+    "1 minus gap after / gap before, if the gap before is at least three times its standard error. "
     "“Crop lost more”: the crop lost more than the full image gained"
 )
 table_of = partial(tables.table_of, source=SOURCE)
@@ -83,7 +83,8 @@ def holdout_table(summary: Summary) -> Table:
         Column("MDE", cells.mde("delta", "mde"), "Minimum detectable effect: a smaller loss can go unnoticed"),
         Column(fixed, cells.count("fixed")),
         Column(broken, cells.count("broken")),
-        Column("Verdict", lambda row: cells.text_cell(words[direction(row["delta"])]), numeric=False),
+        Column("Verdict", lambda row: cells.text_cell(words[direction(row["delta"], row["p_value_holm"])]),
+               numeric=False),
     )  # fmt: skip
     without_gap = [entry for entry in named(benchmarks_of(summary)) if not entry["delta"]["gap"]]
     return table_of("Hold-outs", columns, [row for entry in without_gap for row in _measured(entry, MEASURES[:1])])
@@ -156,7 +157,7 @@ def _closed(entry: Entry) -> Cell:
     if not share:
         return Cell(MISSING)
     if not share["ci"]:
-        return Cell(MISSING, "gap before not significant")
+        return Cell(MISSING, "gap before too small")
     note = interval(share["ci"], 0)
     if entry["crop_lost_more"]:
         note += " · crop lost more"
