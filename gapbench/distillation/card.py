@@ -45,12 +45,13 @@ def _table(entries: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = ["| benchmark | measure | before | after | change [95 %] |", "|---|---|---|---|---|"]
     for name, bench in entries.items():
         for measure in ("full", "crop", "gap", "lost_in_full"):
+            title = measure.replace("_", " ")
             cells = [(bench.get(side) or {}).get(measure) or {} for side in ("before", "after", "delta")]
             if all(cell.get("estimate") is not None for cell in cells):
                 before, after, delta = cells
                 interval = f" [{100 * delta['ci'][0]:+.1f}, {100 * delta['ci'][1]:+.1f}]" if delta["ci"] else ""
                 rows.append(
-                    f"| {_plain(name)} | {measure.replace('_', ' ')} | {100 * before['estimate']:.1f} | {100 * after['estimate']:.1f} | "
+                    f"| {_plain(name)} | {title} | {100 * before['estimate']:.1f} | {100 * after['estimate']:.1f} | "
                     f"{100 * delta['estimate']:+.1f}{interval} |"
                 )
     return rows

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gapbench.analysis.comparison.conclusion import change_in_words, verdict
-from gapbench.analysis.statistics import mean_difference, mean_interval, mean_interval, ratio_of_means
+from gapbench.analysis.statistics import mean_difference, mean_interval, ratio_of_means
 from gapbench.commands.compare import Comparison, compare
 from gapbench.errors import RunError, SettingError
 

@@ -4,8 +4,8 @@
     pair.benchmarks["signs"]["delta"]["gap"]["ci"]
 
 Changes are paired: the mean over samples of the score after minus the score before, with clusters as the sampling unit.
-The change of the gap is a difference in differences, in -2..2. "Lost in full" is a share of the samples that are right in
-the crop, which differ between the runs; its change is that of a ratio, and it is not tested.
+The change of the gap is a difference in differences, in -2..2. "Lost in full" is a share of the samples that are right
+in the crop, which differ between the runs; its change is that of a ratio, and it is not tested.
 
 Limits: groups (categories, evidence areas) are exploratory and not corrected for their number. Further runs are each
 compared with the first run and not corrected for their number either.
@@ -134,7 +134,7 @@ def _metrics(
 
 
 def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple[Json, dict[str, Estimate]]:
-    """`before`, `after` and `delta` of full, crop, gap and lost in full over the rows of `table`; None if unmeasured."""
+    """`before`, `after` and `delta` of every measure over the rows of `table`; None for an unmeasured one."""
     clusters = table["cluster"].to_numpy()
     numbers: Json = {key: dict.fromkeys(MEASURES) for key in (*SIDES, "delta")}
     changes: dict[str, Estimate] = {}
@@ -147,16 +147,19 @@ def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple
         changes[measure] = mean_difference(after - before, clusters, bounds=of_changes, **effort)
         numbers["delta"][measure] = _as_json(changes[measure])
     if len(views) == 2:
-        ratios = []
         for side in SIDES:
-            full, crop = table[f"{side}_full"], table[f"{side}_crop"]
-            level = lost_in_full(full, crop, table["cluster"], effort)
+            level = lost_in_full(table[f"{side}_full"], table[f"{side}_crop"], table["cluster"], effort)
             numbers[side][LOST] = level.json("estimate", "ci") if level.n else None
-            ratios.append(((crop >= RIGHT) & (full < RIGHT), crop >= RIGHT))
-        change = change_of_ratio(*ratios, clusters)
+        change = change_of_ratio(_lost(table, "before"), _lost(table, "after"), clusters)
         if change.estimate is not None:
             changes[LOST], numbers["delta"][LOST] = change, _as_json(change)
     return numbers, changes
+
+
+def _lost(table: pd.DataFrame, side: str) -> tuple[pd.Series[bool], pd.Series[bool]]:
+    """Numerators and denominators of "lost in full": right in the crop and wrong in full; right in the crop."""
+    full, crop = (table[f"{side}_{view}"] >= RIGHT for view in ("full", "crop"))
+    return crop & ~full, crop
 
 
 def _values(table: pd.DataFrame, side: str, measure: str) -> NDArray[np.float64]:

@@ -45,8 +45,9 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the only benchmark with a gap, or the unweighted means over several.
 
     `full`, `crop`, `gap` and `lost` (in full) are numbers, None if no benchmark has them; `full_ci`, `crop_ci`,
-    `gap_ci`, `lost_ci`, `bound` and `p` are texts, and `scope` says of what they are. `bound` is empty if the interval covers it. Benchmarks with annotated
-    evidence come first; those with regions made by a model count only if no other has a gap.
+    `gap_ci`, `lost_ci`, `bound` and `p` are texts, and `scope` says of what they are. `bound` is empty if the interval
+    covers it. Benchmarks with annotated evidence come first; those with regions made by a model count only if no other
+    has a gap.
 
     Accuracies are those of the paired samples if the summary has them, so that their difference is the gap. An interval
     is shown only if it belongs to exactly the number above it.

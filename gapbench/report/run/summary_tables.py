@@ -19,7 +19,6 @@ from gapbench.report.cells import NAME_LIMIT, Cell, Entry, nested
 from gapbench.report.tables import ROW_LIMIT, Column, Summary, Table, benchmarks_of, has_gap, macro_gap, named, table_of
 from gapbench.util.text import MISSING, area_percent, clip, interval, number, percent
 
-
 GAP = (
     Column("Gap, points", cells.points("gap"),
            "Crop score minus full score of the same samples, with its 95% interval", mean=True),
