@@ -7,7 +7,7 @@ Nothing is downloaded: the card shows an example prompt only if the data is alre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from textwrap import fill
 
 from gapbench.data import hub as sources
@@ -28,11 +28,12 @@ def card_text(benchmark: Benchmark) -> str:
         "files": ", ".join(card.files), "split": card.split, "licence": card.licence, "restricted": card.restricted,
         "region": card.region, "boxes": card.box_format, "clusters": card.cluster, "scoring": card.scoring,
         "metrics": ", ".join(card.metrics), "expected": ", ".join(f"{k} {v}" for k, v in card.expected.items()),
-        "reference": "; ".join(f"{k}: {v}" for k, v in card.reference.items()), "notice": card.notice,
+        "notice": card.notice,
         "parameters": ", ".join(str(p.replace(annotation=p.empty)) for p in benchmark.settable.values()),
     }  # fmt: skip
     lines = [benchmark.name, *(_row(key, value) for key, value in values_by_label.items() if value)]
     lines += [_row("trap", trap) for trap in card.traps]
+    lines += [_row("published", text) for text in _published(card)]
     for name, protocol in card.protocols.items():
         source = f"From {protocol.source}." if protocol.source else ""
         lines += [_row("protocol", f"{name}, by {protocol.metric}. {source} {protocol.note}"), _block(protocol.prompt)]
@@ -43,6 +44,17 @@ def card_text(benchmark: Benchmark) -> str:
     except GapbenchError as error:  # the card is useful even if the data is damaged
         example = f"no example: {error}"
     return "\n".join([*lines, _row("prompt", "neutral, for the first sample:"), _block(example)])
+
+
+def _published(card: Card) -> Iterator[str]:
+    """The published scores, one text each."""
+    if isinstance(card.reference, Mapping):
+        yield from (f"{model}: {text}" for model, text in card.reference.items())
+        return
+    for one in card.reference:
+        what = " ".join(filter(None, (one.view, one.part, one.metric if one.metric != "accuracy" else "")))
+        prompt_of = f"prompt {one.protocol}" if one.protocol else "prompt not known"
+        yield f"{one.model}: {what} {one.value:g} ({'; '.join(filter(None, (one.source, prompt_of, one.note)))})"
 
 
 def _row(key: str, value: str) -> str:
