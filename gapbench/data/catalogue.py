@@ -31,7 +31,7 @@ import yaml
 from gapbench.data import own
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import BenchmarkError, SettingError
-from gapbench.types import METRIC_NAMES, Card
+from gapbench.types import METRIC_NAMES, Card, Published
 from gapbench.views.boxes import FORMATS
 from gapbench.views.prompts import NEUTRAL
 from gapbench.views.regions import parse_policy
@@ -152,11 +152,14 @@ def _from_file(path: Path) -> Benchmark:
     if card.box_format not in FORMATS:
         expected = f"expected one of {', '.join(FORMATS)}"
         raise BenchmarkError(f"{where}: its CARD says box_format {card.box_format!r}; {expected}.")
-    published = card.reference if isinstance(card.reference, tuple) else ()
+    published = () if isinstance(card.reference, Mapping) else card.reference
     for one in published:
-        if one.view not in PUBLISHED_VIEWS or one.protocol not in ("", NEUTRAL, *card.protocols):
-            expected = f"a view of {', '.join(PUBLISHED_VIEWS)}, and a protocol of the card or none"
-            raise BenchmarkError(f"{where}: its CARD has the reference {one}; expected {expected}.")
+        sound = isinstance(one, Published) and one.view in PUBLISHED_VIEWS and isinstance(one.value, int | float)
+        if not sound or one.protocol not in ("", NEUTRAL, *card.protocols):
+            expected = (
+                f"a Published with a number, a view ({', '.join(PUBLISHED_VIEWS)}), and a protocol of the card or none"
+            )
+            raise BenchmarkError(f"{where}: its CARD has the reference {one!r}; expected {expected}.")
     try:
         parse_policy(card.region)
         metrics = (*card.metrics, *(p.metric for p in card.protocols.values()), *(one.metric for one in published))

@@ -79,7 +79,8 @@ def _others(name: str, manifest: Mapping[str, Any]) -> Iterator[Entry]:
 
 def _value(row: Entry) -> Cell:
     show, value = points if row.get("view") == "gap" else percent, row.get("value")
-    return cells.number_cell(value, lambda share: show(share, 1 if f"{100 * share:.2f}".endswith("0") else 2))
+    digits = 1 if value is None or f"{100 * value:.2f}".endswith("0") else 2
+    return cells.number_cell(value, lambda share: show(share, digits))
 
 
 def _compared(row: Entry) -> Cell:
