@@ -13,20 +13,24 @@ from textwrap import fill
 from gapbench.data import hub as sources
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import GapbenchError
-from gapbench.types import Card
+from gapbench.types import Card, Sample
 from gapbench.views.prompts import TEMPLATE, prompt
 
 INDENT = 14
 WIDTH = 110
+BOXED = ("evidence", "training")
+"""Roles of benchmarks with evidence boxes."""
 
 
 def card_text(benchmark: Benchmark) -> str:
     """The card as plain text, with the parameters, the protocols, and the prompt as a model sees it."""
     card = benchmark.card
+    example = _example(benchmark)
     values_by_label = {
         "title": card.title, "role": card.role, "source": card.source, "hub": card.hub, "revision": card.revision,
         "files": ", ".join(card.files), "split": card.split, "licence": card.licence, "restricted": card.restricted,
-        "region": card.region, "boxes": card.box_format, "clusters": card.cluster, "scoring": card.scoring,
+        "region": card.region, "box format": _box_format(card, example),
+        "clusters": card.cluster, "scoring": card.scoring,
         "metrics": ", ".join(card.metrics), "expected": ", ".join(f"{k} {v}" for k, v in card.expected.items()),
         "notice": card.notice,
         "parameters": ", ".join(str(p.replace(annotation=p.empty)) for p in benchmark.settable.values()),
@@ -37,13 +41,30 @@ def card_text(benchmark: Benchmark) -> str:
     for name, protocol in card.protocols.items():
         source = f"From {protocol.source}." if protocol.source else ""
         lines += [_row("protocol", f"{name}, by {protocol.metric}. {source} {protocol.note}"), _block(protocol.prompt)]
-    if benchmark.data is None and card.hub and not (benchmark.takes_data and sources.cached(card)):
+    if example is None:
         return "\n".join([*lines, _row("prompt", "neutral:"), _block(card.prompt or TEMPLATE)])
     try:
-        example = prompt(benchmark.samples(1)[0], card.prompt)
+        text = example if isinstance(example, str) else prompt(example, card.prompt)
+    except GapbenchError as error:
+        text = f"no example: {error}"
+    return "\n".join([*lines, _row("prompt", "neutral, for the first sample:"), _block(text)])
+
+
+def _example(benchmark: Benchmark) -> Sample | str | None:
+    """The first sample; None if the data would have to be fetched, and a text if it cannot be read."""
+    if benchmark.data is None and benchmark.card.hub and not (benchmark.takes_data and sources.cached(benchmark.card)):
+        return None
+    try:
+        return benchmark.samples(1)[0]
     except GapbenchError as error:  # the card is useful even if the data is damaged
-        example = f"no example: {error}"
-    return "\n".join([*lines, _row("prompt", "neutral, for the first sample:"), _block(example)])
+        return f"no example: {error}"
+
+
+def _box_format(card: Card, example: Sample | str | None) -> str:
+    """The format that the first sample declares, else the card's; empty for a benchmark without boxes."""
+    if isinstance(example, Sample) and example.boxes and example.box_format != card.box_format:
+        return f"{example.box_format}, as the first sample declares"
+    return card.box_format if card.role in BOXED else ""
 
 
 def _published(card: Card) -> Iterator[str]:
@@ -76,7 +97,7 @@ def catalogue_table(cards: Iterable[Card]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for card in sorted(cards, key=lambda c: (list(roles).index(c.role), c.name)):
-        boxed = card.role in ("evidence", "training")
+        boxed = card.role in BOXED
         count = card.expected.get("samples")
         cells = (
             f"`{card.name}`",

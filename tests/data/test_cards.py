@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from gapbench.data.benchmark import Benchmark
@@ -50,6 +51,19 @@ def test_published_scores_are_shown_with_their_source_and_prompt() -> None:
 def test_published_scores_of_older_cards_are_shown_as_the_texts_that_they_are() -> None:
     card = Card("own", "Own", "nowhere", "CC0", reference={"Qwen3.5-4B": "84.29 (a paper)"})
     assert "published   Qwen3.5-4B: 84.29 (a paper)\n" in card_text(Benchmark("own", card, list))
+
+
+def test_the_declared_box_format_is_shown() -> None:
+    def format_line(card: Card, *samples: Sample) -> list[str]:
+        lines = card_text(Benchmark("own", card, lambda: iter(samples))).splitlines()
+        return [line.strip() for line in lines if "box format" in line]
+
+    sample = Sample("1", "image.png", "Which?", ("a",), boxes=((1.0, 2.0, 3.0, 4.0),))
+    assert format_line(CARD, sample) == ["box format  xyxy"]
+    assert format_line(Card("own", "Own", "nowhere", "CC0", box_format="xywh"), sample) == ["box format  xywh"]
+    own = replace(sample, box_format="xywh_normalised")
+    assert format_line(CARD, own) == ["box format  xywh_normalised, as the first sample declares"]
+    assert format_line(Card("own", "Own", "nowhere", "CC0", role="hold-out"), replace(sample, boxes=())) == []
 
 
 def test_showing_a_card_fetches_nothing() -> None:

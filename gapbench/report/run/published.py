@@ -16,7 +16,7 @@ from gapbench.analysis.metrics import HEADLINE
 from gapbench.analysis.published import model_names, references, short_name
 from gapbench.report import cells
 from gapbench.report.cells import Cell, Entry
-from gapbench.report.run.summary_tables import metric_title, name_cell
+from gapbench.report.run.summary_tables import metric_title
 from gapbench.report.tables import Column, Summary, Table, benchmarks_of, table_of
 from gapbench.util.text import clip, percent, points
 
@@ -28,7 +28,7 @@ NOTE_LIMIT = 200
 def published_table(summary: Summary) -> Table:
     """The published scores of the run's model, each beside the run's own number."""
     columns = (
-        Column("Benchmark", name_cell, numeric=False),
+        Column("Benchmark", cells.text("name"), numeric=False),
         WHAT,
         Column("Published", _value),
         Column("Here", lambda row: (cells.points if row["view"] == "gap" else cells.level)("here")(row),
@@ -49,7 +49,7 @@ def is_outside(summary: Summary) -> bool:
 def other_table(summary: Summary, manifest: Mapping[str, Any]) -> Table:
     """The published scores of other models on the benchmarks of the run."""
     columns = (
-        Column("Benchmark", name_cell, numeric=False),
+        Column("Benchmark", cells.text("name"), numeric=False),
         Column("Model", cells.text("model"), numeric=False),
         WHAT,
         Column("Published", _value),
