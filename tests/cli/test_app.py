@@ -85,7 +85,7 @@ def test_measure_report_and_score_end_to_end(tiny: Callable[[str], Path], benchm
     quiet = gapbench("report", out)
     assert quiet.returncode == 0, quiet.stderr
     assert quiet.stdout.strip().splitlines()[0] == verdict
-    assert json.loads((out / "summary.json").read_text())["schema_version"] == 3
+    assert json.loads((out / "summary.json").read_text())["schema_version"] == 4
     assert "data:image/jpeg" in (out / "report.html").read_text()
     assert gapbench("report", out, "--no-images").returncode == 0
     assert "data:image" not in (out / "report.html").read_text()

@@ -23,7 +23,7 @@ from gapbench.report.run import settings
 from gapbench.report.run.data_section import data_table, notices, repairs_table
 from gapbench.report.run.gallery import SIZE_LIMIT, gallery
 from gapbench.report.run.overview import alerts, area_figures, forest, headline
-from gapbench.report.run.published import is_outside, other_table, published_table
+from gapbench.report.run.published_tables import is_outside, other_table, published_table
 from gapbench.report.run.samples import FLIP_NAMES, sample_cards
 from gapbench.report.run.summary_tables import (
     flip_table,

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gapbench.analysis.published import beside_published
-from gapbench.report.run.published import other_table, published_table
+from gapbench.report.run.published_tables import other_table, published_table
 from gapbench.report.tables import markdown_table
 from gapbench.types import Published
 
