@@ -16,7 +16,7 @@ from typing import Any
 from _lettered import letter_of
 from _reading import boxes_of
 
-from gapbench.data import BenchmarkError, Card, Protocol, Sample, read_rows
+from gapbench.data import BenchmarkError, Card, Protocol, Published, Sample, read_rows
 
 FILE = "TreeBench.tsv"
 COLUMNS = string.ascii_uppercase[:11]
@@ -44,11 +44,12 @@ CARD = Card(
             "counted.",
         )
     },
-    reference={
-        "all 405 questions, Qwen2.5-VL-7B": "37.0 (TreeBench paper)",
-        "all 405 questions, TreeVGR-7B": "50.4 (TreeBench paper), 49.38 with the public script",
-        "all 405 questions, o3": "54.87 (TreeBench paper)",
-    },
+    reference=(
+        Published("Qwen2.5-VL-7B", 37.0, "TreeBench paper", part="all 405 questions"),
+        Published("TreeVGR-7B", 50.4, "TreeBench paper", part="all 405 questions"),
+        Published("TreeVGR-7B", 49.38, "a run of the public script", protocol="original", part="all 405 questions"),
+        Published("o3", 54.87, "TreeBench paper", part="all 405 questions"),
+    ),
     traps=(
         "Published scores are over all 405 questions; here these are three benchmarks.",
         "Boxes are text: a Python list of corner coordinates.",

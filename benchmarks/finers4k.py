@@ -11,7 +11,7 @@ from typing import Any
 from _lettered import letter_of, option_texts
 from _reading import field, json_file
 
-from gapbench.data import BenchmarkError, Box, Card, Sample
+from gapbench.data import BenchmarkError, Box, Card, Published, Sample
 
 LABELS = "all_annotations_final_test_v5.json"
 
@@ -26,7 +26,10 @@ CARD = Card(
     region="padded:factor=1.2,min_side=224",
     box_format="xyxy",
     scoring="letter (option); text (reasoning)",
-    reference={"FineRS": "83.3 option, 56.7 reasoning (FineRS paper, reported)"},
+    reference=(
+        Published("FineRS", 83.3, "FineRS paper", part="option", note="reported"),
+        Published("FineRS", 56.7, "FineRS paper", part="reasoning", note="reported"),
+    ),
     traps=(
         "No revision is pinned, and no counts are expected, because neither is known. Note those of your copy.",
         "The names of the fields (Q-type, Q, A, options, image_path, points) come from two programs that read the "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _hrbench import COUNTS, HUB, LICENCE, PROTOCOLS, REVISION, TRAPS, samples_of
 
-from gapbench.data import Card, Sample
+from gapbench.data import Card, Published, Sample
 
 CARD = Card(
     name="hrbench_4k",
@@ -24,12 +24,17 @@ CARD = Card(
     metrics=("cluster_accuracy",),
     protocols=PROTOCOLS,
     expected=COUNTS,
-    reference={
-        "Qwen3.5-4B": "84.38 (Vision-OPD paper), 87.5 (reproduction by WormLK)",
-        "Qwen2.5-VL-7B": "68.2 (Mini-o3), 68.8 (CVSearch)",
-        "Qwen2-VL-7B": "66.8 (HR-Bench README)",
-        "human": "82.0 (HR-Bench README)",
-    },
+    reference=(
+        Published("Qwen3.5-4B", 84.38, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Qwen3.5-4B", 87.5, "WormLK reproduction"),
+        Published("Qwen3.5-9B", 85.75, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-4B", 84.5, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-9B", 88.13, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Qwen2.5-VL-7B", 68.2, "Mini-o3"),
+        Published("Qwen2.5-VL-7B", 68.8, "CVSearch"),
+        Published("Qwen2-VL-7B", 66.8, "HR-Bench README"),
+        Published("human", 82.0, "HR-Bench README"),
+    ),
     traps=TRAPS,
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _hrbench import COUNTS, HUB, LICENCE, PROTOCOLS, REVISION, TRAPS, samples_of
 
-from gapbench.data import Card, Sample
+from gapbench.data import Card, Published, Sample
 
 CARD = Card(
     name="hrbench_8k",
@@ -24,12 +24,17 @@ CARD = Card(
     metrics=("cluster_accuracy",),
     protocols=PROTOCOLS,
     expected=COUNTS,
-    reference={
-        "Qwen3.5-4B": "80.13 (Vision-OPD paper), 83.1 (reproduction by WormLK)",
-        "Qwen2.5-VL-7B": "62.7 (Mini-o3), 65.3 (CVSearch)",
-        "Qwen2-VL-7B": "66.5 (HR-Bench README)",
-        "human": "86.8 (HR-Bench README)",
-    },
+    reference=(
+        Published("Qwen3.5-4B", 80.13, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Qwen3.5-4B", 83.1, "WormLK reproduction"),
+        Published("Qwen3.5-9B", 80.63, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-4B", 80.38, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-9B", 85.5, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Qwen2.5-VL-7B", 62.7, "Mini-o3"),
+        Published("Qwen2.5-VL-7B", 65.3, "CVSearch"),
+        Published("Qwen2-VL-7B", 66.5, "HR-Bench README"),
+        Published("human", 86.8, "HR-Bench README"),
+    ),
     traps=TRAPS,
 )
 

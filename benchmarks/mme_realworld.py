@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _mme_realworld import ENGLISH, FILES, LICENCE, RESTRICTED, SCORING, TRAPS, protocols, samples_of
 
-from gapbench.data import Card, Sample
+from gapbench.data import Card, Published, Sample
 
 CARD = Card(
     name="mme_realworld",
@@ -25,10 +25,15 @@ CARD = Card(
     restricted=RESTRICTED,
     protocols=protocols(ENGLISH),
     expected={"samples": 23609},
-    reference={
-        "Qwen3.5-4B": "63.86 (Vision-OPD paper), 63.89 (reproduction by WormLK)",
-        "Qwen2.5-VL-7B": "57.3 (Mini-o3), 62.6 (ZwZ model card)",
-    },
+    reference=(
+        Published("Qwen3.5-4B", 63.86, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Qwen3.5-4B", 63.89, "WormLK reproduction"),
+        Published("Qwen3.5-9B", 71.4, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-4B", 74.88, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-9B", 73.4, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Qwen2.5-VL-7B", 57.3, "Mini-o3"),
+        Published("Qwen2.5-VL-7B", 62.6, "ZwZ model card"),
+    ),
     traps=(
         *TRAPS,
         "Not pinned: the full commit hash is not known here. It was f157390 when it was looked at, in 70 parts.",

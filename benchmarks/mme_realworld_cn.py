@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _mme_realworld import CHINESE, FILES, LICENCE, RESTRICTED, SCORING, TRAPS, protocols, samples_of
 
-from gapbench.data import Card, Sample
+from gapbench.data import Card, Published, Sample
 
 CARD = Card(
     name="mme_realworld_cn",
@@ -25,9 +25,13 @@ CARD = Card(
     restricted=RESTRICTED,
     protocols=protocols(CHINESE),
     expected={"samples": 5462},
-    reference={
-        "Qwen3.5-4B": "63.70 (Vision-OPD paper), 64.94 (reproduction by WormLK)",
-    },
+    reference=(
+        Published("Qwen3.5-4B", 63.7, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Qwen3.5-4B", 64.94, "WormLK reproduction"),
+        Published("Qwen3.5-9B", 67.67, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-4B", 70.76, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-9B", 70.46, "Vision-OPD paper", protocol="vision-opd"),
+    ),
     traps=(
         *TRAPS,
         "The README counts 5,917 questions; this Parquet has 5,462, as Vision-OPD and its reproduction report.",

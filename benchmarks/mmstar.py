@@ -9,7 +9,7 @@ from pathlib import Path
 
 from _lettered import is_option, letter_of, option_texts, split_options
 
-from gapbench.data import BenchmarkError, Card, Protocol, Sample, read_rows
+from gapbench.data import BenchmarkError, Card, Protocol, Published, Sample, read_rows
 
 CARD = Card(
     name="mmstar",
@@ -53,7 +53,10 @@ CARD = Card(
         "math": 250,
         "science & technology": 250,
     },
-    reference={"Qwen3.5-4B": "80.0 (Vision-OPD paper)"},
+    reference=(
+        Published("Qwen3.5-4B", 80.0, "WormLK reproduction", note="also cited as the Vision-OPD paper's"),
+        Published("Qwen3.5-4B", 78.53, "Vision-OPD paper, cited by others", protocol="vision-opd"),
+    ),
     traps=(
         "`image` holds raw bytes and is not a Hub image, although the README says so.",
         "Options are part of `question`, mostly as 'Options: A: ..., B: ...'. Options in another form stay in it.",

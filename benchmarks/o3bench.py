@@ -11,7 +11,7 @@ from pathlib import Path
 from _lettered import letter_of, option_texts
 from _reading import boxes_of, field, json_lines
 
-from gapbench.data import BenchmarkError, Card, Protocol, Sample, inside
+from gapbench.data import BenchmarkError, Card, Protocol, Published, Sample, inside
 
 METADATA = Path("test", "metadata.jsonl")
 
@@ -34,11 +34,11 @@ CARD = Card(
             "1,280 x 1,280) and let gpt-5-nano read the letter.",
         )
     },
-    reference={
-        "o3": "40.8 (InSight-o3 README)",
-        "GPT-5-mini": "39.0 (InSight-o3 README)",
-        "Gemini-2.5-Flash": "60.4 (InSight-o3 README)",
-    },
+    reference=(
+        Published("o3", 40.8, "InSight-o3 README"),
+        Published("GPT-5-mini", 39.0, "InSight-o3 README"),
+        Published("Gemini-2.5-Flash", 60.4, "InSight-o3 README"),
+    ),
     traps=(
         "No revision is pinned, and no counts are expected, because neither is known. Note those of your copy.",
         "Evidence lies in several distant places. Their union is often the entire page, so the region is one crop per "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _parts import parts
 
-from gapbench.data import Card, Protocol, Sample, read_rows
+from gapbench.data import Card, Protocol, Published, Sample, read_rows
 
 CARD = Card(
     name="pope",
@@ -46,7 +46,10 @@ CARD = Card(
         "popular": 3000,
         "random": 3000,
     },
-    reference={"Qwen3.5-4B": "89.27, accuracy (Vision-OPD paper)"},
+    reference=(
+        Published("Qwen3.5-4B", 89.27, "WormLK reproduction", note="also cited as the Vision-OPD paper's"),
+        Published("Qwen3.5-4B", 88.28, "Vision-OPD paper, cited by others", protocol="vision-opd"),
+    ),
     traps=(
         "Questions about objects that are present are the same in all three categories, so the 9,000 rows hold fewer "
         "distinct questions. The 18 questions about one image are not independent of each other.",

@@ -9,7 +9,7 @@ from typing import Any
 
 from _reading import field, json_lines
 
-from gapbench.data import BenchmarkError, Card, Protocol, Sample
+from gapbench.data import BenchmarkError, Card, Protocol, Published, Sample
 
 LEVELS = ("easy", "medium", "hard")
 
@@ -42,10 +42,14 @@ CARD = Card(
         )
     },
     expected={"samples": 515, "easy": 141, "medium": 268, "hard": 106},
-    reference={
-        "Mini-o3": "easy 67.0, medium 50.4, hard 48.0 (Mini-o3 README)",
-        "Qwen2.5-VL-7B": "easy 39.1, medium 26.0, hard 23.9 (Mini-o3 README)",
-    },
+    reference=(
+        Published("Mini-o3", 67.0, "Mini-o3 README", part="easy", note="LLM judge; many turns, mean of 32 answers"),
+        Published("Mini-o3", 50.4, "Mini-o3 README", part="medium", note="LLM judge; many turns, mean of 32 answers"),
+        Published("Mini-o3", 48.0, "Mini-o3 README", part="hard", note="LLM judge; many turns, mean of 32 answers"),
+        Published("Qwen2.5-VL-7B", 39.1, "Mini-o3 README", part="easy", note="LLM judge"),
+        Published("Qwen2.5-VL-7B", 26.0, "Mini-o3 README", part="medium", note="LLM judge"),
+        Published("Qwen2.5-VL-7B", 23.9, "Mini-o3 README", part="hard", note="LLM judge"),
+    ),
     traps=(
         "The benchmark is three data sets of the Hub. A local copy is a folder that holds VisualProbe_Easy, "
         "VisualProbe_Medium and VisualProbe_Hard.",

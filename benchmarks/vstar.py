@@ -14,7 +14,7 @@ from typing import Any
 from _lettered import letter_of, split_options
 from _reading import boxes_of, field, json_file, json_lines
 
-from gapbench.data import BenchmarkError, Card, Protocol, Sample, inside
+from gapbench.data import BenchmarkError, Card, Protocol, Published, Sample, inside
 
 FOLDERS = ("direct_attributes", "relative_position")
 QUESTIONS = "test_questions.jsonl"
@@ -51,12 +51,19 @@ CARD = Card(
         "direct_attributes": 115,
         "relative_position": 76,
     },
-    reference={
-        "Qwen2.5-VL-7B": "75.5 (Mini-o3), 71.2 (CVSearch), 80.1 (ZwZ model card)",
-        "Qwen3.5-4B": "84.29 (Vision-OPD paper); 82.72, of which 83.48 / 81.58 (WormLK reproduction)",
-        "Qwen3.5-9B": "82.72 (Vision-OPD paper)",
-        "GPT-5-mini": "73.8 (InSight-o3)",
-    },
+    reference=(
+        Published("Qwen2.5-VL-7B", 75.5, "Mini-o3"),
+        Published("Qwen2.5-VL-7B", 71.2, "CVSearch"),
+        Published("Qwen2.5-VL-7B", 80.1, "ZwZ model card"),
+        Published("Qwen3.5-4B", 84.29, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Qwen3.5-4B", 82.72, "WormLK reproduction"),
+        Published("Qwen3.5-4B", 83.48, "WormLK reproduction", part="direct_attributes"),
+        Published("Qwen3.5-4B", 81.58, "WormLK reproduction", part="relative_position"),
+        Published("Qwen3.5-9B", 82.72, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-4B", 92.15, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-9B", 94.76, "Vision-OPD paper", protocol="vision-opd"),
+        Published("GPT-5-mini", 73.8, "InSight-o3"),
+    ),
     traps=(
         "Boxes are x, y, width, height: read as two corners they are inverted or tiny.",
         "The Parquet view of the Hub and other copies (lmms-lab/vstar-bench, VStarBench.tsv) have no boxes.",

@@ -13,7 +13,7 @@ from typing import Any
 from _lettered import is_option, letter_of, split_options
 from _reading import boxes_of
 
-from gapbench.data import AnswerType, BenchmarkError, Card, Protocol, Sample, read_rows
+from gapbench.data import AnswerType, BenchmarkError, Card, Protocol, Published, Sample, read_rows
 
 CARD = Card(
     name="zoombench",
@@ -44,14 +44,22 @@ CARD = Card(
         ),
     },
     expected={"samples": 845, "with a crop of its own": 845, "mcq": 621, "blank": 224},
-    reference={
-        "Qwen3-VL-8B": "full 37.87, crop 63.08, gap 25.21 (ZwZ paper)",
-        "ZwZ-8B": "full 58.11, gap 15.26 (ZwZ paper)",
-        "Qwen2.5-VL-7B": "full 42.49 (ZwZ paper)",
-        "Qwen3.5-4B": "full 47.69 (Vision-OPD paper), 48.88 (WormLK reproduction); "
-        "full 51.24, crop 67.93, gap 16.69 with a thinking prompt (reported)",
-        "Vision-OPD-4B": "full 59.76 (Vision-OPD paper)",
-    },
+    reference=(
+        Published("Qwen3-VL-8B", 37.87, "ZwZ paper", protocol="original"),
+        Published("Qwen3-VL-8B", 63.08, "ZwZ paper", view="crop", protocol="original"),
+        Published("Qwen3-VL-8B", 25.21, "ZwZ paper", view="gap", protocol="original"),
+        Published("ZwZ-8B", 58.11, "ZwZ paper", protocol="original"),
+        Published("ZwZ-8B", 15.26, "ZwZ paper", view="gap", protocol="original"),
+        Published("Qwen2.5-VL-7B", 42.49, "ZwZ paper", protocol="original"),
+        Published("Qwen3.5-4B", 47.69, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Qwen3.5-4B", 48.88, "WormLK reproduction"),
+        Published("Qwen3.5-4B", 51.24, "reported", note="with a thinking prompt"),
+        Published("Qwen3.5-4B", 67.93, "reported", view="crop", note="with a thinking prompt"),
+        Published("Qwen3.5-4B", 16.69, "reported", view="gap", note="with a thinking prompt"),
+        Published("Qwen3.5-9B", 52.07, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-4B", 59.76, "Vision-OPD paper", protocol="vision-opd"),
+        Published("Vision-OPD-9B", 65.8, "Vision-OPD paper", protocol="vision-opd"),
+    ),
     traps=(
         "A published crop may differ from the image inside the box: about 58 % are reported to be enlarged twofold. "
         "The headline uses the crop as published; --region union cuts the box itself, which is another condition.",

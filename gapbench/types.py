@@ -116,6 +116,30 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Published:
+    """A score that was published for a model on a benchmark. Reports show it beside that model's own.
+
+    - `model`: the model's name, as it was published. A run's model is this one if the last part of its name is equal.
+    - `value`: in percent; a gap in points.
+    - `source`: who published it.
+    - `view`: `full`, `crop`, or `gap`, which is crop minus full.
+    - `protocol`: the name of the card's protocol whose prompt it was measured with; empty if that is not known.
+    - `metric`: one of `METRIC_NAMES`.
+    - `part`: the category that it covers, or in words other samples than this benchmark has; empty for all samples.
+    - `note`: what else is known of it.
+    """
+
+    model: str
+    value: float
+    source: str
+    view: str = "full"
+    protocol: str = ""
+    metric: str = "accuracy"
+    part: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Card:
     """The description of a benchmark; `gapbench benchmarks show NAME` prints it.
 
@@ -136,7 +160,7 @@ class Card:
     - `protocols`: published protocols by name, for `--protocol`.
     - `expected`: counts that `gapbench benchmarks check` verifies, by name: `samples`, `images`, `clusters`,
       `with evidence box`, or a category.
-    - `reference`: published scores by model.
+    - `reference`: published scores. Texts by model, as in older benchmark files, are shown and not compared.
     - `traps`: ways in which this data has misled others.
     """
 
@@ -160,7 +184,7 @@ class Card:
     metrics: tuple[str, ...] = ()
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
     expected: Mapping[str, int] = field(default_factory=dict)
-    reference: Mapping[str, str] = field(default_factory=dict)
+    reference: tuple[Published, ...] | Mapping[str, str] = ()
     traps: tuple[str, ...] = ()
 
 

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gapbench.analysis.summary import SCHEMA_VERSION
 from gapbench.util.files import replacing, write_json
 
 TABLE: Mapping[str, Mapping[str, str]] = {
@@ -53,7 +52,7 @@ def rename(folder: Path) -> list[Path]:
         if path.name == "run.json":
             renamed["schema_version"] = max(2, renamed["schema_version"])
         elif path.name == "summary.json":
-            renamed["schema_version"] = SCHEMA_VERSION
+            renamed["schema_version"] = max(3, renamed["schema_version"])
         if renamed != content:
             write_json(path, renamed)
             changed.append(path)

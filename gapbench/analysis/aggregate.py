@@ -1,4 +1,4 @@
-"""What summaries and comparisons share: mean scores, counts of right answers, bins of evidence area.
+"""What summaries and comparisons share: mean scores, counts of right answers, what is lost in full, bins of area.
 
 scores = mean_scores(records)                     # one row per sample, one column per view
 tally(scores["full"], scores["crop"], "full_only", "crop_only")
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from gapbench.analysis.statistics import Estimate, mean_interval
 
 RIGHT = 0.5
 """A mean score of at least this counts as right wherever a table knows only right and wrong."""
@@ -45,6 +47,17 @@ def tally(first: pd.Series[float], second: pd.Series[float], first_only: str, se
     a, b = first.to_numpy(float) >= RIGHT, second.to_numpy(float) >= RIGHT
     cells = {"both": a & b, first_only: a & ~b, second_only: ~a & b, "neither": ~a & ~b}
     return {name: int(right.sum()) for name, right in cells.items()}
+
+
+def lost_in_full(full: pd.Series[float], crop: pd.Series[float], clusters: pd.Series[int], effort: Effort) -> Estimate:
+    """Of the samples that are right in the crop, the share that is wrong in full; its `estimate` is None without any.
+
+    Row i of all three is the same sample, and neither score may be NaN. A model can only lose what it reads in the
+    crop, so this share, unlike the gap, has no ceiling at the crop's accuracy.
+    """
+    read = crop.to_numpy(float) >= RIGHT
+    lost = full.to_numpy(float)[read] < RIGHT
+    return mean_interval(lost, clusters.to_numpy()[read], resamples=effort["resamples"])
 
 
 def by_groups(table: pd.DataFrame, numbers: Callable[[pd.DataFrame, Effort], Json]) -> Json:

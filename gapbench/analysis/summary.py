@@ -19,7 +19,7 @@ summary reports the other views without a gap.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapbench.analysis import metrics, statistics
-from gapbench.analysis.aggregate import PAIR, RIGHT, THOROUGH, Effort, Json, by_evidence, by_groups, mean_scores, tally
+from gapbench.analysis.aggregate import (
+    PAIR,
+    RIGHT,
+    THOROUGH,
+    Effort,
+    Json,
+    by_evidence,
+    by_groups,
+    lost_in_full,
+    mean_scores,
+    tally,
+)
 from gapbench.analysis.faults import THOUGHT_CUT_OFF, TOO_LONG, faults, mark_alerts, mean_bound
 from gapbench.analysis.scorings import scorings
 from gapbench.analysis.verdict import verdict
@@ -39,6 +50,8 @@ KEY = ["benchmark", "sample", "view", "repeat"]
 OUTCOMES = ("right", "wrong", "unparsed", "judge_failed", "failed")
 MEANS = ("images", "sent_pixels", "image_tokens", "output_tokens")
 """Fields of a record that each view reports as the mean over its answers, under the field's name and `_mean`."""
+SHARE = ("estimate", "ci", "n", "clusters", "method")
+"""What is reported of a share that is not tested."""
 
 
 def summarise(
@@ -61,12 +74,15 @@ def summarise(
     frame = _checked(frame)
     benchmarks: dict[str, Json] = {}
     gaps: dict[str, statistics.Estimate] = {}
+    shares_lost: dict[str, statistics.Estimate] = {}
     for name, records in frame.groupby("benchmark", sort=True, observed=True):
         metric_names = (named or {}).get(str(name)) or (metrics.HEADLINE,)
-        benchmarks[str(name)], gap = _benchmark(str(name), records, metric_names, (official or {}).get(str(name), ""))
+        benchmarks[str(name)], gap, lost = _benchmark(
+            str(name), records, metric_names, (official or {}).get(str(name), "")
+        )
         benchmarks[str(name)]["notice"] = (notices or {}).get(str(name), "")
-        if gap is not None:
-            gaps[str(name)] = gap
+        if gap is not None and lost is not None:
+            gaps[str(name)], shares_lost[str(name)] = gap, lost
     families = [{name: gaps[name] for name in family if name in gaps} for family in by_evidence(benchmarks)]
     for family in families:
         p_values = {name: gap.p_value for name, gap in family.items() if gap.p_value is not None}
@@ -85,14 +101,23 @@ def summarise(
         "verdict": verdict(model, benchmarks, macro, macro_model),
         "views": _views(frame),
         "benchmarks": benchmarks,
-        "macro": {"gap": means[0]},
-        "macro_model": {"gap": means[1]},
+        "macro": {"gap": means[0], "lost_in_full": _mean_lost(shares_lost[name] for name in families[0])},
+        "macro_model": {"gap": means[1], "lost_in_full": _mean_lost(shares_lost[name] for name in families[1])},
     }
 
 
 def _macro(gaps: list[statistics.Estimate]) -> statistics.Estimate | None:
     """The mean gap over benchmarks. With one benchmark it is that benchmark's own gap, with its interval and test."""
     return None if not gaps else gaps[0] if len(gaps) == 1 else statistics.macro_mean(gaps)
+
+
+def _mean_lost(shares: Iterable[statistics.Estimate]) -> Json | None:
+    """The mean of "lost in full" over the benchmarks that have it, or None."""
+    known = [share for share in shares if share.estimate is not None]
+    if not known:
+        return None
+    mean = known[0] if len(known) == 1 else statistics.macro_mean(known, bounds=(0.0, 1.0))
+    return {**mean.json(*SHARE), "benchmarks": len(known)}
 
 
 def _checked(frame: pd.DataFrame) -> pd.DataFrame:
@@ -129,20 +154,21 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _benchmark(
     name: str, records: pd.DataFrame, metric_names: Sequence[str], official: str
-) -> tuple[Json, statistics.Estimate | None]:
-    """The entry of one benchmark, and its gap."""
+) -> tuple[Json, statistics.Estimate | None, statistics.Estimate | None]:
+    """The entry of one benchmark, its gap, and the share lost in full."""
     samples = _samples(records)
     # `samples` is sorted by id, so that the order of the records cannot change any number.
     scores = mean_scores(records).reindex(samples.index)
     views = {v: _view(records[records["view"] == v], scores.get(v), samples) for v in _views(records)}
     answered_views = [view for view in PAIR if view in views and view in scores]
     paired = scores[answered_views].dropna() if answered_views else scores.iloc[:0]
-    gap, gap_entry, pairs = None, None, None
+    gap, gap_entry, lost, pairs = None, None, None, None
     table, numbers = paired.join(samples), partial(_group, answered_views)
     found_faults, bound = faults(records, samples)
     if len(answered_views) == 2 and len(paired):
         full, crop = paired["full"].to_numpy(float), paired["crop"].to_numpy(float)
         gap = statistics.paired_gap(full, crop, samples.loc[paired.index, "cluster"].to_numpy(), **THOROUGH)
+        lost = lost_in_full(paired["full"], paired["crop"], samples.loc[paired.index, "cluster"], THOROUGH)
         in_full, in_crop = (set(records.loc[records["view"] == view, "sample"]) for view in PAIR)
         pairs = tally(paired["crop"], paired["full"], "crop_only", "full_only")
         gap_entry = {
@@ -161,6 +187,7 @@ def _benchmark(
         "evidence": _evidence(name, records),
         "views": views,
         "gap": gap_entry,
+        "lost_in_full": lost.json(*SHARE) if lost and lost.n else None,
         "pairs": pairs,
         "faults": found_faults,
         "headline_metric": metric_names[0],
@@ -168,7 +195,7 @@ def _benchmark(
         "scorings": scorings(records, table, numbers, official),
         **by_groups(table, numbers),
     }
-    return entry, gap
+    return entry, gap, lost
 
 
 def _evidence(name: str, records: pd.DataFrame) -> str:
@@ -247,12 +274,14 @@ def _thoughts(answered: pd.DataFrame) -> pd.Series[bool]:
 def _group(views: Sequence[str], rows: pd.DataFrame, effort: Effort) -> Json:
     """Accuracies and gap over samples answered in all of `views`; None for another view."""
     clusters: NDArray[np.int64] = rows["cluster"].to_numpy()
-    entry: Json = {"full": None, "crop": None, "gap": None}
+    entry: Json = {"full": None, "crop": None, "gap": None, "lost_in_full": None}
     for view in views:
         accuracy = statistics.mean_interval(rows[view], clusters)
         entry[view] = accuracy.json("estimate", "ci")
     if len(views) == 2:
         entry["gap"] = statistics.paired_gap(rows["full"], rows["crop"], clusters, **effort).json()
+        lost = lost_in_full(rows["full"], rows["crop"], rows["cluster"], effort)
+        entry["lost_in_full"] = lost.json("estimate", "ci") if lost.n else None
     return entry
 
 

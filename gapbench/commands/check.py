@@ -42,7 +42,8 @@ class Findings:
     """What `check` found: counts, repairs of boxes and images by kind, and problems, one sentence each.
 
     `evidence` is the smallest, median and largest share of an image that evidence boxes cover (0..1), or empty.
-    `compared` says whether the counts were compared with the card, which takes the whole benchmark.
+    `compared` says whether the counts were compared with the card, which takes the whole benchmark. `box_formats`
+    counts the samples with evidence boxes by the format that they declare.
     """
 
     counts: Mapping[str, int]
@@ -50,10 +51,15 @@ class Findings:
     problems: tuple[str, ...] = ()
     evidence: tuple[float, ...] = ()
     compared: bool = True
+    box_formats: Mapping[str, int] = field(default_factory=dict)
 
     def text(self) -> str:
         """Plain lines for a terminal."""
         lines = [f"{name:24} {count}" for name, count in self.counts.items()]
+        if self.box_formats:
+            several = len(self.box_formats) > 1
+            declared = (f"{name} {count}" if several else name for name, count in sorted(self.box_formats.items()))
+            lines.append(f"{'box format, declared':24} {', '.join(declared)}")
         if self.evidence:
             smallest, median, largest = (f"{100 * share:.3g} %" for share in self.evidence)
             lines.append(f"{'evidence, of the image':24} median {median}, from {smallest} to {largest}")
@@ -121,7 +127,8 @@ def check(task: Task, *, sheet: Path | None = None, quiet: bool = True) -> Findi
         problems += [f"{name}: found {actual[name]}, the card expects {count}." for name, count in mismatches]
     areas = sorted(area for found in by_id.values() if (area := found.prepared.evidence_area) is not None)
     evidence = (areas[0], areas[len(areas) // 2], areas[-1]) if areas else ()
-    return Findings(counts, dict(repairs), tuple(problems), evidence, compared)
+    formats = Counter(str(s.box_format) for s in samples if s.boxes)
+    return Findings(counts, dict(repairs), tuple(problems), evidence, compared, formats)
 
 
 def _box_faults(prepared: PreparedSample, expected_names: Container[str]) -> Iterator[str]:

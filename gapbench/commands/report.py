@@ -30,6 +30,7 @@ def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run
     for a run without answers, unless it is a shard without samples.
     """
     from gapbench.analysis.metrics import names_of
+    from gapbench.analysis.published import beside_published
     from gapbench.analysis.summary import summarise
     from gapbench.report.run.page import write_report
     from gapbench.runs import judgements
@@ -52,6 +53,9 @@ def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run
     official = {name: (task.card or {}).get("official", "") for name, task in run.tasks.items()}
     metric_names = {name: names_of(task, run.protocol or "") for name, task in manifest.get("tasks", {}).items()}
     summary = summarise(frame, model=run.model or "", notices=notices, named=metric_names, official=official)
+    for name, entry in summary["benchmarks"].items():
+        if found := beside_published(entry, manifest, name):
+            entry["published"] = found
     if part := description(manifest, len(frame)):
         summary |= {"part": part, "verdict": f"{part}: {summary['verdict']}"}
     if run.judge:

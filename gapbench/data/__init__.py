@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gapbench.util.lazy import lazy_names
 
 __all__ = [
-    "TOLERANCE", "AnswerType", "BenchmarkError", "Box", "Card", "Protocol", "Row", "Sample", "SampleError",
+    "TOLERANCE", "AnswerType", "BenchmarkError", "Box", "Card", "Protocol", "Published", "Row", "Sample", "SampleError",
     "four_numbers", "inside", "open_table", "read_rows", "stored_size", "unpacked",
 ]  # fmt: skip
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from gapbench.data.archives import inside, unpacked
     from gapbench.data.table_reader import Row, open_table, read_rows
     from gapbench.errors import BenchmarkError, SampleError
-    from gapbench.types import AnswerType, Box, Card, Protocol, Sample
+    from gapbench.types import AnswerType, Box, Card, Protocol, Published, Sample
     from gapbench.views.boxes import TOLERANCE, four_numbers
     from gapbench.views.images import stored_size
 
 _NAMES = {
-    "gapbench.types": ("AnswerType", "Box", "Card", "Protocol", "Sample"),
+    "gapbench.types": ("AnswerType", "Box", "Card", "Protocol", "Published", "Sample"),
     "gapbench.errors": ("BenchmarkError", "SampleError"),
     "gapbench.data.table_reader": ("Row", "open_table", "read_rows"),
     "gapbench.data.archives": ("inside", "unpacked"),

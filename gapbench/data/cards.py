@@ -7,44 +7,77 @@ Nothing is downloaded: the card shows an example prompt only if the data is alre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from textwrap import fill
 
 from gapbench.data import hub as sources
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import GapbenchError
 from gapbench.scoring.official import find
-from gapbench.types import Card
+from gapbench.types import Card, Sample
 from gapbench.views.prompts import TEMPLATE, prompt
 
 INDENT = 14
 WIDTH = 110
+BOXED = ("evidence", "training")
+"""Roles of benchmarks with evidence boxes."""
 
 
 def card_text(benchmark: Benchmark) -> str:
     """The card as plain text, with the parameters, the protocols, and the prompt as a model sees it."""
     card = benchmark.card
+    example = _example(benchmark)
     values_by_label = {
         "title": card.title, "role": card.role, "source": card.source, "hub": card.hub, "revision": card.revision,
         "files": ", ".join(card.files), "split": card.split, "licence": card.licence, "restricted": card.restricted,
-        "region": card.region, "boxes": card.box_format, "clusters": card.cluster, "scoring": card.scoring,
+        "region": card.region, "box format": _box_format(card, example),
+        "clusters": card.cluster, "scoring": card.scoring,
         "official": f"{card.official}: {find(card.official).does}" if card.official else "",
         "metrics": ", ".join(card.metrics), "expected": ", ".join(f"{k} {v}" for k, v in card.expected.items()),
-        "reference": "; ".join(f"{k}: {v}" for k, v in card.reference.items()), "notice": card.notice,
+        "notice": card.notice,
         "parameters": ", ".join(str(p.replace(annotation=p.empty)) for p in benchmark.settable.values()),
     }  # fmt: skip
     lines = [benchmark.name, *(_row(key, value) for key, value in values_by_label.items() if value)]
     lines += [_row("trap", trap) for trap in card.traps]
+    lines += [_row("published", text) for text in _published(card)]
     for name, protocol in card.protocols.items():
         source = f"From {protocol.source}." if protocol.source else ""
         lines += [_row("protocol", f"{name}, by {protocol.metric}. {source} {protocol.note}"), _block(protocol.prompt)]
-    if benchmark.data is None and card.hub and not (benchmark.takes_data and sources.cached(card)):
+    if example is None:
         return "\n".join([*lines, _row("prompt", "neutral:"), _block(card.prompt or TEMPLATE)])
     try:
-        example = prompt(benchmark.samples(1)[0], card.prompt)
+        text = example if isinstance(example, str) else prompt(example, card.prompt)
+    except GapbenchError as error:
+        text = f"no example: {error}"
+    return "\n".join([*lines, _row("prompt", "neutral, for the first sample:"), _block(text)])
+
+
+def _example(benchmark: Benchmark) -> Sample | str | None:
+    """The first sample; None if the data would have to be fetched, and a text if it cannot be read."""
+    if benchmark.data is None and benchmark.card.hub and not (benchmark.takes_data and sources.cached(benchmark.card)):
+        return None
+    try:
+        return benchmark.samples(1)[0]
     except GapbenchError as error:  # the card is useful even if the data is damaged
-        example = f"no example: {error}"
-    return "\n".join([*lines, _row("prompt", "neutral, for the first sample:"), _block(example)])
+        return f"no example: {error}"
+
+
+def _box_format(card: Card, example: Sample | str | None) -> str:
+    """The format that the first sample declares, else the card's; empty for a benchmark without boxes."""
+    if isinstance(example, Sample) and example.boxes and example.box_format != card.box_format:
+        return f"{example.box_format}, as the first sample declares"
+    return card.box_format if card.role in BOXED else ""
+
+
+def _published(card: Card) -> Iterator[str]:
+    """The published scores, one text each."""
+    if isinstance(card.reference, Mapping):
+        yield from (f"{model}: {text}" for model, text in card.reference.items())
+        return
+    for one in card.reference:
+        what = " ".join(filter(None, (one.view, one.part, one.metric if one.metric != "accuracy" else "")))
+        prompt_of = f"prompt {one.protocol}" if one.protocol else "prompt not known"
+        yield f"{one.model}: {what} {one.value:g} ({'; '.join(filter(None, (one.source, prompt_of, one.note)))})"
 
 
 def _row(key: str, value: str) -> str:
@@ -66,7 +99,7 @@ def catalogue_table(cards: Iterable[Card]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for card in sorted(cards, key=lambda c: (list(roles).index(c.role), c.name)):
-        boxed = card.role in ("evidence", "training")
+        boxed = card.role in BOXED
         count = card.expected.get("samples")
         cells = (
             f"`{card.name}`",

@@ -32,14 +32,16 @@ from gapbench.data import own
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.scoring import official
-from gapbench.types import METRIC_NAMES, Card
+from gapbench.types import METRIC_NAMES, Card, Published
 from gapbench.views.boxes import FORMATS
+from gapbench.views.prompts import NEUTRAL
 from gapbench.views.regions import parse_policy
 
 _PACKAGE = Path(__file__).parent.parent
 _SHIPPED = _PACKAGE / "_shipped" / "benchmarks"
 FOLDER = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent / "benchmarks"
 """The catalogue: inside an installed wheel, or beside the package in a checkout."""
+PUBLISHED_VIEWS = ("full", "crop", "gap")
 
 
 def names() -> list[str]:
@@ -151,11 +153,20 @@ def _from_file(path: Path) -> Benchmark:
     if card.box_format not in FORMATS:
         expected = f"expected one of {', '.join(FORMATS)}"
         raise BenchmarkError(f"{where}: its CARD says box_format {card.box_format!r}; {expected}.")
+    published = () if isinstance(card.reference, Mapping) else card.reference
+    for one in published:
+        sound = isinstance(one, Published) and one.view in PUBLISHED_VIEWS and isinstance(one.value, int | float)
+        if not sound or one.protocol not in ("", NEUTRAL, *card.protocols):
+            expected = (
+                f"a Published with a number, a view ({', '.join(PUBLISHED_VIEWS)}), and a protocol of the card or none"
+            )
+            raise BenchmarkError(f"{where}: its CARD has the reference {one!r}; expected {expected}.")
     try:
         parse_policy(card.region)
         if card.official:
             official.find(card.official)
-        for metric in (*card.metrics, *(p.metric for p in card.protocols.values())):
+        metrics = (*card.metrics, *(p.metric for p in card.protocols.values()), *(one.metric for one in published))
+        for metric in metrics:
             if metric not in METRIC_NAMES:
                 known = f"Known are {', '.join(METRIC_NAMES)}; correct the benchmark's card."
                 raise SettingError(f"there is no metric {metric!r}. {known}")

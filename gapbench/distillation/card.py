@@ -42,15 +42,16 @@ def write_card(
 
 
 def _table(entries: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    rows = ["| benchmark | view | before | after | change [95 %] |", "|---|---|---|---|---|"]
+    rows = ["| benchmark | measure | before | after | change [95 %] |", "|---|---|---|---|---|"]
     for name, bench in entries.items():
-        for view in ("full", "crop", "gap"):
-            cells = [(bench.get(side) or {}).get(view) or {} for side in ("before", "after", "delta")]
+        for measure in ("full", "crop", "gap", "lost_in_full"):
+            title = measure.replace("_", " ")
+            cells = [(bench.get(side) or {}).get(measure) or {} for side in ("before", "after", "delta")]
             if all(cell.get("estimate") is not None for cell in cells):
                 before, after, delta = cells
                 interval = f" [{100 * delta['ci'][0]:+.1f}, {100 * delta['ci'][1]:+.1f}]" if delta["ci"] else ""
                 rows.append(
-                    f"| {_plain(name)} | {view} | {100 * before['estimate']:.1f} | {100 * after['estimate']:.1f} | "
+                    f"| {_plain(name)} | {title} | {100 * before['estimate']:.1f} | {100 * after['estimate']:.1f} | "
                     f"{100 * delta['estimate']:+.1f}{interval} |"
                 )
     return rows

@@ -61,15 +61,18 @@ class Run:
         return f"<p>{escape(self.summary['verdict'])}</p>{''.join(tables)}"
 
 
-_HEAD = "".join(f"<th>{h}</th>" for h in ("benchmark", "n", "clusters", "full", "crop", "gap", "95 % interval"))
+_HEAD = "".join(
+    f"<th>{h}</th>"
+    for h in ("benchmark", "n", "clusters", "full", "crop", "gap", "95 % interval", "lost in full", "95 % interval")
+)
 
 
 def _row(name: str, bench: Mapping[str, Any]) -> str:
-    gap = bench["gap"] or {}
     cells = [name, bench["n"], bench["clusters"]]
     cells += [percent_in_words(bench["views"].get(view, {}).get("accuracy")) for view in ("full", "crop")]
-    low, high = gap.get("ci") or (None, None)
-    cells += [percent_in_words(gap.get("estimate")), f"[{percent_in_words(low)}, {percent_in_words(high)}]"]
+    for estimate in (bench["gap"] or {}, bench.get("lost_in_full") or {}):
+        ends = ", ".join(percent_in_words(end) for end in estimate.get("ci") or (None, None))
+        cells += [percent_in_words(estimate.get("estimate")), f"[{ends}]"]
     return "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
 
 

@@ -28,7 +28,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "live": ("teacher: the live student", ["teacher=live"]),
     "off_policy": ("off-policy: the crop teacher's own answers", ["rollouts_from=teacher"]),
     "boxed": ("teacher view: full image with a red box", ["teacher_view=boxed"]),
-    "full": ("teacher view: full image (control, must not help)", ["teacher_view=full"]),
+    "full": ("teacher view: full image (control)", ["teacher_view=full"]),
     "anchor_0": ("anchor share: 0 %", ["anchor_share=0"]),
     "anchor_10": ("anchor share: 10 %", ["anchor_share=0.1"]),
 }

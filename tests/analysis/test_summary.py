@@ -76,6 +76,49 @@ def test_the_headline_numbers_by_hand() -> None:
     assert gap["se"] == pytest.approx(math.sqrt((5 - 10 * 0.09) / 9 / 10))
 
 
+def test_lost_in_full_is_the_share_of_the_samples_right_in_the_crop_that_are_wrong_in_full() -> None:
+    found = summarise(run(*pairs(TEN, category="text", evidence_area=0.1)))["benchmarks"]["signs"]
+    lost = found["lost_in_full"]
+    assert (lost["estimate"], lost["n"], lost["clusters"]) == (pytest.approx(4 / 7), 7, 7)
+    expected = mean_interval([0] * 3 + [1] * 4, range(7))
+    assert (lost["ci"], lost["method"]) == (pytest.approx(expected.ci), expected.method)
+    for group in (found["by_category"]["text"], *found["by_evidence_area"]):
+        assert group["lost_in_full"] == {"estimate": lost["estimate"], "ci": lost["ci"]}
+
+
+def test_lost_in_full_has_no_ceiling_at_the_crop_accuracy() -> None:
+    weak, strong = ["wr"] * 4 + ["ww"] * 6, ["wr"] * 4 + ["rr"] * 6
+    found = summarise(run(*pairs(weak, benchmark="weak"), *pairs(strong, benchmark="strong")))["benchmarks"]
+    assert [found[name]["gap"]["estimate"] for name in ("weak", "strong")] == pytest.approx([0.4, 0.4])
+    assert [found[name]["lost_in_full"]["estimate"] for name in ("weak", "strong")] == pytest.approx([1.0, 0.4])
+
+
+def test_nothing_is_lost_in_full_where_nothing_is_right_in_the_crop() -> None:
+    found = summarise(run(*pairs(["ww", "rw"], category="text"), *pairs(["rf", "wf"], benchmark="unpaired")))
+    assert found["benchmarks"]["signs"]["gap"]["estimate"] == -0.5
+    assert found["benchmarks"]["signs"]["lost_in_full"] is None
+    assert found["benchmarks"]["signs"]["by_category"]["text"]["lost_in_full"] is None
+    assert found["benchmarks"]["unpaired"]["lost_in_full"] is None
+    assert found["macro"]["lost_in_full"] is None
+
+
+def test_lost_in_full_counts_a_mean_score_of_a_half_as_right_and_samples_of_one_image_as_one_cluster() -> None:
+    halves = [record("soft", "full", score=0.4), record("soft", "crop", score=0.5)]
+    shared = pairs(["wr", "rr", "wr"], cluster="one")
+    lost = summarise(run(*halves, *shared))["benchmarks"]["signs"]["lost_in_full"]
+    assert (lost["estimate"], lost["n"], lost["clusters"]) == (0.75, 4, 2)
+
+
+def test_the_mean_of_what_is_lost_in_full_is_over_benchmarks_and_per_kind_of_evidence() -> None:
+    rows = [*pairs(TEN), *pairs(["rr"] * 3 + ["wr"], benchmark="b"), *pairs(["ww"] * 4, benchmark="blind"),
+            *pairs(["wr"] * 2 + ["rr"] * 2, benchmark="located", evidence="model")]  # fmt: skip
+    found = summarise(run(*rows))
+    mean = found["macro"]["lost_in_full"]
+    assert (mean["estimate"], mean["benchmarks"]) == (pytest.approx((4 / 7 + 1 / 4) / 2), 2), "blind has none"
+    assert found["macro_model"]["lost_in_full"]["estimate"] == 0.5
+    assert found["macro"]["gap"]["benchmarks"] == 3
+
+
 def test_the_interval_is_the_one_of_the_statistics_module() -> None:
     found = summarise(run(*pairs(TEN)))["benchmarks"]["signs"]
     full, crop = (np.array([p[side] == "r" for p in TEN], float) for side in (0, 1))

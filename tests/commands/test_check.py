@@ -71,6 +71,16 @@ def test_counts_say_what_there_is() -> None:
     assert findings(*samples).problems == ()
 
 
+def test_the_declared_box_format_is_printed_and_several_are_counted() -> None:
+    assert "box format, declared     xyxy\n" in findings(SAMPLE).text()
+    width = dataclasses.replace(CARD, box_format="xywh")
+    assert "box format, declared     xywh\n" in findings(SAMPLE, card=width).text(), "the card's, if a sample has none"
+    share = other(SAMPLE, question="Other?", boxes=((0.1, 0.1, 0.3, 0.3),), box_format="xyxy_normalised")
+    none = other(SAMPLE, "3", question="Third?", boxes=(), box_format="xywh")
+    assert "box format, declared     xyxy 1, xyxy_normalised 1\n" in findings(SAMPLE, share, none).text()
+    assert "box format" not in findings(none).text()
+
+
 def test_a_sound_benchmark_is_ok_in_words() -> None:
     assert findings(SAMPLE, other(CHOICE)).text().splitlines()[-1] == "ok: every expectation holds"
 
@@ -263,6 +273,17 @@ def test_the_sheet_shows_images_boxes_and_crops(tmp_path: Path) -> None:
     assert '<rect class="evidence" x="10.0" y="10.0" width="20.0" height="20.0"/>' in page
     assert "evidence 5%" in page
     assert "Answer the question using a single word or phrase." in page
+
+
+def test_the_sheet_prints_the_declared_box_format_and_each_samples_where_they_differ(tmp_path: Path) -> None:
+    width = other(SAMPLE, question="Other?", box_format="xywh")
+    own = sheet(tmp_path, width)
+    assert "Declared box format: <code>xywh</code>" in own, "what the samples declare, not the card's default"
+    assert "<small>box format:</small>" not in own
+    both = sheet(tmp_path, SAMPLE, width)
+    assert "Declared box format: <code>xywh</code>, <code>xyxy</code>" in both
+    assert re.findall("<small>box format:</small> <code>(.*?)</code>", both).count("xywh") == 1
+    assert "ox format" not in sheet(tmp_path, other(SAMPLE, boxes=())).split("<main>")[0].split("</style>")[1]
 
 
 def test_the_sheet_shows_at_most_sixty_and_the_same_ones_each_time(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,41 @@ def test_the_change_of_the_gap_is_a_paired_difference_in_differences(tmp_path: P
     expected = mean_difference(change_of_gap, range(12), bounds=(-2, 2))
     assert found["ci"] == pytest.approx(expected.ci)
     assert found["p_value"] == pytest.approx(expected.p_value)
+
+
+def test_lost_in_full_before_and_after_and_its_change_by_hand(tmp_path: Path) -> None:
+    found = of_moves(tmp_path, *FIVE)
+    signs = found["benchmarks"]["signs"]
+    assert signs["before"]["lost_in_full"]["estimate"] == pytest.approx(6 / 10), "ten right in the crop, six lost"
+    assert signs["after"]["lost_in_full"]["estimate"] == pytest.approx(1 / 9)
+    assert signs["before"]["lost_in_full"]["ci"] == pytest.approx(mean_interval([1] * 6 + [0] * 4, range(10)).ci)
+    change = signs["delta"]["lost_in_full"]
+    # The delta method by hand: what each of the five kinds of samples adds to the ratio after minus the ratio before.
+    kinds = [-1 / 9 / 9 - 0.4 / 10, (8 / 9) / 9 + 0.6 / 10, -1 / 9 / 9 + 0.6 / 10, 0.0, -0.4 / 10]
+    se = np.sqrt(12 / 11 * np.square(np.repeat(kinds, [5, 1, 3, 2, 1])).sum())
+    margin = stats.t.ppf(0.975, 11) * se
+    assert change["estimate"] == pytest.approx(1 / 9 - 6 / 10)
+    assert change["ci"] == pytest.approx([1 / 9 - 0.6 - margin, 1 / 9 - 0.6 + margin])
+    assert (change["p_value"], change["mde"]) == (None, None)
+    assert found["macro"]["delta"]["lost_in_full"] == change
+
+
+def test_lost_in_full_needs_a_sample_that_both_runs_read_in_the_crop(tmp_path: Path) -> None:
+    before, after = changes(("ww", "wr", 3), ("rw", "rr", 2))
+    rows = [answers("signs", some, category="blind") for some in (before, after)]
+    more = [answers("zoom", some) for some in changes(*FIVE)]
+    for row in chain(*more):
+        row["category"] = "unread" if row["sample"] in ("0009", "0010") else "read"
+    done = compared(tmp_path, [*rows[0], *more[0]], [*rows[1], *more[1]])
+    signs = done.summary["benchmarks"]["signs"]
+    assert (signs["before"]["lost_in_full"], signs["delta"]["lost_in_full"]) == (None, None)
+    assert signs["after"]["lost_in_full"]["estimate"] == pytest.approx(3 / 5)
+    macro = done.summary["macro"]
+    assert macro["benchmarks"] == 2
+    assert macro["delta"]["lost_in_full"]["estimate"] == pytest.approx(1 / 9 - 6 / 10), "zoom alone"
+    markdown = (done.path / "comparison.md").read_text(encoding="utf-8")
+    unread = next(line for line in markdown.splitlines() if line.startswith("| unread"))
+    assert unread.endswith("| \u2013 |"), "the last column is lost in full"
 
 
 def test_questions_that_share_an_image_are_one_unit(tmp_path: Path) -> None:

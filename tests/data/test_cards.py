@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from gapbench.data.benchmark import Benchmark
 from gapbench.data.cards import card_text, catalogue_table
 from gapbench.data.catalogue import FOLDER, load, names
-from gapbench.types import Card, Protocol, Sample
+from gapbench.types import Card, Protocol, Published, Sample
 
 CARD = Card("own", "Own", "nowhere", "CC0")
 
@@ -35,6 +36,34 @@ def test_protocols_are_shown_with_their_metric_their_source_and_their_prompt() -
     text = card_text(Benchmark("own", Card("own", "Own", "nowhere", "CC0", protocols={"original": protocol}), list))
     assert "protocol    original, by category_mean. From somewhere. Greedy here." in text
     assert "Look closely: {published}" in text
+
+
+def test_published_scores_are_shown_with_their_source_and_prompt() -> None:
+    reference = (
+        Published("Qwen3.5-4B", 84.29, "a paper", protocol="vision-opd"),
+        Published("Qwen3.5-4B", 25.0, "a fork", view="gap", part="ocr", metric="category_mean", note="reported"),
+    )
+    text = card_text(Benchmark("own", Card("own", "Own", "nowhere", "CC0", reference=reference), list))
+    assert "  published   Qwen3.5-4B: full 84.29 (a paper; prompt vision-opd)\n" in text
+    assert "  published   Qwen3.5-4B: gap ocr category_mean 25 (a fork; prompt not known; reported)\n" in text
+
+
+def test_published_scores_of_older_cards_are_shown_as_the_texts_that_they_are() -> None:
+    card = Card("own", "Own", "nowhere", "CC0", reference={"Qwen3.5-4B": "84.29 (a paper)"})
+    assert "published   Qwen3.5-4B: 84.29 (a paper)\n" in card_text(Benchmark("own", card, list))
+
+
+def test_the_declared_box_format_is_shown() -> None:
+    def format_line(card: Card, *samples: Sample) -> list[str]:
+        lines = card_text(Benchmark("own", card, lambda: iter(samples))).splitlines()
+        return [line.strip() for line in lines if "box format" in line]
+
+    sample = Sample("1", "image.png", "Which?", ("a",), boxes=((1.0, 2.0, 3.0, 4.0),))
+    assert format_line(CARD, sample) == ["box format  xyxy"]
+    assert format_line(Card("own", "Own", "nowhere", "CC0", box_format="xywh"), sample) == ["box format  xywh"]
+    own = replace(sample, box_format="xywh_normalised")
+    assert format_line(CARD, own) == ["box format  xywh_normalised, as the first sample declares"]
+    assert format_line(Card("own", "Own", "nowhere", "CC0", role="hold-out"), replace(sample, boxes=())) == []
 
 
 def test_showing_a_card_fetches_nothing() -> None:

@@ -176,6 +176,16 @@ def test_a_missing_file(tmp_path: Path, name: str) -> None:
         (OWN.replace('"CC0"', '"CC0", region="padde"'), r"own\.py: in its CARD: Region policy 'padde' is unknown"),
         (OWN.replace('"CC0"', '"CC0", metrics=("f2",)'), r"own\.py: in its CARD: there is no metric 'f2'\. Known are"),
         (OWN.replace('"CC0"', '"CC0", official="mine"'), r"in its CARD: there is no official rule 'mine'\. Known are"),
+        (
+            OWN.replace('"CC0"', '"CC0", reference=("84.4",)'),
+            r"own\.py: its CARD has the reference '84\.4'; expected a Publ",
+        ),
+        (
+            OWN.replace('"CC0"', '"CC0", reference=(Published("m", 84.4, "a paper", protocol="orignal"),)').replace(
+                "import Card", "import Card, Published"
+            ),
+            r"own\.py: its CARD has the reference Published\(.*protocol='orignal'.*a protocol of the card or none",
+        ),
         (OWN.replace('"CC0"', '"CC0", box_format="yxyx"'), r"own\.py: its CARD says box_format 'yxyx'; expected one"),
     ],
 )

@@ -22,7 +22,8 @@ DETAILS: dict[str, Any] = {
 
 def values(full: float, crop: float) -> dict[str, Any]:
     gap = crop - full
-    return {v: {"estimate": e, "ci": [e - 0.02, e + 0.02]} for v, e in (("full", full), ("crop", crop), ("gap", gap))}
+    estimates = {"full": full, "crop": crop, "gap": gap, "lost_in_full": gap / 2}
+    return {name: {"estimate": e, "ci": [e - 0.02, e + 0.02]} for name, e in estimates.items()}
 
 
 SUMMARY: dict[str, Any] = {
@@ -78,6 +79,7 @@ def test_before_and_after_are_a_table_in_percent(tmp_path: Path) -> None:
     assert "The gap closed by 67 %." in text
     assert "| signs | full | 31.0 | 77.0 | +46.0 [+44.0, +48.0] |" in text
     assert "| signs | gap | 63.0 | 21.0 | -42.0 [-44.0, -40.0] |" in text
+    assert "| signs | lost in full | 31.5 | 10.5 | -21.0 [-23.0, -19.0] |" in text
     assert "before and after" not in card(tmp_path)
 
 

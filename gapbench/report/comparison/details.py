@@ -19,7 +19,7 @@ from gapbench.report.comparison.tables import LABEL_LIMIT, MEASURES, SOURCE, sid
 from gapbench.report.run.samples import AnswerEntry
 from gapbench.report.run.summary_tables import group_tables
 from gapbench.report.tables import Column, Summary, Table, named
-from gapbench.util.text import clip, interval, percent, points
+from gapbench.util.text import MISSING, clip, interval, percent, points
 
 TABLES = 40
 """Benchmarks with a table of groups; the groups of the others are in comparison.json."""
@@ -47,6 +47,8 @@ def _group_columns(summary: Summary, entry: Entry) -> list[Column]:
 
 def _group_cell(measure: str, group: Entry) -> Cell:
     change, show = group["delta"][measure], points if measure == "gap" else percent
+    if change is None:  # no sample of the group is right in the crop
+        return Cell(MISSING)
     levels = " → ".join(show(group[side][measure]["estimate"], 0) for side in ("before", "after"))
     note = " · ".join(filter(None, (interval(change["ci"], signed=True), levels)))
     return number_cell(change["estimate"], points, note)

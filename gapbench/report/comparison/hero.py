@@ -12,7 +12,7 @@ from gapbench.report.families import families
 from gapbench.report.tables import benchmarks_of
 from gapbench.util.text import clip, interval, percent, points
 
-MEASURES = (("full", "Full image"), ("crop", "Crop"), ("gap", "Gap"))
+MEASURES = (("full", "Full image"), ("crop", "Crop"), ("gap", "Gap"), ("lost_in_full", "Lost in full"))
 
 
 def hero(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gapbench.report.run.summary_tables import metric_cell, metrics_of, name_cel
 from gapbench.report.tables import Column, Summary, Table, benchmarks_of, named
 from gapbench.util.text import MISSING, clip, interval, number, percent
 
-MEASURES = (("full", "full image"), ("crop", "crop"), ("gap", "gap"))
+MEASURES = (("full", "full image"), ("crop", "crop"), ("gap", "gap"), ("lost_in_full", "lost in full"))
 LABEL_LIMIT = 40
 SOURCE = "comparison.json"
 CLOSED = (
@@ -29,7 +29,7 @@ table_of = partial(tables.table_of, source=SOURCE)
 
 
 def headline_table(summary: Summary) -> Table:
-    """Three rows per benchmark (full, crop, gap), or one for a hold-out; the means over benchmarks as footer."""
+    """Four rows per benchmark (`MEASURES`), or one for a hold-out; the means over benchmarks as footer."""
     benchmarks, macro = benchmarks_of(summary), summary.get("macro")
     corrected = "; rows marked Holm are corrected over the benchmarks" if len(benchmarks) > 1 else ""
     columns = (

@@ -44,9 +44,10 @@ FULL_VIEW = ("full-view", "hold-out")
 def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the only benchmark with a gap, or the unweighted means over several.
 
-    `full`, `crop` and `gap` are numbers, None if no benchmark has them; `full_ci`, `crop_ci`, `gap_ci`, `bound` and `p`
-    are texts, and `scope` says of what they are. `bound` is empty if the interval covers it. Benchmarks with annotated
-    evidence come first; those with regions made by a model count only if no other has a gap.
+    `full`, `crop`, `gap` and `lost` (in full) are numbers, None if no benchmark has them; `full_ci`, `crop_ci`,
+    `gap_ci`, `lost_ci`, `bound` and `p` are texts, and `scope` says of what they are. `bound` is empty if the interval
+    covers it. Benchmarks with annotated evidence come first; those with regions made by a model count only if no other
+    has a gap.
 
     Accuracies are those of the paired samples if the summary has them, so that their difference is the gap. An interval
     is shown only if it belongs to exactly the number above it.
@@ -57,11 +58,14 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     used = {name: entry for name, entry in benchmarks.items() if has_gap(entry)} or benchmarks
     single = next(iter(used.values())) if len(used) == 1 else {}
     scope = clip(next(iter(used)), 80) if single else f"mean of {len(used)} benchmarks" if used else ""
-    gap = (single.get("gap") if single else macro_gap(family.summary if family else summary)) or {}
+    means = single or nested(family.summary if family else summary, "macro") or {}
+    gap, lost = means.get("gap") or {}, means.get("lost_in_full") or {}
     numbers = {
         "scope": " · ".join(filter(None, (scope, family.title.lower() if family else ""))),
         "gap": gap.get("estimate"),
         "gap_ci": interval(gap.get("ci"), signed=True),
+        "lost": lost.get("estimate"),
+        "lost_ci": interval(lost.get("ci")),
         "bound": interval(wide_bound(gap), signed=True),
         "p": "" if missing(gap.get("p_value")) else p_value(gap.get("p_value")),
     }

@@ -23,6 +23,7 @@ from gapbench.report.run import settings
 from gapbench.report.run.data_section import data_table, notices, repairs_table
 from gapbench.report.run.gallery import SIZE_LIMIT, gallery
 from gapbench.report.run.overview import alerts, area_figures, forest, headline
+from gapbench.report.run.published_tables import is_outside, other_table, published_table
 from gapbench.report.run.samples import FLIP_NAMES, sample_cards
 from gapbench.report.run.summary_tables import (
     flip_table,
@@ -71,6 +72,9 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
         "alerts": alerts(summary, manifest),
         "headline": headline(summary),
         "results": [_results(family, f"forest{index or ''}") for index, family in enumerate(parts)],
+        "published_table": published_table(summary),
+        "other_table": other_table(summary, manifest),
+        "outside": is_outside(summary),
         "category_tables": tables_of_families(partial(group_tables, "category"), parts),
         "area_tables": tables_of_families(partial(group_tables, "area"), parts),
         "area": area_figures(summary),

@@ -35,10 +35,16 @@ def groups(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     plain = {key: value for key, value in shown.items() if not isinstance(value, Mapping)}
     result = [_group("Run", plain)] if plain else []
     result += [_group(str(key).capitalize(), value) for key, value in shown.items() if isinstance(value, Mapping)]
-    result += [_group(f"Benchmark {name}", task) for name, task in (manifest.get("tasks") or {}).items()]
+    result += [_group(f"Benchmark {name}", _shown(task)) for name, task in (manifest.get("tasks") or {}).items()]
     for number, session in enumerate(sessions := manifest.get("sessions") or (), 1):
         result.append(_group("Session" if len(sessions) == 1 else f"Session {number}", session))
     return result
+
+
+def _shown(task: Mapping[str, Any]) -> dict[str, Any]:
+    """The task without the published scores of its card, which have tables of their own."""
+    card = {key: value for key, value in (task.get("card") or {}).items() if key != "reference"}
+    return {**task, "card": card} if card else {**task}
 
 
 def _group(title: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,14 @@ from gapbench.report.tables import ROW_LIMIT, Column, Summary, Table, benchmarks
 from gapbench.scoring.official import OFFICIAL
 from gapbench.util.text import MISSING, area_percent, clip, interval, number, percent
 
+GAP = (
+    Column("Gap, points", cells.points("gap"),
+           "Crop score minus full score of the same samples, with its 95% interval", mean=True),
+    Column("Lost in full", cells.level("lost_in_full"),
+           "Of the samples right in the crop, the share that is wrong in full, with its 95% interval", mean=True),
+)  # fmt: skip
+"""The columns of a gap. The share beside the points is what models of different crop accuracy can be compared by."""
+
 
 def gap_table(summary: Summary) -> Table:
     """The main table: one row per benchmark, and the macro mean as footer."""
@@ -33,8 +41,7 @@ def gap_table(summary: Summary) -> Table:
                "Samples that share an image form one cluster, the unit of intervals and tests"),
         Column("Full", cells.level("views", "full"), "Accuracy on the full image, with its 95% interval"),
         Column("Crop", cells.level("views", "crop"), "Accuracy on the crop around the evidence, with its 95% interval"),
-        Column("Gap, points", cells.points("gap"),
-               "Crop score minus full score of the same samples, with its 95% interval", mean=True),
+        *GAP,
         *([BOUND] if is_bounded(summary) else []),
         Column("p (Holm)" if several else "p", cells.probability("gap", "p"),
                f"Sign-flip test over clusters{corrected}", mean=True),
@@ -49,7 +56,8 @@ def gap_table(summary: Summary) -> Table:
     )  # fmt: skip
     entries = [{**entry, "gap": _with_p(entry.get("gap") or {}, several)} for entry in named(benchmarks)]
     with_gap = sum(map(has_gap, benchmarks.values()))
-    mean = {"name": "Macro mean", "note": f"of {with_gap} benchmarks, unweighted", "gap": _with_p(macro or {}, False)}
+    mean = {"name": "Macro mean", "note": f"of {with_gap} benchmarks, unweighted", "gap": _with_p(macro or {}, False),
+            "lost_in_full": nested(summary, "macro", "lost_in_full")}  # fmt: skip
     return table_of("Accuracy and gap", columns, entries, [mean] if with_gap > 1 and macro is not None else [])
 
 
@@ -268,7 +276,7 @@ GROUP_COLUMNS = (
     Column("Clusters", cells.count("clusters")),
     Column("Full", cells.level("full")),
     Column("Crop", cells.level("crop")),
-    Column("Gap, points", cells.points("gap")),
+    *GAP,
 )
 
 
