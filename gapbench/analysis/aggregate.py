@@ -49,7 +49,7 @@ def tally(first: pd.Series[float], second: pd.Series[float], first_only: str, se
     return {name: int(right.sum()) for name, right in cells.items()}
 
 
-def lost_in_full(full: pd.Series[float], crop: pd.Series[float], clusters: pd.Series[int], effort: Effort) -> Estimate:
+def lost_in_full(full: pd.Series[float], crop: pd.Series[float], clusters: pd.Series[int]) -> Estimate:
     """Of the samples that are right in the crop, the share that is wrong in full; its `estimate` is None without any.
 
     Row i of all three is the same sample, and neither score may be NaN. A model can only lose what it reads in the
@@ -57,7 +57,7 @@ def lost_in_full(full: pd.Series[float], crop: pd.Series[float], clusters: pd.Se
     """
     read = crop.to_numpy(float) >= RIGHT
     lost = full.to_numpy(float)[read] < RIGHT
-    return mean_interval(lost, clusters.to_numpy()[read], resamples=effort["resamples"])
+    return mean_interval(lost, clusters.to_numpy()[read])
 
 
 def by_groups(table: pd.DataFrame, numbers: Callable[[pd.DataFrame, Effort], Json]) -> Json:

@@ -379,25 +379,27 @@ def change_of_ratio(
     """Change of a ratio of sums, such as an F1 score: the ratio after minus the ratio before.
 
     Each side is (numerators, denominators), both of shape (n,); row i of both sides is the same sample. The ratio is
-    linearised per cluster and paired: Student t with C - 1 degrees of freedom for the cluster-robust standard error
-    (the delta method; Liang and Zeger 1986). `ci` is None where at most `FEW` clusters moved, since the method would be
-    far too narrow. The estimate is None where a denominator sums to zero.
+    linearised per cluster and paired (the delta method); the standard error, the pseudo-clusters and the degrees of
+    freedom are those of a mean (`mean_interval`). `ci` is None for a single cluster. The estimate is None where a
+    denominator sums to zero.
     """
     keys = np.asarray(clusters)
-    count, moved, ratios = len(np.unique(keys)), np.zeros(len(keys)), []
+    n, count, moved, ratios = len(keys), len(np.unique(keys)), np.zeros(len(keys)), []
     for sign, (above, below) in ((-1.0, before), (1.0, after)):
         top, bottom = np.asarray(above, float), np.asarray(below, float)
         if bottom.sum() <= 0:
-            return Estimate(None, None, None, None, len(keys), count, None, "undefined")
+            return Estimate(None, None, None, None, n, count, None, "undefined")
         ratios.append(float(top.sum() / bottom.sum()))
-        moved += sign * (top - ratios[-1] * bottom) / bottom.sum()
-    estimate = Estimate(ratios[1] - ratios[0], None, None, None, len(keys), count, None, "ratio-t")
-    differing = np.abs(np.asarray(before, float) - np.asarray(after, float)).sum(axis=0)
-    if int((_cluster_sums(differing, keys, None)[1] > 1e-9).sum()) <= FEW:
+        moved += sign * n * (top - ratios[-1] * bottom) / bottom.sum()
+    change = ratios[1] - ratios[0]
+    estimate = Estimate(change, None, None, None, n, count, None, "ratio-t")
+    if count == 1:
         return estimate
-    sums = _cluster_sums(moved, keys, None)[1]
-    se = float(np.sqrt(count / (count - 1) * np.square(sums).sum()))
-    return replace(estimate, ci=_within((-1.0, 1.0), *_student(ratios[1] - ratios[0], se, count - 1)), se=se)
+    _, sums, sizes = _cluster_sums(moved, keys, None)
+    spread = _spread(0.0, float(np.square(moved).mean()), sums, sizes, sizes, (-1.0, 1.0), n)
+    se = spread.se / spread.shrinkage
+    ci = _within((-1.0, 1.0), *_student(change, se, spread.df))
+    return replace(estimate, ci=ci, se=se, effective=spread.effective, df=spread.df)
 
 
 def flip_rate(right: ArrayLike, samples: ArrayLike) -> float | None:

@@ -89,26 +89,35 @@ def summarise(
         for name, p in statistics.holm(p_values).items():
             benchmarks[name]["gap"]["p_value_holm"] = p
     mark_alerts(benchmarks)
-    macro, macro_model = (_macro(list(family.values())) for family in families)
-    means = [
-        mean
-        and {**mean.json(), "bound": mean_bound(benchmarks[name]["gap"] for name in family), "benchmarks": len(family)}
-        for mean, family in zip((macro, macro_model), families, strict=True)
-    ]
+    means = [_means(benchmarks, family, shares_lost) for family in families]
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model,
-        "verdict": verdict(model, benchmarks, macro, macro_model),
+        "verdict": verdict(model, benchmarks, means),
         "views": _views(frame),
         "benchmarks": benchmarks,
-        "macro": {"gap": means[0], "lost_in_full": _mean_lost(shares_lost[name] for name in families[0])},
-        "macro_model": {"gap": means[1], "lost_in_full": _mean_lost(shares_lost[name] for name in families[1])},
+        "macro": means[0],
+        "macro_model": means[1],
     }
 
 
-def _macro(gaps: list[statistics.Estimate]) -> statistics.Estimate | None:
-    """The mean gap over benchmarks. With one benchmark it is that benchmark's own gap, with its interval and test."""
-    return None if not gaps else gaps[0] if len(gaps) == 1 else statistics.macro_mean(gaps)
+def _means(
+    benchmarks: Mapping[str, Json],
+    gaps: Mapping[str, statistics.Estimate],
+    shares_lost: Mapping[str, statistics.Estimate],
+) -> Json:
+    """The mean gap and the mean share lost in full over the benchmarks of one kind of evidence; None without any.
+
+    With one benchmark they are that benchmark's own, with their interval and test.
+    """
+    if not gaps:
+        return {"gap": None, "lost_in_full": None}
+    bound = mean_bound(benchmarks[name]["gap"] for name in gaps)
+    gap = next(iter(gaps.values())) if len(gaps) == 1 else statistics.macro_mean([*gaps.values()])
+    return {
+        "gap": {**gap.json(), "bound": bound, "benchmarks": len(gaps)},
+        "lost_in_full": _mean_lost(shares_lost[name] for name in gaps),
+    }
 
 
 def _mean_lost(shares: Iterable[statistics.Estimate]) -> Json | None:
@@ -168,7 +177,7 @@ def _benchmark(
     if len(answered_views) == 2 and len(paired):
         full, crop = paired["full"].to_numpy(float), paired["crop"].to_numpy(float)
         gap = statistics.paired_gap(full, crop, samples.loc[paired.index, "cluster"].to_numpy(), **THOROUGH)
-        lost = lost_in_full(paired["full"], paired["crop"], samples.loc[paired.index, "cluster"], THOROUGH)
+        lost = lost_in_full(paired["full"], paired["crop"], samples.loc[paired.index, "cluster"])
         in_full, in_crop = (set(records.loc[records["view"] == view, "sample"]) for view in PAIR)
         pairs = tally(paired["crop"], paired["full"], "crop_only", "full_only")
         gap_entry = {
@@ -280,7 +289,7 @@ def _group(views: Sequence[str], rows: pd.DataFrame, effort: Effort) -> Json:
         entry[view] = accuracy.json("estimate", "ci")
     if len(views) == 2:
         entry["gap"] = statistics.paired_gap(rows["full"], rows["crop"], clusters, **effort).json()
-        lost = lost_in_full(rows["full"], rows["crop"], rows["cluster"], effort)
+        lost = lost_in_full(rows["full"], rows["crop"], rows["cluster"])
         entry["lost_in_full"] = lost.json("estimate", "ci") if lost.n else None
     return entry
 

@@ -1,8 +1,8 @@
 """The verdict of a run: what was measured, in one sentence that claims no more than its intervals and tests allow.
 
-    verdict("glance", benchmarks, macro)
+    verdict("glance", benchmarks, [macro, macro_model])
     # 'glance answers 94.0 % from the crop and 52.0 % from the full image: gap 42.0 points [35.1, 48.9] (200 samples,
-    #  150 clusters)'
+    #  150 clusters), lost in full 44.7 % [37.9, 51.7]'
 
 A gap is shown if its interval excludes zero and its test agrees; else the verdict is "no gap shown", and says so where
 the two disagree. So it is if the views differ in a fault that has an alert and the bound of the gap includes zero
@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from gapbench.analysis.aggregate import PAIR, Json, by_evidence
-from gapbench.analysis.faults import alerted, mean_bound, wide_bound
+from gapbench.analysis.faults import alerted, wide_bound
 from gapbench.analysis.scorings import dependence
-from gapbench.analysis.statistics import FEW_CLUSTERS, LEVEL, Estimate
+from gapbench.analysis.statistics import FEW_CLUSTERS, LEVEL
 from gapbench.util.text import p_value, percent_in_words, points_in_words
 
 MODEL_MADE = "from regions that a model made, "
@@ -38,21 +38,19 @@ NAMED = 2
 """Faults that the verdict names; the others are alerts in the report."""
 
 
-def verdict(
-    model: str, benchmarks: Mapping[str, Json], macro: Estimate | None, macro_model: Estimate | None = None
-) -> str:
+def verdict(model: str, benchmarks: Mapping[str, Json], means: Sequence[Json]) -> str:
     """The verdict; without a gap it says what failed or was not measured.
 
-    `benchmarks` are those of the summary. `macro` is the mean gap over annotated evidence, `macro_model` the mean gap
-    over regions that a model made.
+    `benchmarks` are those of the summary; `means` its `macro`, over annotated evidence, and `macro_model`, over regions
+    that a model made.
     """
     model_name = model or "the model"
     clauses = []
-    for mean, entries, regions in zip((macro, macro_model), by_evidence(benchmarks), ("", MODEL_MADE), strict=True):
-        gaps = {name: entry["gap"] for name, entry in entries.items() if entry["gap"]}
-        if mean is not None and mean.estimate is not None:
-            clause = _family(model_name, gaps, mean, regions, alone=len(benchmarks) == 1)
-            clauses.append(_qualified(clause, mean, [entries[name] for name in gaps]))
+    for mean, entries, regions in zip(means, by_evidence(benchmarks), ("", MODEL_MADE), strict=True):
+        with_gap = {name: entry for name, entry in entries.items() if entry["gap"]}
+        if mean["gap"]:
+            clause = _family(model_name, with_gap, mean, regions, alone=len(benchmarks) == 1)
+            clauses.append(_qualified(clause, mean["gap"], [*with_gap.values()]))
     if not clauses:
         return _without_gap(model_name, benchmarks)
     left_out = [entry for entry in benchmarks.values() if not entry["gap"]]
@@ -62,43 +60,51 @@ def verdict(
     return "; ".join(clauses) + note + dependence(benchmarks)
 
 
-def _family(model: str, gaps: Mapping[str, Json], macro: Estimate, regions: str, alone: bool) -> tuple[str, str]:
+def _family(
+    model: str, entries: Mapping[str, Mapping[str, Any]], mean: Json, regions: str, alone: bool
+) -> tuple[str, str]:
     """The answers and the gap over one kind of evidence, as two texts. `alone`: the run has a single benchmark."""
-    assert macro.estimate is not None
-    crop, full = (float(np.mean([gap[side] for gap in gaps.values()])) for side in ("crop", "full"))
-    over = f"over {len(gaps)} benchmarks " if len(gaps) > 1 else "" if alone else f"on {next(iter(gaps))} "
+    gap, lost = mean["gap"], mean["lost_in_full"]
+    crop, full = (float(np.mean([entry["gap"][side] for entry in entries.values()])) for side in ("crop", "full"))
+    over = f"over {len(entries)} benchmarks " if len(entries) > 1 else "" if alone else f"on {next(iter(entries))} "
     answers = f"{regions}{over}{model} answers {percent_in_words(crop)} from the crop and {percent_in_words(full)} "
-    gap = f"gap {points_in_words(macro.estimate)} points"
-    if macro.ci is None:
-        return f"{answers}from the full image", f"{gap}, without an interval as all samples are one cluster"
-    ends = ", ".join(points_in_words(end) for end in macro.ci)
-    way = ", in favour of the full image" if macro.ci[1] < 0 else ""
-    return f"{answers}from the full image", f"{gap} [{ends}]{way} ({_basis(macro, gaps)})"
+    points = f"gap {points_in_words(gap['estimate'])} points"
+    if gap["ci"] is None:
+        return f"{answers}from the full image", f"{points}, without an interval as all samples are one cluster"
+    way = ", in favour of the full image" if gap["ci"][1] < 0 else ""
+    text = f"{points} {_ends(gap)}{way} ({_basis(gap, entries)})"
+    if lost and lost["ci"]:
+        text += f", lost in full {percent_in_words(lost['estimate'])} {_ends(lost)}"
+    return f"{answers}from the full image", text
 
 
-def _basis(macro: Estimate, gaps: Mapping[str, Json]) -> str:
+def _ends(estimate: Mapping[str, Any]) -> str:
+    return f"[{', '.join(points_in_words(end) for end in estimate['ci'])}]"
+
+
+def _basis(mean: Json, entries: Mapping[str, Mapping[str, Any]]) -> str:
     """What a gap rests on: samples, clusters, what was left out, and a warning where the clusters are few."""
-    left_out = sum(gap["dropped"] + gap["unpaired"] for gap in gaps.values())
-    parts = [f"{macro.n:,} samples", f"{macro.clusters:,} clusters"]
+    gaps = [entry["gap"] for entry in entries.values()]
+    left_out = sum(gap["dropped"] + gap["unpaired"] for gap in gaps)
+    parts = [f"{mean['n']:,} samples", f"{mean['clusters']:,} clusters"]
     parts += [f"{left_out:,} samples without both answers left out"] if left_out else []
-    fewest = min(gap["effective"] for gap in gaps.values())
+    fewest = min(gap["effective"] for gap in gaps)
     if fewest < FEW_CLUSTERS:
         on_one = " on one benchmark" if len(gaps) > 1 else ""
         parts.append(f"worth only {fewest:.1f} equal clusters{on_one}, so the interval is rough")
     return ", ".join(parts)
 
 
-def _qualified(clause: tuple[str, str], macro: Estimate, entries: Sequence[Mapping[str, Any]]) -> str:
+def _qualified(clause: tuple[str, str], mean: Json, entries: Sequence[Mapping[str, Any]]) -> str:
     """The clause about a gap, with the faults that have an alert and the bound: all that forbids to take it plainly."""
     differences: Counter[str] = Counter()
     for entry in entries:
         differences.update({kind: abs(fault["difference"]) for kind, fault in alerted(entry).items()})
-    kinds = [kind for kind, _ in differences.most_common()]
-    bound = mean_bound(entry["gap"] for entry in entries)
-    excluded, dissent = excludes_zero(macro.ci, macro.p_value)
-    shown = (excluded or macro.ci is None) and not (kinds and bound[0] <= 1e-9 and bound[1] >= -1e-9)
+    kinds, bound = [kind for kind, _ in differences.most_common()], mean["bound"]
+    excluded, dissent = excludes_zero(mean["ci"], mean["p_value"])
+    shown = (excluded or mean["ci"] is None) and not (kinds and bound[0] <= 1e-9 and bound[1] >= -1e-9)
     text = ": ".join(clause) if shown else f"no gap shown: {', '.join(clause)}{dissent}"
-    if not kinds and not wide_bound({"ci": macro.ci, "bound": bound}):
+    if not kinds and not wide_bound(mean):
         return text
     named = faults_in_words(entries, kinds or _commonest(entries))
     return f"{text}{', but' if kinds else ';'} {named}; {bound_in_words(bound)}"
@@ -108,10 +114,11 @@ def excludes_zero(ci: Sequence[float] | None, p: float | None) -> tuple[bool, st
     """Whether interval and p-value both say that an effect is not zero, and a clause if only one of them does."""
     by_interval = ci is not None and not ci[0] <= 0 <= ci[1]
     by_test = p is None or p <= 1 - LEVEL
+    test = f"p = {p_value(p)}".replace("= <", "<")
     if by_interval and not by_test:
-        return False, f"; the interval excludes zero, but p = {p_value(p)}"
+        return False, f"; the interval excludes zero, but {test}"
     if by_test and p is not None and ci is not None and not by_interval:
-        return False, f"; p = {p_value(p)}, but the interval includes zero"
+        return False, f"; {test}, but the interval includes zero"
     return by_interval and by_test, ""
 
 

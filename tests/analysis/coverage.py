@@ -15,12 +15,16 @@ Limits: right or wrong answers only.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from gapbench.analysis.comparison import deltas
+from gapbench.analysis.comparison.conclusion import verdict
 from gapbench.analysis.statistics import detectable_effect, mean_difference, mean_interval, sign_flip_test
 
 Array = NDArray[np.float64]
@@ -152,7 +156,51 @@ def power(sets: int, table: Table) -> None:
     print(f"  81 pairs, one discordant: MDE {one_of_81:.1f} points")
 
 
-PARTS = {"false-positives": false_positives, "coverage": coverage, "ceiling": near_the_ceiling, "power": power}
+CLAIM = re.compile(r"\b(shrank|grew|fell|rose)\b")
+
+
+def sentences(sets: int, table: Table) -> None:
+    print("\nSentences of a comparison over six benchmarks and a hold-out (a fifth as many sets)")
+    sizes, rng = ("81", "191", "300", "845", "200 x 4", "40 x 5"), np.random.default_rng(29)
+    told = [sentence(sizes, rng, 0.0)[0] for _ in range(sets // 5)]
+    table.add("  nothing changed: claims a change (at most 6.5 %)", claimed(told, CLAIM), 0, 0.065)
+    effect = float(np.median([sentence(sizes, rng, 0.0)[1] for _ in range(20)]))
+    told = [sentence(sizes, rng, effect)[0] for _ in range(sets // 5)]
+    found = claimed(told, re.compile("^The gap over 6 benchmarks shrank"))
+    table.add(f"  each gap shrank by the MDE, {100 * effect:.1f} points: finds it", found, 0.75, 0.88)
+
+
+def claimed(told: list[str], words: re.Pattern[str]) -> float:
+    return sum(bool(words.search(text)) for text in told) / len(told)
+
+
+def sentence(shapes: tuple[str, ...], rng: np.random.Generator, closed: float) -> tuple[str, float]:
+    """The verdict of a simulated comparison and the MDE of its mean; full accuracy rises by `closed`."""
+    entries, changes = {}, {}
+    for shape in (*shapes, "300"):
+        of = np.repeat(np.arange(len(SHAPES[shape]())), SHAPES[shape]())
+        columns = {"cluster": of}
+        views = {"full": 0.55, "crop": 0.8}
+        if len(entries) == len(shapes):
+            del views["crop"]  # the hold-out
+        for view, accuracy in views.items():
+            luck = rng.random(len(of))
+            later = np.where(rng.random(len(of)) < 0.7, luck, rng.random(len(of)))
+            gain = closed if len(views) == 2 and view == "full" else 0.0
+            columns |= {f"before_{view}": luck < accuracy, f"after_{view}": later < accuracy + gain}
+        name = f"b{len(entries)}"
+        numbers, changes[name] = deltas._numbers(pd.DataFrame(columns).astype(float), [*views], {"flips": 999})
+        lost = deltas._crop_lost_more(changes[name])
+        entries[name] = {**numbers, "crop_lost_more": lost, "gap_closed": None}
+    macro = deltas._macro(entries, changes)
+    assert macro is not None
+    return verdict(entries, macro, ("a", "b"), trained=True), macro["delta"]["gap"]["mde"]
+
+
+PARTS = {
+    "false-positives": false_positives, "coverage": coverage, "ceiling": near_the_ceiling, "power": power,
+    "sentences": sentences,
+}  # fmt: skip
 
 
 def main() -> int:

@@ -203,7 +203,9 @@ def test_a_change_of_f1_is_the_difference_of_the_two() -> None:
     assert found.estimate == pytest.approx(expected[1] - expected[0])  # type: ignore[operator]
     assert found.ci is not None
     assert found.ci[0] < found.estimate < found.ci[1]
-    assert change("yes_f1", one, one).estimate.ci is None, "nothing moved: an interval of no width would be a lie"
+    unmoved = change("yes_f1", one, one).estimate.ci
+    assert unmoved is not None
+    assert unmoved[1] - unmoved[0] > 0.1, "nothing moved: an interval of no width would be a lie"
 
 
 # --- against a plain implementation ----------------------------------------------------------------------------------

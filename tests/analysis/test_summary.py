@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from gapbench.analysis.statistics import mean_interval, paired_gap
+from gapbench.analysis.statistics import mean_difference, mean_interval, paired_gap
 from gapbench.analysis.summary import MEANS, summarise
+from gapbench.analysis.verdict import excludes_zero
 from gapbench.errors import RunError
 from gapbench.runs.records import COLUMNS
 
@@ -73,7 +74,8 @@ def test_the_headline_numbers_by_hand() -> None:
     # Exact McNemar on 4 against 1; the sample standard deviation of four 1, one -1, five 0 over sqrt(10).
     assert gap["p_value"] == pytest.approx(stats.binomtest(4, 5).pvalue)
     assert gap["p_value_holm"] == gap["p_value"]
-    assert gap["se"] == pytest.approx(math.sqrt((5 - 10 * 0.09) / 9 / 10))
+    assert gap["se"] == pytest.approx(math.sqrt((5 - 10 * 0.09) / 9 / 10), rel=0.15)  # the pseudo-clusters
+    assert (gap["effective"], gap["df"]) == (pytest.approx(10), pytest.approx(9))
 
 
 def test_lost_in_full_is_the_share_of_the_samples_right_in_the_crop_that_are_wrong_in_full() -> None:
@@ -253,8 +255,10 @@ def test_several_benchmarks_are_averaged_without_weights_and_corrected_by_holm()
     macro = summary["macro"]["gap"]
     assert (macro["estimate"], macro["benchmarks"], macro["n"]) == (pytest.approx(0.625), 2, 48)
     assert summary["verdict"].startswith(
-        "over 2 benchmarks glance answers 100 % from the crop and 38 % from the full image: gap 62 points ["
+        "over 2 benchmarks glance answers 100.0 % from the crop and 37.5 % from the full image: gap 62.5 points ["
     )
+    few = "(48 samples, 48 clusters, worth only 8.0 equal clusters on one benchmark, so the interval is rough)"
+    assert few in summary["verdict"]
     assert summary["verdict"].endswith("] (1 benchmark without a gap left out)")
 
 
@@ -300,10 +304,12 @@ def test_gaps_over_model_made_regions_have_a_mean_and_a_correction_of_their_own(
 
 def test_the_verdict_tells_them_one_after_the_other() -> None:
     first, second = two_families()["verdict"].split("; ")
-    assert first.startswith("over 2 benchmarks glance answers 100 % from the crop and 38 % from the full image: gap 62")
+    assert first.startswith(
+        "over 2 benchmarks glance answers 100.0 % from the crop and 37.5 % from the full image: gap 62.5"
+    )
     assert second.startswith(
-        "from regions that a model made, on located glance answers 100 % from the crop and 50 % from the full image: "
-        "gap 50 points ["
+        "from regions that a model made, on located glance answers 100.0 % from the crop and 50.0 % from the full "
+        "image: gap 50.0 points ["
     )
     assert second.endswith("] (1 benchmark without a gap left out)")
 
@@ -312,7 +318,7 @@ def test_a_gap_over_model_made_regions_alone_is_called_that() -> None:
     summary = summarise(run(*pairs(TEN, evidence="model")), model="glance")
     assert summary["macro"]["gap"] is None
     assert summary["macro_model"]["gap"]["estimate"] == pytest.approx(0.3)
-    assert summary["verdict"].startswith("no gap shown: from regions that a model made, glance answers 70 %")
+    assert summary["verdict"].startswith("no gap shown: from regions that a model made, glance answers 70.0 %")
 
 
 def test_annotated_and_model_made_regions_in_one_benchmark_are_refused() -> None:
@@ -367,25 +373,40 @@ def verdict(outcomes: Iterable[str], model: str = "glance") -> str:
 
 
 def test_a_gap_is_stated_with_its_parts_and_its_interval() -> None:
-    """200 samples: 94 % crop, 52 % full; d has mean 0.42, E[d**2] = 0.46, so se = sqrt((0.46 - 0.42**2) / 199)."""
+    """200 samples: 94 % crop, 52 % full; 88 of the 188 that are right in the crop are wrong in full."""
     outcomes = ["rr"] * 100 + ["wr"] * 88 + ["rw"] * 4 + ["ww"] * 8
-    margin = stats.t.ppf(0.975, 199) * math.sqrt((0.46 - 0.42**2) / 199)
-    low, high = round(100 * (0.42 - margin)), round(100 * (0.42 + margin))
-    assert (low, high) == (35, 49)
-    expected = "glance answers 94 % from the crop and 52 % from the full image: gap 42 points [35, 49]"
-    assert verdict(outcomes) == expected
+    low, high = (100 * end for end in mean_difference([0] * 108 + [1] * 88 + [-1] * 4, range(200)).ci or ())
+    assert verdict(outcomes) == (
+        "glance answers 94.0 % from the crop and 52.0 % from the full image: "
+        f"gap 42.0 points [{low:.1f}, {high:.1f}] (200 samples, 200 clusters), lost in full 46.8 % [39.7, 54.0]"
+    )
+
+
+def test_samples_without_both_answers_are_counted_in_the_verdict() -> None:
+    rows = [*pairs(["rr"] * 20 + ["wr"] * 9 + ["fr"] * 3), record("t", "full")]
+    assert (
+        "(29 samples, 29 clusters, 4 samples without both answers left out)"
+        in (summarise(run(*rows), model="glance")["verdict"])
+    )
+
+
+def test_a_gap_that_interval_and_test_judge_differently_is_not_shown() -> None:
+    assert excludes_zero((0.01, 0.2), 0.0625) == (False, "; the interval excludes zero, but p = 0.062")
+    assert excludes_zero((-0.01, 0.2), 0.03) == (False, "; p = 0.030, but the interval includes zero")
+    assert excludes_zero((0.01, 0.2), 0.03) == (True, "")
+    assert excludes_zero((-0.01, 0.2), 0.3) == (False, "")
 
 
 def test_an_interval_that_includes_zero_claims_no_gap() -> None:
     said = verdict(["rr"] * 10 + ["wr"] * 7 + ["rw"] * 6, model="")
     assert said.startswith(
-        "no gap shown: the model answers 74 % from the crop and 70 % from the full image, gap 4 points"
+        "no gap shown: the model answers 73.9 % from the crop and 69.6 % from the full image, gap 4.3 points ["
     )
 
 
 def test_a_gap_in_the_other_direction_is_named() -> None:
-    assert verdict(["rw"] * 20 + ["rr"] * 5).endswith("], in favour of the full image")
-    assert "gap -80 points [" in verdict(["rw"] * 20 + ["rr"] * 5)
+    assert "], in favour of the full image (25 samples" in verdict(["rw"] * 20 + ["rr"] * 5)
+    assert "gap -80.0 points [" in verdict(["rw"] * 20 + ["rr"] * 5)
 
 
 def test_a_limit_close_to_zero_is_not_rounded_to_zero() -> None:
@@ -399,14 +420,14 @@ def test_a_limit_close_to_zero_is_not_rounded_to_zero() -> None:
 def test_one_image_gives_a_gap_without_an_interval() -> None:
     said = summarise(run(*pairs(["wr", "rr"], cluster="one")), model="glance")["verdict"]
     assert said == (
-        "glance answers 100 % from the crop and 50 % from the full image: "
-        "gap 50 points, without an interval as all samples are one cluster"
+        "glance answers 100.0 % from the crop and 50.0 % from the full image: "
+        "gap 50.0 points, without an interval as all samples are one cluster"
     )
 
 
 def test_a_missing_view_is_named() -> None:
     summary = summarise(run(record("a", "full"), record("b", "full", "wrong")), model="glance")
-    assert summary["verdict"] == "no gap measured: glance answers 50 % in view full, but has no answers in view crop"
+    assert summary["verdict"] == "no gap measured: glance answers 50.0 % in view full, but has no answers in view crop"
     found = summary["benchmarks"]["signs"]
     assert (found["gap"], found["pairs"], summary["macro"]["gap"]) == (None, None, None)
     assert found["views"]["full"]["n"] == 2
@@ -428,7 +449,7 @@ def test_views_answered_for_different_samples_give_no_gap() -> None:
     summary = summarise(run(*pairs(["rf", "fr"])), model="glance")
     assert summary["verdict"] == (
         "no gap measured: glance answered no sample in both the full image and the crop: "
-        "50 % of the full and 50 % of the crop requests failed"
+        "50.0 % of the full and 50.0 % of the crop requests failed"
     )
 
 

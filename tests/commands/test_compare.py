@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gapbench.analysis.comparison.conclusion import change_in_words, verdict
-from gapbench.analysis.statistics import mean_difference
+from gapbench.analysis.statistics import mean_difference, mean_interval
 from gapbench.commands.compare import Comparison, compare
 from gapbench.errors import RunError, SettingError
 
@@ -640,8 +640,8 @@ def test_two_models_are_told_apart_by_name_and_nothing_is_said_to_shrink() -> No
     told = said({"signs": BETTER, "chart": entry(delta(-0.05, -0.08, -0.02))}, trained=False)
     assert told == (
         "B against A: the gap on signs is smaller, 10.0 against 50.0 points: -40.0 points [-46.0, -34.0] "
-        "(80.0 % [70.0, 90.0] smaller); full +38.0 points [+33.0, +43.0], crop -2.0 points [-4.0, +1.0]. Full accuracy is lower on chart "
-        "(hold-out, -5.0 points [-8.0, -2.0])."
+        "(80.0 % [70.0, 90.0] smaller); full +38.0 points [+33.0, +43.0], crop -2.0 points [-4.0, +1.0]. "
+        "Full accuracy is lower on chart (hold-out, -5.0 points [-8.0, -2.0])."
     )
     assert "B against A: a difference of the gap on signs is not shown" in said({"signs": SAME}, trained=False)
 

@@ -28,6 +28,9 @@ GAP = (
 )  # fmt: skip
 """The columns of a gap. The share beside the points is what models of different crop accuracy can be compared by."""
 
+METHOD = Column("Interval", cells.text("gap", "method"), "Method of the interval of the gap", numeric=False, mean=True)
+"""For a table whose intervals have several methods."""
+
 
 def gap_table(summary: Summary) -> Table:
     """The main table: one row per benchmark, and the macro mean as footer."""
@@ -37,8 +40,9 @@ def gap_table(summary: Summary) -> Table:
     columns = (
         Column("Benchmark", name_cell, numeric=False, mean=True),
         Column("Samples", _samples, "Samples in the run; below, the paired samples: those that enter the gap"),
-        Column("Clusters", cells.count("clusters"),
-               "Samples that share an image form one cluster, the unit of intervals and tests"),
+        Column("Clusters", _clusters,
+               "Samples that share an image form one cluster, the unit of intervals and tests; below, the number of "
+               "equal clusters that they are worth, if fewer"),
         Column("Full", cells.level("views", "full"), "Accuracy on the full image, with its 95% interval"),
         Column("Crop", cells.level("views", "crop"), "Accuracy on the crop around the evidence, with its 95% interval"),
         *GAP,
@@ -52,7 +56,7 @@ def gap_table(summary: Summary) -> Table:
         Column("Failed", _failed,
                "Answers that the engine failed to give: full / crop; below, samples left out of the gap"),
         Column("Image tokens", _both(number, "image_tokens_mean"), "Mean image tokens per answer: full / crop"),
-        Column("Interval", cells.text("gap", "method"), "Method of the interval of the gap", numeric=False, mean=True),
+        *([METHOD] if len({nested(entry, "gap", "method") for entry in benchmarks.values()} - {None}) > 1 else []),
     )  # fmt: skip
     entries = [{**entry, "gap": _with_p(entry.get("gap") or {}, several)} for entry in named(benchmarks)]
     with_gap = sum(map(has_gap, benchmarks.values()))
@@ -70,6 +74,12 @@ def _with_p(gap: Entry, corrected: bool) -> Entry:
 def name_cell(entry: Entry) -> Cell:
     """The name of a row, with its `note` if it has one."""
     return cells.text_cell(clip(entry["name"], NAME_LIMIT), entry.get("note", ""))
+
+
+def _clusters(entry: Entry) -> Cell:
+    worth = nested(entry, "gap", "effective")
+    note = "" if worth is None or worth > 0.95 * nested(entry, "gap", "clusters") else f"worth {worth:,.0f}"
+    return replace(cells.count("clusters")(entry), note=note)
 
 
 def _samples(entry: Entry) -> Cell:
