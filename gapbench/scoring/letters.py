@@ -21,8 +21,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from gapbench.scoring.choices import Choices, accepted_letters, choices_of, is_letter_of
+from gapbench.scoring.clauses import extents, sentences
 from gapbench.scoring.clean import plain
-from gapbench.scoring.free_text import extents, normal, sentences
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form
 from gapbench.scoring.statements import (
@@ -37,6 +37,7 @@ from gapbench.scoring.statements import (
     refuses,
     statements,
 )
+from gapbench.scoring.words import normal
 from gapbench.scoring.yes_no import score_yes_no
 
 _NO_LETTER = unparsed("no-letter", "no explicit option letter, and not the text of exactly one option")

@@ -23,11 +23,12 @@ from decimal import Decimal
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
+from gapbench.scoring.clauses import asserted, extents
 from gapbench.scoring.clean import clean, plain
-from gapbench.scoring.free_text import SMALL_NUMBERS, asserted, extents
 from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.phrases import form
 from gapbench.scoring.statements import REFUSED, WEAK, conclude, refuses, statements
+from gapbench.scoring.words import SMALL_NUMBERS
 
 RELATIVE_TOLERANCE = 1e-6
 

@@ -98,6 +98,14 @@ def refuses(text: str) -> bool:
     return _REFUSAL.search(text) is not None
 
 
+def latest(text: str) -> str:
+    """What follows the last change of mind in a text; the whole text without one, or with nothing after it."""
+    last = None
+    for last in _REVISION.finditer(text):  # noqa: B007
+        pass
+    return text[last.end() :] if last and re.search(r"\w", text[last.end() :]) else text
+
+
 def revises(text: str) -> bool:
     """Whether a text changes its mind."""
     return _REVISION.search(text) is not None

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
+from gapbench.scoring.clauses import DENIALS, DOUBTS, asserted, sentences
 from gapbench.scoring.clean import plain
-from gapbench.scoring.free_text import ARTICLES, DENIALS, DOUBTS, asserted, sentences, words
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form, word_set
 from gapbench.scoring.statements import BARE, MOST_STATEMENTS, REFUSED, WEAK, Statement, conclude, refuses, statements
+from gapbench.scoring.words import ARTICLES, words
 
 _HEAD, _SECOND, _EITHER, _START = form("yes_no"), form("second"), form("either"), form("yes_no_start")
 _YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
