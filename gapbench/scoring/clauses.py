@@ -19,11 +19,11 @@ from gapbench.scoring.words import ARTICLES, TOKEN, VERBS, normal, stem, words
 
 DENIALS, DOUBTS = word_set("denials"), word_set("doubts")
 EMPTY_WORDS = ARTICLES | word_set("function")
-_SENTENCE, _OPEN_SENTENCE, _SPLIT, _CLAUSE = (form(n) for n in ("sentence", "open_sentence", "split", "clause"))
+_SENTENCE, _OPEN_SENTENCE, SPLIT, _CLAUSE = (form(n) for n in ("sentence", "open_sentence", "split", "clause"))
 _SENTENCE_END, _CLAUSE_END, _CUT_OFF = form("sentence_end"), form("clause_end"), form("cut_off")
-_THEREFORE, _QUOTED, _EMPHASIS, COPULA = (form(n) for n in ("therefore", "quoted", "emphasis", "copula"))
-_ASIDE, _AND = form("aside"), re.compile(r",? (?:and|while|whereas) ")
-_LOOKS_LIKE = re.compile(r"(?<=\b(?:look|seem))(s?) like\b", re.I)
+_THEREFORE, _QUOTED, EMPHASIS, COPULA = (form(n) for n in ("therefore", "quoted", "emphasis", "copula"))
+ASIDE, _AND = form("aside"), re.compile(r",? (?:and|while|whereas) ")
+LOOKS_LIKE = re.compile(r"(?<=\b(?:look|seem))(s?) like\b", re.I)
 
 
 def extents(value: str) -> list[str]:
@@ -49,7 +49,7 @@ def is_cut_off(text: str) -> bool:
 
 def denies(clause: str) -> bool:
     """Whether a clause denies or doubts what it says; words that it only quotes do not."""
-    return not (DENIALS | DOUBTS).isdisjoint(words(_EMPHASIS.sub(" ", _QUOTED.sub(" ", clause))))
+    return not (DENIALS | DOUBTS).isdisjoint(words(EMPHASIS.sub(" ", _QUOTED.sub(" ", clause))))
 
 
 def answering(text: str, question: str = "") -> list[str]:
@@ -57,8 +57,8 @@ def answering(text: str, question: str = "") -> list[str]:
     said = [
         part
         for sentence in sentences(asserted(latest(text)))
-        for half in _SPLIT.split(sentence)
-        for part in _halves(_ASIDE.sub(" ", half).strip(" ,"))
+        for half in SPLIT.split(sentence)
+        for part in _halves(ASIDE.sub(" ", half).strip(" ,"))
         if TOKEN.search(part)
     ]
     found = [clause for clause in said if not denies(clause)]
@@ -116,5 +116,5 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
 
 def spoken(option: str) -> str:
     """A text as `affirmed` looks for it: normalised, its clauses set apart."""
-    clauses = [normal(clause) for clause in _CLAUSE.split(_LOOKS_LIKE.sub(r"\1", option))]
+    clauses = [normal(clause) for clause in _CLAUSE.split(LOOKS_LIKE.sub(r"\1", option))]
     return " | ".join(clause for clause in clauses if TOKEN.search(clause))
