@@ -17,7 +17,7 @@ from gapbench.scoring.phrases import form, word_set
 from gapbench.scoring.statements import latest
 from gapbench.scoring.words import ARTICLES, TOKEN, VERBS, normal, stem, words
 
-DENIALS, DOUBTS = word_set("denials"), word_set("doubts")
+DENIALS, DOUBTS = word_set("denials") | word_set("han_denials"), word_set("doubts")
 EMPTY_WORDS = ARTICLES | word_set("function")
 _SENTENCE, _OPEN_SENTENCE, SPLIT, _CLAUSE = (form(n) for n in ("sentence", "open_sentence", "split", "clause"))
 _SENTENCE_END, _CLAUSE_END, _CUT_OFF = form("sentence_end"), form("clause_end"), form("cut_off")
@@ -73,21 +73,24 @@ def answering(text: str, question: str = "") -> list[str]:
         return found or [clause for clause in said if not COPULA.search(clause)]
     about = [clause for clause in found if is_about(clause, question)]
     about = [clause for clause in about if COPULA.search(clause)] or about
+    most = max((is_about(clause, question) for clause in about), default=0)
+    about = [clause for clause in about if is_about(clause, question) == most]
     return about[:1] if about[:1] == said[:1] else about[-1:]
 
 
 def _halves(clause: str) -> list[str]:
     """The two clauses of "X is this and Y is that"."""
     halves = _AND.split(clause)
-    return halves if all(map(COPULA.search, halves)) else [clause]
+    verbs = [COPULA.search(half) for half in halves]
+    return halves if all(verb and verb.start() for verb in verbs) else [clause]
 
 
-def is_about(clause: str, question: str) -> bool:
-    """Whether the subject of a clause is what is asked about."""
+def is_about(clause: str, question: str) -> int:
+    """How many words of `question` are the subject of a clause; 0 if it has others."""
     asked = set(map(stem, words(question)))
     verb = COPULA.search(clause)
     subject = [stem(w) for w in words(clause[: verb.start()] if verb else clause) if w not in EMPTY_WORDS]
-    return bool(subject) and (set(subject) <= asked if verb else subject[0] in asked)
+    return len(set(subject)) if verb and set(subject) <= asked else int(not verb and asked.issuperset(subject[:1] or [""]))
 
 
 def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:

@@ -35,7 +35,7 @@ from gapbench.scoring.words import ARTICLES, stem, words
 
 _HEAD, _SECOND, _EITHER, _START = form("yes_no"), form("second"), form("either"), form("yes_no_start")
 _YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
-_DENIALS, _DOUBTS = DENIALS | word_set("han_denials"), (DOUBTS | word_set("partly")) - word_set("han_denials")
+_DOUBTS = DOUBTS | word_set("partly")
 _COMMA, _FOLLOWS = re.compile(r",\s|,(?=\D)"), form("follows")
 _NO_ANSWER = unparsed("no-yes-no", "neither begins with yes or no nor states it")
 
@@ -80,13 +80,13 @@ def _repeated(sentence: str, asked: list[str], question: str) -> set[str]:
     content = _content(sentence)
     if _DOUBTS.intersection(said) or not content:
         return set()
-    if _DENIALS.intersection(said) and set(content) <= set(asked):
+    if DENIALS.intersection(said) and set(content) <= set(asked):
         return {"no"}
     found = set()
     for clause in map(words, _COMMA.split(ASIDE.sub(" ", LOOKS_LIKE.sub(r"\1", sentence)))):
         content = _content(" ".join(clause))
         last = max((place for place, word in enumerate(clause) if stem(word) in asked), default=0)
-        denied = [place < last for place, word in enumerate(clause) if word in _DENIALS]
+        denied = [place < last for place, word in enumerate(clause) if word in DENIALS]
         beside = word_set("relations").difference(words(question)).intersection(clause[:last])
         apart = all(map(_FOLLOWS.fullmatch, clause[last + 1 : last + 2]))  # "dog house" is no dog
         if apart and not beside and set(asked) <= set(content) and (all(denied) if denied else _within(asked, content)):
@@ -102,7 +102,7 @@ def _within(part: list[str], whole: list[str]) -> bool:
 
 def _content(text: str) -> list[str]:
     """The stems of the words of substance in a text."""
-    return [stem(word) for word in words(text) if word not in _AUXILIARIES | ARTICLES | _DENIALS]
+    return [stem(word) for word in words(text) if word not in _AUXILIARIES | ARTICLES | DENIALS]
 
 
 def _leading_words(value: str) -> frozenset[str]:
