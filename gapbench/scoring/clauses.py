@@ -21,9 +21,10 @@ DENIALS, DOUBTS = word_set("denials") | word_set("han_denials"), word_set("doubt
 EMPTY_WORDS = ARTICLES | word_set("function")
 _SENTENCE, _OPEN_SENTENCE, SPLIT, _CLAUSE = (form(n) for n in ("sentence", "open_sentence", "split", "clause"))
 _SENTENCE_END, _CLAUSE_END, _CUT_OFF = form("sentence_end"), form("clause_end"), form("cut_off")
-_THEREFORE, _QUOTED, EMPHASIS, COPULA = (form(n) for n in ("therefore", "quoted", "emphasis", "copula"))
+THEREFORE, _QUOTED, EMPHASIS, COPULA = (form(n) for n in ("therefore", "quoted", "emphasis", "copula"))
+_REASONS = (["because"], ["since"])
 ASIDE, _AND = form("aside"), re.compile(r",? (?:and|while|whereas) ")
-LOOKS_LIKE = re.compile(r"(?<=\b(?:look|seem))(s?) like\b", re.I)
+LOOKS_LIKE = re.compile(r"\b(looks?|seems?|covered|filled|topped|decorated) (?:like|with)\b", re.I)
 
 
 def extents(value: str) -> list[str]:
@@ -33,13 +34,14 @@ def extents(value: str) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences and lines of a text, each with its end."""
-    return [sentence for sentence in _SENTENCE.findall(text) if sentence.strip()]
+    """The sentences and lines of a text, each with its full stop."""
+    return [sentence for part in _SENTENCE.findall(text) if (sentence := part.strip())]
 
 
-def asserted(text: str) -> str:
-    """A text without its questions and suppositions."""
-    return "".join(sentence for sentence in sentences(text) if not _OPEN_SENTENCE.search(sentence))
+def asserted(text: str, sure: bool = False) -> str:
+    """A text without its questions and suppositions; if `sure`, without its doubts as well."""
+    kept = [sentence for sentence in _SENTENCE.findall(text) if not _OPEN_SENTENCE.search(sentence)]
+    return "".join(sentence for sentence in kept if not (sure and DOUBTS.intersection(words(sentence))))
 
 
 def is_cut_off(text: str) -> bool:
@@ -62,11 +64,11 @@ def answering(text: str, question: str = "") -> list[str]:
         if TOKEN.search(part)
     ]
     found = [clause for clause in said if not denies(clause)]
-    concluding = [index for index, clause in enumerate(found) if _THEREFORE.search(clause)]
+    concluding = [index for index, clause in enumerate(found) if THEREFORE.search(clause)]
     if concluding:
         last, *later = found[concluding[-1] :]
         return [
-            _THEREFORE.split(last)[-1].strip(" .,") or last,
+            THEREFORE.split(last)[-1].strip(" .,") or last,
             *(clause for clause in later if is_about(clause, question)),
         ]
     if len(said) == 1 or len(found) == 1:
@@ -90,7 +92,9 @@ def is_about(clause: str, question: str) -> int:
     asked = set(map(stem, words(question)))
     verb = COPULA.search(clause)
     subject = [stem(w) for w in words(clause[: verb.start()] if verb else clause) if w not in EMPTY_WORDS]
-    return len(set(subject)) if verb and set(subject) <= asked else int(not verb and asked.issuperset(subject[:1] or [""]))
+    return (
+        len(set(subject)) if verb and set(subject) <= asked else int(not verb and asked.issuperset(subject[:1] or [""]))
+    )
 
 
 def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
@@ -107,10 +111,12 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
             left = f" \0{index} ".join(left.split(f" {option} "))
     named = set()
     relations = word_set("relations").difference(words(question))
+    denied = False
     for clause in left.split(" | "):
         said = clause.split()
+        denied = bool(DENIALS.union(DOUBTS).intersection(said)) or (denied and said[:1] in _REASONS)
         places = [place for place, word in enumerate(said) if word[0] == "\0"]
-        if places and not (DENIALS | DOUBTS).intersection(said):
+        if places and not denied:
             verb = max((place for place, word in enumerate(said[: places[0]]) if word in VERBS), default=0)
             if not relations.intersection(said[max(verb, places[0] - 4) : places[0]]):
                 named |= {texts[int(said[place][1:])] for place in places}

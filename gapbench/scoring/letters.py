@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from gapbench.scoring.choices import Choices, accepted_letters, choices_of, is_letter_of
-from gapbench.scoring.clauses import extents, sentences
+from gapbench.scoring.clauses import THEREFORE, asserted, extents, is_cut_off, sentences
 from gapbench.scoring.clean import plain
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form
@@ -34,6 +34,7 @@ from gapbench.scoring.statements import (
     conclude,
     is_denied,
     is_question,
+    latest,
     refuses,
     statements,
 )
@@ -44,8 +45,8 @@ _NO_LETTER = unparsed("no-letter", "no explicit option letter, and not the text 
 _HEAD, _DELIMITED, _GLUED, _ANOTHER = (form(name, 0) for name in ("head", "delimited", "glued", "another"))
 _LINE, _LABEL, _CORRECT, _LEANING = (form(name, 0) for name in ("line", "label", "correct", "leaning"))
 _REJECTED_BEFORE, _REJECTED_AFTER = form("rejected_before", 0), form("rejected_after", 0)
-_CONCLUDES = form("concludes")
 _MARKED = re.compile(r"\(([A-Z])\)")
+_ENDS_MARKED, _PAUSE = re.compile(r"\([A-Z]\)[.!]?\s*\Z"), re.compile(r"[,;:]")
 _LABELLED = re.compile(r"[A-Z] ?[(:]")
 
 
@@ -76,6 +77,8 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
     if not conclusion.agreed:
         return unparsed("conflict", "answers that contradict each other, none of them marked as final")
     _, rule = max((s.rank, rule) for s, (letters, rule) in found if letters == conclusion.value)
+    if rule != "option-text" and _contradicts(conclusion.statement, min(conclusion.value), choices):
+        return unparsed("conflict", "the letter stands beside the text of another option")
     return _score(conclusion.value, accepted, choices, rule)
 
 
@@ -94,17 +97,52 @@ def _by_text(output: str, accepted: frozenset[str], choices: Choices) -> Score:
     """The score of an output without an explicit letter: by the one option whose text it says affirmatively."""
     if refuses(output):
         return unparsed("refusal", REFUSED)
-    if _LABEL.search(output) or _LABELLED.match(output):  # the text beside a letter that does not count
-        return _NO_LETTER
-    if len(choices.texts) == 2 and set(choices.texts) == {"yes", "no"}:
-        said = score_yes_no(output, choices.texts).parsed
+    if set(choices.texts) == {"yes", "no"}:
+        said = score_yes_no(output, choices.texts).parsed if not _marks(output) else None
         return decided(accepted, choices.letters[choices.texts.index(said)], "option-text") if said else _NO_LETTER
-    concluding = [sentence for sentence in sentences(output) if _CONCLUDES.match(sentence)]
-    for text in (*concluding[-1:], output):
-        letters = choices.affirmed_in(text)
-        if len(letters) == 1 and set(_MARKED.findall(text)) <= letters:  # "blue (C)" is neither
-            return decided(accepted, min(letters), "option-text")
+    if is_cut_off(output):
+        return _NO_LETTER
+    letters = _concluded(output, choices)
+    if len(letters) == 1:
+        return decided(accepted, min(letters), "option-text")
     return _NO_LETTER
+
+
+def _concluded(output: str, choices: Choices) -> frozenset[str]:
+    """The letters of the options whose text the last conclusion says, else the last sentence, else all the output."""
+    said = sentences(asserted(output))
+    concluding = [(s, mark) for s in said for mark in [*THEREFORE.finditer(s)][-1:]]
+    texts = []
+    for sentence, mark in reversed(concluding[-2:]):  # a conclusion that only rejects is none
+        subject = (
+            _PAUSE.split(sentence[: mark.start()])[-1] if mark[0][0].isalpha() else ""
+        )  # "Point D therefore fits."
+        texts += [sentence[mark.end() :]] + [subject + sentence[mark.end() :]] * (not subject.endswith("and "))
+    label = _LABEL.match(said[-1]) if said else None
+    if said and (_ENDS_MARKED.search(said[-1]) or (label and choices.letters_of(said[-1][label.end() :]))):
+        texts += [said[-1]] * all(place < output.rfind(said[-1]) for place in _enumeration(output))
+    if not _LABEL.search(output) and not _LABELLED.match(output):
+        texts += [text for text in (latest(output), output) if len(sentences(text)) < 3 or text == output]
+    for text in texts:
+        letters = choices.affirmed_in(text)
+        if letters and _marks(text) <= letters:
+            return letters
+    return frozenset()
+
+
+def _marks(text: str) -> set[str]:
+    """The letters that a text sets off, as labels or in brackets."""
+    labels = {label["bracketed"] or label["letter"] for label in _LABEL.finditer(text)}
+    return labels.union(_MARKED.findall(text))
+
+
+def _contradicts(statement: Statement, letter: str, choices: Choices) -> bool:
+    """Whether a letter is followed by exactly the text of another option, as in "B) red"."""
+    head = _HEAD.match(statement.value)
+    texts = (
+        [choices.letters_of(text) for text in extents(statement.value[head.end() :].lstrip(" .:)]"))] if head else []
+    )
+    return any(texts) and not any(letter in letters for letters in texts)
 
 
 def _letters_in(statement: Statement, choices: Choices) -> tuple[frozenset[str], str]:
@@ -174,7 +212,7 @@ def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[tuple[State
         if lead and start not in listed and not is_question(line):
             alone = not line[lead.end() :].strip("\"')].:。 ")
             begun = lead["letter"] == "A" and text[max(0, start - 2) : start] == ":\n"  # of a list that was cut off
-            if alone or not begun or _LABEL.search(text, start + lead.end()):
+            if alone or not (begun or (start and is_cut_off(text))) or _LABEL.search(text, start + lead.end()):
                 rank = BARE if alone or not start else WEAK - 1  # a line within prose counts least
                 yield Statement(rank, start, start + lead.end(), line), _letters_of(line, lead, choices)
         elif 0 <= index < len(choices.texts) and normal(line[2:]) == choices.texts[index] != "":

@@ -23,12 +23,12 @@ from decimal import Decimal
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
-from gapbench.scoring.clauses import DOUBTS, SPLIT, answering, asserted, extents, is_cut_off, sentences
+from gapbench.scoring.clauses import answering, asserted, extents, is_cut_off
 from gapbench.scoring.clean import clean, plain
 from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.phrases import form
 from gapbench.scoring.statements import REFUSED, WEAK, conclude, latest, refuses, statements
-from gapbench.scoring.words import SMALL_NUMBERS, words
+from gapbench.scoring.words import SMALL_NUMBERS
 
 RELATIVE_TOLERANCE = 1e-6
 
@@ -38,6 +38,7 @@ _MOST_NUMBERS = 1000
 _DIGITS, _WORDS, _HAN, _HAN_DIGITS = form("digits"), form("number_words"), form("han_number"), "一二三四五六七八九十"
 _NO_VALUE, _BOUND, _PRONOUN = form("no_value"), form("bound"), form("pronoun")
 _LIST_MARK, _PART, _TOTAL, _RANGE = form("list_mark"), form("part"), form("total"), form("range")
+_AS_WORDS = [form(name) for name in ("none", "single", "pair")]  # 0, 1, 2
 _ORDINAL = re.compile(r"st|nd|rd|th", re.I)
 
 
@@ -74,16 +75,16 @@ def _only(output: str, question: str) -> frozenset[Decimal]:
     """The number of a text in prose: the only one, else that of the clauses that answer; several if none is."""
     if is_cut_off(output):
         return frozenset()
-    text = ""
-    for sentence in sentences(asserted(output)):
-        text += ";".join(part for part in SPLIT.split(sentence) if not DOUBTS.intersection(words(part)))
+    text = asserted(output, sure=True)
     values = numbers(latest(text)) or numbers(text)
     for claim in reversed(answering(text, question)):
         if found := numbers(claim) - numbers(question) or numbers(claim):
             values = found
             break
     if not values:
-        return frozenset(Decimal(value) for value, name in enumerate(("none", "single", "pair")) if form(name).search(text))
+        return frozenset(
+            Decimal(value) for value, name in enumerate(("none", "single", "pair")) if form(name).search(text)
+        )
     return (values - numbers(question) or values) if len(values) > 1 else values
 
 

@@ -75,7 +75,7 @@ def _as_asked(output: str, question: str) -> str:
 
 
 def _repeated(sentence: str, asked: list[str], question: str) -> set[str]:
-    """What a sentence says: `no` if it denies asked words, `yes` if it has all in order, and nothing else before them."""
+    """What a sentence says: `no` if it denies asked words, `yes` if it has all of them in order."""
     said = words(sentence)
     content = _content(sentence)
     if _DOUBTS.intersection(said) or not content:
