@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from gapbench.scoring.choices import Choices, accepted_letters, choices_of, is_letter_of
-from gapbench.scoring.clauses import THEREFORE, asserted, extents, is_cut_off, sentences
+from gapbench.scoring.clauses import THEREFORE, asserted, extents, is_about, is_cut_off, sentences
 from gapbench.scoring.clean import plain
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form
@@ -70,10 +70,18 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
         (statement, (letters, "letter-bare"))
         for statement, letters in deque(_bare(text, choices, listed), MOST_STATEMENTS)
     ]
+    tail = latest(text)
+    if (
+        tail != text
+        and len(sentences(tail)) < 3
+        and len(named := choices.affirmed_in(tail)) == 1
+        and _marks(tail) <= named
+    ):
+        found.append((Statement(BARE, len(text) - len(tail), len(text), tail), (named, "option-text")))
     found.sort(key=lambda reading: reading[0].start)
     conclusion = conclude([(statement, letters) for statement, (letters, _) in found if letters], text)
     if conclusion is None:
-        return _by_text(output, accepted, choices)
+        return _by_text(output, accepted, choices, question)
     if not conclusion.agreed:
         return unparsed("conflict", "answers that contradict each other, none of them marked as final")
     _, rule = max((s.rank, rule) for s, (letters, rule) in found if letters == conclusion.value)
@@ -93,7 +101,7 @@ def _score(letters: frozenset[str], accepted: frozenset[str], choices: Choices, 
     return decided(accepted, letter, rule)
 
 
-def _by_text(output: str, accepted: frozenset[str], choices: Choices) -> Score:
+def _by_text(output: str, accepted: frozenset[str], choices: Choices, question: str) -> Score:
     """The score of an output without an explicit letter: by the one option whose text it says affirmatively."""
     if refuses(output):
         return unparsed("refusal", REFUSED)
@@ -102,13 +110,13 @@ def _by_text(output: str, accepted: frozenset[str], choices: Choices) -> Score:
         return decided(accepted, choices.letters[choices.texts.index(said)], "option-text") if said else _NO_LETTER
     if is_cut_off(output):
         return _NO_LETTER
-    letters = _concluded(output, choices)
+    letters = _concluded(output, choices, question)
     if len(letters) == 1:
         return decided(accepted, min(letters), "option-text")
     return _NO_LETTER
 
 
-def _concluded(output: str, choices: Choices) -> frozenset[str]:
+def _concluded(output: str, choices: Choices, question: str) -> frozenset[str]:
     """The letters of the options whose text the last conclusion says, else the last sentence, else all the output."""
     said = sentences(asserted(output))
     concluding = [(s, mark) for s in said for mark in [*THEREFORE.finditer(s)][-1:]]
@@ -118,11 +126,13 @@ def _concluded(output: str, choices: Choices) -> frozenset[str]:
             _PAUSE.split(sentence[: mark.start()])[-1] if mark[0][0].isalpha() else ""
         )  # "Point D therefore fits."
         texts += [sentence[mark.end() :]] + [subject + sentence[mark.end() :]] * (not subject.endswith("and "))
-    label = _LABEL.match(said[-1]) if said else None
-    if said and (_ENDS_MARKED.search(said[-1]) or (label and choices.letters_of(said[-1][label.end() :]))):
-        texts += [said[-1]] * all(place < output.rfind(said[-1]) for place in _enumeration(output))
+    for last in said[-1:]:
+        label = _LABEL.match(last)
+        own = choices.letters_of(last[label.end() :]) if label else is_about(last, question)
+        if (_ENDS_MARKED.search(last) or own) and all(place < output.rfind(last) for place in _enumeration(output)):
+            texts.append(last)
     if not _LABEL.search(output) and not _LABELLED.match(output):
-        texts += [text for text in (latest(output), output) if len(sentences(text)) < 3 or text == output]
+        texts.append(output)
     for text in texts:
         letters = choices.affirmed_in(text)
         if letters and _marks(text) <= letters:

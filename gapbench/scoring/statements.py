@@ -100,10 +100,8 @@ def refuses(text: str) -> bool:
 
 def latest(text: str) -> str:
     """What follows the last change of mind in a text; the whole text without one, or with nothing after it."""
-    last = None
-    for last in _REVISION.finditer(text):  # noqa: B007
-        pass
-    return text[last.end() :] if last and re.search(r"\w", text[last.end() :]) else text
+    ends = [0, *(revision.end() for revision in _REVISION.finditer(text))]
+    return text[ends[-1] :].lstrip(" .,;:!") * (len(ends) > 1) or text
 
 
 def revises(text: str) -> bool:
