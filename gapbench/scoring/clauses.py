@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from gapbench.scoring.phrases import form, word_set
 from gapbench.scoring.statements import latest
-from gapbench.scoring.words import ARTICLES, TOKEN, VERBS, normal, stem, words
+from gapbench.scoring.words import ARTICLES, TOKEN, VERBS, normal, stem, stems, words
 
 DENIALS, DOUBTS = word_set("denials") | word_set("han_denials"), word_set("doubts")
 EMPTY_WORDS = ARTICLES | word_set("function")
@@ -89,7 +89,7 @@ def _halves(clause: str) -> list[str]:
 
 def is_about(clause: str, question: str) -> int:
     """How many words of `question` are the subject of a clause; 0 if it has others."""
-    asked = set(map(stem, words(question)))
+    asked = stems(question)
     verb = COPULA.search(clause)
     subject = [stem(w) for w in words(clause[: verb.start()] if verb else clause) if w not in EMPTY_WORDS]
     return (

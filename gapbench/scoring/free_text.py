@@ -36,9 +36,9 @@ from gapbench.scoring.clean import plain
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form, word_set
 from gapbench.scoring.statements import PLAIN, REFUSED, Conclusion, conclude, latest, refuses, revises, statements
-from gapbench.scoring.words import ARTICLES, normal, stem, words
+from gapbench.scoring.words import ARTICLES, normal, stem, stems, words
 
-MOST_OTHER_WORDS, _LONGEST_BARE = 3, 8
+MOST_OTHER_WORDS, _LONGEST_SUBJECT, _LONGEST_BARE = 3, 5, 8
 _ASIDE = re.compile(r" (?:\w+ing|which|who|where|with|as|since|because) ")
 _QUOTE = re.compile(r'"([^"\n]+)"|(?<!\w)\'([^\'\n]+)\'(?!\w)')
 _VAGUE, _QUOTED, _SLASH = form("vague"), form("quoted"), re.compile(r"(?<!\d)/|/(?!\d)")
@@ -61,6 +61,9 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     conclusion = conclusion_of(text)
     if conclusion is not None and not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
+    tail = latest(text)
+    if conclusion and conclusion.statement.end + len(tail) < len(text) and len(sentences(tail)) == 1:
+        conclusion = None  # "The answer is red. Wait, it is blue."
     body = conclusion.statement.value if conclusion else plain(text)
     rule = "text-statement" if conclusion else "text-exact"
     alone = extents(body) if conclusion else [body, *([] if revises(body) else sentences(body)[:1])]
@@ -94,7 +97,7 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
     stated = rule == "text-statement"
     verb = None if stated else COPULA.search(claim)
     predicate = claim[verb.end() :] if verb and not COPULA.search(claim, verb.end()) else claim
-    asked = ARTICLES.union(map(stem, words(question)))
+    asked = ARTICLES | stems(question)
     for candidate in (predicate, claim.rpartition(": ")[2], *map("".join, _QUOTE.findall(claim))):
         if _is_one_of(normal(candidate), accepted):
             return Score("right", 1.0, candidate.strip(), "text-contained", "")
@@ -112,7 +115,7 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
     is_sentence = stated or verb or starts or _PRONOUN.match(claim) or is_about(claim, question)
     if not contained:
         told = _others(main if asides and _ASIDE.match(asides[0]) else predicate, asked) or _others(claim, asked)
-        short = 0 < len(told) <= MOST_OTHER_WORDS if is_sentence else len(words(claim)) <= _LONGEST_BARE
+        short = 0 < len(told) <= MOST_OTHER_WORDS or not (is_sentence or len(words(claim)) > _LONGEST_BARE)
         commits = (short or _QUOTED.search(claim)) and not _VAGUE.search(predicate) and not is_cut_off(claim)
         return Score("wrong", 0.0, claim, rule, "") if commits else _NO_TEXT
     if not affirmed(predicate, contained, question):
@@ -121,7 +124,8 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
         return unparsed("alternatives", "the accepted answer is one of several that are offered")
     if not is_sentence:
         return Score("wrong", 0.0, claim, rule, "")
-    if len(_others(" ".join(rest), asked)) > MOST_OTHER_WORDS:
+    before = claim[: verb.start()] if verb else ""
+    if len(_others(" ".join(rest), asked)) > MOST_OTHER_WORDS or len(_others(before, asked)) > _LONGEST_SUBJECT:
         return unparsed("mentioned", "the accepted answer appears among too many other words")
     return Score("right", 1.0, predicate.strip(), "text-contained", "")
 

@@ -53,6 +53,9 @@ def score_number(text: str, answers: Sequence[str], question: str = "") -> Score
     conclusion = conclude([(s, values) for s in stated if (values := _first_numbers(s.value))], text)
     if conclusion is not None and not conclusion.agreed and conclusion.statement.rank > WEAK:
         return unparsed("conflict", "answer statements that contradict each other")
+    tail = latest(text)
+    if conclusion and conclusion.statement.end + len(tail) < len(text) and numbers(asserted(tail)):
+        conclusion = None  # "The answer is 3. Wait, it is 4."
     lines = frozenset().union(*(numbers(line) for line in output.split("\n") if _DIGITS.fullmatch(line.rstrip(". "))))
     if conclusion and conclusion.agreed:
         values, rule = conclusion.value, "number-statement"
@@ -85,7 +88,9 @@ def _only(output: str, question: str) -> frozenset[Decimal]:
         return frozenset(
             Decimal(value) for value, name in enumerate(("none", "single", "pair")) if form(name).search(text)
         )
-    return (values - numbers(question) or values) if len(values) > 1 else values
+    asked = frozenset(value for _, _, value in _found(question))
+    others = frozenset(value for _, _, value in islice(_found(text), _MOST_NUMBERS)) - asked
+    return others if others and values <= asked else values - asked or values
 
 
 def equal(a: Decimal, b: Decimal) -> bool:

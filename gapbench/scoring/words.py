@@ -11,6 +11,7 @@ Limits: Han and kana characters are a word each.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from gapbench.scoring.clean import fold
 from gapbench.scoring.phrases import word_set
@@ -66,3 +67,9 @@ def normal(text: str) -> str:
 def stem(word: str) -> str:
     """A word without its ending, so that "closes", "closed" and "closing" are the same word."""
     return _ENDING.sub("", word)
+
+
+@lru_cache(maxsize=64)
+def stems(text: str) -> frozenset[str]:
+    """The stems of the words of a text."""
+    return frozenset(map(stem, words(text)))

@@ -12,7 +12,7 @@ Limits: English, Chinese and Japanese words only; step 3 compares words, so "The
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
@@ -35,7 +35,7 @@ from gapbench.scoring.words import ARTICLES, stem, words
 
 _HEAD, _SECOND, _EITHER, _START = form("yes_no"), form("second"), form("either"), form("yes_no_start")
 _YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
-_DOUBTS = DOUBTS | word_set("partly")
+_DENIALS, _DOUBTS = DENIALS | word_set("absences"), DOUBTS | word_set("partly")
 _COMMA, _FOLLOWS = re.compile(r",\s|,(?=\D)"), form("follows")
 _NO_ANSWER = unparsed("no-yes-no", "neither begins with yes or no nor states it")
 
@@ -66,28 +66,30 @@ def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score
 
 def _as_asked(output: str, question: str) -> str:
     """What a text says by repeating the question as a statement: `yes`, or `no` with a denial; else an empty text."""
-    asked = _content(question)
+    particle = frozenset(words(question)[-1:]) & {"on", "in"}  # "Are the lights on?"
+    asked = _content(question, particle)
     if not asked or "or" in words(question):
         return ""
+    relations = word_set("relations").difference(words(question))
     parts = [part for sentence in sentences(asserted(output)) for part in SPLIT.split(EMPHASIS.sub(" ", sentence))]
-    found = {said for part in parts for said in _repeated(part, asked, question)}
+    found = {said for part in parts for said in _repeated(part, asked, relations, particle)}
     return found.pop() if len(found) == 1 else ""
 
 
-def _repeated(sentence: str, asked: list[str], question: str) -> set[str]:
+def _repeated(sentence: str, asked: list[str], relations: Set[str], particle: Set[str]) -> set[str]:
     """What a sentence says: `no` if it denies asked words, `yes` if it has all of them in order."""
     said = words(sentence)
-    content = _content(sentence)
+    content = _content(sentence, particle)
     if _DOUBTS.intersection(said) or not content:
         return set()
-    if DENIALS.intersection(said) and set(content) <= set(asked):
+    if _DENIALS.intersection(said) and set(content) <= set(asked):
         return {"no"}
     found = set()
     for clause in map(words, _COMMA.split(ASIDE.sub(" ", LOOKS_LIKE.sub(r"\1", sentence)))):
-        content = _content(" ".join(clause))
+        content = _content(" ".join(clause), particle)
         last = max((place for place, word in enumerate(clause) if stem(word) in asked), default=0)
-        denied = [place < last for place, word in enumerate(clause) if word in DENIALS]
-        beside = word_set("relations").difference(words(question)).intersection(clause[:last])
+        denied = [place < last for place, word in enumerate(clause) if word in _DENIALS]
+        beside = relations.intersection(clause[:last])
         apart = all(map(_FOLLOWS.fullmatch, clause[last + 1 : last + 2]))  # "dog house" is no dog
         if apart and not beside and set(asked) <= set(content) and (all(denied) if denied else _within(asked, content)):
             found.add("no" if denied else "yes")
@@ -100,9 +102,9 @@ def _within(part: list[str], whole: list[str]) -> bool:
     return all(word in left for word in part)
 
 
-def _content(text: str) -> list[str]:
-    """The stems of the words of substance in a text."""
-    return [stem(word) for word in words(text) if word not in _AUXILIARIES | ARTICLES | DENIALS]
+def _content(text: str, particle: Set[str]) -> list[str]:
+    """The stems of the words of substance in a text, and of a particle that the question ends with."""
+    return [stem(word) for word in words(text) if word not in (_AUXILIARIES | ARTICLES | _DENIALS) - particle]
 
 
 def _leading_words(value: str) -> frozenset[str]:
