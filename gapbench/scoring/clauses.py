@@ -22,7 +22,7 @@ EMPTY_WORDS = ARTICLES | word_set("function")
 _SENTENCE, _OPEN_SENTENCE, SPLIT, _CLAUSE = (form(n) for n in ("sentence", "open_sentence", "split", "clause"))
 _SENTENCE_END, _CLAUSE_END, _CUT_OFF = form("sentence_end"), form("clause_end"), form("cut_off")
 THEREFORE, _QUOTED, EMPHASIS, COPULA = (form(n) for n in ("therefore", "quoted", "emphasis", "copula"))
-_REASONS = (["because"], ["since"])
+_REASONS = ("because", "since")
 ASIDE, _AND = form("aside"), re.compile(r",? (?:and|while|whereas) ")
 LOOKS_LIKE = re.compile(r"\b(looks?|seems?|covered|filled|topped|decorated) (?:like|with)\b", re.I)
 
@@ -67,11 +67,9 @@ def answering(text: str, question: str = "") -> list[str]:
     concluding = [index for index, clause in enumerate(found) if THEREFORE.search(clause)]
     if concluding:
         last, *later = found[concluding[-1] :]
-        return [
-            THEREFORE.split(last)[-1].strip(" .,") or last,
-            *(clause for clause in later if is_about(clause, question)),
-        ]
-    if len(said) == 1 or len(found) == 1:
+        claim = THEREFORE.split(last)[-1].strip(" .,") or last
+        return [claim, *(clause for clause in later if is_about(clause, question))]
+    if len(said) < 2 or len(found) == 1:
         return found or [clause for clause in said if not COPULA.search(clause)]
     about = [clause for clause in found if is_about(clause, question)]
     about = [clause for clause in about if COPULA.search(clause)] or about
@@ -92,9 +90,9 @@ def is_about(clause: str, question: str) -> int:
     asked = stems(question)
     verb = COPULA.search(clause)
     subject = [stem(w) for w in words(clause[: verb.start()] if verb else clause) if w not in EMPTY_WORDS]
-    return (
-        len(set(subject)) if verb and set(subject) <= asked else int(not verb and asked.issuperset(subject[:1] or [""]))
-    )
+    if verb:
+        return len(set(subject)) if set(subject) <= asked else 0
+    return int(bool(subject) and subject[0] in asked)
 
 
 def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
@@ -104,7 +102,7 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
     unless `question` asks what it stands next to. Longer options are looked for first, so that "dark red" does not say
     "red" as well.
     """
-    left = f" {' | '.join(map(spoken, sentences(asserted(text))))} "
+    left = f" {' | . | '.join(map(spoken, sentences(asserted(text))))} "
     texts = sorted(set(options), key=lambda option: (-len(option), option))
     for index, option in enumerate(texts):
         if option:
@@ -113,8 +111,9 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
     relations = word_set("relations").difference(words(question))
     denied = False
     for clause in left.split(" | "):
-        said = clause.split()
-        denied = bool(DENIALS.union(DOUBTS).intersection(said)) or (denied and said[:1] in _REASONS)
+        said = clause.split() or ["."]
+        listed = len(said) < 4 and said[0] not in (".", "but") and not VERBS.intersection(said)  # "not red, or blue"
+        denied = bool(DENIALS.union(DOUBTS).intersection(said)) or (denied and (listed or said[0] in _REASONS))
         places = [place for place, word in enumerate(said) if word[0] == "\0"]
         if places and not denied:
             verb = max((place for place, word in enumerate(said[: places[0]]) if word in VERBS), default=0)

@@ -40,6 +40,9 @@ from gapbench.scoring.words import ARTICLES, normal, stem, stems, words
 
 MOST_OTHER_WORDS, _LONGEST_SUBJECT, _LONGEST_BARE = 3, 5, 8
 _ASIDE = re.compile(r" (?:\w+ing|which|who|where|with|as|since|because) ")
+_FIRST = re.compile(
+    r"(?!(?:sure|ok|okay|certainly|yes|no|well|hmm)\b)[^\s.!?:]+(?: [^\s.!?:]+){0,2}[.\n]\s*\w", re.I
+)  # "Tea. It is hot."
 _QUOTE = re.compile(r'"([^"\n]+)"|(?<!\w)\'([^\'\n]+)\'(?!\w)')
 _VAGUE, _QUOTED, _SLASH = form("vague"), form("quoted"), re.compile(r"(?<!\d)/|/(?!\d)")
 _ALTERNATIVES, _PRONOUN = word_set("alternatives"), re.compile(r"(?:it|he|she|they|we|I)\b", re.I)
@@ -82,7 +85,10 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
         return decided({spoken(answer) for answer in answers}, named.pop(), "text-option")
     if conclusion:
         return _read(clause, accepted, question, rule)
-    scores = [_read(claim, accepted, question, rule) for claim in answering(body, question)]
+    claims = answering(body, question)
+    if not claims and _FIRST.match(body) and not is_cut_off(body):
+        claims = sentences(body)[:1]
+    scores = [_read(claim, accepted, question, rule) for claim in claims]
     if scores and len({score.outcome for score in scores}) == 1:
         return scores[0]
     if not any(f" {answer} " in f" {normal(body)} " for answer in accepted):

@@ -4,11 +4,11 @@
 
 The steps: 1. a statement that begins with a letter ("Answer: **D**", a boxed D) or with an option's text; below it 2. a
 letter alone on a line, or at its start before a delimiter ("b)", "B: red", "B is correct"); 3. the text of exactly one
-option, said affirmatively by the conclusion or by the whole output.
+option, said affirmatively by the conclusion, by the last sentence if it marks a letter, or by the whole output.
 
 A capital within prose is never a letter ("A dog", "I think so"), nor is a label of a list that runs from A, a rejected
 letter ("B is wrong"), a question, or the A of "A: blue", which may stand for Answer. Letters that contradict each other
-or are not among the options are unparsed.
+or the text beside them ("B) red" where red is A), or are not among the options, are unparsed.
 
 Limits: a letter that is only mentioned ("see (B)") is not read, even where it is the only one.
 """
@@ -71,12 +71,8 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
         for statement, letters in deque(_bare(text, choices, listed), MOST_STATEMENTS)
     ]
     tail = latest(text)
-    if (
-        tail != text
-        and len(sentences(tail)) < 3
-        and len(named := choices.affirmed_in(tail)) == 1
-        and _marks(tail) <= named
-    ):
+    named = choices.affirmed_in(tail) if tail != text and len(sentences(tail)) < 3 else frozenset()
+    if len(named) == 1 and _marks(tail) <= named:  # "Wait, it is the blue one."
         found.append((Statement(BARE, len(text) - len(tail), len(text), tail), (named, "option-text")))
     found.sort(key=lambda reading: reading[0].start)
     conclusion = conclude([(statement, letters) for statement, (letters, _) in found if letters], text)
@@ -121,10 +117,8 @@ def _concluded(output: str, choices: Choices, question: str) -> frozenset[str]:
     said = sentences(asserted(output))
     concluding = [(s, mark) for s in said for mark in [*THEREFORE.finditer(s)][-1:]]
     texts = []
-    for sentence, mark in reversed(concluding[-2:]):  # a conclusion that only rejects is none
-        subject = (
-            _PAUSE.split(sentence[: mark.start()])[-1] if mark[0][0].isalpha() else ""
-        )  # "Point D therefore fits."
+    for sentence, mark in reversed(concluding[-2:]):  # two, as the last may only reject
+        subject = _PAUSE.split(sentence[: mark.start()])[-1] if mark[0][0].isalpha() else ""  # "D therefore fits."
         texts += [sentence[mark.end() :]] + [subject + sentence[mark.end() :]] * (not subject.endswith("and "))
     for last in said[-1:]:
         label = _LABEL.match(last)
@@ -149,9 +143,8 @@ def _marks(text: str) -> set[str]:
 def _contradicts(statement: Statement, letter: str, choices: Choices) -> bool:
     """Whether a letter is followed by exactly the text of another option, as in "B) red"."""
     head = _HEAD.match(statement.value)
-    texts = (
-        [choices.letters_of(text) for text in extents(statement.value[head.end() :].lstrip(" .:)]"))] if head else []
-    )
+    rest = statement.value[head.end() :].lstrip(" .:)]") if head else ""
+    texts = [choices.letters_of(text) for text in extents(rest)]
     return any(texts) and not any(letter in letters for letters in texts)
 
 

@@ -2,8 +2,9 @@
 
     score_number("There are twenty-one cars.", ["21"]).outcome        # "right"
 
-The steps: 1. a statement with a number; 2. a number alone on a line; 3. the only number of the output, or its total
-where the other numbers add up to it. "No cars" is 0 if there is no other number.
+The steps: 1. a statement with a number; 2. a number alone on a line; 3. the number of the clause that answers, else the
+only number of the output, or its total where the other numbers add up to it; numbers of the question do not count
+beside others. "No cars" is 0, "a single car" 1 and "a pair" 2 if there is no other number.
 
 Two integers must be equal; if either side has a fractional part, a relative tolerance of 1e-6 applies. Units and the
 per cent sign are ignored on both sides: "12.5 %" equals "12.5". "3k" is 3000, "half a dozen" 6, "two thirds" 0.667,
@@ -39,6 +40,7 @@ _DIGITS, _WORDS, _HAN, _HAN_DIGITS = form("digits"), form("number_words"), form(
 _NO_VALUE, _BOUND, _PRONOUN = form("no_value"), form("bound"), form("pronoun")
 _LIST_MARK, _PART, _TOTAL, _RANGE = form("list_mark"), form("part"), form("total"), form("range")
 _AS_WORDS = [form(name) for name in ("none", "single", "pair")]  # 0, 1, 2
+_CHAIN = re.compile(r"[^=A-Za-z,;]*=")
 _ORDINAL = re.compile(r"st|nd|rd|th", re.I)
 
 
@@ -49,7 +51,7 @@ def score_number(text: str, answers: Sequence[str], question: str = "") -> Score
     """
     accepted = [_accepted_number(answer) for answer in answers]
     output = plain(text)
-    stated = [s for s in statements(text) if s.rank > WEAK or text[s.start] == "="]
+    stated = [s for s in statements(text) if s.rank > WEAK or (text[s.start] == "=" and not _CHAIN.match(s.value))]
     conclusion = conclude([(s, values) for s in stated if (values := _first_numbers(s.value))], text)
     if conclusion is not None and not conclusion.agreed and conclusion.statement.rank > WEAK:
         return unparsed("conflict", "answer statements that contradict each other")
@@ -85,9 +87,7 @@ def _only(output: str, question: str) -> frozenset[Decimal]:
             values = found
             break
     if not values:
-        return frozenset(
-            Decimal(value) for value, name in enumerate(("none", "single", "pair")) if form(name).search(text)
-        )
+        return frozenset(Decimal(value) for value, word in enumerate(_AS_WORDS) if word.search(text))
     asked = frozenset(value for _, _, value in _found(question))
     others = frozenset(value for _, _, value in islice(_found(text), _MOST_NUMBERS)) - asked
     return others if others and values <= asked else values - asked or values

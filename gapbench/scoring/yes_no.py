@@ -3,16 +3,17 @@
     score_yes_no("Yes, there is a dog on the left.", ["yes"]).outcome         # "right"
 
 The steps: 1. a statement ("The answer is no"); 2. a sentence that begins with yes or no, the last one after a change of
-mind; 3. the question said as a statement, or its denial ("There is no dog in the image."). "true" counts as yes,
-"false" as no. An output that is unsure, says both, or refuses is unparsed.
+mind; 3. the question said as a statement, or its denial ("There is no dog in the image."). "true" and "absolutely"
+count as yes, "false" as no. An output that is unsure, says both, refuses, or says yes and denies what was asked is
+unparsed.
 
-Limits: English, Chinese and Japanese words only; step 3 compares words, so "The dog is absent" is unparsed.
+Limits: English, Chinese and Japanese words only; step 3 compares words, so "The dog has left" is unparsed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
@@ -76,7 +77,7 @@ def _as_asked(output: str, question: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _repeated(sentence: str, asked: list[str], relations: Set[str], particle: Set[str]) -> set[str]:
+def _repeated(sentence: str, asked: list[str], relations: frozenset[str], particle: frozenset[str]) -> set[str]:
     """What a sentence says: `no` if it denies asked words, `yes` if it has all of them in order."""
     said = words(sentence)
     content = _content(sentence, particle)
@@ -102,7 +103,7 @@ def _within(part: list[str], whole: list[str]) -> bool:
     return all(word in left for word in part)
 
 
-def _content(text: str, particle: Set[str]) -> list[str]:
+def _content(text: str, particle: frozenset[str]) -> list[str]:
     """The stems of the words of substance in a text, and of a particle that the question ends with."""
     return [stem(word) for word in words(text) if word not in (_AUXILIARIES | ARTICLES | _DENIALS) - particle]
 
