@@ -24,6 +24,7 @@ _SENTENCE_END, _CLAUSE_END, _CUT_OFF = form("sentence_end"), form("clause_end"),
 THEREFORE, _QUOTED, EMPHASIS, COPULA = (form(n) for n in ("therefore", "quoted", "emphasis", "copula"))
 _REASONS = ("because", "since")
 ASIDE, _AND = form("aside"), re.compile(r",? (?:and|while|whereas) ")
+_THERE = re.compile(r"there\b", re.I)
 LOOKS_LIKE = re.compile(r"\b(looks?|seems?|covered|filled|topped|decorated) (?:like|with)\b", re.I)
 
 
@@ -89,7 +90,10 @@ def is_about(clause: str, question: str) -> int:
     """How many words of `question` are the subject of a clause; 0 if it has others."""
     asked = stems(question)
     verb = COPULA.search(clause)
-    subject = [stem(w) for w in words(clause[: verb.start()] if verb else clause) if w not in EMPTY_WORDS]
+    about = clause if not verb else clause[: verb.start()]
+    if verb and _THERE.match(clause):  # "There are 4 chairs": what is there
+        about = "".join(char for char in clause[verb.end() :] if not char.isdigit())
+    subject = [stem(w) for w in words(about) if w not in EMPTY_WORDS]
     if verb:
         return len(set(subject)) if set(subject) <= asked else 0
     return int(bool(subject) and subject[0] in asked)

@@ -39,7 +39,8 @@ from gapbench.scoring.statements import PLAIN, REFUSED, Conclusion, conclude, la
 from gapbench.scoring.words import ARTICLES, normal, stem, stems, words
 
 MOST_OTHER_WORDS, _LONGEST_SUBJECT, _LONGEST_BARE = 3, 5, 8
-_ASIDE = re.compile(r" (?:\w+ing|which|who|where|with|as|since|because) ")
+_ASIDE = re.compile(r" (?:\w+ing|\w+ed|which|who|where|with|as|since|because) ")
+_PARTS, _TAIL = re.compile(r", | and (?=(?:the|an?) )"), re.compile(r"\b(?:in|on|at|near|with|by|that|which|\w+ed)\b")
 _FIRST = re.compile(
     r"(?!(?:sure|ok|okay|certainly|yes|no|well|hmm)\b)[^\s.!?:]+(?: [^\s.!?:]+){0,2}[.\n]\s*\w", re.I
 )  # "Tea. It is hot."
@@ -109,18 +110,21 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
             return Score("right", 1.0, candidate.strip(), "text-contained", "")
     if verb and not _others(predicate, asked):  # "A parrot is in the cage."
         predicate = claim[: verb.start()]
-    main, *asides = [f" {normal(part)} " for part in predicate.split(", ")]
+    main, *asides = [f" {normal(part)} " for part in _PARTS.split(predicate)]
+    found = [answer for answer in accepted if f" {answer} " in f" {normal(predicate)} "]
     contained = [
         answer
-        for answer in accepted
-        if f" {answer} " in f" {normal(predicate)} "
-        and (stated or f" {answer} " in main or not any(f" {answer} " in aside for aside in asides))
+        for answer in found
+        if stated or f" {answer} " in main or not any(f" {answer} " in aside for aside in asides)
     ]
+    aside = bool(asides) and _ASIDE.match(asides[0])
+    if found and not contained and not aside:
+        return unparsed("alternatives", "the accepted answer is one of several that are offered")
     rest = [word for word in words(predicate) if word not in " ".join(contained).split()]
     starts = any(normal(claim).startswith(f"{answer} ") for answer in contained) and asked.intersection(map(stem, rest))
     is_sentence = stated or verb or starts or _PRONOUN.match(claim) or is_about(claim, question)
     if not contained:
-        told = _others(main if asides and _ASIDE.match(asides[0]) else predicate, asked) or _others(claim, asked)
+        told = _others(main if aside else predicate, asked) or _others(claim, asked)
         short = 0 < len(told) <= MOST_OTHER_WORDS or not (is_sentence or len(words(claim)) > _LONGEST_BARE)
         commits = (short or _QUOTED.search(claim)) and not _VAGUE.search(predicate) and not is_cut_off(claim)
         return Score("wrong", 0.0, claim, rule, "") if commits else _NO_TEXT
@@ -128,10 +132,12 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
         return unparsed("denied", "the accepted answer is denied, doubted, or said of something else")
     if _SLASH.search(predicate) or any(_is_listed(answer, predicate) for answer in contained):
         return unparsed("alternatives", "the accepted answer is one of several that are offered")
-    if not is_sentence:
+    if not is_sentence and len(words(claim)) < _LONGEST_SUBJECT:  # "red car" is not "red"
         return Score("wrong", 0.0, claim, rule, "")
-    before = claim[: verb.start()] if verb else ""
-    if len(_others(" ".join(rest), asked)) > MOST_OTHER_WORDS or len(_others(before, asked)) > _LONGEST_SUBJECT:
+    before, _, after = f" {normal(predicate)} ".partition(f" {contained[0]} ")
+    subject = claim[: verb.start()] if verb else ""
+    others = _others(before + _TAIL.split(after)[0], asked)
+    if not is_sentence or len(others) > MOST_OTHER_WORDS or len(_others(subject, asked)) > _LONGEST_SUBJECT:
         return unparsed("mentioned", "the accepted answer appears among too many other words")
     return Score("right", 1.0, predicate.strip(), "text-contained", "")
 

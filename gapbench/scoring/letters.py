@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from gapbench.scoring.choices import Choices, accepted_letters, choices_of, is_letter_of
-from gapbench.scoring.clauses import THEREFORE, asserted, denies, extents, is_about, is_cut_off, sentences
+from gapbench.scoring.clauses import COPULA, THEREFORE, asserted, denies, extents, is_about, is_cut_off, sentences
 from gapbench.scoring.clean import plain
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form
@@ -120,12 +120,13 @@ def _concluded(output: str, choices: Choices, question: str) -> frozenset[str]:
     for sentence, mark in reversed(concluding[-2:]):  # two, as the last may only reject
         subject = _PAUSE.split(sentence[: mark.start()])[-1] if mark[0][0].isalpha() else ""  # "D therefore fits."
         texts += [sentence[mark.end() :]] + [subject + sentence[mark.end() :]] * (not subject.endswith("and "))
-    listed = _enumeration(output)
     for last in said[-1:]:
-        label = _LABEL.match(last)
-        own = choices.letters_of(last[label.end() :]) if label else listed and is_about(last, question)
-        if (_ENDS_MARKED.search(last) or own) and not denies(last) and all(at < output.rfind(last) for at in listed):
+        label, verb = _LABEL.match(last), COPULA.search(last)
+        own = label and choices.letters_of(last[label.end() :])
+        if (_ENDS_MARKED.search(last) or own) and all(at < output.rfind(last) for at in _enumeration(output)):
             texts.append(last)
+        elif verb and not label and is_about(last, question) and not denies(last):  # "The car is blue."
+            texts.append(last[verb.end() :])
     if not _LABEL.search(output) and not _LABELLED.match(output):
         texts.append(output)
     for text in texts:

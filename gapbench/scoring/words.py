@@ -65,8 +65,9 @@ def normal(text: str) -> str:
 
 
 def stem(word: str) -> str:
-    """A word without its ending, so that "closes", "closed" and "closing" are the same word."""
-    return _ENDING.sub("", word)
+    """A word without its ending, so that "labels", "labelled" and "labelling" are the same word."""
+    bare = _ENDING.sub("", word)
+    return bare[:-1] if bare[-1:] == bare[-2:-1] else bare
 
 
 @lru_cache(maxsize=64)

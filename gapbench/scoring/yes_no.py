@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
-from gapbench.scoring.clauses import ASIDE, DENIALS, DOUBTS, EMPHASIS, LOOKS_LIKE, SPLIT, asserted, sentences
+from gapbench.scoring.clauses import ASIDE, DENIALS, DOUBTS, EMPHASIS, LOOKS_LIKE, SPLIT, THEREFORE, asserted, sentences
 from gapbench.scoring.clean import plain
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form, word_set
@@ -71,8 +71,9 @@ def _as_asked(output: str, question: str) -> str:
     asked = _content(question, particle)
     if not asked or "or" in words(question):
         return ""
-    relations = word_set("relations").difference(words(question))
+    relations = word_set("relations").union({"from"}).difference(words(question))
     parts = [part for sentence in sentences(asserted(output)) for part in SPLIT.split(EMPHASIS.sub(" ", sentence))]
+    parts += [part for whole in parts for part in THEREFORE.split(whole)[1:]]  # "so they are not parallel"
     found = {said for part in parts for said in _repeated(part, asked, relations, particle)}
     return found.pop() if len(found) == 1 else ""
 
