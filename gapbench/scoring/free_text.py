@@ -41,6 +41,7 @@ from gapbench.scoring.words import ARTICLES, normal, stem, stems, words
 MOST_OTHER_WORDS, _LONGEST_SUBJECT, _LONGEST_BARE = 3, 5, 8
 _ASIDE = re.compile(r" (?:\w+ing|\w+ed|which|who|where|with|as|since|because) ")
 _PARTS, _TAIL = re.compile(r", | and (?=(?:the|an?) )"), re.compile(r"\b(?:in|on|at|near|with|by|that|which|\w+ed)\b")
+_RELATIVE = re.compile(r", (?:which|who|whose|where)\b[^,]*")
 _FIRST = re.compile(
     r"(?!(?:sure|ok|okay|certainly|yes|no|well|hmm)\b)[^\s.!?:]+(?: [^\s.!?:]+){0,2}[.\n]\s*\w", re.I
 )  # "Tea. It is hot."
@@ -102,6 +103,7 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
 def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Score:
     """The score of a clause that answers, or of the value of a statement."""
     stated = rule == "text-statement"
+    claim = _RELATIVE.sub("", claim)
     verb = None if stated else COPULA.search(claim)
     predicate = claim[verb.end() :] if verb and not COPULA.search(claim, verb.end()) else claim
     asked = ARTICLES | stems(question)
@@ -154,7 +156,7 @@ def _is_listed(answer: str, predicate: str) -> bool:
         if {before.split()[-1], after.split()[0]} & _ALTERNATIVES:
             return True
         segments = [*before.split("|")[-2:-1] * before.endswith("|"), *after.split("|")[1:2] * after.startswith("|")]
-        if any(0 < len(segment.split()) <= 2 for segment in segments):
+        if any(0 < len(segment.split()) <= (4 if " and " in after or " or " in after else 2) for segment in segments):
             return True
     return False
 
