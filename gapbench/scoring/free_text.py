@@ -20,18 +20,7 @@ import re
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
-from gapbench.scoring.clauses import (
-    COPULA,
-    EMPTY_WORDS,
-    affirmed,
-    answering,
-    denies,
-    extents,
-    is_about,
-    is_cut_off,
-    sentences,
-    spoken,
-)
+from gapbench.scoring import clauses
 from gapbench.scoring.clean import plain
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form, word_set
@@ -53,8 +42,8 @@ _NO_TEXT = unparsed("no-text", "no clause gives an answer")
 
 def conclusion_of(text: str) -> Conclusion[str] | None:
     """The conclusion from the PLAIN and FINAL answer statements of a cleaned text, compared as normalised clauses."""
-    clauses = [(s, normal(extents(s.value)[-1])) for s in statements(text) if s.rank >= PLAIN and s.value]
-    return conclude(clauses, text)
+    stated = [(s, normal(clauses.extents(s.value)[-1])) for s in statements(text) if s.rank >= PLAIN and s.value]
+    return conclude(stated, text)
 
 
 def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Score:
@@ -67,35 +56,35 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     if conclusion is not None and not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
     tail = latest(text)
-    if conclusion and conclusion.statement.end + len(tail) < len(text) and len(sentences(tail)) == 1:
+    if conclusion and conclusion.statement.end + len(tail) < len(text) and len(clauses.sentences(tail)) == 1:
         conclusion = None  # "The answer is red. Wait, it is blue."
     body = conclusion.statement.value if conclusion else plain(text)
     rule = "text-statement" if conclusion else "text-exact"
-    alone = extents(body) if conclusion else [body, *([] if revises(body) else sentences(body)[:1])]
+    alone = clauses.extents(body) if conclusion else [body, *([] if revises(body) else clauses.sentences(body)[:1])]
     for candidate in alone:
         if _is_one_of(normal(candidate), accepted):
             return Score("right", 1.0, candidate.strip(), rule, "")
     if refuses(body):
         return unparsed("refusal", REFUSED)
-    clause = extents(body)[-1] if conclusion else latest(body)
-    named = affirmed(clause, [*map(spoken, options)]) or {
+    clause = clauses.extents(body)[-1] if conclusion else latest(body)
+    named = clauses.affirmed(clause, [*map(clauses.spoken, options)]) or {
         option for option in map(normal, options) if option == normal(clause)
     }
     if len(named) > 1:
         return unparsed("alternatives", f"several possible answers are named: {', '.join(sorted(named))}")
     if named:
-        return decided({spoken(answer) for answer in answers}, named.pop(), "text-option")
+        return decided({clauses.spoken(answer) for answer in answers}, named.pop(), "text-option")
     if conclusion:
         return _read(clause, accepted, question, rule)
-    claims = answering(body, question)
-    if not claims and _FIRST.match(body) and not is_cut_off(body):
-        claims = sentences(body)[:1]
+    claims = clauses.answering(body, question)
+    if not claims and _FIRST.match(body) and not clauses.is_cut_off(body):
+        claims = clauses.sentences(body)[:1]
     scores = [_read(claim, accepted, question, rule) for claim in claims]
     if scores and len({score.outcome for score in scores}) == 1:
         return scores[0]
     if not any(f" {answer} " in f" {normal(body)} " for answer in accepted):
         return _NO_TEXT
-    if denies(body):
+    if clauses.denies(body):
         return unparsed("denied", "the accepted answer is denied, doubted, or said of something else")
     return unparsed("mentioned", "the accepted answer is mentioned, but not stated as the answer")
 
@@ -104,8 +93,8 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
     """The score of a clause that answers, or of the value of a statement."""
     stated = rule == "text-statement"
     claim = _RELATIVE.sub("", claim)
-    verb = None if stated else COPULA.search(claim)
-    predicate = claim[verb.end() :] if verb and not COPULA.search(claim, verb.end()) else claim
+    verb = None if stated else clauses.COPULA.search(claim)
+    predicate = claim[verb.end() :] if verb and not clauses.COPULA.search(claim, verb.end()) else claim
     asked = ARTICLES | stems(question)
     for candidate in (predicate, claim.rpartition(": ")[2], *map("".join, _QUOTE.findall(claim))):
         if _is_one_of(normal(candidate), accepted):
@@ -124,13 +113,13 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
         return unparsed("alternatives", "the accepted answer is one of several that are offered")
     rest = [word for word in words(predicate) if word not in " ".join(contained).split()]
     starts = any(normal(claim).startswith(f"{answer} ") for answer in contained) and asked.intersection(map(stem, rest))
-    is_sentence = stated or verb or starts or _PRONOUN.match(claim) or is_about(claim, question)
+    is_sentence = stated or verb or starts or _PRONOUN.match(claim) or clauses.is_about(claim, question)
     if not contained:
         told = _others(main if aside else predicate, asked) or _others(claim, asked)
         short = 0 < len(told) <= MOST_OTHER_WORDS or not (is_sentence or len(words(claim)) > _LONGEST_BARE)
-        commits = (short or _QUOTED.search(claim)) and not _VAGUE.search(predicate) and not is_cut_off(claim)
+        commits = (short or _QUOTED.search(claim)) and not _VAGUE.search(predicate) and not clauses.is_cut_off(claim)
         return Score("wrong", 0.0, claim, rule, "") if commits else _NO_TEXT
-    if not affirmed(predicate, contained, question):
+    if not clauses.affirmed(predicate, contained, question):
         return unparsed("denied", "the accepted answer is denied, doubted, or said of something else")
     if _SLASH.search(predicate) or any(_is_listed(answer, predicate) for answer in contained):
         return unparsed("alternatives", "the accepted answer is one of several that are offered")
@@ -146,12 +135,12 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
 
 def _others(text: str, asked: Collection[str]) -> list[str]:
     """The words of substance in a text, without the stems that are asked about."""
-    return [word for word in words(text) if word not in EMPTY_WORDS and stem(word) not in asked]
+    return [word for word in words(text) if word not in clauses.EMPTY_WORDS and stem(word) not in asked]
 
 
 def _is_listed(answer: str, predicate: str) -> bool:
     """Whether an answer stands in a list: beside "and" or "or", or beside a comma and one or two other words."""
-    parts = f"| {spoken(predicate)} |".split(f" {answer} ")
+    parts = f"| {clauses.spoken(predicate)} |".split(f" {answer} ")
     for before, after in pairwise(parts):
         if {before.split()[-1], after.split()[0]} & _ALTERNATIVES:
             return True
