@@ -19,19 +19,19 @@ the rule:
 | yes-no-text | the question, repeated as a statement or its denial: "There is no dog." |
 | number-statement | an answer statement |
 | number-bare | the only number that stands alone on a line |
-| number-only | the only number in the output, or its total |
+| number-only | the number of the clause that answers, else the only number in the output, or its total |
 | text-statement | the answer statement, compared as normalised text |
 | text-exact | the whole output or its first line or sentence, compared as normalised text |
-| text-contained | a statement that contains an accepted answer as whole words |
+| text-contained | a statement, or the clause that answers, contains an accepted answer as whole words |
 | text-option | the only member of a closed set that the output names |
 | vqa, anls | the soft score of the whole output |
 | vqa-statement, anls-statement | the soft score of the answer statement |
 | empty | unparsed: nothing is left after thinking |
 | thought-cut-off | unparsed: the output ends inside its thought |
 | refusal | unparsed: the output says that the answer cannot be given |
-| conflict | unparsed: letters, numbers or statements contradict each other, and none of them is marked as final |
+| conflict | unparsed: letters, numbers or statements contradict each other or the text beside them, and none is final |
 | outside-options | unparsed: the letter is not among the options |
-| no-letter, no-yes-no, no-number | unparsed: no answer of the expected type |
+| no-letter, no-yes-no, no-number, no-text | unparsed: no answer of the expected type |
 | denied | unparsed: the accepted text is denied, doubted, or said of something else |
 | alternatives | unparsed: the accepted text is one of several |
 | mentioned | unparsed: the accepted text appears in passing |

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gapbench.errors import BenchmarkError
+from gapbench.scoring.clauses import affirmed, spoken
 from gapbench.scoring.clean import clean, fold, plain
-from gapbench.scoring.free_text import affirmed, normal, spoken
+from gapbench.scoring.words import normal
 
 _LABEL = re.compile(r"[(\[]?([A-Za-z])[)\]]?(?:[.):] ?|(?<=[)\]]) ?|(?= \())")
 _LABELLED = re.compile(r"(?:(?<=\s)|\A)\(?([A-Z])[.):]\s")

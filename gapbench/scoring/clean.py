@@ -33,8 +33,9 @@ _AFTER_FOLDING = str.maketrans(
     | {"\u2212": "-", "\u2044": "/"}  # minus sign, fraction slash
 )
 
-_OPENING = re.compile(r"<(?:final_)?answer>|<conclusion>|<\|begin_of_box\|>", re.I)
-_CLOSING = re.compile(r"</(?:final_)?answer>|</conclusion>|<\|end_of_box\|>", re.I)
+_ROLE = re.compile(r"\A\s*(?:assistant|model|bot|gpt)\s?:\s*", re.I)
+_OPENING = re.compile(r"<(?:final_)?answer>|\[(?:final[ _])?answer\](?=\s*\S)|<conclusion>|<\|begin_of_box\|>", re.I)
+_CLOSING = re.compile(r"</(?:final_)?answer>|\[/(?:final[ _])?answer\]|</conclusion>|<\|end_of_box\|>", re.I)
 _TAG = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:s|b|i|u|p|br|em|strong|code|span|div|eos|bos|end_of_turn)\s?/?>")
 _FRACTION = re.compile(r"\\[dt]?frac ?\{(\d{1,20})\} ?\{(\d{1,20})\}")
 _FONT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:rm|bf|sf|it|tt|bb)?|operatorname|mbox|rm|bf) ?\{([^{}]*)\}")
@@ -42,7 +43,7 @@ _BOX = re.compile(r"\\(?:boxed|fbox) ?\{([^{}]*)(?:\}|\Z)")
 _SPACING = re.compile(r"\\(?:[()\[\],;! ]|(?:quad|left|right|displaystyle)(?![A-Za-z]))")
 _ESCAPED = re.compile(r"\\([%$#&_{}])")
 _MATHS = re.compile(rf"\${{1,2}}(?=[A-Za-z\\({OPEN}])([^$\n]{{1,200}})\${{1,2}}|\$(\d[^$\n]{{0,30}})\$(?!\d)")
-_EMPHASISED_LETTER = re.compile(r"(?<![A-Za-z0-9*_`])(\*{2,3}|__|`{1,3})\(?([A-Za-z])\)?[.:]?\1(?![A-Za-z0-9*_`])")
+_EMPHASISED_LETTER = re.compile(r"(?<![A-Za-z0-9*_`])(\*{1,3}|_{1,2}|`{1,3})\(?([A-Za-z])\)?[.:]?\1(?![A-Za-z0-9*_`])")
 _EMPHASIS = re.compile(r"\*{1,3}(?!\d)|(?<!\d)\*{1,3}|(?<![A-Za-z0-9])__|__(?![A-Za-z0-9])|`|~~")
 _TABLE_RULE = re.compile(r"\|?[\s|:-]*-{3}[\s|:-]*")
 _LINE_MARK = re.compile(r"^(?:#{1,6} |> ?(?=[A-Za-z*(])|[-•·] )")
@@ -63,7 +64,7 @@ def clean(text: str) -> str:
 
     An emphasised single letter becomes a bracketed letter, as both mark the letter as an answer.
     """
-    text = fold(text)
+    text = _ROLE.sub("", fold(text))
     bare = text.strip()  # returned if nothing else is left: an answer may be a mark-up character such as an asterisk
     text = _TAG.sub(" ", _CLOSING.sub(CLOSE, _OPENING.sub(OPEN, text)))
     text = _MATHS.sub(lambda maths: maths[1] or maths[2], text)

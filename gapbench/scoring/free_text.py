@@ -2,93 +2,48 @@
 
     score_text("The letter is K.", ["k"]).outcome         # "right"
 
-The steps: 1. a statement; 2. the whole output, its first line or its first sentence; 3. what a single sentence says of
-what was asked ("It is a bright red"), or the only member of a closed set of `options` that the output says.
+The steps: 1. a statement; 2. the whole output, its first line or its first sentence; 3. the only member of a closed set
+of `options` that the output says, or what the clause that answers says of what was asked ("It is a bright red").
 
-Both sides are normalised: Unicode NFKC, case folded, without articles and punctuation (signs, currencies, comparisons
-and marks between digits stay), number words as digits. A statement or sentence is right if it contains an accepted
-answer as whole words, has at most three other words of substance, and neither denies nor doubts the answer, nor says it
-of something else ("next to the red lorry"), nor offers a second one ("red or blue").
+Both sides are normalised (`words`), and a plural s makes no difference to a plain word. A clause is right if it
+contains an accepted answer as whole words, has at most three other words of substance, and neither says it of something
+else ("next to the red lorry"), nor offers a second one ("red or blue"). It is wrong if it is as short, but gives
+another answer.
 
 Limits: prose that mentions an accepted answer without stating it is unparsed, as reading it would be a guess. The other
-words of a statement are counted, not understood: "dark red" counts as "red".
+words of a clause are counted, not understood: "dark red" counts as "red".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 
-from gapbench.scoring.clean import fold, plain
+from gapbench.scoring import clauses
+from gapbench.scoring.clean import plain
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form, word_set
-from gapbench.scoring.statements import PLAIN, REFUSED, Conclusion, conclude, refuses, revises, statements
+from gapbench.scoring.statements import PLAIN, REFUSED, Conclusion, conclude, latest, refuses, revises, statements
+from gapbench.scoring.words import ARTICLES, normal, stem, stems, words
 
-MOST_OTHER_WORDS = 3
-
-_UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-    seventeen eighteen nineteen"""
-_TENS_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_TENS = {word: 10 * tens for tens, word in enumerate(_TENS_WORDS.split(), start=2)}
-SMALL_NUMBERS = {word: value for value, word in enumerate(_UNITS.split())} | _TENS
-"""Numbers below a hundred that are a single word."""
-
-_ACRONYM = re.compile(r"(?<!\w)(?:[^\W\d_]\.){2,20}")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_SIGN = r"[<>=≤≥≠±+#$€£¥₩₹¢]"
-_HAN = r"\u3040-\u30ff\u3400-\u9fff"  # no spaces between words, so each character is one
-_APART = re.compile(r"(?<=[<>≤≥$€£¥]) (?=-?\d)|(?<=\d) (?=%)")
-_TOKEN = re.compile(
-    rf"(?:(?<!\w){_SIGN}{{1,2}})?(?:(?<!\w)-?\d+(?:[.:/]\d+){{1,8}}(?!\w)|(?<!\w)-\d+(?!\w)|[{_HAN}]|[^\W{_HAN}]+)"
-    rf"(?:[+#%€£$¥¢]|-(?!\w)){{0,2}}"
-    rf"|{_SIGN}{{1,3}}|(?<=\d )-(?= \d)"
-)
-ARTICLES = word_set("articles")
-DENIALS, DOUBTS = word_set("denials"), word_set("doubts")
-_EMPTY_WORDS = ARTICLES | word_set("function")
-_VERBS = word_set("verbs")
-_COPULA, _SENTENCE, _OPEN_SENTENCE = form("copula"), form("sentence"), form("open_sentence")
-_SENTENCE_END, _CLAUSE_END, _CLAUSE = form("sentence_end"), form("clause_end"), form("clause")
-_LIST_MARK = re.compile(r"[,、]\s?\w|(?<!\d)/|/(?!\d)")
-
-
-def words(text: str) -> list[str]:
-    """The normalised words of a text, with its articles; the A of "point A" or "A is closer" stays a capital."""
-    text = fold(text).replace("'", "")
-    text = _ACRONYM.sub(lambda acronym: acronym[0].replace(".", ""), _APART.sub("", _THOUSANDS.sub("", text)))
-    found, capitals = _TOKEN.findall(text), text.isupper()
-    tokens: list[str] = []
-    after_tens = 0
-    for word, following in zip(found, [*found[1:], ""], strict=False):
-        token = word.casefold()
-        value = SMALL_NUMBERS.get(token)
-        if value is not None and after_tens and 0 < value < 10:
-            tokens[-1] = str(after_tens + value)
-        elif word == "A" and (tokens or following in _VERBS) and not capitals:
-            tokens.append(word)
-        else:
-            tokens.append(token if value is None else str(value))
-        after_tens = _TENS.get(token, 0)
-    return tokens
-
-
-def normal(text: str) -> str:
-    """The normalised text without articles; a text of articles or symbols alone is only case folded."""
-    tokens = words(text)
-    kept = [word.lower() for word in tokens[:-1] if word not in ARTICLES] + [word.lower() for word in tokens[-1:]]
-    return " ".join(kept if len(tokens) > 1 else tokens) or fold(text).casefold().strip()
-
-
-def extents(value: str) -> list[str]:
-    """The parts of a statement that may be the answer: the whole line, the first sentence, the first clause."""
-    ends = [match.start() for match in (_SENTENCE_END.search(value), _CLAUSE_END.search(value)) if match]
-    return [value, *(value[:end] for end in ends if end)]
+MOST_OTHER_WORDS, _LONGEST_SUBJECT, _LONGEST_BARE = 3, 5, 8
+_ASIDE = re.compile(r" (?:\w+ing|\w+ed|which|who|where|with|as|since|because) ")
+_PARTS, _TAIL = re.compile(r", | and (?=(?:the|an?) )"), re.compile(r"\b(?:in|on|at|near|with|by|that|which|\w+ed)\b")
+_RELATIVE = re.compile(r", (?:which|who|whose|where)\b[^,]*")
+_FIRST = re.compile(
+    r"(?!(?:sure|ok|okay|certainly|yes|no|well|hmm)\b)[^\s.!?:]+(?: [^\s.!?:]+){0,2}[.\n]\s*\w", re.I
+)  # "Tea. It is hot."
+_QUOTE = re.compile(r'"([^"\n]+)"|(?<!\w)\'([^\'\n]+)\'(?!\w)')
+_VAGUE, _QUOTED, _SLASH = form("vague"), form("quoted"), re.compile(r"(?<!\d)/|/(?!\d)")
+_ALTERNATIVES, _PRONOUN = word_set("alternatives"), re.compile(r"(?:it|he|she|they|we|I)\b", re.I)
+_NO_TEXT = unparsed("no-text", "no clause gives an answer")
 
 
 def conclusion_of(text: str) -> Conclusion[str] | None:
     """The conclusion from the PLAIN and FINAL answer statements of a cleaned text, compared as normalised clauses."""
-    clauses = [(s, normal(extents(s.value)[-1])) for s in statements(text) if s.rank >= PLAIN and s.value]
-    return conclude(clauses, text)
+    stated = [(s, normal(clauses.extents(s.value)[-1])) for s in statements(text) if s.rank >= PLAIN and s.value]
+    return conclude(stated, text)
 
 
 def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Score:
@@ -100,97 +55,104 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     conclusion = conclusion_of(text)
     if conclusion is not None and not conclusion.agreed:
         return unparsed("conflict", "answer statements that contradict each other")
+    tail = latest(text)
+    if conclusion and conclusion.statement.end + len(tail) < len(text) and len(clauses.sentences(tail)) == 1:
+        conclusion = None  # "The answer is red. Wait, it is blue."
     body = conclusion.statement.value if conclusion else plain(text)
     rule = "text-statement" if conclusion else "text-exact"
-    alone = extents(body) if conclusion else [body, *([] if revises(body) else [_SENTENCE.match(body)[0]])]  # type: ignore[index]
+    alone = clauses.extents(body) if conclusion else [body, *([] if revises(body) else clauses.sentences(body)[:1])]
     for candidate in alone:
-        if normal(candidate) in accepted:
+        if _is_one_of(normal(candidate), accepted):
             return Score("right", 1.0, candidate.strip(), rule, "")
     if refuses(body):
         return unparsed("refusal", REFUSED)
-    clause = extents(body)[-1] if conclusion else body
-    named = affirmed(clause, [*map(spoken, options)]) or {
+    clause = clauses.extents(body)[-1] if conclusion else latest(body)
+    named = clauses.affirmed(clause, [*map(clauses.spoken, options)]) or {
         option for option in map(normal, options) if option == normal(clause)
     }
     if len(named) > 1:
         return unparsed("alternatives", f"several possible answers are named: {', '.join(sorted(named))}")
     if named:
-        return decided({spoken(answer) for answer in answers}, named.pop(), "text-option")
-
-    predicate = clause if conclusion else _predicate(body, question)
-    claim = body if predicate is None else predicate
-    if normal(claim) in accepted:
-        return Score("right", 1.0, claim.strip(), "text-contained", "")
-    contained = [answer for answer in accepted if f" {answer} " in f" {normal(claim)} "]
-    if not contained:
-        return Score("wrong", 0.0, body, rule, "")
-    if predicate is None and ("\n" in body or _COPULA.search(body) or _SENTENCE_END.search(body[:-1])):  # prose
-        return unparsed("mentioned", "the accepted answer is mentioned, but not stated as the answer")
-    tokens = set(words(claim))
-    if not affirmed(claim, [spoken(answer) for answer in answers if normal(answer) in contained], question):
+        return decided({clauses.spoken(answer) for answer in answers}, named.pop(), "text-option")
+    if conclusion:
+        return _read(clause, accepted, question, rule)
+    claims = clauses.answering(body, question)
+    if not claims and _FIRST.match(body) and not clauses.is_cut_off(body):
+        claims = clauses.sentences(body)[:1]
+    scores = [_read(claim, accepted, question, rule) for claim in claims]
+    if scores and len({score.outcome for score in scores}) == 1:
+        return scores[0]
+    if not any(f" {answer} " in f" {normal(body)} " for answer in accepted):
+        return _NO_TEXT
+    if clauses.denies(body):
         return unparsed("denied", "the accepted answer is denied, doubted, or said of something else")
-    if word_set("alternatives") & tokens or _LIST_MARK.search(claim):
+    return unparsed("mentioned", "the accepted answer is mentioned, but not stated as the answer")
+
+
+def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Score:
+    """The score of a clause that answers, or of the value of a statement."""
+    stated = rule == "text-statement"
+    claim = _RELATIVE.sub("", claim)
+    verb = None if stated else clauses.COPULA.search(claim)
+    predicate = claim[verb.end() :] if verb and not clauses.COPULA.search(claim, verb.end()) else claim
+    asked = ARTICLES | stems(question)
+    for candidate in (predicate, claim.rpartition(": ")[2], *map("".join, _QUOTE.findall(claim))):
+        if _is_one_of(normal(candidate), accepted):
+            return Score("right", 1.0, candidate.strip(), "text-contained", "")
+    if verb and not _others(predicate, asked):  # "A parrot is in the cage."
+        predicate = claim[: verb.start()]
+    main, *asides = [f" {normal(part)} " for part in _PARTS.split(predicate)]
+    found = [answer for answer in accepted if f" {answer} " in f" {normal(predicate)} "]
+    contained = [
+        answer
+        for answer in found
+        if stated or f" {answer} " in main or not any(f" {answer} " in aside for aside in asides)
+    ]
+    aside = bool(asides) and _ASIDE.match(asides[0])
+    if found and not contained and not aside:
         return unparsed("alternatives", "the accepted answer is one of several that are offered")
-    if predicate is None:
-        return Score("wrong", 0.0, body, rule, "")
-    others = tokens - _EMPTY_WORDS - set(words(question)) - set(" ".join(contained).split())
-    if len(others) > MOST_OTHER_WORDS:
+    rest = [word for word in words(predicate) if word not in " ".join(contained).split()]
+    starts = any(normal(claim).startswith(f"{answer} ") for answer in contained) and asked.intersection(map(stem, rest))
+    is_sentence = stated or verb or starts or _PRONOUN.match(claim) or clauses.is_about(claim, question)
+    if not contained:
+        told = _others(main if aside else predicate, asked) or _others(claim, asked)
+        short = 0 < len(told) <= MOST_OTHER_WORDS or not (is_sentence or len(words(claim)) > _LONGEST_BARE)
+        commits = (short or _QUOTED.search(claim)) and not _VAGUE.search(predicate) and not clauses.is_cut_off(claim)
+        return Score("wrong", 0.0, claim, rule, "") if commits else _NO_TEXT
+    if not clauses.affirmed(predicate, contained, question):
+        return unparsed("denied", "the accepted answer is denied, doubted, or said of something else")
+    if _SLASH.search(predicate) or any(_is_listed(answer, predicate) for answer in contained):
+        return unparsed("alternatives", "the accepted answer is one of several that are offered")
+    if not is_sentence and len(words(claim)) < _LONGEST_SUBJECT:  # "red car" is not "red"
+        return Score("wrong", 0.0, claim, rule, "")
+    before, _, after = f" {normal(predicate)} ".partition(f" {contained[0]} ")
+    subject = claim[: verb.start()] if verb else ""
+    others = _others(before + _TAIL.split(after)[0], asked)
+    if not is_sentence or len(others) > MOST_OTHER_WORDS or len(_others(subject, asked)) > _LONGEST_SUBJECT:
         return unparsed("mentioned", "the accepted answer appears among too many other words")
     return Score("right", 1.0, predicate.strip(), "text-contained", "")
 
 
-def sentences(text: str) -> list[str]:
-    """The sentences and lines of a text, each with its end."""
-    return [sentence for sentence in _SENTENCE.findall(text) if sentence]
+def _others(text: str, asked: Collection[str]) -> list[str]:
+    """The words of substance in a text, without the stems that are asked about."""
+    return [word for word in words(text) if word not in clauses.EMPTY_WORDS and stem(word) not in asked]
 
 
-def asserted(text: str) -> str:
-    """A text without its questions and suppositions."""
-    return "".join(sentence for sentence in sentences(text) if not _OPEN_SENTENCE.search(sentence))
+def _is_listed(answer: str, predicate: str) -> bool:
+    """Whether an answer stands in a list: beside "and" or "or", or beside a comma and one or two other words."""
+    parts = f"| {clauses.spoken(predicate)} |".split(f" {answer} ")
+    for before, after in pairwise(parts):
+        if {before.split()[-1], after.split()[0]} & _ALTERNATIVES:
+            return True
+        segments = [*before.split("|")[-2:-1] * before.endswith("|"), *after.split("|")[1:2] * after.startswith("|")]
+        if any(0 < len(segment.split()) <= (4 if " and " in after or " or " in after else 2) for segment in segments):
+            return True
+    return False
 
 
-def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
-    """Which of `options`, in the form of `spoken`, a cleaned text says affirmatively, as whole words.
-
-    A question says nothing, nor does a clause with a denial or a doubt, nor what something else stands "next to",
-    unless `question` asks what it stands next to. Longer options are looked for first, so that "dark red" does not say
-    "red" as well.
-    """
-    left = f" {' | '.join(map(spoken, sentences(asserted(text))))} "
-    texts = sorted(set(options), key=lambda option: (-len(option), option))
-    for index, option in enumerate(texts):
-        if option:
-            left = f" \0{index} ".join(left.split(f" {option} "))
-    named = set()
-    relations = word_set("relations").difference(words(question))
-    for clause in left.split(" | "):
-        said = clause.split()
-        places = [place for place, word in enumerate(said) if word[0] == "\0"]
-        if places and not (DENIALS | DOUBTS).intersection(said):
-            verb = max((place for place, word in enumerate(said[: places[0]]) if word in _VERBS), default=0)
-            if not relations.intersection(said[max(verb, places[0] - 4) : places[0]]):
-                named |= {texts[int(said[place][1:])] for place in places}
-    return named
-
-
-def spoken(option: str) -> str:
-    """A text as `affirmed` looks for it: normalised, its clauses set apart."""
-    clauses = [normal(clause) for clause in _CLAUSE.split(option)]
-    return " | ".join(clause for clause in clauses if _TOKEN.search(clause))
-
-
-def _predicate(body: str, question: str) -> str | None:
-    """The words after the only verb of being or showing in a one-sentence text, with "not" if that verb ends in "n't".
-
-    Of a longer text the first sentence, if it speaks of nothing but what `question` asks about. None if there is no
-    such verb or several, or the text is too long.
-    """
-    sentence = _SENTENCE.match(body.strip())[0]  # type: ignore[index]
-    verb = _COPULA.search(sentence)
-    if len(sentence) > 300 or verb is None or _COPULA.search(sentence, verb.end()):
-        return None
-    if len(sentence) < len(body.strip()):
-        subject = set(words(sentence[: verb.start()])) - _EMPTY_WORDS
-        if revises(body) or not subject or subject - set(words(question)):
-            return None
-    return ("not " if verb[0].endswith("n't") else "") + sentence[verb.end() :]
+def _is_one_of(text: str, accepted: Collection[str]) -> bool:
+    """Whether a normalised text is an accepted answer, or its plural or singular if that is letters alone."""
+    return text in accepted or any(
+        answer.isalpha() and (text in (answer + "s", answer + "es") or answer in (text + "s", text + "es"))
+        for answer in accepted
+    )

@@ -4,11 +4,11 @@
 
 The steps: 1. a statement that begins with a letter ("Answer: **D**", a boxed D) or with an option's text; below it 2. a
 letter alone on a line, or at its start before a delimiter ("b)", "B: red", "B is correct"); 3. the text of exactly one
-option, said affirmatively by the conclusion or by the whole output.
+option, said affirmatively by the conclusion, by the last sentence if it marks a letter, or by the whole output.
 
 A capital within prose is never a letter ("A dog", "I think so"), nor is a label of a list that runs from A, a rejected
 letter ("B is wrong"), a question, or the A of "A: blue", which may stand for Answer. Letters that contradict each other
-or are not among the options are unparsed.
+or the text beside them ("B) red" where red is A), or are not among the options, are unparsed.
 
 Limits: a letter that is only mentioned ("see (B)") is not read, even where it is the only one.
 """
@@ -21,8 +21,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from gapbench.scoring.choices import Choices, accepted_letters, choices_of, is_letter_of
+from gapbench.scoring.clauses import COPULA, THEREFORE, asserted, denies, extents, is_about, is_cut_off, sentences
 from gapbench.scoring.clean import plain
-from gapbench.scoring.free_text import extents, normal, sentences
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form
 from gapbench.scoring.statements import (
@@ -34,17 +34,19 @@ from gapbench.scoring.statements import (
     conclude,
     is_denied,
     is_question,
+    latest,
     refuses,
     statements,
 )
+from gapbench.scoring.words import normal
 from gapbench.scoring.yes_no import score_yes_no
 
 _NO_LETTER = unparsed("no-letter", "no explicit option letter, and not the text of exactly one option")
 _HEAD, _DELIMITED, _GLUED, _ANOTHER = (form(name, 0) for name in ("head", "delimited", "glued", "another"))
 _LINE, _LABEL, _CORRECT, _LEANING = (form(name, 0) for name in ("line", "label", "correct", "leaning"))
 _REJECTED_BEFORE, _REJECTED_AFTER = form("rejected_before", 0), form("rejected_after", 0)
-_CONCLUDES = form("concludes")
 _MARKED = re.compile(r"\(([A-Z])\)")
+_ENDS_MARKED, _PAUSE = re.compile(r"\([A-Z]\)[.!]?\s*\Z"), re.compile(r"[,;:]")
 _LABELLED = re.compile(r"[A-Z] ?[(:]")
 
 
@@ -68,13 +70,19 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
         (statement, (letters, "letter-bare"))
         for statement, letters in deque(_bare(text, choices, listed), MOST_STATEMENTS)
     ]
+    tail = latest(text)
+    named = choices.affirmed_in(tail) if tail != text and len(sentences(tail)) < 3 else frozenset()
+    if len(named) == 1 and _marks(tail) <= named:  # "Wait, it is the blue one."
+        found.append((Statement(BARE, len(text) - len(tail), len(text), tail), (named, "option-text")))
     found.sort(key=lambda reading: reading[0].start)
     conclusion = conclude([(statement, letters) for statement, (letters, _) in found if letters], text)
     if conclusion is None:
-        return _by_text(output, accepted, choices)
+        return _by_text(output, accepted, choices, question)
     if not conclusion.agreed:
         return unparsed("conflict", "answers that contradict each other, none of them marked as final")
     _, rule = max((s.rank, rule) for s, (letters, rule) in found if letters == conclusion.value)
+    if rule != "option-text" and _contradicts(conclusion.statement, min(conclusion.value), choices):
+        return unparsed("conflict", "the letter stands beside the text of another option")
     return _score(conclusion.value, accepted, choices, rule)
 
 
@@ -89,21 +97,57 @@ def _score(letters: frozenset[str], accepted: frozenset[str], choices: Choices, 
     return decided(accepted, letter, rule)
 
 
-def _by_text(output: str, accepted: frozenset[str], choices: Choices) -> Score:
+def _by_text(output: str, accepted: frozenset[str], choices: Choices, question: str) -> Score:
     """The score of an output without an explicit letter: by the one option whose text it says affirmatively."""
     if refuses(output):
         return unparsed("refusal", REFUSED)
-    if _LABEL.search(output) or _LABELLED.match(output):  # the text beside a letter that does not count
-        return _NO_LETTER
-    if len(choices.texts) == 2 and set(choices.texts) == {"yes", "no"}:
-        said = score_yes_no(output, choices.texts).parsed
+    if set(choices.texts) == {"yes", "no"}:
+        said = score_yes_no(output, choices.texts).parsed if not _marks(output) else None
         return decided(accepted, choices.letters[choices.texts.index(said)], "option-text") if said else _NO_LETTER
-    concluding = [sentence for sentence in sentences(output) if _CONCLUDES.match(sentence)]
-    for text in (*concluding[-1:], output):
-        letters = choices.affirmed_in(text)
-        if len(letters) == 1 and set(_MARKED.findall(text)) <= letters:  # "blue (C)" is neither
-            return decided(accepted, min(letters), "option-text")
+    if is_cut_off(output):
+        return _NO_LETTER
+    letters = _concluded(output, choices, question)
+    if len(letters) == 1:
+        return decided(accepted, min(letters), "option-text")
     return _NO_LETTER
+
+
+def _concluded(output: str, choices: Choices, question: str) -> frozenset[str]:
+    """The letters of the options whose text the last conclusion says, else the last sentence, else all the output."""
+    said = sentences(asserted(output))
+    concluding = [(s, mark) for s in said for mark in [*THEREFORE.finditer(s)][-1:]]
+    texts = []
+    for sentence, mark in reversed(concluding[-2:]):  # two, as the last may only reject
+        subject = _PAUSE.split(sentence[: mark.start()])[-1] if mark[0][0].isalpha() else ""  # "D therefore fits."
+        texts += [sentence[mark.end() :]] + [subject + sentence[mark.end() :]] * (not subject.endswith("and "))
+    for last in said[-1:]:
+        label, verb = _LABEL.match(last), COPULA.search(last)
+        own = label and choices.letters_of(last[label.end() :])
+        if (_ENDS_MARKED.search(last) or own) and all(at < output.rfind(last) for at in _enumeration(output)):
+            texts.append(last)
+        elif verb and not label and is_about(last, question) and not denies(last):  # "The car is blue."
+            texts.append(last[verb.end() :])
+    if not _LABEL.search(output) and not _LABELLED.match(output):
+        texts.append(output)
+    for text in texts:
+        letters = choices.affirmed_in(text)
+        if letters and _marks(text) <= letters:
+            return letters
+    return frozenset()
+
+
+def _marks(text: str) -> set[str]:
+    """The letters that a text sets off, as labels or in brackets."""
+    labels = {label["bracketed"] or label["letter"] for label in _LABEL.finditer(text)}
+    return labels.union(_MARKED.findall(text))
+
+
+def _contradicts(statement: Statement, letter: str, choices: Choices) -> bool:
+    """Whether a letter is followed by exactly the text of another option, as in "B) red"."""
+    head = _HEAD.match(statement.value)
+    rest = statement.value[head.end() :].lstrip(" .:)]") if head else ""
+    texts = [choices.letters_of(text) for text in extents(rest)]
+    return any(texts) and not any(letter in letters for letters in texts)
 
 
 def _letters_in(statement: Statement, choices: Choices) -> tuple[frozenset[str], str]:
@@ -173,7 +217,7 @@ def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[tuple[State
         if lead and start not in listed and not is_question(line):
             alone = not line[lead.end() :].strip("\"')].:。 ")
             begun = lead["letter"] == "A" and text[max(0, start - 2) : start] == ":\n"  # of a list that was cut off
-            if alone or not begun or _LABEL.search(text, start + lead.end()):
+            if alone or not (begun or (start and is_cut_off(text))) or _LABEL.search(text, start + lead.end()):
                 rank = BARE if alone or not start else WEAK - 1  # a line within prose counts least
                 yield Statement(rank, start, start + lead.end(), line), _letters_of(line, lead, choices)
         elif 0 <= index < len(choices.texts) and normal(line[2:]) == choices.texts[index] != "":

@@ -2,8 +2,9 @@
 
     score_number("There are twenty-one cars.", ["21"]).outcome        # "right"
 
-The steps: 1. a statement with a number; 2. a number alone on a line; 3. the only number of the output, or its total
-where the other numbers add up to it. "No cars" is 0 if there is no other number.
+The steps: 1. a statement with a number; 2. a number alone on a line; 3. the number of the clause that answers, else the
+only number of the output, or its total where the other numbers add up to it; numbers of the question do not count
+beside others. "No cars" is 0, "a single car" 1 and "a pair" 2 if there is no other number.
 
 Two integers must be equal; if either side has a fractional part, a relative tolerance of 1e-6 applies. Units and the
 per cent sign are ignored on both sides: "12.5 %" equals "12.5". "3k" is 3000, "half a dozen" 6, "two thirds" 0.667,
@@ -23,11 +24,12 @@ from decimal import Decimal
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
+from gapbench.scoring.clauses import answering, asserted, extents, is_cut_off
 from gapbench.scoring.clean import clean, plain
-from gapbench.scoring.free_text import SMALL_NUMBERS, asserted, extents
 from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.phrases import form
-from gapbench.scoring.statements import REFUSED, WEAK, conclude, refuses, statements
+from gapbench.scoring.statements import REFUSED, WEAK, conclude, latest, refuses, statements
+from gapbench.scoring.words import SMALL_NUMBERS
 
 RELATIVE_TOLERANCE = 1e-6
 
@@ -35,30 +37,36 @@ _MAGNITUDES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10
 _PARTS = ("halve", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _MOST_NUMBERS = 1000
 _DIGITS, _WORDS, _HAN, _HAN_DIGITS = form("digits"), form("number_words"), form("han_number"), "一二三四五六七八九十"
-_NO_VALUE, _BOUND, _PRONOUN, _NONE = form("no_value"), form("bound"), form("pronoun"), form("none")
+_NO_VALUE, _BOUND, _PRONOUN = form("no_value"), form("bound"), form("pronoun")
 _LIST_MARK, _PART, _TOTAL, _RANGE = form("list_mark"), form("part"), form("total"), form("range")
+_AS_WORDS = [form(name) for name in ("none", "single", "pair")]  # 0, 1, 2
+_CHAIN = re.compile(r"[^=A-Za-z,;]*=")
 _ORDINAL = re.compile(r"st|nd|rd|th", re.I)
 
 
-def score_number(text: str, answers: Sequence[str]) -> Score:
-    """Score a cleaned text by value. Raises BenchmarkError for an accepted answer that is not exactly one number."""
+def score_number(text: str, answers: Sequence[str], question: str = "") -> Score:
+    """Score a cleaned text by value. Numbers of `question` ("in 2015") do not count beside others.
+
+    Raises BenchmarkError for an accepted answer that is not exactly one number.
+    """
     accepted = [_accepted_number(answer) for answer in answers]
     output = plain(text)
-    stated = [s for s in statements(text) if s.rank > WEAK or text[s.start] == "="]
+    stated = [s for s in statements(text) if s.rank > WEAK or (text[s.start] == "=" and not _CHAIN.match(s.value))]
     conclusion = conclude([(s, values) for s in stated if (values := _first_numbers(s.value))], text)
-    if conclusion is not None and not conclusion.agreed:
+    if conclusion is not None and not conclusion.agreed and conclusion.statement.rank > WEAK:
         return unparsed("conflict", "answer statements that contradict each other")
+    tail = latest(text)
+    if conclusion and conclusion.statement.end + len(tail) < len(text) and numbers(asserted(tail)):
+        conclusion = None  # "The answer is 3. Wait, it is 4."
     lines = frozenset().union(*(numbers(line) for line in output.split("\n") if _DIGITS.fullmatch(line.rstrip(". "))))
-    if conclusion:
+    if conclusion and conclusion.agreed:
         values, rule = conclusion.value, "number-statement"
     elif len(lines) == 1:
         values, rule = lines, "number-bare"
     elif refuses(output):
         return unparsed("refusal", REFUSED)
     else:
-        values, rule = numbers(asserted(output)), "number-only"
-        if not values and _NONE.search(asserted(output)):
-            values = frozenset({Decimal(0)})
+        values, rule = _only(output, question), "number-only"
     if not values:
         return unparsed("no-number", "no number is given")
     if len(values) > 1:
@@ -66,6 +74,23 @@ def score_number(text: str, answers: Sequence[str]) -> Score:
     value = min(values)
     right = any(equal(value, number) for number in accepted)
     return Score("right" if right else "wrong", float(right), _digits(value), rule, "")
+
+
+def _only(output: str, question: str) -> frozenset[Decimal]:
+    """The number of a text in prose: the only one, else that of the clauses that answer; several if none is."""
+    if is_cut_off(output):
+        return frozenset()
+    text = asserted(output, sure=True)
+    values = numbers(latest(text)) or numbers(text)
+    for claim in reversed(answering(text, question)):
+        if found := numbers(claim) - numbers(question) or numbers(claim):
+            values = found
+            break
+    if not values:
+        return frozenset(Decimal(value) for value, word in enumerate(_AS_WORDS) if word.search(text))
+    asked = frozenset(value for _, _, value in _found(question))
+    others = frozenset(value for _, _, value in islice(_found(text), _MOST_NUMBERS)) - asked
+    return others if others and values <= asked else values - asked or values
 
 
 def equal(a: Decimal, b: Decimal) -> bool:

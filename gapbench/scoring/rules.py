@@ -35,7 +35,7 @@ def score(
     `answers` are the accepted answers: letters or texts of options for `letter`, the human references for `vqa`.
     `options` are the texts behind the letters for `letter`, and the closed set of possible answers for `text`. For
     `letter`, the options may also be listed in `question`. For `text`, words of `question` add nothing to an answer;
-    for `yes_no`, a statement that repeats the question answers it.
+    for `yes_no`, a statement that repeats the question answers it; for `number`, its numbers do not count.
 
     Raises BenchmarkError for an unknown answer type, for a sample without an accepted answer, and for an accepted
     answer that does not fit its type (no option, no number, neither yes nor no), whatever the output is.
@@ -47,7 +47,7 @@ def score(
     rules: dict[AnswerType, Callable[[], Score]] = {
         "letter": lambda: score_letter(text, answers, options, question),
         "yes_no": lambda: score_yes_no(text, answers, question),
-        "number": lambda: score_number(text, answers),
+        "number": lambda: score_number(text, answers, question),
         "text": lambda: score_text(text, answers, options, question),
         "vqa": lambda: score_soft(text, lambda part: vqa_accuracy(part, answers), "vqa"),
         "anls": lambda: score_soft(text, lambda part: anls(part, answers), "anls"),

@@ -17,10 +17,12 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import product
 
+from gapbench.scoring.clauses import extents
 from gapbench.scoring.clean import fold, plain
-from gapbench.scoring.free_text import ARTICLES, SMALL_NUMBERS, conclusion_of, extents
+from gapbench.scoring.free_text import conclusion_of
 from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.statements import REFUSED, refuses
+from gapbench.scoring.words import ARTICLES, SMALL_NUMBERS
 from gapbench.types import Outcome
 
 RIGHT_FROM = 0.5

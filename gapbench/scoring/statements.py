@@ -98,6 +98,12 @@ def refuses(text: str) -> bool:
     return _REFUSAL.search(text) is not None
 
 
+def latest(text: str) -> str:
+    """What follows the last change of mind in a text; the whole text without one, or with nothing after it."""
+    ends = [0, *(revision.end() for revision in _REVISION.finditer(text))]
+    return text[ends[-1] :].lstrip(" .,;:!") * (len(ends) > 1) or text
+
+
 def revises(text: str) -> bool:
     """Whether a text changes its mind."""
     return _REVISION.search(text) is not None

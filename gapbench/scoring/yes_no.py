@@ -3,26 +3,41 @@
     score_yes_no("Yes, there is a dog on the left.", ["yes"]).outcome         # "right"
 
 The steps: 1. a statement ("The answer is no"); 2. a sentence that begins with yes or no, the last one after a change of
-mind; 3. the question said as a statement, or its denial ("There is no dog in the image."). "true" counts as yes,
-"false" as no. An output that is unsure, says both, or refuses is unparsed.
+mind; 3. the question said as a statement, or its denial ("There is no dog in the image."). "true" and "absolutely"
+count as yes, "false" as no. An output that is unsure, says both, refuses, or says yes and denies what was asked is
+unparsed.
 
-Limits: English, Chinese and Japanese words only; step 3 compares words, so "The dog is absent" is unparsed.
+Limits: English, Chinese and Japanese words only; step 3 compares words, so "The dog has left" is unparsed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
+from gapbench.scoring.clauses import ASIDE, DENIALS, DOUBTS, EMPHASIS, LOOKS_LIKE, SPLIT, THEREFORE, asserted, sentences
 from gapbench.scoring.clean import plain
-from gapbench.scoring.free_text import ARTICLES, DENIALS, DOUBTS, asserted, sentences, words
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form, word_set
-from gapbench.scoring.statements import BARE, MOST_STATEMENTS, REFUSED, WEAK, Statement, conclude, refuses, statements
+from gapbench.scoring.statements import (
+    BARE,
+    MOST_STATEMENTS,
+    REFUSED,
+    WEAK,
+    Statement,
+    conclude,
+    refuses,
+    revises,
+    statements,
+)
+from gapbench.scoring.words import ARTICLES, stem, words
 
 _HEAD, _SECOND, _EITHER, _START = form("yes_no"), form("second"), form("either"), form("yes_no_start")
 _YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
+_DENIALS, _DOUBTS = DENIALS | word_set("absences"), DOUBTS | word_set("partly")
+_COMMA, _FOLLOWS = re.compile(r",\s|,(?=\D)"), form("follows")
 _NO_ANSWER = unparsed("no-yes-no", "neither begins with yes or no nor states it")
 
 
@@ -40,10 +55,11 @@ def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score
         if said := _leading_words(text[start.end() : start.end() + 80]):
             stated.append((Statement(BARE, start.end(), start.end() + 2, ""), said))
     conclusion = conclude(sorted(stated, key=lambda reading: reading[0].start), text)
+    repeated = _as_asked(output, question)
     if conclusion is None:
-        repeated = _as_asked(output, question)
         return decided(accepted, repeated, "yes-no-text") if repeated else _NO_ANSWER
-    if not conclusion.agreed or len(conclusion.value) > 1:
+    denied = conclusion.statement.rank == BARE and repeated and repeated not in conclusion.value and not revises(output)
+    if denied or not conclusion.agreed or len(conclusion.value) > 1:
         return unparsed("conflict", "both yes and no are given")
     rule = "yes-no-lead" if conclusion.statement.rank == BARE else "yes-no-statement"
     return decided(accepted, min(conclusion.value), rule)
@@ -51,22 +67,46 @@ def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score
 
 def _as_asked(output: str, question: str) -> str:
     """What a text says by repeating the question as a statement: `yes`, or `no` with a denial; else an empty text."""
-    asked = _content(question)
+    particle = frozenset(words(question)[-1:]) & {"on", "in"}  # "Are the lights on?"
+    asked = _content(question, particle)
     if not asked or "or" in words(question):
         return ""
-    found = set()
-    for sentence in sentences(asserted(output)):
-        tokens = set(words(sentence))
-        denied, content = bool(tokens & DENIALS), _content(sentence)
-        if content and not tokens & DOUBTS and (content <= asked if denied else content == asked):
-            found.add("no" if denied else "yes")
+    relations = word_set("relations").union({"from"}).difference(words(question))
+    parts = [part for sentence in sentences(asserted(output)) for part in SPLIT.split(EMPHASIS.sub(" ", sentence))]
+    parts += [part for whole in parts for part in THEREFORE.split(whole)[1:]]  # "so they are not parallel"
+    found = {said for part in parts for said in _repeated(part, asked, relations, particle)}
     return found.pop() if len(found) == 1 else ""
 
 
-def _content(text: str) -> set[str]:
-    """The words of substance in a text, without a plural s."""
-    kept = set(words(text)) - _AUXILIARIES - ARTICLES - DENIALS
-    return {word.removesuffix("s") for word in kept}
+def _repeated(sentence: str, asked: list[str], relations: frozenset[str], particle: frozenset[str]) -> set[str]:
+    """What a sentence says: `no` if it denies asked words, `yes` if it has all of them in order."""
+    said = words(sentence)
+    content = _content(sentence, particle)
+    if _DOUBTS.intersection(said) or not content:
+        return set()
+    if _DENIALS.intersection(said) and set(content) <= set(asked):
+        return {"no"}
+    found = set()
+    for clause in map(words, _COMMA.split(ASIDE.sub(" ", LOOKS_LIKE.sub(r"\1", sentence)))):
+        content = _content(" ".join(clause), particle)
+        last = max((place for place, word in enumerate(clause) if stem(word) in asked), default=0)
+        denied = [place < last for place, word in enumerate(clause) if word in _DENIALS]
+        beside = relations.intersection(clause[:last])
+        apart = all(map(_FOLLOWS.fullmatch, clause[last + 1 : last + 2]))  # "dog house" is no dog
+        if apart and not beside and set(asked) <= set(content) and (all(denied) if denied else _within(asked, content)):
+            found.add("no" if denied else "yes")
+    return found
+
+
+def _within(part: list[str], whole: list[str]) -> bool:
+    """Whether all words of a part are in the whole, in the same order."""
+    left = iter(whole)
+    return all(word in left for word in part)
+
+
+def _content(text: str, particle: frozenset[str]) -> list[str]:
+    """The stems of the words of substance in a text, and of a particle that the question ends with."""
+    return [stem(word) for word in words(text) if word not in (_AUXILIARIES | ARTICLES | _DENIALS) - particle]
 
 
 def _leading_words(value: str) -> frozenset[str]:

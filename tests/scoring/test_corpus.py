@@ -3,8 +3,9 @@
 Two authors who had not seen the rules wrote 360 answers each and labelled each other's without the first label; they
 agreed on all. The labels were fixed before any rule was run on them. `group` is "common" or "trap".
 
-Goals: of the common ones 97 % as labelled, at most 0.2 % wrongly right and 1 % wrongly wrong; of the traps at most 3 %
-wrongly right. `REACHED` is what scoring reaches so far; it may only be raised.
+Goals: of the common ones 97 % as labelled, at most 0.2 % wrongly right, 1 % wrongly wrong and 3 % needlessly unparsed;
+of the traps at most 3 % wrongly right. `REACHED` is what scoring reaches so far; it may only be raised. These
+answers were seen while the rules were mended, so they say less than answers that nobody saw.
 """
 
 from __future__ import annotations
@@ -20,16 +21,15 @@ from gapbench.scoring import score
 
 LINES = [json.loads(line) for line in (Path(__file__).parent / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
 REACHED = {
-    "common": {"as labelled": 0.88, "wrongly right": 0.006},
-    "trap": {"as labelled": 0.79, "wrongly right": 0.04},
+    "common": {"as labelled": 0.99, "wrongly right": 0.002, "wrongly wrong": 0.002, "needlessly unparsed": 0.01},
+    "trap": {"as labelled": 0.91, "wrongly right": 0.02, "wrongly wrong": 0.025, "needlessly unparsed": 0.05},
 }
+NAMES = {"right": "wrongly right", "wrong": "wrongly wrong", "unparsed": "needlessly unparsed"}
 
 
 def found(line: dict[str, Any]) -> str:
     scored = score(line["output"], line["answers"], line["answer_type"], line.get("options") or (), line["question"])
-    if scored.outcome == line["expected"]:
-        return "as labelled"
-    return "wrongly right" if scored.outcome == "right" else "other"
+    return "as labelled" if scored.outcome == line["expected"] else NAMES[scored.outcome]
 
 
 @pytest.mark.parametrize("group", REACHED)
@@ -37,7 +37,8 @@ def test_scoring_agrees_with_people_as_far_as_it_did(group: str) -> None:
     lines = [line for line in LINES if line["group"] == group]
     counts = Counter(map(found, lines))
     assert counts["as labelled"] / len(lines) >= REACHED[group]["as labelled"]
-    assert counts["wrongly right"] / len(lines) <= REACHED[group]["wrongly right"]
+    for name in NAMES.values():
+        assert counts[name] / len(lines) <= REACHED[group][name], name
 
 
 def test_the_corpus_has_answers_of_every_kind() -> None:

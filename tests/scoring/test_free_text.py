@@ -52,7 +52,6 @@ WRONG = [
     ("The answer is blue.", "red"),
     ("12:30", "1230"),
     ("-5", "5"),
-    ("?", "+"),
 ]
 UNPARSED = [
     ("not red", "red"),
@@ -67,6 +66,7 @@ UNPARSED = [
     ("The jacket is red and the hat is blue", "red"),
     ("I see a street. There is a sign with STOP on it.", "stop"),
     ("It is a very long and rusty old red pick-up lorry", "red"),
+    ("?", "+"),
     ("", "red"),
     ("<think>red", "red"),
 ]

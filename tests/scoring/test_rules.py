@@ -121,6 +121,12 @@ HOSTILE = [
     "\"'",
     "<|",
     "答案是",
+    "so ",
+    "It is so. ",
+    "but not ",
+    "actually ",
+    "red and ",
+    "1; ",
 ]
 
 
@@ -129,7 +135,8 @@ def test_two_hundred_thousand_hostile_characters_take_less_than_a_second(unit: s
     output = ("answer 1" + unit * (200_000 // len(unit)))[:199_990] + ",11!"
     for answer_type in TYPES:
         started = time.process_time()
-        score(output, [GOLD[answer_type]] * 10, answer_type, ("red", "blue") if answer_type == "letter" else ())
+        options = ("red", "blue") if answer_type == "letter" else ()
+        score(output, [GOLD[answer_type]] * 10, answer_type, options, "Is it red? " * 100)
         assert time.process_time() - started < 1, answer_type
 
 
