@@ -141,7 +141,9 @@ def test_columns_sort_and_announce_their_order(tmp_path: Path, make_run: MakeRun
     assert sorts[0] == "ascending"
     assert set(sorts[1:]) == {"none"}
     first_table = opened.page.text.split("Accuracy and gap", 1)[1]
-    order = [name for name in re.findall(r"\n\s+(\S+)(?=\n)", first_table) if name in ("Atlas", "signs", "zoom", "Macro")]
+    order = [
+        name for name in re.findall(r"\n\s+(\S+)(?=\n)", first_table) if name in ("Atlas", "signs", "zoom", "Macro")
+    ]
     assert order[:3] == ["Atlas", "signs", "zoom"]
     assert first_table.index("zoom") < first_table.index("Macro mean")
 
