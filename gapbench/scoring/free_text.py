@@ -66,6 +66,8 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
             return Score("right", 1.0, candidate.strip(), rule, "")
     if refuses(body):
         return unparsed("refusal", REFUSED)
+    if not conclusion and clauses.is_cut_off(body):
+        return _NO_TEXT
     clause = clauses.extents(body)[-1] if conclusion else latest(body)
     named = clauses.affirmed(clause, [*map(clauses.spoken, options)]) or {
         option for option in map(normal, options) if option == normal(clause)
@@ -77,7 +79,7 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     if conclusion:
         return _read(clause, accepted, question, rule)
     claims = clauses.answering(body, question)
-    if not claims and _FIRST.match(body) and not clauses.is_cut_off(body):
+    if not claims and _FIRST.match(body):
         claims = clauses.sentences(body)[:1]
     scores = [_read(claim, accepted, question, rule) for claim in claims]
     if scores and len({score.outcome for score in scores}) == 1:
@@ -96,7 +98,8 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
     verb = None if stated else clauses.COPULA.search(claim)
     predicate = claim[verb.end() :] if verb and not clauses.COPULA.search(claim, verb.end()) else claim
     asked = ARTICLES | stems(question)
-    for candidate in (predicate, claim.rpartition(": ")[2], *map("".join, _QUOTE.findall(claim))):
+    quotes = [*map("".join, _QUOTE.findall(claim))]
+    for candidate in (predicate, claim.rpartition(": ")[2], *quotes * (len(quotes) == 1)):
         if _is_one_of(normal(candidate), accepted):
             return Score("right", 1.0, candidate.strip(), "text-contained", "")
     if verb and not _others(predicate, asked):  # "A parrot is in the cage."
@@ -117,7 +120,7 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
     if not contained:
         told = _others(main if aside else predicate, asked) or _others(claim, asked)
         short = 0 < len(told) <= MOST_OTHER_WORDS or not (is_sentence or len(words(claim)) > _LONGEST_BARE)
-        commits = (short or _QUOTED.search(claim)) and not _VAGUE.search(predicate) and not clauses.is_cut_off(claim)
+        commits = (short or _QUOTED.search(claim)) and not _VAGUE.search(predicate)
         return Score("wrong", 0.0, claim, rule, "") if commits else _NO_TEXT
     if not clauses.affirmed(predicate, contained, question):
         return unparsed("denied", "the accepted answer is denied, doubted, or said of something else")

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from gapbench.scoring.choices import Choices, accepted_letters, choices_of, is_letter_of
-from gapbench.scoring.clauses import COPULA, THEREFORE, asserted, denies, extents, is_about, is_cut_off, sentences
+from gapbench.scoring.clauses import COPULA, THEREFORE, asserted, denies, extents, is_about, parallel, is_cut_off, sentences
 from gapbench.scoring.clean import plain
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form
@@ -58,8 +58,6 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
     choices = choices_of(answers, options, question)
     accepted = frozenset().union(*(accepted_letters(answer, choices) for answer in answers))
     output = plain(text)
-    if not output:
-        return unparsed("empty", "the output is empty")
     if letter := choices.single_letter_of(output):
         return decided(accepted, min(letter), "option-text")
 
@@ -125,7 +123,7 @@ def _concluded(output: str, choices: Choices, question: str) -> frozenset[str]:
         own = label and choices.letters_of(last[label.end() :])
         if (_ENDS_MARKED.search(last) or own) and all(at < output.rfind(last) for at in _enumeration(output)):
             texts.append(last)
-        elif verb and not label and is_about(last, question) and not denies(last):  # "The car is blue."
+        elif verb and not label and is_about(last, question) and not denies(last) and len(parallel(said, last)) == 1:  # "The car is blue."
             texts.append(last[verb.end() :])
     if not _LABEL.search(output) and not _LABELLED.match(output):
         texts.append(output)
@@ -178,7 +176,7 @@ def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
         for label in _LABEL.finditer(clause, head.end())
         if not _REJECTED_BEFORE.search(clause, 0, label.end() - 2) and not _REJECTED_AFTER.match(value, label.end())
     }
-    if others := _listed(value, head.end("letter")) | labelled - {letter}:
+    if others := _listed(value, head.end("letter"))[0] | labelled - {letter}:
         return others | {letter.upper()}
     if _REJECTED_AFTER.match(value, head.end()):
         return frozenset()
@@ -190,13 +188,13 @@ def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
     return frozenset(letter.upper()) if option and normal(value[head.end() :]).startswith(option) else frozenset()
 
 
-def _listed(value: str, end: int) -> frozenset[str]:
-    """The letters after the first in a list such as "B, C or D"; the first letter ends at `end`."""
+def _listed(value: str, end: int) -> tuple[frozenset[str], int]:
+    """The letters after the first in a list such as "B, C or D", and its end; the first letter ends at `end`."""
     letters = set()
     while another := _ANOTHER.match(value, end):
         letters.add(another["letter"].upper())
         end = another.end("letter")
-    return frozenset(letters)
+    return frozenset(letters), end
 
 
 def _correct(text: str) -> list[Statement]:
@@ -235,7 +233,8 @@ def _letters_of(line: str, lead: re.Match[str], choices: Choices) -> frozenset[s
             return frozenset()
     elif _REJECTED_AFTER.match(rest) and not choices.letters_of(rest):
         return frozenset()
-    return _listed(line, lead.end()) | {lead["letter"].upper()}
+    others, end = _listed(line, lead.end())
+    return frozenset() if others and _REJECTED_AFTER.match(line, end) else others | {lead["letter"].upper()}
 
 
 def _enumeration(text: str) -> set[int]:

@@ -51,7 +51,8 @@ def score_number(text: str, answers: Sequence[str], question: str = "") -> Score
     """
     accepted = [_accepted_number(answer) for answer in answers]
     output = plain(text)
-    stated = [s for s in statements(text) if s.rank > WEAK or (text[s.start] == "=" and not _CHAIN.match(s.value))]
+    sums = not is_cut_off(output)
+    stated = [s for s in statements(text) if s.rank > WEAK or sums and text[s.start] == "=" and not _CHAIN.match(s.value)]
     conclusion = conclude([(s, values) for s in stated if (values := _first_numbers(s.value))], text)
     if conclusion is not None and not conclusion.agreed and conclusion.statement.rank > WEAK:
         return unparsed("conflict", "answer statements that contradict each other")
@@ -82,11 +83,9 @@ def _only(output: str, question: str) -> frozenset[Decimal]:
         return frozenset()
     text = asserted(output, sure=True)
     values = numbers(latest(text)) or numbers(text)
-    for claim in reversed(answering(text, question)):
-        if found := numbers(claim) - numbers(question) or numbers(claim):
-            values = found
-            break
-    if not values:
+    claims = [numbers(claim) - numbers(question) or numbers(claim) for claim in answering(text, question)]
+    values = frozenset().union(*claims) or values
+    if not values and not _LIST_MARK.search(text):
         return frozenset(Decimal(value) for value, word in enumerate(_AS_WORDS) if word.search(text))
     asked = frozenset(value for _, _, value in _found(question))
     others = frozenset(value for _, _, value in islice(_found(text), _MOST_NUMBERS)) - asked

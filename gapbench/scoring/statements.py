@@ -24,11 +24,12 @@ from gapbench.scoring.phrases import form
 WEAK, BARE, PLAIN, FINAL = 1, 2, 3, 4
 LONGEST_VALUE = 400
 MOST_STATEMENTS = 64
+OPENING = 24
 REFUSED = "the output says that the answer cannot be given"
 
 _LEAD, _FILLER, _CLAUSE_START = form("lead"), form("filler"), form("clause_start")
 _DENIED, _SUPPOSED, _QUESTION = form("denied"), form("supposed"), form("question")
-_REVISION, _TURN, _REFUSAL = form("revision"), form("turn"), form("refusal")
+_REVISION, _TURN, _CONCLUSION, _REFUSAL = (form(n) for n in ("revision", "turn", "conclusion", "refusal"))
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,10 @@ def conclude(stated: Sequence[tuple[Statement, Value]], text: str) -> Conclusion
             conclusion = Conclusion(statement, value, True)
         elif value == conclusion.value and conclusion.agreed:
             conclusion = replace(conclusion, statement=replace(statement, rank=last.rank))
-        elif _REVISION.search(between) or (statement.rank == last.rank and _TURN.search(between)):
+        elif _REVISION.search(between) or (
+            statement.rank == last.rank
+            and (_TURN.search(between) or ((last.start > OPENING or last.rank < BARE) and _CONCLUSION.search(between)))
+        ):
             conclusion = Conclusion(replace(statement, rank=last.rank), value, True)
         elif statement.rank == last.rank:
             conclusion = Conclusion(statement, value, False)
@@ -131,7 +135,8 @@ def _is_filler(between: str) -> bool:
     return len(between) <= 20 and _FILLER.match(between) is not None
 
 
-def is_denied(text: str, start: int) -> bool:
-    """Whether the clause before `start` denies or supposes the text that follows."""
+def is_denied(text: str, start: int, supposed: bool = False) -> bool:
+    """Whether the clause before `start` denies or supposes the text that follows; or only supposes it, if `supposed`."""
     before = text[max(0, start - 60) : start]
-    return _DENIED.search(_CLAUSE_START.split(before)[-1]) is not None or _SUPPOSED.search(before) is not None
+    denied = not supposed and _DENIED.search(_CLAUSE_START.split(before)[-1])
+    return bool(denied or _SUPPOSED.search(before))

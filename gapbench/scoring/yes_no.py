@@ -28,6 +28,7 @@ from gapbench.scoring.statements import (
     WEAK,
     Statement,
     conclude,
+    is_denied,
     refuses,
     revises,
     statements,
@@ -37,6 +38,7 @@ from gapbench.scoring.words import ARTICLES, stem, words
 _HEAD, _SECOND, _EITHER, _START = form("yes_no"), form("second"), form("either"), form("yes_no_start")
 _YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
 _DENIALS, _DOUBTS = DENIALS | word_set("absences"), DOUBTS | word_set("partly")
+_NOTS = form("nots")
 _COMMA, _FOLLOWS = re.compile(r",\s|,(?=\D)"), form("follows")
 _NO_ANSWER = unparsed("no-yes-no", "neither begins with yes or no nor states it")
 
@@ -52,30 +54,30 @@ def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score
     if not any(statement.rank > WEAK for statement, _ in stated) and refuses(output):
         return unparsed("refusal", REFUSED)
     for start in islice(_START.finditer(text), MOST_STATEMENTS):
-        if said := _leading_words(text[start.end() : start.end() + 80]):
+        supposed = is_denied(text, start.end(), supposed=True)
+        if (said := _leading_words(text[start.end() : start.end() + 80])) and not supposed:
             stated.append((Statement(BARE, start.end(), start.end() + 2, ""), said))
     conclusion = conclude(sorted(stated, key=lambda reading: reading[0].start), text)
     repeated = _as_asked(output, question)
     if conclusion is None:
-        return decided(accepted, repeated, "yes-no-text") if repeated else _NO_ANSWER
-    denied = conclusion.statement.rank == BARE and repeated and repeated not in conclusion.value and not revises(output)
+        return decided(accepted, min(repeated), "yes-no-text") if len(repeated) == 1 else _NO_ANSWER
+    denied = conclusion.statement.rank == BARE and repeated - conclusion.value and not revises(output)
     if denied or not conclusion.agreed or len(conclusion.value) > 1:
         return unparsed("conflict", "both yes and no are given")
     rule = "yes-no-lead" if conclusion.statement.rank == BARE else "yes-no-statement"
     return decided(accepted, min(conclusion.value), rule)
 
 
-def _as_asked(output: str, question: str) -> str:
-    """What a text says by repeating the question as a statement: `yes`, or `no` with a denial; else an empty text."""
+def _as_asked(output: str, question: str) -> set[str]:
+    """What a text says by repeating the question as a statement: `yes`, or `no` with a denial."""
     particle = frozenset(words(question)[-1:]) & {"on", "in"}  # "Are the lights on?"
     asked = _content(question, particle)
     if not asked or "or" in words(question):
-        return ""
+        return set()
     relations = word_set("relations").union({"from"}).difference(words(question))
-    parts = [part for sentence in sentences(asserted(output)) for part in SPLIT.split(EMPHASIS.sub(" ", sentence))]
+    parts = [part for sentence in sentences(asserted(output)) for part in SPLIT.split(_NOTS.sub(" not ", EMPHASIS.sub(" ", sentence)))]
     parts += [part for whole in parts for part in THEREFORE.split(whole)[1:]]  # "so they are not parallel"
-    found = {said for part in parts for said in _repeated(part, asked, relations, particle)}
-    return found.pop() if len(found) == 1 else ""
+    return {said for part in parts for said in _repeated(part, asked, relations, particle)}
 
 
 def _repeated(sentence: str, asked: list[str], relations: frozenset[str], particle: frozenset[str]) -> set[str]:
@@ -83,6 +85,8 @@ def _repeated(sentence: str, asked: list[str], relations: frozenset[str], partic
     said = words(sentence)
     content = _content(sentence, particle)
     if _DOUBTS.intersection(said) or not content:
+        return set()
+    if "than" in said and not _within([word for word in content if word in asked], asked):  # "not larger than the dog"
         return set()
     if _DENIALS.intersection(said) and set(content) <= set(asked):
         return {"no"}
