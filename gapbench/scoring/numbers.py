@@ -28,7 +28,7 @@ from gapbench.scoring.clauses import answering, asserted, extents, is_cut_off
 from gapbench.scoring.clean import clean, plain
 from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.phrases import form
-from gapbench.scoring.statements import REFUSED, WEAK, conclude, latest, refuses, statements
+from gapbench.scoring.statements import CONFLICT, REFUSAL, WEAK, conclude, latest, refuses, statements
 from gapbench.scoring.words import SMALL_NUMBERS
 
 RELATIVE_TOLERANCE = 1e-6
@@ -52,10 +52,12 @@ def score_number(text: str, answers: Sequence[str], question: str = "") -> Score
     accepted = [_accepted_number(answer) for answer in answers]
     output = plain(text)
     sums = not is_cut_off(output)
-    stated = [s for s in statements(text) if s.rank > WEAK or sums and text[s.start] == "=" and not _CHAIN.match(s.value)]
+    stated = [
+        s for s in statements(text) if s.rank > WEAK or (sums and text[s.start] == "=" and not _CHAIN.match(s.value))
+    ]
     conclusion = conclude([(s, values) for s in stated if (values := _first_numbers(s.value))], text)
     if conclusion is not None and not conclusion.agreed and conclusion.statement.rank > WEAK:
-        return unparsed("conflict", "answer statements that contradict each other")
+        return CONFLICT
     tail = latest(text)
     if conclusion and conclusion.statement.end + len(tail) < len(text) and numbers(asserted(tail)):
         conclusion = None  # "The answer is 3. Wait, it is 4."
@@ -65,7 +67,7 @@ def score_number(text: str, answers: Sequence[str], question: str = "") -> Score
     elif len(lines) == 1:
         values, rule = lines, "number-bare"
     elif refuses(output):
-        return unparsed("refusal", REFUSED)
+        return REFUSAL
     else:
         values, rule = _only(output, question), "number-only"
     if not values:

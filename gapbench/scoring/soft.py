@@ -20,8 +20,8 @@ from itertools import product
 from gapbench.scoring.clauses import extents
 from gapbench.scoring.clean import fold, plain
 from gapbench.scoring.free_text import conclusion_of
-from gapbench.scoring.outcome import Score, unparsed
-from gapbench.scoring.statements import REFUSED, refuses
+from gapbench.scoring.outcome import Score
+from gapbench.scoring.statements import CONFLICT, REFUSAL, refuses
 from gapbench.scoring.words import ARTICLES, SMALL_NUMBERS
 from gapbench.types import Outcome
 
@@ -63,11 +63,11 @@ def score_soft(text: str, similarity: Callable[[str], float], rule: str) -> Scor
     """Score a cleaned text by the `similarity` (0..1) of its answer statement, or of the whole text."""
     conclusion = conclusion_of(text)
     if conclusion is not None and not conclusion.agreed:
-        return unparsed("conflict", "answer statements that contradict each other")
+        return CONFLICT
     candidates = extents(conclusion.statement.value) if conclusion else [plain(text)]
     value, best = max(((similarity(answer), answer) for answer in map(str.strip, candidates)), key=lambda pair: pair[0])
     if value < RIGHT_FROM and refuses(candidates[0]):
-        return unparsed("refusal", REFUSED)
+        return REFUSAL
     outcome: Outcome = "right" if value >= RIGHT_FROM else "wrong"
     return Score(outcome, value, best, f"{rule}-statement" if conclusion else rule, "")
 

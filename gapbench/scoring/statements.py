@@ -19,13 +19,15 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from gapbench.scoring.clean import CLOSE, OPEN
+from gapbench.scoring.outcome import unparsed
 from gapbench.scoring.phrases import form
 
 WEAK, BARE, PLAIN, FINAL = 1, 2, 3, 4
 LONGEST_VALUE = 400
 MOST_STATEMENTS = 64
 OPENING = 24
-REFUSED = "the output says that the answer cannot be given"
+REFUSAL = unparsed("refusal", "the output says that the answer cannot be given")
+CONFLICT = unparsed("conflict", "answer statements that contradict each other")
 
 _LEAD, _FILLER, _CLAUSE_START = form("lead"), form("filler"), form("clause_start")
 _DENIED, _SUPPOSED, _QUESTION = form("denied"), form("supposed"), form("question")
@@ -136,7 +138,7 @@ def _is_filler(between: str) -> bool:
 
 
 def is_denied(text: str, start: int, supposed: bool = False) -> bool:
-    """Whether the clause before `start` denies or supposes the text that follows; or only supposes it, if `supposed`."""
+    """Whether the clause before `start` denies or supposes the text that follows; if `supposed`, supposes it."""
     before = text[max(0, start - 60) : start]
     denied = not supposed and _DENIED.search(_CLAUSE_START.split(before)[-1])
     return bool(denied or _SUPPOSED.search(before))
