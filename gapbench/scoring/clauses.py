@@ -59,23 +59,20 @@ def answering(text: str, question: str = "") -> list[str]:
     """The clauses of a text that answer: see above."""
     said: list[str] = []
     concluding = None
-    for sentence in sentences(asserted(latest(text))):
-        for half in SPLIT.split(sentence):
-            for index, claim in enumerate(THEREFORE.split(half)):
-                clauses = [c for part in _halves(ASIDE.sub(" ", claim).strip(" ,")) if TOKEN.search(c := part)]
-                if index and clauses and not denies(clauses[0]):
-                    concluding = len(said)
-                said += clauses
+    for half in [half for sentence in sentences(asserted(latest(text))) for half in SPLIT.split(sentence)]:
+        for index, claim in enumerate(THEREFORE.split(half)):
+            parts = [part for part in _halves(ASIDE.sub(" ", claim).strip(" ,")) if TOKEN.search(part)]
+            if index and parts and not denies(parts[0]):
+                concluding = len(said)
+            said += parts
     if concluding is not None:
         claim, *later = said[concluding:]
-        return [claim.strip(" .,"), *(c for c in later if not denies(c) and is_about(c, question))]
+        return [claim.strip(" .,"), *(clause for clause in later if not denies(clause) and is_about(clause, question))]
     found = [clause for clause in said if not denies(clause)]
     if len(said) < 2 or len(found) == 1:
         return found or [clause for clause in said if not COPULA.search(clause)]
-    about = [clause for clause in found if is_about(clause, question)]
-    about = [clause for clause in about if COPULA.search(clause)] or about
-    most = max((is_about(clause, question) for clause in about), default=0)
-    about = [clause for clause in about if is_about(clause, question) == most]
+    most = max((is_about(clause, question) for clause in found), default=0)
+    about = [clause for clause in found if most and is_about(clause, question) == most]
     chosen = about[:1] if about[:1] == said[:1] else about[-1:]
     return parallel(about, chosen[0]) if chosen else []
 

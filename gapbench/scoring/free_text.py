@@ -29,6 +29,7 @@ MOST_OTHER_WORDS, _LONGEST_SUBJECT, _LONGEST_BARE = 3, 5, 8
 _ASIDE, _PARTS, _RELATIVE, _FIRST, _TAIL = map(form, ("closer", "parts", "relative", "first", "tail"))
 _QUOTE = re.compile(r'"([^"\n]+)"|(?<!\w)\'([^\'\n]+)\'(?!\w)')
 _VAGUE, _QUOTED, _ALTERNATIVES, _PRONOUN = form("vague"), form("quoted"), word_set("alternatives"), form("personal")
+_SLASH = re.compile(r"(?<!\d)/|/(?!\d)")
 _NO_TEXT = unparsed("no-text", "no clause gives an answer")
 _DENIED = unparsed("denied", "the accepted answer is denied, doubted, or said of something else")
 _OFFERED = unparsed("alternatives", "the accepted answer is one of several that are offered")
@@ -128,7 +129,7 @@ def _others(text: str, asked: Collection[str]) -> list[str]:
 
 def _is_listed(answer: str, predicate: str) -> bool:
     """Whether an answer stands in a list: beside "and" or "or", or beside a comma and one or two other words."""
-    parts = f"| {clauses.spoken(predicate)} |".split(f" {answer} ")
+    parts = f"| {clauses.spoken(_SLASH.sub(' or ', predicate))} |".split(f" {answer} ")
     for before, after in pairwise(parts):
         if {before.split()[-1], after.split()[0]} & _ALTERNATIVES:
             return True

@@ -4,11 +4,10 @@
     anls("STOP SIGN", ["stop sing"])                           # 0.78
 
 Both score the answer statement of the output ("The answer is stop."): the best of its line, its first sentence and its
-first clause. Without a statement they score the whole output. A score of at least 0.5 is right: for VQA accuracy two of
-ten people, for ANLS every answer whose score is not set to 0.
+first clause; without one the whole output. At least 0.5 is right: for VQA accuracy two of ten people.
 
 Limits: VQA normalisation is made for short English answers. ANLS takes time proportional to the product of both
-lengths, divided by the machine's word size; it takes none if the lengths alone decide.
+lengths, divided by the machine's word size.
 """
 
 from __future__ import annotations

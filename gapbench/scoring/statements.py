@@ -4,9 +4,9 @@
 
 A statement has a rank. FINAL: a box, an answer tag, "final answer". PLAIN: "the answer is", "Answer:", "答案是".
 BARE: an answer without a lead, which the answer types find. WEAK: "it is", "I think", "so". A higher rank overrides a
-lower rank. Within a rank the last statement wins only if the text revises ("wait", "actually") or concludes ("but",
-"therefore") before it; a revision overrides a higher rank as well. Otherwise statements that contradict each other
-decide nothing. A denied, supposed or asked statement ("if the answer is A", "the answer is B?") does not count.
+lower rank. Within a rank the last statement wins only if the text turns ("but") or, unless the output opens with the
+earlier one, concludes ("so") before it, or revises ("wait"), which overrides a higher rank as well. Otherwise
+statements that contradict each other decide nothing. A denied, supposed or asked statement does not count.
 
 Limits: English, Chinese and a little Japanese; only the last 64 statements of an output are weighed.
 """
