@@ -80,7 +80,8 @@ def answering(text: str, question: str = "") -> list[str]:
 def parallel(clauses: Sequence[str], clause: str) -> list[str]:
     """The clauses with the same subject and verb as a clause, which say the same or contradict it."""
     verb = COPULA.search(clause)
-    return [other for other in clauses if verb and normal(other).startswith(normal(clause[: verb.end()]))] or [clause]
+    head = normal(clause[: verb.end()]) if verb else "\0"
+    return [other for other in clauses if normal(other).startswith(head)] or [clause]
 
 
 def _halves(clause: str) -> list[str]:

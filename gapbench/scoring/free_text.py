@@ -141,7 +141,5 @@ def _is_listed(answer: str, predicate: str) -> bool:
 
 def _is_one_of(text: str, accepted: Collection[str]) -> bool:
     """Whether a normalised text is an accepted answer, or its plural or singular if that is letters alone."""
-    return text in accepted or any(
-        answer.isalpha() and (text in (answer + "s", answer + "es") or answer in (text + "s", text + "es"))
-        for answer in accepted
-    )
+    forms = {text, text + "s", text + "es", text.removesuffix("s"), text.removesuffix("es")}
+    return text in accepted or any(answer in forms for answer in accepted if answer.isalpha())

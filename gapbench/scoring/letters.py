@@ -48,11 +48,13 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
     choices = choices_of(answers, options, question)
     accepted = frozenset().union(*(accepted_letters(answer, choices) for answer in answers))
     output = plain(text)
-    if letter := choices.single_letter_of(output):
-        return decided(accepted, min(letter), "option-text")
+    if whole := choices.single_letter_of(output):
+        return decided(accepted, min(whole), "option-text")
 
     listed = _enumeration(text)
-    found = [(s, *_letters_in(s, choices)) for s in stated.statements(text) if not {s.end, s.end + 1} & listed]
+    found: list[Reading] = [
+        (s, *_letters_in(s, choices)) for s in stated.statements(text) if not {s.end, s.end + 1} & listed
+    ]
     found += [*_correct(text), *deque(_bare(text, choices, listed), MOST_STATEMENTS)]
     tail = stated.latest(text)
     named = choices.affirmed_in(tail) if tail != text and len(clauses.sentences(tail)) < 3 else frozenset()
@@ -65,14 +67,14 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
     if not conclusion.agreed:
         return unparsed("conflict", "answers that contradict each other, none of them marked as final")
     letter, *others = sorted(conclusion.value)
-    _, rule = max((statement.rank, rule) for statement, letters, rule in found if letters == conclusion.value)
+    _, rule = max((statement.rank, rule) for statement, said, rule in found if said == conclusion.value)
     if rule != "option-text" and _contradicts(conclusion.statement, letter, choices):
         return unparsed("conflict", "the letter stands beside the text of another option")
     if others:
         return unparsed("conflict", f"several letters are given: {letter}, {', '.join(others)}")
     if letter not in choices.letters:
-        first, *_, last = choices.letters
-        return unparsed("outside-options", f"{letter} is not among the options {first} to {last}")
+        allowed = f"{choices.letters[0]} to {choices.letters[-1]}"
+        return unparsed("outside-options", f"{letter} is not among the options {allowed}")
     return decided(accepted, letter, rule)
 
 
@@ -82,10 +84,10 @@ def _by_text(output: str, accepted: frozenset[str], choices: Choices, question: 
         return REFUSAL
     if set(choices.texts) == {"yes", "no"}:
         said = score_yes_no(output, choices.texts).parsed if not _marks(output) else None
-        letters = said and choices.letters_of(said)
+        letters = choices.letters_of(said or "")
     else:
-        letters = not clauses.is_cut_off(output) and _concluded(output, choices, question)
-    return decided(accepted, min(letters), "option-text") if letters and len(letters) == 1 else _NO_LETTER
+        letters = frozenset() if clauses.is_cut_off(output) else _concluded(output, choices, question)
+    return decided(accepted, min(letters), "option-text") if len(letters) == 1 else _NO_LETTER
 
 
 def _concluded(output: str, choices: Choices, question: str) -> frozenset[str]:
@@ -109,8 +111,7 @@ def _concluded(output: str, choices: Choices, question: str) -> frozenset[str]:
 
 def _marks(text: str) -> set[str]:
     """The letters that a text sets off, as labels or in brackets."""
-    labels = {label["bracketed"] or label["letter"] for label in _LABEL.finditer(text)}
-    return labels.union(_MARKED.findall(text))
+    return {*_LABEL.findall(text), *_MARKED.findall(text)}
 
 
 def _contradicts(statement: Statement, letter: str, choices: Choices) -> bool:
@@ -145,7 +146,7 @@ def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
     letter, at = head["letter"], head.start("letter")
     clause = clauses.extents(value)[-1] if len(value) > head.end() + 2 else ""
     labelled = {
-        label["bracketed"] or label["letter"]
+        label["letter"]
         for label in _LABEL.finditer(clause, head.end())
         if not _REJECTED_BEFORE.search(clause, 0, label.end() - 2) and not _REJECTED_AFTER.match(value, label.end())
     }
@@ -200,10 +201,8 @@ def _letters_of(line: str, lead: re.Match[str], choices: Choices) -> frozenset[s
     """The letters that a line begins with; none if it rejects them, or if A stands for Answer ("A: blue")."""
     rest = line[lead.end() :]
     if lead["letter"] == "A" and rest.startswith(":") and not lead["option"]:
-        if is_letter_of(rest, choices.letters) or choices.text_of("A") not in (
-            normal(rest),
-            normal(clauses.extents(rest)[-1]),
-        ):
+        said = {normal(rest), normal(clauses.extents(rest)[-1])}
+        if is_letter_of(rest, choices.letters) or choices.text_of("A") not in said:
             return frozenset()
     elif _REJECTED_AFTER.match(rest) and not choices.letters_of(rest):
         return frozenset()
@@ -216,7 +215,7 @@ def _enumeration(text: str) -> set[int]:
     listed: set[int] = set()
     run: list[int] = []
     for label in _LABEL.finditer(text):
-        index = string.ascii_uppercase.index(label["bracketed"] or label["letter"])
+        index = string.ascii_uppercase.index(label["letter"])
         run = [*run, label.start()] if index == len(run) else [label.start()] if index == 0 else []
         if len(run) > 1:
             listed.update(run)

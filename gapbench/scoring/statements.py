@@ -67,8 +67,11 @@ def statements(text: str) -> list[Statement]:
         denied = is_denied(text, lead.start()) and not _CLAUSE_START.match(lead[0])
         if lead["tag"] is None and (denied or is_question(text[lead.end() : lead.end() + 82])):
             continue
-        statement = Statement(_rank(lead), lead.start(), lead.end(), _value(text, lead))
-        if in_order and _is_filler(text[in_order[-1].end : lead.start()]):
+        final = lead["tag"] or lead["h_final"] or lead["p_final"] or lead["c_final"]
+        rank = FINAL if final else WEAK if lead["weak"] else PLAIN
+        statement = Statement(rank, lead.start(), lead.end(), _value(text, lead))
+        near = in_order and lead.start() - in_order[-1].end <= 20
+        if near and _FILLER.fullmatch(text, in_order[-1].end, lead.start()):
             statement = replace(statement, rank=max(statement.rank, in_order.pop().rank))
         in_order.append(statement)
     return in_order[-MOST_STATEMENTS:]
@@ -82,17 +85,14 @@ def conclude(stated: Sequence[tuple[Statement, Value]], text: str) -> Conclusion
             conclusion = Conclusion(statement, value, True)
             continue
         last = conclusion.statement
-        between = text[
-            max(last.start if last.end > statement.start else last.end, statement.start - 200) : statement.end
-        ]
+        after = last.start if last.end > statement.start else last.end
+        between = text[max(after, statement.start - 200) : statement.end]
+        concludes = _CONCLUSION.search(between) and (last.start > OPENING or last.rank < BARE)
         if statement.rank > last.rank:
             conclusion = Conclusion(statement, value, True)
         elif value == conclusion.value and conclusion.agreed:
             conclusion = replace(conclusion, statement=replace(statement, rank=last.rank))
-        elif _REVISION.search(between) or (
-            statement.rank == last.rank
-            and (_TURN.search(between) or ((last.start > OPENING or last.rank < BARE) and _CONCLUSION.search(between)))
-        ):
+        elif _REVISION.search(between) or (statement.rank == last.rank and (concludes or _TURN.search(between))):
             conclusion = Conclusion(replace(statement, rank=last.rank), value, True)
         elif statement.rank == last.rank:
             conclusion = Conclusion(statement, value, False)
@@ -120,21 +120,11 @@ def is_question(text: str) -> bool:
     return _QUESTION.match(text) is not None
 
 
-def _rank(lead: re.Match[str]) -> int:
-    if lead["tag"] or lead["h_final"] or lead["p_final"] or lead["c_final"]:
-        return FINAL
-    return WEAK if lead["weak"] else PLAIN
-
-
 def _value(text: str, lead: re.Match[str]) -> str:
     following = text[lead.end() : lead.end() + LONGEST_VALUE]
     if lead["tag"]:
         return following.split(CLOSE, 1)[0].split(OPEN, 1)[0].strip()
     return following.split("\n", 1)[0].replace(OPEN, "").replace(CLOSE, "").strip()
-
-
-def _is_filler(between: str) -> bool:
-    return len(between) <= 20 and _FILLER.match(between) is not None
 
 
 def is_denied(text: str, start: int, supposed: bool = False) -> bool:

@@ -23,7 +23,7 @@ from gapbench.scoring.phrases import form, word_set
 from gapbench.scoring.statements import BARE, Statement
 from gapbench.scoring.words import ARTICLES, stem, words
 
-_HEAD, _SECOND, _EITHER, _START = form("yes_no"), form("second"), form("either"), form("yes_no_start")
+_HEAD, _SECOND, _START = form("yes_no"), form("second"), form("yes_no_start")
 _YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
 _DENIALS, _DOUBTS = clauses.DENIALS | word_set("absences"), clauses.DOUBTS | word_set("partly")
 _NOTS, _COMMA, _FOLLOWS = form("nots"), re.compile(r",\s|,(?=\D)"), form("follows")
@@ -102,8 +102,6 @@ def _content(text: str, particle: frozenset[str]) -> list[str]:
 
 def _leading_words(value: str) -> frozenset[str]:
     """The `yes` and `no` that a text begins with: both for "yes or no", none for other text."""
-    if _EITHER.match(value):
-        return frozenset({"yes", "no"})
     head = _HEAD.match(value)
     if head is None:
         return frozenset()
