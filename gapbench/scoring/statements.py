@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from gapbench.scoring.clean import CLOSE, OPEN
+from gapbench.scoring.clean import CLOSE, OPEN, plain
 from gapbench.scoring.outcome import unparsed
 from gapbench.scoring.phrases import form
 
@@ -122,9 +122,7 @@ def is_question(text: str) -> bool:
 
 def _value(text: str, lead: re.Match[str]) -> str:
     following = text[lead.end() : lead.end() + LONGEST_VALUE]
-    if lead["tag"]:
-        return following.split(CLOSE, 1)[0].split(OPEN, 1)[0].strip()
-    return following.split("\n", 1)[0].replace(OPEN, "").replace(CLOSE, "").strip()
+    return plain(re.split(f"[{OPEN}{CLOSE}]" if lead["tag"] else "\n", following, maxsplit=1)[0])
 
 
 def is_denied(text: str, start: int, supposed: bool = False) -> bool:
