@@ -23,7 +23,7 @@ from decimal import Decimal
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
-from gapbench.scoring.clauses import answering, asserted, extents, is_cut_off
+from gapbench.scoring.clauses import answering, asserted, denies, extents, is_cut_off
 from gapbench.scoring.clean import clean, plain
 from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.phrases import form
@@ -83,9 +83,8 @@ def _only(output: str, question: str) -> frozenset[Decimal]:
     if is_cut_off(output):
         return frozenset()
     text = asserted(output, sure=True)
-    values = numbers(latest(text)) or numbers(text)
-    claims = [numbers(claim) - numbers(question) or numbers(claim) for claim in answering(text, question)]
-    values = frozenset().union(*claims) or values
+    claims = [numbers(claim) for claim in answering(output, question) if not denies(claim)]
+    values = frozenset().union(*claims) or numbers(latest(text)) or numbers(text)
     if not values and not _LIST_MARK.search(text):
         return frozenset(Decimal(value) for value, word in enumerate(_AS_WORDS) if word.search(text))
     asked = frozenset(value for _, _, value in _found(question))
