@@ -25,18 +25,18 @@ A thought and mark-up are cut away. Then the first step that finds something dec
 
 1. **A statement.** "The answer is B", "Answer: 3", a box, an answer tag, "I think it is B". A box, a tag and "final
    answer" outrank "the answer is", which outranks a bare answer, "B is correct" and, last, "I think". Within a rank the
-   last one wins if the text takes the earlier one back ("wait", "actually") or concludes ("so", "therefore"), whatever
-   was listed before; else they contradict each other and decide nothing.
+   last one wins if the text takes the earlier one back ("wait", "but") or concludes ("so"); else they contradict each
+   other and decide nothing. So does an answer at the start that a conclusion contradicts without taking it back.
 2. **A bare answer.** A letter, a number, yes or no, or a short text that stands alone or begins the output.
 3. **The clause that answers.** What follows the last change of mind is split into clauses. One that concludes ("so",
    "therefore") answers, else one whose subject is what was asked, else the only one. One option's text, one number, the
    question said as a statement, or a short text must be said in it affirmatively.
 4. **Else the answer is unparsed**, and a judge may be asked.
 
-A mention, a rejection, a question, a supposition, a doubt or a list never counts. Labels that run from A are a list. Of
-numbers, bounds, denied numbers and numbers of lists do not count; a total counts alone if its parts add up. In texts,
-signs, currencies and comparisons count. A letter beside another option's text contradicts itself. A refusal without an
-answer, and an output that breaks off before its answer, are unparsed in every answer type.
+A mention, a rejection, a question, a supposition ("A would be right if"), a doubt or a list never counts. Labels that
+run from A are a list. Of numbers, bounds, denied numbers and numbers of lists do not count; a total counts alone if its
+parts add up. In texts, signs, currencies and comparisons count. A letter beside another option's text contradicts
+itself. A refusal without an answer, and an output that breaks off before its answer, are unparsed in every answer type.
 """
 TITLES = {
     "letter": "Letters",

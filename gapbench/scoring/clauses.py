@@ -57,26 +57,31 @@ def denies(clause: str) -> bool:
 
 def answering(text: str, question: str = "") -> list[str]:
     """The clauses of a text that answer: see above."""
-    said = [
-        part
-        for sentence in sentences(asserted(latest(text)))
-        for half in SPLIT.split(sentence)
-        for part in _halves(ASIDE.sub(" ", half).strip(" ,"))
-        if TOKEN.search(part)
-    ]
+    said: list[str] = []
+    concluding = None
+    for half in [half for sentence in sentences(asserted(latest(text))) for half in SPLIT.split(sentence)]:
+        for index, claim in enumerate(THEREFORE.split(half)):
+            parts = [part for part in _halves(ASIDE.sub(" ", claim).strip(" ,")) if TOKEN.search(part)]
+            if index and parts and not denies(parts[0]):
+                concluding = len(said)
+            said += parts
+    if concluding is not None:
+        claim, *later = said[concluding:]
+        return [claim.strip(" .,"), *(clause for clause in later if not denies(clause) and is_about(clause, question))]
     found = [clause for clause in said if not denies(clause)]
-    concluding = [index for index, clause in enumerate(found) if THEREFORE.search(clause)]
-    if concluding:
-        last, *later = found[concluding[-1] :]
-        claim = THEREFORE.split(last)[-1].strip(" .,") or last
-        return [claim, *(clause for clause in later if is_about(clause, question))]
     if len(said) < 2 or len(found) == 1:
         return found or [clause for clause in said if not COPULA.search(clause)]
-    about = [clause for clause in found if is_about(clause, question)]
-    about = [clause for clause in about if COPULA.search(clause)] or about
-    most = max((is_about(clause, question) for clause in about), default=0)
-    about = [clause for clause in about if is_about(clause, question) == most]
-    return about[:1] if about[:1] == said[:1] else about[-1:]
+    most = max((is_about(clause, question) for clause in found), default=0)
+    about = [clause for clause in found if most and is_about(clause, question) == most]
+    chosen = about[:1] if about[:1] == said[:1] else about[-1:]
+    return parallel(about, chosen[0]) if chosen else []
+
+
+def parallel(clauses: Sequence[str], clause: str) -> list[str]:
+    """The clauses with the same subject and verb as a clause, which say the same or contradict it."""
+    verb = COPULA.search(clause)
+    head = normal(clause[: verb.end()]) if verb else "\0"
+    return [other for other in clauses if normal(other).startswith(head)] or [clause]
 
 
 def _halves(clause: str) -> list[str]:

@@ -93,12 +93,5 @@ def plain(text: str) -> str:
 
 def _stream_safe(text: str, longest: int = 30) -> str:
     """At most `longest` combining marks in a row, as sorting them is quadratic (Unicode Annex 15, section 13)."""
-    marks = {char for char in set(text) if unicodedata.combining(unicodedata.normalize("NFKD", char)[0])}
-    if not marks:
-        return text
-    chars, run = [], 0
-    for char in text:
-        run = run + 1 if char in marks else 0
-        if run <= longest:
-            chars.append(char)
-    return "".join(chars)
+    marks = "".join(char for char in set(text) if unicodedata.combining(unicodedata.normalize("NFKD", char)[0]))
+    return re.sub(f"([{marks}]{{{longest}}})[{marks}]+", r"\1", text) if marks else text

@@ -2,13 +2,12 @@
 
     score_letter("The answer is (B) because A is wrong.", ["B"], ("red", "blue")).parsed       # "B"
 
-The steps: 1. a statement that begins with a letter ("Answer: **D**", a boxed D) or with an option's text; below it 2. a
-letter alone on a line, or at its start before a delimiter ("b)", "B: red", "B is correct"); 3. the text of exactly one
-option, said affirmatively by the conclusion, by the last sentence if it marks a letter, or by the whole output.
+The steps: 1. a statement that begins with a letter or an option's text; 2. a letter alone on a line, or at its start
+before a delimiter ("b)", "B: red", "B is correct"); 3. the text of the only option that the conclusion, the last
+sentence or the output says affirmatively.
 
-A capital within prose is never a letter ("A dog", "I think so"), nor is a label of a list that runs from A, a rejected
-letter ("B is wrong"), a question, or the A of "A: blue", which may stand for Answer. Letters that contradict each other
-or the text beside them ("B) red" where red is A), or are not among the options, are unparsed.
+A capital within prose is never a letter ("A dog"), nor is a label of a list that runs from A, a rejected letter, a
+question, or the A of "A: blue", which may stand for Answer.
 
 Limits: a letter that is only mentioned ("see (B)") is not read, even where it is the only one.
 """
@@ -20,24 +19,13 @@ import string
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+from gapbench.scoring import clauses
+from gapbench.scoring import statements as stated
 from gapbench.scoring.choices import Choices, accepted_letters, choices_of, is_letter_of
-from gapbench.scoring.clauses import COPULA, THEREFORE, asserted, denies, extents, is_about, is_cut_off, sentences
 from gapbench.scoring.clean import plain
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form
-from gapbench.scoring.statements import (
-    BARE,
-    MOST_STATEMENTS,
-    REFUSED,
-    WEAK,
-    Statement,
-    conclude,
-    is_denied,
-    is_question,
-    latest,
-    refuses,
-    statements,
-)
+from gapbench.scoring.statements import BARE, MOST_STATEMENTS, REFUSAL, WEAK, Statement
 from gapbench.scoring.words import normal
 from gapbench.scoring.yes_no import score_yes_no
 
@@ -48,6 +36,8 @@ _REJECTED_BEFORE, _REJECTED_AFTER = form("rejected_before", 0), form("rejected_a
 _MARKED = re.compile(r"\(([A-Z])\)")
 _ENDS_MARKED, _PAUSE = re.compile(r"\([A-Z]\)[.!]?\s*\Z"), re.compile(r"[,;:]")
 _LABELLED = re.compile(r"[A-Z] ?[(:]")
+Reading = tuple[Statement, frozenset[str], str]
+"""A statement, its letters, and the rule that reads them."""
 
 
 def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (), question: str = "") -> Score:
@@ -58,102 +48,84 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
     choices = choices_of(answers, options, question)
     accepted = frozenset().union(*(accepted_letters(answer, choices) for answer in answers))
     output = plain(text)
-    if not output:
-        return unparsed("empty", "the output is empty")
-    if letter := choices.single_letter_of(output):
-        return decided(accepted, min(letter), "option-text")
+    if whole := choices.single_letter_of(output):
+        return decided(accepted, min(whole), "option-text")
 
     listed = _enumeration(text)
-    found = [(s, _letters_in(s, choices)) for s in statements(text) if not {s.end, s.end + 1} & listed]
-    found += [(statement, (frozenset(statement.value), "letter-statement")) for statement in _correct(text)]
-    found += [
-        (statement, (letters, "letter-bare"))
-        for statement, letters in deque(_bare(text, choices, listed), MOST_STATEMENTS)
+    found: list[Reading] = [
+        (s, *_letters_in(s, choices)) for s in stated.statements(text) if not {s.end, s.end + 1} & listed
     ]
-    tail = latest(text)
-    named = choices.affirmed_in(tail) if tail != text and len(sentences(tail)) < 3 else frozenset()
+    found += [*_correct(text), *deque(_bare(text, choices, listed), MOST_STATEMENTS)]
+    tail = stated.latest(text)
+    named = choices.affirmed_in(tail) if tail != text and len(clauses.sentences(tail)) < 3 else frozenset()
     if len(named) == 1 and _marks(tail) <= named:  # "Wait, it is the blue one."
-        found.append((Statement(BARE, len(text) - len(tail), len(text), tail), (named, "option-text")))
+        found.append((Statement(BARE, len(text) - len(tail), len(text), tail), named, "option-text"))
     found.sort(key=lambda reading: reading[0].start)
-    conclusion = conclude([(statement, letters) for statement, (letters, _) in found if letters], text)
+    conclusion = stated.conclude([(statement, letters) for statement, letters, _ in found if letters], text)
     if conclusion is None:
         return _by_text(output, accepted, choices, question)
     if not conclusion.agreed:
         return unparsed("conflict", "answers that contradict each other, none of them marked as final")
-    _, rule = max((s.rank, rule) for s, (letters, rule) in found if letters == conclusion.value)
-    if rule != "option-text" and _contradicts(conclusion.statement, min(conclusion.value), choices):
+    letter, *others = sorted(conclusion.value)
+    _, rule = max((statement.rank, rule) for statement, said, rule in found if said == conclusion.value)
+    if rule != "option-text" and _contradicts(conclusion.statement, letter, choices):
         return unparsed("conflict", "the letter stands beside the text of another option")
-    return _score(conclusion.value, accepted, choices, rule)
-
-
-def _score(letters: frozenset[str], accepted: frozenset[str], choices: Choices, rule: str) -> Score:
-    """Right or wrong for a single allowed letter, else unparsed."""
-    if len(letters) > 1:
-        return unparsed("conflict", f"several letters are given: {', '.join(sorted(letters))}")
-    letter = min(letters)
+    if others:
+        return unparsed("conflict", f"several letters are given: {letter}, {', '.join(others)}")
     if letter not in choices.letters:
-        last = choices.letters[-1]
-        return unparsed("outside-options", f"{letter} is not among the options {choices.letters[0]} to {last}")
+        allowed = f"{choices.letters[0]} to {choices.letters[-1]}"
+        return unparsed("outside-options", f"{letter} is not among the options {allowed}")
     return decided(accepted, letter, rule)
 
 
 def _by_text(output: str, accepted: frozenset[str], choices: Choices, question: str) -> Score:
     """The score of an output without an explicit letter: by the one option whose text it says affirmatively."""
-    if refuses(output):
-        return unparsed("refusal", REFUSED)
+    if stated.refuses(output):
+        return REFUSAL
     if set(choices.texts) == {"yes", "no"}:
         said = score_yes_no(output, choices.texts).parsed if not _marks(output) else None
-        return decided(accepted, choices.letters[choices.texts.index(said)], "option-text") if said else _NO_LETTER
-    if is_cut_off(output):
-        return _NO_LETTER
-    letters = _concluded(output, choices, question)
-    if len(letters) == 1:
-        return decided(accepted, min(letters), "option-text")
-    return _NO_LETTER
+        letters = choices.letters_of(said or "")
+    else:
+        letters = frozenset() if clauses.is_cut_off(output) else _concluded(output, choices, question)
+    return decided(accepted, min(letters), "option-text") if len(letters) == 1 else _NO_LETTER
 
 
 def _concluded(output: str, choices: Choices, question: str) -> frozenset[str]:
     """The letters of the options whose text the last conclusion says, else the last sentence, else all the output."""
-    said = sentences(asserted(output))
-    concluding = [(s, mark) for s in said for mark in [*THEREFORE.finditer(s)][-1:]]
+    said = clauses.sentences(clauses.asserted(output))
     texts = []
-    for sentence, mark in reversed(concluding[-2:]):  # two, as the last may only reject
+    for sentence, mark in [(s, mark) for s in said for mark in [*clauses.THEREFORE.finditer(s)][-1:]][-1:]:
         subject = _PAUSE.split(sentence[: mark.start()])[-1] if mark[0][0].isalpha() else ""  # "D therefore fits."
         texts += [sentence[mark.end() :]] + [subject + sentence[mark.end() :]] * (not subject.endswith("and "))
     for last in said[-1:]:
-        label, verb = _LABEL.match(last), COPULA.search(last)
-        own = label and choices.letters_of(last[label.end() :])
-        if (_ENDS_MARKED.search(last) or own) and all(at < output.rfind(last) for at in _enumeration(output)):
+        label, verb = _LABEL.match(last), clauses.COPULA.search(last)
+        marked = _ENDS_MARKED.search(last) or (label and choices.letters_of(last[label.end() :]))
+        if marked and all(at < output.rfind(last) for at in _enumeration(output)):
             texts.append(last)
-        elif verb and not label and is_about(last, question) and not denies(last):  # "The car is blue."
-            texts.append(last[verb.end() :])
-    if not _LABEL.search(output) and not _LABELLED.match(output):
-        texts.append(output)
-    for text in texts:
-        letters = choices.affirmed_in(text)
-        if letters and _marks(text) <= letters:
-            return letters
-    return frozenset()
+        elif verb and clauses.is_about(last, question) and [last] == clauses.parallel(said, last):
+            texts.append("" if clauses.denies(last) else last[verb.end() :])  # "The car is blue."
+    texts += [output] * (not (_LABEL.search(output) or _LABELLED.match(output)))
+    named = [letters for text in texts if (letters := choices.affirmed_in(text)) and _marks(text) <= letters]
+    return named[0] if named else frozenset()
 
 
 def _marks(text: str) -> set[str]:
     """The letters that a text sets off, as labels or in brackets."""
-    labels = {label["bracketed"] or label["letter"] for label in _LABEL.finditer(text)}
-    return labels.union(_MARKED.findall(text))
+    return {*_LABEL.findall(text), *_MARKED.findall(text)}
 
 
 def _contradicts(statement: Statement, letter: str, choices: Choices) -> bool:
     """Whether a letter is followed by exactly the text of another option, as in "B) red"."""
     head = _HEAD.match(statement.value)
     rest = statement.value[head.end() :].lstrip(" .:)]") if head else ""
-    texts = [choices.letters_of(text) for text in extents(rest)]
+    texts = [choices.letters_of(text) for text in clauses.extents(rest)]
     return any(texts) and not any(letter in letters for letters in texts)
 
 
 def _letters_in(statement: Statement, choices: Choices) -> tuple[frozenset[str], str]:
     """The letters of a statement, and the rule: the option that has its text, else the letters it begins with."""
     # "It is green." states the text of an option, "B because it is green" does not.
-    texts = extents(statement.value) if statement.rank > WEAK or statement.start == 0 else []
+    texts = clauses.extents(statement.value) if statement.rank > WEAK or statement.start == 0 else []
     for extent in texts:
         if (letter := choices.single_letter_of(extent)) and set(_MARKED.findall(statement.value)) <= letter:
             return letter, "option-text"
@@ -172,56 +144,56 @@ def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
     if head is None or _GLUED.match(value, head.end()):
         return frozenset()
     letter, at = head["letter"], head.start("letter")
-    clause = extents(value)[-1] if len(value) > head.end() + 2 else ""
+    clause = clauses.extents(value)[-1] if len(value) > head.end() + 2 else ""
     labelled = {
-        label["bracketed"] or label["letter"]
+        label["letter"]
         for label in _LABEL.finditer(clause, head.end())
         if not _REJECTED_BEFORE.search(clause, 0, label.end() - 2) and not _REJECTED_AFTER.match(value, label.end())
     }
-    if others := _listed(value, head.end("letter")) | labelled - {letter}:
+    if others := _listed(value, head.end("letter"))[0] | labelled - {letter}:
         return others | {letter.upper()}
     if _REJECTED_AFTER.match(value, head.end()):
         return frozenset()
     enclosed = bool(head["close"]) and value[at - 1 : at] in set("\"'([{<")
     if enclosed or _DELIMITED.match(value, head.end()) or not (strict or letter in "AI" or letter.islower()):
         return frozenset(letter.upper())
-    index = choices.letters.find(letter.upper())
-    option = choices.texts[index] if 0 <= index < len(choices.texts) else ""
+    option = choices.text_of(letter.upper())
     return frozenset(letter.upper()) if option and normal(value[head.end() :]).startswith(option) else frozenset()
 
 
-def _listed(value: str, end: int) -> frozenset[str]:
-    """The letters after the first in a list such as "B, C or D"; the first letter ends at `end`."""
+def _listed(value: str, end: int) -> tuple[frozenset[str], int]:
+    """The letters after the first in a list such as "B, C or D", and its end; the first letter ends at `end`."""
     letters = set()
     while another := _ANOTHER.match(value, end):
         letters.add(another["letter"].upper())
         end = another.end("letter")
-    return frozenset(letters)
+    return frozenset(letters), end
 
 
-def _correct(text: str) -> list[Statement]:
+def _correct(text: str) -> Iterator[Reading]:
     """Statements that begin with their letter: "B is correct", "(B) is the best answer"."""
-    return [
-        Statement(WEAK if _LEANING.search(match[0]) else BARE, match.start(), match.end(), match["letter"])
-        for match in list(_CORRECT.finditer(text))[-MOST_STATEMENTS:]
-        if not is_denied(text, match.start()) and not is_question(text[match.end() : match.end() + 82])
-    ]
+    for match in list(_CORRECT.finditer(text))[-MOST_STATEMENTS:]:
+        if not stated.is_denied(text, match.start()) and not stated.is_question(text[match.end() : match.end() + 82]):
+            rank = WEAK if _LEANING.search(match[0]) else BARE
+            statement = Statement(rank, match.start(), match.end(), match["letter"])
+            yield statement, frozenset(match["letter"]), "letter-statement"
 
 
-def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[tuple[Statement, frozenset[str]]]:
+def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[Reading]:
     """Letters alone on a line, or at its start before a delimiter or the text of their option; not those of a list."""
     start = 0
     for line in text.split("\n"):
         lead = _LINE.match(line)
-        index = choices.letters.find(line[:1]) if line[1:2] == " " else -1
-        if lead and start not in listed and not is_question(line):
+        option = choices.text_of(line[:1]) if line[1:2] == " " else ""
+        if lead and start not in listed and not stated.is_question(line):
             alone = not line[lead.end() :].strip("\"')].:。 ")
             begun = lead["letter"] == "A" and text[max(0, start - 2) : start] == ":\n"  # of a list that was cut off
-            if alone or not (begun or (start and is_cut_off(text))) or _LABEL.search(text, start + lead.end()):
+            if alone or not (begun or (start and clauses.is_cut_off(text))) or _LABEL.search(text, start + lead.end()):
                 rank = BARE if alone or not start else WEAK - 1  # a line within prose counts least
-                yield Statement(rank, start, start + lead.end(), line), _letters_of(line, lead, choices)
-        elif 0 <= index < len(choices.texts) and normal(line[2:]) == choices.texts[index] != "":
-            yield Statement(BARE, start, start + 1, line), frozenset(line[0])
+                statement = Statement(rank, start, start + lead.end(), line)
+                yield statement, _letters_of(line, lead, choices), "letter-bare"
+        elif option and normal(line[2:]) == option:
+            yield Statement(BARE, start, start + 1, line), frozenset(line[0]), "letter-bare"
         start += len(line) + 1
 
 
@@ -229,13 +201,13 @@ def _letters_of(line: str, lead: re.Match[str], choices: Choices) -> frozenset[s
     """The letters that a line begins with; none if it rejects them, or if A stands for Answer ("A: blue")."""
     rest = line[lead.end() :]
     if lead["letter"] == "A" and rest.startswith(":") and not lead["option"]:
-        if re.match(r": ?(?:[(\[]|option)", rest, re.I):
-            return _head(rest[1:], True, choices)
-        if is_letter_of(rest, choices.letters) or choices.text_of("A") not in (normal(rest), normal(extents(rest)[-1])):
+        said = {normal(rest), normal(clauses.extents(rest)[-1])}
+        if is_letter_of(rest, choices.letters) or choices.text_of("A") not in said:
             return frozenset()
     elif _REJECTED_AFTER.match(rest) and not choices.letters_of(rest):
         return frozenset()
-    return _listed(line, lead.end()) | {lead["letter"].upper()}
+    others, end = _listed(line, lead.end())
+    return frozenset() if others and _REJECTED_AFTER.match(line, end) else others | {lead["letter"].upper()}
 
 
 def _enumeration(text: str) -> set[int]:
@@ -243,7 +215,7 @@ def _enumeration(text: str) -> set[int]:
     listed: set[int] = set()
     run: list[int] = []
     for label in _LABEL.finditer(text):
-        index = string.ascii_uppercase.index(label["bracketed"] or label["letter"])
+        index = string.ascii_uppercase.index(label["letter"])
         run = [*run, label.start()] if index == len(run) else [label.start()] if index == 0 else []
         if len(run) > 1:
             listed.update(run)

@@ -3,13 +3,12 @@
     score_number("There are twenty-one cars.", ["21"]).outcome        # "right"
 
 The steps: 1. a statement with a number; 2. a number alone on a line; 3. the number of the clause that answers, else the
-only number of the output, or its total where the other numbers add up to it; numbers of the question do not count
-beside others. "No cars" is 0, "a single car" 1 and "a pair" 2 if there is no other number.
+only number of the output, or its total where the other numbers add up to it. "No cars" is 0, "a single car" 1 and "a
+pair" 2 if there is no other number.
 
 Two integers must be equal; if either side has a fractional part, a relative tolerance of 1e-6 applies. Units and the
-per cent sign are ignored on both sides: "12.5 %" equals "12.5". "3k" is 3000, "half a dozen" 6, "two thirds" 0.667,
-"minus five" -5. Bounds ("at least 3", "100+"), denied numbers ("not 3"), vague ones ("several hundred"), ordinals and
-numbers of lists ("Step 1") are no answers, nor are numbers in questions.
+per cent sign are ignored. "3k" is 3000, "half a dozen" 6, "two thirds" 0.667. Bounds ("at least 3", "100+"), denied and
+vague numbers, ordinals and numbers of lists ("Step 1") are no answers.
 
 Limits: commas and spaces separate thousands (12,5 is two numbers, 1.024,5 one); units are not compared; of Chinese
 numerals only one to ten before a measure word.
@@ -24,11 +23,11 @@ from decimal import Decimal
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
-from gapbench.scoring.clauses import answering, asserted, extents, is_cut_off
+from gapbench.scoring.clauses import answering, asserted, denies, extents, is_cut_off
 from gapbench.scoring.clean import clean, plain
 from gapbench.scoring.outcome import Score, unparsed
 from gapbench.scoring.phrases import form
-from gapbench.scoring.statements import REFUSED, WEAK, conclude, latest, refuses, statements
+from gapbench.scoring.statements import CONFLICT, REFUSAL, WEAK, conclude, latest, refuses, statements
 from gapbench.scoring.words import SMALL_NUMBERS
 
 RELATIVE_TOLERANCE = 1e-6
@@ -40,8 +39,8 @@ _DIGITS, _WORDS, _HAN, _HAN_DIGITS = form("digits"), form("number_words"), form(
 _NO_VALUE, _BOUND, _PRONOUN = form("no_value"), form("bound"), form("pronoun")
 _LIST_MARK, _PART, _TOTAL, _RANGE = form("list_mark"), form("part"), form("total"), form("range")
 _AS_WORDS = [form(name) for name in ("none", "single", "pair")]  # 0, 1, 2
-_CHAIN = re.compile(r"[^=A-Za-z,;]*=")
-_ORDINAL = re.compile(r"st|nd|rd|th", re.I)
+_CHAIN, _ORDINAL = re.compile(r"[^=A-Za-z,;]*="), re.compile(r"st|nd|rd|th", re.I)
+_LIST_START = re.compile(r"(?m:^ ?1[.)] )")
 
 
 def score_number(text: str, answers: Sequence[str], question: str = "") -> Score:
@@ -51,10 +50,13 @@ def score_number(text: str, answers: Sequence[str], question: str = "") -> Score
     """
     accepted = [_accepted_number(answer) for answer in answers]
     output = plain(text)
-    stated = [s for s in statements(text) if s.rank > WEAK or (text[s.start] == "=" and not _CHAIN.match(s.value))]
+    sums = not is_cut_off(output)
+    stated = [
+        s for s in statements(text) if s.rank > WEAK or (sums and text[s.start] == "=" and not _CHAIN.match(s.value))
+    ]
     conclusion = conclude([(s, values) for s in stated if (values := _first_numbers(s.value))], text)
     if conclusion is not None and not conclusion.agreed and conclusion.statement.rank > WEAK:
-        return unparsed("conflict", "answer statements that contradict each other")
+        return CONFLICT
     tail = latest(text)
     if conclusion and conclusion.statement.end + len(tail) < len(text) and numbers(asserted(tail)):
         conclusion = None  # "The answer is 3. Wait, it is 4."
@@ -64,7 +66,7 @@ def score_number(text: str, answers: Sequence[str], question: str = "") -> Score
     elif len(lines) == 1:
         values, rule = lines, "number-bare"
     elif refuses(output):
-        return unparsed("refusal", REFUSED)
+        return REFUSAL
     else:
         values, rule = _only(output, question), "number-only"
     if not values:
@@ -81,12 +83,9 @@ def _only(output: str, question: str) -> frozenset[Decimal]:
     if is_cut_off(output):
         return frozenset()
     text = asserted(output, sure=True)
-    values = numbers(latest(text)) or numbers(text)
-    for claim in reversed(answering(text, question)):
-        if found := numbers(claim) - numbers(question) or numbers(claim):
-            values = found
-            break
-    if not values:
+    claims = [numbers(claim) for claim in answering(output, question) if not denies(claim)]
+    values = frozenset().union(*claims) or numbers(latest(text)) or numbers(text)
+    if not values and not _LIST_MARK.search(text):
         return frozenset(Decimal(value) for value, word in enumerate(_AS_WORDS) if word.search(text))
     asked = frozenset(value for _, _, value in _found(question))
     others = frozenset(value for _, _, value in islice(_found(text), _MOST_NUMBERS)) - asked
@@ -106,7 +105,7 @@ def numbers(text: str) -> frozenset[Decimal]:
 
     Denied numbers, bounds and marks of lists are none. If numbers differ, those in brackets or of parts do not count.
     """
-    if re.match(r" ?1[.)] ", text) or "\n1. " in text or "\n1) " in text:
+    if _LIST_START.search(text):
         text = _LIST_MARK.sub(" ", text)
     found = sorted(islice(_found(text), _MOST_NUMBERS))
     values = [value for _, _, value in found]
@@ -172,11 +171,9 @@ def _words_values(match: re.Match[str]) -> set[Decimal]:
     elif match["top"]:
         values = {Decimal(SMALL_NUMBERS[match["top"].lower()]) / (_PARTS.index(match["bottom"].lower()) + 2)}
     else:
-        half = Decimal("0.5") * bool(match["half"])
-        values = {value + half for value in _phrase_values(match["words"].lower())}
-    if match["half_of"]:
-        values = {value / 2 for value in values}
-    return {-value for value in values} if match["minus"] else values
+        values = {value + Decimal("0.5") * bool(match["half"]) for value in _phrase_values(match["words"].lower())}
+    factor = Decimal("0.5" if match["half_of"] else "1") * (-1 if match["minus"] else 1)
+    return {value * factor for value in values}
 
 
 def _phrase_values(phrase: str) -> set[Decimal]:
@@ -185,18 +182,16 @@ def _phrase_values(phrase: str) -> set[Decimal]:
     total = group = 0
     last = math.inf  # value of the last word below a hundred, which tells "twenty one" from "one two"
     for word in re.split(r"[- ]", phrase):
-        if word in SMALL_NUMBERS:
-            value = SMALL_NUMBERS[word]
-            if last == math.inf or (last >= 20 and last % 10 == 0 and 0 < value < 10):
-                group += value
-            else:
+        value, magnitude = SMALL_NUMBERS.get(word), _MAGNITUDES.get(word, 1)
+        if value is not None:
+            if last != math.inf and not (last >= 20 and last % 10 == 0 and 0 < value < 10):
                 values.add(Decimal(total + group))
-                total, group = 0, value
-            last = value
-        elif word in ("hundred", "dozen"):
-            group, last = max(group, 1) * _MAGNITUDES[word], math.inf
-        elif word in _MAGNITUDES:
-            total, group, last = total + max(group, 1) * _MAGNITUDES[word], 0, math.inf
+                total = group = 0
+            group, last = group + value, value
+        elif magnitude >= 1000:
+            total, group, last = total + max(group, 1) * magnitude, 0, math.inf
+        elif magnitude > 1:
+            group, last = max(group, 1) * magnitude, math.inf
     return values | {Decimal(total + group)}
 
 

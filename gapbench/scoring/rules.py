@@ -16,12 +16,14 @@ from gapbench.scoring.free_text import score_text
 from gapbench.scoring.letters import score_letter
 from gapbench.scoring.numbers import score_number
 from gapbench.scoring.outcome import Score, unparsed
+from gapbench.scoring.phrases import form
 from gapbench.scoring.soft import anls, score_soft, vqa_accuracy
 from gapbench.scoring.thoughts import split
 from gapbench.scoring.yes_no import score_yes_no
 from gapbench.types import AnswerType
 
 LONGEST_READ = 40_000
+_COUNTERFACTUAL = form("counterfactual")
 
 THOUGHT_CUT_OFF = ("thought-cut-off", "the output ends before its thought does, so there is no answer")
 """Rule and reason of an output that is all thought."""
@@ -43,7 +45,8 @@ def score(
     if isinstance(answers, str):  # a string is a sequence of its characters, which is never meant
         answers = (answers,)
     parts = split(output)
-    text = clean(parts.answer[-LONGEST_READ:])
+    cleaned = clean(parts.answer[-LONGEST_READ:])
+    text = _COUNTERFACTUAL.sub(" ", cleaned)
     rules: dict[AnswerType, Callable[[], Score]] = {
         "letter": lambda: score_letter(text, answers, options, question),
         "yes_no": lambda: score_yes_no(text, answers, question),
@@ -63,4 +66,4 @@ def score(
     result = rules[answer_type]()
     if parts.cut_off:
         return unparsed(*THOUGHT_CUT_OFF)
-    return result if plain(text) else unparsed("empty", "the output is empty")
+    return result if plain(cleaned) else unparsed("empty", "the output is empty")

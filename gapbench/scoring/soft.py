@@ -4,11 +4,10 @@
     anls("STOP SIGN", ["stop sing"])                           # 0.78
 
 Both score the answer statement of the output ("The answer is stop."): the best of its line, its first sentence and its
-first clause. Without a statement they score the whole output. A score of at least 0.5 is right: for VQA accuracy two of
-ten people, for ANLS every answer whose score is not set to 0.
+first clause; without one the whole output. At least 0.5 is right: for VQA accuracy two of ten people.
 
 Limits: VQA normalisation is made for short English answers. ANLS takes time proportional to the product of both
-lengths, divided by the machine's word size; it takes none if the lengths alone decide.
+lengths, divided by the machine's word size.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from itertools import product
 from gapbench.scoring.clauses import extents
 from gapbench.scoring.clean import fold, plain
 from gapbench.scoring.free_text import conclusion_of
-from gapbench.scoring.outcome import Score, unparsed
-from gapbench.scoring.statements import REFUSED, refuses
+from gapbench.scoring.outcome import Score
+from gapbench.scoring.statements import CONFLICT, REFUSAL, refuses
 from gapbench.scoring.words import ARTICLES, SMALL_NUMBERS
 from gapbench.types import Outcome
 
@@ -63,11 +62,11 @@ def score_soft(text: str, similarity: Callable[[str], float], rule: str) -> Scor
     """Score a cleaned text by the `similarity` (0..1) of its answer statement, or of the whole text."""
     conclusion = conclusion_of(text)
     if conclusion is not None and not conclusion.agreed:
-        return unparsed("conflict", "answer statements that contradict each other")
+        return CONFLICT
     candidates = extents(conclusion.statement.value) if conclusion else [plain(text)]
     value, best = max(((similarity(answer), answer) for answer in map(str.strip, candidates)), key=lambda pair: pair[0])
     if value < RIGHT_FROM and refuses(candidates[0]):
-        return unparsed("refusal", REFUSED)
+        return REFUSAL
     outcome: Outcome = "right" if value >= RIGHT_FROM else "wrong"
     return Score(outcome, value, best, f"{rule}-statement" if conclusion else rule, "")
 

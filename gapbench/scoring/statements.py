@@ -4,9 +4,9 @@
 
 A statement has a rank. FINAL: a box, an answer tag, "final answer". PLAIN: "the answer is", "Answer:", "答案是".
 BARE: an answer without a lead, which the answer types find. WEAK: "it is", "I think", "so". A higher rank overrides a
-lower rank. Within a rank the last statement wins only if the text revises ("wait", "actually") or concludes ("but",
-"therefore") before it; a revision overrides a higher rank as well. Otherwise statements that contradict each other
-decide nothing. A denied, supposed or asked statement ("if the answer is A", "the answer is B?") does not count.
+lower rank. Within a rank the last statement wins only if the text turns ("but") or, unless the output opens with the
+earlier one, concludes ("so") before it, or revises ("wait"), which overrides a higher rank as well. Otherwise
+statements that contradict each other decide nothing. A denied, supposed or asked statement does not count.
 
 Limits: English, Chinese and a little Japanese; only the last 64 statements of an output are weighed.
 """
@@ -18,17 +18,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from gapbench.scoring.clean import CLOSE, OPEN
+from gapbench.scoring.clean import CLOSE, OPEN, plain
+from gapbench.scoring.outcome import unparsed
 from gapbench.scoring.phrases import form
 
 WEAK, BARE, PLAIN, FINAL = 1, 2, 3, 4
 LONGEST_VALUE = 400
 MOST_STATEMENTS = 64
-REFUSED = "the output says that the answer cannot be given"
+OPENING = 24
+REFUSAL = unparsed("refusal", "the output says that the answer cannot be given")
+CONFLICT = unparsed("conflict", "answer statements that contradict each other")
 
 _LEAD, _FILLER, _CLAUSE_START = form("lead"), form("filler"), form("clause_start")
 _DENIED, _SUPPOSED, _QUESTION = form("denied"), form("supposed"), form("question")
-_REVISION, _TURN, _REFUSAL = form("revision"), form("turn"), form("refusal")
+_REVISION, _TURN, _CONCLUSION, _REFUSAL = (form(n) for n in ("revision", "turn", "conclusion", "refusal"))
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,11 @@ def statements(text: str) -> list[Statement]:
         denied = is_denied(text, lead.start()) and not _CLAUSE_START.match(lead[0])
         if lead["tag"] is None and (denied or is_question(text[lead.end() : lead.end() + 82])):
             continue
-        statement = Statement(_rank(lead), lead.start(), lead.end(), _value(text, lead))
-        if in_order and _is_filler(text[in_order[-1].end : lead.start()]):
+        final = lead["tag"] or lead["h_final"] or lead["p_final"] or lead["c_final"]
+        rank = FINAL if final else WEAK if lead["weak"] else PLAIN
+        statement = Statement(rank, lead.start(), lead.end(), _value(text, lead))
+        near = in_order and lead.start() - in_order[-1].end <= 20
+        if near and _FILLER.fullmatch(text, in_order[-1].end, lead.start()):
             statement = replace(statement, rank=max(statement.rank, in_order.pop().rank))
         in_order.append(statement)
     return in_order[-MOST_STATEMENTS:]
@@ -79,14 +85,14 @@ def conclude(stated: Sequence[tuple[Statement, Value]], text: str) -> Conclusion
             conclusion = Conclusion(statement, value, True)
             continue
         last = conclusion.statement
-        between = text[
-            max(last.start if last.end > statement.start else last.end, statement.start - 200) : statement.end
-        ]
+        after = last.start if last.end > statement.start else last.end
+        between = text[max(after, statement.start - 200) : statement.end]
+        concludes = _CONCLUSION.search(between) and (last.start > OPENING or last.rank < BARE)
         if statement.rank > last.rank:
             conclusion = Conclusion(statement, value, True)
         elif value == conclusion.value and conclusion.agreed:
             conclusion = replace(conclusion, statement=replace(statement, rank=last.rank))
-        elif _REVISION.search(between) or (statement.rank == last.rank and _TURN.search(between)):
+        elif _REVISION.search(between) or (statement.rank == last.rank and (concludes or _TURN.search(between))):
             conclusion = Conclusion(replace(statement, rank=last.rank), value, True)
         elif statement.rank == last.rank:
             conclusion = Conclusion(statement, value, False)
@@ -114,24 +120,13 @@ def is_question(text: str) -> bool:
     return _QUESTION.match(text) is not None
 
 
-def _rank(lead: re.Match[str]) -> int:
-    if lead["tag"] or lead["h_final"] or lead["p_final"] or lead["c_final"]:
-        return FINAL
-    return WEAK if lead["weak"] else PLAIN
-
-
 def _value(text: str, lead: re.Match[str]) -> str:
     following = text[lead.end() : lead.end() + LONGEST_VALUE]
-    if lead["tag"]:
-        return following.split(CLOSE, 1)[0].split(OPEN, 1)[0].strip()
-    return following.split("\n", 1)[0].replace(OPEN, "").replace(CLOSE, "").strip()
+    return plain(re.split(f"[{OPEN}{CLOSE}]" if lead["tag"] else "\n", following, maxsplit=1)[0])
 
 
-def _is_filler(between: str) -> bool:
-    return len(between) <= 20 and _FILLER.match(between) is not None
-
-
-def is_denied(text: str, start: int) -> bool:
-    """Whether the clause before `start` denies or supposes the text that follows."""
+def is_denied(text: str, start: int, supposed: bool = False) -> bool:
+    """Whether the clause before `start` denies or supposes the text that follows; if `supposed`, supposes it."""
     before = text[max(0, start - 60) : start]
-    return _DENIED.search(_CLAUSE_START.split(before)[-1]) is not None or _SUPPOSED.search(before) is not None
+    denied = not supposed and _DENIED.search(_CLAUSE_START.split(before)[-1])
+    return bool(denied or _SUPPOSED.search(before))

@@ -14,14 +14,11 @@ import re
 from functools import lru_cache
 
 from gapbench.scoring.clean import fold
-from gapbench.scoring.phrases import word_set
+from gapbench.scoring.phrases import word_list, word_set
 
-_UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-    seventeen eighteen nineteen"""
-_TENS_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_TENS = {word: 10 * tens for tens, word in enumerate(_TENS_WORDS.split(), start=2)}
-SMALL_NUMBERS = {word: value for value, word in enumerate(_UNITS.split())} | _TENS
+SMALL_NUMBERS = {word: max(n, 10 * n - 180) for n, word in enumerate(word_list("below_hundred"))}  # the 21st is thirty
 """Numbers below a hundred that are a single word."""
+_TENS = {word: value for word, value in SMALL_NUMBERS.items() if value >= 20}
 
 ARTICLES, VERBS = word_set("articles"), word_set("verbs")
 _ACRONYM = re.compile(r"(?<!\w)(?:[^\W\d_]\.){2,20}")

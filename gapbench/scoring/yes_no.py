@@ -4,8 +4,7 @@
 
 The steps: 1. a statement ("The answer is no"); 2. a sentence that begins with yes or no, the last one after a change of
 mind; 3. the question said as a statement, or its denial ("There is no dog in the image."). "true" and "absolutely"
-count as yes, "false" as no. An output that is unsure, says both, refuses, or says yes and denies what was asked is
-unparsed.
+count as yes, "false" as no. An output that says both, or says yes and denies what was asked, is unparsed.
 
 Limits: English, Chinese and Japanese words only; step 3 compares words, so "The dog has left" is unparsed.
 """
@@ -17,27 +16,17 @@ from collections.abc import Sequence
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
-from gapbench.scoring.clauses import ASIDE, DENIALS, DOUBTS, EMPHASIS, LOOKS_LIKE, SPLIT, THEREFORE, asserted, sentences
+from gapbench.scoring import clauses, statements
 from gapbench.scoring.clean import plain
 from gapbench.scoring.outcome import Score, decided, unparsed
 from gapbench.scoring.phrases import form, word_set
-from gapbench.scoring.statements import (
-    BARE,
-    MOST_STATEMENTS,
-    REFUSED,
-    WEAK,
-    Statement,
-    conclude,
-    refuses,
-    revises,
-    statements,
-)
+from gapbench.scoring.statements import BARE, Statement
 from gapbench.scoring.words import ARTICLES, stem, words
 
-_HEAD, _SECOND, _EITHER, _START = form("yes_no"), form("second"), form("either"), form("yes_no_start")
+_HEAD, _SECOND, _START = form("yes_no"), form("second"), form("yes_no_start")
 _YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
-_DENIALS, _DOUBTS = DENIALS | word_set("absences"), DOUBTS | word_set("partly")
-_COMMA, _FOLLOWS = re.compile(r",\s|,(?=\D)"), form("follows")
+_DENIALS, _DOUBTS = clauses.DENIALS | word_set("absences"), clauses.DOUBTS | word_set("partly")
+_NOTS, _COMMA, _FOLLOWS = form("nots"), re.compile(r",\s|,(?=\D)"), form("follows")
 _NO_ANSWER = unparsed("no-yes-no", "neither begins with yes or no nor states it")
 
 
@@ -48,46 +37,48 @@ def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score
     """
     accepted = {yes_or_no(answer) for answer in answers}
     output = plain(text)
-    stated = [(statement, said) for statement in statements(text) if (said := _leading_words(statement.value))]
-    if not any(statement.rank > WEAK for statement, _ in stated) and refuses(output):
-        return unparsed("refusal", REFUSED)
-    for start in islice(_START.finditer(text), MOST_STATEMENTS):
-        if said := _leading_words(text[start.end() : start.end() + 80]):
+    stated = [(s, said) for s in statements.statements(text) if (said := _leading_words(s.value))]
+    if not any(statement.rank > statements.WEAK for statement, _ in stated) and statements.refuses(output):
+        return statements.REFUSAL
+    for start in islice(_START.finditer(text), statements.MOST_STATEMENTS):
+        said = _leading_words(text[start.end() : start.end() + 80])
+        if said and not statements.is_denied(text, start.end(), supposed=True):
             stated.append((Statement(BARE, start.end(), start.end() + 2, ""), said))
-    conclusion = conclude(sorted(stated, key=lambda reading: reading[0].start), text)
-    repeated = _as_asked(output, question)
-    if conclusion is None:
-        return decided(accepted, repeated, "yes-no-text") if repeated else _NO_ANSWER
-    denied = conclusion.statement.rank == BARE and repeated and repeated not in conclusion.value and not revises(output)
-    if denied or not conclusion.agreed or len(conclusion.value) > 1:
+    conclusion = statements.conclude(sorted(stated, key=lambda reading: reading[0].start), text)
+    sentences = clauses.sentences(output)
+    revised = max((index for index, sentence in enumerate(sentences) if statements.revises(sentence)), default=0)
+    repeated = _as_asked(" ".join(sentences[revised:]), question)
+    if conclusion is None or (revised and repeated and conclusion.statement.start < text.rfind(sentences[revised])):
+        return decided(accepted, min(repeated), "yes-no-text") if len(repeated) == 1 else _NO_ANSWER
+    lead = conclusion.statement.rank == BARE
+    if (lead and repeated - conclusion.value) or not conclusion.agreed or len(conclusion.value) > 1:
         return unparsed("conflict", "both yes and no are given")
-    rule = "yes-no-lead" if conclusion.statement.rank == BARE else "yes-no-statement"
-    return decided(accepted, min(conclusion.value), rule)
+    return decided(accepted, min(conclusion.value), "yes-no-lead" if lead else "yes-no-statement")
 
 
-def _as_asked(output: str, question: str) -> str:
-    """What a text says by repeating the question as a statement: `yes`, or `no` with a denial; else an empty text."""
+def _as_asked(output: str, question: str) -> set[str]:
+    """What a text says by repeating the question as a statement: `yes`, or `no` with a denial."""
     particle = frozenset(words(question)[-1:]) & {"on", "in"}  # "Are the lights on?"
     asked = _content(question, particle)
     if not asked or "or" in words(question):
-        return ""
+        return set()
     relations = word_set("relations").union({"from"}).difference(words(question))
-    parts = [part for sentence in sentences(asserted(output)) for part in SPLIT.split(EMPHASIS.sub(" ", sentence))]
-    parts += [part for whole in parts for part in THEREFORE.split(whole)[1:]]  # "so they are not parallel"
-    found = {said for part in parts for said in _repeated(part, asked, relations, particle)}
-    return found.pop() if len(found) == 1 else ""
+    text = _NOTS.sub(" not ", clauses.EMPHASIS.sub(" ", clauses.asserted(output)))
+    parts = [part for sentence in clauses.sentences(text) for part in clauses.SPLIT.split(sentence)]
+    parts += [part for whole in parts for part in clauses.THEREFORE.split(whole)[1:]]  # "so they are not parallel"
+    return {said for part in parts for said in _repeated(part, asked, relations, particle)}
 
 
 def _repeated(sentence: str, asked: list[str], relations: frozenset[str], particle: frozenset[str]) -> set[str]:
     """What a sentence says: `no` if it denies asked words, `yes` if it has all of them in order."""
-    said = words(sentence)
-    content = _content(sentence, particle)
-    if _DOUBTS.intersection(said) or not content:
+    said, content = words(sentence), _content(sentence, particle)
+    backwards = "than" in said and not _within([word for word in content if word in asked], asked)
+    if _DOUBTS.intersection(said) or not content or backwards:
         return set()
     if _DENIALS.intersection(said) and set(content) <= set(asked):
         return {"no"}
     found = set()
-    for clause in map(words, _COMMA.split(ASIDE.sub(" ", LOOKS_LIKE.sub(r"\1", sentence)))):
+    for clause in map(words, _COMMA.split(clauses.ASIDE.sub(" ", clauses.LOOKS_LIKE.sub(r"\1", sentence)))):
         content = _content(" ".join(clause), particle)
         last = max((place for place, word in enumerate(clause) if stem(word) in asked), default=0)
         denied = [place < last for place, word in enumerate(clause) if word in _DENIALS]
@@ -111,8 +102,6 @@ def _content(text: str, particle: frozenset[str]) -> list[str]:
 
 def _leading_words(value: str) -> frozenset[str]:
     """The `yes` and `no` that a text begins with: both for "yes or no", none for other text."""
-    if _EITHER.match(value):
-        return frozenset({"yes", "no"})
     head = _HEAD.match(value)
     if head is None:
         return frozenset()

@@ -21,8 +21,8 @@ from gapbench.scoring import score
 
 LINES = [json.loads(line) for line in (Path(__file__).parent / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
 REACHED = {
-    "common": {"as labelled": 0.99, "wrongly right": 0.002, "wrongly wrong": 0.002, "needlessly unparsed": 0.01},
-    "trap": {"as labelled": 0.91, "wrongly right": 0.02, "wrongly wrong": 0.025, "needlessly unparsed": 0.05},
+    "common": {"as labelled": 0.995, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.005},
+    "trap": {"as labelled": 0.92, "wrongly right": 0.017, "wrongly wrong": 0.023, "needlessly unparsed": 0.035},
 }
 NAMES = {"right": "wrongly right", "wrong": "wrongly wrong", "unparsed": "needlessly unparsed"}
 
