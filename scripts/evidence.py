@@ -28,6 +28,7 @@ PYTEST = ("python", "-m", "pytest", "-m", "evidence", "--no-header", "-q", "-rA"
 
 JOBS: Mapping[str, Sequence[str]] = {
     "rooms": ("python", "scripts/rooms.py"),
+    "coverage": ("python", "tests/analysis/coverage.py"),
     "simulations": (*PYTEST, "tests/analysis", "tests/commands/test_compare.py"),
     "kills": (
         *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py", "tests/commands/test_requeued.py",

@@ -135,7 +135,10 @@ def covers(
 
 
 def power(sets: int, table: Table) -> None:
-    print("\nPower of the sign-flip test at the MDE that a run reports: 75 to 85 %")
+    print(
+        "\nPower of the sign-flip test at the MDE that a run reports: 75 to 85 %; at least 75 % where images are shared"
+    )
+    print("and hardly a sample departs, as nothing shows then whether images depart whole (a fifth as many sets)")
     for shape, icc, kind in cells(("81", "191", "300", "845", "200 x 4", "391 of 1-4", "40 x 5")):
         for background in (0.0, 0.05, 0.2, 0.4):
             sizes, rng = SHAPES[shape](), np.random.default_rng(23)
@@ -151,7 +154,8 @@ def power(sets: int, table: Table) -> None:
                 differences = simulate(sizes, shares, icc, kind, rng)
                 found += sign_flip_test(differences, of, seed=seed, flips=999) <= 0.05
             name = f"{shape}, ICC {icc} {kind if icc else ''}, background {background}: MDE {100 * effect:.1f}"
-            table.add(f"  {name}", found / (sets // 5), 0.75, 0.85)
+            unseen = not shape.isdigit() and background < 0.1
+            table.add(f"  {name}", found / (sets // 5), 0.75, 1.0 if unseen else 0.85)
     one_of_81 = 100 * detectable_effect(1 / 81, 80)
     print(f"  81 pairs, one discordant: MDE {one_of_81:.1f} points")
 

@@ -1,11 +1,14 @@
-"""How far scoring agrees with people: 720 answers in the styles of real models.
+"""How far scoring agrees with people: 720 and 520 answers in the styles of real models.
 
-Two authors who had not seen the rules wrote 360 answers each and labelled each other's without the first label; they
-agreed on all. The labels were fixed before any rule was run on them. `group` is "common" or "trap".
+Two authors who had not seen the rules wrote each corpus and labelled each other's part, or strangers did, without the
+first label; all agreed. The labels were fixed before any rule was run on them. `group` is "common" or "trap".
 
 Goals: of the common ones 97 % as labelled, at most 0.2 % wrongly right, 1 % wrongly wrong and 3 % needlessly unparsed;
-of the traps at most 3 % wrongly right. `REACHED` is what scoring reaches so far; it may only be raised. These
-answers were seen while the rules were mended, so they say less than answers that nobody saw.
+of the traps at most 3 % wrongly right. `REACHED` is what scoring reaches so far; it may only be raised.
+
+The rules were mended on the first corpus. The second was then run once, blind: of the common answers 97.1 % as
+labelled, none wrongly right, 0.5 % wrongly wrong, 2.4 % needlessly unparsed; of the traps 72 % as labelled, 4.3 %
+wrongly right. The kinds of those misses were mended afterwards, so what is reached now says less than that.
 """
 
 from __future__ import annotations
@@ -19,7 +22,14 @@ import pytest
 
 from gapbench.scoring import score
 
-LINES = [json.loads(line) for line in (Path(__file__).parent / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+LINES, SECOND = (
+    [json.loads(line) for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()]
+    for name in ("corpus.jsonl", "second_corpus.jsonl")
+)
+REACHED_SECOND = {
+    "common": {"as labelled": 0.975, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.025},
+    "trap": {"as labelled": 0.835, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.165},
+}
 REACHED = {
     "common": {"as labelled": 0.995, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.005},
     "trap": {"as labelled": 0.92, "wrongly right": 0.017, "wrongly wrong": 0.023, "needlessly unparsed": 0.035},
@@ -32,16 +42,20 @@ def found(line: dict[str, Any]) -> str:
     return "as labelled" if scored.outcome == line["expected"] else NAMES[scored.outcome]
 
 
-@pytest.mark.parametrize("group", REACHED)
-def test_scoring_agrees_with_people_as_far_as_it_did(group: str) -> None:
-    lines = [line for line in LINES if line["group"] == group]
+@pytest.mark.parametrize(("corpus", "reached"), [(LINES, REACHED), (SECOND, REACHED_SECOND)], ids=["first", "second"])
+@pytest.mark.parametrize("group", ["common", "trap"])
+def test_scoring_agrees_with_people_as_far_as_it_did(
+    corpus: list[dict[str, Any]], reached: dict[str, dict[str, float]], group: str
+) -> None:
+    lines = [line for line in corpus if line["group"] == group]
     counts = Counter(map(found, lines))
-    assert counts["as labelled"] / len(lines) >= REACHED[group]["as labelled"]
+    assert counts["as labelled"] / len(lines) >= reached[group]["as labelled"]
     for name in NAMES.values():
-        assert counts[name] / len(lines) <= REACHED[group][name], name
+        assert counts[name] / len(lines) <= reached[group][name], name
 
 
-def test_the_corpus_has_answers_of_every_kind() -> None:
-    assert len({(line["question"], line["output"]) for line in LINES}) == len(LINES) >= 600
-    assert {line["answer_type"] for line in LINES} == {"letter", "yes_no", "number", "text"}
-    assert {line["expected"] for line in LINES} == {"right", "wrong", "unparsed"}
+@pytest.mark.parametrize("corpus", [LINES, SECOND], ids=["first", "second"])
+def test_the_corpus_has_answers_of_every_kind(corpus: list[dict[str, Any]]) -> None:
+    assert len({(line["question"], line["output"]) for line in corpus}) == len(corpus) >= 500
+    assert {line["answer_type"] for line in corpus} == {"letter", "yes_no", "number", "text"}
+    assert {line["expected"] for line in corpus} == {"right", "wrong", "unparsed"}
