@@ -14,6 +14,7 @@ would give, and these are the same samples.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -38,9 +39,10 @@ def beside_published(entry: Mapping[str, Any], manifest: Mapping[str, Any], name
 
 
 def references(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The published scores on the card of a task of the manifest; none if its card has them as texts."""
+    """The published scores with a value on the card of a task of the manifest; none if its card has them as texts."""
     found = (task.get("card") or {}).get("reference")
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+    scores = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+    return [one for one in scores if isinstance(one.get("value"), int | float) and math.isfinite(one["value"])]
 
 
 def model_names(manifest: Mapping[str, Any]) -> set[str]:

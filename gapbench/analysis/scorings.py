@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.analysis.aggregate import PAIR, THOROUGH, Effort, Json, mean_scores
+from gapbench.analysis.statistics import is_shown
 from gapbench.scoring import INFERRED
 from gapbench.scoring.official import find
 from gapbench.util.text import listed, points_in_words
@@ -81,7 +82,7 @@ def _scored(answers: pd.DataFrame, official: str) -> Iterator[tuple[str, pd.Seri
 def dependence(benchmarks: Mapping[str, Mapping[str, Any]]) -> str:
     """A clause for each benchmark whose gap has another sign or significance under another scoring; else no text.
 
-    A gap is significant if its interval excludes zero.
+    A gap is significant if its interval excludes zero and its test agrees.
     """
     clauses = []
     for name, entry in benchmarks.items():
@@ -100,7 +101,7 @@ def dependence(benchmarks: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _differ(gap: Mapping[str, Any], reported: Mapping[str, Any]) -> bool:
     """Whether two gaps have opposite signs, or only one of them is significant."""
-    significant = [bool(one["ci"]) and not one["ci"][0] <= 0 <= one["ci"][1] for one in (gap, reported)]
+    significant = [is_shown(one["ci"], one.get("p_value")) for one in (gap, reported)]
     signs = {np.sign(round(one["estimate"], 9)) for one in (gap, reported)}
     return signs == {-1, 1} or significant[0] != significant[1]
 

@@ -110,17 +110,18 @@ def mean_interval(
     can be written as such a mean. The weights may depend on the answers.
 
     Standard error: that of Liang and Zeger 1986, each cluster's residual divided by the root of one minus its share of
-    the weight (the bias-reduced CR2 of Bell and McCaffrey 2002, for a mean). With one value per cluster it is the
-    textbook s / sqrt(n). Degrees of freedom: (sum of v)**2 / (sum of v**2) - 1 by Satterthwaite 1946, where v is the
-    variance of a cluster's sum for the correlation within clusters that the standard error implies; C - 1 for clusters
-    of one size.
+    the weight (the bias-reduced CR2 of Bell and McCaffrey 2002, for a mean). With one value per cluster and without
+    pseudo-clusters it is the textbook s / sqrt(n). Degrees of freedom: (sum of v)**2 / (sum of v**2) - 1 by
+    Satterthwaite 1946, where v is the variance of a cluster's sum for the correlation within clusters that the
+    standard error implies; C - 1 for clusters of one size.
 
     Pseudo-clusters: for a share, two at either end of the range (Agresti and Coull 1998); for a difference, one at
     -1 and one at 1 (Bonett and Price 2012). Each weighs as much as one effectively independent value, and half of that
     where departures balance out. As long as departing samples have not shown that the rest of their cluster stays, that
     value is a whole cluster. Without departures the interval is thus about as wide as Clopper and Pearson's.
 
-    The same input gives the same interval, whatever the order of the rows. Raises SettingError for unequal lengths,
+    The interval lies about the mean with the pseudo-clusters, so it is not `estimate` plus or minus a multiple of `se`.
+    The order of the rows changes at most its last bits. Raises SettingError for unequal lengths,
     values that are not numbers, and values outside `bounds`.
     """
     return _mean(values, clusters, bounds, weights)[0]
@@ -208,24 +209,26 @@ def mean_difference(
     p_value = sign_flip_test(differences, clusters, seed=seed, flips=flips)
     mde = None
     if spread is not None and mean.clusters > FEW:
-        mde = detectable_effect(spread.square, spread.units, shared=mean.n > mean.clusters)
+        many_sums = mean.clusters >= FEW_CLUSTERS and spread.units > 1.05 * mean.clusters
+        mde = detectable_effect(spread.square, spread.units, smooth=many_sums)
     return replace(mean, p_value=p_value, mde=mde)
 
 
-def detectable_effect(background: float, units: float, shared: bool = False) -> float:
+def detectable_effect(background: float, units: float, smooth: bool = False) -> float:
     """The true mean difference that the sign-flip test finds in 80 % of runs at 5 %: the MDE, 0..1.
 
     `units` pairs of right or wrong answers are independent. A share of them, the larger of `background` and the effect,
     is discordant: an effect needs at least as many discordant pairs, however few were seen. The test is exact McNemar's
     (Bloom 1995, "Minimum detectable effects", for the idea; the power is summed over the number of discordant pairs).
-    The normal approximation takes its place beyond 200 discordant pairs, and where clusters are `shared` by several
-    samples: their sums take many values, so the test loses little by being discrete. `units` below six count as six.
+    The normal approximation takes its place beyond 200 discordant pairs, and if the test is `smooth`: many clusters
+    whose samples depart one by one have sums of many values, so it loses little by being discrete. `units` below six
+    count as six.
     """
     count = max(round(units), FEW + 1)
 
     def power(effect: float) -> float:
         discordant = float(np.clip(max(background, effect), 1e-12, 1.0))
-        if shared or count * discordant > 200:
+        if smooth or count * discordant > 200:
             shift = effect * np.sqrt(count / max(discordant - effect**2, 1e-12))
             return float(stats.norm.cdf(shift - stats.norm.ppf((1 + LEVEL) / 2)))
         spread = 6 * np.sqrt(count * discordant) + 6
@@ -277,6 +280,11 @@ def sign_flip_test(differences: ArrayLike, clusters: ArrayLike, *, seed: int = 0
         positive = rng.integers(0, 2, flips, dtype=np.int8) if k == 1 else rng.binomial(k, 0.5, flips)
         drawn += s * (2.0 * positive - k)
     return float((np.count_nonzero(np.abs(drawn) >= threshold) + 1) / (flips + 1))
+
+
+def is_shown(ci: Sequence[float] | None, p_value: float | None) -> bool:
+    """Whether interval and test both say that an effect is not zero. None for `p_value`: there is no test."""
+    return ci is not None and not ci[0] <= 0 <= ci[1] and (p_value is None or p_value <= 1 - LEVEL)
 
 
 def holm(p_values: Mapping[K, float]) -> dict[K, float]:
@@ -343,7 +351,8 @@ def _joined(parts: Sequence[Estimate], shares: Floats, covariance: float, bounds
     se = float(np.sqrt(variance.sum() + covariance))
     p_value = float(2 * stats.t.sf(abs(mean) / se, df))
     ci, mde = _within(bounds, *_student(mean, se, df)), float((_quantile(df) + stats.t.ppf(POWER, df)) * se)
-    return Estimate(mean, ci, p_value, mde, n, clusters, se, "macro-t", df=df)
+    possible = mde if mde <= bounds[1] else None
+    return Estimate(mean, ci, p_value, possible, n, clusters, se, "macro-t", df=df)
 
 
 def share_closed(before: ArrayLike, after: ArrayLike, clusters: ArrayLike) -> Estimate:
@@ -395,9 +404,11 @@ def change_of_ratio(
     estimate = Estimate(change, None, None, None, n, count, None, "ratio-t")
     if count == 1:
         return estimate
-    _, sums, sizes = _cluster_sums(moved, keys, None)
-    spread = _spread(0.0, float(np.square(moved).mean()), sums, sizes, sizes, (-1.0, 1.0), n)
-    se = spread.se / spread.shrinkage
+    # One sample can move a ratio by one part of its denominator, which is more than one part of n.
+    reach = n / min(float(np.asarray(below, float).sum()) for _, below in (before, after))
+    _, sums, sizes = _cluster_sums(moved / reach, keys, None)
+    spread = _spread(0.0, float(np.square(moved / reach).mean()), sums, sizes, sizes, (-1.0, 1.0), n)
+    se = reach * spread.se / spread.shrinkage
     ci = _within((-1.0, 1.0), *_student(change, se, spread.df))
     return replace(estimate, ci=ci, se=se, effective=spread.effective, df=spread.df)
 

@@ -42,7 +42,7 @@ from gapbench.analysis.aggregate import (
 )
 from gapbench.analysis.faults import THOUGHT_CUT_OFF, TOO_LONG, faults, mark_alerts, mean_bound
 from gapbench.analysis.scorings import scorings
-from gapbench.analysis.verdict import verdict
+from gapbench.analysis.verdict import in_mean, verdict
 from gapbench.errors import RunError
 
 SCHEMA_VERSION = 4
@@ -108,10 +108,12 @@ def _means(
 ) -> Json:
     """The mean gap and the mean share lost in full over the benchmarks of one kind of evidence; None without any.
 
-    With one benchmark they are that benchmark's own, with their interval and test.
+    With one benchmark they are that benchmark's own, with their interval and test. A benchmark of a single cluster,
+    whose gap has no interval, is left out of a mean over others.
     """
     if not gaps:
         return {"gap": None, "lost_in_full": None}
+    gaps = {name: gaps[name] for name in in_mean({name: benchmarks[name]["gap"] for name in gaps})}
     bound = mean_bound(benchmarks[name]["gap"] for name in gaps)
     gap = next(iter(gaps.values())) if len(gaps) == 1 else statistics.macro_mean([*gaps.values()])
     return {

@@ -22,7 +22,7 @@ import numpy as np
 from gapbench.analysis.aggregate import PAIR, Json, by_evidence
 from gapbench.analysis.faults import alerted, wide_bound
 from gapbench.analysis.scorings import dependence
-from gapbench.analysis.statistics import FEW_CLUSTERS, LEVEL
+from gapbench.analysis.statistics import FEW_CLUSTERS, LEVEL, is_shown
 from gapbench.util.text import p_value, percent_in_words, points_in_words
 
 MODEL_MADE = "from regions that a model made, "
@@ -47,7 +47,7 @@ def verdict(model: str, benchmarks: Mapping[str, Json], means: Sequence[Json]) -
     model_name = model or "the model"
     clauses = []
     for mean, entries, regions in zip(means, by_evidence(benchmarks), ("", MODEL_MADE), strict=True):
-        with_gap = {name: entry for name, entry in entries.items() if entry["gap"]}
+        with_gap = {name: entries[name] for name in in_mean({name: entry["gap"] for name, entry in entries.items()})}
         if mean["gap"]:
             clause = _family(model_name, with_gap, mean, regions, alone=len(benchmarks) == 1)
             clauses.append(_qualified(clause, mean["gap"], [*with_gap.values()]))
@@ -55,9 +55,21 @@ def verdict(model: str, benchmarks: Mapping[str, Json], means: Sequence[Json]) -
         return _without_gap(model_name, benchmarks)
     left_out = [entry for entry in benchmarks.values() if not entry["gap"]]
     reasons = _failures(left_out)[1]
-    why = f": {reasons}" if reasons else ""
-    note = f" ({len(left_out)} benchmark{'s' * (len(left_out) > 1)} without a gap left out{why})" if left_out else ""
-    return "; ".join(clauses) + note + dependence(benchmarks)
+    notes = [f"{_counted(left_out)} without a gap left out" + (f": {reasons}" if reasons else "")] if left_out else []
+    gaps = {name: entry["gap"] for family in by_evidence(benchmarks) for name, entry in family.items() if entry["gap"]}
+    single = [gap for name, gap in gaps.items() if gap["ci"] is None] if any(gap["ci"] for gap in gaps.values()) else []
+    notes += [f"{_counted(single)} of a single cluster left out of the mean"] if single else []
+    return "; ".join(clauses) + "".join(f" ({note})" for note in notes) + dependence(benchmarks)
+
+
+def _counted(entries: Sequence[Any]) -> str:
+    return f"{len(entries)} benchmark{'s' * (len(entries) > 1)}"
+
+
+def in_mean(gaps: Mapping[str, Any]) -> list[str]:
+    """The names of the gaps that enter a mean: those with an interval, or all that exist if none has one."""
+    with_interval = [name for name, gap in gaps.items() if gap and gap["ci"]]
+    return with_interval or [name for name, gap in gaps.items() if gap]
 
 
 def _family(
@@ -73,7 +85,7 @@ def _family(
         return f"{answers}from the full image", f"{points}, without an interval as all samples are one cluster"
     way = ", in favour of the full image" if gap["ci"][1] < 0 else ""
     text = f"{points} {_ends(gap)}{way} ({_basis(gap, entries)})"
-    if lost and lost["ci"]:
+    if lost and lost["ci"] and gap["ci"][0] > 0:
         text += f", lost in full {percent_in_words(lost['estimate'])} {_ends(lost)}"
     return f"{answers}from the full image", text
 
@@ -88,10 +100,11 @@ def _basis(mean: Json, entries: Mapping[str, Mapping[str, Any]]) -> str:
     left_out = sum(gap["dropped"] + gap["unpaired"] for gap in gaps)
     parts = [f"{mean['n']:,} samples", f"{mean['clusters']:,} clusters"]
     parts += [f"{left_out:,} samples without both answers left out"] if left_out else []
-    fewest = min(gap["effective"] for gap in gaps)
-    if fewest < FEW_CLUSTERS:
-        on_one = " on one benchmark" if len(gaps) > 1 else ""
-        parts.append(f"worth only {fewest:.1f} equal clusters{on_one}, so the interval is rough")
+    fewest = min(gaps, key=lambda gap: float(gap["effective"]))
+    if fewest["effective"] < FEW_CLUSTERS:
+        equal = fewest["effective"] > 0.99 * fewest["clusters"]
+        worth = "few" if equal and len(gaps) == 1 else f"worth only {fewest['effective']:.1f} equal clusters"
+        parts.append(f"{worth}{' on one benchmark' * (len(gaps) > 1)}, so the interval is rough")
     return ", ".join(parts)
 
 
@@ -101,25 +114,23 @@ def _qualified(clause: tuple[str, str], mean: Json, entries: Sequence[Mapping[st
     for entry in entries:
         differences.update({kind: abs(fault["difference"]) for kind, fault in alerted(entry).items()})
     kinds, bound = [kind for kind, _ in differences.most_common()], mean["bound"]
-    excluded, dissent = excludes_zero(mean["ci"], mean["p_value"])
-    shown = (excluded or mean["ci"] is None) and not (kinds and bound[0] <= 1e-9 and bound[1] >= -1e-9)
-    text = ": ".join(clause) if shown else f"no gap shown: {', '.join(clause)}{dissent}"
+    shown = is_shown(mean["ci"], mean["p_value"]) and not (kinds and bound[0] <= 1e-9 and bound[1] >= -1e-9)
+    text = ": ".join(clause) if shown else f"no gap shown: {', '.join(clause)}{dissent(mean['ci'], mean['p_value'])}"
     if not kinds and not wide_bound(mean):
         return text
     named = faults_in_words(entries, kinds or _commonest(entries))
     return f"{text}{', but' if kinds else ';'} {named}; {bound_in_words(bound)}"
 
 
-def excludes_zero(ci: Sequence[float] | None, p: float | None) -> tuple[bool, str]:
-    """Whether interval and p-value both say that an effect is not zero, and a clause if only one of them does."""
-    by_interval = ci is not None and not ci[0] <= 0 <= ci[1]
-    by_test = p is None or p <= 1 - LEVEL
+def dissent(ci: Sequence[float] | None, p: float | None) -> str:
+    """A clause if only one of interval and test says that an effect is not zero; else no text."""
+    if ci is None or p is None:
+        return ""
     test = f"p = {p_value(p)}".replace("= <", "<")
-    if by_interval and not by_test:
-        return False, f"; the interval excludes zero, but {test}"
-    if by_test and p is not None and ci is not None and not by_interval:
-        return False, f"; {test}, but the interval includes zero"
-    return by_interval and by_test, ""
+    excluded, significant = not ci[0] <= 0 <= ci[1], p <= 1 - LEVEL
+    if excluded and not significant:
+        return f"; the interval excludes zero, but {test}"
+    return f"; {test}, but the interval includes zero" if significant and not excluded else ""
 
 
 def _commonest(entries: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -6,6 +6,7 @@ write_results(Path("runs/glance"), images=False)
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from gapbench.errors import RunError
@@ -16,10 +17,19 @@ from gapbench.runs.run import Run, read_json
 
 
 def load_run(path: str | Path) -> Run:
-    """Open a run folder. Builds the summary if it is missing. Raises RunError if the folder is no run."""
+    """Open a run folder. Builds the summary if it is missing or older than this version.
+
+    Raises RunError if the folder is no run.
+    """
+    from gapbench.analysis.summary import SCHEMA_VERSION
+
     folder = Path(path)
     if not (folder / "summary.json").exists():
         return write_results(folder)
+    # An older summary lacks what tells a fault from a gap. A folder that cannot be written keeps it.
+    if int(read_json(folder / "summary.json").get("schema_version") or 0) < SCHEMA_VERSION:
+        with suppress(OSError):
+            return write_results(folder)
     return Run(folder, read_json(folder / "summary.json"), read_manifest(folder / FILE).json_object())
 
 

@@ -19,6 +19,7 @@ import contextlib
 import difflib
 import importlib.util
 import inspect
+import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -155,7 +156,12 @@ def _from_file(path: Path) -> Benchmark:
         raise BenchmarkError(f"{where}: its CARD says box_format {card.box_format!r}; {expected}.")
     published = () if isinstance(card.reference, Mapping) else card.reference
     for one in published:
-        sound = isinstance(one, Published) and one.view in PUBLISHED_VIEWS and isinstance(one.value, int | float)
+        sound = (
+            isinstance(one, Published)
+            and one.view in PUBLISHED_VIEWS
+            and isinstance(one.value, int | float)
+            and math.isfinite(one.value)
+        )
         if not sound or one.protocol not in ("", NEUTRAL, *card.protocols):
             expected = (
                 f"a Published with a number, a view ({', '.join(PUBLISHED_VIEWS)}), and a protocol of the card or none"

@@ -124,7 +124,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def percent_in_words(value: float | None) -> str:
     """A proportion as a percentage with tenths, for sentences and terminals; None becomes a hyphen."""
-    return "-" if value is None else f"{100 * value:.1f} %"
+    return "-" if value is None else f"{round(100 * value, 1) + 0.0:.1f} %"
 
 
 def points(value: float | None, digits: int = 1) -> str:
@@ -136,8 +136,12 @@ def points(value: float | None, digits: int = 1) -> str:
 
 
 def points_in_words(value: float) -> str:
-    """A difference of proportions in tenths of percentage points, for sentences; positive numbers have no sign."""
-    return f"{round(100 * value, 1) + 0.0:.1f}"
+    """A difference of proportions in percentage points with tenths, for sentences; positive numbers have no sign.
+
+    What tenths would show as zero has hundredths, so that a limit beside zero does not look like one at zero.
+    """
+    digits = 1 if abs(value) >= 0.0005 or abs(value) < 0.00005 else 2
+    return f"{round(100 * value, digits) + 0.0:.{digits}f}"
 
 
 def interval(bounds: Sequence[float | None] | None, digits: int = 1, *, signed: bool = False) -> str:

@@ -377,6 +377,18 @@ def test_with_much_background_the_mde_is_the_textbook_one() -> None:
     assert found.mde == pytest.approx(textbook, rel=0.02)
 
 
+def test_repeating_every_row_does_not_lower_the_mde() -> None:
+    """Clusters whose samples depart together have the very test of single samples."""
+    once = np.r_[np.ones(2), np.zeros(18)]
+    single = mean_difference(once, range(20), flips=9).mde
+    assert mean_difference(np.repeat(once, 4), np.repeat(range(20), 4), flips=9).mde == pytest.approx(single, abs=0.02)
+
+
+def test_a_mean_that_cannot_show_anything_possible_has_no_mde() -> None:
+    two = paired_gap([0, 0], [1, 1], [0, 1], flips=9)
+    assert macro_mean([two, paired_gap([0] * 100, [1] * 100, range(100), flips=9)]).mde is None
+
+
 @pytest.mark.parametrize("clusters", [2, 5, 6, 12])
 def test_below_six_clusters_no_effect_is_detectable(clusters: int) -> None:
     found = mean_difference(np.zeros(4 * clusters), np.repeat(np.arange(clusters), 4))
@@ -577,6 +589,14 @@ def test_shared_images_widen_a_mean_of_means_to_that_of_the_clusters_means() -> 
 def test_a_group_without_values_leaves_the_mean_of_means_undefined() -> None:
     assert mean_of_means([1.0, 0.0], [0, 1], ["a", "a"], {"a": 0.5, "b": 0.5}).estimate is None
     assert mean_of_means([], [], [], {}).estimate is None
+
+
+def test_a_change_of_a_ratio_over_three_samples_is_as_uncertain_as_three_samples_are() -> None:
+    none, three = np.zeros(100), np.r_[np.ones(3), np.zeros(97)]
+    found = change_of_ratio((none, three), (none, three), range(100))
+    assert found.ci is not None
+    assert found.ci[0] < -0.3
+    assert found.ci[1] > 0.3
 
 
 def test_a_change_of_a_ratio_by_hand() -> None:

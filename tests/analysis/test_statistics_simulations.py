@@ -110,6 +110,23 @@ def test_the_intervals_of_f1_and_of_its_change_cover(images: int) -> None:
     assert np.mean(changed) >= 0.925
 
 
+@pytest.mark.parametrize(
+    ("crop", "lost"), [(0.1, (0.1, 0.05)), (0.2, (0.05, 0.02)), (0.5, (0.05, 0.02)), (0.9, (0.3, 0.2))]
+)
+def test_the_interval_of_a_change_of_lost_in_full_covers(crop: float, lost: tuple[float, float]) -> None:
+    """100 samples; few of them are right in the crop, and other ones before and after."""
+    rng, covered = np.random.default_rng(13), []
+    for _ in range(800):
+        sides = []
+        for share in lost:
+            read = rng.random(100) < crop
+            sides.append((read & (rng.random(100) < share), read))
+        if all(read.any() for _, read in sides):
+            ci = change_of_ratio(*sides, range(100)).ci
+            covered.append(ci is not None and ci[0] <= lost[1] - lost[0] <= ci[1])
+    assert np.mean(covered) >= 0.93
+
+
 def gaps(
     rng: np.random.Generator, samples: int, gap: float, closed: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

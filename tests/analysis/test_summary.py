@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from gapbench.analysis.statistics import mean_difference, mean_interval, paired_gap
+from gapbench.analysis.statistics import is_shown, mean_difference, mean_interval, paired_gap
 from gapbench.analysis.summary import MEANS, summarise
-from gapbench.analysis.verdict import excludes_zero
+from gapbench.analysis.verdict import dissent
 from gapbench.errors import RunError
 from gapbench.runs.records import COLUMNS
+from gapbench.util.text import points_in_words
 
 
 def record(sample: str, view: str, outcome: str = "right", **given: Any) -> dict[str, Any]:
@@ -391,10 +392,34 @@ def test_samples_without_both_answers_are_counted_in_the_verdict() -> None:
 
 
 def test_a_gap_that_interval_and_test_judge_differently_is_not_shown() -> None:
-    assert excludes_zero((0.01, 0.2), 0.0625) == (False, "; the interval excludes zero, but p = 0.062")
-    assert excludes_zero((-0.01, 0.2), 0.03) == (False, "; p = 0.030, but the interval includes zero")
-    assert excludes_zero((0.01, 0.2), 0.03) == (True, "")
-    assert excludes_zero((-0.01, 0.2), 0.3) == (False, "")
+    assert dissent((0.01, 0.2), 0.0625) == "; the interval excludes zero, but p = 0.062"
+    assert dissent((-0.01, 0.2), 0.03) == "; p = 0.030, but the interval includes zero"
+    assert (dissent((0.01, 0.2), 0.03), dissent((-0.01, 0.2), 0.3), dissent(None, 0.3)) == ("", "", "")
+    assert [is_shown((0.01, 0.2), 0.0625), is_shown((-0.01, 0.2), 0.03), is_shown((0.01, 0.2), 0.03)] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_a_benchmark_of_a_single_cluster_does_not_void_the_mean_over_the_others() -> None:
+    rows = pairs(["wr"] * 60 + ["rr"] * 40) + pairs(["wr"] * 30 + ["rr"] * 40, benchmark="two")
+    summary = summarise(run(*rows, *pairs(["wr"], benchmark="tiny")), model="glance")
+    assert summary["macro"]["gap"]["benchmarks"] == 2
+    assert summary["verdict"].startswith("over 2 benchmarks glance answers 100.0 % from the crop")
+    assert summary["verdict"].endswith("] (1 benchmark of a single cluster left out of the mean)")
+
+
+def test_lost_in_full_is_told_only_beside_a_gap_that_is_shown() -> None:
+    assert "lost in full" in verdict(["rr"] * 30 + ["wr"] * 20)
+    assert "lost in full" not in verdict(["rr"] * 30 + ["wr"] * 3)
+    assert "lost in full" not in verdict(["rw"] * 30 + ["wr"] * 10)
+
+
+def test_a_limit_that_tenths_would_show_as_zero_has_hundredths() -> None:
+    assert points_in_words(0.0002) == "0.02"
+    assert points_in_words(-0.0004) == "-0.04"
+    assert [points_in_words(x) for x in (0.0, -0.000001, 0.0006, 0.42)] == ["0.0", "0.0", "0.1", "42.0"]
 
 
 def test_an_interval_that_includes_zero_claims_no_gap() -> None:
@@ -420,7 +445,7 @@ def test_a_limit_close_to_zero_is_not_rounded_to_zero() -> None:
 def test_one_image_gives_a_gap_without_an_interval() -> None:
     said = summarise(run(*pairs(["wr", "rr"], cluster="one")), model="glance")["verdict"]
     assert said == (
-        "glance answers 100.0 % from the crop and 50.0 % from the full image: "
+        "no gap shown: glance answers 100.0 % from the crop and 50.0 % from the full image, "
         "gap 50.0 points, without an interval as all samples are one cluster"
     )
 

@@ -1,4 +1,4 @@
-"""The verdict of a comparison: one or two sentences that claim no more than intervals and corrected tests allow.
+"""The verdict of a comparison: a few sentences that claim no more than intervals and corrected tests allow.
 
     verdict(benchmarks, macro, ("before", "after"), trained=True)
 
@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 from gapbench.analysis.aggregate import by_evidence
 from gapbench.analysis.statistics import holm
-from gapbench.analysis.verdict import MODEL_MADE, excludes_zero
+from gapbench.analysis.verdict import MODEL_MADE, dissent
 from gapbench.util.text import listed, percent_in_words, points_in_words
 
 NAMED = 3
@@ -150,8 +150,8 @@ def _gap_sentence(entry: Mapping[str, Any], over: str, way: int, words: Words) -
     levels = words.levels.format(*(points_in_words(entry[side]["gap"]["estimate"]) for side in ("before", "after")))
     parts = f"full {change_in_words(delta['full'])}, crop {change_in_words(delta['crop'])}"
     if way == 0:
-        dissent = excludes_zero(delta["gap"]["ci"], delta["gap"]["p_value"])[1]
-        change = change_in_words(delta["gap"]) + dissent.replace("; ", ", ", 1)
+        doubt = dissent(delta["gap"]["ci"], delta["gap"]["p_value"])
+        change = change_in_words(delta["gap"]) + doubt.replace("; ", ", ", 1)
         return f"{words.a_change} of the gap{over} is not shown: {levels}, {change}; {parts}"
     # If the crop lost more than the full image gained, the closed share of the gap would look like a success.
     share, closed = "", entry.get("gap_closed")
@@ -165,6 +165,8 @@ def _gap_sentence(entry: Mapping[str, Any], over: str, way: int, words: Words) -
 def _cause(way: Mapping[str, int], lost: bool, words: Words) -> str:
     """The accuracies behind a change of the gap, where the gap alone would mislead; else an empty string."""
     match way["gap"]:
+        case -1 if lost and way["crop"] >= 0:
+            return "by the estimates, the crop lost more than the full image gained; neither is shown"
         case -1 if lost:
             also = "" if way["full"] > 0 else ", and better reading of the full image is not shown"
             also = ", and full accuracy " + words.fell + " too" if way["full"] < 0 else also
@@ -189,7 +191,7 @@ def _exceptions(with_gap: Mapping[str, Mapping[str, Any]], mean: int, ways: Ways
     lost = [name for name, entry in with_gap.items() if way[name] < 0 and entry["crop_lost_more"]]
     parts = [f"on {_names(names)} it {verb}" for names, verb in ((grew, words.grew), (shrank, words.shrank)) if names]
     if lost:
-        parts.append(f"on {_names(lost)} it {words.shrank} mainly because crop accuracy {words.fell}")
+        parts.append(f"on {_names(lost)} the crop, by the estimates, lost more than the full image gained")
     return "; ".join(parts)
 
 
@@ -232,7 +234,7 @@ def change_in_words(change: Mapping[str, Any] | None) -> str:
         return "not measured"
     estimate = _signed(change["estimate"])
     if change["ci"] is None:
-        return f"{estimate} points (no interval: one cluster)"
+        return f"{estimate} points (no interval)"
     low, high = map(_signed, change["ci"])
     return f"{estimate} points [{low}, {high}]"
 

@@ -173,7 +173,13 @@ def _gap_closed(table: pd.DataFrame) -> Json:
     """1 - gap after / gap before; None, with a reason, unless the gap before is large against its standard error."""
     before, after = (_values(table, side, "gap") for side in SIDES)
     closed = share_closed(before, after, table["cluster"].to_numpy())
-    reason = "" if closed.ci else f"the gap before is less than {CLOSED_FROM:g} times its standard error"
+    reason = ""
+    if closed.clusters < 2:
+        reason = "all samples are one cluster"
+    elif not closed.ci and before.mean() <= 0:
+        reason = "the gap before is not above zero"
+    elif not closed.ci:
+        reason = f"the gap before is less than {CLOSED_FROM:g} times its standard error"
     return {**closed.json("estimate", "ci"), "reason": reason}
 
 
@@ -193,7 +199,9 @@ def _changed(table: pd.DataFrame) -> dict[str, list[str]]:
 
 def _macro(benchmarks: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Mapping[str, Estimate]]) -> Json | None:
     """The unweighted mean over the benchmarks that have a gap, or None if none has."""
-    with_gap = {name: changes[name] for name in benchmarks if "gap" in changes[name]}
+    all_gaps = {name: changes[name] for name in benchmarks if "gap" in changes[name]}
+    # A benchmark of a single cluster has no interval and would leave the mean without one.
+    with_gap = {name: change for name, change in all_gaps.items() if change["gap"].ci} or all_gaps
     if not with_gap:
         return None
     means: dict[str, Estimate] = {}

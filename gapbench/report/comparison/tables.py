@@ -157,7 +157,7 @@ def _closed(entry: Entry) -> Cell:
     if not share:
         return Cell(MISSING)
     if not share["ci"]:
-        return Cell(MISSING, "gap before too small")
+        return Cell(MISSING, share.get("reason") and "see “Gap closed” below")
     note = interval(share["ci"], 0)
     if entry["crop_lost_more"]:
         note += " · crop lost more"
