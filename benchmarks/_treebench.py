@@ -50,6 +50,7 @@ CARD = Card(
         Published("TreeVGR-7B", 49.38, "a run of the public script", protocol="original", part="all 405 questions"),
         Published("o3", 54.87, "TreeBench paper", part="all 405 questions"),
     ),
+    checked="all rows, m-Just/InSight-o3 @ 21acec8 (2026-11); no images",
     traps=(
         "Published scores are over all 405 questions; here these are three benchmarks.",
         "Boxes are text: a Python list of corner coordinates.",

@@ -51,6 +51,7 @@ CARD = Card(
         )
     },
     expected={"samples": 1901, **TASKS},
+    checked="ids and answers, zeyofu/BLINK_Benchmark @ 2d6a779 (2026-11); no questions, no images",
     traps=(
         "Answers of the test split are hidden: only val is read.",
         "The column `question` is too short for many tasks: only `prompt` explains the marks REF, A and B, or says "

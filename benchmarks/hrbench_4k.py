@@ -35,6 +35,7 @@ CARD = Card(
         Published("Qwen2-VL-7B", 66.8, "HR-Bench README"),
         Published("human", 82.0, "HR-Bench README"),
     ),
+    checked="all questions and answers, m-Just/InSight-o3 @ 21acec8 (2026-11); no images",
     traps=TRAPS,
 )
 

@@ -24,10 +24,12 @@ CARD = Card(
     cluster="image",
     restricted=RESTRICTED,
     protocols=protocols(ENGLISH),
-    expected={"samples": 1919},
+    expected={"samples": 1919, "oddity: equal options": 7, "oddity: repeated sample": 137},
+    checked="all questions and answers, m-Just/InSight-o3 @ 21acec8 (2026-11); no images",
     traps=(
         *TRAPS,
         "The subset has 1,537 images, by their names in the raw copy.",
+        "137 rows repeat image, question and options of an earlier row, and in 7 rows two options are the same.",
     ),
 )
 

@@ -52,17 +52,20 @@ CARD = Card(
         "logical reasoning": 250,
         "math": 250,
         "science & technology": 250,
+        "oddity: equal options": 6,
     },
     reference=(
         Published("Qwen3.5-4B", 80.0, "WormLK reproduction", note="also cited as the Vision-OPD paper's"),
         Published("Qwen3.5-4B", 78.53, "Vision-OPD paper, cited by others", protocol="vision-opd"),
     ),
+    checked="all questions and answers, MMStar-Benchmark/MMStar @ 88f243a (2026-11); no images",
     traps=(
         "`image` holds raw bytes and is not a Hub image, although the README says so.",
         "Options are part of `question`, mostly as 'Options: A: ..., B: ...'. Options in another form stay in it.",
         "Questions with two or three options are filled up to four with options that read nan (176 are reported). The "
         "neutral prompt leaves these out; the protocol vision-opd shows them as published. In two questions the right "
         "option reads nan: it was 'None' until a program read it as a missing value (VLMEvalKit issue 1559).",
+        "In six questions two options are the same.",
         "Questions from MathVista begin with a hint on the form of the answer, which the neutral prompt leaves out.",
     ),
 )

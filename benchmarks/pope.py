@@ -50,6 +50,7 @@ CARD = Card(
         Published("Qwen3.5-4B", 89.27, "WormLK reproduction", note="also cited as the Vision-OPD paper's"),
         Published("Qwen3.5-4B", 88.28, "Vision-OPD paper, cited by others", protocol="vision-opd"),
     ),
+    checked="all questions and answers, AoiDragon/POPE @ 08d957b (2026-11); no images",
     traps=(
         "Questions about objects that are present are the same in all three categories, so the 9,000 rows hold fewer "
         "distinct questions. The 18 questions about one image are not independent of each other.",

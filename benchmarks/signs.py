@@ -22,6 +22,7 @@ CARD = Card(
         "distilled. It shows that the instrument works and stands for nothing else."
     ),
     expected={"samples": 1000},
+    checked="itself: every sample is generated here",
     traps=(
         "Default scenes are 1344 px with lettered options, for real models. `glance` sets 96 px scenes without "
         "options, and questions about letters and shapes only.",

@@ -22,6 +22,7 @@ CARD = replace(
         "Reasoning/Comparison": 44,
         "Reasoning/Contact and Occlusion": 41,
         "Reasoning/Spatial Containment": 29,
+        "oddity: equal options": 1,
     },
     traps=(
         *_treebench.CARD.traps,

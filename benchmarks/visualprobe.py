@@ -50,6 +50,7 @@ CARD = Card(
         Published("Qwen2.5-VL-7B", 26.0, "Mini-o3 README", part="medium", note="LLM judge"),
         Published("Qwen2.5-VL-7B", 23.9, "Mini-o3 README", part="hard", note="LLM judge"),
     ),
+    checked="the 106 hard questions and answers, m-Just/InSight-o3 @ 21acec8 (2026-11); no images",
     traps=(
         "The benchmark is three data sets of the Hub. A local copy is a folder that holds VisualProbe_Easy, "
         "VisualProbe_Medium and VisualProbe_Hard.",

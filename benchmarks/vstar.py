@@ -64,6 +64,7 @@ CARD = Card(
         Published("Vision-OPD-9B", 94.76, "Vision-OPD paper", protocol="vision-opd"),
         Published("GPT-5-mini", 73.8, "InSight-o3"),
     ),
+    checked="all questions and answers, m-Just/InSight-o3 @ 21acec8 (2026-11); no images, no boxes",
     traps=(
         "Boxes are x, y, width, height: read as two corners they are inverted or tiny.",
         "The Parquet view of the Hub and other copies (lmms-lab/vstar-bench, VStarBench.tsv) have no boxes.",

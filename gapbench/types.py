@@ -159,9 +159,10 @@ class Card:
     - `metrics`: metrics to report besides accuracy, from `METRIC_NAMES`.
     - `protocols`: published protocols by name, for `--protocol`.
     - `expected`: counts that `gapbench benchmarks check` verifies, by name: `samples`, `images`, `clusters`,
-      `with evidence box`, or a category.
+      `with evidence box`, a category, or known faults of the data (`repair: outside`, `oddity: equal options`).
     - `reference`: published scores. Texts by model, as in older benchmark files, are shown and not compared.
     - `traps`: ways in which this data has misled others.
+    - `checked`: the real data with which the card was compared; empty if nobody has done so.
     """
 
     name: str
@@ -186,6 +187,7 @@ class Card:
     expected: Mapping[str, int] = field(default_factory=dict)
     reference: tuple[Published, ...] | Mapping[str, str] = ()
     traps: tuple[str, ...] = ()
+    checked: str = ""
 
 
 @dataclass(frozen=True)

@@ -341,14 +341,15 @@ def list_benchmarks(
 ) -> None:
     """List names, roles and titles."""
     from gapbench.data import catalogue
-    from gapbench.data.cards import catalogue_table
+    from gapbench.data.cards import UNCHECKED, catalogue_table
 
     cards = [catalogue.load(name).card for name in catalogue.names()]
     if markdown:
         say(catalogue_table(cards).rstrip(), sys.stdout)
     else:
         for card in cards:
-            say(f"{card.name:20} {card.role:10} {card.title}", sys.stdout)
+            say(f"{card.name:20} {card.role:10} {'' if card.checked else 'unchecked':10} {card.title}", sys.stdout)
+        say(f"unchecked: {UNCHECKED}", sys.stdout)
 
 
 @benchmarks_app.command("show")

@@ -35,11 +35,13 @@ WORKERS = min(8, os.cpu_count() or 1)
 """Threads that decode images."""
 MAX_PRINTED = 20
 """The number of problems that are printed in full. The others are only counted."""
+EQUAL_OPTIONS = "oddity: equal options"
+REPEATED_SAMPLE = "oddity: repeated sample"
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What `check` found: counts, repairs of boxes and images by kind, and problems, one sentence each.
+    """What `check` found: counts, repairs of boxes and images and oddities by kind, and problems, one sentence each.
 
     `evidence` is the smallest, median and largest share of an image that evidence boxes cover (0..1), or empty.
     `compared` says whether the counts were compared with the card, which takes the whole benchmark. `box_formats`
@@ -52,6 +54,7 @@ class Findings:
     evidence: tuple[float, ...] = ()
     compared: bool = True
     box_formats: Mapping[str, int] = field(default_factory=dict)
+    oddities: Mapping[str, int] = field(default_factory=dict)
 
     def text(self) -> str:
         """Plain lines for a terminal."""
@@ -64,6 +67,7 @@ class Findings:
             smallest, median, largest = (f"{100 * share:.3g} %" for share in self.evidence)
             lines.append(f"{'evidence, of the image':24} median {median}, from {smallest} to {largest}")
         lines += [f"{f'repair: {kind}':24} {count}" for kind, count in sorted(self.repairs.items())]
+        lines += [f"{kind:24} {count}" for kind, count in sorted(self.oddities.items())]
         printed = [f"PROBLEM  {problem}" for problem in self.problems[:MAX_PRINTED]]
         lines += printed or [OK if self.compared else PART_OK]
         if len(self.problems) > MAX_PRINTED:
@@ -84,9 +88,11 @@ class _Inspected:
 def check(task: Task, *, sheet: Path | None = None, quiet: bool = True) -> Findings:
     """Prepare every sample as a measurement does, and compare counts, boxes and answers with the card.
 
-    Counts are compared only for the whole benchmark, without `limit` or parameters. A faulty box is a problem unless
-    the card expects that number of them (`repair: empty`, `repair: outside`). `sheet` is the HTML file to write the
-    contact sheet to.
+    Counts are compared only for the whole benchmark, without `limit` or parameters. Faulty boxes (`repair: empty`,
+    `repair: outside`), questions with equal options and repeated samples (`oddity: equal options`, `oddity: repeated
+    sample`) are known of published data: if the card expects a number of them, only another number is a problem. With
+    `limit` or parameters, kinds that the card names are no problems in any number. `sheet` is the HTML file to write
+    the contact sheet to.
     """
     samples, benchmark = task.samples, task.benchmark
     expected = benchmark.card.expected
@@ -117,18 +123,22 @@ def check(task: Task, *, sheet: Path | None = None, quiet: bool = True) -> Findi
     repairs = Counter(kind for found in by_id.values() for kind in found.repairs)
     problems = [f"sample {s.id!r}: {fault}" for s in samples for fault in (*_answer_faults(s), *by_id[s.id].faults)]
     hashes = {s.id: by_id[s.id].prepared.image_hash for s in samples}
-    problems += _duplicates(samples, hashes)
+    odd = list(_oddities(samples, hashes))
+    problems += [fault for kind, fault in odd if kind not in expected]
+    oddities = Counter(kind for kind, _ in odd)
     counts = _counts(samples, hashes)
     compared = task.limit is None and not benchmark.parameters
     if compared:
         by_name = {name.removeprefix("category "): count for name, count in counts.items()}
-        actual = Counter({**by_name, **counts, **{f"repair: {kind}": count for kind, count in repairs.items()}})
+        actual = Counter(
+            {**by_name, **counts, **{f"repair: {kind}": count for kind, count in repairs.items()}, **oddities}
+        )
         mismatches = [(name, count) for name, count in expected.items() if actual[name] != count]
         problems += [f"{name}: found {actual[name]}, the card expects {count}." for name, count in mismatches]
     areas = sorted(area for found in by_id.values() if (area := found.prepared.evidence_area) is not None)
     evidence = (areas[0], areas[len(areas) // 2], areas[-1]) if areas else ()
     formats = Counter(str(s.box_format) for s in samples if s.boxes)
-    return Findings(counts, dict(repairs), tuple(problems), evidence, compared, formats)
+    return Findings(counts, dict(repairs), tuple(problems), evidence, compared, formats, dict(oddities))
 
 
 def _box_faults(prepared: PreparedSample, expected_names: Container[str]) -> Iterator[str]:
@@ -165,20 +175,22 @@ def _counts(samples: Sequence[Sample], hashes: Mapping[str, str]) -> dict[str, i
     return counts | {f"category {c}": n for c, n in sorted(categories.items())}
 
 
-def _duplicates(samples: Sequence[Sample], hashes: Mapping[str, str]) -> Iterator[str]:
-    """Faults of samples that repeat another of their category: same image, question, and options in the same order."""
+def _oddities(samples: Sequence[Sample], hashes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The kind and the fault of each sample with equal options, and of each that repeats another of its category: same
+    image, question, and options in the same order."""
     first_ids: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
     for s in samples:
+        if len(set(s.options)) < len(s.options):
+            yield EQUAL_OPTIONS, f"sample {s.id!r}: two options are the same: {', '.join(s.options)}."
         first_id = first_ids.setdefault((s.category, hashes[s.id], s.question, s.options), s.id)
         if hashes[s.id] and first_id != s.id:
-            yield f"sample {s.id!r}: it asks the same about the same image as sample {first_id!r}."
+            fault = f"sample {s.id!r}: it asks the same about the same image as sample {first_id!r}."
+            yield REPEATED_SAMPLE, fault
 
 
 def _answer_faults(sample: Sample) -> Iterator[str]:
     if not all(answer.strip() for answer in sample.answers):
         yield "an accepted answer is empty."
-    if len(set(sample.options)) < len(sample.options):
-        yield f"two options are the same: {', '.join(sample.options)}."
     try:
         score("", sample.answers, sample.answer_type, sample.options, sample.question)
         prompt(sample)

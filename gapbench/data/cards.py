@@ -21,6 +21,7 @@ INDENT = 14
 WIDTH = 110
 BOXED = ("evidence", "training")
 """Roles of benchmarks with evidence boxes."""
+UNCHECKED = "nobody has compared this card with the real data; run `gapbench benchmarks check` and look at its sheet"
 
 
 def card_text(benchmark: Benchmark) -> str:
@@ -34,6 +35,7 @@ def card_text(benchmark: Benchmark) -> str:
         "clusters": card.cluster, "scoring": card.scoring,
         "official": f"{card.official}: {find(card.official).does}" if card.official else "",
         "metrics": ", ".join(card.metrics), "expected": ", ".join(f"{k} {v}" for k, v in card.expected.items()),
+        "checked": card.checked or UNCHECKED,
         "notice": card.notice,
         "parameters": ", ".join(str(p.replace(annotation=p.empty)) for p in benchmark.settable.values()),
     }  # fmt: skip
@@ -95,8 +97,8 @@ def catalogue_table(cards: Iterable[Card]) -> str:
     roles = {"evidence": "both views", "full-view": "full view; both with a region file",
              "hold-out": "full view, hold-out", "training": "training data"}  # fmt: skip
     lines = [
-        "| name | for | samples | region | boxes as published | scored | licence | data |",
-        "|---|---|---|---|---|---|---|---|",
+        "| name | for | samples | region | boxes as published | scored | licence | data | checked with |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for card in sorted(cards, key=lambda c: (list(roles).index(c.role), c.name)):
         boxed = card.role in BOXED
@@ -110,6 +112,7 @@ def catalogue_table(cards: Iterable[Card]) -> str:
             card.scoring,
             card.licence + (" (**restricted**)" if card.restricted else ""),
             f"`{card.hub}` @ `{card.revision[:7]}`" if card.hub and card.revision else card.hub or card.source,
+            card.checked or "**nothing yet**",
         )
         lines.append("| " + " | ".join(" ".join(c.replace("|", "\\|").split()) for c in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -11,12 +11,14 @@ become a control token.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gapbench.engines.models import Loaded
+from gapbench.engines.models import OTHER_ENGINES, Loaded
 from gapbench.engines.thinking import NOTHING, Thinking, read_thinking, variables_of
 from gapbench.engines.tokens import special_token_escaper
 from gapbench.errors import ModelError, SettingError
@@ -25,6 +27,8 @@ from gapbench.util.text import error_line, listed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+_PRINTED_PART = re.compile(r"""["']type["']\s*:""")
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,44 @@ def make_chat(
             f"Model {loaded.name}: it has no chat template, so gapbench cannot format its prompts. Pass "
             "--chat-template FILE (jinja, as for vLLM)."
         )
-    question = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
-    try:
-        chat.processor.apply_chat_template(question, add_generation_prompt=True, **chat.thinking.switches)
-    except Exception as error:
+    if fault := _fault_with_images(chat):
         raise ModelError(
-            f"Model {loaded.name}: its chat template cannot write an image and a question ({error_line(error)}). Some "
-            "templates take text alone: pass --chat-template FILE, or use --engine vllm."
-        ) from error
+            f"Model {loaded.name}: its chat template cannot write an image and a question: {fault}. Expected "
+            f"one that writes the model's image token for each part of type image. {OTHER_ENGINES} Or write such a "
+            "template and pass it with --chat-template FILE."
+        )
     return chat
+
+
+def _fault_with_images(chat: Chat) -> str:
+    """Why the template is of no use for images; empty if it is. A template may take content as text alone and raise no
+    error: it prints the list of parts, or leaves the image out."""
+    parts = [{"type": "image"}, {"type": "text", "text": "?"}]
+    try:
+        shown, blind = (
+            str(chat.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, **chat.thinking.switches
+            ))
+            for content in (parts, parts[1:])
+        )  # fmt: skip
+    except Exception as error:
+        return f"it takes a message's content as text, not as a list of parts ({error_line(error)})"
+    if len(_PRINTED_PART.findall(shown)) > len(_PRINTED_PART.findall(blind)):
+        return "it takes a message's content as text, and prints the list of parts"
+    if shown == blind and not _adds_image_tokens(chat, shown):
+        return "it leaves the image out"
+    return ""
+
+
+def _adds_image_tokens(chat: Chat, prompt: str) -> bool:
+    """Whether the processor makes tokens for an image that the prompt does not have, as PaliGemma's does."""
+    from PIL import Image
+
+    with suppress(Exception):
+        written = len(chat.processor.tokenizer(prompt)["input_ids"])
+        made = chat.batch([((Image.new("RGB", (64, 64)),), "?")])["input_ids"].shape[1]
+        return bool(made > written + 3)  # a few may begin and end the text
+    return False
 
 
 def chat_of(

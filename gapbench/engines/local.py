@@ -22,6 +22,8 @@ FAIL_FAST_AFTER = 16
 KeyedAnswer = tuple[Hashable, Answer]
 PROMPT_END = 32
 """Tokens at the end of a prompt that may hold the mark of a thought."""
+SMALL = 64
+"""Pixels of a side below which some processors and models fail."""
 TOP_TOKENS = 20
 """First tokens, the likeliest ones, that `next_logprobs` returns."""
 
@@ -170,8 +172,10 @@ def describe_images(request: Request) -> str:
 
 
 def failure_details(request: Request, error: Exception) -> str:
-    """The request's images, the error, and a remedy."""
-    remedy = "A larger --min-pixels, or a region with a larger min_side, may help."
+    """The request's images, the error, and a remedy: one about pixels only for a small image, where it can help."""
+    remedy = "If it fails on images of every size, try another --engine, or another version of this one."
+    if any(min(image.size) < SMALL for image in request.images):
+        remedy = "A larger --min-pixels, or a region with a larger min_side, may help."
     if len(request.images) > 1:
         remedy = "Not every model takes several images. If they are parts of one region, --region mosaic joins them."
     return f"{describe_images(request)} ({type(error).__name__}: {error}). {remedy}"

@@ -28,6 +28,11 @@ from gapbench.util.text import first_line, listed, redacted
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 HUB_SECONDS = 10.0
 """The time limit for the list of a Hub model's files."""
+AUTO_CLASSES = ("AutoModelForMultimodalLM", "AutoModelForImageTextToText")
+OTHER_ENGINES = (
+    "Models that transformers' generic code cannot run often run in vLLM: --engine vllm, or serve the model and "
+    "measure it with --engine server."
+)
 EMBEDDED = {"glance": glance.FOLDER}
 _HASHED_FULLY = 1 << 28  # of larger weight files, only the size and the first and last mebibyte are hashed
 
@@ -207,17 +212,44 @@ def load(name: str, **settings: Any) -> Loaded:
 
 
 def _auto_class(transformers: Any, source: str, remote: Mapping[str, Any]) -> Any:
-    """AutoModelForMultimodalLM where it knows the model type, else AutoModelForImageTextToText."""
-    config = transformers.AutoConfig.from_pretrained(source, **remote)
-    for auto in ("AutoModelForMultimodalLM", "AutoModelForImageTextToText"):
-        auto_class = getattr(transformers, auto, None)
-        its_own = remote["trust_remote_code"] and auto in (getattr(config, "auto_map", None) or {})
-        if auto_class is not None and (its_own or type(config) in auto_class._model_mapping):
-            return auto_class
+    """AutoModelForMultimodalLM where it knows the model type, else AutoModelForImageTextToText.
+
+    A model's own code can be used if its config.json maps one of the two to it (`auto_map`). Raises ModelError else.
+    """
+    stored, _ = transformers.PreTrainedConfig.get_config_dict(source, revision=remote["revision"])
+    auto_map, kind = stored.get("auto_map") or {}, stored.get("model_type")
+    own = [name for name in auto_map if name.startswith("AutoModel")]
+    known, trusted = kind in transformers.CONFIG_MAPPING, remote["trust_remote_code"]
+    replaced = trusted and "AutoConfig" in auto_map  # only its own classes take a configuration of its own class
+    if any(auto in own for auto in AUTO_CLASSES) or (known and not replaced):
+        config = transformers.AutoConfig.from_pretrained(source, **remote)
+        for auto in AUTO_CLASSES:
+            auto_class = getattr(transformers, auto, None)
+            if auto_class is not None and ((trusted and auto in own) or type(config) in auto_class._model_mapping):
+                return auto_class
+    expected = f"its config.json maps {listed(own) or 'no model class'} to it; expected {' or '.join(AUTO_CLASSES)}"
+    if replaced and known and transformers.CONFIG_MAPPING[kind] in _known_configs(transformers):
+        raise ModelError(
+            f"--trust-remote-code takes the model's own code in place of what transformers has for model type {kind!r},"
+            f" and that code cannot be used: {expected}. Leave out --trust-remote-code."
+        )
+    if auto_map:
+        raise ModelError(
+            f"it needs its own code (model type {kind!r}), which cannot be used, with or without --trust-remote-code: "
+            f"{expected}. {OTHER_ENGINES} Or name a copy in the format of transformers, if there is one (often "
+            "OWNER/NAME-hf)."
+        )
+    remedy = "Name a multimodal model." if known else f"Upgrade transformers, if the model is newer. {OTHER_ENGINES}"
     raise ModelError(
-        f"model type {config.model_type!r} is not an image-text-to-text model known to transformers "
-        f"{transformers.__version__}. Upgrade transformers, or pass --trust-remote-code if the model has its own code."
+        f"model type {kind!r} is not an image-text-to-text model known to transformers {transformers.__version__}, and "
+        f"its config.json names no code of its own. {remedy}"
     )
+
+
+def _known_configs(transformers: Any) -> set[Any]:
+    """The configurations of all image-text-to-text models that transformers itself has."""
+    return {config for auto in AUTO_CLASSES if hasattr(transformers, auto)
+            for config in getattr(transformers, auto)._model_mapping}  # fmt: skip
 
 
 def _device(device: str) -> str:

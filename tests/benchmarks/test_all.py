@@ -45,7 +45,7 @@ def card_of(spec: str) -> Card:
 @each
 def test_a_check_finds_nothing_but_that_the_miniature_is_small(miniature: str) -> None:
     result = check(make_task(load(miniature), TaskSettings()))
-    expected = re.compile(r"[^:]+(: [a-z]+)?: found \d+, the card expects \d+\.")
+    expected = re.compile(r"[^:]+(: [a-z ]+)?: found \d+, the card expects \d+\.")
     assert [p for p in result.problems if not expected.fullmatch(p)] == []
     assert result.counts["samples"] > 0
     assert check(make_task(load(miniature), TaskSettings(limit=10_000))).problems == ()

@@ -300,16 +300,21 @@ def test_viscot_reads_clean_questions_and_the_last_turn(read: Read) -> None:
     assert samples["docvqa/0"].max_image_pixels == 0
 
 
-def test_viscot_counts_empty_and_outside_boxes_as_the_card_does(read: Read, tmp_path: Path) -> None:
+def test_viscot_leaves_out_what_has_no_answer_to_score(read: Read) -> None:
+    assert [name for name in read("viscot") if name.startswith("dude")] == ["dude/0", "dude/1"], "dude/2 has none"
+
+
+def test_viscot_counts_odd_boxes_as_the_card_does(read: Read, tmp_path: Path) -> None:
     samples = read("viscot")
-    empty, over, beyond = samples["docvqa/2"], samples["dude/0"], samples["dude/1"]
-    assert ready(empty, "viscot").repairs == ("empty",)
+    inverted, over, beyond = samples["docvqa/2"], samples["dude/0"], samples["dude/1"]
+    assert ready(inverted, "viscot").repairs == ("swapped",)
+    assert ready(inverted, "viscot").boxes == ((60.0, 60.0, 90.0, 80.0),)
     assert ready(over, "viscot").repairs == ("outside",)
     assert ready(over, "viscot").boxes == ((100.0, 20.0, 160.0, 40.0),)
     assert ready(beyond, "viscot").repairs == ("outside", "empty")
     findings = check(make_task(load(f"viscot={tmp_path / 'data'}"), TaskSettings(limit=100)))
     assert findings.problems == ()
-    assert findings.repairs == {"empty": 2, "outside": 2}
+    assert findings.repairs == {"swapped": 1, "empty": 1, "outside": 2}
 
 
 def test_viscot_finds_images_under_either_name_and_in_another_folder(read: Read, tmp_path: Path) -> None:

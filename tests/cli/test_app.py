@@ -125,7 +125,10 @@ def test_score_judges_answers_from_elsewhere(tmp_path: Path) -> None:
 
 
 def test_benchmarks_list_show_and_check(benchmark_file: Path) -> None:
-    assert "signs" in gapbench("benchmarks", "list").stdout
+    listed = gapbench("benchmarks", "list").stdout
+    assert re.search(r"^signs +evidence +Signs: ", listed, re.MULTILINE)
+    assert re.search(r"^zoombench +evidence +unchecked ", listed, re.MULTILINE)
+    assert "unchecked: nobody has compared this card with the real data" in listed
     card = gapbench("benchmarks", "show", "signs").stdout
     assert "canvas" in card
     assert "by construction" in " ".join(card.split())

@@ -215,6 +215,25 @@ def test_faulty_boxes_that_the_card_expects_are_counted_instead() -> None:
     assert len(findings(*samples).problems) == 2
 
 
+def test_oddities_that_the_card_expects_are_counted_instead() -> None:
+    twice = other(CHOICE, options=("red", "red"))
+    samples = (SAMPLE, other(SAMPLE, "3"), twice, other(twice, "4"), other(twice, "5", options=("red", "red", "blue")))
+    known = {"oddity: equal options": 3, "oddity: repeated sample": 2}
+    found = findings(*samples, card=dataclasses.replace(CARD, expected=known))
+    assert (found.problems, found.oddities) == ((), known)
+    assert "oddity: equal options    3\noddity: repeated sample  2\nok: every" in found.text()
+    assert len(findings(*samples).problems) == 5, "nobody expects them"
+    fewer = dataclasses.replace(CARD, expected=known | {"oddity: repeated sample": 1})
+    assert findings(*samples, card=fewer).problems == ("oddity: repeated sample: found 2, the card expects 1.",)
+
+
+def test_oddities_of_other_parts_of_the_data_are_expected_as_none_of_the_whole() -> None:
+    card = dataclasses.replace(CARD, expected={"oddity: repeated sample": 0})
+    samples = (SAMPLE, other(SAMPLE))
+    assert findings(*samples, card=card).problems == ("oddity: repeated sample: found 1, the card expects 0.",)
+    assert check(task(Benchmark("own", card, lambda part: iter(samples), {"part": 1}))).problems == ()
+
+
 def test_the_share_of_the_image_that_is_evidence_is_said() -> None:
     found = findings(SAMPLE, other(SAMPLE, "2", question="Other?", boxes=((0, 0, 100, 80),)))
     assert found.evidence == (0.05, 1.0, 1.0)

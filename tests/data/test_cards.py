@@ -66,6 +66,13 @@ def test_the_declared_box_format_is_shown() -> None:
     assert format_line(Card("own", "Own", "nowhere", "CC0", role="hold-out"), replace(sample, boxes=())) == []
 
 
+def test_a_card_says_with_which_real_data_it_was_compared_or_that_nobody_did() -> None:
+    done = replace(CARD, checked="all rows of the file")
+    assert "checked     all rows of the file\n" in card_text(Benchmark("own", done, list))
+    assert "checked     nobody has compared this card" in card_text(Benchmark("own", CARD, list))
+    assert catalogue_table([done, CARD]).count("**nothing yet**") == 1
+
+
 def test_showing_a_card_fetches_nothing() -> None:
     def samples(data: Path) -> list[Sample]:
         raise AssertionError("the data was asked for")

@@ -173,6 +173,7 @@ def test_an_image_the_processor_refuses_fails_alone(engine: Callable[..., Any]) 
     request_list = [*requests(3), Request("sliver", (Image.new("RGB", (2000, 3)),), "What?")]
     answers = dict(engine().generate(request_list))
     assert "refused" in answers["sliver"].error
+    assert "A larger --min-pixels" in answers["sliver"].error
     assert [a.error for k, a in answers.items() if k != "sliver"] == ["", "", ""]
 
 
@@ -191,8 +192,9 @@ def test_a_model_that_fails_on_everything_is_given_up(
         raise RuntimeError("kernel not built")
 
     monkeypatch.setattr(TransformersEngine, "_run", broken)
-    with pytest.raises(ModelError, match=r"nothing was answered.*kernel not built"):
-        list(engine(batch_size=4).generate(requests(30)))
+    large = [Request(i, (image(i, (100, 80)),), "What?") for i in range(30)]
+    with pytest.raises(ModelError, match=r"nothing was answered.*kernel not built.*try another --engine"):
+        list(engine(batch_size=4).generate(large))
 
 
 def test_a_request_with_an_error_is_answered_by_it(engine: Callable[..., Any]) -> None:
