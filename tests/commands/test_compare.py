@@ -130,7 +130,7 @@ def test_lost_in_full_before_and_after_and_its_change_by_hand(tmp_path: Path) ->
     margin = stats.t.ppf(0.975, 11) * se
     assert change["estimate"] == pytest.approx(1 / 9 - 6 / 10)
     low, high = 1 / 9 - 0.6 - margin, 1 / 9 - 0.6 + margin
-    assert change["ci"] == pytest.approx([low, high], abs=0.02)  # the pseudo-clusters
+    assert change["ci"] == pytest.approx([low, high], abs=0.04)  # the pseudo-clusters
     assert (change["p_value"], change["mde"]) == (None, None)
     assert found["macro"]["delta"]["lost_in_full"] == change
 
@@ -247,13 +247,19 @@ def textbook_fieller(above: NDArray[np.float64], below: NDArray[np.float64]) -> 
     return float(roots.min()), float(roots.max())
 
 
-@pytest.mark.parametrize("moves", [(("rr", "wr", 4), ("wr", "wr", 2), ("rw", "rw", 2)), (("rw", "rr", 60),)])
+@pytest.mark.parametrize(
+    ("moves", "reason"),
+    [
+        ((("rr", "wr", 4), ("wr", "wr", 4), ("rw", "rw", 2)), "less than 3 times its standard error"),
+        ((("rw", "rr", 60),), "the gap before is not above zero"),
+    ],
+)
 def test_gap_closed_needs_a_gap_before_of_three_standard_errors(
-    tmp_path: Path, moves: tuple[tuple[str, str, int], ...]
+    tmp_path: Path, moves: tuple[tuple[str, str, int], ...], reason: str
 ) -> None:
     closed = of_moves(tmp_path, *moves, ("rr", "rr", 20))["benchmarks"]["signs"]["gap_closed"]
     assert (closed["estimate"], closed["ci"]) == (None, None)
-    assert "less than 3 times its standard error" in closed["reason"]
+    assert reason in closed["reason"]
 
 
 def test_a_gap_that_is_gone_in_every_question_still_has_an_interval(tmp_path: Path) -> None:
@@ -655,7 +661,7 @@ def test_a_mean_over_benchmarks_hides_neither_a_growing_gap_nor_a_lost_crop() ->
         "The gap over 3 benchmarks shrank, from 50.0 to 10.0 points: -40.0 points [-46.0, -34.0]; full +38"
     )
     assert "On c it grew" in told
-    assert "on b it shrank mainly because crop accuracy fell" in told
+    assert "on b the crop, by the estimates, lost more than the full image gained" in told
     assert "full accuracy fell on c (-10.0 points [-15.0, -5.0])" in told
 
 
