@@ -44,6 +44,7 @@ CARD = Card(
         "sroie": 686,
         "repair: empty": 30,
         "repair: outside": 32,
+        "repair: swapped": 8,
     },
     traps=(
         "There is no Hub data set to fetch: clone the repository and put the images into playground/data/cot/ as its "

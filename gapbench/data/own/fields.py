@@ -22,7 +22,7 @@ from gapbench.data.own.readers import Reader, read
 from gapbench.errors import BenchmarkError, GapbenchError
 from gapbench.scoring import score
 from gapbench.types import AnswerType, Box, BoxFormat, Sample
-from gapbench.views.boxes import FORMATS, four_numbers
+from gapbench.views.boxes import FORMATS, four_numbers, parse_format
 
 ANSWER_TYPES: tuple[str, ...] = get_args(AnswerType)
 
@@ -31,11 +31,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CellRules:
-    """How to read cells: the separator of lists in text, and which images are allowed (`roots`: see `image_source`)."""
+    """How to read cells: the separator of lists in text; which images are allowed (`roots`: see `image_source`), and
+    whether they are turned as their EXIF orientation says."""
 
     list_separator: str = ""
     urls: bool = False
     max_image_pixels: int = 0
+    upright: bool = False
     roots: tuple[Path, ...] = ()
 
 
@@ -86,6 +88,7 @@ def _sample(fields: Fields, number: str, folder: Path, rules: CellRules) -> Samp
         cluster=_text(fields, "group") or image_path(_image_list(fields.value("image"))),
         crop_image=crops[0],
         max_image_pixels=rules.max_image_pixels,
+        upright=rules.upright,
     )
     score("", answers, sample.answer_type, options, question)  # refuses an answer that does not fit its type
     return sample
@@ -220,7 +223,4 @@ def _box_format(fields: Fields, boxes: tuple[Box, ...]) -> BoxFormat:
     if text is None and boxes:
         fault = f"it has boxes but no 'bbox_format'. Say which of {', '.join(FORMATS)} they are"
         raise BenchmarkError(f"{fault}: in a column of that name, or for all rows with :bbox_format=… behind the name.")
-    box_format = (text or "xyxy").strip().lower().replace("normalized", "normalised")
-    if box_format not in FORMATS:
-        raise BenchmarkError(f"{fields.describe('bbox_format')} is {text!r}; expected one of {', '.join(FORMATS)}.")
-    return cast("BoxFormat", box_format)
+    return _read(fields, "bbox_format", parse_format) or "xyxy"

@@ -96,20 +96,26 @@ def _maker(open_: Callable[..., Reader], *settings: str) -> Callable[..., Iterat
     """A `samples` function; its parameters are the fields, and `settings` and the cell rules of this form."""
 
     def samples(
-        *, list_separator: str = "", urls: bool = False, max_image_pixels: int = 0, **texts: str
+        *, list_separator: str = "", orientation: str = "", urls: bool = False, max_image_pixels: int = 0, **texts: str
     ) -> Iterator[Sample]:
+        _one_of("orientation", orientation, ("stored", "upright"))
         reader = open_(**{key: texts.pop(key) for key in settings if key in texts})
-        rules = CellRules(
-            WORDS.get(list_separator, list_separator), urls, max_image_pixels, getattr(reader, "roots", ())
-        )
+        separator = WORDS.get(list_separator, list_separator)
+        rules = CellRules(separator, urls, max_image_pixels, orientation == "upright", getattr(reader, "roots", ()))
         mapping = _image_folder_mapping(reader) | {field: text for field, text in texts.items() if text}
         yield from samples_of(reader, mapping, rules)
 
-    defaults = dict.fromkeys((*FIELDS, *settings, "list_separator"), "") | {"urls": False, "max_image_pixels": 0}
+    texts = (*FIELDS, *settings, "list_separator", "orientation")
+    defaults = dict.fromkeys(texts, "") | {"urls": False, "max_image_pixels": 0}
     samples.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()]
     )
     return samples
+
+
+def _one_of(setting: str, value: str, allowed: Sequence[str]) -> None:
+    if value and value not in allowed:
+        raise BenchmarkError(f"{setting}={value}: expected one of {', '.join(allowed)}.")
 
 
 def _files(path: Path) -> list[Path]:

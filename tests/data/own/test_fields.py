@@ -89,6 +89,15 @@ def test_both_spellings_of_normalised(tmp_path: Path, fmt: str) -> None:
     assert only(tmp_path, bbox=[0, 0, 1, 0.5], bbox_format=fmt).box_format == "xyxy_normalised"
 
 
+def test_images_are_turned_upright_only_if_the_user_says_so(tmp_path: Path) -> None:
+    path = str(benchmark(tmp_path, ROW).card.source)
+    for setting, upright in (("", False), ("stored", False), ("upright", True)):
+        (sample,) = load(f"{tmp_path / path}:orientation={setting}").samples()
+        assert sample.upright is upright
+    with pytest.raises(BenchmarkError, match="orientation=exif: expected one of stored, upright"):
+        load(f"{tmp_path / path}:orientation=exif").samples()
+
+
 @pytest.mark.parametrize("nothing", [{}, {"bbox": None}, {"bbox": []}, {"bboxes": []}, {"bbox": None, "bboxes": None}])
 def test_no_box_is_no_evidence_and_needs_no_format(tmp_path: Path, nothing: dict[str, Any]) -> None:
     assert only(tmp_path, **nothing).boxes == ()
@@ -186,8 +195,11 @@ def test_other_columns_do_not_disturb(tmp_path: Path) -> None:
         ({"options": ["STOP", ""]}, "expected no empty entries"),
         ({"options": [f"o{n}" for n in range(27)], "answer": "o3"}, "27 options; expected a list of 1 to 26"),
         ({"bbox": [1, 2, 3, 4]}, "no 'bbox_format'. Say which of xyxy, xywh, xyxy_normalised"),
-        ({"bbox": [1, 2, 3, 4], "bbox_format": "coco"}, "column 'bbox_format' is 'coco'; expected one of xyxy"),
-        ({"bbox_format": 4}, "column 'bbox_format' is '4'"),
+        (
+            {"bbox": [1, 2, 3, 4], "bbox_format": "coco"},
+            "column 'bbox_format': box_format is 'coco'; expected one of xyxy",
+        ),
+        ({"bbox_format": 4}, "column 'bbox_format': box_format is 4"),
         ({"bbox": [1, 2, 3], "bbox_format": "xyxy"}, r"box \[1, 2, 3\]: expected four finite numbers"),
         ({"bbox": [1, 2, 3, "4"], "bbox_format": "xyxy"}, "four finite numbers"),
         ({"bbox": [0, 0, True, True], "bbox_format": "xyxy"}, "four finite numbers"),
