@@ -172,6 +172,11 @@ def describe_images(request: Request) -> str:
 def failure_details(request: Request, error: Exception) -> str:
     """The request's images, the error, and a remedy."""
     remedy = "A larger --min-pixels, or a region with a larger min_side, may help."
+    if "aspect ratio" in str(error):  # of which pixel bounds change nothing
+        remedy = (
+            "No pixel setting changes an aspect ratio. For a crop, --region padded:min_side=N (or square) makes the "
+            "shorter side N pixels; a full image as long as this cannot be shown to this model, so leave it out."
+        )
     if len(request.images) > 1:
         remedy = "Not every model takes several images. If they are parts of one region, --region mosaic joins them."
     return f"{describe_images(request)} ({type(error).__name__}: {error}). {remedy}"

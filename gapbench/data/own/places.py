@@ -23,7 +23,7 @@ from typing import Any
 
 from gapbench.data.benchmark import Benchmark
 from gapbench.data.own.columns import FIELDS
-from gapbench.data.own.fields import CellRules
+from gapbench.data.own.fields import ANSWER_FORMATS, CellRules
 from gapbench.data.own.fields import samples as samples_of
 from gapbench.data.own.hub_dataset import choose_split, open_hub
 from gapbench.data.own.readers import JsonLines, Reader
@@ -96,16 +96,19 @@ def _maker(open_: Callable[..., Reader], *settings: str) -> Callable[..., Iterat
     """A `samples` function; its parameters are the fields, and `settings` and the cell rules of this form."""
 
     def samples(
-        *, list_separator: str = "", orientation: str = "", urls: bool = False, max_image_pixels: int = 0, **texts: str
+        *, list_separator: str = "", urls: bool = False, max_image_pixels: int = 0, **texts: str
     ) -> Iterator[Sample]:
-        _one_of("orientation", orientation, ("stored", "upright"))
+        orientation = _one_of("orientation", texts.pop("orientation", ""), ("stored", "upright"))
+        answer_format = _one_of("answer_format", texts.pop("answer_format", ""), ANSWER_FORMATS)
         reader = open_(**{key: texts.pop(key) for key in settings if key in texts})
-        separator = WORDS.get(list_separator, list_separator)
-        rules = CellRules(separator, urls, max_image_pixels, orientation == "upright", getattr(reader, "roots", ()))
+        rules = CellRules(
+            WORDS.get(list_separator, list_separator), answer_format, urls, max_image_pixels, orientation == "upright",
+            getattr(reader, "roots", ()),
+        )  # fmt: skip
         mapping = _image_folder_mapping(reader) | {field: text for field, text in texts.items() if text}
         yield from samples_of(reader, mapping, rules)
 
-    texts = (*FIELDS, *settings, "list_separator", "orientation")
+    texts = (*FIELDS, *settings, "list_separator", "orientation", "answer_format")
     defaults = dict.fromkeys(texts, "") | {"urls": False, "max_image_pixels": 0}
     samples.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()]
@@ -113,9 +116,10 @@ def _maker(open_: Callable[..., Reader], *settings: str) -> Callable[..., Iterat
     return samples
 
 
-def _one_of(setting: str, value: str, allowed: Sequence[str]) -> None:
+def _one_of(setting: str, value: str, allowed: Sequence[str]) -> str:
     if value and value not in allowed:
         raise BenchmarkError(f"{setting}={value}: expected one of {', '.join(allowed)}.")
+    return value
 
 
 def _files(path: Path) -> list[Path]:

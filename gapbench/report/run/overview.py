@@ -29,7 +29,8 @@ UNPARSED_WORTH_A_WARNING = 0.1
 """Share in one view that is worth a warning by itself. A difference between the views is tested."""
 REMEDIES = {
     "too_long": "Lower --max-pixels, or measure a model with a longer context.",
-    "failed": "records.jsonl gives the reasons and what helps; the same command with --retry-failed asks again.",
+    "failed": "records.jsonl gives the reasons and what helps. The same command with --retry-failed asks again, which "
+    "helps against faults of the engine, not of the data (no box, an unreadable image).",
     "cut_off": "Raise --max-new-tokens.",
     "judge_failed": "The same command with --retry-failed asks the judge again.",
     "unparsed": "Check the prompt and the outputs, or let a judge read the answers (--judge).",
