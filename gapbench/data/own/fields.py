@@ -11,21 +11,28 @@ import json
 import math
 import re
 import string
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
 from gapbench.data.benchmark import is_text
 from gapbench.data.own.columns import Fields, map_fields, refuse_misspelt
 from gapbench.data.own.image_cells import image_path, image_source
+from gapbench.data.own.other_tools import MARK, with_conversation, without_marks
 from gapbench.data.own.readers import Reader, read
+from gapbench.data.table_reader import Row
 from gapbench.errors import BenchmarkError, GapbenchError
 from gapbench.scoring import score
 from gapbench.types import AnswerType, Box, BoxFormat, Sample
 from gapbench.views.boxes import FORMATS, four_numbers, parse_format
 
 ANSWER_TYPES: tuple[str, ...] = get_args(AnswerType)
+
+NEEDED = (("image",), ("question",), ("answer", "answers"))
+"""Fields that every sample needs; one name of each."""
 
 ANSWER_FORMATS = ("letter", "text", "index")
 """How answers may name options: by letter, by exact text, or by a number from 0."""
@@ -70,9 +77,26 @@ def samples(reader: Reader, mapping: Mapping[str, str], rules: CellRules) -> Ite
     """
     columns = map_fields(mapping, reader.columns if mapping else (), reader.name)
     first_use: dict[str, str] = {}
+    id_columns, image_columns = columns.by_field.get("id", ()), columns.by_field.get("image", ())
+
+    @cache
+    def images_by_id() -> dict[str, Any]:
+        rows = read(reader, columns.images)
+        return {str(row.get(id_columns[0])): row.get(image_columns[0]) for _, row in rows}
+
+    def with_image_of(row: Row) -> Row:
+        """The row with the image of another, if its own is the id of that row and no file (VLMEvalKit)."""
+        image = row.get(image_columns[0]) if len(id_columns) == len(image_columns) == 1 else None
+        if not isinstance(image, str) or not image.isdecimal() or (reader.folder / image).exists():
+            return row
+        other = images_by_id().get(image)
+        return row if other is None else {**row, image_columns[0]: other}
+
     for where, row in read(reader, columns.images):
         try:
+            row = with_conversation(row)
             refuse_misspelt(columns, row)
+            row = with_image_of(row)
             sample = _sample(Fields(columns, row), where.rpartition(" ")[2], reader.folder, rules)
             if first_use.setdefault(sample.id, where) != where:
                 fault = f"id {sample.id!r} is that of {first_use[sample.id]}, too."
@@ -86,6 +110,12 @@ def _sample(fields: Fields, number: str, folder: Path, rules: CellRules) -> Samp
     def read_images(value: Any) -> tuple[Any, ...]:
         return tuple(image_source(v, folder, rules.urls, rules.roots) for v in _image_list(value))
 
+    lacking = [names for names in NEEDED if not any(map(fields.has, names))]
+    if len(lacking) > 1:
+        named = ", ".join(" or ".join(names) for names in lacking)
+        fault = f"it has no column {named}. Found columns: {', '.join(fields.row)}."
+        remedy = ",".join(f"{names[0]}=COLUMN" for names in lacking)
+        raise BenchmarkError(f"{fault} Name the right ones: :{remedy} behind the name.")
     first_images = _needed(fields, "image", "an image", read_images)
     more_images = _read(fields, "more_images", read_images) or ()
     crops = _read(fields, "crop_image", read_images) or (None,)
@@ -95,10 +125,14 @@ def _sample(fields: Fields, number: str, folder: Path, rules: CellRules) -> Samp
     is_bool = isinstance(fields.value("answer"), bool)
     kind = _text(fields, "answer_type") or ("letter" if options else "yes_no" if is_bool else "text")
     answers = _answers(fields, kind, options, rules)
-    options = tuple(without_letters(options))
+    given_options, options = options, tuple(without_letters(options))
     box_format = _box_format(fields)
     boxes = _boxes(fields, rules, box_format)
-    question = _needed(fields, "question", "text", _as_text)
+    written = _needed(fields, "question", "text", _as_text)
+    question = without_marks(written) if MARK in written else written
+    said = {"<image> in questions": question != written, "letters in options": options != given_options}
+    for what in (what for what, changed in said.items() if changed):
+        warnings.warn(f"{what} is taken out: images come before the text, letters before options.", stacklevel=2)
     if boxes and box_format is None:
         fault = f"it has boxes but no 'bbox_format'. Say which of {', '.join(FORMATS)} they are"
         raise BenchmarkError(f"{fault}: in a column of that name, or for all rows with :bbox_format=… behind the name.")

@@ -26,13 +26,13 @@ from gapbench.data.own.columns import FIELDS
 from gapbench.data.own.fields import ANSWER_FORMATS, CellRules
 from gapbench.data.own.fields import samples as samples_of
 from gapbench.data.own.hub_dataset import choose_split, open_hub
-from gapbench.data.own.readers import JsonLines, Reader
+from gapbench.data.own.readers import JsonArray, JsonLines, Reader
 from gapbench.data.table_files import SEPARATORS
 from gapbench.data.table_reader import open_table
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card, Sample
 
-SUFFIXES = (".jsonl", *SEPARATORS, ".parquet")
+SUFFIXES = (".jsonl", ".json", *SEPARATORS, ".parquet")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
@@ -149,8 +149,8 @@ def _image_folder_mapping(reader: Reader) -> dict[str, str]:
 
 def _open(root: str, splits: Mapping[str, Sequence[Path]], separator: str = "", split: str = "") -> Reader:
     files = splits[choose_split(root, split, list(splits))]
-    if files[0].suffix.lower() == ".jsonl":
-        return JsonLines(files[0])
+    if reader := {".jsonl": JsonLines, ".json": JsonArray}.get(files[0].suffix.lower()):
+        return reader(files[0])
     return open_table(files, separator=WORDS.get(separator, separator))
 
 

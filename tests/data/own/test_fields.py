@@ -356,3 +356,9 @@ def test_an_id_that_comes_twice_names_both_lines(tmp_path: Path) -> None:
 def test_an_empty_file_has_no_samples(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="mine: it has no samples"):
         benchmark(tmp_path).samples()
+
+
+def test_all_needed_columns_that_are_missing_are_named_together(tmp_path: Path) -> None:
+    says = "line 1: it has no column image, answer or answers. Found columns: question.*:image=COLUMN,answer=COLUMN"
+    with pytest.raises(BenchmarkError, match=says):
+        benchmark(tmp_path, {"question": "Which?"}).samples()
