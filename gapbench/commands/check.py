@@ -12,6 +12,7 @@ Limits: `check` finds contradictions. It cannot tell whether a plausible answer 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ NO_GAP = "no sample has an evidence box or a crop of its own, so there will be n
 WORKERS = min(8, os.cpu_count() or 1)
 """Threads that decode images."""
 MAX_PRINTED = 20
-"""The number of problems that are printed in full. The others are only counted."""
+"""The number of kinds of problems that are printed, each with its first problem. The others are only counted."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,17 @@ class Findings:
             smallest, median, largest = (f"{100 * share:.3g} %" for share in self.evidence)
             lines.append(f"{'evidence, of the image':24} median {median}, from {smallest} to {largest}")
         lines += [f"{f'repair: {kind}':24} {count}" for kind, count in sorted(self.repairs.items())]
-        printed = [f"PROBLEM  {problem}" for problem in self.problems[:MAX_PRINTED]]
+        kinds: dict[str, list[str]] = {}  # problems that differ in the sample and in numbers alone
+        for problem in self.problems:
+            kinds.setdefault(re.sub(r"^sample '.*?':|[\d.]+", "", problem), []).append(problem)
+        printed = [
+            f"PROBLEM  {first}{f' (and {len(others):,} more like it)' if others else ''}"
+            for first, *others in list(kinds.values())[:MAX_PRINTED]
+        ]
         lines += [f"NOTE     {note}" for note in self.notes()]
         lines += printed or [OK if self.compared else PART_OK]
-        if len(self.problems) > MAX_PRINTED:
-            lines.append(f"PROBLEM  and {len(self.problems) - MAX_PRINTED} more")
+        if len(kinds) > MAX_PRINTED:
+            lines.append(f"PROBLEM  and {len(kinds) - MAX_PRINTED} kinds more")
         return "\n".join(" ".join(line.splitlines()) for line in lines)
 
     def notes(self) -> Iterator[str]:

@@ -366,10 +366,10 @@ def test_what_makes_a_benchmark_unusable_ends_the_check() -> None:
 
 
 def test_a_terminal_is_not_flooded() -> None:
-    samples = [other(SAMPLE, str(n), image=b"no image") for n in range(50)]
-    lines = findings(*samples).text().splitlines()
+    kinds = tuple(f"sample '1': fault {'x' * n}" for n in range(50))
+    lines = Findings({}, problems=kinds).text().splitlines()
     assert sum(line.startswith("PROBLEM") for line in lines) == 21
-    assert lines[-1] == "PROBLEM  and 30 more"
+    assert lines[-1] == "PROBLEM  and 30 kinds more"
 
 
 # --- the command -----------------------------------------------------------------------------------------------
@@ -401,3 +401,13 @@ def test_the_command_fails_with_two_when_it_cannot_run() -> None:
     done = gapbench("check", "sings")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("gapbench: Benchmark 'sings' is not in the catalogue. Did you mean signs?")
+
+
+def test_a_repeated_problem_is_printed_once_with_its_count() -> None:
+    inverted = [other(SAMPLE, str(n), question=f"Which {n}?", boxes=((50, 4, 10 + n, 8),)) for n in range(30)]
+    found = findings(*inverted, other(SAMPLE, "30", question="Else?", boxes=((200, 200, 300, 300),)))
+    assert len(found.problems) == 31
+    printed = [line for line in found.text().splitlines() if line.startswith("PROBLEM")]
+    assert len(printed) == 2
+    assert "sample '0'" in printed[0]
+    assert "(and 29 more like it)" in printed[0]
