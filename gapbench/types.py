@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the decoded image. The box ends before column x1 and before row y1."""
 
-BoxFormat = Literal["xyxy", "xywh", "xyxy_normalised", "xywh_normalised"]
+BoxFormat = Literal[
+    "xyxy", "xywh", "xyxy_normalised", "xywh_normalised", "xyxy_thousand", "xywh_thousand",
+]  # fmt: skip
 """How a data set writes its boxes: two corners (xyxy) or a corner and a size (xywh), in pixels or, normalised, in
-fractions of the image (0..1). The format is declared, never guessed from the values."""
+fractions of the image (0..1), or in thousandths of it (0..1000). The format is declared, never guessed from the
+values."""
 
 Outcome = Literal["right", "wrong", "unparsed", "judge_failed", "failed"]
 """How an answer turned out.
@@ -77,6 +80,8 @@ class Sample:
     - `category`: a group of samples to report separately. It may have two levels, such as `2D/COCO`.
     - `cluster`: samples of one cluster are not independent, and statistics treat them as one unit. Samples of
       the same image form a cluster in any case.
+    - `upright`: whether images are turned as their EXIF orientation says, because the boxes were drawn on the turned
+      image. By default images are used as stored.
     - `max_image_pixels`: a higher limit for Pillow's guard against decompression bombs, for trusted data with very
       large images. 0 keeps Pillow's limit.
     """
@@ -97,6 +102,7 @@ class Sample:
     max_image_pixels: int = 0
     evidence: Evidence = "annotated"
     boxes_in: tuple[int, int] | None = None
+    upright: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ Limits: `check` finds contradictions. It cannot tell whether a plausible answer 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,16 +26,18 @@ from gapbench.scoring import score
 from gapbench.types import Sample
 from gapbench.util.ahead import map_ahead
 from gapbench.util.progress import progress
-from gapbench.views.boxes import TOLERANCE
-from gapbench.views.prepare import PreparedSample, prepare
+from gapbench.views.boxes import TOLERANCE, swap_order
+from gapbench.views.images import EXIF_IGNORED
+from gapbench.views.prepare import UPRIGHT_REMEDY, PreparedSample, fits_only_upright, prepare
 from gapbench.views.prompts import prompt
 
 OK = "ok: every expectation holds"
 PART_OK = "ok: no contradictions; the card's counts are compared only without --limit and parameters"
+NO_GAP = "no sample has an evidence box or a crop of its own, so there will be no gap, only a full view"
 WORKERS = min(8, os.cpu_count() or 1)
 """Threads that decode images."""
 MAX_PRINTED = 20
-"""The number of problems that are printed in full. The others are only counted."""
+"""The number of kinds of problems that are printed, each with its first problem. The others are only counted."""
 EQUAL_OPTIONS = "oddity: equal options"
 REPEATED_SAMPLE = "oddity: repeated sample"
 
@@ -68,11 +71,28 @@ class Findings:
             lines.append(f"{'evidence, of the image':24} median {median}, from {smallest} to {largest}")
         lines += [f"{f'repair: {kind}':24} {count}" for kind, count in sorted(self.repairs.items())]
         lines += [f"{kind:24} {count}" for kind, count in sorted(self.oddities.items())]
-        printed = [f"PROBLEM  {problem}" for problem in self.problems[:MAX_PRINTED]]
+        kinds: dict[str, list[str]] = {}  # problems that differ in the sample and in numbers alone
+        for problem in self.problems:
+            kinds.setdefault(re.sub(r"^sample '.*?':|[\d.]+", "", problem), []).append(problem)
+        printed = [
+            f"PROBLEM  {first}{f' (and {len(others):,} more like it)' if others else ''}"
+            for first, *others in list(kinds.values())[:MAX_PRINTED]
+        ]
+        lines += [f"NOTE     {note}" for note in self.notes()]
         lines += printed or [OK if self.compared else PART_OK]
-        if len(self.problems) > MAX_PRINTED:
-            lines.append(f"PROBLEM  and {len(self.problems) - MAX_PRINTED} more")
+        if len(kinds) > MAX_PRINTED:
+            lines.append(f"PROBLEM  and {len(kinds) - MAX_PRINTED} kinds more")
         return "\n".join(" ".join(line.splitlines()) for line in lines)
+
+    def notes(self) -> Iterator[str]:
+        """What no check can decide, and the user should know."""
+        if ignored := self.repairs.get(EXIF_IGNORED, 0) if self.box_formats else 0:
+            yield (
+                f"{ignored} {'image has an' if ignored == 1 else 'images have an'} EXIF orientation, which is not "
+                f"applied: boxes are taken to fit the stored pixels. {UPRIGHT_REMEDY}"
+            )
+        if not self.counts.get("with evidence box") and not self.counts.get("with a crop of its own"):
+            yield NO_GAP
 
 
 @dataclass(frozen=True)
@@ -146,9 +166,16 @@ def _box_faults(prepared: PreparedSample, expected_names: Container[str]) -> Ite
     if prepared.error:
         yield prepared.error
         return
+    if "swapped" in prepared.repairs and "repair: swapped" not in expected_names:
+        declared = sample.box_format or "xyxy"
+        what = "a negative side" if declared.startswith("xywh") else "its second corner left of or above the first"
+        yield f"a box of {[list(box) for box in sample.boxes]} ({declared}) has {what}. Is it {swap_order(declared)}?"
     if prepared.size and "outside" in prepared.repairs and prepared.boxes and "repair: outside" not in expected_names:
         image = f"the image of {prepared.size[0]} x {prepared.size[1]} px"
-        yield f"a box leaves {image} by more than {TOLERANCE:g} px. Is the box format ({sample.box_format}) right?"
+        remedy = f"Is the box format ({sample.box_format}) right?"
+        if fits_only_upright(prepared):
+            remedy = f"It fits only the upright image. {UPRIGHT_REMEDY}"
+        yield f"a box leaves {image} by more than {TOLERANCE:g} px. {remedy}"
     if prepared.boxes and all(x1 - x0 < 1 and y1 - y0 < 1 for x0, y0, x1, y1 in prepared.boxes):
         boxes = f"its boxes {[list(box) for box in sample.boxes]} ({sample.box_format})"
         remedy = "Are they fractions of the image (xyxy_normalised, xywh_normalised)?"

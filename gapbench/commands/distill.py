@@ -131,6 +131,8 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     accelerator = training.make_accelerator(job.recipe, folder)
     first = accelerator.is_main_process
     job = replace(job, quiet=job.quiet or not first)
+    if pairs.left_out:
+        job.say(pairs.left_out)
     session = new_session(command, hardware()).model_dump(exclude_unset=True)
     info = {**earlier, **details, "sessions": [*earlier.get("sessions", []), session]}
     info |= {**session, "command": info["sessions"][0]["command"]}

@@ -94,6 +94,8 @@ def fingerprint(samples: Iterable[Sample]) -> str:
     for sample in samples:
         values = {f.name: of_images.get(f.name, _identity)(getattr(sample, f.name)) for f in fields(Sample)}
         del values["boxes_in"]  # follows from the region file, and is younger than many a fingerprint
+        if not sample.upright:
+            del values["upright"]  # younger, too
         digest.update(json.dumps(values, sort_keys=True, ensure_ascii=True).encode())
     return digest.hexdigest()[:32]
 

@@ -84,6 +84,14 @@ class Pairs:
         self.without_evidence = len(samples) - len(self.samples)
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
+    @property
+    def left_out(self) -> str:
+        """How many samples are left out for want of evidence, as a sentence; empty if none is."""
+        missing = self.without_evidence
+        what = "crop of their own" if parse_policy(self.region)[0] == "native" else "evidence box"
+        every = f"{missing:,} of {missing + len(self.samples):,}"
+        return f"{self.benchmark.name}: {every} have no {what} and are left out." if missing else ""
+
     def without(self, dropped: frozenset[str]) -> Pairs:
         """The same pairs without the samples that have these ids."""
         remaining = [s for s in self.samples if s.id not in dropped]

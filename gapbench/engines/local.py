@@ -176,6 +176,11 @@ def failure_details(request: Request, error: Exception) -> str:
     remedy = "If it fails on images of every size, try another --engine, or another version of this one."
     if any(min(image.size) < SMALL for image in request.images):
         remedy = "A larger --min-pixels, or a region with a larger min_side, may help."
+    if "aspect ratio" in str(error):  # of which pixel bounds change nothing
+        remedy = (
+            "No pixel setting changes an aspect ratio. For a crop, --region padded:min_side=N (or square) makes the "
+            "shorter side N pixels; a full image as long as this cannot be shown to this model, so leave it out."
+        )
     if len(request.images) > 1:
         remedy = "Not every model takes several images. If they are parts of one region, --region mosaic joins them."
     return f"{describe_images(request)} ({type(error).__name__}: {error}). {remedy}"

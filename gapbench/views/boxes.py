@@ -27,7 +27,10 @@ TOLERANCE = 2.0
 NOISE = 1e-6
 """Pixels of overrun that are floating-point noise (0.7 + 0.3 of a width): clipped without naming a repair."""
 
-FORMATS: tuple[str, ...] = get_args(BoxFormat)
+FORMATS: tuple[BoxFormat, ...] = get_args(BoxFormat)
+
+WHOLE = {"": 0, "normalised": 1, "thousand": 1000}
+"""The number that stands for the whole side of an image, by the unit behind a format's `_`; 0 stands for pixels."""
 
 
 def normalise(
@@ -41,19 +44,19 @@ def normalise(
 
     Raises SampleError if the format is unknown or `boxes` is not a list of boxes of four finite numbers.
     """
-    if box_format not in FORMATS:
-        raise SampleError(f"box_format is {box_format!r}; expected one of {', '.join(FORMATS)}.")
+    order, _, unit = parse_format(box_format).partition("_")
     width, height = size
+    whole = WHOLE[unit]
     normalised: list[Box] = []
     repairs: list[str] = []
     if not isinstance(boxes, Iterable):
         raise SampleError(f"boxes {_quote(boxes)}: expected a list of boxes of four finite numbers.")
     for box in boxes:
         x0, y0, x1, y1 = four_numbers(box)
-        if box_format.startswith("xywh"):
+        if order == "xywh":
             x1, y1 = x0 + x1, y0 + y1
-        if box_format.endswith("normalised"):
-            x0, y0, x1, y1 = x0 * width, y0 * height, x1 * width, y1 * height
+        if whole:
+            x0, y0, x1, y1 = x0 * width / whole, y0 * height / whole, x1 * width / whole, y1 * height / whole
         if x0 > x1 or y0 > y1:
             x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
             repairs.append("swapped")
@@ -67,6 +70,21 @@ def normalise(
         else:
             normalised.append((x0, y0, x1, y1))
     return tuple(normalised), tuple(repairs)
+
+
+def parse_format(text: str) -> BoxFormat:
+    """The format that a text names, in any case and also spelt `normalized`. Raises SampleError for any other text."""
+    name = str(text).strip().lower().replace("normalized", "normalised")
+    found = next((known for known in FORMATS if known == name), None)
+    if found is None:
+        raise SampleError(f"box_format is {text!r}; expected one of {', '.join(FORMATS)}.")
+    return found
+
+
+def swap_order(box_format: BoxFormat) -> BoxFormat:
+    """The format with the same unit and the other order: `xywh` for `xyxy`."""
+    order, _, unit = parse_format(box_format).partition("_")
+    return parse_format("_".join(filter(None, ("xyxy" if order == "xywh" else "xywh", unit))))
 
 
 def four_numbers(box: Any) -> Box:

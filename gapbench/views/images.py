@@ -5,8 +5,8 @@
 Reads a path, encoded bytes, base64 text, a Hub image dict ({"bytes", "path"}), a PIL image, or a function that
 returns any of them. The format comes from the bytes, never from the file's name. Transparency is laid on white. An
 animation gives its first frame. EXIF orientation is not applied, because published boxes refer to the stored pixel
-grid. `notes` names the images that have one, and the decoder removes the tag, so that no processor turns the image
-while its boxes stay.
+grid; `upright` applies it. `notes` names the images that have one that was not applied, and the decoder removes the
+tag, so that no processor turns the image while its boxes stay.
 
 Limits: URLs are refused, since nothing is fetched behind the user's back. Images above Pillow's pixel limit, which
 guards against decompression bombs, are refused unless a sample allows more. Colour profiles are ignored. A CMYK JPEG
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 ORIENTATION = 0x0112
 """The EXIF tag that asks viewers to turn or mirror an image (CIPA DC-008, section 4.6.4); 1 is upright."""
+
+EXIF_IGNORED = "exif orientation ignored"
+"""The note on an image that has an orientation which was not applied."""
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """How a URL begins: at least two letters, since C:/ is a path, and one slash, since paths drop the second."""
@@ -66,21 +69,22 @@ class Decoded(NamedTuple):
     encoded: bytes | None
 
 
-def decode(source: Any, max_pixels: int = 0) -> tuple[Image, str]:
+def decode(source: Any, max_pixels: int = 0, upright: bool = False) -> tuple[Image, str]:
     """Image and digest, as `read` returns them."""
-    return read(source, max_pixels)[:2]
+    return read(source, max_pixels, upright)[:2]
 
 
-def read(source: Any, max_pixels: int = 0) -> Decoded:
+def read(source: Any, max_pixels: int = 0, upright: bool = False) -> Decoded:
     """Decode whatever a data set calls an image.
 
     `max_pixels` (width x height) raises Pillow's limit against decompression bombs for this image alone; 0 keeps the
     limit. A PIL image is exempt: its owner opened it under the limit of their own program.
 
-    Raises SampleError if the source is missing, truncated, not an image or too large.
+    `upright` turns the image as its EXIF orientation says. Raises SampleError if the source is missing, truncated, not
+    an image or too large.
     """
     stored, name = _read(_resolve(source))
-    image, portable = _plain(stored, name, max_pixels)
+    image, portable = _plain(stored, name, max_pixels, upright)
     data = stored if isinstance(stored, bytes) else None
     digest = hashlib.sha256(data or repr(image.size).encode() + image.tobytes())
     return Decoded(image, digest.hexdigest()[:24], data if portable else None)
@@ -110,7 +114,12 @@ def is_base64(text: str) -> bool:
 
 def notes(image: Image) -> tuple[str, ...]:
     """Oddities of an image from `decode` that a reader should know; they are counted beside the repairs of boxes."""
-    return ("exif orientation ignored",) if image.info.get("stored_orientation", 1) != 1 else ()
+    return (EXIF_IGNORED,) if image.info.get("stored_orientation", 1) != 1 else ()
+
+
+def upright_size(image: Image) -> tuple[int, int]:
+    """The (width, height) of an image from `decode` if it were turned as its EXIF orientation says."""
+    return image.size[::-1] if image.info.get("stored_orientation", 1) >= 5 else image.size
 
 
 def to_rgb(image: Image) -> Image:
@@ -192,24 +201,32 @@ def _open(source: bytes | Image) -> Image:
     return Pillow.open(io.BytesIO(source)) if isinstance(source, bytes) else source
 
 
-def _plain(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, bool]:
+def _plain(source: bytes | Image, name: str, max_pixels: int, upright: bool) -> tuple[Image, bool]:
     """The RGB image without metadata except `stored_orientation`, and whether every program decodes the same image."""
-    from PIL import ImageOps
-
     with _as_sample_errors(source, name):
         image, turned = _open_within_limit(source, name, max_pixels)
         image.load()
         plain = to_rgb(image)
-        if turned != 1:  # undo it: 6 and 8 turn by 90 degrees either way, all others are their own inverse
-            plain.getexif()[ORIENTATION] = {6: 8, 8: 6}.get(turned, turned)
-            plain = ImageOps.exif_transpose(plain)
     with _guard(0):
         orientation = _orientation(image) if turned == 1 else turned
-        plain.info = {"stored_orientation": orientation}
+        if upright and turned == 1:
+            plain = _turn(plain, orientation)
+        elif not upright:  # undo it: 6 and 8 turn by 90 degrees either way, all others are their own inverse
+            plain = _turn(plain, {6: 8, 8: 6}.get(turned, turned))
+        plain.info = {"stored_orientation": 1 if upright else orientation}
         portable = orientation == 1 and image.format in PLAIN_FORMATS and image.mode in ("RGB", "L")
         portable = portable and not image.has_transparency_data and getattr(image, "n_frames", 1) == 1
         portable = portable and not (image.format == "PNG" and isinstance(source, bytes) and source[PNG_DEPTH] > 8)
     return plain, portable
+
+
+def _turn(image: Image, orientation: int) -> Image:
+    from PIL import ImageOps
+
+    if orientation == 1:
+        return image
+    image.getexif()[ORIENTATION] = orientation
+    return ImageOps.exif_transpose(image)
 
 
 def _open_within_limit(source: bytes | Image, name: str, max_pixels: int) -> tuple[Image, int]:

@@ -23,6 +23,12 @@ from gapbench.views.views import VIEWS, Shown, View
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+UPRIGHT_REMEDY = (
+    "If the boxes were drawn on the image as viewers turn it, add :orientation=upright behind the name of own data "
+    "(in Python: Sample(upright=True))."
+)
+"""What helps if boxes and the stored image do not fit because of the image's EXIF orientation."""
+
 
 @dataclass(frozen=True)
 class PreparedSample:
@@ -113,25 +119,36 @@ def with_region(prepared: PreparedSample, policy: str) -> PreparedSample:
         if sample.boxes and not prepared.boxes and not native:
             found = f"boxes {[list(b) for b in sample.boxes]} ({sample.box_format})"
             remedy = "Check the box format (xyxy or xywh, in pixels or normalised)."
+            if fits_only_upright(prepared):
+                remedy = f"They fit only the upright image. {UPRIGHT_REMEDY}"
             raise SampleError(f"{found}: nothing is left inside the image of {size[0]} x {size[1]} px. {remedy}")
         ships = native and sample.crop_image is not None
-        shipped = images.decode(sample.crop_image, sample.max_image_pixels)[0] if ships else None
+        shipped = images.decode(sample.crop_image, sample.max_image_pixels, sample.upright)[0] if ships else None
         return replace(prepared, region=regions.find_region(policy, prepared.boxes, size, shipped))
     except SampleError as error:
         return replace(prepared, region_error=str(error))
 
 
+def fits_only_upright(prepared: PreparedSample) -> bool:
+    """Whether the boxes leave the stored image, and would lie inside it if its EXIF orientation were applied."""
+    sample, image = prepared.sample, prepared.image
+    if image is None or not {"outside", "empty"} & set(prepared.repairs):
+        return False
+    _, repairs = boxes.normalise(sample.boxes, sample.box_format or "xyxy", images.upright_size(image))
+    return not {"outside", "empty"} & set(repairs)
+
+
 def _decode(sample: Sample, previous: PreparedSample | None) -> list[images.Decoded]:
     """Each image, in order; an image that the previous sample shares is not decoded again."""
     before: list[tuple[object, images.Decoded]] = []
-    if previous is not None:
+    if previous is not None and previous.sample.upright == sample.upright:
         results = map(images.Decoded, previous.images, previous.hashes, previous.encoded)
         before = list(zip((previous.sample.image, *previous.sample.more_images), results, strict=False))
     decoded = []
     for number, source in enumerate((sample.image, *sample.more_images), 1):
         same = next((image for earlier, image in before if same_source(earlier, source)), None)
         try:
-            decoded.append(same or images.read(source, sample.max_image_pixels))
+            decoded.append(same or images.read(source, sample.max_image_pixels, sample.upright))
         except SampleError as error:
             which = f"image {number} of {1 + len(sample.more_images)}: " if sample.more_images else ""
             raise SampleError(f"{which}{error}") from error

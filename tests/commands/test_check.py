@@ -135,10 +135,25 @@ def test_a_box_with_nothing_inside_is_found() -> None:
 
 
 def test_harmless_repairs_are_counted_without_being_problems() -> None:
-    found = findings(SAMPLE, other(CHOICE, boxes=((30, 30, 10, 10), (90, 70, 101, 80))))
-    assert found.repairs == {"swapped": 1, "clipped": 1}
+    found = findings(SAMPLE, other(CHOICE, boxes=((90, 70, 101, 80),)))
+    assert found.repairs == {"clipped": 1}
     assert found.problems == ()
-    assert "repair: swapped" in found.text()
+    assert "repair: clipped" in found.text()
+
+
+@pytest.mark.parametrize(
+    ("declared", "box", "meant"),
+    [
+        ("xyxy", (50, 4, 10, 8), "xywh"),
+        ("xywh", (50, 40, -10, 8), "xyxy"),
+        ("xyxy_normalised", (0.5, 0.4, 0.1, 0.5), "xywh_normalised"),
+        ("xyxy_thousand", (500, 40, 100, 80), "xywh_thousand"),
+    ],
+)
+def test_an_inverted_box_is_a_problem_unless_the_card_declares_it(declared: Any, box: Any, meant: str) -> None:
+    inverted = other(SAMPLE, boxes=(box,), box_format=declared)
+    assert f"Is it {meant}?" in problems(inverted)
+    assert problems(inverted, card=dataclasses.replace(CARD, expected={"repair: swapped": 1})) == ""
 
 
 def test_images_whose_orientation_is_ignored_are_counted_once_each() -> None:
@@ -150,6 +165,40 @@ def test_images_whose_orientation_is_ignored_are_counted_once_each() -> None:
     found = findings(other(SAMPLE, "1", image=data), other(SAMPLE, "2", image=data, question="Other?"))
     assert found.repairs == {"exif orientation ignored": 1}
     assert "exif orientation ignored 1" in found.text()
+
+
+def photo(width: int = 80, height: int = 60) -> bytes:
+    """A photo that is stored lying and shown upright, with sides exchanged (EXIF orientation 6)."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+def test_a_box_that_fits_only_the_upright_photo_is_said_with_what_helps() -> None:
+    beyond = other(SAMPLE, image=photo(), boxes=((10, 65, 20, 75),))
+    partly = other(beyond, "3", boxes=((10, 50, 20, 75),), question="Other?")
+    for sample in (beyond, partly):
+        assert "only the upright image" in problems(sample)
+        assert ":orientation=upright" in problems(sample)
+        assert problems(dataclasses.replace(sample, upright=True)) == ""
+    neither = other(SAMPLE, image=photo(), boxes=((10, 650, 20, 750),))
+    assert "upright" not in problems(neither), "no orientation helps"
+    assert "Check the box format" in problems(neither)
+
+
+def test_a_box_that_fits_either_way_gets_a_note_and_is_no_problem() -> None:
+    either = other(SAMPLE, image=photo(), boxes=((10, 10, 20, 20),))
+    found = findings(either)
+    assert found.problems == ()
+    assert "NOTE     1 image has an EXIF orientation, which is not applied" in found.text()
+    assert "EXIF" not in findings(dataclasses.replace(either, upright=True)).text()
+
+
+def test_ok_without_boxes_says_that_there_will_be_no_gap() -> None:
+    assert "there will be no gap" in findings(dataclasses.replace(SAMPLE, boxes=())).text()
+    assert "no gap" not in findings(SAMPLE).text()
 
 
 def test_the_same_question_about_the_same_image_is_found(tmp_path: Path) -> None:
@@ -336,10 +385,10 @@ def test_what_makes_a_benchmark_unusable_ends_the_check() -> None:
 
 
 def test_a_terminal_is_not_flooded() -> None:
-    samples = [other(SAMPLE, str(n), image=b"no image") for n in range(50)]
-    lines = findings(*samples).text().splitlines()
+    kinds = tuple(f"sample '1': fault {'x' * n}" for n in range(50))
+    lines = Findings({}, problems=kinds).text().splitlines()
     assert sum(line.startswith("PROBLEM") for line in lines) == 21
-    assert lines[-1] == "PROBLEM  and 30 more"
+    assert lines[-1] == "PROBLEM  and 30 kinds more"
 
 
 # --- the command -----------------------------------------------------------------------------------------------
@@ -371,3 +420,13 @@ def test_the_command_fails_with_two_when_it_cannot_run() -> None:
     done = gapbench("check", "sings")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("gapbench: Benchmark 'sings' is not in the catalogue. Did you mean signs?")
+
+
+def test_a_repeated_problem_is_printed_once_with_its_count() -> None:
+    inverted = [other(SAMPLE, str(n), question=f"Which {n}?", boxes=((50, 4, 10 + n, 8),)) for n in range(30)]
+    found = findings(*inverted, other(SAMPLE, "30", question="Else?", boxes=((200, 200, 300, 300),)))
+    assert len(found.problems) == 31
+    printed = [line for line in found.text().splitlines() if line.startswith("PROBLEM")]
+    assert len(printed) == 2
+    assert "sample '0'" in printed[0]
+    assert "(and 29 more like it)" in printed[0]

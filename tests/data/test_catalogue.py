@@ -351,7 +351,7 @@ CHANGES: dict[str, Any] = {
     "id": "2", "image": b"other bytes", "question": "Which Letter?", "answers": ("B",), "options": ("K", "N"),
     "answer_type": "text", "boxes": ((1.0, 2.0, 3.0, 4.5),), "box_format": "xywh", "category": "colour",
     "cluster": "two", "crop_image": None, "more_images": (b"a second image",), "published": "Which? Say a letter.",
-    "max_image_pixels": 10**9, "evidence": "model",
+    "max_image_pixels": 10**9, "evidence": "model", "upright": True,
 }  # fmt: skip
 
 

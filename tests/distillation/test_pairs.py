@@ -283,6 +283,7 @@ def test_questions_without_evidence_are_left_out_and_counted() -> None:
     of = pairs(samples)
     assert [s.id for s in of.samples] == ["q0", "q2", "q4", "q6", "q8"]
     assert of.without_evidence == 5
+    assert f"5 of {5 + len(of.samples)} have no evidence box and are left out" in of.left_out
     everything = pairs(samples, teacher_view="full")
     assert (len(everything.samples), everything.without_evidence) == (10, 0)
 

@@ -18,6 +18,7 @@ from tiny_models import FAMILIES
 
 from engines.loads import transformers
 from gapbench.engines import models
+from gapbench.engines.local import failure_details
 from gapbench.engines.transformers import TransformersEngine
 from gapbench.errors import ModelError, SettingError
 from gapbench.types import Answer, Request
@@ -323,3 +324,12 @@ def test_a_hub_model_that_has_only_pickles_is_refused_by_its_list_of_files(
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
     with pytest.raises(ModelError, match="only weights are pickles") if refused else nullcontext():
         models.refuse_pickles("me/model", "me/model")
+
+
+def test_a_remedy_is_offered_only_where_it_can_help() -> None:
+    request = Request("1", (Image.new("RGB", (9000, 20)),), "Which?")
+    thin = failure_details(request, ValueError("absolute aspect ratio must be smaller than 200, got 450"))
+    assert "--min-pixels" not in thin
+    assert "padded:min_side=" in thin
+    assert "leave it out" in thin
+    assert "--min-pixels" in failure_details(request, ValueError("height must be larger than 28"))

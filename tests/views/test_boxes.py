@@ -36,7 +36,8 @@ def written(box: Box, box_format: str, size: tuple[int, int]) -> list[float]:
     """A box the way a data set of that format would write it."""
     x0, y0, x1, y1 = box
     numbers = [x0, y0, x1 - x0, y1 - y0] if box_format.startswith("xywh") else [x0, y0, x1, y1]
-    return [v / s for v, s in zip(numbers, size * 2, strict=True)] if "normalised" in box_format else numbers
+    whole = {"normalised": 1, "thousand": 1000}.get(box_format[5:])
+    return [v * whole / s for v, s in zip(numbers, size * 2, strict=True)] if whole else numbers
 
 
 @settings(deadline=None)
@@ -172,7 +173,12 @@ def test_a_flat_list_where_boxes_belong_is_refused_as_the_mistake_it_is() -> Non
 
 def test_a_format_is_never_guessed() -> None:
     with pytest.raises(SampleError, match="xyxy_normalised"):
-        normalise([(0, 0, 1, 1)], "xyxy_normalized", SIZE)  # type: ignore[arg-type]
+        normalise([(0, 0, 1, 1)], "fractions", SIZE)  # type: ignore[arg-type]
+
+
+def test_the_american_spelling_is_the_same_format() -> None:
+    spelt: Any = "xyxy_normalized"
+    assert normalise([(0, 0, 1, 1)], spelt, SIZE) == normalise([(0, 0, 1, 1)], "xyxy_normalised", SIZE)
 
 
 BOXES = st.lists(
@@ -194,3 +200,10 @@ def test_the_union_s_area_is_the_number_of_pixels_covered(boxes: list[Box]) -> N
 
 def test_the_union_s_area_is_exact_between_pixels() -> None:
     assert union_area([(0, 0, 1.5, 1), (0.5, 0, 2, 0.5)]) == 1.75
+
+
+@pytest.mark.parametrize(
+    ("fmt", "box"), [("xyxy_thousand", (250, 500, 750, 1000)), ("xywh_thousand", (250, 500, 500, 500))]
+)
+def test_thousandths_of_the_image_become_pixels(fmt: BoxFormat, box: tuple[float, ...]) -> None:
+    assert normalise([box], fmt, (640, 480)) == (((160.0, 240.0, 480.0, 480.0),), ())

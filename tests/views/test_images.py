@@ -303,6 +303,17 @@ def test_orientation_is_kept_as_stored_and_noted(kind: str, orientation: int) ->
     assert notes(image) == ("exif orientation ignored",)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_turns_as_the_orientation_says(kind: str, orientation: int) -> None:
+    data = encoded(IMAGE, kind, exif=turned(orientation))
+    image, digest = decode(data, upright=True)
+    shown = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    assert np.array_equal(np.asarray(image), np.asarray(shown))
+    assert (notes(image), digest) == ((), decode(data)[1])
+    assert ImageOps.exif_transpose(image).size == image.size
+
+
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_a_tiff_that_pillow_turns_is_turned_back(compression: str, orientation: int) -> None:

@@ -7,7 +7,8 @@
     gapbench measure MODEL -b mine.csv:question=Frage,bbox=x+y+w+h,bbox_format=xywh --out runs/mine
     gapbench measure MODEL -b owner/name:split=test,options=choices --out runs/hub
 
-Forms: JSONL; CSV, TSV; Parquet; a folder of Parquet shards; a folder with `metadata.jsonl`, `.csv` or `.parquet` (an
+Forms: JSONL; a JSON array of objects (also LLaVA's, with `conversations`); CSV, TSV (also VLMEvalKit's);
+Parquet; a folder of Parquet shards; a folder with `metadata.jsonl`, `.csv` or `.parquet` (an
 image folder of the Hub, with the column `file_name`); OWNER/NAME on the Hub (`split`, `config`, `revision`).
 
 Fields: `image`, `question`, and `answer` or `answers` are needed; `id` (default: the line's or row's number),
@@ -22,13 +23,18 @@ After the colon, FIELD=COLUMN names the column that holds a field:
 - `list_separator` (comma, semicolon, pipe, newline, tab, or the characters themselves) separates several options or
   answers in one text. Without it, such text must be a list in JSON or Python. `separator` separates the cells of a CSV
   file.
+- `orientation=upright` turns images as their EXIF orientation says; by default boxes fit the stored pixels.
+- `answer_format` (letter, text, index) says how answers name options; index counts from 0.
 - `urls=true` allows images at http and https addresses; `max_image_pixels` raises Pillow's limit on their size.
 
 An image is a path (relative to the file), base64 text, bytes, a Hub image {"bytes", "path"}, or a list of these for
 several images. It stays on disk until it is needed. Your own file may name any path, absolute ones too; a data set
 of the Hub may name only its own files. The format of boxes is declared, never guessed.
 
-Limits: UTF-8 only. A column with a comma in its name cannot be named after the colon. Other columns are ignored, unless
+`<image>` in a question, and letters that all options carry (`A. red`), are taken out with a warning.
+
+Limits: UTF-8 only. A JSON array is held in memory.
+A column with a comma in its name cannot be named after the colon. Other columns are ignored, unless
 their name looks like a misspelt field.
 """
 

@@ -64,6 +64,10 @@ class Fields:
             values.pop()
         return values or None
 
+    def has(self, field: str) -> bool:
+        """Whether the row has a column of this field, filled or empty."""
+        return field in self.columns.constants or any(c in self.row for c in self.columns.by_field.get(field, ()))
+
     def describe(self, field: str) -> str:
         """The field and its columns, for messages."""
         columns = self.columns.by_field.get(field, ())

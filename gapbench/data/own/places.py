@@ -23,16 +23,16 @@ from typing import Any
 
 from gapbench.data.benchmark import Benchmark
 from gapbench.data.own.columns import FIELDS
-from gapbench.data.own.fields import CellRules
+from gapbench.data.own.fields import ANSWER_FORMATS, CellRules
 from gapbench.data.own.fields import samples as samples_of
 from gapbench.data.own.hub_dataset import choose_split, open_hub
-from gapbench.data.own.readers import JsonLines, Reader
+from gapbench.data.own.readers import JsonArray, JsonLines, Reader
 from gapbench.data.table_files import SEPARATORS
 from gapbench.data.table_reader import open_table
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card, Sample
 
-SUFFIXES = (".jsonl", *SEPARATORS, ".parquet")
+SUFFIXES = (".jsonl", ".json", *SEPARATORS, ".parquet")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
@@ -98,18 +98,28 @@ def _maker(open_: Callable[..., Reader], *settings: str) -> Callable[..., Iterat
     def samples(
         *, list_separator: str = "", urls: bool = False, max_image_pixels: int = 0, **texts: str
     ) -> Iterator[Sample]:
+        orientation = _one_of("orientation", texts.pop("orientation", ""), ("stored", "upright"))
+        answer_format = _one_of("answer_format", texts.pop("answer_format", ""), ANSWER_FORMATS)
         reader = open_(**{key: texts.pop(key) for key in settings if key in texts})
         rules = CellRules(
-            WORDS.get(list_separator, list_separator), urls, max_image_pixels, getattr(reader, "roots", ())
-        )
+            WORDS.get(list_separator, list_separator), answer_format, urls, max_image_pixels, orientation == "upright",
+            getattr(reader, "roots", ()),
+        )  # fmt: skip
         mapping = _image_folder_mapping(reader) | {field: text for field, text in texts.items() if text}
         yield from samples_of(reader, mapping, rules)
 
-    defaults = dict.fromkeys((*FIELDS, *settings, "list_separator"), "") | {"urls": False, "max_image_pixels": 0}
+    texts = (*FIELDS, *settings, "list_separator", "orientation", "answer_format")
+    defaults = dict.fromkeys(texts, "") | {"urls": False, "max_image_pixels": 0}
     samples.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()]
     )
     return samples
+
+
+def _one_of(setting: str, value: str, allowed: Sequence[str]) -> str:
+    if value and value not in allowed:
+        raise BenchmarkError(f"{setting}={value}: expected one of {', '.join(allowed)}.")
+    return value
 
 
 def _files(path: Path) -> list[Path]:
@@ -139,8 +149,8 @@ def _image_folder_mapping(reader: Reader) -> dict[str, str]:
 
 def _open(root: str, splits: Mapping[str, Sequence[Path]], separator: str = "", split: str = "") -> Reader:
     files = splits[choose_split(root, split, list(splits))]
-    if files[0].suffix.lower() == ".jsonl":
-        return JsonLines(files[0])
+    if reader := {".jsonl": JsonLines, ".json": JsonArray}.get(files[0].suffix.lower()):
+        return reader(files[0])
     return open_table(files, separator=WORDS.get(separator, separator))
 
 

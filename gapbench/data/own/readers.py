@@ -7,6 +7,7 @@ In the named columns, bytes and long text are replaced by a function that reads 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -69,6 +70,29 @@ class JsonLines:
                 start += len(line)
 
 
+class JsonArray(JsonLines):
+    """A file with one JSON array of objects, which is held in memory; the key of a cell is its place."""
+
+    @cached_property
+    def items(self) -> list[dict[str, Any]]:
+        try:
+            items = json.loads(self.path.read_text(encoding="utf-8-sig"))
+        except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
+            fault = f"{self.name}: not JSON in UTF-8 ({error})."
+            raise BenchmarkError(f"{fault} If it has one object a line, name it .jsonl.") from error
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise BenchmarkError(f"{self.name}: expected an array of objects, as [{{…}}, {{…}}].")
+        return items
+
+    def cell(self, key: int, column: str) -> Any:
+        return self.items[key][column]
+
+    def rows(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """The number, the key and the content of each object."""
+        for key, item in enumerate(self.items):
+            yield key + 1, key, item
+
+
 Reader = JsonLines | RowTable
 """An open file or table. Its repr identifies it on every machine; paths in its cells are relative to its `folder`."""
 
@@ -77,7 +101,11 @@ def read(reader: Reader, images: Collection[str]) -> Iterator[tuple[str, Row]]:
     """Each row with its name in messages, such as "line 3"; columns in `images` pass through `defer_heavy`."""
     if isinstance(reader, JsonLines):
         for number, start, row in reader.rows():
-            yield f"line {number}", {c: defer_heavy(reader, start, c, v) if c in images else v for c, v in row.items()}
+            kind = "item" if isinstance(reader, JsonArray) else "line"
+            yield (
+                f"{kind} {number}",
+                {c: defer_heavy(reader, start, c, v) if c in images else v for c, v in row.items()},
+            )
         return
     sizes_by_column = {c: reader.sizes(c) for c in reader.columns if c in images}
     labels = reader.labels

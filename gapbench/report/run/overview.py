@@ -29,7 +29,8 @@ UNPARSED_WORTH_A_WARNING = 0.1
 """Share in one view that is worth a warning by itself. A difference between the views is tested."""
 REMEDIES = {
     "too_long": "Lower --max-pixels, or measure a model with a longer context.",
-    "failed": "records.jsonl gives the reasons and what helps; the same command with --retry-failed asks again.",
+    "failed": "records.jsonl gives the reasons and what helps. The same command with --retry-failed asks again, which "
+    "helps against faults of the engine, not of the data (no box, an unreadable image).",
     "cut_off": "Raise --max-new-tokens.",
     "judge_failed": "The same command with --retry-failed asks the judge again.",
     "unparsed": "Check the prompt and the outputs, or let a judge read the answers (--judge).",
@@ -39,6 +40,20 @@ NOT_OFF, CHOSEN = "cannot be switched off", "as chosen"
 """Beginnings of the setting `thinking` of a model that thinks, and of one that does what the user chose."""
 FULL_VIEW = ("full-view", "hold-out")
 """Roles (`gapbench.types.Role`) of benchmarks without evidence of their own."""
+
+FAULTY_BOXES = {
+    "outside": (
+        "evidence box leaves",
+        "evidence boxes leave",
+        "the image by more than 2 px and had to be clipped or dropped: is the box format right?",
+    ),
+    "swapped": (
+        "evidence box has",
+        "evidence boxes have",
+        "inverted corners or a negative side, which were swapped: is the box format right (xyxy or xywh)?",
+    ),
+}
+"""Repairs of boxes that a card must expect, else they are alerts: in one box, in several, and what it means."""
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,9 +182,9 @@ def _alerts_of_benchmarks(summary: Mapping[str, Any], manifest: Mapping[str, Any
                 yield _names([name]), f"{text}. Run the command that measures this view again."
     for name, kind, n in repairs_of(manifest):
         known = nested(manifest, "tasks", name, "card", "expected") or {}
-        if kind == "outside" and "repair: outside" not in known:
-            text = _counted(n, "evidence box leaves", "evidence boxes leave") + " the image by more than 2 px"
-            yield _names([name]), f"{text} and had to be clipped or dropped: is the box format right?"
+        if kind in FAULTY_BOXES and f"repair: {kind}" not in known:
+            one, many, text = FAULTY_BOXES[kind]
+            yield _names([name]), f"{_counted(n, one, many)} {text}"
 
 
 def _fault(entry: Mapping[str, Any], kind: str) -> str:

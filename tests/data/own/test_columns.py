@@ -145,7 +145,7 @@ def test_larger_images_can_be_allowed(tmp_path: Path) -> None:
         ("category=anwser", r"category=anwser: it has no column 'anwser'\. Did you mean 'answer'\?"),
         ("options=A+B", r"options=A\+B: it has no column 'A\+B'"),
         ("question=image+answer", "it has no column"),
-        ("bbox_format=coco", r"^mine\.csv row 1: bbox_format is 'coco'; expected one of xyxy"),
+        ("bbox_format=coco", r"^mine\.csv row 1: bbox_format: box_format is 'coco'; expected one of xyxy"),
         ("answer_type=free", r"^mine\.csv row 1: answer_type is 'free'; expected one of letter"),
         ("question=-", "column 'question' is missing"),
         ("frage=question", "no parameter 'frage'. It takes id, image, question"),

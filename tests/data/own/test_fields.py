@@ -89,6 +89,15 @@ def test_both_spellings_of_normalised(tmp_path: Path, fmt: str) -> None:
     assert only(tmp_path, bbox=[0, 0, 1, 0.5], bbox_format=fmt).box_format == "xyxy_normalised"
 
 
+def test_images_are_turned_upright_only_if_the_user_says_so(tmp_path: Path) -> None:
+    path = str(benchmark(tmp_path, ROW).card.source)
+    for setting, upright in (("", False), ("stored", False), ("upright", True)):
+        (sample,) = load(f"{tmp_path / path}:orientation={setting}").samples()
+        assert sample.upright is upright
+    with pytest.raises(BenchmarkError, match="orientation=exif: expected one of stored, upright"):
+        load(f"{tmp_path / path}:orientation=exif").samples()
+
+
 @pytest.mark.parametrize("nothing", [{}, {"bbox": None}, {"bbox": []}, {"bboxes": []}, {"bbox": None, "bboxes": None}])
 def test_no_box_is_no_evidence_and_needs_no_format(tmp_path: Path, nothing: dict[str, Any]) -> None:
     assert only(tmp_path, **nothing).boxes == ()
@@ -120,6 +129,79 @@ def test_a_byte_order_mark_and_other_line_ends_are_read(tmp_path: Path) -> None:
 )
 def test_boxes_may_be_written_as_text(tmp_path: Path, columns: dict[str, Any], boxes: list[Any]) -> None:
     assert list(only(tmp_path, **columns, bbox_format="xyxy").boxes) == boxes
+
+
+@pytest.mark.parametrize(
+    ("box", "fmt"),
+    [
+        ({"x": 1, "y": 2, "w": 3, "h": 4}, "xywh"),
+        ({"x": 1, "y": 2, "width": 3, "height": 4}, "xywh"),
+        ({"y2": 4, "x2": 3, "y1": 2, "x1": 1}, "xyxy_normalised"),
+        ('{"x_min": 1, "y_min": 2, "x_max": 3, "y_max": 4}', "xyxy"),
+    ],
+)
+def test_boxes_may_be_objects_whose_keys_agree_with_the_format(tmp_path: Path, box: Any, fmt: str) -> None:
+    assert only(tmp_path, bbox=box, bbox_format=fmt).boxes == ((1, 2, 3, 4),)
+    if isinstance(box, dict):
+        assert only(tmp_path, bboxes=[box, box], bbox_format=fmt).boxes == ((1, 2, 3, 4),) * 2
+
+
+@pytest.mark.parametrize(("separator", "text"), [("semicolon", "1;2;3;4.5"), ("space", "1 2 3 4.5")])
+def test_the_list_separator_reaches_boxes(tmp_path: Path, separator: str, text: str) -> None:
+    benchmark(tmp_path, {**ROW, "bbox": text})
+    (sample,) = load(f"{tmp_path / 'mine.jsonl'}:bbox_format=xyxy,list_separator={separator}").samples()
+    assert sample.boxes == ((1, 2, 3, 4.5),)
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "options", "answer", "letter"),
+    [
+        ("index", ["red", "blue"], 1, "B"), ("index", ["1", "0"], "0", "A"), ("letter", ["B", "A"], "A", "A"),
+        ("text", ["B", "A"], "A", "B"),
+    ],
+)  # fmt: skip
+def test_what_an_answer_is_can_be_said(
+    tmp_path: Path, answer_format: str, options: list[str], answer: Any, letter: str
+) -> None:
+    benchmark(tmp_path, {**CHOICE, "options": options, "answer": answer})
+    (sample,) = load(f"{tmp_path / 'mine.jsonl'}:answer_format={answer_format}").samples()
+    assert sample.answers == (letter,)
+    benchmark(tmp_path, {**CHOICE, "answer": 2})
+    with pytest.raises(BenchmarkError, match=f"'2' is none of the options .* by its {answer_format}"):
+        load(f"{tmp_path / 'mine.jsonl'}:answer_format={answer_format}").samples()
+
+
+def test_options_that_are_letters_are_refused_with_what_helps(tmp_path: Path) -> None:
+    letters = {**CHOICE, "options": ["B", "A", "D", "C"]}
+    with pytest.raises(BenchmarkError, match=r"names several .*brackets, as in \(A\).*:answer_format=letter"):
+        benchmark(tmp_path, {**letters, "answer": "A"}).samples()
+    assert benchmark(tmp_path, {**letters, "answer": "(A)"}).samples()[0].answers == ("A",)
+
+
+def test_true_and_false_are_yes_and_no(tmp_path: Path) -> None:
+    assert (only(tmp_path, answer=True).answers, only(tmp_path, answer=True).answer_type) == (("yes",), "yes_no")
+    assert only(tmp_path, answer=False, answer_type="yes_no").answers == ("no",)
+    assert only(tmp_path, answer=False, options=["yes", "no"]).answers == ("B",)
+    assert only(tmp_path, answer=False, options=[True, False]).answers == ("B",)
+
+
+@pytest.mark.parametrize("options", [{"A": "red", "B": "blue"}, {"b": "blue", "a": "red", "c": None}])
+@pytest.mark.parametrize("answer", ["B", "blue"])
+def test_options_may_be_an_object_with_letters(tmp_path: Path, options: dict[str, Any], answer: str) -> None:
+    sample = only(tmp_path, options=options, answer=answer)
+    assert (sample.options, sample.answers) == (("red", "blue"), ("B",))
+
+
+@pytest.mark.parametrize("options", [["A. red", "B. blue"], ["(A) red", "(B) blue"], ["A: red", "B: blue"]])
+def test_letters_that_options_carry_are_taken_off(tmp_path: Path, options: list[str]) -> None:
+    for answer in ("B", "blue", options[1]):
+        sample = only(tmp_path, options=options, answer=answer)
+        assert (sample.options, sample.answers) == (("red", "blue"), ("B",))
+
+
+@pytest.mark.parametrize("options", [["B. red", "A. blue"], ["A. red", "blue"], ["A", "B"], ["A.", "B."]])
+def test_what_is_not_every_option_s_own_letter_stays(tmp_path: Path, options: list[str]) -> None:
+    assert only(tmp_path, options=options, answer="(B)").options == tuple(options)
 
 
 @pytest.mark.parametrize("written", [["red", "blue"], '["red", "blue"]', "['red', 'blue']", "('red', 'blue')"])
@@ -168,7 +250,6 @@ def test_other_columns_do_not_disturb(tmp_path: Path) -> None:
         ({"answer": None}, "column 'answer' is empty; expected text"),
         ({"answer": ""}, "column 'answer' is empty"),
         ({"answer": ["STOP", "Stop"]}, r"column 'answer': found .*\(list\); expected text"),
-        ({"answer": True}, r"\(bool\); expected text"),
         ({"answer": {"text": "STOP"}}, r"\(dict\); expected text"),
         ({"answers": "STOP"}, r"column 'answers': found 'STOP'; expected a list, as \["),
         ({"answers": [], "answer": None}, "column 'answers' is empty"),
@@ -182,12 +263,17 @@ def test_other_columns_do_not_disturb(tmp_path: Path) -> None:
         ({"options": ["GO", "A"], "answer": "A"}, "answer 'A' names several of the options"),
         ({"options": ["STOP", "STOP"]}, "names several of the options"),
         ({"options": "STOP"}, "column 'options': found 'STOP'; expected a list.*:list_separator=semicolon"),
-        ({"options": {"A": "STOP"}}, r"column 'options': found .*\(dict\); expected a list"),
+        ({"options": {"A": "STOP", "C": "GO"}}, "column 'options': found options with the keys A, C; expected A, B"),
+        ({"bbox": {"x": 1, "y": 2, "w": 3, "h": 4}, "bbox_format": "xyxy"}, "keys x, y, w, h are xywh; .* says xyxy"),
+        ({"bbox": {"a": 1}, "bbox_format": "xyxy"}, "a box with the keys a; expected one of: x1, y1, x2, y2"),
         ({"options": ["STOP", ""]}, "expected no empty entries"),
         ({"options": [f"o{n}" for n in range(27)], "answer": "o3"}, "27 options; expected a list of 1 to 26"),
         ({"bbox": [1, 2, 3, 4]}, "no 'bbox_format'. Say which of xyxy, xywh, xyxy_normalised"),
-        ({"bbox": [1, 2, 3, 4], "bbox_format": "coco"}, "column 'bbox_format' is 'coco'; expected one of xyxy"),
-        ({"bbox_format": 4}, "column 'bbox_format' is '4'"),
+        (
+            {"bbox": [1, 2, 3, 4], "bbox_format": "coco"},
+            "column 'bbox_format': box_format is 'coco'; expected one of xyxy",
+        ),
+        ({"bbox_format": 4}, "column 'bbox_format': box_format is '4'"),
         ({"bbox": [1, 2, 3], "bbox_format": "xyxy"}, r"box \[1, 2, 3\]: expected four finite numbers"),
         ({"bbox": [1, 2, 3, "4"], "bbox_format": "xyxy"}, "four finite numbers"),
         ({"bbox": [0, 0, True, True], "bbox_format": "xyxy"}, "four finite numbers"),
@@ -270,3 +356,9 @@ def test_an_id_that_comes_twice_names_both_lines(tmp_path: Path) -> None:
 def test_an_empty_file_has_no_samples(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="mine: it has no samples"):
         benchmark(tmp_path).samples()
+
+
+def test_all_needed_columns_that_are_missing_are_named_together(tmp_path: Path) -> None:
+    says = "line 1: it has no column image, answer or answers. Found columns: question.*:image=COLUMN,answer=COLUMN"
+    with pytest.raises(BenchmarkError, match=says):
+        benchmark(tmp_path, {"question": "Which?"}).samples()

@@ -285,7 +285,7 @@ def test_an_image_folder_may_bring_its_crops(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ([], "found nothing in this folder. Expected .jsonl, .csv, .tsv, .parquet, or a folder"),
+        ([], "found nothing in this folder. Expected .jsonl, .json, .csv, .tsv, .parquet, or a folder"),
         (["mine.csv", "notes.txt"], "found mine.csv, notes.txt in this folder"),
         (["metadata.csv", "metadata.jsonl"], "it has metadata.jsonl and metadata.csv. Name the one to use"),
     ],
@@ -297,10 +297,12 @@ def test_a_folder_that_is_no_data_says_what_was_expected(tmp_path: Path, files: 
         load(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["mine.json", "mine.xlsx", "mine"])
+@pytest.mark.parametrize("name", ["mine.txt", "mine.xlsx", "mine"])
 def test_a_file_of_another_form_says_what_was_expected(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
-    with pytest.raises(BenchmarkError, match=rf"{name}: its form is not known by its suffix\. Expected \.jsonl, \.csv"):
+    with pytest.raises(
+        BenchmarkError, match=rf"{name}: its form is not known by its suffix\. Expected \.jsonl, \.json"
+    ):
         load(str(tmp_path / name))
 
 
