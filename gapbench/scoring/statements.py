@@ -127,6 +127,5 @@ def _value(text: str, lead: re.Match[str]) -> str:
 
 def is_denied(text: str, start: int, supposed: bool = False) -> bool:
     """Whether the clause before `start` denies or supposes the text that follows; if `supposed`, supposes it."""
-    before = text[max(0, start - 60) : start]
-    denied = not supposed and _DENIED.search(_CLAUSE_START.split(before)[-1])
-    return bool(denied or _SUPPOSED.search(before))
+    denied = not supposed and _DENIED.search(_CLAUSE_START.split(text[max(0, start - 60) : start])[-1])
+    return bool(denied or _SUPPOSED.search(text[max(0, start - 240) : start]))
