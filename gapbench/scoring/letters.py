@@ -36,7 +36,7 @@ _LINE, _LABEL, _CORRECT, _LEANING = (form(name, 0) for name in ("line", "label",
 _REJECTED_BEFORE, _REJECTED_AFTER = form("rejected_before", 0), form("rejected_after", 0)
 _IS, _REASON, _BUT = form("is", 0), form("reason"), re.compile(",? but\\b")
 _MARKED, _NEXT = re.compile(r"\(([A-Z])\)"), re.compile(r" \((?P<letter>[A-Z])(?=\) )")
-_GIVEN, _NEITHER = re.compile(r"(?:is|be):\n\Z"), re.compile(r"\b[Nn]either\b[^.\n]* [A-Z] n?or [A-Z]\b")
+_NEITHER = re.compile(r"\b[Nn]either\b[^.\n]* [A-Z] n?or [A-Z]\b")
 _ENDS_MARKED, _PAUSE = re.compile(r"\([A-Z]\)[.!]?\s*\Z"), re.compile(r"[,;:]")
 _LABELLED = re.compile(r"[A-Z] ?[(:]")
 Reading = tuple[Statement, frozenset[str], str]
@@ -186,7 +186,7 @@ def _rejected(value: str, end: int, letter: str, choices: Choices) -> bool:
 
 def _listed(value: str, end: int, letter: str, choices: Choices) -> tuple[frozenset[str], int]:
     """The letters after the first in "B, C or D" or "(B) red (C) blue", and the end; the first letter ends at `end`."""
-    letters = set()
+    letters: set[str] = set()
     while True:
         past = _past_text(value, end, letter, choices)
         another = _ANOTHER.match(value, end) or _ANOTHER.match(value, past)
@@ -220,10 +220,15 @@ def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[Reading]:
     for line in text.split("\n"):
         lead = _LINE.match(line)
         option = choices.text_of(line[:1]) if line[1:2] == " " else ""
-        if lead and start not in listed and not stated.is_question(line):
+        if (
+            lead
+            and start not in listed
+            and not (start and line[0] == "(" and len(line) == 2)
+            and not stated.is_question(line)
+        ):
             alone = not line[lead.end() :].strip("\"')].:。 ")
-            given = start and _GIVEN.search(text, max(0, start - 4), start)
-            given = given and _past_text(line, lead.end(), lead["letter"], choices) > lead.end()  # "It is:\n(A) red"
+            given = text.endswith((" is:\n", " be:\n"), 0, start)  # "It is:\n(A) red"
+            given = given and _past_text(line, lead.end(), lead["letter"], choices) > lead.end()
             begun = lead["letter"] == "A" and text[max(0, start - 2) : start] == ":\n"  # of a list that was cut off
             whole = alone or given or not (begun or (start and clauses.is_cut_off(text)))
             if whole or _LABEL.search(text, start + lead.end()):

@@ -68,7 +68,7 @@ def statements(text: str) -> list[Statement]:
         if lead["tag"] is None and (denied or is_question(text[lead.end() : lead.end() + 82])):
             continue
         final = lead["tag"] or lead["h_final"] or lead["p_final"] or lead["c_final"]
-        rank = FINAL if final else WEAK if lead["weak"] else PLAIN
+        rank = FINAL if final else WEAK if lead["weak"] or " not " in lead[0] else PLAIN
         statement = Statement(rank, lead.start(), lead.end(), _value(text, lead))
         near = in_order and lead.start() - in_order[-1].end <= 20
         if near and _FILLER.fullmatch(text, in_order[-1].end, lead.start()):
