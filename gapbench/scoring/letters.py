@@ -205,10 +205,9 @@ def _correct(text: str, choices: Choices) -> Iterator[Reading]:
         if stated.is_denied(text, match.start()) or stated.is_question(text[match.end() : match.end() + 82]):
             continue
         if match.re is _IS:
-            others = _listed(text, end, letter, choices)[0]
             if (past > end or _REASON.match(text, end)) and not _rejected(text, end, letter, choices):
-                statement = Statement(WEAK, match.start(), match.end(), letter)
-                yield statement, others | {letter}, "letter-statement"
+                letters = _listed(text, end, letter, choices)[0] | {letter}
+                yield Statement(WEAK, match.start(), match.end(), letter), letters, "letter-statement"
         elif past > end or not match["prose"] or not _BUT.match(text, match.end()):
             rank = WEAK if _LEANING.search(match[0]) else BARE
             yield Statement(rank, match.start(), match.end(), letter), frozenset(letter), "letter-statement"
@@ -220,12 +219,8 @@ def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[Reading]:
     for line in text.split("\n"):
         lead = _LINE.match(line)
         option = choices.text_of(line[:1]) if line[1:2] == " " else ""
-        if (
-            lead
-            and start not in listed
-            and not (start and line[0] == "(" and len(line) == 2)
-            and not stated.is_question(line)
-        ):
+        cut = start and len(line) == 2 and line[0] == "("  # "(D", where the output was cut off
+        if lead and not cut and start not in listed and not stated.is_question(line):
             alone = not line[lead.end() :].strip("\"')].:。 ")
             given = text.endswith((" is:\n", " be:\n"), 0, start)  # "It is:\n(A) red"
             given = given and _past_text(line, lead.end(), lead["letter"], choices) > lead.end()
