@@ -22,7 +22,7 @@ EMPTY_WORDS = ARTICLES | word_set("function")
 _SENTENCE, _OPEN_SENTENCE, SPLIT, _CLAUSE = (form(n) for n in ("sentence", "open_sentence", "split", "clause"))
 _SENTENCE_END, _CLAUSE_END, _CUT_OFF = form("sentence_end"), form("clause_end"), form("cut_off")
 THEREFORE, _QUOTED, EMPHASIS, COPULA = (form(n) for n in ("therefore", "quoted", "emphasis", "copula"))
-_REASONS = ("because", "since")
+_REASONS, _UNLIKELY = ("because", "since"), re.compile(r"\b(?:less|least) likely\b|\beither\b(?=[^.,;\n]* or )")
 ASIDE, _AND = form("aside"), re.compile(r",? (?:and|while|whereas) ")
 _THERE = re.compile(r"there\b", re.I)
 LOOKS_LIKE = re.compile(r"\b(looks?|seems?|covered|filled|topped|decorated) (?:like|with)\b", re.I)
@@ -111,6 +111,7 @@ def affirmed(text: str, options: Sequence[str], question: str = "") -> set[str]:
     unless `question` asks what it stands next to. Longer options are looked for first, so that "dark red" does not say
     "red" as well.
     """
+    text = _UNLIKELY.sub("unlikely", text)  # "either" of "either B or C"
     left = f" {' | . | '.join(map(spoken, sentences(asserted(text))))} "
     texts = sorted(set(options), key=lambda option: (-len(option), option))
     for index, option in enumerate(texts):

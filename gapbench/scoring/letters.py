@@ -18,6 +18,7 @@ import re
 import string
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from gapbench.scoring import clauses
 from gapbench.scoring import statements as stated
@@ -33,7 +34,9 @@ _NO_LETTER = unparsed("no-letter", "no explicit option letter, and not the text 
 _HEAD, _DELIMITED, _GLUED, _ANOTHER = (form(name, 0) for name in ("head", "delimited", "glued", "another"))
 _LINE, _LABEL, _CORRECT, _LEANING = (form(name, 0) for name in ("line", "label", "correct", "leaning"))
 _REJECTED_BEFORE, _REJECTED_AFTER = form("rejected_before", 0), form("rejected_after", 0)
-_MARKED = re.compile(r"\(([A-Z])\)")
+_IS, _REASON, _BUT = form("is", 0), form("reason"), re.compile(",? but\\b")
+_MARKED, _NEXT = re.compile(r"\(([A-Z])\)"), re.compile(r" \((?P<letter>[A-Z])(?=\) )")
+_NEITHER = re.compile(r"\b[Nn]either\b[^.\n]* [A-Z] n?or [A-Z]\b")
 _ENDS_MARKED, _PAUSE = re.compile(r"\([A-Z]\)[.!]?\s*\Z"), re.compile(r"[,;:]")
 _LABELLED = re.compile(r"[A-Z] ?[(:]")
 Reading = tuple[Statement, frozenset[str], str]
@@ -55,7 +58,7 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
     found: list[Reading] = [
         (s, *_letters_in(s, choices)) for s in stated.statements(text) if not {s.end, s.end + 1} & listed
     ]
-    found += [*_correct(text), *deque(_bare(text, choices, listed), MOST_STATEMENTS)]
+    found += [*_correct(text, choices), *deque(_bare(text, choices, listed), MOST_STATEMENTS)]
     tail = stated.latest(text)
     named = choices.affirmed_in(tail) if tail != text and len(clauses.sentences(tail)) < 3 else frozenset()
     if len(named) == 1 and _marks(tail) <= named:  # "Wait, it is the blue one."
@@ -104,7 +107,7 @@ def _concluded(output: str, choices: Choices, question: str) -> frozenset[str]:
             texts.append(last)
         elif verb and clauses.is_about(last, question) and [last] == clauses.parallel(said, last):
             texts.append("" if clauses.denies(last) else last[verb.end() :])  # "The car is blue."
-    texts += [output] * (not (_LABEL.search(output) or _LABELLED.match(output)))
+    texts += [output] * (not (_NEITHER.search(output) or _LABEL.search(output) or _LABELLED.match(output)))
     named = [letters for text in texts if (letters := choices.affirmed_in(text)) and _marks(text) <= letters]
     return named[0] if named else frozenset()
 
@@ -148,11 +151,12 @@ def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
     labelled = {
         label["letter"]
         for label in _LABEL.finditer(clause, head.end())
-        if not _REJECTED_BEFORE.search(clause, 0, label.end() - 2) and not _REJECTED_AFTER.match(value, label.end())
+        if not _REJECTED_BEFORE.search(clause, 0, label.end() - 2)
+        and not _rejected(value, label.end(), label["letter"], choices)
     }
-    if others := _listed(value, head.end("letter"))[0] | labelled - {letter}:
+    if others := _listed(value, head.end("letter"), letter, choices)[0] | labelled - {letter}:
         return others | {letter.upper()}
-    if _REJECTED_AFTER.match(value, head.end()):
+    if _rejected(value, head.end(), letter, choices):
         return frozenset()
     enclosed = bool(head["close"]) and value[at - 1 : at] in set("\"'([{<")
     if enclosed or _DELIMITED.match(value, head.end()) or not (strict or letter in "AI" or letter.islower()):
@@ -161,22 +165,52 @@ def _head(value: str, strict: bool, choices: Choices) -> frozenset[str]:
     return frozenset(letter.upper()) if option and normal(value[head.end() :]).startswith(option) else frozenset()
 
 
-def _listed(value: str, end: int) -> tuple[frozenset[str], int]:
-    """The letters after the first in a list such as "B, C or D", and its end; the first letter ends at `end`."""
-    letters = set()
-    while another := _ANOTHER.match(value, end):
-        letters.add(another["letter"].upper())
-        end = another.end("letter")
-    return frozenset(letters), end
+@lru_cache(maxsize=64)
+def _option_form(option: str) -> re.Pattern[str]:
+    """The form of an option's text, normalised, after its label."""
+    words = r"\W{1,3}(?:(?:the|an?) )?".join(map(re.escape, option.split()))
+    return re.compile(rf"[\s\"'().:\]-]{{0,4}}(?:(?:the|an?) )?{words}(?!\w)", re.I)
 
 
-def _correct(text: str) -> Iterator[Reading]:
-    """Statements that begin with their letter: "B is correct", "(B) is the best answer"."""
-    for match in list(_CORRECT.finditer(text))[-MOST_STATEMENTS:]:
-        if not stated.is_denied(text, match.start()) and not stated.is_question(text[match.end() : match.end() + 82]):
+def _past_text(value: str, end: int, letter: str, choices: Choices) -> int:
+    """Where the text of a letter's option ends that follows the letter, which ends at `end`; else `end`."""
+    option = choices.text_of(letter.upper())
+    named = _option_form(option).match(value, end) if option else None
+    return named.end() if named else end
+
+
+def _rejected(value: str, end: int, letter: str, choices: Choices) -> bool:
+    """Whether a letter that ends at `end` is rejected there, or after the text of its option."""
+    return bool(_REJECTED_AFTER.match(value, _past_text(value, end, letter, choices)))
+
+
+def _listed(value: str, end: int, letter: str, choices: Choices) -> tuple[frozenset[str], int]:
+    """The letters after the first in "B, C or D" or "(B) red (C) blue", and the end; the first letter ends at `end`."""
+    letters: set[str] = set()
+    while True:
+        past = _past_text(value, end, letter, choices)
+        another = _ANOTHER.match(value, end) or _ANOTHER.match(value, past)
+        another = another or (_NEXT.match(value, past) if past > end else None)
+        if not another or (past > end and _rejected(value, another.end("letter"), another["letter"], choices)):
+            return frozenset(letters), end
+        letter, end = another["letter"].upper(), another.end("letter")
+        letters.add(letter)
+
+
+def _correct(text: str, choices: Choices) -> Iterator[Reading]:
+    """Statements that begin with their letter, and what is said to be it: "B is correct", "the red one is (B) red"."""
+    for match in [*list(_CORRECT.finditer(text))[-MOST_STATEMENTS:], *list(_IS.finditer(text))[-MOST_STATEMENTS:]]:
+        letter, end = match["letter"], match.end("letter")
+        past = _past_text(text, end, letter, choices)
+        if stated.is_denied(text, match.start()) or stated.is_question(text[match.end() : match.end() + 82]):
+            continue
+        if match.re is _IS:
+            if (past > end or _REASON.match(text, end)) and not _rejected(text, end, letter, choices):
+                letters = _listed(text, end, letter, choices)[0] | {letter}
+                yield Statement(WEAK, match.start(), match.end(), letter), letters, "letter-statement"
+        elif past > end or not match["prose"] or not _BUT.match(text, match.end()):
             rank = WEAK if _LEANING.search(match[0]) else BARE
-            statement = Statement(rank, match.start(), match.end(), match["letter"])
-            yield statement, frozenset(match["letter"]), "letter-statement"
+            yield Statement(rank, match.start(), match.end(), letter), frozenset(letter), "letter-statement"
 
 
 def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[Reading]:
@@ -185,11 +219,15 @@ def _bare(text: str, choices: Choices, listed: set[int]) -> Iterator[Reading]:
     for line in text.split("\n"):
         lead = _LINE.match(line)
         option = choices.text_of(line[:1]) if line[1:2] == " " else ""
-        if lead and start not in listed and not stated.is_question(line):
+        cut = start and len(line) == 2 and line[0] == "("  # "(D", where the output was cut off
+        if lead and not cut and start not in listed and not stated.is_question(line):
             alone = not line[lead.end() :].strip("\"')].:。 ")
+            given = text.endswith((" is:\n", " be:\n"), 0, start)  # "It is:\n(A) red"
+            given = given and _past_text(line, lead.end(), lead["letter"], choices) > lead.end()
             begun = lead["letter"] == "A" and text[max(0, start - 2) : start] == ":\n"  # of a list that was cut off
-            if alone or not (begun or (start and clauses.is_cut_off(text))) or _LABEL.search(text, start + lead.end()):
-                rank = BARE if alone or not start else WEAK - 1  # a line within prose counts least
+            whole = alone or given or not (begun or (start and clauses.is_cut_off(text)))
+            if whole or _LABEL.search(text, start + lead.end()):
+                rank = BARE if alone or given or not start else WEAK - 1  # a line within prose counts least
                 statement = Statement(rank, start, start + lead.end(), line)
                 yield statement, _letters_of(line, lead, choices), "letter-bare"
         elif option and normal(line[2:]) == option:
@@ -204,9 +242,9 @@ def _letters_of(line: str, lead: re.Match[str], choices: Choices) -> frozenset[s
         said = {normal(rest), normal(clauses.extents(rest)[-1])}
         if is_letter_of(rest, choices.letters) or choices.text_of("A") not in said:
             return frozenset()
-    elif _REJECTED_AFTER.match(rest) and not choices.letters_of(rest):
+    elif _rejected(line, lead.end(), lead["letter"], choices) and not choices.letters_of(rest):
         return frozenset()
-    others, end = _listed(line, lead.end())
+    others, end = _listed(line, lead.end(), lead["letter"], choices)
     return frozenset() if others and _REJECTED_AFTER.match(line, end) else others | {lead["letter"].upper()}
 
 

@@ -68,7 +68,7 @@ def statements(text: str) -> list[Statement]:
         if lead["tag"] is None and (denied or is_question(text[lead.end() : lead.end() + 82])):
             continue
         final = lead["tag"] or lead["h_final"] or lead["p_final"] or lead["c_final"]
-        rank = FINAL if final else WEAK if lead["weak"] else PLAIN
+        rank = FINAL if final else WEAK if lead["weak"] or " not " in lead[0] else PLAIN
         statement = Statement(rank, lead.start(), lead.end(), _value(text, lead))
         near = in_order and lead.start() - in_order[-1].end <= 20
         if near and _FILLER.fullmatch(text, in_order[-1].end, lead.start()):
@@ -127,6 +127,5 @@ def _value(text: str, lead: re.Match[str]) -> str:
 
 def is_denied(text: str, start: int, supposed: bool = False) -> bool:
     """Whether the clause before `start` denies or supposes the text that follows; if `supposed`, supposes it."""
-    before = text[max(0, start - 60) : start]
-    denied = not supposed and _DENIED.search(_CLAUSE_START.split(before)[-1])
-    return bool(denied or _SUPPOSED.search(before))
+    denied = not supposed and _DENIED.search(_CLAUSE_START.split(text[max(0, start - 60) : start])[-1])
+    return bool(denied or _SUPPOSED.search(text[max(0, start - 240) : start]))
