@@ -1,5 +1,6 @@
 """Labelled answers: `kinds.jsonl` has what independent checks found misread, `styles.jsonl` the styles of real models
-and, from its 519th line on, what the author of a rule invented for it and labelled.
+and, from its 519th line on, what the author of a rule invented for it, or took
+from public outputs (BLINK's) in other words, and labelled.
 
 Each line has an output, what is accepted, and the outcome that a person gave it ("wrong or unparsed" where both do).
 """
