@@ -174,7 +174,7 @@ def test_an_image_the_processor_refuses_fails_alone(engine: Callable[..., Any]) 
     request_list = [*requests(3), Request("sliver", (Image.new("RGB", (2000, 3)),), "What?")]
     answers = dict(engine().generate(request_list))
     assert "refused" in answers["sliver"].error
-    assert "A larger --min-pixels" in answers["sliver"].error
+    assert "No pixel setting changes an aspect ratio" in answers["sliver"].error
     assert [a.error for k, a in answers.items() if k != "sliver"] == ["", "", ""]
 
 

@@ -38,10 +38,12 @@ from gapbench.util import text
         (text.first_line(ValueError()), "ValueError"),
         (text.error_line(ValueError("\n one\ntwo")), "ValueError: one"),
         (text.error_line(ValueError()), "ValueError: no message"),
-        (text.percent_in_words(0.415), "42 %"),
+        (text.percent_in_words(0.41523), "41.5 %"),
+        (text.percent_in_words(-0.0001), "0.0 %"),
         (text.percent_in_words(None), "-"),
-        (text.points_in_words(-0.0001, 0), "0"),
-        (text.points_in_words(-0.315, 1), "-31.5"),
+        (text.points_in_words(-0.00001), "0.0"),
+        (text.points_in_words(-0.0001), "-0.01"),
+        (text.points_in_words(-0.315), "-31.5"),
     ],
 )
 def test_formats(formatted: str, expected: str) -> None:

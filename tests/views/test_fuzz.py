@@ -24,7 +24,7 @@ from PIL import Image
 from gapbench.errors import SettingError
 from gapbench.runs.session import to_record
 from gapbench.types import Answer, Sample
-from gapbench.views.boxes import FORMATS, TOLERANCE
+from gapbench.views.boxes import FORMATS, TOLERANCE, WHOLE
 from gapbench.views.images import decode
 from gapbench.views.prepare import PreparedSample, prepare
 from gapbench.views.regions import REGIONS, parse_policy
@@ -233,8 +233,8 @@ def test_a_box_inside_is_always_shown(size: tuple[int, int], data: st.DataObject
     x1 = data.draw(st.floats(x0, width, exclude_min=True))
     y1 = data.draw(st.floats(y0, height, exclude_min=True))
     box = [x0, y0, x1 - x0, y1 - y0] if box_format.startswith("xywh") else [x0, y0, x1, y1]
-    if box_format.endswith("normalised"):
-        box = [v / s for v, s in zip(box, size * 2, strict=True)]
+    if whole := WHOLE[box_format.partition("_")[2]]:
+        box = [v / s * whole for v, s in zip(box, size * 2, strict=True)]
     prepared = show_all(sample(image=image(size), boxes=(tuple(box),), box_format=box_format), policy)
     assert prepared is not None
     # A box thinner than floating point resolves may vanish in the arithmetic of its format; then it is counted.

@@ -54,9 +54,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     seen: list[Any] = []
     read = images.read
 
-    def counting(source: Any, max_pixels: int = 0) -> images.Decoded:
+    def counting(source: Any, max_pixels: int = 0, upright: bool = False) -> images.Decoded:
         seen.append(source)
-        return read(source, max_pixels)
+        return read(source, max_pixels, upright)
 
     monkeypatch.setattr(images, "read", counting)
     return seen
@@ -237,9 +237,9 @@ def test_a_slow_engine_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch,
         nonlocal alive
         alive -= 1
 
-    def counting(source: Any, max_pixels: int = 0) -> images.Decoded:
+    def counting(source: Any, max_pixels: int = 0, upright: bool = False) -> images.Decoded:
         nonlocal alive, most
-        decoded = read(source, max_pixels)
+        decoded = read(source, max_pixels, upright)
         weakref.finalize(decoded.image, gone)
         alive += 1
         most = max(most, alive)
