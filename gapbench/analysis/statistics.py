@@ -58,10 +58,9 @@ class Estimate:
     """A mean or a gap with its uncertainty.
 
     `ci` is the two-sided interval, clipped to the possible range; `se` the standard error; `mde` the minimum detectable
-    effect. All three are on the scale of `estimate` (fractions, not points). `n` counts values,
-    `clusters` independent units. `effective` is Kish's number of clusters: of equal ones, so many would be as good.
-    `df` are the degrees of freedom. `ci`, `se` and `df` are None for a single cluster; without any value `estimate` is
-    None too.
+    effect. All three are on the scale of `estimate` (fractions, not points). `n` counts values, `clusters` independent
+    units. `effective` is Kish's number of clusters: of equal ones, so many would be as good. `df` are the degrees of
+    freedom. `ci`, `se` and `df` are None for a single cluster; without any value `estimate` is None too.
     """
 
     estimate: float | None
@@ -87,8 +86,8 @@ class _Spread:
 
     `centre` is the mean with the pseudo-clusters, `residuals` (shape (C,)) are the clusters' weighted residuals from
     it, each over the total weight and the root of one minus its leverage. `shrinkage` is the share of the weight that
-    the pseudo-clusters do not have. `units` is the effective number of
-    independent values, `square` the mean square of the values about the middle of their range.
+    the pseudo-clusters do not have. `units` is the effective number of independent values, `square` the mean square of
+    the values about the middle of their range.
     """
 
     centre: float
@@ -121,8 +120,8 @@ def mean_interval(
     value is a whole cluster. Without departures the interval is thus about as wide as Clopper and Pearson's.
 
     The interval lies about the mean with the pseudo-clusters, so it is not `estimate` plus or minus a multiple of `se`.
-    The order of the rows changes at most its last bits. Raises SettingError for unequal lengths,
-    values that are not numbers, and values outside `bounds`.
+    The order of the rows changes at most its last bits. Raises SettingError for unequal lengths, values that are not
+    numbers, and values outside `bounds`.
     """
     return _mean(values, clusters, bounds, weights)[0]
 
@@ -180,9 +179,9 @@ def _spread(
 def paired_gap(full: ArrayLike, crop: ArrayLike, clusters: ArrayLike, **effort: int) -> Estimate:
     """The gap: mean of `crop - full` over n pairs of scores in 0..1, with interval, p-value and MDE.
 
-    `effort` is the `seed` and `flips` of `mean_difference`.
-    Row i of both must be the same sample. Pairing removes the variance that both views share. The gap is therefore
-    computed from differences, never from two separate accuracies (Miller 2024).
+    `effort` is the `seed` and `flips` of `mean_difference`. Row i of both must be the same sample. Pairing removes the
+    variance that both views share. The gap is therefore computed from differences, never from two separate accuracies
+    (Miller 2024).
     """
     full_scores, crop_scores = np.asarray(full, float), np.asarray(crop, float)
     if full_scores.shape != crop_scores.shape:

@@ -665,6 +665,17 @@ def test_a_mean_over_benchmarks_hides_neither_a_growing_gap_nor_a_lost_crop() ->
     assert "full accuracy fell on c (-10.0 points [-15.0, -5.0])" in told
 
 
+def test_a_benchmark_of_a_single_cluster_is_no_part_of_the_mean(tmp_path: Path) -> None:
+    before, after = changes(("wr", "rr", 12), ("rr", "rr", 20))
+    runs = []
+    for some, tiny in ((before, ["wr"]), (after, ["rr"])):
+        runs.append([*answers("signs", some), *answers("zoom", some), *answers("tiny", tiny)])
+    summary = compared(tmp_path, *runs).summary
+    assert summary["macro"]["benchmarks"] == 2
+    assert "the gap over 2 benchmarks is smaller" in summary["verdict"]
+    assert "no interval" not in summary["verdict"]
+
+
 def test_without_any_gap_the_full_views_are_told_one_by_one() -> None:
     many = {f"bench{i}": entry(delta(-0.05, -0.08, -0.02)) for i in range(5)}
     told = said({**many, "ok": entry(delta(0.01, -0.02, 0.04))})

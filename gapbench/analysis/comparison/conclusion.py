@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 from gapbench.analysis.aggregate import by_evidence
 from gapbench.analysis.statistics import holm
-from gapbench.analysis.verdict import MODEL_MADE, dissent
+from gapbench.analysis.verdict import MODEL_MADE, dissent, in_mean
 from gapbench.util.text import listed, percent_in_words, points_in_words
 
 NAMED = 3
@@ -73,11 +73,11 @@ def verdict(
     words = TRAINING if trained else MODELS
     head = "" if trained else f"{labels[1]} against {labels[0]}: "
     with_gap = {name: entry for name, entry in benchmarks.items() if entry["delta"]["gap"]}
-    families = [
-        (mean if len(family) > 1 else next(iter(family.values())), family, regions)
-        for mean, family, regions in zip((macro, macro_model), by_evidence(with_gap), ("", MODEL_MADE), strict=True)
-        if mean is not None
-    ]
+    families = []
+    for mean, entries, regions in zip((macro, macro_model), by_evidence(with_gap), ("", MODEL_MADE), strict=True):
+        family = {name: entries[name] for name in in_mean({name: one["delta"]["gap"] for name, one in entries.items()})}
+        if mean is not None:
+            families.append((mean if len(family) > 1 else next(iter(family.values())), family, regions))
     alone = {name for _, family, _ in families if len(family) == 1 for name in family}
     ways = claims({name: one for name, one in benchmarks.items() if name not in alone}, [mean for mean, *_ in families])
     statements: list[tuple[str, list[str]]] = []
