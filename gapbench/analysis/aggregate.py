@@ -100,3 +100,12 @@ def by_evidence(benchmarks: Mapping[str, Mapping[str, Any]]) -> tuple[Entries, E
     """Split entries of a summary or comparison: annotated or no evidence first, regions that a model made second."""
     model_made = {name: entry for name, entry in benchmarks.items() if entry.get("evidence") == "model"}
     return {name: entry for name, entry in benchmarks.items() if name not in model_made}, model_made
+
+
+def in_mean(gaps: Mapping[str, Any]) -> list[str]:
+    """The names of the gaps that enter a mean: those with an interval, or all that exist if none has one.
+
+    A benchmark of a single cluster has no interval, and would leave the mean without one.
+    """
+    with_interval = [name for name, gap in gaps.items() if gap and gap["ci"]]
+    return with_interval or [name for name, gap in gaps.items() if gap]

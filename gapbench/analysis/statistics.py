@@ -302,9 +302,11 @@ def macro_mean(estimates: Sequence[Estimate], *, bounds: Bounds = (-1.0, 1.0)) -
 
     SE = sqrt(sum of SE**2) / B, for independent benchmarks treated as fixed: the interval is about these benchmarks,
     not about others. The t interval and the p-value use Welch-Satterthwaite degrees of freedom (Satterthwaite 1946)
-    from those of each benchmark. Estimates that are None are left out.
+    from those of each benchmark. Estimates that are None are left out. Of one estimate it is that one.
     """
     parts = [e for e in estimates if e.estimate is not None]
+    if len(parts) == 1:
+        return parts[0]
     return _joined(parts, np.full(len(parts), 1 / max(len(parts), 1)), 0.0, bounds)
 
 

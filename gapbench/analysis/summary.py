@@ -36,13 +36,14 @@ from gapbench.analysis.aggregate import (
     Json,
     by_evidence,
     by_groups,
+    in_mean,
     lost_in_full,
     mean_scores,
     tally,
 )
 from gapbench.analysis.faults import THOUGHT_CUT_OFF, TOO_LONG, faults, mark_alerts, mean_bound
-from gapbench.analysis.scorings import scorings
-from gapbench.analysis.verdict import in_mean, verdict
+from gapbench.analysis.scorings import JUDGE, scorings
+from gapbench.analysis.verdict import verdict
 from gapbench.errors import RunError
 
 SCHEMA_VERSION = 4
@@ -115,7 +116,7 @@ def _means(
         return {"gap": None, "lost_in_full": None}
     gaps = {name: gaps[name] for name in in_mean({name: benchmarks[name]["gap"] for name in gaps})}
     bound = mean_bound(benchmarks[name]["gap"] for name in gaps)
-    gap = next(iter(gaps.values())) if len(gaps) == 1 else statistics.macro_mean([*gaps.values()])
+    gap = statistics.macro_mean([*gaps.values()])
     return {
         "gap": {**gap.json(), "bound": bound, "benchmarks": len(gaps)},
         "lost_in_full": _mean_lost(shares_lost[name] for name in gaps),
@@ -127,7 +128,7 @@ def _mean_lost(shares: Iterable[statistics.Estimate]) -> Json | None:
     known = [share for share in shares if share.estimate is not None]
     if not known:
         return None
-    mean = known[0] if len(known) == 1 else statistics.macro_mean(known, bounds=(0.0, 1.0))
+    mean = statistics.macro_mean(known, bounds=(0.0, 1.0))
     return {**mean.json(*SHARE), "benchmarks": len(known)}
 
 
@@ -265,7 +266,7 @@ def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.Da
         "records": len(records),
         "unparsed": _mean(answered["outcome"] == "unparsed"),
         "judge_failed": _mean(answered["outcome"] == "judge_failed"),
-        "judged": _mean(answered["rule"] == "judge") if "rule" in answered else None,
+        "judged": _mean(answered["rule"] == JUDGE) if "rule" in answered else None,
         "failed": _mean(records["outcome"] == "failed"),
         "too_long": _mean(records["rule"] == TOO_LONG) if "rule" in records else None,
         "cut_off": _mean(answered["cut_off"]) if "cut_off" in answered else None,

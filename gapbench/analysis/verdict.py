@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from gapbench.analysis.aggregate import PAIR, Json, by_evidence
+from gapbench.analysis.aggregate import PAIR, Json, by_evidence, in_mean
 from gapbench.analysis.faults import alerted, wide_bound
 from gapbench.analysis.scorings import dependence
 from gapbench.analysis.statistics import FEW_CLUSTERS, LEVEL, is_shown
@@ -64,12 +64,6 @@ def verdict(model: str, benchmarks: Mapping[str, Json], means: Sequence[Json]) -
 
 def _counted(entries: Sequence[Any]) -> str:
     return f"{len(entries)} benchmark{'s' * (len(entries) > 1)}"
-
-
-def in_mean(gaps: Mapping[str, Any]) -> list[str]:
-    """The names of the gaps that enter a mean: those with an interval, or all that exist if none has one."""
-    with_interval = [name for name, gap in gaps.items() if gap and gap["ci"]]
-    return with_interval or [name for name, gap in gaps.items() if gap]
 
 
 def _family(

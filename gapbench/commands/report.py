@@ -26,9 +26,10 @@ def load_run(path: str | Path) -> Run:
     folder = Path(path)
     if not (folder / "summary.json").exists():
         return write_results(folder)
-    # An older summary lacks what tells a fault from a gap. A folder that cannot be written keeps it.
+    # An older summary lacks what tells a fault from a gap. A folder without records, or one that cannot be written,
+    # keeps it.
     if int(read_json(folder / "summary.json").get("schema_version") or 0) < SCHEMA_VERSION:
-        with suppress(OSError):
+        with suppress(OSError, RunError):
             return write_results(folder)
     return Run(folder, read_json(folder / "summary.json"), read_manifest(folder / FILE).json_object())
 

@@ -21,9 +21,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from gapbench.analysis.aggregate import by_evidence
+from gapbench.analysis.aggregate import by_evidence, in_mean
 from gapbench.analysis.statistics import holm
-from gapbench.analysis.verdict import MODEL_MADE, dissent, in_mean
+from gapbench.analysis.verdict import MODEL_MADE, dissent
 from gapbench.util.text import listed, percent_in_words, points_in_words
 
 NAMED = 3

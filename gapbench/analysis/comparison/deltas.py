@@ -22,7 +22,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapbench.analysis import metrics
-from gapbench.analysis.aggregate import RIGHT, THOROUGH, Effort, Json, by_evidence, by_groups, lost_in_full, tally
+from gapbench.analysis.aggregate import (
+    RIGHT,
+    THOROUGH,
+    Effort,
+    Json,
+    by_evidence,
+    by_groups,
+    in_mean,
+    lost_in_full,
+    tally,
+)
 from gapbench.analysis.comparison.left_out import left_out
 from gapbench.analysis.comparison.runs import Alert, LoadedRun
 from gapbench.analysis.comparison.shared import SIDES, SharedSamples, shared_samples
@@ -199,9 +209,7 @@ def _changed(table: pd.DataFrame) -> dict[str, list[str]]:
 
 def _macro(benchmarks: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Mapping[str, Estimate]]) -> Json | None:
     """The unweighted mean over the benchmarks that have a gap, or None if none has."""
-    all_gaps = {name: changes[name] for name in benchmarks if "gap" in changes[name]}
-    # A benchmark of a single cluster has no interval and would leave the mean without one.
-    with_gap = {name: change for name, change in all_gaps.items() if change["gap"].ci} or all_gaps
+    with_gap = {name: changes[name] for name in in_mean({n: one["delta"]["gap"] for n, one in benchmarks.items()})}
     if not with_gap:
         return None
     means: dict[str, Estimate] = {}
@@ -209,9 +217,7 @@ def _macro(benchmarks: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Ma
     for measure, (_, bounds) in MEASURES.items():
         parts = {name: change[measure] for name, change in with_gap.items() if measure in change}
         if parts:
-            means[measure] = (
-                next(iter(parts.values())) if len(parts) == 1 else macro_mean([*parts.values()], bounds=bounds)
-            )
+            means[measure] = macro_mean([*parts.values()], bounds=bounds)
         for side, level in levels.items():
             estimates = [benchmarks[name][side][measure]["estimate"] for name in parts]
             level[measure] = {"estimate": float(np.mean(estimates))} if parts else None
