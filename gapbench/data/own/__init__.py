@@ -7,9 +7,9 @@
     gapbench measure MODEL -b mine.csv:question=Frage,bbox=x+y+w+h,bbox_format=xywh --out runs/mine
     gapbench measure MODEL -b owner/name:split=test,options=choices --out runs/hub
 
-Forms: JSONL; a JSON array of objects (also LLaVA's, with `conversations`); CSV, TSV (also VLMEvalKit's);
-Parquet; a folder of Parquet shards; a folder with `metadata.jsonl`, `.csv` or `.parquet` (an
-image folder of the Hub, with the column `file_name`); OWNER/NAME on the Hub (`split`, `config`, `revision`).
+Forms: JSONL; a JSON array of objects (also LLaVA's, with `conversations`); CSV, TSV (also VLMEvalKit's); Parquet; a
+folder of Parquet shards; a folder with `metadata.jsonl`, `.csv` or `.parquet` (an image folder of the Hub, with the
+column `file_name`); OWNER/NAME on the Hub (`split`, `config`, `revision`).
 
 Fields: `image`, `question`, and `answer` or `answers` are needed; `id` (default: the line's or row's number),
 `options`, `answer_type` (default: letter with options, else text), `bbox` or `bboxes` with `bbox_format`, `crop_image`,
@@ -33,9 +33,8 @@ of the Hub may name only its own files. The format of boxes is declared, never g
 
 `<image>` in a question, and letters that all options carry (`A. red`), are taken out with a warning.
 
-Limits: UTF-8 only. A JSON array is held in memory.
-A column with a comma in its name cannot be named after the colon. Other columns are ignored, unless
-their name looks like a misspelt field.
+Limits: UTF-8 only. A JSON array is held in memory. A column with a comma in its name cannot be named after the colon.
+Other columns are ignored, unless their name looks like a misspelt field.
 """
 
 from gapbench.data.own.places import SUFFIXES, is_data, load, read
