@@ -29,6 +29,12 @@ PYTEST = ("python", "-m", "pytest", "-m", "evidence", "--no-header", "-q", "-rA"
 JOBS: Mapping[str, Sequence[str]] = {
     "rooms": ("python", "scripts/rooms.py"),
     "coverage": ("python", "tests/analysis/coverage.py"),
+    "fresh-inputs": (
+        "python", "-m", "pytest", "--no-header", "-q", "--hypothesis-profile=default",
+        "-m", "not evidence and not gpu and not network and not browser",
+        "tests/analysis", "tests/scoring", "tests/views", "tests/data", "tests/judging", "tests/report", "tests/runs",
+        "tests/util", "tests/distillation/test_divergence.py", "tests/distillation/test_pairs.py",
+    ),
     "simulations": (*PYTEST, "tests/analysis", "tests/commands/test_compare.py"),
     "kills": (
         *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py", "tests/commands/test_requeued.py",
