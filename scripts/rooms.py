@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "engines", "runs", "analysis"),
     ("report",),
     ("selfcheck", "localisation", "judging", "distillation"),
+    ("preflight",),
     ("commands",),
     ("cli",),
     ("__init__", "__main__"),

@@ -8,11 +8,12 @@ Exit codes: 0 done, 1 a check failed, 2 cannot run (one paragraph says why; `--d
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import shutil
 import sys
 import traceback
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -164,29 +165,35 @@ def merge(
 
 
 @app.command(cls=EngineCommand)
-def selfcheck(
+def doctor(
     ctx: typer.Context,
     model: ModelArgument,
+    benchmarks: Annotated[
+        list[str] | None, typer.Option("--benchmark", "-b", help=f"{BENCHMARK}; repeatable; with --recipe, the data.")
+    ] = None,
+    views: Annotated[str, typer.Option(help="As for measure.")] = "full,crop",
+    limit: LimitOption = None,
+    recipe: Annotated[str, typer.Option(help="A recipe of distill, by name or file: what memory training needs.")] = "",
+    judge: JudgeUrlOption = "",
+    judge_model: JudgeModelOption = "",
+    judge_api_key_env: JudgeApiKeyEnvOption = "",
     max_new_tokens: MaxNewTokensOption = None,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     min_pixels: MinPixelsOption = None,
     max_pixels: MaxPixelsOption = None,
     engine: EngineOption = "auto",
+    json_: Annotated[bool, typer.Option("--json", help="Print the diagnosis as JSON.")] = False,
+    quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check that the engine gets images and prompts as they were sent. Exit code 1 if a check failed."""
-    from gapbench.engines import loading
-    from gapbench.engines.options import Generation
-    from gapbench.selfcheck import selfcheck as selfcheck_
-    from gapbench.views.pixels import Pixels
+    """Two minutes before two days: model, data, context, memory, downloads, engine, judge. Exit code 1 if one fails."""
+    from gapbench.commands.doctor import doctor as doctor_
 
-    generation, pixels = Generation(max_new_tokens, temperature), Pixels(min_pixels, max_pixels)
-    choice = loading.choose(model, engine, ctx.obj)
-    choice.announce()
-    with closing(loading.load(model, choice, generation, pixels)) as loaded:
-        result = selfcheck_(loaded)
-    say(result.text(), sys.stdout)
-    if result.failed:
+    values = _arguments(ctx, "json_", "judge", "judge_model", "judge_api_key_env")
+    values["benchmarks"] = benchmarks or []
+    diagnosis = doctor_(**values, judge=_judge(judge, judge_model, judge_api_key_env))
+    width = min(120, shutil.get_terminal_size((110, 0)).columns)
+    say(json.dumps(diagnosis.json(), indent=1, ensure_ascii=False) if json_ else diagnosis.text(width), sys.stdout)
+    if diagnosis.fails:
         raise typer.Exit(1)
 
 

@@ -52,6 +52,11 @@ class Benchmark:
         """Whether the benchmark reads files, so that a local copy can be passed."""
         return "data" in inspect.signature(self.make).parameters
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the samples can be made without a download."""
+        return bool(self.data or not self.card.hub or (self.takes_data and sources.cached(self.card)))
+
     def samples(self, limit: int | None = None) -> list[Sample]:
         """The first `limit` samples, or all.
 

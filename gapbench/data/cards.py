@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from textwrap import fill
 
-from gapbench.data import hub as sources
 from gapbench.data.benchmark import Benchmark
 from gapbench.errors import GapbenchError
 from gapbench.scoring.official import find
@@ -56,7 +55,7 @@ def card_text(benchmark: Benchmark) -> str:
 
 def _example(benchmark: Benchmark) -> Sample | str | None:
     """The first sample; None if the data would have to be fetched, and a text if it cannot be read."""
-    if benchmark.data is None and benchmark.card.hub and not (benchmark.takes_data and sources.cached(benchmark.card)):
+    if not benchmark.is_local:
         return None
     try:
         return benchmark.samples(1)[0]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from typing import Any
 
 from gapbench.errors import BenchmarkError
 from gapbench.types import Card
+from gapbench.util.downloads import Download, gigabytes, pending
 from gapbench.util.files import cache
 from gapbench.util.terminal import say
 from gapbench.util.text import error_line, listed, redacted
@@ -137,33 +137,33 @@ def _is_commit(revision: str) -> bool:
 
 def _announce(card: Card) -> None:
     """Announce a restricted or large download. Raises BenchmarkError if it does not fit on the disk."""
-    from huggingface_hub import HfApi, constants, try_to_load_from_cache
-    from huggingface_hub.utils import filter_repo_objects
-
-    info = HfApi().dataset_info(card.hub, revision=_revision(card), files_metadata=True)
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    matching = list(filter_repo_objects(sizes, allow_patterns=list(card.files) or None))
-    if not matching:
-        fault = f"no file of {card.hub} at {_revision(card)} matches {', '.join(card.files)}."
-        remedy = f"Has the data set changed? Pass a copy of the data: {card.name}=FOLDER."
-        raise BenchmarkError(f"{card.name}: {fault} It has {listed(sizes, 10) or 'none'}. {remedy}")
-    at = {"repo_type": "dataset", "revision": info.sha}
-    missing = [name for name in matching if not isinstance(try_to_load_from_cache(card.hub, name, **at), str)]
-    disk = Path(constants.HF_HUB_CACHE).absolute()
-    free = shutil.disk_usage(next(folder for folder in (disk, *disk.parents) if folder.exists())).free
-    size = sum(sizes[name] for name in missing)
-    if missing and os.environ.get("LOCAL_RANK", "0") == "0":
+    download = pending_download(card)
+    if download.missing and os.environ.get("LOCAL_RANK", "0") == "0":
         if card.restricted:
             say(f"{card.name}: restricted: {card.restricted}")
-        if size > LARGE:
+        if download.size > LARGE:
+            sizes = (f"{name} ({gigabytes(size)})" for name, size in download.missing.items())
             say(
-                f"{card.name}: fetching {_gb(size)} of {card.hub} at {_revision(card)}\n"
-                f"  files: {listed((f'{name} ({_gb(sizes[name])})' for name in missing), 10)}\n"
-                f"  licence: {card.licence}\n  into: {constants.HF_HUB_CACHE} ({_gb(free)} free)"
+                f"{card.name}: fetching {gigabytes(download.size)} of {card.hub} at {_revision(card)}\n"
+                f"  files: {listed(sizes, 10)}\n"
+                f"  licence: {card.licence}\n  into: {download.cache} ({gigabytes(download.free)} free)"
             )
-    if size > free:
-        fault = f"{card.name}: fetching it takes {_gb(size)}, and {constants.HF_HUB_CACHE} has {_gb(free)} free."
-        raise BenchmarkError(f"{fault} Make room, or set HF_HOME to a folder on a larger disk.")
+    if download.size > download.free:
+        fault = (
+            f"fetching it takes {gigabytes(download.size)}, and {download.cache} has {gigabytes(download.free)} free."
+        )
+        raise BenchmarkError(f"{card.name}: {fault} Make room, or set HF_HOME to a folder on a larger disk.")
+
+
+def pending_download(card: Card) -> Download:
+    """What fetching the card's data set would send. Raises what the Hub's library raises, and BenchmarkError if the
+    data set has none of the card's files."""
+    download = pending(card.hub, "dataset", _revision(card), card.files)
+    if not download.files:
+        fault = f"no file of {card.hub} at {_revision(card)} matches {', '.join(card.files)}."
+        remedy = f"Has the data set changed? Pass a copy of the data: {card.name}=FOLDER."
+        raise BenchmarkError(f"{card.name}: {fault} It has {listed(download.repository, 10) or 'none'}. {remedy}")
+    return download
 
 
 def _explained(card: Card, error: Exception) -> str:
@@ -203,7 +203,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 10_000_000 else f"{size / 1e6:.2f} MB"

@@ -23,7 +23,7 @@ from gapbench.distillation.recipe import Recipe
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.types import Sample
 from gapbench.views.pixels import Pixels
-from gapbench.views.prepare import prepare, show
+from gapbench.views.prepare import PreparedSample, prepare, show
 from gapbench.views.prompts import prompt
 from gapbench.views.regions import parse_policy
 from gapbench.views.views import View
@@ -141,12 +141,15 @@ class Pairs:
         )
 
     def _make(self, sample: Sample, anchor: bool) -> TrainingPrompt | str:
-        from PIL import Image as Pillow
-
-        recipe = self.recipe
         if sample.more_images:
             return f"sample {sample.id!r} has {1 + len(sample.more_images)} images; a pair has one a side."
-        case = prepare(sample, self.region)
+        return self.shown(prepare(sample, self.region), anchor)
+
+    def shown(self, case: PreparedSample, anchor: bool = False) -> TrainingPrompt | str:
+        """The prompt of a sample that is prepared with this region policy, or why it cannot be shown."""
+        from PIL import Image as Pillow
+
+        recipe, sample = self.recipe, case.sample
         by_teacher, teacher_error = show(case, View(recipe.teacher_view))
         by_student, student_error = (by_teacher, "") if anchor else show(case, View(recipe.student_view))
         if not by_teacher.images or not by_student.images:

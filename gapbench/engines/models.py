@@ -11,8 +11,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -170,6 +170,51 @@ def load(name: str, **settings: Any) -> Loaded:
     """
     source, chosen = resolve(name), options.validated(ModelOptions, settings)
     refuse_pickles(name, source, chosen.revision)
+    with _libraries(name) as (torch, transformers):
+        device = _device(chosen.device)
+        several_devices = device == "cuda" and chosen.device == "auto" and torch.cuda.device_count() > 1
+        load_kwargs: dict[str, Any] = {"device_map": "auto"} if several_devices else {}
+        if chosen.attn_implementation:
+            load_kwargs["attn_implementation"] = chosen.attn_implementation
+        auto = _auto_class(transformers, source, _remote(chosen))  # first: an unreachable Hub costs one small file
+        processor = _processor(transformers, source, chosen)
+        dtype = _dtype(chosen.dtype, device)
+        model = auto.from_pretrained(source, dtype=dtype, use_safetensors=True, **load_kwargs, **_remote(chosen))
+    if not several_devices:
+        model = model.to(device)
+    model.eval()
+    loaded_dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    return Loaded(name, model, processor, device, loaded_dtype, identity(source, chosen.revision, model.config))
+
+
+def load_without_weights(name: str, **settings: Any) -> Loaded:
+    """`load`, but the weights have shapes alone (on the meta device), and only small files are read or fetched.
+
+    `device` is the one on which `load` would put the model. `dtype` auto on an accelerator is the configuration's.
+    Raises as `load` does, except that a model may have any weights or none.
+    """
+    source, chosen = resolve(name), options.validated(ModelOptions, settings)
+    with _libraries(name) as (torch, transformers):
+        remote = _remote(chosen)
+        auto = _auto_class(transformers, source, remote)
+        processor = _processor(transformers, source, chosen)
+        config = transformers.AutoConfig.from_pretrained(source, **remote)
+        device = _device(chosen.device)
+        dtype = _dtype(chosen.dtype, device)
+        if dtype == "auto":
+            dtype = str(getattr(config, "dtype", None) or config.get_text_config().dtype or "float32")
+        kwargs: dict[str, Any] = {"trust_remote_code": True} if chosen.trust_remote_code else {}
+        if chosen.attn_implementation:
+            kwargs["attn_implementation"] = chosen.attn_implementation
+        with torch.device("meta"):
+            model = auto.from_config(config, dtype=getattr(torch, dtype.removeprefix("torch.")), **kwargs)
+    model.eval()
+    return Loaded(name, model, processor, device, dtype.removeprefix("torch."))
+
+
+@contextmanager
+def _libraries(name: str) -> Iterator[tuple[Any, Any]]:
+    """torch and transformers, without progress bars; what they raise inside becomes a ModelError."""
     from gapbench.util.torchvision_repair import repair
 
     repair()
@@ -177,38 +222,38 @@ def load(name: str, **settings: Any) -> Loaded:
     import transformers
     from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
-    device = _device(chosen.device)
-    dtype = "float32" if chosen.dtype == "auto" and device == "cpu" else chosen.dtype
-    remote: dict[str, Any] = {"revision": chosen.revision, "trust_remote_code": chosen.trust_remote_code}
-    several_devices = device == "cuda" and chosen.device == "auto" and torch.cuda.device_count() > 1
-    load_kwargs: dict[str, Any] = {"device_map": "auto"} if several_devices else {}
-    if chosen.attn_implementation:
-        load_kwargs["attn_implementation"] = chosen.attn_implementation
     hidden = are_progress_bars_disabled()
     transformers.utils.logging.disable_progress_bar()  # this also hides the Hub's, which later downloads show again
     try:
-        auto = _auto_class(transformers, source, remote)  # first, so that an unreachable Hub costs one small file
-        processor = transformers.AutoProcessor.from_pretrained(source, **remote)
-        model = auto.from_pretrained(source, dtype=dtype, use_safetensors=True, **load_kwargs, **remote)
+        yield torch, transformers
+    except SettingError:
+        raise
     except Exception as error:
         raise ModelError(load_error(name, error)) from error
     finally:
         if not hidden:
             enable_progress_bars()
+
+
+def _remote(chosen: ModelOptions) -> dict[str, Any]:
+    return {"revision": chosen.revision, "trust_remote_code": chosen.trust_remote_code}
+
+
+def _dtype(asked: str, device: str) -> str:
+    return "float32" if asked == "auto" and device == "cpu" else asked
+
+
+def _processor(transformers: Any, source: str, chosen: ModelOptions) -> Any:
+    """The model's processor, with the chosen chat template, padding on the left. Raises ModelError for one of text."""
+    processor = transformers.AutoProcessor.from_pretrained(source, **_remote(chosen))
     if not hasattr(processor, "tokenizer") or getattr(processor, "image_processor", None) is None:
-        raise ModelError(
-            f"Model {name}: its processor ({type(processor).__name__}) reads no images. Name a multimodal model."
-        )
+        raise ModelError(f"its processor ({type(processor).__name__}) reads no images. Name a multimodal model.")
     if chosen.chat_template is not None:
         processor.chat_template = chosen.chat_template.read_text(encoding="utf-8")
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
-    if not several_devices:
-        model = model.to(device)
-    model.eval()
-    loaded_dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    return Loaded(name, model, processor, device, loaded_dtype, identity(source, chosen.revision, model.config))
+    return processor
 
 
 def _auto_class(transformers: Any, source: str, remote: Mapping[str, Any]) -> Any:
