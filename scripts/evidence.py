@@ -7,8 +7,8 @@ Each of `JOBS` is a command. Its output goes to `reports/evidence/NAME.txt`, und
 and the exit code, without any path of this machine. One that fails does not stop the others; the exit code is then 1.
 
 Limits: without `.vllm` (see `.ci/vllm-environment`) the tests of vLLM are skipped, which their output says; so are
-servers that are not installed (`tests/engines/real_servers.py` says how), and `blink` without GAPBENCH_BLINK, the path
-of a clone of zeyofu/BLINK_Benchmark.
+servers that are not installed (`tests/engines/real_servers.py` says how), `judge` without GAPBENCH_LLAMA_PYTHON (see
+`tests/peers/real_judge.py`), and `blink` without GAPBENCH_BLINK, the path of a clone of zeyofu/BLINK_Benchmark.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ JOBS: Mapping[str, Sequence[str]] = {
     "thinking": ("python", "tests/peers/thinking_templates.py"),
     "one-view": ("python", "tests/peers/faults_of_one_view.py"),
     "servers": ("python", "tests/engines/real_servers.py"),
+    "judge": ("python", "tests/peers/real_judge.py"),
     "blink": ("python", "tests/peers/blink_outputs.py"),
     "rollouts": ("python", "tests/peers/distillation_step.py", "--prompts", "24", "--steps", "8", "--rounds", "3"),
     "client": ("python", "tests/peers/vllm_bench_serve.py", "--samples", "100", "--rounds", "3"),

@@ -31,6 +31,7 @@ def test_the_wheel_holds_catalogue_model_templates_and_types(wheel: Path) -> Non
         "gapbench/report/templates/comparison.html.j2",
         "gapbench/glance/model/model.safetensors",
         "gapbench/report/templates/html.j2",
+        "gapbench/judging/known_pairs.jsonl",
         "gapbench/py.typed",
     ):
         assert name in names

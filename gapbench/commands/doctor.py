@@ -453,4 +453,10 @@ def _look_at_outcomes(notes: Notes, answers: Sequence[Mapping[str, Any]]) -> Non
 
 
 def _look_at_judge(notes: Notes, judge: Judge) -> None:
-    raise NotImplementedError
+    """The judge's verdicts on answers of which the verdict is known."""
+    from gapbench.judging.examination import examine
+
+    name = f"judge {judge.model}"
+    with notes.step(name):
+        found = examine(judge)
+        notes.add(name, " ".join(found.text), found.level, found.remedy)

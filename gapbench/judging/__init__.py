@@ -10,6 +10,8 @@ with an obvious verdict come first, so that an unreachable server or an unfit mo
 (`connection`). Then the judge is asked once for each combination of question, references and answer
 (`gapbench.commands.judge`).
 
+How good a judge is, `gapbench.judging.examination` measures on answers whose verdict is known.
+
 Every verdict is a line of `judgements.jsonl`. Summaries and reports apply these lines to the records
 (`gapbench.runs.judgements`):
 

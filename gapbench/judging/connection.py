@@ -32,15 +32,19 @@ FORMAT = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": Tr
 
 @dataclass(frozen=True)
 class Judgement:
-    """A judge's reply, with its `verdict`, or None with the reason in the reply's `error`."""
+    """A judge's reply, with its `verdict`, or None with the reason in the reply's `error`.
+
+    `refused` says that there is no reply to read: the server gave none.
+    """
 
     verdict: JudgeVerdict | None
     reply: Answer
+    refused: bool = False
 
 
 @dataclass(frozen=True)
 class Connection:
-    """A judge that passed its test. `identity` holds what a verdict depends on, JSON-ready and without a URL."""
+    """A judge that can be asked. `identity` holds what a verdict depends on, JSON-ready and without a URL."""
 
     engine: ServerEngine
     identity: Mapping[str, Any]
@@ -60,20 +64,13 @@ def connect(judge: Judge) -> Connection:
     Raises SettingError for invalid settings, and ModelError if the server cannot be reached or refuses the request, or
     if its model gives no verdict or a wrong one.
     """
-    try:
-        settings = {"base_urls": (judge.url,), "api_key_env": judge.api_key_env, "timeout": judge.timeout,
-                    "tries": judge.tries, "backoff": judge.backoff, "extra": {"response_format": FORMAT}}  # fmt: skip
-        options = validated(ServerOptions, settings)
-        engine = load(judge.model, Generation(MAX_NEW_TOKENS, TEMPERATURE), Pixels(), options)
-        replies = engine.generate(Request(i, (), prompt(record)) for i, (record, _) in enumerate(PLAIN))
-        answers = [answer for _, answer in sorted(replies, key=lambda reply: str(reply[0]))]
-    except GapbenchError as error:
-        raise _with_judge_options(error) from error
-    for (record, expected), answer in zip(PLAIN, answers, strict=True):
-        judgement = _judgement(answer)
-        if answer.error:
+    connection = untested(judge)
+    judgements = dict(connection.ask((str(number), prompt(record)) for number, (record, _) in enumerate(PLAIN)))
+    for number, (record, expected) in enumerate(PLAIN):
+        judgement = judgements[str(number)]
+        if judgement.refused:
             raise ModelError(
-                f"--judge-model {judge.model}: a test question was not answered; {answer.error} "
+                f"--judge-model {judge.model}: a test question was not answered; {judgement.reply.error} "
                 "Look at that server's log, and check --judge and --judge-model."
             )
         if judgement.verdict != expected:
@@ -83,9 +80,25 @@ def connect(judge: Judge) -> Connection:
                 f"{' or '.join(record['answers'])!r}, {reply}; expected {expected!r}. Choose a model that follows "
                 "instructions, on a server that supports structured outputs (response_format)."
             )
+    names = {judgement.reply.model for judgement in judgements.values() if judgement.reply.model}
+    return replace(connection, identity={**connection.identity, "served_as": ", ".join(sorted(names))})
+
+
+def untested(judge: Judge) -> Connection:
+    """Connect to the judge without a test. Its identity lacks the name in the server's answers.
+
+    Raises SettingError for invalid settings, and ModelError if the server cannot be reached or refuses the key.
+    """
+    settings = {"base_urls": (judge.url,), "api_key_env": judge.api_key_env, "timeout": judge.timeout,
+                "tries": judge.tries, "backoff": judge.backoff, "extra": {"response_format": FORMAT}}  # fmt: skip
+    try:
+        options = validated(ServerOptions, settings)
+        engine = load(judge.model, Generation(MAX_NEW_TOKENS, TEMPERATURE), Pixels(), options)
+    except GapbenchError as error:
+        raise _with_judge_options(error) from error
     identity = {
         "model": judge.model,
-        "served_as": ", ".join(sorted({answer.model for answer in answers if answer.model})),
+        "served_as": "",
         "prompt_sha256": prompt_hash(),
         "temperature": TEMPERATURE,
         "max_new_tokens": MAX_NEW_TOKENS,
@@ -101,7 +114,7 @@ def _judgement(answer: Answer) -> Judgement:
     elif not error:
         verdict = read_verdict(answer.text)
         error = "" if verdict else f"its reply is no verdict: {answer.text[:200]!r}"
-    return Judgement(verdict, replace(answer, error=error))
+    return Judgement(verdict, replace(answer, error=error), bool(answer.error))
 
 
 def _with_judge_options(error: GapbenchError) -> GapbenchError:

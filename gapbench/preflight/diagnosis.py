@@ -13,7 +13,7 @@ from typing import Any, Literal
 from gapbench.errors import GapbenchError
 from gapbench.util.terminal import say
 
-Level = Literal["ok", "warning", "fails", "skipped"]
+ObservationLevel = Literal["ok", "warning", "fails", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Observation:
     """One line of a diagnosis. `remedy` is empty if nothing is wrong."""
 
     name: str
-    level: Level
+    level: ObservationLevel
     found: str
     remedy: str = ""
 
@@ -63,7 +63,7 @@ class Notes:
     say: Callable[[str], None] = say
     observations: list[Observation] = field(default_factory=list)
 
-    def add(self, name: str, found: str, level: Level = "ok", remedy: str = "") -> None:
+    def add(self, name: str, found: str, level: ObservationLevel = "ok", remedy: str = "") -> None:
         """Add an observation."""
         self.observations.append(Observation(name, level, found, remedy))
 

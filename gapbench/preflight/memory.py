@@ -33,7 +33,7 @@ from gapbench.distillation.student import ModelRole, make_role
 from gapbench.distillation.teachers import WITH_OWN_WEIGHTS
 from gapbench.engines.chat import Chat
 from gapbench.engines.models import Loaded
-from gapbench.preflight.diagnosis import Level, Observation
+from gapbench.preflight.diagnosis import ObservationLevel, Observation
 from gapbench.preflight.dry_run import backward, dry_run, without_data
 from gapbench.util.downloads import gigabytes
 
@@ -113,7 +113,7 @@ def against_device(
     if there is None:
         return Observation("memory", "ok", found)
     total, free = there
-    level: Level = "fails" if need > total else "warning" if need > free else "ok"
+    level: ObservationLevel = "fails" if need > total else "warning" if need > free else "ok"
     found += f"; {device} has {gigabytes(total)}, {gigabytes(free)} free"
     return Observation("memory", level, found, "" if level == "ok" else remedy)
 

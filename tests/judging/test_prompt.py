@@ -96,6 +96,10 @@ def test_the_hash_is_of_the_template_and_of_how_it_is_filled(monkeypatch: pytest
     assert prompt_hash() != before
 
 
+def test_the_prompt_is_that_of_runs_that_were_judged_before() -> None:
+    assert prompt_hash() == "50d8e86536d66236e1d3f06efdbf7cc57fec3a56431828ae59d42cd2f366187a"
+
+
 def test_there_is_a_plain_yes_and_a_plain_no() -> None:
     assert {verdict for _, verdict in PLAIN} == {"yes", "no"}
 
