@@ -73,8 +73,8 @@ class MemoryCount:
 def dry_run(autocast: torch.dtype | None = None) -> Iterator[MemoryCount]:
     """Inside, models on the meta device run without data, and what they allocate is counted.
 
-    With `autocast`, float32 arguments of `LOWERED` functions are turned to this dtype. Copies of trained weights are kept
-    to the end, as `torch.autocast` does, or until a pass with gradients follows one without.
+    With `autocast`, float32 arguments of `LOWERED` functions are turned to this dtype. Copies of trained weights are
+    kept to the end, as `torch.autocast` does, or until a pass with gradients follows one without.
     """
     memory = MemoryCount()
     with ExitStack() as stack:

@@ -33,7 +33,7 @@ from gapbench.distillation.student import ModelRole, make_role
 from gapbench.distillation.teachers import WITH_OWN_WEIGHTS
 from gapbench.engines.chat import Chat
 from gapbench.engines.models import Loaded
-from gapbench.preflight.diagnosis import ObservationLevel, Observation
+from gapbench.preflight.diagnosis import Observation, ObservationLevel
 from gapbench.preflight.dry_run import backward, dry_run, without_data
 from gapbench.util.downloads import gigabytes
 
