@@ -2,8 +2,9 @@
 
     with torch.device("meta"):
         model = AutoModelForMultimodalLM.from_config(config)
+    inputs = without_data(processor(...))
     with dry_run() as memory, torch.no_grad():
-        model(**without_data(inputs))
+        model(**inputs)
     memory.peak             # bytes, besides the weights and the inputs
 
 What is counted is what the model's own code allocates, whatever its family. Integers and booleans are computed as ever,
@@ -84,14 +85,17 @@ def dry_run(autocast: torch.dtype | None = None) -> Iterator[MemoryCount]:
 
 
 def without_data(inputs: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """A processor's output with its floating-point tensors on the meta device, in `dtype`; labels are left out."""
-    return {
-        name: torch.empty_like(value, dtype=dtype, device=META)
-        if isinstance(value, Tensor) and value.is_floating_point()
-        else value
-        for name, value in inputs.items()
-        if name != "labels"
-    }
+    """A processor's output with its images on the meta device, in `dtype`.
+
+    Integers and masks, of whatever dtype, keep their data. Labels are left out.
+    """
+
+    placed = {name: value for name, value in inputs.items() if name != "labels"}
+    for name, value in placed.items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            is_mask = ((value == 0) | (value == 1)).all() and value.any()
+            placed[name] = value if is_mask else torch.empty_like(value, dtype=dtype, device=META)
+    return placed
 
 
 def backward(loss: Tensor) -> None:
@@ -149,8 +153,8 @@ class _FusedAttentionAndAutocast(TorchFunctionMode):
 
 
 class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Runs an operation on the meta device if any argument is there, and otherwise with data, also if it was to make a
-    tensor on the meta device."""
+    """Runs an operation on the meta device if any argument is there, and otherwise with data, also if it was to make
+    integers on the meta device."""
 
     def __init__(self, memory: MemoryCount) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -165,7 +169,14 @@ class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in without:
             self.memory.leave_out(tensor)
         if kwargs.get("device") is not None:
-            kwargs["device"] = META if without else torch.device("cpu")
+            stays = torch.device(kwargs["device"]) == META and _has_no_data(args, kwargs)
+            kwargs["device"] = META if without or stays else torch.device("cpu")
+        if without and func is torch.ops.aten._local_scalar_dense.default and without[0].dtype == torch.bool:
+            return True
+        if without and func._schema.is_mutable and tensors[0] is not without[0]:
+            if tensors[0].is_floating_point():
+                raise NotImplementedError(f"{func} writes what has no data into a tensor that has")
+            return tensors[0]  # positions that are computed from images: they stay what they were
         if without:
             if func in INDEXING:
                 args = (args[0], [x for index in args[1] for x in _indices(index)], *args[2:])
@@ -185,6 +196,15 @@ def _tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
             yield value
         elif isinstance(value, list | tuple):
             yield from _tensors_in(value)
+
+
+def _has_no_data(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether what an operation makes on the meta device stays there: floating-point tensors, but for small constants
+    such as arange, of which models compute shapes."""
+    if any(isinstance(value, int | float) for value in args):
+        return False
+    dtype = kwargs.get("dtype") or next((tensor.dtype for tensor in _tensors_in(args)), torch.float32)
+    return bool(dtype.is_floating_point)
 
 
 def _on_meta(tensor: Tensor) -> Tensor:

@@ -139,8 +139,9 @@ def _rollouts(role: ModelRole, recipe: Recipe, student: ImageText, autocast: tor
     inputs = role.chat.batch([((student[0],), student[1])])
     length = inputs["input_ids"].shape[1]
     mode = ForwardMode(share_prompt=True, split_head=True, expand=True)
+    placed = without_data(inputs, model.dtype)
     with torch.no_grad(), dry_run(autocast) as memory:
-        cache = read_prompt(model, without_data(inputs, model.dtype), answers, mode)[1]
+        cache = read_prompt(model, placed, answers, mode)[1]
         mask = torch.ones(answers, length + 1, dtype=torch.long)
         head(model, mode)(continue_from_cache(model, cache, mask, torch.zeros(answers, 1, dtype=torch.long), mode))
         copies = _size(p for p in model.parameters() if p.requires_grad) // 2 if autocast else 0
@@ -206,13 +207,13 @@ def _grown(cache: Any, length: int, new_tokens: int) -> tuple[int, int]:
     return round(sum(layers) * growth), round(max(layers) * growth)
 
 
-def _tensors(holder: Any) -> list[Tensor]:
+def _tensors(cache: Any) -> list[Tensor]:
     """The tensors that a cache, or one of its layers, holds."""
     found: list[Tensor] = []
-    for value in vars(holder).values() if hasattr(holder, "__dict__") else ():
-        parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
-        for part in parts:
-            found += [part] if isinstance(part, Tensor) else _tensors(part) if "ache" in type(part).__name__ else []
+    for holder in getattr(cache, "layers", None) or [cache]:
+        for value in vars(holder).values():
+            parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
+            found += [part for part in parts if isinstance(part, Tensor)]
     return found
 
 
