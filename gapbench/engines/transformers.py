@@ -74,7 +74,7 @@ class TransformersEngine:
 
     def __post_init__(self) -> None:
         processor = self.loaded.processor
-        self._chat = with_threads(self.chat)
+        self._chat = with_threads(self.chat, self.loaded.model.dtype)
         self._length = PromptLengths(self.chat)
         self._limit = self.batch_size or LARGEST_BATCH
         budget = TOKEN_BUDGET.get(self.loaded.device.split(":")[0], TOKEN_BUDGET["cuda"])

@@ -3,11 +3,11 @@
     git worktree add ../before COMMIT
     python tests/peers/large_images.py ../before . --sizes 1344x1344 3840x2160 7680x4320 --rounds 3
 
-`measure` runs on JPEG files with an evidence box of 42 to 300 pixels each, in the full view and the crop, with the image
-processor of Qwen3-VL at its published bounds (65,536 to 16,777,216 pixels) and the budget of tokens that an accelerator
-has, or --budget. The model is a stand-in: a step sleeps for --step seconds per 8,160 tokens of the batch, padding
-included, as a GPU would work beside the processor, and answers nothing. So this tells how well the images are made
-ready, and nothing of models.
+`measure` runs on JPEG files with an evidence box of 42 to 300 pixels each, in the full view and the crop, with
+Qwen3-VL's image processor at its published bounds (65,536 to 16,777,216 pixels) and the budget of tokens that an
+accelerator has, or --budget. The model is a stand-in: a step sleeps for --step seconds per 8,160 tokens of the batch,
+padding included, as a GPU would work beside the processor, and answers nothing. So this tells how well the images are
+made ready, and nothing of models.
 
 *waiting* is `waited_for_images` of `run.json`: the share of the session in which the model had no batch, the first one
 included. *CPU* is the processor time of an image and its crop; divided by the stand-in's time for them, it is the
