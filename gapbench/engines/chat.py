@@ -140,10 +140,15 @@ def chat_template_of(processor: Any) -> Any:
 def place(inputs: Mapping[str, Any], model: Any) -> dict[str, Any]:
     """The batch on the model's device, with images in its dtype and without the labels that some processors add."""
     placed = {k: v.to(model.device) if hasattr(v, "to") else v for k, v in inputs.items() if k != "labels"}
-    for name, value in placed.items():
-        if getattr(value, "is_floating_point", lambda: False)():
-            placed[name] = value.to(model.dtype)
+    in_dtype(placed, model.dtype)
     return placed
+
+
+def in_dtype(inputs: Any, dtype: Any) -> None:
+    """Turn a batch's images into this dtype, in place."""
+    for name, value in inputs.items():
+        if getattr(value, "is_floating_point", lambda: False)():
+            inputs[name] = value.to(dtype)
 
 
 def chat_template_source(file: Path | None) -> str:

@@ -3,12 +3,13 @@
     engine = load("Qwen/Qwen3-VL-4B-Instruct", Generation(max_new_tokens=64), Pixels(), TransformersOptions())
     for key, answer in engine.generate(requests): ...
 
-A read-ahead thread decodes images, sorts them by size and processes them into left-padded batches while the model works
-on the batch before. An automatic batch size starts from a budget of prompt tokens and halves whenever memory runs out.
+While the model works, threads decode and process the next images, and one makes left-padded batches. Prompts are sorted
+by length, and a batch ends where padding would be more than a fifth of it (`gapbench.engines.batches`). An automatic
+batch size follows from a budget of prompt tokens, and halves whenever memory runs out.
 The default is greedy decoding with neutral penalties, whatever the model's own `generation_config` says, so that all
 models are prompted in the same way.
 
-Limits: answers arrive in order of image size, not in the order of the requests. Sampling (`temperature` > 0) is
+Limits: answers arrive in order of prompt length, not in the order of the requests. Sampling (`temperature` > 0) is
 reproducible only for the same batches on the same hardware.
 """
 
@@ -24,7 +25,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gapbench.engines import local, models
-from gapbench.engines.chat import Chat, make_chat, place
+from gapbench.engines.batches import FREE_PADDING, PromptLengths, first_batch, with_threads
+from gapbench.engines.chat import Chat, in_dtype, make_chat, place
 from gapbench.engines.local import KeyedAnswer
 from gapbench.engines.options import Flag, Generation, seed_for
 from gapbench.engines.tokens import context_length, image_token_id, neutral_generation
@@ -39,6 +41,8 @@ WINDOW_PIXELS = 200_000_000
 """Decoded pixels at which a window is closed: 600 MB of RGB."""
 TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
 """Most prompt tokens in an automatic batch, padding included, by kind of device. Memory may lower it further."""
+AHEAD_BYTES = 1_000_000_000
+"""Bytes of processed batches that wait for the model, if they are several. One more is being made meanwhile."""
 LARGEST_BATCH = 64
 UNLIMITED = 1 << 62
 
@@ -70,20 +74,26 @@ class TransformersEngine:
 
     def __post_init__(self) -> None:
         processor = self.loaded.processor
+        self._chat = with_threads(self.chat, self.loaded.model.dtype)
+        self._length = PromptLengths(self.chat)
         self._limit = self.batch_size or LARGEST_BATCH
+        budget = TOKEN_BUDGET.get(self.loaded.device.split(":")[0], TOKEN_BUDGET["cuda"])
+        self._budget = UNLIMITED if self.batch_size else budget
+        self._free_padding = int(FREE_PADDING * budget)
         image_token = image_token_id(self.loaded.model.config, processor)
         self._replies = local.Replies(self.loaded.name, processor.tokenizer, image_token, self.context, self.tags)
         self._waited = WaitingTime()
         self._ends = neutral_generation(self.loaded)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[KeyedAnswer]:
-        """Answers in order of image size. A request whose image the processor refuses, or whose prompt is longer than
-        the model's context, comes back with `error`.
+        """Answers, short prompts first. A request whose image the processor refuses, or whose prompt is longer than the
+        model's context, comes back with `error`.
 
         Fails fast: raises ModelError if, before any answer, a single request does not fit into memory or
         `FAIL_FAST_AFTER` requests fail.
         """
-        yield from local.hold_leading_errors(self._answers(read_ahead(self._prepare(requests), waited=self._waited)))
+        batches = read_ahead(self._prepare(requests), waited=self._waited, weight=_bytes, most=AHEAD_BYTES)
+        yield from local.hold_leading_errors(self._answers(batches))
 
     @property
     def waited(self) -> float:
@@ -94,7 +104,7 @@ class TransformersEngine:
         """Free the model's memory."""
         from accelerate.utils.memory import clear_device_cache
 
-        del self.loaded, self.chat
+        del self.loaded, self.chat, self._chat, self._length
         clear_device_cache(garbage_collection=True)
 
     allow = local.allow
@@ -121,18 +131,20 @@ class TransformersEngine:
                 yield from self._answer(group, inputs)
 
     def _prepare(self, requests: Iterable[Request]) -> Iterator[ReadyBatch]:
-        """Batches for the model, smallest images first within each window."""
+        """Batches for the model, shortest prompts first within each window."""
         # At first one batch is sorted, so that the model starts soon, then ever more.
         sizes = (batches * self._limit for batches in chain((1, 2, 4), repeat(WINDOW)))
         for window in local.chunks(requests, sizes, WINDOW_PIXELS):
             yield from (([r], None, local.failed(r, r.error)) for r in window if r.error)
-            valid = sorted((r for r in window if not r.error), key=lambda r: (r.pixels, len(r.prompt)))
+            valid = [(self._length(r), r.pixels, r) for r in window if not r.error]
+            valid.sort(key=lambda entry: entry[:2])
             while valid:
-                group, valid = valid[: self._limit], valid[self._limit :]
+                size = first_batch([n for n, _, _ in valid], self._limit, self._budget, self._free_padding)
+                group, valid = [r for _, _, r in valid[:size]], valid[size:]
                 yield from self._process(group)
 
     def _process(self, group: list[Request]) -> Iterator[ReadyBatch]:
-        """One processed batch, split if it exceeds the token budget or if one of its requests cannot be answered."""
+        """One processed batch, split if one of its requests cannot be answered."""
         try:
             inputs = self._inputs(group)
         except Exception as error:
@@ -143,22 +155,20 @@ class TransformersEngine:
         else:
             lengths = inputs["attention_mask"].sum(-1).tolist()
             long = {r.key: n for r, n in zip(group, lengths, strict=True) if n >= (self.context or UNLIMITED)}
-            if long:
-                yield from (([r], None, self._replies.too_long(r, long[r.key])) for r in group if r.key in long)
-                if rest := [r for r in group if r.key not in long]:
-                    yield from self._process(rest)
-                return
-            budget = TOKEN_BUDGET.get(self.loaded.device.split(":")[0], TOKEN_BUDGET["cuda"])
-            if self.batch_size is not None or len(group) == 1 or inputs["input_ids"].numel() <= budget:
+            if not long:
                 yield group, inputs, None
                 return
-            self._limit = max(1, len(group) // 2)
-            del inputs
+            yield from (([r], None, self._replies.too_long(r, long[r.key])) for r in group if r.key in long)
+            if rest := [r for r in group if r.key not in long]:
+                yield from self._process(rest)
+            return
         for part in _halves(group):
             yield from self._process(part)
 
     def _inputs(self, group: list[Request]) -> Any:
-        return self.chat.batch([(request.images, request.prompt) for request in group])
+        inputs = self._chat.batch([(request.images, request.prompt) for request in group])
+        in_dtype(inputs, self.loaded.model.dtype)  # here, where the model need not wait for it
+        return inputs
 
     def _answer(self, group: list[Request], inputs: Any) -> Iterator[KeyedAnswer]:
         """Generate for one batch. If memory runs out, halve the batch, and the limit for later batches."""
@@ -243,6 +253,10 @@ def load(model: str, generation: Generation, pixels: Pixels, options: Transforme
         "attn_implementation": str(getattr(loaded.model.config, "_attn_implementation", "")),
     }
     return TransformersEngine(loaded, chat, generation, options.batch_size, context, options.reasoning_tags, info)
+
+
+def _bytes(batch: ReadyBatch) -> int:
+    return sum(getattr(value, "nbytes", 0) for value in (batch[1] or {}).values())
 
 
 def _halves(group: list[Request]) -> tuple[list[Request], list[Request]]:

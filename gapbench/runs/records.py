@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ class Writer:
 
     def write(self, record: Record | Mapping[str, Any]) -> None:
         """Append one record, in one system call unless the disk is nearly full."""
-        line = _line(asdict(record) if isinstance(record, Record) else dict(record))
+        line = _line(vars(record) if isinstance(record, Record) else record)
         if not self.in_place:
             raise RunError(
                 f"{self.path}: it was deleted or replaced while answers were added. Measure again, into a folder that "

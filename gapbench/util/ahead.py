@@ -9,7 +9,6 @@ for image in map_ahead(decode, paths, workers=8):         # a function that runs
 from __future__ import annotations
 
 import inspect
-import queue
 import sys
 import threading
 import time
@@ -36,40 +35,48 @@ class WaitingTime:
 
 
 def read_ahead(
-    items: Iterator[Any], depth: int = 3, wait: Callable[[], bool] = lambda: True, waited: WaitingTime | None = None
+    items: Iterator[Any],
+    depth: int = 3,
+    wait: Callable[[], bool] = lambda: True,
+    waited: WaitingTime | None = None,
+    weight: Callable[[Any], int] = lambda item: 0,
+    most: int = 1,
 ) -> Iterator[Any]:
     """Yield the items of an iterator that runs in a thread, `depth` items ahead.
 
-    Exceptions of the iterator are raised here; when this generator is closed, the thread stops. If no item is ready
-    and `wait()` is false, None is yielded, so that a caller with other work need not wait. The time spent waiting is
-    added to `waited`.
+    The items that wait weigh `most` together, or are a single one; the thread may hold one more. Exceptions of the
+    iterator are raised here; when this generator is closed, the thread stops. If no item is ready and `wait()` is
+    false, None is yielded, so that a caller with other work need not wait. The time spent waiting is added to `waited`.
     """
-    ready: queue.Queue[Any] = queue.Queue(depth)
-    stopped = threading.Event()
+    ready: deque[tuple[Any, int]] = deque()
+    changed = threading.Condition()
+    stopped = False
 
-    def put(item: Any) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+    def put(item: Any, heavy: int = 0) -> bool:
+        def room() -> bool:
+            return stopped or not ready or (len(ready) < depth and sum(w for _, w in ready) + heavy <= most)
+
+        with changed:
+            changed.wait_for(room)
+            ready.append((item, heavy))
+            changed.notify_all()
+        return not stopped
 
     def take() -> Any:
         started = time.perf_counter()
-        try:
-            return ready.get(block=wait())
-        except queue.Empty:
-            return None
-        finally:
-            if waited is not None:
-                waited.seconds += time.perf_counter() - started
+        with changed:
+            if wait():
+                changed.wait_for(lambda: ready)
+            item = ready.popleft()[0] if ready else None
+            changed.notify_all()
+        if waited is not None:
+            waited.seconds += time.perf_counter() - started
+        return item
 
     def work() -> None:
         try:
             for item in items:
-                if not put(item):
+                if not put(item, weight(item)):
                     break
             else:
                 put(_END)
@@ -91,7 +98,9 @@ def read_ahead(
                 raise item
             yield item
     finally:
-        stopped.set()
+        with changed:
+            stopped = True
+            changed.notify_all()
         thread.join(timeout=10)
         sys.setswitchinterval(default_turn)
 

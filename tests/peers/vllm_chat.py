@@ -57,8 +57,9 @@ def bare(engine: vllm.VllmEngine, conversations: Sequence[list[Any]]) -> tuple[f
     from vllm import SamplingParams
 
     sampling = SamplingParams(temperature=0.0, max_tokens=engine.generation.max_new_tokens)
+    template = engine.chat.processor.chat_template
     started = CLOCK()
-    outputs = engine.llm.chat(conversations, sampling, use_tqdm=False, chat_template=engine.chat_template)
+    outputs = engine.llm.chat(conversations, sampling, use_tqdm=False, chat_template=template)
     return CLOCK() - started, [output.outputs[0].text for output in outputs]
 
 
