@@ -30,7 +30,8 @@ from gapbench.distillation.card import write_card
 from gapbench.distillation.contamination import find_shared
 from gapbench.distillation.job import Job
 from gapbench.distillation.pairs import Pairs
-from gapbench.distillation.resume import continue_or_refuse, refuse_other_drops
+from gapbench.distillation.resume import changed_in_words, changes, continue_or_refuse, refuse_other_drops
+from gapbench.distillation.whole_crops import whole_crops
 from gapbench.engines import models
 from gapbench.engines.hardware import hardware
 from gapbench.errors import BenchmarkError, SettingError
@@ -126,23 +127,33 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     folder = job.folder
     earlier = continue_or_refuse(folder, details, job.recipe, job.resume)
 
-    from gapbench.distillation import training
+    from gapbench.distillation import checkpoints, training
 
     accelerator = training.make_accelerator(job.recipe, folder)
     first = accelerator.is_main_process
     job = replace(job, quiet=job.quiet or not first)
-    if pairs.left_out:
-        job.say(pairs.left_out)
+    for text in filter(None, (*recipes.without_effect(job.recipe), pairs.left_out, whole_crops(pairs))):
+        job.say(text)
+    if not evaluation.specs and (job.recipe.contamination == "keep" or evaluation.limit):
+        job.say("contamination=keep and --eval-limit have no effect without --eval.")
     session = new_session(command, hardware()).model_dump(exclude_unset=True)
+    if earlier:
+        checkpoint = checkpoints.newest(folder / "checkpoints")
+        notes = checkpoints.read_notes(checkpoint) if checkpoint else {}
+        session |= changes(folder, job.recipe, notes, checkpoints.launch(accelerator))
+        if session["changed"]:
+            job.say(f"changed after step {session['after_step']}: {changed_in_words(session)}")
     info = {**earlier, **details, "sessions": [*earlier.get("sessions", []), session]}
     info |= {**session, "command": info["sessions"][0]["command"]}
+    info = {key: value for key, value in info.items() if key not in ("after_step", "changed")}
 
     if first:
         shared = _shared_samples(pairs, evaluation, job.quiet)
         info["contamination"] = {"policy": job.recipe.contamination, "shared": shared}
         refuse_other_drops(folder, earlier, info)
-        write_text(folder / "recipe.yaml", recipes.dump(job.recipe))
+        # In this order a kill in between lets the next session say again what was changed.
         write_json(folder / "distill.json", info)
+        write_text(folder / "recipe.yaml", recipes.dump(job.recipe))
         if evaluation.specs:
             job.say(f"before: measuring {', '.join(b.name for b in evaluation.benchmarks)}")
             evaluation.measure(job, folder / "before", accelerator.device)

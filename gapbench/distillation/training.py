@@ -95,9 +95,10 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
     setup, check = set_up(job, pairs, accelerator, loaded)
     first_step, probe = 0, []
     if job.resume and (checkpoint := checkpoints.newest(folder / "checkpoints")):
-        state = checkpoints.restore(checkpoint, accelerator, setup.teacher)
+        notes = checkpoints.restore(checkpoint, accelerator, setup.state)
         checkpoints.prune(folder / "checkpoints", accelerator, job.recipe.keep_checkpoints)
-        first_step, probe = int(state["step"]), state["probe"]
+        first_step, probe = int(notes["step"]), notes["probe"]
+        pairs.skipped.update(notes["skipped"])
         job.say(f"resuming after step {first_step}")
     elif recipe.probe_every:
         probe = loop.probe_answers(setup)
