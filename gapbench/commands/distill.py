@@ -61,6 +61,18 @@ class _Evaluation:
     benchmarks: tuple[Benchmark, ...]
     limit: int | None
 
+    def remarks(self, recipe: recipes.Recipe) -> list[str]:
+        """A sentence for each setting that does nothing without an evaluation."""
+        settings = {
+            "contamination=keep": recipe.contamination == "keep",
+            f"--eval-limit {self.limit}": bool(self.limit),
+        }
+        return [
+            f"{k} has no effect, because there is no --eval."
+            for k, given in settings.items()
+            if given and not self.specs
+        ]
+
     def measure(self, job: Job, out: Path, device: Any) -> None:
         """Measure the job's model in both views, or only in the full view if no benchmark has evidence."""
         from gapbench.commands.measure import measure
@@ -132,10 +144,9 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     accelerator = training.make_accelerator(job.recipe, folder)
     first = accelerator.is_main_process
     job = replace(job, quiet=job.quiet or not first)
-    for text in filter(None, (*recipes.without_effect(job.recipe), pairs.left_out, whole_crops(pairs))):
+    remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, [whole_crops(pairs)])]
+    for text in (*remarks, *filter(None, [pairs.left_out])):
         job.say(text)
-    if not evaluation.specs and (job.recipe.contamination == "keep" or evaluation.limit):
-        job.say("contamination=keep and --eval-limit have no effect without --eval.")
     session = new_session(command, hardware()).model_dump(exclude_unset=True)
     if earlier:
         checkpoint = checkpoints.newest(folder / "checkpoints")
@@ -145,7 +156,7 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
             job.say(f"changed after step {session['after_step']}: {changed_in_words(session)}")
     info = {**earlier, **details, "sessions": [*earlier.get("sessions", []), session]}
     info |= {**session, "command": info["sessions"][0]["command"]}
-    info = {key: value for key, value in info.items() if key not in ("after_step", "changed")}
+    info = {key: value for key, value in info.items() if key not in ("after_step", "changed")} | {"remarks": remarks}
 
     if first:
         shared = _shared_samples(pairs, evaluation, job.quiet)

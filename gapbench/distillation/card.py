@@ -34,7 +34,8 @@ def write_card(
         f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",
         f"- command: `{_plain(str(details.get('command', '')))}`",
         *(f"- changed after step {session['after_step']}: {_plain(changed_in_words(session))}"
-          for session in details.get("sessions", ()) if session.get("changed")), "",
+          for session in details.get("sessions", ()) if session.get("changed")),
+        *(f"- note: {_plain(text)}" for text in details.get("remarks", ())), "",
     ]  # fmt: skip
     if summary is not None:
         text += ["## Measured before and after", "", _plain(str(summary["verdict"])), ""]

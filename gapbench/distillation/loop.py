@@ -138,7 +138,8 @@ def train(setup: TrainingSetup, first: int = 0, probe: Sequence[Sequence[int]] =
             skipped = setup.pairs.skipped
             for of_process in gather_object([dict(skipped)]):  # each process sees its own share
                 skipped.update(of_process)
-            notes = {"probe": [list(p) for p in probe], "skipped": dict(skipped)}
+            commit = getattr(student.model.config, "_commit_hash", None)
+            notes = {"base": commit, "probe": [list(p) for p in probe], "skipped": dict(skipped)}
             folder = setup.folder / "checkpoints"
             checkpoints.save(folder, steps_done, accelerator, setup.state, notes, recipe.keep_checkpoints)
 

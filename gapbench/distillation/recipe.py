@@ -210,9 +210,9 @@ def dump(recipe: Recipe) -> str:
 
 
 WITHOUT_EFFECT: Sequence[tuple[tuple[str, ...], Callable[[Recipe], bool], str]] = (
-    (("region",), lambda r: not any(View(v).needs_region for v in (r.student_view, r.teacher_view)),
+    (("region",), lambda r: r.region != "" and not any(View(v).needs_region for v in (r.student_view, r.teacher_view)),
      "neither view needs a region"),
-    (("teacher_enlarge",), lambda r: r.teacher_view != "crop", "teacher_view is not crop"),
+    (("teacher_enlarge",), lambda r: r.teacher_enlarge > 1 and r.teacher_view != "crop", "teacher_view is not crop"),
     (("anchor_share",), lambda r: round(r.anchor_share * r.prompts_per_step) == 0,
      "it is less than half a prompt of prompts_per_step"),
     (("vllm_gpu_memory_utilization", "vllm_enable_sleep_mode", "vllm_engine_args"), lambda r: not r.use_vllm,
@@ -234,14 +234,29 @@ WITHOUT_EFFECT: Sequence[tuple[tuple[str, ...], Callable[[Recipe], bool], str]] 
 """Keys that do nothing under a condition, and why; of several conditions the last one counts."""
 
 
-def without_effect(recipe: Recipe) -> list[str]:
-    """A sentence for every setting that differs from its default and yet does nothing beside the others."""
+def remarks(recipe: Recipe) -> list[str]:
+    """A sentence for every setting that differs from its default and yet does nothing beside the others, and for views
+    from which nothing can be learnt.
+    """
     reasons: dict[str, str] = {}
     for keys, condition, reason in WITHOUT_EFFECT:
         reasons |= dict.fromkeys(keys, reason) if condition(recipe) else {}
     changed = {k: getattr(recipe, k) for k, field in Recipe.model_fields.items() if getattr(recipe, k) != field.default}
-    shown = {k: v if isinstance(v, str) and v else json.dumps(v) for k, v in changed.items()}
-    return [f"{k}={v} has no effect, because {reasons[k]}." for k, v in shown.items() if k in reasons]
+    shown = {k: v if isinstance(v, str) else json.dumps(v) for k, v in changed.items()}
+    sentences = [f"{k}={v} has no effect, because {reasons[k]}." for k, v in shown.items() if k in reasons]
+    if recipe.same_images and recipe.teacher != "model":
+        sentences.append(
+            f"{_same_images(recipe)}, and teacher={recipe.teacher} starts from the student's weights. So the loss is 0 "
+            "at first, and then comes from rounding that the optimizer enlarges: this is a control without evidence, "
+            "and nothing is learnt from the data. To train, set teacher_view=crop and a lower anchor_share."
+        )
+    return sentences
+
+
+def _same_images(recipe: Recipe) -> str:
+    if recipe.student_view == recipe.teacher_view:
+        return f"student_view and teacher_view are both {recipe.student_view}"
+    return f"anchor_share={recipe.anchor_share:g} shows the student the teacher's image of every prompt"
 
 
 def names() -> list[str]:
@@ -319,19 +334,13 @@ def _check_combinations(recipe: Recipe, where: str) -> None:
 def _check_loss(recipe: Recipe, where: str) -> None:
     """Raise SettingError for settings whose loss is 0 at every step, and for an importance ratio that is none.
 
-    Adam divides by the size of the gradient, so the rounding of a loss of 0 moves the weights as much as any other.
+    Adam divides by the size of the gradient, so the rounding of a loss of 0 moves the weights as any other does.
     """
-    if recipe.same_images and recipe.teacher != "model":
-        shown = (
-            f"anchor_share={recipe.anchor_share:g} shows the student the teacher's image of every prompt"
-            if recipe.student_view != recipe.teacher_view
-            else f"student_view and teacher_view are both {recipe.student_view!r}"
-        )
+    if recipe.same_images and recipe.follows_at_once:
         raise SettingError(
-            f"{where}: {shown}, and teacher={recipe.teacher} "
-            f"{'has' if recipe.follows_at_once else 'starts from'} the student's weights. The loss is 0, and the "
-            "weights would follow rounding and weight decay alone. Show the teacher more (teacher_view=crop), lower "
-            "anchor_share, or teach by another model (teacher=model)."
+            f"{where}: {_same_images(recipe)}, and teacher={recipe.teacher} has the student's weights. The loss is "
+            "always 0, and the weights would follow rounding and weight decay alone. Set teacher_view=crop and a lower "
+            "anchor_share, or another teacher."
         )
     if (
         recipe.divergence != "sampled_token" and recipe.top_k == 1 and not recipe.tail
@@ -339,8 +348,7 @@ def _check_loss(recipe: Recipe, where: str) -> None:
     ):  # fmt: skip
         raise SettingError(
             f"{where}: top_k=1 with tail=false compares a single token, which has probability 1 on both sides. The "
-            "loss is 0, and the weights would follow rounding and weight decay alone. Set tail=true, or top_k to 2 or "
-            "more."
+            "loss is always 0, and the weights would follow weight decay alone. Set tail=true, or top_k to 2 or more."
         )
     if recipe.importance_cap is not None and (recipe.temperature != 1 or recipe.top_p != 1):
         raise SettingError(

@@ -7,8 +7,7 @@ Everything that decides the weights must be unchanged: the model, the data and t
 `MAY_CHANGE` in `Recipe`. The error names the first difference. What may change is how the work is cut up: memory and
 speed settings, the number of processes, and sharding. It changes numbers by rounding alone.
 
-Limits: a Hub model without `revision` is identified by its name alone. A sampled answer is the same after a change
-unless two tokens were equal up to rounding.
+Limits: a sampled answer is the same after a change unless two tokens were equal up to rounding.
 """
 
 from __future__ import annotations
@@ -62,6 +61,8 @@ def continue_or_refuse(
     trained = earlier.get("training", {}).get("steps", 0)
     compared += [("steps", trained, settings.steps)] if trained > settings.steps else []
     before, now = _identity(earlier), _identity(details)
+    if before.get("revision") == "unknown":  # none was asked for; the checkpoint says which commit it came to
+        now["revision"] = "unknown"
     compared += [(IN_WORDS.get(key, key), before.get(key), now.get(key)) for key in before | now]
     for name, then, value in compared:
         if then != value:
