@@ -148,9 +148,11 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     for text in (*remarks, *filter(None, [pairs.left_out])):
         job.say(text)
     session = new_session(command, hardware()).model_dump(exclude_unset=True)
+    finished = earlier.get("training", {}).get("steps") == job.recipe.steps and (folder / "model").exists()
     if earlier:
-        checkpoint = checkpoints.newest(folder / "checkpoints")
-        notes = checkpoints.read_notes(checkpoint) if checkpoint else {}
+        notes: Mapping[str, Any] = {"step": job.recipe.steps} if finished else {}
+        if checkpoint := checkpoints.newest(folder / "checkpoints"):  # if finished, it is not read any more
+            notes = {"step": checkpoints.step_of(checkpoint)} if finished else checkpoints.read_notes(checkpoint)
         session |= changes(folder, job.recipe, notes, checkpoints.launch(accelerator))
         if session["changed"]:
             job.say(f"changed after step {session['after_step']}: {changed_in_words(session)}")
@@ -176,7 +178,7 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
             job.say("They are left out (contamination=keep keeps them).")
             pairs = pairs.without(frozenset(shared))
 
-    if earlier.get("training", {}).get("steps") != job.recipe.steps or not (folder / "model").exists():
+    if not finished:
         if first:  # its answers are those of a model that this training replaces
             shutil.rmtree(folder / "after", ignore_errors=True)
         info |= training.run(job, pairs, accelerator)

@@ -159,11 +159,16 @@ def restore(checkpoint: Path, accelerator: Any, state: TrainingState) -> dict[st
     return notes
 
 
+def step_of(checkpoint: Path) -> int:
+    """The number of steps after which a checkpoint was written, from its name."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
 def read_notes(checkpoint: Path) -> dict[str, Any]:
     """The content of a checkpoint's `state.json`. Raises RunError if it cannot be read or is of another step."""
     try:
         notes: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-        if checkpoint.name != f"step-{notes['step']}":
+        if step_of(checkpoint) != notes["step"]:
             raise ValueError(f"its {STATE} says step {notes['step']}")
         if "precision" not in notes:
             raise ValueError("it was written by an earlier version of gapbench")
@@ -204,4 +209,4 @@ def _outdated(folder: Path) -> Path:
 
 def _checkpoints_in(folder: Path) -> list[Path]:
     checkpoints = [p for p in folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name)]
-    return sorted(checkpoints, key=lambda p: int(p.name[5:]))
+    return sorted(checkpoints, key=step_of)

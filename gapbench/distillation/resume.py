@@ -75,22 +75,23 @@ def changes(
 ) -> dict[str, Any]:
     """The entries of a resumed session: the step `after_step` which it begins, and what is `changed`, [before, now].
 
-    `notes` are those of the checkpoint, empty if there is none; `launch` says how this session was started. Raises
-    RunError if the checkpoint is of another precision, or of a later step than the last one of `settings`.
+    `notes` are those of the newest checkpoint, its step alone if the training is finished, empty if there is none;
+    `launch` says how this session was started. Raises RunError if the checkpoint is of another precision, or of a later
+    step than the last one of `settings`.
     """
     if notes.get("step", 0) > settings.steps:
         raise RunError(
             f"{folder}: {notes['step']} steps are trained, and now it is steps={settings.steps}. Set steps to "
             f"{notes['step']} or more, or choose another --out."
         )
-    if notes and notes["precision"] != launch["precision"]:
+    if notes.get("precision", launch["precision"]) != launch["precision"]:
         raise RunError(
             f"{folder}: it was trained with precision={notes['precision']}, and here it would be "
             f"precision={launch['precision']}. Set precision={notes['precision']}, or choose another --out."
         )
     old, new = recipes.load(folder / "recipe.yaml").model_dump(mode="json"), settings.model_dump(mode="json")
     changed = {key: [old[key], value] for key, value in new.items() if old[key] != value}
-    changed |= {key: [notes[key], value] for key, value in launch.items() if notes and notes[key] != value}
+    changed |= {key: [notes[key], value] for key, value in launch.items() if notes.get(key, value) != value}
     return {"after_step": notes.get("step", 0), "changed": changed}
 
 

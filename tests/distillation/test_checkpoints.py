@@ -8,18 +8,16 @@ import itertools
 import json
 import os
 import random
-import re
 import resource
 import shutil
-import subprocess
 import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 import torch
 from accelerate import Accelerator
@@ -29,15 +27,14 @@ from torch import Tensor
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 
+from distillation import killed
 from distillation.trainings import (
-    ON_CPU,
     apart,
     arguments,
     crash,
     gapbench_here,
     refused,
     same,
-    sharded,
     start,
     steps,
     train,
@@ -64,35 +61,6 @@ main()
 """
 
 
-WRITING = """
-import os, signal, sys
-folder, left, rank = os.environ["FOLDER"], int(os.environ["KILL_AT"]), os.environ.get("RANK", "0")
-def watch(event, arguments):
-    global left
-    moves = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
-    if not moves and not (event == "open" and len(arguments) > 2 and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
-        return
-    if any(isinstance(a, (str, os.PathLike)) and os.fspath(a).startswith(folder) for a in arguments[:2]):
-        left -= 1
-        if left == 0 and rank == os.environ.get("KILL_RANK", "0"):
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(watch)
-"""
-"""Kills the process before the KILL_AT-th time it opens, renames or removes something below FOLDER: what it opened last
-may be half written then. Of several processes the KILL_RANK-th is killed."""
-COUNTED = """
-try:
-    main()
-finally:
-    print(f"moments of {rank}: {int(os.environ['KILL_AT']) - left}", file=sys.stderr)
-"""
-"""How often each process did so."""
-ALONE = WRITING + "from gapbench.__main__ import main" + COUNTED
-SHARDED = f"""{WRITING}
-import runpy
-main = lambda: runpy.run_path({str(ON_CPU)!r}, run_name="__main__")
-{COUNTED}"""
-"""In two processes, each with a part of the weights."""
 KILLS = int(os.environ.get("GAPBENCH_KILLS", "20"))
 """How many kills the tests below wait for."""
 
@@ -152,26 +120,12 @@ def whole_files(out: Path) -> None:
     assert not log.exists() or all(map(json.loads, log.read_text().splitlines()[:-1]))
 
 
-def killable(
-    command: Sequence[str], out: Path, kill_at: int, rank: int = 0, seconds: float | None = None
-) -> tuple[int, str]:
-    """Run a command until it ends, is killed at a moment of writing, or is killed with all its processes in time.
-
-    The exit code and standard error; a code of -9 or, of a launcher, 1 after the kill of a process.
-    """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "FOLDER": str(out), "KILL_AT": str(kill_at),
-                   "KILL_RANK": str(rank)}  # fmt: skip
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:  # fmt: skip
-        try:
-            errors = process.communicate(timeout=seconds or 600)[1]
-        except subprocess.TimeoutExpired:
-            for one in (psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
-            errors = process.communicate()[1]
-    return process.returncode, errors
+def undisturbed(words: list[str], out: Path, processes: int = 1) -> tuple[tuple[int, ...], float]:
+    """How often each process writes while a training is not killed, and how many seconds it takes."""
+    started = time.monotonic()
+    ending = killed.run(words, out, processes=processes)
+    assert not any(ending.codes), ending.errors
+    return ending.moments, time.monotonic() - started
 
 
 @pytest.mark.evidence
@@ -179,82 +133,69 @@ def test_kills_at_any_moment_and_while_files_are_written_cost_nothing(tiny: Tiny
     """Measured, trained, saved, measured again; killed once or twice at random, then continued to the end."""
     evaluated = ("--eval", str(data), "--eval-limit", "2", "contamination=keep")
 
-    def run(out: Path, kill_at: int, *more: str, seconds: float | None = None) -> tuple[int, str]:
-        command = (sys.executable, "-c", ALONE, *arguments(tiny("qwen3_vl"), data, out, *evaluated, *more))
-        return killable(command, out, kill_at, seconds=seconds)
+    def run(out: Path, *more: str, **kill: Any) -> int:
+        words = arguments(tiny("qwen3_vl"), data, out, *evaluated, *more)
+        ending = killed.run(words, out, **kill)
+        assert ending.codes[0] in ((0, -9) if kill else (0,)), ending.errors
+        return ending.codes[0]
 
-    started = time.monotonic()
-    code, errors = run(tmp_path / "whole", 10**9)
-    lasted = time.monotonic() - started
-    assert code == 0, errors
-    moments = int(errors.split()[-1])
-    assert moments > 100
+    moments, lasted = undisturbed(arguments(tiny("qwen3_vl"), data, tmp_path / "whole", *evaluated), tmp_path / "whole")
+    assert moments[0] > 100
     dice = random.Random(0)
-    killed = 0
+    kills = 0
     for number in itertools.count():
-        if killed >= KILLS:
+        if kills >= KILLS:
             break
         out = tmp_path / str(number)
-        first = dice.randint(1, moments)
-        code, errors = run(out, first) if number % 2 else run(out, 10**9, seconds=dice.uniform(0.2, 0.9) * lasted)
-        killed += code == -9
+        first = {"kill_at": dice.randint(1, moments[0])} if number % 2 else {"seconds": dice.uniform(0.1, 0.9) * lasted}
+        kills += run(out, **first) == -9
         whole_files(out)
-        code, errors = run(out, dice.randint(1, moments), "--resume")
-        killed += code == -9
+        kills += run(out, "--resume", kill_at=dice.randint(1, moments[0])) == -9
         whole_files(out)
-        code, errors = run(out, 10**9, "--resume")
-        assert code == 0, f"kill {number}: {errors}"
+        run(out, "--resume")
         same(out, tmp_path / "whole")
         whole_files(out)
         found, expected = (json.loads((at / "comparison.json").read_text()) for at in (out, tmp_path / "whole"))
         assert found["benchmarks"] == expected["benchmarks"]
-        trained, undisturbed = (json.loads((at / "distill.json").read_text()) for at in (out, tmp_path / "whole"))
-        assert trained["training"] == undisturbed["training"]
+        trained, expected = (json.loads((at / "distill.json").read_text()) for at in (out, tmp_path / "whole"))
+        assert trained["training"] == expected["training"]
         assert [p.name for p in (out / "checkpoints").iterdir()] == ["step-4"]
         assert {p.name for p in (out / "model").iterdir()} == {p.name for p in (tmp_path / "whole" / "model").iterdir()}
         shutil.rmtree(out)
-    print(f"{killed} kills in {number} trainings, among {moments} moments of writing")
+    print(f"{kills} kills in {number} trainings, among {moments[0]} moments of writing")
 
 
 @pytest.mark.evidence
 def test_kills_of_sharded_processes_at_any_moment_cost_nothing(tiny: Tiny, data: Path, tmp_path: Path) -> None:
     """FSDP2 over two processes: one of them is killed while it writes, or both at any time."""
-    script = tmp_path / "sharded.py"
-    script.write_text(SHARDED)
-
-    def run(out: Path, kill_at: int, *more: str, rank: int = 0, seconds: float | None = None) -> tuple[int, str]:
-        words = arguments(tiny("qwen3_vl"), data, out, "save_every=1", "ema_rate=0.3", *more)
-        return killable(sharded(*words, script=script), out, kill_at, rank, seconds)
-
-    started = time.monotonic()
-    code, errors = run(tmp_path / "whole", 10**9)
-    lasted = time.monotonic() - started
-    assert code == 0, errors
-    moments = [int(re.findall(rf"moments of {rank}: (\d+)", errors)[-1]) for rank in (0, 1)]
+    settings = ("save_every=1", "ema_rate=0.3")
+    whole = arguments(tiny("qwen3_vl"), data, tmp_path / "whole", *settings)
+    moments, lasted = undisturbed(whole, tmp_path / "whole", processes=2)
     dice = random.Random(0)
     resumed: Counter[int] = Counter()
     for number in itertools.count():
         if resumed.total() >= KILLS:
             break
         out, rank = tmp_path / str(number), number % 2
+        words = arguments(tiny("qwen3_vl"), data, out, *settings)
         if number % 4 < 2:
-            code, errors = run(out, dice.randint(1, moments[rank]), rank=rank)
-            assert code != 0, errors
+            moment = dice.randint(1, moments[rank])
+            ending = killed.run(words, out, kill_at=moment, rank=rank, processes=2)
+            assert (ending.codes[rank], ending.moments[rank]) == (-9, moment), ending.errors
         else:
-            code, errors = run(out, 10**9, seconds=dice.uniform(0.4, 0.9) * lasted)
-        if code == 0:  # it was faster than before
+            ending = killed.run(words, out, seconds=dice.uniform(0.3, 0.9) * lasted, processes=2)
+        if not any(ending.codes):  # it was faster than before
             continue
         whole_files(out)
         checkpoint = newest(out / "checkpoints")
         resumed[int(checkpoint.name[5:]) if checkpoint else 0] += 1
-        code, errors = run(out, 10**9, "--resume")
-        assert code == 0, f"kill {number}: {errors}"
+        ending = killed.run([*words, "--resume"], out, processes=2)
+        assert not any(ending.codes), f"kill {number}: {ending.errors}"
         same(out, tmp_path / "whole")
         assert [p.name for p in (out / "checkpoints").iterdir()] == ["step-4"]
         shutil.rmtree(out)
-    print(
-        f"{resumed.total()} kills among {moments} moments of writing; resumed after step: {dict(sorted(resumed.items()))}"
-    )
+    after = dict(sorted(resumed.items()))
+    print(f"{resumed.total()} kills among {moments} moments of writing; resumed after step: {after}")
 
 
 @pytest.mark.evidence
@@ -455,6 +396,11 @@ def test_fewer_steps_than_the_newest_checkpoint_has_are_refused(
     crashed = crash(whole, tmp_path / "out", 4, later=())
     with pytest.raises(RunError, match=r"4 steps are trained, and now it is steps=3\. Set steps to 4 or more"):
         train(tiny("qwen3_vl"), data, crashed, "keep_checkpoints=9", "steps=3", resume=True)
+    begun = json.loads((crashed / "distill.json").read_text())
+    (crashed / "distill.json").write_text(json.dumps({**begun, "training": {"steps": 2}}))
+    shutil.copytree(whole / "model", crashed / "model")  # killed between this and distill.json
+    with pytest.raises(RunError, match=r"4 steps are trained, and now it is steps=2\."):
+        train(tiny("qwen3_vl"), data, crashed, "keep_checkpoints=9", "steps=2", resume=True)
 
 
 def test_another_precision_is_refused_whatever_it_is_called(

@@ -45,18 +45,19 @@ ON_CPU = Path(__file__).with_name("fsdp_on_cpu.py")
 
 def unsharded(*words: str, processes: int = 2) -> list[str]:
     """The command that trains in processes which all hold the whole model (DDP)."""
-    port = ("--master_port", _free_port(), "--nproc_per_node", str(processes))
+    port = ("--master_port", free_port(), "--nproc_per_node", str(processes))
     return [str(BIN / "torchrun"), *port, "-m", "gapbench", *words]
 
 
-def sharded(*words: str, processes: int = 2, script: Path = ON_CPU) -> list[str]:
+def sharded(*words: str, processes: int = 2) -> list[str]:
     """The command that trains in processes which hold a part of the weights each (FSDP2)."""
-    port = ("--main_process_port", _free_port(), "--num_processes", str(processes))
+    port = ("--main_process_port", free_port(), "--num_processes", str(processes))
     policy = ("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP")
-    return [str(BIN / "accelerate"), "launch", *port, *policy, str(script), *words]
+    return [str(BIN / "accelerate"), "launch", *port, *policy, str(ON_CPU), *words]
 
 
-def _free_port() -> str:
+def free_port() -> str:
+    """A port that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])
