@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from helpers import write_benchmark
 
+from distillation import forked
 from distillation.trainings import apart, arguments, crash, sharded, start, steps, train, unsharded
 
 pytestmark = pytest.mark.evidence
@@ -88,16 +87,11 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused(tiny: Tiny, data: Path
         run(unsharded(*command))
 
 
-def alone(*words: str) -> list[str]:
-    """The command that trains in one process."""
-    return [sys.executable, "-m", "gapbench", *words]
-
-
-LAUNCHES: dict[str, tuple[Callable[..., list[str]], int, str]] = {
-    "one process": (alone, 1, "NO"),
-    "DDP": (unsharded, 2, "MULTI_CPU"),
-    "FSDP of one": (partial(sharded, processes=1), 1, "FSDP"),
-    "FSDP": (sharded, 2, "FSDP"),
+LAUNCHES: dict[str, tuple[Mapping[str, str] | None, int, str]] = {
+    "one process": (None, 1, "NO"),
+    "DDP": (forked.DDP, 2, "MULTI_CPU"),
+    "FSDP of one": (forked.FSDP, 1, "FSDP"),
+    "FSDP": (forked.FSDP, 2, "FSDP"),
 }
 
 
@@ -106,17 +100,19 @@ def test_a_training_goes_on_however_it_is_launched_then(
     tiny: Tiny, data: Path, single: Path, tmp_path: Path, before: str
 ) -> None:
     """Two steps in one way, two in another: the weights, the optimizer and the teacher are sharded anew."""
-    launch, processes, distributed = LAUNCHES[before]
-    words = arguments(tiny("qwen3_vl"), data, tmp_path / "begun", *SETTINGS, "keep_checkpoints=9")
-    run(launch(*words))
-    equal(tmp_path / "begun", single, distributed, processes)
-    for after in LAUNCHES.keys() - {before}:
-        launch, processes, distributed = LAUNCHES[after]
-        out = crash(tmp_path / "begun", tmp_path / after, 2, later=(4,))
-        words = arguments(tiny("qwen3_vl"), data, out, *SETTINGS, "keep_checkpoints=9", "--resume")
-        assert "changed after step 2: " in run(launch(*words))
+
+    def launch(how: str, out: Path, *more: str) -> str:
+        launcher, processes, distributed = LAUNCHES[how]
+        words = arguments(tiny("qwen3_vl"), data, out, *SETTINGS, "keep_checkpoints=9", *more)
+        ending = forked.run(words, out, launcher, processes=processes)
+        assert not any(ending.codes), ending.errors
         equal(out, single, distributed, processes)
+        return ending.errors
+
+    launch(before, tmp_path / "begun")
+    for after in [how for how in LAUNCHES if how != before]:
+        out = crash(tmp_path / "begun", tmp_path / after, 2, later=(4,))
+        assert "changed after step 2: " in launch(after, out, "--resume")
+        then, now = (dict(zip(("processes", "distributed"), LAUNCHES[how][1:], strict=True)) for how in (before, after))
         session = json.loads((out / "distill.json").read_text())["sessions"][-1]
-        now = dict(zip(("processes", "distributed"), LAUNCHES[after][1:], strict=True))
-        then = dict(zip(("processes", "distributed"), LAUNCHES[before][1:], strict=True))
         assert session["changed"] == {key: [then[key], now[key]] for key in now if then[key] != now[key]}

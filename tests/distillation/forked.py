@@ -1,10 +1,10 @@
-"""`gapbench` in processes of its own that are killed, quickly: they are forked from one that has imported everything.
+"""`gapbench` in processes of its own, quickly: forked from one that has imported everything. They may be killed.
 
     ending = run(arguments(…), out, kill_at=17)              # killed before the 17th time it writes below `out`
-    ending = run(arguments(…), out, processes=2, seconds=3)  # FSDP2 over two processes, both killed after 3 seconds
+    ending = run(arguments(…), out, FSDP, processes=2, seconds=3)      # two processes, both killed after 3 seconds
 
-The processes of a sharded training get the environment that `accelerate launch` would give them. If one is killed, so
-is the other, as a launcher does.
+The processes of one training get the environment that `torchrun` or `accelerate launch` would give them. If one ends
+with a fault, the others are killed, as a launcher does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from typing import Any
 from distillation.trainings import free_port
 
 NEVER = 10**9
-PRELOADED = ("gapbench.commands.distill", "gapbench.commands.compare", "gapbench.commands.measure",
-             "gapbench.distillation.training", "distillation.fsdp_on_cpu", "torch.distributed.fsdp",
-             "transformers.models.qwen3_vl.modeling_qwen3_vl", "transformers.models.auto.processing_auto")  # fmt: skip
-FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-        "FSDP_RESHARD_AFTER_FORWARD": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}  # fmt: skip
+DDP: Mapping[str, str] = {}
+FSDP: Mapping[str, str] = {
+    "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,11 @@ class Ending:
 
 
 def run(
-    words: Sequence[str], out: Path, *, kill_at: int = NEVER, rank: int = 0, seconds: float = 600, processes: int = 1
-) -> Ending:
+    words: Sequence[str], out: Path, launch: Mapping[str, str] | None = None, *, kill_at: int = NEVER, rank: int = 0,
+    seconds: float = 600, processes: int = 1,
+) -> Ending:  # fmt: skip
     """Run `gapbench` until it ends, until process `rank` is killed at its `kill_at`-th moment of writing below `out`,
-    or until all processes are killed after `seconds`.
+    or until all processes are killed after `seconds`. `launch` is `DDP` or `FSDP`, or None for one process alone.
 
     A moment is before something is opened, renamed or removed: what was opened last may be half written then.
     """
@@ -50,14 +51,14 @@ def run(
     folders = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
     os.environ |= {**environment, "PYTHONPATH": os.pathsep.join(folders)}  # read once, when the server of forks starts
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    sharded = {**FSDP, "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1",
-               "MASTER_PORT": free_port()}  # fmt: skip
+    context.set_forkserver_preload(["distillation.preloaded"])
+    world = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1",
+             "MASTER_PORT": free_port()}  # fmt: skip
     started = []
-    moments = [context.Value("i", 0) for _ in range(processes)]
+    moments = [context.RawValue("i", 0) for _ in range(processes)]
     said = [out.with_name(f"{out.name}.{number}.txt") for number in range(processes)]
     for number in range(processes):
-        ranks = {**sharded, "RANK": str(number), "LOCAL_RANK": str(number)} if processes > 1 else {}
+        ranks = {} if launch is None else {**launch, **world, "RANK": str(number), "LOCAL_RANK": str(number)}
         at = kill_at if number == rank else NEVER
         watched = (str(out), at, moments[number])
         arguments = (list(words), {**environment, **ranks}, watched, str(said[number]))
@@ -77,15 +78,14 @@ def run(
     return Ending(tuple(int(p.exitcode or 0) for p in started), tuple(m.value for m in moments), errors)
 
 
-def _gapbench(
-    words: list[str], environment: dict[str, str], folder: str, kill_at: int, moments: Any, said: str
-) -> None:
+def _gapbench(words: list[str], environment: dict[str, str], watched: tuple[str, int, Any], said: str) -> None:
     """In the new process."""
+    folder, kill_at, moments = watched
     file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.environ |= environment
-    if "RANK" in environment:
+    if "ACCELERATE_USE_FSDP" in environment:
         from accelerate.state import AcceleratorState
 
         from distillation.fsdp_on_cpu import _on_cpu
