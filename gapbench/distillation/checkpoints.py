@@ -1,7 +1,7 @@
 """Checkpoints: everything a training needs to continue as if it had never stopped.
 
     save(folder, step, accelerator, state, keep=1)
-    step = restore(newest(folder), accelerator, state)
+    notes = restore(newest(folder), accelerator, state)      # notes["step"] steps are done
 
 `checkpoints/step-N` holds what is trained and nothing else: the trained weights, the optimizer's averages and the
 teacher's weights, saved under the names of the weights by torch.distributed.checkpoint, and `state.json`. So an adapter
@@ -58,13 +58,15 @@ class TrainingState:
         """
         self.teacher.reshard()  # until then FSDP shows gathered weights in the places of the shards
         names = {id(p): name for name, p in self.teacher.student.model.named_parameters()}
+        fused = self.optimizer.param_groups[0].get("fused")  # then the step counts lie beside the weights
         tensors = {}
         for param in self.teacher.params:
             name, averages = names[id(param)], self.optimizer.state[param]
             tensors[f"student/{name}"] = param.detach()
             for key in ("step", "exp_avg", "exp_avg_sq"):
-                if f"optimizer/{name}/{key}" in (saved or {}):
-                    averages.setdefault(key, torch.tensor(0.0) if key == "step" else torch.zeros_like(param))
+                if key not in averages and f"optimizer/{name}/{key}" in (saved or {}):
+                    count = torch.zeros((), device=param.device if fused else "cpu")
+                    averages[key] = count if key == "step" else torch.zeros_like(param)
                 if key in averages:
                     tensors[f"optimizer/{name}/{key}"] = averages[key]
         for average, param in self.teacher.pairs:

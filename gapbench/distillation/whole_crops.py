@@ -7,6 +7,8 @@ Limits: only the headers of the images are read; one that cannot be read does no
 
 from __future__ import annotations
 
+from math import ceil
+
 from gapbench.distillation.pairs import Pairs
 from gapbench.errors import BenchmarkError, SampleError
 from gapbench.types import Sample
@@ -33,13 +35,28 @@ def whole_crops(pairs: Pairs) -> str:
 
 
 def _is_whole(sample: Sample, policy: str) -> bool:
-    try:
-        size = images.stored_size(sample.image)
-        if regions.parse_policy(policy)[0] == "native":
-            return sample.crop_image is not None and images.stored_size(sample.crop_image) == size
-        if sample.upright:
-            size = images.decode(sample.image, sample.max_image_pixels, upright=True)[0].size
-        evidence, _ = boxes.normalise(sample.boxes, sample.box_format or "xyxy", size)
+    box_format = sample.box_format or "xyxy"
+
+    def covered(size: tuple[int, int]) -> bool:
+        evidence, _ = boxes.normalise(sample.boxes, box_format, size)
         return bool(evidence) and regions.find_region(policy, evidence, size).boxes == ((0.0, 0.0, *map(float, size)),)
+
+    try:
+        if regions.parse_policy(policy)[0] == "native":
+            crop = sample.crop_image
+            return crop is not None and images.stored_size(crop) == images.stored_size(sample.image)
+        if box_format in ("xyxy", "xywh"):
+            # Most images need not be opened: a region that leaves a part of the smallest image that holds its boxes
+            # leaves a part of any larger one.
+            evidence, _ = boxes.normalise(sample.boxes, box_format, LARGEST)
+            if not evidence or not covered((ceil(max(b[2] for b in evidence)), ceil(max(b[3] for b in evidence)))):
+                return False
+        if sample.upright:
+            return covered(images.decode(sample.image, sample.max_image_pixels, upright=True)[0].size)
+        return covered(images.stored_size(sample.image))
     except SampleError:
         return False
+
+
+LARGEST = (1 << 30, 1 << 30)
+"""No image is larger."""
