@@ -30,7 +30,8 @@ from gapbench.distillation.card import write_card
 from gapbench.distillation.contamination import find_shared
 from gapbench.distillation.job import Job
 from gapbench.distillation.pairs import Pairs
-from gapbench.distillation.resume import continue_or_refuse, refuse_other_drops
+from gapbench.distillation.resume import changed_in_words, changes, continue_or_refuse, refuse_other_drops
+from gapbench.distillation.whole_crops import whole_crops
 from gapbench.engines import models
 from gapbench.engines.hardware import hardware
 from gapbench.errors import BenchmarkError, SettingError
@@ -59,6 +60,18 @@ class _Evaluation:
     specs: tuple[str, ...]
     benchmarks: tuple[Benchmark, ...]
     limit: int | None
+
+    def remarks(self, recipe: recipes.Recipe) -> list[str]:
+        """A sentence for each setting that does nothing without an evaluation."""
+        settings = {
+            "contamination=keep": recipe.contamination == "keep",
+            f"--eval-limit {self.limit}": bool(self.limit),
+        }
+        return [
+            f"{k} has no effect, because there is no --eval."
+            for k, given in settings.items()
+            if given and not self.specs
+        ]
 
     def measure(self, job: Job, out: Path, device: Any) -> None:
         """Measure the job's model in both views, or only in the full view if no benchmark has evidence."""
@@ -126,23 +139,34 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     folder = job.folder
     earlier = continue_or_refuse(folder, details, job.recipe, job.resume)
 
-    from gapbench.distillation import training
+    from gapbench.distillation import checkpoints, training
 
     accelerator = training.make_accelerator(job.recipe, folder)
     first = accelerator.is_main_process
     job = replace(job, quiet=job.quiet or not first)
-    if pairs.left_out:
-        job.say(pairs.left_out)
+    remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, [whole_crops(pairs)])]
+    for text in (*remarks, *filter(None, [pairs.left_out])):
+        job.say(text)
     session = new_session(command, hardware()).model_dump(exclude_unset=True)
+    finished = earlier.get("training", {}).get("steps") == job.recipe.steps and (folder / "model").exists()
+    if earlier:
+        notes: Mapping[str, Any] = {"step": job.recipe.steps} if finished else {}
+        if checkpoint := checkpoints.newest(folder / "checkpoints"):  # if finished, it is not read any more
+            notes = {"step": checkpoints.step_of(checkpoint)} if finished else checkpoints.read_notes(checkpoint)
+        session |= changes(folder, job.recipe, notes, checkpoints.launch(accelerator))
+        if session["changed"]:
+            job.say(f"changed after step {session['after_step']}: {changed_in_words(session)}")
     info = {**earlier, **details, "sessions": [*earlier.get("sessions", []), session]}
     info |= {**session, "command": info["sessions"][0]["command"]}
+    info = {key: value for key, value in info.items() if key not in ("after_step", "changed")} | {"remarks": remarks}
 
     if first:
         shared = _shared_samples(pairs, evaluation, job.quiet)
         info["contamination"] = {"policy": job.recipe.contamination, "shared": shared}
         refuse_other_drops(folder, earlier, info)
-        write_text(folder / "recipe.yaml", recipes.dump(job.recipe))
+        # In this order a kill in between lets the next session say again what was changed.
         write_json(folder / "distill.json", info)
+        write_text(folder / "recipe.yaml", recipes.dump(job.recipe))
         if evaluation.specs:
             job.say(f"before: measuring {', '.join(b.name for b in evaluation.benchmarks)}")
             evaluation.measure(job, folder / "before", accelerator.device)
@@ -154,7 +178,7 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
             job.say("They are left out (contamination=keep keeps them).")
             pairs = pairs.without(frozenset(shared))
 
-    if earlier.get("training", {}).get("steps") != job.recipe.steps or not (folder / "model").exists():
+    if not finished:
         if first:  # its answers are those of a model that this training replaces
             shutil.rmtree(folder / "after", ignore_errors=True)
         info |= training.run(job, pairs, accelerator)

@@ -11,6 +11,7 @@ from typing import Any
 
 from gapbench.analysis.aggregate import by_evidence
 from gapbench.distillation import recipe as recipes
+from gapbench.distillation.resume import changed_in_words
 from gapbench.util.files import write_text
 
 
@@ -26,11 +27,15 @@ def write_card(
         *head, "---", "", f"# {_plain(base)}, distilled from its own evidence crops", "",
         "Trained with gapbench by on-policy self-distillation (Vision-OPD): the student sees the full image, the "
         "teacher the evidence crop, and no reference answer is used.", "",
-        f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples with evidence",
+        f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples with evidence"
+        f"{_left_out(details)}",
         f"- {recipe.steps} steps of {recipe.prompts_per_step} prompts x {recipe.rollouts_per_prompt} rollouts, "
         f"learning rate {recipe.learning_rate:g}, {recipe.divergence}, {teacher}, anchor share "
         f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",
-        f"- command: `{_plain(str(details.get('command', '')))}`", "",
+        f"- command: `{_plain(str(details.get('command', '')))}`",
+        *(f"- changed after step {session['after_step']}: {_plain(changed_in_words(session))}"
+          for session in details.get("sessions", ()) if session.get("changed")),
+        *(f"- note: {_plain(text)}" for text in details.get("remarks", ())), "",
     ]  # fmt: skip
     if summary is not None:
         text += ["## Measured before and after", "", _plain(str(summary["verdict"])), ""]
@@ -39,6 +44,19 @@ def write_card(
             text += [*heading, *_table(entries), ""] if entries else []
     text += ["## Recipe", "", *(f"    {line}" for line in recipes.dump(recipe).splitlines()), ""]
     write_text(folder / "README.md", "\n".join(text))
+
+
+def _left_out(details: Mapping[str, Any]) -> str:
+    """The samples that were not trained on, and why, as the rest of a sentence."""
+    contamination = details.get("contamination", {})
+    dropped = len(contamination.get("shared", ())) if contamination.get("policy") == "drop" else 0
+    counts = {
+        "without evidence": details["data"].get("without_evidence", 0),
+        "whose image is also in the evaluation": dropped,
+        "that could not be shown": len(details.get("skipped", ())),
+    }
+    parts = [f"{count} {what}" for what, count in counts.items() if count]
+    return f"; left out: {', '.join(parts)}" if parts else ""
 
 
 def _table(entries: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -34,6 +34,12 @@ def warnings(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
             f"{100 * late:.0f} % of the answers are cut off at max_new_tokens ({100 * early:.0f} % at the start). "
             "Answers run away: stop earlier, lower learning_rate, or raise max_new_tokens if they are sensible."
         )
+    if lines and lines[-1].get("truncated") == 1:
+        warnings_by_kind["truncated"] = (
+            f"every answer is cut off at max_new_tokens ({lines[-1].get('mean_length', 0):g} tokens): none shows how "
+            "an answer ends. Raise max_new_tokens, ask for shorter answers, or check with `gapbench selfcheck` that "
+            "the model ends its answers."
+        )
     teachers = [line for line in lines if line.get("teacher") in ("ema", "copy")]
     teacher_moved = [line["teacher_moved"] for line in teachers if line.get("teacher_moved") is not None]
     if len(teacher_moved) >= WINDOW and not any(teacher_moved):

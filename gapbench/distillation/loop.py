@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
@@ -54,6 +55,11 @@ class TrainingSetup:
     optimizer: Any
     folder: Path
     sampler: Sampler = REFERENCE
+
+    @property
+    def state(self) -> checkpoints.TrainingState:
+        """What a checkpoint holds."""
+        return checkpoints.TrainingState(self.teacher, self.optimizer)
 
 
 def train(setup: TrainingSetup, first: int = 0, probe: Sequence[Sequence[int]] = (),
@@ -129,9 +135,13 @@ def train(setup: TrainingSetup, first: int = 0, probe: Sequence[Sequence[int]] =
         accelerator.log({k: v for k, v in line.items() if isinstance(v, float)}, step=steps_done)
         watch(line)
         if steps_done % recipe.save_every == 0 or steps_done == recipe.steps:
-            state = {"probe": [list(p) for p in probe]}
+            skipped = setup.pairs.skipped
+            for of_process in gather_object([dict(skipped)]):  # each process sees its own share
+                skipped.update(of_process)
+            commit = getattr(student.model.config, "_commit_hash", None)
+            notes = {"base": commit, "probe": [list(p) for p in probe], "skipped": dict(skipped)}
             folder = setup.folder / "checkpoints"
-            checkpoints.save(folder, steps_done, accelerator, teacher, state, recipe.keep_checkpoints)
+            checkpoints.save(folder, steps_done, accelerator, setup.state, notes, recipe.keep_checkpoints)
 
 
 def roll_out(setup: TrainingSetup, pairs: Sequence[TrainingPrompt], step: int) -> Rollouts:
@@ -140,7 +150,7 @@ def roll_out(setup: TrainingSetup, pairs: Sequence[TrainingPrompt], step: int) -
     by_teacher = recipe.rollouts_from == "teacher"
     prompts = []
     for pair in pairs:
-        keys = tuple(random_key(recipe.seed, step, pair.key, n) for n in range(recipe.rollouts_per_prompt))
+        keys = tuple(random_key(recipe.seed, step, pair.slot, pair.key, n) for n in range(recipe.rollouts_per_prompt))
         prompts.append(Prompt(pair.teacher if by_teacher else pair.student, pair.text, keys))
     sampling = Sampling(recipe.max_new_tokens, recipe.temperature, recipe.top_p, recipe.rollout_tokens)
     with setup.teacher.weights() if by_teacher else contextlib.nullcontext():
@@ -167,8 +177,9 @@ def _micro_batch_loss(
     )
     sampler_log_probs = torch.tensor([logp for r in answers for logp in r.logps], device=device)
     sampled = Tokens(token_ids(groups, device), weights.to(device), sampler_log_probs)
-    # A model is trained as it answers, without dropout; but gradient checkpointing needs the training mode.
-    student.model.train(recipe.gradient_checkpointing)
+    # A model is trained as it answers, without dropout; but layers that checkpoint gradients need the training mode.
+    for module in student.model.modules():
+        module.training = recipe.gradient_checkpointing and getattr(module, "gradient_checkpointing", False)
     try:
         totals: Totals = student.wrapped(
             _loss_in_forward, recipe, student.mode, inputs, groups, sampled, teacher_hidden, teacher.head()

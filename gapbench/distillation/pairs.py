@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -37,13 +37,16 @@ TRIES = 100
 
 @dataclass(frozen=True)
 class TrainingPrompt:
-    """One prompt of a step. `key` is the sample's id; `anchor`: the student sees the teacher's image."""
+    """One prompt of a step. `key` is the sample's id; `anchor`: the student sees the teacher's image; `slot`: its place
+    among the prompts of the step in all processes.
+    """
 
     key: str
     student: Image
     teacher: Image
     text: str
     anchor: bool
+    slot: int = 0
 
 
 @dataclass
@@ -109,7 +112,10 @@ class Pairs:
         size = self.recipe.prompts_per_step
         rng = random.Random(f"gapbench distill anchors {self.recipe.seed} {step}")
         anchors = set(rng.sample(range(size), round(self.recipe.anchor_share * size)))
-        return [self._pair(step * size + place, place in anchors) for place in range(process, size, processes)]
+        pairs = [
+            (place, self._pair(step * size + place, place in anchors)) for place in range(process, size, processes)
+        ]
+        return [replace(pair, slot=place) for place, pair in pairs]
 
     def probe(self, count: int) -> list[TrainingPrompt]:
         """A fixed set of `count` samples for watching the teacher: the last ones in the order of training."""

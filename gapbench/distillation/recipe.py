@@ -11,7 +11,8 @@ Limits: each value is checked, and the few combinations that cannot work. Nothin
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,7 @@ from gapbench.data import catalogue
 from gapbench.distillation.divergence import Aggregation, Divergence, Name, Support
 from gapbench.errors import SettingError
 from gapbench.views.regions import parse_policy
-from gapbench.views.views import VIEWS
+from gapbench.views.views import VIEWS, View
 
 FOLDER = catalogue.FOLDER.parent / "distill"
 """The recipes that come with gapbench: inside an installed wheel, or beside the package in a checkout."""
@@ -32,7 +33,7 @@ Count = Annotated[int, Field(ge=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 MAY_CHANGE = "a resumed training may change it"
-"""In the annotation of a setting. All others decide the weights and must stay."""
+"""In the annotation of a setting that changes the weights by rounding at most. All others must stay."""
 
 
 class Recipe(BaseModel):
@@ -62,8 +63,12 @@ class Recipe(BaseModel):
     temperature: Positive = Field(1.0, description="of the sampling")
     top_p: PositiveShare = 1.0
     use_vllm: bool = Field(False, description="rollouts through vLLM, on the trainer's GPU, instead of transformers")
-    vllm_gpu_memory_utilization: PositiveShare = Field(0.3, description="share of the GPU, while vLLM is awake")
-    vllm_enable_sleep_mode: bool = Field(True, description="vLLM releases its memory while the student trains")
+    vllm_gpu_memory_utilization: Annotated[PositiveShare, MAY_CHANGE] = Field(
+        0.3, description="share of the GPU, while vLLM is awake"
+    )
+    vllm_enable_sleep_mode: Annotated[bool, MAY_CHANGE] = Field(
+        True, description="vLLM releases its memory while the student trains"
+    )
     vllm_engine_args: dict[str, Any] = Field({}, description="vLLM's own arguments, such as max_model_len")
     importance_cap: Positive | None = Field(
         None, description="weights tokens by min(p of the trainer / p of the sampler, this); empty: equal weights"
@@ -86,7 +91,7 @@ class Recipe(BaseModel):
     teacher_model: str = Field("", description="another model with the same vocabulary, for model")
 
     # Optimisation
-    steps: Annotated[Count, MAY_CHANGE] = 65
+    steps: Annotated[Count, MAY_CHANGE] = 65  # with a constant schedule, and never fewer than are trained
     learning_rate: Positive = 2e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
@@ -103,12 +108,24 @@ class Recipe(BaseModel):
     freeze_vision: bool = False
 
     # Memory and speed
-    precision: Literal["auto", "no", "bf16"] = Field("auto", description="auto: bf16 on an accelerator")
-    micro_batch_tokens: Count = Field(9216, description="largest number of prompt and answer tokens in a forward pass")
-    rollout_tokens: Count = Field(65536, description="largest number of tokens in a generation batch")
-    share_prompt: bool = Field(True, description="read a prompt once for all its rollouts, if the model allows it")
-    gradient_checkpointing: bool = Field(False, description="less memory, but slower, and without prefix sharing")
-    chunk_tokens: Count = Field(512, description="answer tokens whose full-vocabulary logits are held at once")
+    precision: Annotated[Literal["auto", "no", "bf16"], MAY_CHANGE] = Field(  # the checkpoint says what it came to
+        "auto", description="auto: bf16 on an accelerator"
+    )
+    micro_batch_tokens: Annotated[Count, MAY_CHANGE] = Field(
+        9216, description="largest number of prompt and answer tokens in a forward pass"
+    )
+    rollout_tokens: Annotated[Count, MAY_CHANGE] = Field(
+        65536, description="largest number of tokens in a generation batch"
+    )
+    share_prompt: Annotated[bool, MAY_CHANGE] = Field(
+        True, description="read a prompt once for all its rollouts, if the model allows it"
+    )
+    gradient_checkpointing: Annotated[bool, MAY_CHANGE] = Field(
+        False, description="less memory, but slower, and without prefix sharing"
+    )
+    chunk_tokens: Annotated[Count, MAY_CHANGE] = Field(
+        512, description="answer tokens whose full-vocabulary logits are held at once"
+    )
     attn_implementation: str | None = None
 
     # Checkpoints and monitoring
@@ -135,6 +152,19 @@ class Recipe(BaseModel):
             self.divergence, self.mixture, self.support, self.top_k, self.tail, self.loss_temperature,
             self.importance_cap,
         )  # fmt: skip
+
+    @property
+    def follows_at_once(self) -> bool:
+        """Whether the teacher has the student's current weights at every step."""
+        return {"live": True, "ema": self.ema_rate == 1, "copy": self.copy_every == 1,
+                "trust_region": self.trust_region == 1}.get(self.teacher, False)  # fmt: skip
+
+    @property
+    def same_images(self) -> bool:
+        """Whether student and teacher are shown the same image of every sample, whatever the data."""
+        enlarged = self.teacher_view == "crop" and self.teacher_enlarge > 1
+        anchors = round(self.anchor_share * self.prompts_per_step)
+        return anchors == self.prompts_per_step or (self.student_view == self.teacher_view and not enlarged)
 
 
 def load(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -177,6 +207,56 @@ def make(values: dict[str, Any], where: str = "Recipe") -> Recipe:
 def dump(recipe: Recipe) -> str:
     """The fully resolved recipe as YAML; `load` reads it back unchanged."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+WITHOUT_EFFECT: Sequence[tuple[tuple[str, ...], Callable[[Recipe], bool], str]] = (
+    (("region",), lambda r: r.region != "" and not any(View(v).needs_region for v in (r.student_view, r.teacher_view)),
+     "neither view needs a region"),
+    (("teacher_enlarge",), lambda r: r.teacher_enlarge > 1 and r.teacher_view != "crop", "teacher_view is not crop"),
+    (("anchor_share",), lambda r: round(r.anchor_share * r.prompts_per_step) == 0,
+     "it is less than half a prompt of prompts_per_step"),
+    (("vllm_gpu_memory_utilization", "vllm_enable_sleep_mode", "vllm_engine_args"), lambda r: not r.use_vllm,
+     "use_vllm is false"),
+    (("rollout_tokens",), lambda r: r.use_vllm, "vLLM fills its own batches"),
+    (("importance_cap",), lambda r: not r.use_vllm and r.rollouts_from == "student",
+     "the trainer itself samples the student's answers, so the ratio is 1"),
+    (("mixture",), lambda r: r.divergence != "jsd", "divergence is not jsd"),
+    (("support", "top_k", "tail"), lambda r: r.divergence == "sampled_token",
+     "divergence=sampled_token compares the sampled token alone"),
+    (("top_k", "tail"), lambda r: r.support == "full", "support is full"),
+    (("ema_rate",), lambda r: r.teacher != "ema", "teacher is not ema"),
+    (("trust_region",), lambda r: r.teacher != "trust_region", "teacher is not trust_region"),
+    (("copy_every",), lambda r: r.copy_every > r.steps, "there are fewer steps, so the teacher stays frozen"),
+    (("copy_every",), lambda r: r.teacher != "copy", "teacher is not copy"),
+    (("schedule",), lambda r: r.warmup_steps >= r.steps, "the warm-up lasts to the end"),
+    (("lora_rank", "lora_alpha", "lora_targets"), lambda r: not r.lora, "lora is false"),
+)  # fmt: skip
+"""Keys that do nothing under a condition, and why; of several conditions the last one counts."""
+
+
+def remarks(recipe: Recipe) -> list[str]:
+    """A sentence for every setting that differs from its default and yet does nothing beside the others, and for views
+    from which nothing can be learnt.
+    """
+    reasons: dict[str, str] = {}
+    for keys, condition, reason in WITHOUT_EFFECT:
+        reasons |= dict.fromkeys(keys, reason) if condition(recipe) else {}
+    changed = {k: getattr(recipe, k) for k, field in Recipe.model_fields.items() if getattr(recipe, k) != field.default}
+    shown = {k: v if isinstance(v, str) else json.dumps(v) for k, v in changed.items()}
+    sentences = [f"{k}={v} has no effect, because {reasons[k]}." for k, v in shown.items() if k in reasons]
+    if recipe.same_images and recipe.teacher != "model":
+        sentences.append(
+            f"{_same_images(recipe)}, and teacher={recipe.teacher} starts from the student's weights. So the loss is 0 "
+            "at first, and then comes from rounding that the optimizer enlarges: this is a control without evidence, "
+            "and nothing is learnt from the data. To train, set teacher_view=crop and a lower anchor_share."
+        )
+    return sentences
+
+
+def _same_images(recipe: Recipe) -> str:
+    if recipe.student_view == recipe.teacher_view:
+        return f"student_view and teacher_view are both {recipe.student_view}"
+    return f"anchor_share={recipe.anchor_share:g} shows the student the teacher's image of every prompt"
 
 
 def names() -> list[str]:
@@ -247,4 +327,32 @@ def _check_combinations(recipe: Recipe, where: str) -> None:
         raise SettingError(
             f"{where}: micro_batch_tokens={recipe.micro_batch_tokens} holds not even one answer of max_new_tokens="
             f"{recipe.max_new_tokens} tokens and its prompt. Raise micro_batch_tokens or lower max_new_tokens."
+        )
+    _check_loss(recipe, where)
+
+
+def _check_loss(recipe: Recipe, where: str) -> None:
+    """Raise SettingError for settings whose loss is 0 at every step, and for an importance ratio that is none.
+
+    Adam divides by the size of the gradient, so the rounding of a loss of 0 moves the weights as any other does.
+    """
+    if recipe.same_images and recipe.follows_at_once:
+        raise SettingError(
+            f"{where}: {_same_images(recipe)}, and teacher={recipe.teacher} has the student's weights. The loss is "
+            "always 0, and the weights would follow rounding and weight decay alone. Set teacher_view=crop and a lower "
+            "anchor_share, or another teacher."
+        )
+    if (
+        recipe.divergence != "sampled_token" and recipe.top_k == 1 and not recipe.tail
+        and recipe.support in ("student", "teacher")
+    ):  # fmt: skip
+        raise SettingError(
+            f"{where}: top_k=1 with tail=false compares a single token, which has probability 1 on both sides. The "
+            "loss is always 0, and the weights would follow weight decay alone. Set tail=true, or top_k to 2 or more."
+        )
+    if recipe.importance_cap is not None and (recipe.temperature != 1 or recipe.top_p != 1):
+        raise SettingError(
+            f"{where}: importance_cap={recipe.importance_cap:g} with temperature={recipe.temperature:g} and "
+            f"top_p={recipe.top_p:g}. The sampler's log-probabilities are those at temperature 1 over all tokens, so "
+            "the ratio would not be that of the answers. Set temperature=1 and top_p=1, or importance_cap=null."
         )

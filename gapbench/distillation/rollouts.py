@@ -6,10 +6,11 @@
 Training depends only on the protocol `Sampler`. `TransformersSampler` is the reference: the trained model itself
 answers. `vllm.rollouts.VllmSampler` is faster and must agree with the trainer (`forward_check.check_vllm`).
 
-The random numbers are a hash of (seed, step, sample, rollout, position, token). So a draw depends neither on its batch
-nor on its process: one GPU and eight GPUs sample the same rollouts up to rounding, and a resumed training repeats the
-draws of an uninterrupted one. A token is drawn by the Gumbel-max rule (Gumbel 1954; Maddison et al. 2014): with
-g = -log(-log u), argmax(log p + g) is a sample of p.
+The random numbers are a hash of (seed, step, slot in the step, sample, rollout, position, token). So a draw depends
+neither on its batch nor on its process: one GPU and eight GPUs sample the same rollouts up to rounding, and a resumed
+training repeats the draws of an uninterrupted one. A sample that comes twice in a step has two slots, and so draws
+other answers. A token is drawn by the Gumbel-max rule (Gumbel 1954; Maddison et al. 2014): with g = -log(-log u),
+argmax(log p + g) is a sample of p.
 
 Limits: 1 - u has 32 bits, so tokens with a probability below about 1e-10 are never drawn.
 """

@@ -110,9 +110,18 @@ def make_role(loaded: Loaded, recipe: Recipe, trained: bool = True) -> ModelRole
                 param.data = param.data.float()
         if recipe.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            _without_dropout(model)
             if recipe.lora:
                 model.enable_input_require_grads()
     return ModelRole(loaded.name, model, ForwardWrapper(model), chat, ends, suppressed)
+
+
+def _without_dropout(model: Any) -> None:
+    """Sets to 0 every rate of dropout in the layers that checkpoint gradients, which need the training mode for it."""
+    for layer in model.modules():
+        if getattr(layer, "gradient_checkpointing", False):
+            for name in [n for n, value in vars(layer).items() if "drop" in n and isinstance(value, float)]:
+                setattr(layer, name, 0.0)
 
 
 def image_tokens(config: Any) -> tuple[int, ...]:

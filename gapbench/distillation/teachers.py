@@ -25,11 +25,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -128,20 +126,9 @@ class Teacher:
         size = sum(float(_full_tensor(p.detach().norm()) ** 2) for _, p in self.pairs)
         return float((difference / size) ** 0.5) if size else None
 
-    def save(self, folder: Path, process: int) -> None:
-        """Write this process's part of the teacher's weights; sharded weights are written shard by shard."""
-        if self.averages and (process == 0 or isinstance(self.averages[0], DTensor)):
-            tensors = {str(i): _local_tensor(a).contiguous() for i, a in enumerate(self.averages)}
-            save_file(tensors, folder / f"teacher-{process}.safetensors")
-
-    @torch.no_grad()
-    def load(self, folder: Path, process: int) -> None:
-        """Read what `save` wrote."""
-        if self.averages:
-            own = process if isinstance(self.averages[0], DTensor) else 0
-            tensors = load_file(folder / f"teacher-{own}.safetensors")
-            for i, average in enumerate(self.averages):
-                _local_tensor(average).copy_(tensors[str(i)])
+    def reshard(self) -> None:
+        """Let FSDP read the shards again, after they were changed from outside."""
+        _reshard(self.student.wrapped)
 
     @torch.no_grad()
     def _swap_weights(self) -> None:
@@ -186,8 +173,3 @@ def _fit_to_vocabulary(logits: Tensor, size: int) -> Tensor:
 def _full_tensor(tensor: Tensor) -> Tensor:
     full: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return full
-
-
-def _local_tensor(tensor: Tensor) -> Tensor:
-    local: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-    return local

@@ -31,7 +31,7 @@ from gapbench.distillation.student import ModelRole, make_role
 from gapbench.distillation.teachers import Teacher
 from gapbench.distillation.vllm import rollouts as vllm_rollouts
 from gapbench.engines import models
-from gapbench.errors import SettingError
+from gapbench.errors import RunError, SettingError
 from gapbench.util.files import write_text
 from gapbench.util.interrupt import remember_interrupt
 from gapbench.util.progress import progress
@@ -95,9 +95,15 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
     setup, check = set_up(job, pairs, accelerator, loaded)
     first_step, probe = 0, []
     if job.resume and (checkpoint := checkpoints.newest(folder / "checkpoints")):
-        state = checkpoints.restore(checkpoint, accelerator, setup.teacher)
+        notes = checkpoints.restore(checkpoint, accelerator, setup.state)
+        if (commit := getattr(loaded.model.config, "_commit_hash", None)) != notes["base"]:  # its part is not saved
+            raise RunError(
+                f"{checkpoint}: it was trained from {job.model} at commit {notes['base']}, and now that is at "
+                f"{commit}. Resume with --revision {notes['base']}."
+            )
         checkpoints.prune(folder / "checkpoints", accelerator, job.recipe.keep_checkpoints)
-        first_step, probe = int(state["step"]), state["probe"]
+        first_step, probe = int(notes["step"]), notes["probe"]
+        pairs.skipped.update(notes["skipped"])
         job.say(f"resuming after step {first_step}")
     elif recipe.probe_every:
         probe = loop.probe_answers(setup)

@@ -108,3 +108,20 @@ def test_names_from_outside_can_neither_break_the_table_nor_open_html(tmp_path: 
     assert "\n# c" not in text
     row = next(line for line in text.splitlines() if line.startswith("| a"))
     assert row.replace("\\|", "").count("|") == 6
+
+
+def test_samples_that_were_left_out_are_counted_with_the_reason(tmp_path: Path) -> None:
+    assert "left out" not in card(tmp_path)
+    data = {"name": "mine", "samples": 1, "without_evidence": 19}
+    assert "`mine`, 1 samples with evidence; left out: 19 without evidence\n" in card(tmp_path, data=data)
+    shared = {"policy": "drop", "shared": {"a": "also in signs", "b": "also in signs"}}
+    text = card(tmp_path, data=data, contamination=shared, skipped={"c": "no image"})
+    assert "19 without evidence, 2 whose image is also in the evaluation, 1 that could not be shown" in text
+    assert "evaluation" not in card(tmp_path, data=data, contamination={**shared, "policy": "keep"})
+
+
+def test_what_a_resumed_session_changed_is_said_with_the_step(tmp_path: Path) -> None:
+    sessions = [{}, {"after_step": 20, "changed": {"micro_batch_tokens": [9216, 4096], "processes": [2, 1]}}]
+    text = card(tmp_path, sessions=sessions)
+    assert "- changed after step 20: micro_batch_tokens 9216 -> 4096, processes 2 -> 1\n" in text
+    assert "changed" not in card(tmp_path, sessions=[{}, {"after_step": 20, "changed": {}}])

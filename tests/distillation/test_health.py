@@ -34,6 +34,7 @@ def test_a_healthy_run_gives_no_warning() -> None:
     [
         ("divergence", {"divergence": lambda t: 0.1 + 0.3 * t}, "Lower learning_rate, or raise anchor_share"),
         ("length", {"truncated": lambda t: 0.05 + 0.5 * t}, "raise max_new_tokens"),
+        ("truncated", {"truncated": 1.0, "mean_length": 64.0}, "(64 tokens): none shows how an answer ends. Raise max"),
         ("teacher", {"teacher_moved": False}, "float32 weights and an ema_rate"),
         ("teacher", {"teacher_moved": False, "teacher": "copy"}, "copy_every"),
         ("probe", {"probe_confidence": lambda t: 0.8 - 0.2 * t}, "Raise anchor_share, lower ema_rate"),
@@ -86,3 +87,8 @@ def test_probes_are_compared_with_the_first_one() -> None:
     assert "fell from 0.80 to 0.71" in warnings(found)["probe"]
     found[29]["probe_confidence"] = 0.73
     assert warnings(found) == {}
+
+
+def test_one_step_of_which_every_answer_is_cut_off_is_enough() -> None:
+    assert list(warnings(lines(1, truncated=1.0, mean_length=5.0))) == ["truncated"]
+    assert warnings(lines(1, truncated=0.99, mean_length=5.0)) == {}

@@ -104,6 +104,25 @@ def test_a_sampler_that_was_shown_another_image_is_found_out(
         train(tiny("qwen3_vl"), data, tmp_path)
 
 
+def test_a_sample_that_comes_twice_in_a_step_draws_other_answers(
+    tiny: Tiny, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two samples, four prompts."""
+    drawn: dict[str, list[tuple[int, ...]]] = {}
+    roll_out = loop.roll_out
+
+    def watched(setup: Any, pairs: Any, step: int) -> Any:
+        rollouts = roll_out(setup, pairs, step)
+        for pair, answers in zip(pairs, rollouts, strict=True):
+            drawn.setdefault(pair.key, []).extend(r.ids for r in answers)
+        return rollouts
+
+    monkeypatch.setattr(loop, "roll_out", watched)
+    train(tiny("qwen3_vl"), data, tmp_path, "steps=1", limit=2)
+    assert [len(answers) for answers in drawn.values()] == [4, 4]
+    assert all(len(set(answers)) == 4 for answers in drawn.values())
+
+
 def test_importance_weights_of_answers_that_are_the_students_own_change_nothing(
     tiny: Tiny, data: Path, one: Path, tmp_path: Path
 ) -> None:

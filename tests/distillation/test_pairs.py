@@ -52,6 +52,17 @@ def test_a_step_is_the_same_whenever_it_is_asked_for() -> None:
     assert all(same(late.step(step), steps[step]) for step in (3, 2, 4))
 
 
+def test_every_prompt_of_a_step_has_its_slot_whatever_the_processes() -> None:
+    """Five samples and eight prompts: some come twice, and no two of a step share a slot."""
+    of = pairs(SCENES[:5], prompts_per_step=8)
+    alone = [(p.slot, p.key) for p in of.step(3)]
+    assert [slot for slot, _ in alone] == list(range(8))
+    assert len({key for _, key in alone}) < 8
+    for processes in (2, 4, 8):
+        shares = [(p.slot, p.key) for process in range(processes) for p in of.step(3, process, processes)]
+        assert sorted(shares) == alone
+
+
 def test_the_seed_decides_the_order() -> None:
     assert keys(pairs(seed=1)) == keys(pairs(seed=1))
     assert keys(pairs(seed=1)) != keys(pairs(seed=2))

@@ -233,35 +233,6 @@ def test_base_weights_are_untouched(tiny: Tiny) -> None:
     assert all(p.data_ptr() == pointers[n] for n, p in student.model.named_parameters() if n in base)
 
 
-# --- on disk -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("lora", [False, True])
-def test_what_is_saved_is_read_back(lora: bool, tiny: Tiny, tmp_path: Path) -> None:
-    student, teacher = pair(tiny, setting("ema", lora=lora))
-    move(student)
-    teacher.update(0)
-    teacher.save(tmp_path, 0)
-    kept = [a.clone() for a in teacher.averages]
-    _, other = pair(tiny, setting("ema", lora=lora))
-    assert not equal(other.averages, kept)
-    other.load(tmp_path, 0)
-    assert equal(other.averages, kept)
-    other.load(tmp_path, 3)  # unsharded weights are written once, and read by every process
-    assert equal(other.averages, kept)
-
-
-@pytest.mark.parametrize(("kind", "process", "written"), [("ema", 0, 1), ("ema", 1, 0), ("live", 0, 0)])
-def test_one_process_writes_and_only_what_there_is(
-    kind: str, process: int, written: int, tiny: Tiny, tmp_path: Path
-) -> None:
-    _, teacher = pair(tiny, setting(kind))
-    teacher.save(tmp_path, process)
-    assert len(list(tmp_path.iterdir())) == written
-    if kind == "live":
-        teacher.load(tmp_path, 0)
-
-
 # --- another model -------------------------------------------------------------------------------------------------
 
 
@@ -280,8 +251,6 @@ def test_another_model_of_the_same_vocabulary_teaches(tiny: Tiny, tmp_path: Path
     assert not torch.allclose(logits(teacher), logits(student), atol=0.1)
     move(student)
     teacher.update(0)
-    teacher.save(tmp_path, 0)
-    assert not list(tmp_path.glob("*.safetensors"))
     assert teacher.distance() is None
 
 

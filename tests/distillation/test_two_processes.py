@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import json
-import socket
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from helpers import write_benchmark
 
-from distillation.trainings import apart, arguments, start, steps, train
+from distillation import forked
+from distillation.trainings import apart, arguments, crash, sharded, start, steps, train, unsharded
 
 pytestmark = pytest.mark.evidence
 
 Tiny = Callable[[str], Path]
-BIN = Path(sys.executable).parent
-UNSHARDED = (BIN / "torchrun", "--nproc_per_node", "2", "-m", "gapbench")
-SHARDED = (
-    BIN / "accelerate", "launch", "--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy",
-    "TRANSFORMER_BASED_WRAP", "--num_processes", "2", Path(__file__).with_name("fsdp_on_cpu.py"),
-)  # fmt: skip
 SETTINGS = ("micro_batch_tokens=60", "ema_rate=0.3")
 """Several micro-batches a step and process: DDP must not await gradients between them, nor from the self-check."""
 
 
-def launch(launcher: tuple[str | Path, ...], *words: str) -> str:
-    """Run in two processes on a port of its own; what they wrote to standard error."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    first, *rest = map(str, launcher)
-    at = ["launch", "--main_process_port", str(port), *rest[1:]] if rest[0] == "launch" else [
-        "--master_port", str(port), *rest
-    ]  # fmt: skip
-    done = start(first, *at, *words)
+def run(command: list[str]) -> str:
+    """What the processes wrote to standard error."""
+    done = start(*command)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -53,9 +39,9 @@ def single(tiny: Tiny, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
-def equal(out: Path, single: Path, distributed: str) -> None:
+def equal(out: Path, single: Path, distributed: str, processes: int = 2) -> None:
     training = json.loads((out / "distill.json").read_text())["training"]
-    assert (training["processes"], training["distributed"]) == (2, distributed)
+    assert (training["processes"], training["distributed"]) == (processes, distributed)
     assert apart(out / "model", single / "model") < 1e-5
     for ours, theirs in zip(steps(out), steps(single), strict=True):
         for key, value in theirs.items():
@@ -64,7 +50,7 @@ def equal(out: Path, single: Path, distributed: str) -> None:
 
 def test_two_processes_train_what_one_trains(tiny: Tiny, data: Path, single: Path, tmp_path: Path) -> None:
     more = ("--eval", str(data), "--eval-limit", "3", "contamination=keep")
-    errors = launch(UNSHARDED, *arguments(tiny("qwen3_vl"), data, tmp_path, *SETTINGS, *more))
+    errors = run(unsharded(*arguments(tiny("qwen3_vl"), data, tmp_path, *SETTINGS, *more)))
     equal(tmp_path, single, "MULTI_CPU")
     for once in ("before: measuring", "training samples show an image", "self-check:", "after: measuring"):
         assert errors.count(once) == 1
@@ -88,14 +74,45 @@ def test_two_processes_with_sharded_weights_train_what_one_trains(
     train(tiny(family), data, tmp_path / "single", *settings)
     command = arguments(tiny(family), data, tmp_path / "sharded", *settings)
     if family == "gemma3":
-        launch(SHARDED, *command, "steps=2")
-        assert len(list((tmp_path / "sharded" / "checkpoints" / "step-2").glob("teacher-*.safetensors"))) == 2
+        run(sharded(*command, "steps=2"))
+        assert len(list((tmp_path / "sharded" / "checkpoints" / "step-2").glob("*.distcp"))) == 2
         command.append("--resume")
-    launch(SHARDED, *command)
+    run(sharded(*command))
     equal(tmp_path / "sharded", tmp_path / "single", "FSDP")
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused(tiny: Tiny, data: Path, tmp_path: Path) -> None:
     command = arguments(tiny("qwen3_vl"), data, tmp_path, "prompts_per_step=3")
     with pytest.raises(AssertionError, match=r"prompts_per_step=3 cannot be shared equally by 2 processes"):
-        launch(UNSHARDED, *command)
+        run(unsharded(*command))
+
+
+LAUNCHES: dict[str, tuple[Mapping[str, str] | None, int, str]] = {
+    "one process": (None, 1, "NO"),
+    "DDP": (forked.DDP, 2, "MULTI_CPU"),
+    "FSDP of one": (forked.FSDP, 1, "FSDP"),
+    "FSDP": (forked.FSDP, 2, "FSDP"),
+}
+
+
+@pytest.mark.parametrize("before", LAUNCHES)
+def test_a_training_goes_on_however_it_is_launched_then(
+    tiny: Tiny, data: Path, single: Path, tmp_path: Path, before: str
+) -> None:
+    """Two steps in one way, two in another: the weights, the optimizer and the teacher are sharded anew."""
+
+    def launch(how: str, out: Path, *more: str) -> str:
+        launcher, processes, distributed = LAUNCHES[how]
+        words = arguments(tiny("qwen3_vl"), data, out, *SETTINGS, "keep_checkpoints=9", *more)
+        ending = forked.run(words, out, launcher, processes=processes)
+        assert not any(ending.codes), ending.errors
+        equal(out, single, distributed, processes)
+        return ending.errors
+
+    launch(before, tmp_path / "begun")
+    for after in [how for how in LAUNCHES if how != before]:
+        out = crash(tmp_path / "begun", tmp_path / after, 2, later=(4,))
+        assert "changed after step 2: " in launch(after, out, "--resume")
+        then, now = (dict(zip(("processes", "distributed"), LAUNCHES[how][1:], strict=True)) for how in (before, after))
+        session = json.loads((out / "distill.json").read_text())["sessions"][-1]
+        assert session["changed"] == {key: [then[key], now[key]] for key in now if then[key] != now[key]}

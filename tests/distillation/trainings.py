@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,30 @@ def train(model: Path | str, data: Path | str, out: Path, *settings: str, **more
 def arguments(model: Path | str, data: Path | str, out: Path, *more: str) -> list[str]:
     """The same as arguments of `gapbench`; `more` are settings or flags."""
     return ["distill", str(model), "--data", str(data), "--recipe", "vision-opd", "--out", str(out), *SMALL, *more]
+
+
+BIN = Path(sys.executable).parent
+ON_CPU = Path(__file__).with_name("fsdp_on_cpu.py")
+
+
+def unsharded(*words: str, processes: int = 2) -> list[str]:
+    """The command that trains in processes which all hold the whole model (DDP)."""
+    port = ("--master_port", free_port(), "--nproc_per_node", str(processes))
+    return [str(BIN / "torchrun"), *port, "-m", "gapbench", *words]
+
+
+def sharded(*words: str, processes: int = 2) -> list[str]:
+    """The command that trains in processes which hold a part of the weights each (FSDP2)."""
+    port = ("--main_process_port", free_port(), "--num_processes", str(processes))
+    policy = ("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP")
+    return [str(BIN / "accelerate"), "launch", *port, *policy, str(ON_CPU), *words]
+
+
+def free_port() -> str:
+    """A port that no process listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def start(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
