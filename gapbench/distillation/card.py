@@ -12,6 +12,7 @@ from typing import Any
 from gapbench.analysis.aggregate import by_evidence
 from gapbench.distillation import recipe as recipes
 from gapbench.util.files import write_text
+from gapbench.views.prompts import NEUTRAL
 
 
 def write_card(
@@ -26,7 +27,8 @@ def write_card(
         *head, "---", "", f"# {_plain(base)}, distilled from its own evidence crops", "",
         "Trained with gapbench by on-policy self-distillation (Vision-OPD): the student sees the full image, the "
         "teacher the evidence crop, and no reference answer is used.", "",
-        f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples with evidence",
+        f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples with evidence, prompts "
+        f"of the protocol `{_plain(str(details['data'].get('protocol', NEUTRAL)))}`",
         f"- {recipe.steps} steps of {recipe.prompts_per_step} prompts x {recipe.rollouts_per_prompt} rollouts, "
         f"learning rate {recipe.learning_rate:g}, {recipe.divergence}, {teacher}, anchor share "
         f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",

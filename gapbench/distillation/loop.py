@@ -170,9 +170,12 @@ def _micro_batch_loss(
     # A model is trained as it answers, without dropout; but gradient checkpointing needs the training mode.
     student.model.train(recipe.gradient_checkpointing)
     try:
-        totals: Totals = student.wrapped(
-            _loss_in_forward, recipe, student.mode, inputs, groups, sampled, teacher_hidden, teacher.head()
-        )
+        # FSDP2 rounds every argument of a forward pass to the precision of the layers: only the images may be arguments.
+        loss_of = partial(
+            _loss_in_forward, recipe=recipe, mode=student.mode, groups=groups, tokens=sampled,
+            teacher_hidden=teacher_hidden, teacher_head=teacher.head(teacher_hidden.dtype),
+        )  # fmt: skip
+        totals: Totals = student.wrapped(loss_of, inputs)
     finally:
         student.model.eval()
     return totals, (totals.student_log_probs - sampler_log_probs).abs()
@@ -191,7 +194,7 @@ def _check_lengths(mask: Tensor, sampler_lengths: Sequence[int], pairs: Sequence
 
 
 def _loss_in_forward(
-    model: Any, recipe: Recipe, mode: ForwardMode, inputs: dict[str, Any], groups: Groups, tokens: Tokens,
+    model: Any, inputs: dict[str, Any], *, recipe: Recipe, mode: ForwardMode, groups: Groups, tokens: Tokens,
     teacher_hidden: Tensor, teacher_head: Head,
 ) -> Totals:  # fmt: skip
     """The loss of a micro-batch; runs inside the student's forward pass."""
@@ -203,9 +206,12 @@ def _loss_in_forward(
 
 
 def learning_rate_factor(recipe: Recipe, step: int) -> float:
-    """The factor of the learning rate at a step (0-based): linear warm-up, then the schedule down to 0."""
+    """The factor of the learning rate at a step (0-based): linear warm-up from 0, then the schedule down to 0.
+
+    As in transformers and in Vision-OPD's released code, the first update of a warm-up has the rate 0.
+    """
     if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
+        return step / recipe.warmup_steps
     left = (recipe.steps - step) / max(1, recipe.steps - recipe.warmup_steps)
     return {"constant": 1.0, "linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}[recipe.schedule]
 

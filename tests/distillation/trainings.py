@@ -20,7 +20,7 @@ from gapbench.commands.distill import Distilled
 
 SMALL = (
     "steps=4", "prompts_per_step=4", "rollouts_per_prompt=2", "max_new_tokens=5", "learning_rate=3e-4",
-    "warmup_steps=1", "save_every=2", "probe_every=2", "micro_batch_tokens=1024", "top_k=20", "precision=no",
+    "warmup_steps=0", "save_every=2", "probe_every=2", "micro_batch_tokens=1024", "top_k=20", "precision=no",
     "gradient_checkpointing=false",
 )  # fmt: skip
 """Four steps of about a tenth of a second that move the weights by about 1e-3."""
