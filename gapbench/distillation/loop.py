@@ -170,12 +170,10 @@ def _micro_batch_loss(
     # A model is trained as it answers, without dropout; but gradient checkpointing needs the training mode.
     student.model.train(recipe.gradient_checkpointing)
     try:
-        # FSDP2 rounds every argument of a forward pass to the precision of the layers: only the images may be arguments.
-        loss_of = partial(
-            _loss_in_forward, recipe=recipe, mode=student.mode, groups=groups, tokens=sampled,
-            teacher_hidden=teacher_hidden, teacher_head=teacher.head(teacher_hidden.dtype),
-        )  # fmt: skip
-        totals: Totals = student.wrapped(loss_of, inputs)
+        teacher_head = teacher.head(teacher_hidden.dtype)
+        totals: Totals = student.wrapped(
+            _loss_in_forward, recipe, student.mode, inputs, groups, sampled, teacher_hidden, teacher_head
+        )
     finally:
         student.model.eval()
     return totals, (totals.student_log_probs - sampler_log_probs).abs()
@@ -194,7 +192,7 @@ def _check_lengths(mask: Tensor, sampler_lengths: Sequence[int], pairs: Sequence
 
 
 def _loss_in_forward(
-    model: Any, inputs: dict[str, Any], *, recipe: Recipe, mode: ForwardMode, groups: Groups, tokens: Tokens,
+    model: Any, recipe: Recipe, mode: ForwardMode, inputs: dict[str, Any], groups: Groups, tokens: Tokens,
     teacher_hidden: Tensor, teacher_head: Head,
 ) -> Totals:  # fmt: skip
     """The loss of a micro-batch; runs inside the student's forward pass."""

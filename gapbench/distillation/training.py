@@ -41,8 +41,9 @@ WAIT = timedelta(hours=24)
 """How long the other processes wait for the one that measures."""
 SHARDED = MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
 """The precisions of FSDP2 in bf16: layers compute in bfloat16, and gradients are added up over micro-batches and
-processes in float32, as in the released code of Vision-OPD. accelerate's own policy adds them up in bfloat16 and rounds
-the loss and every log-probability to it.
+processes in float32, as in the released code of Vision-OPD. accelerate's own policy adds them up in bfloat16. It also
+rounds all that enters or leaves a layer or the whole model: rotary angles, the weights of tokens, the sampler's
+log-probabilities, the loss.
 """
 
 

@@ -134,7 +134,6 @@ def test_sharding_costs_no_precision(tiny: Tiny, data: Path, tmp_path: Path, fam
     ):  # fmt: skip
         loss, gap = (one["line"][key] / other["line"][key] - 1 for key in ("loss", "logp_gap"))
         print(f"{family} {name}: loss {loss:+.1e}, logp_gap {gap:+.1e}, gradients {gradients_apart(one, other):.1e}")
-    print(end="", flush=True)
     assert gradients_apart(sharded, exact) < 1e-5
     assert sharded["line"]["loss"] == pytest.approx(exact["line"]["loss"], rel=1e-5)
     assert gradients_apart(on_a_gpu, rounded) < 4e-3
