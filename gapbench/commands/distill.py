@@ -124,7 +124,7 @@ def distill(
         **models.identity(models.resolve(model), revision),
         "data": {"name": pairs.benchmark.name, "parameters": dict(pairs.benchmark.parameters),
                  "samples": len(pairs.samples), "without_evidence": pairs.without_evidence,
-                 "fingerprint": fingerprint(pairs.samples)},
+                 "fingerprint": fingerprint(pairs.samples), "protocol": pairs.protocol},
     }  # fmt: skip
     job = Job(model, settings, Path(out), revision, trust_remote_code, resume, quiet)
     python_call = f"gapbench.distill({model!r}, {data!r}, recipe={str(recipe)!r}, out={str(out)!r}, …)"

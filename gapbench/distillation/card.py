@@ -13,6 +13,7 @@ from gapbench.analysis.aggregate import by_evidence
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.resume import changed_in_words
 from gapbench.util.files import write_text
+from gapbench.views.prompts import NEUTRAL
 
 
 def write_card(
@@ -28,7 +29,7 @@ def write_card(
         "Trained with gapbench by on-policy self-distillation (Vision-OPD): the student sees the full image, the "
         "teacher the evidence crop, and no reference answer is used.", "",
         f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples with evidence"
-        f"{_left_out(details)}",
+        f"{_left_out(details)}, prompts of the protocol `{_plain(str(details['data'].get('protocol', NEUTRAL)))}`",
         f"- {recipe.steps} steps of {recipe.prompts_per_step} prompts x {recipe.rollouts_per_prompt} rollouts, "
         f"learning rate {recipe.learning_rate:g}, {recipe.divergence}, {teacher}, anchor share "
         f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",

@@ -20,11 +20,13 @@ from typing import Any
 from gapbench.distillation import recipe as recipes
 from gapbench.errors import RunError, SettingError
 from gapbench.runs.manifest import Difference, mixed
+from gapbench.views.prompts import NEUTRAL
 
 IN_WORDS = {
     "model": "model", "revision": "revision of the model", "sha256": "model files with the SHA-256",
     "name": "data named", "parameters": "data with the parameters", "samples": "this number of samples:",
     "without_evidence": "this number of samples without evidence:", "fingerprint": "samples with the fingerprint",
+    "protocol": "prompts of the protocol",
 }  # fmt: skip
 """How the entries of `distill.json` that identify model and data are named in a message."""
 
@@ -121,4 +123,5 @@ def refuse_other_drops(folder: Path, earlier: Mapping[str, Any], details: Mappin
 def _identity(details: Mapping[str, Any]) -> dict[str, Any]:
     """What identifies model and data: a local folder by its content, a Hub model by its name and revision."""
     names = ("sha256",) if "sha256" in details else ("model", "revision")
-    return {**{name: details.get(name) for name in names}, **details["data"]}
+    earliest = {"protocol": NEUTRAL}  # before there were others, a training did not record it
+    return {**{name: details.get(name) for name in names}, **earliest, **details["data"]}

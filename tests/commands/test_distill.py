@@ -204,7 +204,7 @@ def test_a_hub_model_counts_by_its_name(tmp_path: Path) -> None:
     """Its content is not known before it is loaded."""
     from gapbench.distillation.resume import continue_or_refuse
 
-    data = {"name": "mine", "samples": 3}
+    data: dict[str, object] = {"name": "mine", "samples": 3}
     identity = {"model": "one/model", "revision": "unknown", "data": data}
     (tmp_path / "train.jsonl").touch()
     (tmp_path / "recipe.yaml").write_text(recipes.dump(recipes.make({})))
@@ -212,6 +212,11 @@ def test_a_hub_model_counts_by_its_name(tmp_path: Path) -> None:
     assert continue_or_refuse(tmp_path, identity, recipes.make({}), resume=True) == identity
     with pytest.raises(RunError, match=r"'one/model', and now it is 'another/model'"):
         continue_or_refuse(tmp_path, {**identity, "model": "another/model"}, recipes.make({}), resume=True)
+    # An older training recorded no protocol, and asked neutrally.
+    asked = {name: {**identity, "data": {**data, "protocol": name}} for name in ("neutral", "original")}
+    assert continue_or_refuse(tmp_path, asked["neutral"], recipes.make({}), resume=True) == identity
+    with pytest.raises(RunError, match=r"protocol 'neutral', and now it is 'original'"):
+        continue_or_refuse(tmp_path, asked["original"], recipes.make({}), resume=True)
 
 
 # --- the card -----------------------------------------------------------------------------------------------
