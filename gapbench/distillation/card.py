@@ -28,8 +28,8 @@ def write_card(
         *head, "---", "", f"# {_plain(base)}, distilled from its own evidence crops", "",
         "Trained with gapbench by on-policy self-distillation (Vision-OPD): the student sees the full image, the "
         "teacher the evidence crop, and no reference answer is used.", "",
-        f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples with evidence"
-        f"{_left_out(details)}, prompts of the protocol `{_plain(str(details['data'].get('protocol', NEUTRAL)))}`",
+        f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples with evidence, "
+        f"prompts of the protocol `{_plain(str(details['data'].get('protocol', NEUTRAL)))}`{_left_out(details)}",
         f"- {recipe.steps} steps of {recipe.prompts_per_step} prompts x {recipe.rollouts_per_prompt} rollouts, "
         f"learning rate {recipe.learning_rate:g}, {recipe.divergence}, {teacher}, anchor share "
         f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",
