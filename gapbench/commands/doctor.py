@@ -297,11 +297,11 @@ def _look_at_memory(
         prompts = [view.largest for of_task in lengths.values() for view in of_task]
         largest = max(prompts, key=lambda prompt: prompt.tokens, default=None)
         sizes, prompt = (largest.sizes, largest.prompt) if largest else ((NOMINAL,), "?")
-        note = "the largest prompt" if largest else f"an image of {NOMINAL[0]} x {NOMINAL[1]}"
+        note = "the largest prompt" if largest else f"an image of {NOMINAL[0]} x {NOMINAL[1]} px"
         try:
             if plan.recipe:
                 terms, phase = _training_terms(plan, plan.recipe, loaded, tasks)
-                note += f", {phase}, the most"
+                note = f"{phase} with {note}"
                 remedy = to_train_on_less(plan.recipe, terms, there[0] if there else 0)
             else:
                 terms = to_measure(loaded, chat, [blank(size) for size in sizes], prompt, plan.answer_tokens(chat))

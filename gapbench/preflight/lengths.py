@@ -166,7 +166,8 @@ def against_context(lengths: Mapping[str, Sequence[ViewLengths]], answer: int, c
         return Observation("context", "ok", f"{need}, context {context:,}")
     image = longest.largest
     room = context - answer - (longest.longest - image.image_tokens)
-    pixels = sum(width * height for width, height in image.sizes) * room / max(1, image.image_tokens)
+    # Processors round to whole patches, so that a tenth is left.
+    pixels = 0.9 * sum(width * height for width, height in image.sizes) * room / max(1, image.image_tokens)
     remedy = "Lower --max-new-tokens, or use a model with a longer context."
     if pixels > 10_000:
         remedy = f"--max-pixels {math.floor(pixels / 10_000) * 10_000}, which bounds the images of all views."
