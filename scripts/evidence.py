@@ -60,6 +60,7 @@ JOBS: Mapping[str, Sequence[str]] = {
     "one-view": ("python", "tests/peers/faults_of_one_view.py"),
     "servers": ("python", "tests/engines/real_servers.py"),
     "judge": ("python", "tests/peers/real_judge.py"),
+    "doctor": ("python", "tests/peers/doctor_cases.py"),
     "blink": ("python", "tests/peers/blink_outputs.py"),
     "rollouts": ("python", "tests/peers/distillation_step.py", "--prompts", "24", "--steps", "8", "--rounds", "3"),
     "client": ("python", "tests/peers/vllm_bench_serve.py", "--samples", "100", "--rounds", "3"),
