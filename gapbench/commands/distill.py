@@ -23,11 +23,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.data import catalogue
 from gapbench.data.benchmark import Benchmark, fingerprint
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.card import write_card
-from gapbench.distillation.contamination import find_shared
+from gapbench.distillation.contamination import Occurrence, SharedImages, find_shared
 from gapbench.distillation.job import Job
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.resume import changed_in_words, changes, continue_or_refuse, refuse_other_drops
@@ -161,8 +162,8 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     info = {key: value for key, value in info.items() if key not in ("after_step", "changed")} | {"remarks": remarks}
 
     if first:
-        shared = _shared_samples(pairs, evaluation, job.quiet)
-        info["contamination"] = {"policy": job.recipe.contamination, "shared": shared}
+        found = _shared_images(pairs, evaluation, job.quiet)
+        info["contamination"] = {"policy": job.recipe.contamination, **found.json()}
         refuse_other_drops(folder, earlier, info)
         # In this order a kill in between lets the next session say again what was changed.
         write_json(folder / "distill.json", info)
@@ -171,9 +172,12 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
             job.say(f"before: measuring {', '.join(b.name for b in evaluation.benchmarks)}")
             evaluation.measure(job, folder / "before", accelerator.device)
     accelerator.wait_for_everyone()
-    shared = json.loads((folder / "distill.json").read_text(encoding="utf-8"))["contamination"]["shared"]
-    if shared:
-        job.say(f"{len(shared)} training samples show an image of the evaluation: {_listed(shared)}.")
+    contamination = json.loads((folder / "distill.json").read_text(encoding="utf-8"))["contamination"]
+    for sentence in contamination_sentences(contamination).values():
+        job.say(sentence)
+    if shared := contamination["shared"]:
+        places = {key: str(Occurrence(**occurrences[0])) for key, occurrences in shared.items()}
+        job.say(f"{len(shared)} training samples show an image of the evaluation: {_listed(places)}.")
         if job.recipe.contamination == "drop":
             job.say("They are left out (contamination=keep keeps them).")
             pairs = pairs.without(frozenset(shared))
@@ -213,20 +217,19 @@ def _training_data(data: str, model_defaults: Mapping[str, Mapping[str, Any]]) -
     return benchmark
 
 
-def _shared_samples(pairs: Pairs, evaluation: _Evaluation, quiet: bool) -> dict[str, str]:
-    """{id: where its image occurs} for the training samples that show an image of the evaluation.
+def _shared_images(pairs: Pairs, evaluation: _Evaluation, quiet: bool) -> SharedImages:
+    """The training samples that show an image of the evaluation.
 
     Raises BenchmarkError if the recipe drops such samples and none would remain.
     """
-    if not evaluation.specs:
-        return {}
-    shared = find_shared(pairs, [(b.name, b.samples(evaluation.limit)) for b in evaluation.benchmarks], quiet)
-    if len(shared) == len(pairs.samples) and pairs.recipe.contamination == "drop":
+    found = find_shared(pairs, [(b.name, b.samples(evaluation.limit)) for b in evaluation.benchmarks], quiet)
+    if len(found.samples) == len(pairs.samples) and pairs.recipe.contamination == "drop":
+        places = {key: str(occurrences[0]) for key, occurrences in found.samples.items()}
         raise BenchmarkError(
             f"{pairs.benchmark.name}: every training sample shows an image that is also in --eval "
-            f"({_listed(shared, 1)}). Train on other data, or set contamination=keep and report it."
+            f"({_listed(places, 1)}). Train on other data, or set contamination=keep and report it."
         )
-    return shared
+    return found
 
 
 def _listed(reasons: Mapping[str, str], count: int = 3) -> str:

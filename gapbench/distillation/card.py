@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.analysis.aggregate import by_evidence
+from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.resume import changed_in_words
 from gapbench.util.files import write_text
@@ -33,6 +34,7 @@ def write_card(
         f"- {recipe.steps} steps of {recipe.prompts_per_step} prompts x {recipe.rollouts_per_prompt} rollouts, "
         f"learning rate {recipe.learning_rate:g}, {recipe.divergence}, {teacher}, anchor share "
         f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",
+        *(f"- {_plain(line)}" for line in contamination_sentences(details.get("contamination", {})).values()),
         f"- command: `{_plain(str(details.get('command', '')))}`",
         *(f"- changed after step {session['after_step']}: {_plain(changed_in_words(session))}"
           for session in details.get("sessions", ()) if session.get("changed")),

@@ -138,16 +138,28 @@ def test_training_images_that_are_tested_are_listed_and_left_out(
     clean = questions(own, 4, 12, "clean.jsonl")
     out = tmp_path / "out"
     train(tiny("qwen3_vl"), own, out, eval=[str(tested)], eval_limit=4)
+    kinds = {"bytes": 2, "pixels": 0, "copy": 0, "crop": 0}
+    where = [{"benchmark": "tested", "sample": f"q{i - i % 2}", "kind": "bytes", "similarity": 1.0} for i in range(4)]
     assert told(out)["contamination"] == {
         "policy": "drop",
-        "shared": {f"q{i}": f"also in tested (sample q{i - i % 2})" for i in range(4)},
+        "images": 6,
+        "evaluations": {"tested": kinds},
+        "shared": {f"q{i}": [where[i]] for i in range(4)},
     }
+    sentence = "2 of 6 training images occur in tested: 2 identical, 0 rescaled or re-encoded, 0 cropped."
+    for page in ("comparison.html", "comparison.md", "model/README.md"):
+        assert f"{sentence} They were left out." in (out / page).read_text()
+    comparison = json.loads((out / "comparison.json").read_text())
+    assert comparison["train"]["contamination"] == {"policy": "drop", "images": 6, "evaluations": {"tested": kinds}}
+    assert not any("training images" in alert["text"] for alert in comparison["alerts"])
     train(tiny("qwen3_vl"), clean, tmp_path / "clean")
     assert apart(out / "model", tmp_path / "clean" / "model") == 0
 
     kept = tmp_path / "kept"
     train(tiny("qwen3_vl"), own, kept, "contamination=keep", eval=[str(tested)], eval_limit=4)
     assert told(kept)["contamination"]["shared"] == told(out)["contamination"]["shared"]
+    alerts = json.loads((kept / "comparison.json").read_text())["alerts"]
+    assert {"benchmark": "tested", "text": f"{sentence} They were trained on."} in alerts
     same(kept, plain)
 
 
