@@ -178,8 +178,8 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     if shared := contamination["shared"]:
         places = {key: str(Occurrence(**occurrences[0])) for key, occurrences in shared.items()}
         job.say(f"{len(shared)} training samples show an image of the evaluation: {_listed(places)}.")
-        if job.recipe.contamination == "drop":
-            job.say("They are left out (contamination=keep keeps them).")
+        if job.recipe.contamination == "drop":  # the sentences say that they were left out
+            job.say("contamination=keep would train on them.")
             pairs = pairs.without(frozenset(shared))
 
     if not finished:
