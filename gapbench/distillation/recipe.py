@@ -139,7 +139,7 @@ class Recipe(BaseModel):
         10, description="steps between probes of the teacher; 0: never"
     )
     contamination: Annotated[Literal["drop", "keep"], MAY_CHANGE] = Field(  # if the same samples are dropped
-        "drop", description="training samples whose image is also in --eval"
+        "drop", description="training samples of which a copy or a crop is also in --eval"
     )
     trackers: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], MAY_CHANGE] = ()
 
