@@ -8,7 +8,6 @@ Exit codes: 0 done, 1 a check failed, 2 cannot run (one paragraph says why; `--d
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -40,7 +39,7 @@ from gapbench.cli.flags import (
     ShardOption,
     TrustRemoteCodeOption,
 )
-from gapbench.util.terminal import complain, say
+from gapbench.util.terminal import complain, say, say_json
 from gapbench.util.text import redacted
 
 app = typer.Typer(
@@ -191,8 +190,10 @@ def doctor(
     values = _arguments(ctx, "json_", "judge", "judge_model", "judge_api_key_env")
     values["benchmarks"] = benchmarks or []
     diagnosis = doctor_(**values, judge=_judge(judge, judge_model, judge_api_key_env))
-    width = min(120, shutil.get_terminal_size((110, 0)).columns)
-    say(json.dumps(diagnosis.json(), indent=1, ensure_ascii=False) if json_ else diagnosis.text(width), sys.stdout)
+    if json_:
+        say_json(diagnosis.json())
+    else:
+        say(diagnosis.text(min(120, shutil.get_terminal_size((110, 0)).columns)), sys.stdout)
     if diagnosis.fails:
         raise typer.Exit(1)
 

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any
 from gapbench.commands.measure import pending_samples
 from gapbench.data import catalogue
 from gapbench.data.hub import pending_download
-from gapbench.data.task import Task, TaskSettings, make_task
+from gapbench.data.task import Task, TaskSettings, make_task, no_evidence
 from gapbench.distillation import recipe as recipes
 from gapbench.engines import loading, models
 from gapbench.engines.hardware import hardware, memory
 from gapbench.engines.options import THINKING_TOKENS, Generation
-from gapbench.errors import GapbenchError
+from gapbench.errors import GapbenchError, SettingError
 from gapbench.judging import Judge
 from gapbench.preflight.diagnosis import Diagnosis, Notes
 from gapbench.runs import records
@@ -43,7 +43,7 @@ from gapbench.util import downloads
 from gapbench.util.downloads import gigabytes
 from gapbench.util.progress import progress
 from gapbench.util.terminal import say
-from gapbench.util.text import error_line, listed, percent_in_words, quoted
+from gapbench.util.text import clip, error_line, listed, percent_in_words, quoted
 from gapbench.views.pixels import Pixels
 from gapbench.views.views import parse_views
 
@@ -126,6 +126,13 @@ def doctor(
         model, loading.choose(model, engine, options), Generation(max_new_tokens), Pixels(min_pixels, max_pixels),
         recipes.load(recipe) if recipe else None, command or f"gapbench.doctor({model!r}, …)",
     )  # fmt: skip
+    if plan.recipe and plan.served:
+        raise SettingError(
+            "--recipe: a model behind a server cannot be trained. Name it as distill would, by folder or Hub id."
+        )
+    if plan.recipe:
+        bounds = Pixels(plan.recipe.min_pixels, plan.recipe.max_pixels)
+        plan = replace(plan, generation=Generation(plan.recipe.max_new_tokens), pixels=bounds)
     settings = TaskSettings(parse_views(views), limit)
     notes = Notes(lambda step: None if quiet else say(f"{model}: {step} …"))
     with ExitStack() as stack:
@@ -142,8 +149,10 @@ def doctor(
         before_weights = time.perf_counter() - started
         if notes.failed:
             notes.add("engine", f"not started, because of {listed(notes.failed)}", "skipped")
-        elif plan.served or _has_weights(notes, plan):
-            _look_at_answers(notes, plan, served, stack, tasks, lengths)
+        else:
+            with notes.step("weights"):
+                if plan.served or _has_weights(notes, plan):
+                    _look_at_answers(notes, plan, served, stack, tasks, lengths)
     if judge:
         _look_at_judge(notes, judge)
     seconds = time.perf_counter() - started
@@ -165,7 +174,8 @@ def _look_at_server(notes: Notes, plan: _Plan, stack: ExitStack) -> tuple[Engine
         versions = listed(sorted({server["version"] for server in servers if server.get("version")}))
         notes.add("server", f"{listed(engine.info['base_urls'])} answers (version {versions or 'not said'})")
         if known and plan.model not in known:
-            notes.add("model", f"the server does not list {plan.model!r}", "warning", f"It has {listed(known, 8)}.")
+            listing = listed((clip(name, 80) for name in known), 8)
+            notes.add("model", f"the server does not list {clip(plan.model, 80)}", "warning", f"It has {listing}.")
         notes.add("thinking", str(engine.info["generation"]["thinking"]))
         chat = reference_of(engine)
         if chat is None:
@@ -203,7 +213,8 @@ def _look_at_data(
     notes: Notes, plan: _Plan, benchmarks: Sequence[str] | str, settings: TaskSettings
 ) -> list[Task]:  # fmt: skip
     """The tasks of those benchmarks whose data is on this machine, each in the views that it can show."""
-    tasks = []
+    tasks: list[Task] = []
+    without: list[tuple[str, str, str]] = []
     for spec in [benchmarks] if isinstance(benchmarks, str) else benchmarks:
         name = spec if len(spec) <= NAME else f"…{spec[1 - NAME :]}"
         with notes.step(name):
@@ -214,16 +225,22 @@ def _look_at_data(
                 _look_at_download(notes, name, card, terms)
                 continue
             task = make_task(benchmark, settings)
+            if task.name in [other.name for other in tasks]:
+                notes.add(name, f"{task.name} is asked for twice", "fails", "Name it once, or with other parameters.")
+                continue
             boxed = sum(bool(sample.boxes or sample.crop_image is not None) for sample in task.samples)
             found = f"{len(task.samples):,} samples, {boxed:,} with evidence; {terms}"
             possible = tuple(view for view in task.views if not view.needs_region or task.has_evidence(view))
-            if missing := [view.name for view in task.views if view not in possible]:
-                remedy = "There will be no gap. Give boxes, or let a model find regions (gapbench locate)."
-                notes.add(name, f"{found}; {listed(missing)} cannot be shown", "warning", remedy)
+            missing = next((view for view in task.views if view not in possible), None)
+            if missing:
+                without.append((name, found, no_evidence(task, missing)))
             else:
                 notes.add(name, found)
             if possible:
                 tasks.append(replace(task, views=possible))
+    some_gap = len(tasks) > len(without)  # then a run measures the others in the full view alone
+    for name, found, why in without:
+        notes.add(name, found, "warning" if some_gap else "fails", why)
     return tasks
 
 
@@ -251,7 +268,7 @@ def _look_at_lengths(
 ) -> dict[str, list[ViewLengths]]:
     """The lengths of each task's views, and whether they fit the context. `model` is loaded, or a server's engine."""
     from gapbench.engines.tokens import context_length, image_token_id
-    from gapbench.preflight.lengths import against_context, in_words, view_lengths
+    from gapbench.preflight.lengths import Limits, against_context, in_words, view_lengths
     from gapbench.selfcheck.probes import probes, visual_token_of
 
     if plan.served:
@@ -261,27 +278,26 @@ def _look_at_lengths(
         token = image_token_id(model.model.config, chat.processor)
         asked = getattr(plan.choice.options, "max_model_len", None)
         context = asked or context_length(model.model.config, chat.processor.tokenizer)
-    answer = plan.answer_tokens(chat)
+    limits = Limits(context, plan.answer_tokens(chat))
     lengths: dict[str, list[ViewLengths]] = {}
     for task in tasks:
         name = f"tokens {task.name}"
         with notes.step(name):
-            try:
-                found = view_lengths(task, chat, plan.pixels, token, context and context - answer)
-            except GapbenchError:
-                raise
-            except Exception as error:  # whatever a processor raises at an image
-                remedy = "Bound the sizes with --min-pixels or --max-pixels, or leave the sample out."
-                notes.add(name, f"the processor refuses an image of this data ({error_line(error)})", "fails", remedy)
+            found = view_lengths(task, chat, plan.pixels, token, limits)
+            unseen = [f"{v.looked_at - v.shown:,} of {v.looked_at:,} in {v.name}" for v in found if v.reason]
+            if not found:
+                remedy = "gapbench benchmarks check says why, sample by sample."
+                notes.add(name, "no sample can be shown in any view", "fails", remedy)
                 continue
-            if found:
-                lengths[task.name] = found
-                first = "" if found[0].looked_at == len(task.samples) else f" (first {found[0].looked_at:,} samples)"
-                notes.add(name, f"{in_words(found)}{first}")
+            lengths[task.name] = found
+            first = "" if found[0].looked_at == len(task.samples) else f" (first {found[0].looked_at:,} samples)"
+            if unseen:
+                reason = next(view.reason for view in found if view.reason)
+                notes.add(name, f"{in_words(found)}{first}; cannot be shown: {listed(unseen)}", "warning", reason)
             else:
-                notes.add(name, "no sample can be shown in any view", "fails", f"gapbench benchmarks check {task.name}")
+                notes.add(name, f"{in_words(found)}{first}")
     if lengths:
-        notes.observations.append(against_context(lengths, answer, context))
+        notes.observations.append(against_context(lengths, limits))
     return lengths
 
 
@@ -293,9 +309,9 @@ def _look_at_memory(
     from gapbench.preflight.lengths import blank
     from gapbench.preflight.memory import against_device, to_measure, to_train_on_less
 
-    with notes.step("memory"):
+    with notes.step("recipe" if plan.recipe else "memory"):
         there = memory(loaded.device)
-        prompts = [view.largest for of_task in lengths.values() for view in of_task]
+        prompts = [view.longest for of_task in lengths.values() for view in of_task]
         largest = max(prompts, key=lambda prompt: prompt.tokens, default=None)
         sizes, prompt = (largest.sizes, largest.prompt) if largest else ((NOMINAL,), "?")
         note = "the largest prompt" if largest else f"an image of {NOMINAL[0]} x {NOMINAL[1]} px"
@@ -337,23 +353,28 @@ def _training_terms(
         largest, widest = (pairs.shown(cases[sizes.index(max(sizes))]) for sizes in (areas, crops))
         if isinstance(largest, TrainingPrompt) and isinstance(widest, TrainingPrompt):
             student, teacher = (largest.student, largest.text), (widest.teacher, largest.text)
-    found = to_train(loaded, recipe, student, teacher, plan.autocast)
+    external = None
+    if recipe.teacher == "model":
+        half = {"dtype": "bfloat16" if plan.autocast else "float32"}
+        external = models.load_without_weights(recipe.teacher_model, **half).model
+    found = to_train(loaded, recipe, student, teacher, plan.autocast, external)
     phases = {"rollouts": found.rollouts, "training": found.training}
     name = max(phases, key=lambda phase: sum(phases[phase].values()))
     return {**found.always, **phases[name]}, name
 
 
 def _has_weights(notes: Notes, plan: _Plan) -> bool:
-    """Whether this machine has the weights; else says what fetching them would take."""
-    source, folder = models.resolve(plan.model), models.local_folder(plan.model)
-    if folder and any(folder.glob("*.safetensors")):
+    """Whether this machine has the weights; else says what fetching them would take. Raises ModelError for pickles."""
+    source, revision = models.resolve(plan.model), plan.options.get("revision")
+    models.refuse_pickles(plan.model, source, revision)
+    if models.has_weights(source, revision):
         return True
     if Path(source).is_dir():
         remedy = "Expected safetensors, as save_pretrained writes them."
-        notes.add("weights", "the folder has none; the engine is not started", "skipped", remedy)
+        notes.add("weights", "not all are in the folder; the engine is not started", "skipped", remedy)
         return False
     try:
-        download = downloads.pending(source, "model", plan.options.get("revision"), ignored=NOT_FETCHED)
+        download = downloads.pending(source, "model", revision, ignored=NOT_FETCHED)
     except Exception as error:  # of the Hub, its HTTP library or the network
         found = f"not on this machine, and the Hub does not say how large they are ({error_line(error)})"
         notes.add("weights", f"{found}; the engine is not started", "skipped")
@@ -421,6 +442,8 @@ def _try_samples(
         answer_pending(engine, Path(folder), make_manifest(fields), pending, plan.pixels, meter, bar)
         seconds = time.perf_counter() - meter.started
         _look_at_outcomes(notes, list(records.read(Path(folder))))
+    if plan.recipe:  # its time is not that of a measurement
+        return
     tokens = sum(len(task.samples) * view.median.tokens for task in tasks for view in lengths.get(task.name, ()))
     parts = tokens / meter.prompt_tokens if tokens and meter.prompt_tokens else whole / total
     found = f"about {duration(seconds * parts)} for all {whole:,} answers, from {total} in {duration(seconds)}"
@@ -442,22 +465,22 @@ def _look_at_outcomes(notes: Notes, answers: Sequence[Mapping[str, Any]]) -> Non
         found += f"; the first answer is {quoted(answered[0]['output'], 60)}"
     if failed:
         notes.add("answers", found, "warning" if answered else "fails", str(failed[0]["reason"]))
-    elif cut_off:
+        return
+    remedies = []
+    if cut_off:
         views = ", ".join(f"{view} {count}" for view, count in Counter(record["view"] for record in cut_off).items())
-        notes.add("answers", f"{found}; cut off: {views}", "warning", "Raise --max-new-tokens.")
-    elif len(unparsed) >= UNPARSED * len(answers):
+        remedies.append(f"Cut off: {views}; raise --max-new-tokens.")
+    if len(unparsed) >= UNPARSED * len(answers):
         share, example = percent_in_words(len(unparsed) / len(answers)), quoted(unparsed[0]["output"], 60)
-        remedy = f"{share} % cannot be read by rule, such as {example}. --judge URL --judge-model NAME decides them."
-        notes.add("answers", found, "warning", remedy)
-    else:
-        notes.add("answers", found)
+        remedies.append(f"{share} cannot be read by rule, such as {example}: --judge URL --judge-model NAME.")
+    notes.add("answers", found, "warning" if remedies else "ok", " ".join(remedies))
 
 
 def _look_at_judge(notes: Notes, judge: Judge) -> None:
     """The judge's verdicts on answers of which the verdict is known."""
     from gapbench.judging.examination import examine
 
-    name = f"judge {judge.model}"
+    name = f"judge {clip(judge.model, NAME)}"
     with notes.step(name):
         found = examine(judge)
         notes.add(name, " ".join(found.text), found.level, found.remedy)

@@ -154,7 +154,7 @@ def _with_possible_views(tasks: Sequence[Task]) -> list[Task]:
         possible = tuple(view for view in task.views if not view.needs_region or task.has_evidence(view))
         missing = next((view for view in task.views if view not in possible), None)
         if missing:
-            messages.append(_no_evidence(task, missing))
+            messages.append(no_evidence(task, missing))
             if not possible:
                 raise BenchmarkError(messages[-1])
         reduced.append(replace(task, views=possible))
@@ -163,7 +163,8 @@ def _with_possible_views(tasks: Sequence[Task]) -> list[Task]:
     return reduced
 
 
-def _no_evidence(task: Task, view: View) -> str:
+def no_evidence(task: Task, view: View) -> str:
+    """Why a task without evidence cannot be shown in a view that needs a region, with a remedy."""
     policy = parse_policy(view.policy(task.region))[0]
     remedy = (  # a benchmark that ships its crops has boxes only from a region file
         "Pass --region padded, which cuts out the boxes that it has."

@@ -100,6 +100,19 @@ def local_folder(name: str) -> Path | None:
     return found if isinstance(found, Path) else Path(found).parent if isinstance(found, str) else None
 
 
+def has_weights(source: str, revision: str | None = None) -> bool:
+    """Whether all safetensors of a folder, or of a Hub model's revision, are on this machine. Asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = None if Path(source).is_dir() else try_to_load_from_cache(source, "config.json", revision=revision)
+    folder = Path(cached).parent if isinstance(cached, str) else Path(source)
+    for index in folder.glob("*.safetensors.index.json"):
+        with suppress(OSError, ValueError, KeyError, AttributeError):
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            return all((folder / name).is_file() for name in names)
+    return any(folder.glob("*.safetensors"))
+
+
 def refuse_pickles(name: str, source: str, revision: str | None = None) -> None:
     """Raise ModelError for a model whose only weights are pickles, which may run code. Loads nothing.
 

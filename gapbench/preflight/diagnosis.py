@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from gapbench.errors import GapbenchError
-from gapbench.util.terminal import say
+from gapbench.util.terminal import clean, say
+
+TEXT = 40
+"""Characters of text that a line should have beside its indent; in narrower terminals the indent shrinks."""
 
 ObservationLevel = Literal["ok", "warning", "fails", "skipped"]
 
@@ -48,11 +51,14 @@ class Diagnosis:
     def text(self, width: int = 110) -> str:
         """One screen: each observation, with its remedy below it."""
         name = max(len(one.name) for one in self.observations)
-        indent = " " * (9 + name + 2)
+        indent = 9 + name + 2
+        indent = indent if indent + TEXT <= width else 4
         lines = []
         for one in self.observations:
-            for text, first in ((one.found, f"{one.level:9}{one.name:{name}}  "), (one.remedy, f"{indent}-> ")):
-                lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=indent) if text else []
+            head = f"{one.level:9}{one.name:{name}}  "
+            for text, first in ((one.found, head), (one.remedy, f"{'':{indent}}-> ")):
+                folded = textwrap.wrap(clean(text), width, initial_indent=first, subsequent_indent=" " * indent)
+                lines += folded if text else []
         return "\n".join(lines)
 
 

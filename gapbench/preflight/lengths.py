@@ -1,28 +1,29 @@
 """How long a task's prompts are, from the headers of its images: nothing is decoded, no model is loaded.
 
-    for view in view_lengths(task, chat, Pixels(), image_token):
-        view.name, view.median.image_tokens, view.largest.size
+    for view in view_lengths(task, chat, Pixels(), image_token, Limits(32768, 128)):
+        view.name, view.median.tokens, view.longest.tokens
 
 Regions and views are those of `gapbench.measure`, applied to blank images of the stored sizes. The model's own
-processor counts the tokens of a blank image of the median and of the largest size.
+processor counts the tokens of the median and of the largest image, and of the longest text.
 
 Limits: only the first `HEADERS` samples are looked at. "Largest" is by pixels within the bounds; an image of an extreme
-shape may take more tokens. The longest prompt is that of the largest image with the longest text.
+shape may take more tokens.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gapbench.data.task import Task
 from gapbench.engines.chat import Chat
+from gapbench.engines.local import failure_details
 from gapbench.errors import SampleError
 from gapbench.preflight.diagnosis import Observation
-from gapbench.types import Sample
+from gapbench.types import Request, Sample
 from gapbench.util.text import listed
 from gapbench.views import boxes
 from gapbench.views.images import stored_size
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 HEADERS = 500
 """Samples of a task whose images' headers are read."""
 
+TRIES, STEPS = 5, 8
+"""Samples that are tried if a processor refuses images, and parts of a view's images by size whose ends are counted."""
 SHRINK = 0.8
 """The factor between the bounds on pixels that are tried."""
 
@@ -56,40 +59,50 @@ class PromptLength:
 
 @dataclass(frozen=True)
 class ViewLengths:
-    """The prompts of the median and of the largest images of a view, and one of these images with the longest text.
+    """Prompts of a view: of the median image, of the largest image, and the longest of those that were counted.
 
-    `shown` counts the samples that the view can show, of `looked_at`. `too_long` counts those whose prompt and answer
-    exceed the context, if one was given; `fitting` is then a bound on pixels under which the longest fits (0: none).
+    `shown` of `looked_at` samples can be shown; `reason` is why the first of the others cannot. `too_long` counts
+    prompts longer than the context, `tight` those that leave less room than the longest answer; both are estimates by
+    the size of the image and the length of the text. `fitting` bounds the pixels so that the longest fits (0: none).
     """
 
     name: str
     median: PromptLength
     largest: PromptLength
-    longest: int
+    longest: PromptLength
     shown: int
     looked_at: int
+    reason: str = ""
     too_long: int = 0
+    tight: int = 0
     fitting: int = 0
 
 
-def view_lengths(
-    task: Task, chat: Chat, pixels: Pixels, image_token: int | None, room: int | None = None
-) -> list[ViewLengths]:
-    """The lengths of each view that can show any sample. `room` is the longest prompt that leaves room for an answer.
+@dataclass(frozen=True)
+class Limits:
+    """The context in tokens, None if unknown, and the longest answer."""
 
-    Raises what the processor raises for a blank image.
-    """
+    context: int | None
+    answer: int
+
+
+def view_lengths(task: Task, chat: Chat, pixels: Pixels, image_token: int | None, limits: Limits) -> list[ViewLengths]:
+    """The lengths of each view that can show any of the first samples, in the order of the task's views."""
     samples = task.samples[:HEADERS]
     stand_ins = [stand_in(sample, task.region) for sample in samples]
     found = []
     for view in task.views:
-        shown = sorted(
-            ((sizes, sample) for sample, case in zip(samples, stand_ins, strict=True)
-             if (sizes := _shown_sizes(case, view, task.region, pixels))),
-            key=lambda pair: sum(width * height for width, height in pair[0]),
-        )  # fmt: skip
-        if shown:
-            found.append(_lengths(view.name, shown, task, chat, image_token, room, len(samples)))
+        shown: list[tuple[Sizes, Sample]] = []
+        reasons = []
+        for sample, case in zip(samples, stand_ins, strict=True):
+            sizes, reason = _shown_sizes(case, view, task.region, pixels)
+            if sizes:
+                shown.append((sizes, sample))
+            else:
+                reasons.append(f"{sample.id}: {reason}")
+        shown.sort(key=lambda pair: _area(pair[0]))
+        if measured := _Measured(task, chat, image_token, shown, reasons).lengths(view.name, limits):
+            found.append(measured)
     return found
 
 
@@ -122,63 +135,121 @@ def length_of(chat: Chat, images: Sequence[Image], prompt: str, image_token: int
     return len(ids), 0 if image_token is None else ids.count(image_token)
 
 
-def _shown_sizes(case: PreparedSample, view: View, policy: str, pixels: Pixels) -> Sizes:
-    """The sizes of what a view shows; empty if it can show nothing."""
+def _shown_sizes(case: PreparedSample, view: View, policy: str, pixels: Pixels) -> tuple[Sizes, str]:
+    """The sizes of what a view shows; empty, with the reason, if it can show nothing."""
     own = view.policy(policy)
     sample = case if own == policy else with_region(case, own)
     width, height = pixels.target(sample.size) if sample.size else (0, 0)
-    images = show(sample, view, "", width * height)[0].images
+    shown, reason = show(sample, view, "", width * height)
     try:
-        return tuple(pixels.target(image.size) for image in images)
-    except ValueError:
-        return ()
+        return tuple(pixels.target(image.size) for image in shown.images), reason
+    except ValueError as error:
+        return (), str(error)
 
 
-def _lengths(
-    name: str, shown: Sequence[tuple[Sizes, Sample]], task: Task, chat: Chat, image_token: int | None,
-    room: int | None, looked_at: int,
-) -> ViewLengths:  # fmt: skip
-    def measured(pair: tuple[Sizes, Sample]) -> PromptLength:
+def _area(sizes: Sizes) -> int:
+    return sum(width * height for width, height in sizes)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The samples that a view shows, smallest images first, and why it does not show the others."""
+
+    task: Task
+    chat: Chat
+    image_token: int | None
+    shown: list[tuple[Sizes, Sample]]
+    reasons: list[str]
+
+    def lengths(self, name: str, limits: Limits) -> ViewLengths | None:
+        """None if no sample can be shown. Images that the processor refuses are left out, with its reason."""
+        looked_at = len(self.shown) + len(self.reasons)
+        largest = self._last(self.shown)
+        median = self._last(self.shown[: len(self.shown) // 2 + 1])
+        if largest is None or median is None:
+            return None
+        text = max((pair for pair in self.shown), key=lambda pair: len(self.task.prompt(pair[1])))
+        longest = max((one for one in (median, largest, self._measure(text)) if one), key=lambda one: one.tokens)
+        found = ViewLengths(name, median, largest, longest, len(self.shown), looked_at, next(iter(self.reasons), ""))
+        if limits.context is None:
+            return found
+        texts = [len(self.chat.processor.tokenizer(self.task.prompt(sample))["input_ids"]) for _, sample in self.shown]
+        around = longest.tokens - longest.image_tokens - max(texts)
+        if largest.image_tokens + max(texts) + max(0, around) + limits.answer <= limits.context:
+            return found
+        tokens = [a + b + max(0, around) for a, b in zip(self._image_tokens(), texts, strict=True)]
+        too_long = sum(count >= limits.context for count in tokens)
+        tight = sum(count + limits.answer > limits.context for count in tokens)
+        return replace(found, too_long=too_long, tight=tight, fitting=self._fitting(longest, limits) if tight else 0)
+
+    def _count(self, pair: tuple[Sizes, Sample]) -> PromptLength:
+        """The prompt of a sample. Raises whatever the processor raises at its images."""
         sizes, sample = pair
-        prompt = task.prompt(sample)
-        tokens, image_tokens = length_of(chat, [blank(size) for size in sizes], prompt, image_token)
+        prompt = self.task.prompt(sample)
+        tokens, image_tokens = length_of(self.chat, [blank(size) for size in sizes], prompt, self.image_token)
         return PromptLength(sample, sizes, prompt, tokens, image_tokens)
 
-    median, largest = measured(shown[len(shown) // 2]), measured(shown[-1])
-    text = max((task.prompt(sample) for _, sample in shown), key=len)
+    def _measure(self, pair: tuple[Sizes, Sample]) -> PromptLength | None:
+        """The prompt of a sample; None, and one reason more, if the processor refuses its images."""
+        try:
+            return self._count(pair)
+        except Exception as error:
+            request = Request("", tuple(blank(size) for size in pair[0]), "")
+            self.reasons.append(f"{pair[1].id}: the processor refuses {failure_details(request, error)}")
+            self.shown.remove(pair)
+            return None
 
-    def with_longest_text(bound: int) -> int:
-        images = [blank(Pixels(max_pixels=bound).target(size)) for size in largest.sizes]
-        return length_of(chat, images, text, image_token)[0]
+    def _last(self, pairs: Sequence[tuple[Sizes, Sample]]) -> PromptLength | None:
+        """The prompt of the last sample that the processor takes, of a few."""
+        return next((one for pair in [*pairs][: -TRIES - 1 : -1] if (one := self._measure(pair))), None)
 
-    pixels = max(width * height for width, height in largest.sizes)
-    longest = max(median.tokens, largest.tokens, with_longest_text(pixels))
-    if room is None or longest <= room:
-        return ViewLengths(name, median, largest, longest, len(shown), looked_at)
-    too_long = len(shown) - bisect_right(shown, room, key=lambda pair: measured(pair).tokens)  # by pixels, in order
-    bounds = (int(pixels * SHRINK**step) // 1000 * 1000 for step in range(1, 30))
-    fitting = next((bound for bound in bounds if bound and with_longest_text(bound) <= room), 0)
-    return ViewLengths(name, median, largest, longest, len(shown), looked_at, too_long, fitting)
+    def _image_tokens(self) -> list[int]:
+        """The visual tokens of each sample: those of the next larger image of `STEPS` that are counted."""
+        last, counted = len(self.shown) - 1, dict[int, int]()
+        for place in {last * step // STEPS for step in range(STEPS + 1)}:
+            with suppress(Exception):  # an image that the processor refuses has no tokens
+                counted[place] = self._count(self.shown[place]).image_tokens
+        tokens, following = [0] * (last + 1), 0
+        for place in range(last, -1, -1):
+            following = counted.get(place, following)
+            tokens[place] = following
+        return tokens
+
+    def _fitting(self, longest: PromptLength, limits: Limits) -> int:
+        """A bound on pixels under which the longest prompt and an answer fit the context; 0 if there is none."""
+        pixels = max(width * height for width, height in longest.sizes)
+        for bound in (int(pixels * SHRINK**step) // 1000 * 1000 for step in range(1, 30)):
+            images = [blank(Pixels(max_pixels=bound).target(size)) for size in longest.sizes] if bound else []
+            if images and length_of(self.chat, images, longest.prompt, None)[0] + limits.answer <= (
+                limits.context or 0
+            ):
+                return bound
+        return 0
 
 
-def against_context(lengths: Mapping[str, Sequence[ViewLengths]], answer: int, context: int | None) -> Observation:
-    """Whether the longest prompt of any task, by name, leaves room in the context for an answer of so many tokens."""
+def against_context(lengths: Mapping[str, Sequence[ViewLengths]], limits: Limits) -> Observation:
+    """Whether the longest prompt of any task, by name, leaves room in the context for an answer."""
     views = [(task, view) for task, of_task in lengths.items() for view in of_task]
-    longest = max((view for _, view in views), key=lambda view: view.longest)
-    need = f"longest prompt {longest.longest:,} tokens, longest answer {answer:,}"
-    if context is None:
+    tokens = max(view.longest.tokens for _, view in views)
+    need = f"longest prompt {tokens:,} tokens, longest answer {limits.answer:,}"
+    if limits.context is None:
         remedy = (
             "If prompts are cut without a word, full images suffer most, and that looks like a gap. --max-model-len N."
         )
         return Observation("context", "warning", f"{need}; nothing says how long the model's context is", remedy)
-    over = [f"{v.too_long:,} of {v.shown:,} prompts of {task} {v.name}" for task, v in views if v.too_long]
-    if not over:
-        return Observation("context", "ok", f"{need}, context {context:,}")
-    fitting = min(view.fitting for _, view in views if view.too_long)
+    found = f"{need}, context {limits.context:,}"
+    too_long = [f"about {v.too_long:,} of {v.shown:,} in {task} {v.name}" for task, v in views if v.too_long]
+    tight = [f"about {v.tight:,} of {v.shown:,} in {task} {v.name}" for task, v in views if v.tight]
+    fitting = min((view.fitting for _, view in views if view.tight), default=0)
     remedy = "Lower --max-new-tokens, or use a model with a longer context."
     if fitting:
         remedy = f"--max-pixels {fitting}, which bounds the images of all views."
-    return Observation("context", "fails", f"{need}, context {context:,}: {listed(over)} have no room", remedy)
+    if too_long:
+        return Observation("context", "fails", f"{found}: too long are {listed(too_long)}", remedy)
+    if tight:
+        found += f": answers of full length have no room for {listed(tight)}, and would end early"
+        return Observation("context", "warning", found, remedy)
+    return Observation("context", "ok", found)
 
 
 def in_words(views: Sequence[ViewLengths]) -> str:
@@ -186,8 +257,8 @@ def in_words(views: Sequence[ViewLengths]) -> str:
     words = []
     for view in views:
         text = f"{view.name} {view.median.tokens:,} tokens ({_words(view.median.sizes)})"
-        if (view.longest, view.largest.sizes) != (view.median.tokens, view.median.sizes):
-            text += f", at most {view.longest:,} ({_words(view.largest.sizes)})"
+        if (view.longest.tokens, view.longest.sizes) != (view.median.tokens, view.median.sizes):
+            text += f", at most {view.longest.tokens:,} ({_words(view.longest.sizes)})"
         words.append(text)
     return "; ".join(words)
 

@@ -83,18 +83,22 @@ def to_measure(loaded: Loaded, chat: Chat, images: Sequence[Image], prompt: str,
     }
 
 
-def to_train(loaded: Loaded, recipe: Recipe, student: ImageText, teacher: ImageText, autocast: bool) -> TrainingMemory:
+def to_train(
+    loaded: Loaded, recipe: Recipe, student: ImageText, teacher: ImageText, autocast: bool, external: Any = None
+) -> TrainingMemory:
     """Bytes by term for training on one device with the largest prompts of both sides.
 
     `loaded` is a model without weights, in the dtype in which it would be loaded. `autocast`: with bfloat16 autocast,
-    as on an accelerator. Raises what the model's code raises in a dry run.
+    as on an accelerator. `external` is the model of a teacher that is another model, without weights too. Raises what
+    the model's code raises in a dry run.
     """
     role = make_role(loaded, recipe)
     trained = [p for p in role.model.parameters() if p.requires_grad]
+    others = external.parameters() if external is not None else ()
     always = {
         "weights": _size([*role.model.parameters(), *role.model.buffers()]),
         "optimiser": 2 * _size(trained),  # two moments
-        "teacher": _size(trained) if recipe.teacher in WITH_OWN_WEIGHTS else 0,
+        "teacher": _size(trained if recipe.teacher in WITH_OWN_WEIGHTS else others),
     }
     mode = ForwardMode(recipe.share_prompt and not recipe.gradient_checkpointing, split_head=True, expand=True)
     lowered = torch.bfloat16 if autocast else None
@@ -195,7 +199,9 @@ def _training(
 def _largest_micro_batch(recipe: Recipe, prompt_tokens: int, share_prompt: bool) -> MicroBatch:
     """The one with most tokens, if every prompt is as long as this one and every answer is cut off."""
     answer = Rollout((0,) * recipe.max_new_tokens, (), True, prompt_tokens)
-    rollouts = [[answer] * recipe.rollouts_per_prompt] * recipe.prompts_per_step
+    budget = recipe.micro_batch_tokens  # more prompts and answers than it holds make no larger batch
+    answers = min(recipe.rollouts_per_prompt, budget // recipe.max_new_tokens + 1)
+    rollouts = [[answer] * answers] * min(recipe.prompts_per_step, budget // max(1, prompt_tokens) + 1)
     packed = pack(rollouts, recipe.micro_batch_tokens, share_prompt)
     return max(packed, key=lambda batch: batch.tokens(rollouts, share_prompt))
 

@@ -10,6 +10,7 @@ Limits: a library that writes to a stream by itself, such as a progress bar of t
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -40,6 +41,11 @@ def clean(text: object, limit: int = TEXT) -> str:
 def say(text: object, to: TextIO | None = None, limit: int = TEXT) -> None:
     """Print clean text and a newline to a stream (default: standard error)."""
     print(clean(text, limit), file=to or sys.stderr, flush=True)
+
+
+def say_json(value: Any, to: TextIO | None = None) -> None:
+    """Print a value as JSON in ASCII, whole: control characters are escaped, and no line is cut."""
+    print(json.dumps(value, indent=1), file=to or sys.stdout, flush=True)
 
 
 def complain(text: object) -> None:

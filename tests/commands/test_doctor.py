@@ -91,7 +91,7 @@ def test_prompts_without_room_in_the_context_are_counted_with_a_bound_that_works
     options: dict[str, Any] = {"max_new_tokens": 8, "processor_kwargs": ["max_pixels=400000"]}
     found = of(doctor(model, data, **options), "context")
     assert found.level == "fails"
-    assert found.found.endswith("context 130: 2 of 4 prompts of mine full have no room")
+    assert found.found.endswith("context 130: too long are about 2 of 4 in mine full")
     bound = int(found.remedy.split()[1].rstrip(","))
     assert of(doctor(model, data, max_pixels=bound, **options), "context").level == "ok"
 
@@ -123,20 +123,74 @@ def test_a_recipe_asks_for_the_memory_of_its_training(tiny: Tiny, tmp_path: Path
     assert "optimiser" in training
 
 
-def test_data_without_boxes_will_have_no_gap(tmp_path: Path) -> None:
+def test_a_longest_answer_without_room_is_a_warning_because_answers_may_be_short(tiny: Tiny, tmp_path: Path) -> None:
+    model = without_weights(tiny("qwen3_vl"), tmp_path / "short", max_position_embeddings=150)
+    found = of(doctor(model, rows(tmp_path, [(64, 48)]), max_new_tokens=128), "context")
+    assert found.level == "warning"
+    assert "would end early" in found.found
+
+
+def test_a_long_text_is_found_beside_a_small_image(tiny: Tiny, tmp_path: Path) -> None:
+    model = without_weights(tiny("qwen3_vl"), tmp_path / "short", max_position_embeddings=300)
+    data = rows(tmp_path, [(30, 30), (400, 300)])
+    lines = [json.loads(line) for line in Path(data).read_text().splitlines()]
+    lines[0]["question"] = "Which letter? " * 200
+    Path(data).write_text("\n".join(map(json.dumps, lines)))
+    found = of(doctor(model, data, max_new_tokens=8), "context")
+    assert (found.level, found.found.partition(": ")[2]) == (
+        "fails", "too long are about 1 of 2 in mine full, about 1 of 2 in mine crop"
+    )  # fmt: skip
+
+
+def test_data_without_boxes_can_have_no_gap(tmp_path: Path) -> None:
     data = rows(tmp_path, [(96, 96)], bbox=None)
     found = next(one for one in doctor("glance", data).observations if "samples" in one.found)
-    assert (found.level, found.remedy.split(".")[0]) == ("warning", "There will be no gap")
-    assert "crop cannot be shown" in found.found
+    assert found.level == "fails", "as measure refuses it"
+    assert "none of its 1 samples has an evidence box" in found.remedy
+    beside = doctor("glance", [data, "signs"], limit=1)
+    assert next(one for one in beside.observations if "0 with evidence" in one.found).level == "warning"
+    assert set(levels(doctor("glance", data, views="full")).values()) <= {"ok", "warning"}
 
 
 def test_a_broken_image_or_benchmark_is_said_and_the_rest_looked_at(tmp_path: Path) -> None:
     data = rows(tmp_path, [(96, 96), (90, 90)])
     (tmp_path / "1.png").write_bytes(b"no image")
-    found = doctor("glance", [data, "no-such-benchmark"])
+    found = doctor("glance", [data, "no-such-benchmark", data])
     assert levels(found)["no-such-benchmark"] == "fails"
-    assert levels(found)["tokens mine"] == "ok"
+    assert [one.found for one in found.observations if "twice" in one.found] == ["mine is asked for twice"]
+    tokens = of(found, "tokens mine")
+    assert tokens.level == "warning"
+    assert tokens.found.endswith("cannot be shown: 1 of 2 in full, 1 of 2 in crop")
+    assert tokens.remedy.startswith("1: ")
     assert levels(found)["engine"] == "skipped"
+
+
+def test_an_image_that_the_processor_refuses_is_one_sample_not_all(tiny: Tiny, tmp_path: Path) -> None:
+    model = without_weights(tiny("qwen3_vl"), tmp_path / "bare")
+    found = of(doctor(model, rows(tmp_path, [(64, 48), (9000, 30)])), "tokens mine")
+    assert found.level == "warning"
+    assert "64 x 48" in found.found
+    assert "No pixel setting changes an aspect ratio" in found.remedy
+
+
+def test_a_teacher_of_its_own_is_looked_at_too(tiny: Tiny, tmp_path: Path) -> None:
+    model = without_weights(tiny("qwen3_vl"), tmp_path / "bare")
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"teacher: model\nteacher_model: {tiny('llava')}\nmax_new_tokens: 8\n")
+    assert "teacher 0.70 MB" in of(doctor(model, recipe=recipe), "memory").found
+    recipe.write_text("teacher: model\nteacher_model: no/such\n")
+    assert of(doctor(model, recipe=recipe), "recipe").level == "fails"
+
+
+def test_weights_that_are_pickles_or_not_complete_are_not_read(tiny: Tiny, tmp_path: Path) -> None:
+    model = Path(without_weights(tiny("qwen3_vl"), tmp_path / "bare"))
+    (model / "pytorch_model.bin").write_bytes(b"pickle")
+    assert "its only weights are pickles" in of(doctor(str(model)), "weights").found
+    (model / "pytorch_model.bin").unlink()
+    (model / "model-1.safetensors").write_bytes(b"")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert levels(doctor(str(model)))["weights"] == "skipped"
 
 
 @pytest.mark.parametrize(("flag", "value"), [("engine", "nonsense"), ("views", "sideways"), ("recipe", "no-such")])
@@ -214,3 +268,6 @@ def test_a_diagnosis_shows_each_remedy_below_what_it_mends() -> None:
     assert text[:2] == ["fails    context  too long", f"{' ' * 18}-> --max-pixels 10000."]
     assert text[2].startswith("ok       a        b b")
     assert all(line.startswith(" " * 18) for line in text[3:])
+    narrow = Diagnosis("m", "vllm", lines, 1.0, 2.0).text(40).splitlines()
+    assert narrow[1] == "    -> --max-pixels 10000."
+    assert max(map(len, narrow)) <= 40
