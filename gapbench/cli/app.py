@@ -36,6 +36,7 @@ from gapbench.cli.flags import (
     NoImagesOption,
     NoSelfcheckOption,
     QuietOption,
+    RegionsOption,
     RevisionOption,
     ShardOption,
     TrustRemoteCodeOption,
@@ -114,9 +115,7 @@ def measure(
             "box) or mosaic (the same crops in one image); default: the benchmark's."
         ),
     ] = "",
-    regions: Annotated[
-        Path | None, typer.Option(help="Region file from gapbench locate (.jsonl); its boxes replace all others.")
-    ] = None,
+    regions: RegionsOption = None,
     protocol: Annotated[
         str, typer.Option(help="Prompt and metric: neutral, or from `benchmarks show` (original, vision-opd).")
     ] = "neutral",
@@ -238,7 +237,7 @@ def locate(
 def distill(
     ctx: typer.Context,
     model: ModelArgument,
-    data: Annotated[str, typer.Option(help=f"Training samples with evidence boxes: {BENCHMARK}.")],
+    data: Annotated[str, typer.Option(help=f"Training samples, with evidence boxes or --regions: {BENCHMARK}.")],
     recipe: Annotated[str, typer.Option(help="Name (vision-opd, lora-1gpu, demo) or a .yaml file.")],
     out: Annotated[Path, typer.Option(help="Folder for the training, its runs and the comparison.")],
     settings: Annotated[
@@ -247,6 +246,7 @@ def distill(
     eval_: Annotated[
         list[str] | None, typer.Option("--eval", help="Benchmark measured before and after; repeatable.")
     ] = None,
+    regions: RegionsOption = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N training samples.")] = None,
     eval_limit: Annotated[int | None, typer.Option(help="Only the first N samples of each --eval.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps; default: the recipe's.")] = None,

@@ -26,7 +26,7 @@ from gapbench.analysis.comparison.conclusion import verdict
 from gapbench.analysis.comparison.deltas import compare_pair
 from gapbench.analysis.comparison.differences import differences, setting_alerts
 from gapbench.analysis.comparison.runs import LoadedRun
-from gapbench.analysis.comparison.training_log import LOG, log_of, ranges, read_steps
+from gapbench.analysis.comparison.training_log import LOG, log_of, ranges, read_steps, region_file
 from gapbench.commands.report import load_run
 from gapbench.errors import RunError, SettingError
 from gapbench.runs.manifest import make_manifest, settings_of
@@ -101,7 +101,7 @@ def compare(
         ],
         "alerts": [*chain(*(run.alerts for run in runs), *(pair.alerts for pair in pairs)), *setting_alerts(runs)],
         "settings": differences(runs),
-        "train": {"path": _relative(log, folder), **ranges(steps)} if log else None,
+        "train": {"path": _relative(log, folder), **ranges(steps), "regions": region_file(log)} if log else None,
     }
     write_json(folder / "comparison.json", summary)
     write_comparison(folder, summary=summary, runs=runs, steps=steps, images=images)

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from gapbench.data import catalogue
 from gapbench.data.benchmark import Benchmark, fingerprint
+from gapbench.data.region_file import Regions, origin_of, read_regions
+from gapbench.data.task import TaskSettings, make_task, with_regions
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.card import write_card
 from gapbench.distillation.contamination import find_shared
@@ -37,6 +39,7 @@ from gapbench.engines.hardware import hardware
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.runs.lock import hold
 from gapbench.runs.manifest import new_session, utc_now
+from gapbench.types import Sample
 from gapbench.util.files import write_json, write_text
 from gapbench.util.text import listed
 
@@ -94,6 +97,7 @@ def distill(
     *,
     eval: Sequence[str] | str = (),
     overrides: Sequence[str] = (),
+    regions: str | Path | None = None,
     limit: int | None = None,
     eval_limit: int | None = None,
     resume: bool = False,
@@ -104,10 +108,11 @@ def distill(
 ) -> Distilled:
     """Train `model` by `recipe` (a name, a YAML file or a `Recipe`) on `data`, and measure `eval` before and after.
 
-    `data` is a benchmark in any form that `gapbench.measure` takes, with evidence boxes. Its reference answers are not
-    used. If it has a `split` parameter that `data` does not set, its training split is used. `limit` takes the first
-    training samples, `eval_limit` the first samples of each benchmark in `eval`. `overrides` are `key=value` settings
-    of the recipe.
+    `data` is a benchmark in any form that `gapbench.measure` takes, with evidence boxes, or without them if `regions`
+    is given: a file of boxes from a model (`gapbench.locate`), which replace all others of `data`. The reference
+    answers of `data` are not used. If it has a `split` parameter that `data` does not set, its training split is used.
+    `limit` takes the first training samples, `eval_limit` the first samples of each benchmark in `eval`. `overrides`
+    are `key=value` settings of the recipe.
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy.
     """
@@ -116,12 +121,15 @@ def distill(
             raise SettingError(f"{name} {count}: expected at least 1.")
     settings = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     model_defaults = models.benchmark_defaults(model)
-    pairs = Pairs(_training_data(data, model_defaults), settings, limit)
+    benchmark, located = _training_data(data, model_defaults), read_regions(Path(regions)) if regions else None
+    samples = _located_samples(benchmark, limit, located) if located else []
+    pairs = Pairs(benchmark, settings, limit, samples)
     specs = (eval,) if isinstance(eval, str) else tuple(eval)
     evaluation = _Evaluation(specs, tuple(catalogue.load(spec, model_defaults) for spec in specs), eval_limit)
     details: dict[str, Any] = {
         "model": model,
         **models.identity(models.resolve(model), revision),
+        "regions": located.info if located else None,
         "data": {"name": pairs.benchmark.name, "parameters": dict(pairs.benchmark.parameters),
                  "samples": len(pairs.samples), "without_evidence": pairs.without_evidence,
                  "fingerprint": fingerprint(pairs.samples)},
@@ -144,7 +152,8 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     accelerator = training.make_accelerator(job.recipe, folder)
     first = accelerator.is_main_process
     job = replace(job, quiet=job.quiet or not first)
-    remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, [whole_crops(pairs)])]
+    found = [_region_remark(job.model, details["regions"]), whole_crops(pairs)]
+    remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, found)]
     for text in (*remarks, *filter(None, [pairs.left_out])):
         job.say(text)
     session = new_session(command, hardware()).model_dump(exclude_unset=True)
@@ -209,8 +218,26 @@ def _training_data(data: str, model_defaults: Mapping[str, Mapping[str, Any]]) -
     benchmark = catalogue.load(data, model_defaults)
     if "split" in benchmark.settable and "split" not in benchmark.parameters:
         parameters = {**model_defaults.get(benchmark.name, {}), "split": "train"}
-        return catalogue.load(data, {**model_defaults, benchmark.name: parameters})
+        loaded = catalogue.load(data, {**model_defaults, benchmark.name: parameters})
+        return replace(loaded, chosen={**loaded.chosen, "split": "train"})
     return benchmark
+
+
+def _located_samples(benchmark: Benchmark, limit: int | None, regions: Regions) -> list[Sample]:
+    """The training samples with the boxes of a region file. Raises BenchmarkError if it has a box for none of them."""
+    (task,) = with_regions([make_task(benchmark, TaskSettings(limit=limit))], regions)
+    return list(task.samples)
+
+
+def _region_remark(model: str, info: Mapping[str, Any] | None) -> str:
+    """Whose boxes are trained on, as a sentence; empty for the data's own boxes."""
+    if not info:
+        return ""
+    origin = origin_of(info)
+    located = f"evidence boxes that a model located{f' ({origin})' if origin else ''}"
+    others = [name for name in info["models"] if name != model]
+    by = f" They are those of {listed(others)}, not of the student {model}." if others else ""
+    return f"--regions {info['file']}: {located} replace all of the data's own.{by}"
 
 
 def _shared_samples(pairs: Pairs, evaluation: _Evaluation, quiet: bool) -> dict[str, str]:

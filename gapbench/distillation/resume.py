@@ -25,6 +25,7 @@ IN_WORDS = {
     "model": "model", "revision": "revision of the model", "sha256": "model files with the SHA-256",
     "name": "data named", "parameters": "data with the parameters", "samples": "this number of samples:",
     "without_evidence": "this number of samples without evidence:", "fingerprint": "samples with the fingerprint",
+    "regions": "--regions with the SHA-256",
 }  # fmt: skip
 """How the entries of `distill.json` that identify model and data are named in a message."""
 
@@ -121,4 +122,5 @@ def refuse_other_drops(folder: Path, earlier: Mapping[str, Any], details: Mappin
 def _identity(details: Mapping[str, Any]) -> dict[str, Any]:
     """What identifies model and data: a local folder by its content, a Hub model by its name and revision."""
     names = ("sha256",) if "sha256" in details else ("model", "revision")
-    return {**{name: details.get(name) for name in names}, **details["data"]}
+    regions = {"regions": (details.get("regions") or {}).get("sha256")}
+    return {**{name: details.get(name) for name in names}, **regions, **details["data"]}

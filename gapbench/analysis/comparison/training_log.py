@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 LOG = "train.jsonl"
+DETAILS = "distill.json"
 METRICS = (
     "loss", "divergence", "ema_distance", "logp_gap", "entropy", "mean_length", "truncated", "tokens_per_second",
     "probe_confidence", "lr", "grad_norm",
@@ -40,6 +41,15 @@ def read_steps(path: Path) -> list[dict[str, float | None]]:
         if step is not None:
             steps[step] = {"step": step, **{name: _number(row.get(name)) for name in METRICS}}
     return [steps[step] for step in sorted(steps)]
+
+
+def region_file(log: Path) -> dict[str, Any] | None:
+    """The region file whose boxes were trained on, as the `distill.json` beside the log identifies it; or None."""
+    try:
+        found = json.loads((log.parent / DETAILS).read_text(encoding="utf-8")).get("regions")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def ranges(steps: Sequence[dict[str, float | None]]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gapbench.report.comparison import details, tables
 from gapbench.report.comparison.hero import hero
 from gapbench.report.comparison.plots import change_plot, curves
 from gapbench.report.comparison.samples import changed_samples, render_cards
-from gapbench.report.families import Family, families, tables_of_families
+from gapbench.report.families import Family, families, region_source, tables_of_families
 from gapbench.report.jinja import asset, environment, write
 from gapbench.report.run.data_section import MESSAGES, first, restricted
 from gapbench.report.run.settings import command_line
@@ -86,6 +86,7 @@ def _content(
         "runs_tables": tables_of_families(tables.runs_tables, parts),
         "more": [(clip(run["label"], 60), clip(run["verdict"], 2_000)) for run in summary["more"]],
         "train": train,
+        "train_regions": region_source(train.get("regions")) if train else "",
         "train_table": details.train_table(train) if train else None,
         "curves": curves(steps),
         "identity_table": details.identity_table(summary),
