@@ -81,6 +81,7 @@ def _content(
         "hero": hero(summary),
         "results": [_results(family, f"change{index or ''}") for index, family in enumerate(parts)],
         "holdout_table": tables.holdout_table(summary),
+        "drift_tables": tables_of_families(lambda reduced: [details.drift_table(reduced)], parts),
         "category_tables": tables_of_families(partial(details.change_tables, "category"), parts),
         "area_tables": tables_of_families(partial(details.change_tables, "area"), parts),
         "runs_tables": tables_of_families(tables.runs_tables, parts),
