@@ -249,6 +249,9 @@ def distill(
     regions: RegionsOption = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N training samples.")] = None,
     eval_limit: Annotated[int | None, typer.Option(help="Only the first N samples of each --eval.")] = None,
+    no_holdout: Annotated[
+        bool, typer.Option("--no-holdout", help="Do not measure the hold-outs that are on this machine.")
+    ] = False,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps; default: the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of order and sampling; default: the recipe's.")] = None,
     lora: Annotated[bool, typer.Option("--lora", help="Train LoRA adapters and merge them into model/.")] = False,
@@ -263,8 +266,8 @@ def distill(
 
     flags = {"steps": steps, "seed": seed, "lora": lora or None}
     overrides = [*(settings or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
-    values = _arguments(ctx, "settings", "eval_", *flags)
-    distilled = distill_(**values, eval=eval_ or [], overrides=overrides)
+    values = _arguments(ctx, "settings", "eval_", "no_holdout", *flags)
+    distilled = distill_(**values, eval=eval_ or [], holdout=not no_holdout, overrides=overrides)
     if int(os.environ.get("RANK", "0")) == 0:
         _print_distilled(distilled)
 

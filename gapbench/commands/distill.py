@@ -5,8 +5,9 @@
     distilled.model_path, distilled.comparison.summary["verdict"]
 
 The folder holds `recipe.yaml` (fully resolved), `distill.json` (model, data, checks, versions), `train.jsonl` (one line
-per step), `checkpoints/` and `model/`, which `from_pretrained`, vLLM and `gapbench measure` can load. With `eval` it
-also holds the runs `before/` and `after/` and `comparison.*`. After a kill, the same call with `resume=True` continues.
+per step), `checkpoints/` and `model/`, which `from_pretrained`, vLLM and `gapbench measure` can load. Where something
+was measured, it also holds the runs `before/` and `after/` and `comparison.*`. After a kill, the same call with
+`resume=True` continues.
 
 Limits: with several processes, one process measures while the others wait. LoRA works with one process or DDP, not with
 FSDP.
@@ -30,6 +31,7 @@ from gapbench.data.task import TaskSettings, make_task, with_regions
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.card import write_card
 from gapbench.distillation.contamination import find_shared
+from gapbench.distillation.holdouts import default_holdouts
 from gapbench.distillation.job import Job
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.resume import changed_in_words, changes, continue_or_refuse, refuse_other_drops
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distilled:
-    """A finished training. `comparison` is None without `eval`."""
+    """A finished training. `comparison` is None if nothing was measured."""
 
     path: Path
     model_path: Path
@@ -58,11 +60,21 @@ class Distilled:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What is measured before and after: benchmarks as the user named them, and loaded, and the samples of each."""
+    """What is measured before and after: benchmarks as the user named them, and loaded, and the samples of each.
+
+    `holdouts` are those that nobody named (`gapbench.distillation.holdouts`), and `about_holdouts` says so.
+    """
 
     specs: tuple[str, ...]
     benchmarks: tuple[Benchmark, ...]
     limit: int | None
+    holdouts: tuple[str, ...] = ()
+    about_holdouts: str = ""
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The names of all of them."""
+        return (*self.specs, *self.holdouts)
 
     def remarks(self, recipe: recipes.Recipe) -> list[str]:
         """A sentence for each setting that does nothing without an evaluation."""
@@ -83,7 +95,7 @@ class _Evaluation:
         evidence = any(s.boxes or s.crop_image is not None for b in self.benchmarks for s in b.samples(self.limit))
         # Not auto: vLLM would take most of the memory of the GPU that trains.
         measure(
-            job.model, self.specs, out=out, engine="transformers", views="full,crop" if evidence else "full",
+            job.model, self.measured, out=out, engine="transformers", views="full,crop" if evidence else "full",
             limit=self.limit, revision=job.revision, trust_remote_code=job.trust_remote_code,
             device="cpu" if device.type == "cpu" else str(device), quiet=job.quiet,
         )  # fmt: skip
@@ -100,6 +112,7 @@ def distill(
     regions: str | Path | None = None,
     limit: int | None = None,
     eval_limit: int | None = None,
+    holdout: bool = True,
     resume: bool = False,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -114,6 +127,9 @@ def distill(
     `limit` takes the first training samples, `eval_limit` the first samples of each benchmark in `eval`. `overrides`
     are `key=value` settings of the recipe.
 
+    Unless `eval` has a hold-out or `holdout` is false, the catalogue's hold-outs that need no download are measured as
+    well, in the full view, `eval_limit` samples of each. A resumed training keeps those that it started with.
+
     Raises GapbenchError subclasses whose message names the setting or file and the remedy.
     """
     for name, count in (("--limit", limit), ("--eval-limit", eval_limit)):
@@ -126,6 +142,10 @@ def distill(
     pairs = Pairs(benchmark, settings, limit, samples)
     specs = (eval,) if isinstance(eval, str) else tuple(eval)
     evaluation = _Evaluation(specs, tuple(catalogue.load(spec, model_defaults) for spec in specs), eval_limit)
+    if holdout and not any(b.card.role == "hold-out" for b in evaluation.benchmarks):
+        # A model with benchmark settings of its own is a small one that knows drawn scenes alone.
+        names, about_holdouts = default_holdouts(eval_limit, drawn_only=bool(model_defaults))
+        evaluation = replace(evaluation, holdouts=tuple(names), about_holdouts=about_holdouts)
     details: dict[str, Any] = {
         "model": model,
         **models.identity(models.resolve(model), revision),
@@ -146,6 +166,8 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     """Everything that reads or writes the folder of the training."""
     folder = job.folder
     earlier = continue_or_refuse(folder, details, job.recipe, job.resume)
+    if earlier:  # the same as before: others can have been downloaded since
+        evaluation = replace(evaluation, holdouts=tuple(earlier.get("holdouts", ())), about_holdouts="")
 
     from gapbench.distillation import checkpoints, training
 
@@ -154,7 +176,7 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     job = replace(job, quiet=job.quiet or not first)
     found = [_region_remark(job.model, details["regions"]), whole_crops(pairs)]
     remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, found)]
-    for text in (*remarks, *filter(None, [pairs.left_out])):
+    for text in (*remarks, *filter(None, [pairs.left_out, evaluation.about_holdouts])):
         job.say(text)
     session = new_session(command, hardware()).model_dump(exclude_unset=True)
     finished = earlier.get("training", {}).get("steps") == job.recipe.steps and (folder / "model").exists()
@@ -165,7 +187,12 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
         session |= changes(folder, job.recipe, notes, checkpoints.launch(accelerator))
         if session["changed"]:
             job.say(f"changed after step {session['after_step']}: {changed_in_words(session)}")
-    info = {**earlier, **details, "sessions": [*earlier.get("sessions", []), session]}
+    info = {
+        **earlier,
+        **details,
+        "holdouts": list(evaluation.holdouts),
+        "sessions": [*earlier.get("sessions", []), session],
+    }
     info |= {**session, "command": info["sessions"][0]["command"]}
     info = {key: value for key, value in info.items() if key not in ("after_step", "changed")} | {"remarks": remarks}
 
@@ -176,8 +203,9 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
         # In this order a kill in between lets the next session say again what was changed.
         write_json(folder / "distill.json", info)
         write_text(folder / "recipe.yaml", recipes.dump(job.recipe))
-        if evaluation.specs:
-            job.say(f"before: measuring {', '.join(b.name for b in evaluation.benchmarks)}")
+        if evaluation.measured:
+            named = [b.name for b in evaluation.benchmarks]
+            job.say(f"before: measuring {', '.join([*named, *evaluation.holdouts])}")
             evaluation.measure(job, folder / "before", accelerator.device)
     accelerator.wait_for_everyone()
     shared = json.loads((folder / "distill.json").read_text(encoding="utf-8"))["contamination"]["shared"]
@@ -200,7 +228,7 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
             job.say(f"{len(pairs.skipped)} training samples could not be shown: {_listed(pairs.skipped)}.")
         info["finished"] = utc_now()
         write_json(folder / "distill.json", info)
-        if evaluation.specs:
+        if evaluation.measured:
             from gapbench.commands.compare import compare
 
             job.say("after: measuring the trained model")

@@ -119,6 +119,28 @@ def test_more_steps_are_measured_anew(tiny: Tiny, data: Path, tmp_path: Path) ->
     assert identities[1] != json.loads(after)["sha256"]
 
 
+def test_hold_outs_on_this_machine_are_measured_unless_refused(
+    tiny: Tiny, data: Path, plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They change no weight. A resumed training keeps them; one that names a hold-out of its own gets no other."""
+    out, model = tmp_path / "out", tiny("qwen3_vl")
+    done = train(model, data, out, "keep_checkpoints=9", holdout=True, eval_limit=2, quiet=False)
+    assert "hold-outs, measured before and after: signs_colour" in capsys.readouterr().err
+    assert done.comparison is not None
+    assert list(done.comparison.summary["benchmarks"]) == ["signs_colour"]
+    for side in ("before", "after"):
+        rows = [json.loads(line) for line in (out / side / "records.jsonl").read_text().splitlines()]
+        assert [(r["benchmark"], r["view"]) for r in rows] == [("signs_colour", "full")] * 2
+    same(out, plain)
+    assert not (plain / "before").exists()
+    train(model, data, out, "keep_checkpoints=9", holdout=False, eval_limit=2, resume=True)
+    assert told(out)["holdouts"] == ["signs_colour"]
+
+    named = tmp_path / "named"
+    train(model, data, named, "steps=1", holdout=True, eval=["signs_colour"], eval_limit=2)
+    assert told(named)["holdouts"] == []
+
+
 # --- boxes of a region file ---------------------------------------------------------------------------------
 
 
