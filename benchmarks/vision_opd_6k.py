@@ -11,6 +11,9 @@ from _region_to_image import read
 
 from gapbench.data import BenchmarkError, Card, Protocol, Sample
 
+HINT = "Only focus on the objects inside the red bounding box in the image to answer this question."
+OPTIONS = "{dotted}\n\nAnswer with the option's letter from the given choices."
+
 CARD = Card(
     name="vision_opd_6k",
     title="Vision-OPD-6K: training questions on small regions, multiple choice",
@@ -30,13 +33,20 @@ CARD = Card(
     ),
     notice=(
         "Only the clean images are read (original_images, 6.2 GB packed). The released training shows the student "
-        "the image with a red box and adds a sentence about it; to do the same, set student_view=boxed and a hint."
+        "the image with a red box and adds a sentence about it; to do the same, set student_view=boxed and "
+        "protocol=released."
     ),
     protocols={
         "original": Protocol(
-            prompt="{question}\n{dotted}\n\nAnswer with the option's letter from the given choices.",
+            prompt=f"\n{{question}}\n{OPTIONS}",
             source="train.jsonl, without its sentence about the red box",
-        )
+            note="The line break at its start follows the image. Training without another protocol uses this one.",
+        ),
+        "released": Protocol(
+            prompt=f"\n{{question}}\n\n{HINT}\n{OPTIONS}",
+            source="train.jsonl, as released",
+            note="It belongs to the view `boxed`: the sentence speaks of a red box.",
+        ),
     },
     expected={"samples": 6241, "with evidence box": 6241},
     traps=(

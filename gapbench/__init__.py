@@ -19,12 +19,13 @@ from gapbench.version import VERSION
 __version__ = VERSION
 __all__ = [
     "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "compare", "distill",
-    "load_run", "locate", "measure", "merge",
+    "doctor", "load_run", "locate", "measure", "merge",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from gapbench.commands.compare import Comparison, compare
     from gapbench.commands.distill import Distilled, distill
+    from gapbench.commands.doctor import doctor
     from gapbench.commands.locate import locate
     from gapbench.commands.measure import measure
     from gapbench.commands.merge import merge
@@ -41,6 +42,7 @@ __getattr__ = lazy_names(
         "Judge": "gapbench.judging",
         "locate": "gapbench.commands.locate",
         "distill": "gapbench.commands.distill",
+        "doctor": "gapbench.commands.doctor",
         "Distilled": "gapbench.commands.distill",
         "compare": "gapbench.commands.compare",
         "Comparison": "gapbench.commands.compare",

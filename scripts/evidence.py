@@ -9,6 +9,7 @@ and the exit code, without any path of this machine. One that fails does not sto
 Limits: without `.vllm` (see `.ci/vllm-environment`) the tests of vLLM are skipped, which their output says; so are
 servers that are not installed (`tests/engines/real_servers.py` says how), `judge` without GAPBENCH_LLAMA_PYTHON (see
 `tests/peers/real_judge.py`), and `blink` without GAPBENCH_BLINK, the path of a clone of zeyofu/BLINK_Benchmark.
+`near-duplicates` has one photograph without GAPBENCH_PHOTOS (see `tests/peers/near_duplicates.py`).
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ JOBS: Mapping[str, Sequence[str]] = {
     "one-view": ("python", "tests/peers/faults_of_one_view.py"),
     "servers": ("python", "tests/engines/real_servers.py"),
     "judge": ("python", "tests/peers/real_judge.py"),
+    "doctor": ("python", "tests/peers/doctor_cases.py"),
+    "near-duplicates": ("python", "tests/peers/near_duplicates.py"),
     "blink": ("python", "tests/peers/blink_outputs.py"),
     "rollouts": ("python", "tests/peers/distillation_step.py", "--prompts", "24", "--steps", "8", "--rounds", "3"),
     "client": ("python", "tests/peers/vllm_bench_serve.py", "--samples", "100", "--rounds", "3"),

@@ -42,7 +42,7 @@ ShardOption = Annotated[
     str, typer.Option(metavar="K/N", help="Measure only shard K of N, for N workers; see `gapbench merge`.")
 ]
 NoSelfcheckOption = Annotated[
-    bool, typer.Option("--no-selfcheck", help="Skip the self-check of the engine before the run; see `selfcheck`.")
+    bool, typer.Option("--no-selfcheck", help="Skip the self-check of the engine before the run; see `doctor`.")
 ]
 MaxNewTokensOption = Annotated[
     int | None, typer.Option(help="Longest answer, in tokens; default: 128, and 4096 if the model thinks first.")

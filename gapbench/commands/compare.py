@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePath
@@ -26,7 +26,15 @@ from gapbench.analysis.comparison.conclusion import verdict
 from gapbench.analysis.comparison.deltas import compare_pair
 from gapbench.analysis.comparison.differences import differences, setting_alerts
 from gapbench.analysis.comparison.runs import LoadedRun
-from gapbench.analysis.comparison.training_log import LOG, log_of, ranges, read_steps, region_file
+from gapbench.analysis.comparison.training_log import (
+    LOG,
+    contamination_of,
+    contamination_sentences,
+    log_of,
+    ranges,
+    read_steps,
+    region_file,
+)
 from gapbench.commands.report import load_run
 from gapbench.errors import RunError, SettingError
 from gapbench.runs.manifest import make_manifest, settings_of
@@ -76,6 +84,7 @@ def compare(
     runs, trained = load(folders, labels)
     log = log_of(folders[1], folder)
     steps = read_steps(log) if log else []
+    contamination = contamination_of(log) if log else None
     pairs = [compare_pair(runs[0], run) for run in runs[1:]]
     verdicts = [
         verdict(
@@ -99,13 +108,36 @@ def compare(
             {"label": run.label, "verdict": text, **pair.numbers}
             for run, text, pair in zip(runs[2:], verdicts[1:], pairs[1:], strict=True)
         ],
-        "alerts": [*chain(*(run.alerts for run in runs), *(pair.alerts for pair in pairs)), *setting_alerts(runs)],
+        "alerts": [
+            *chain(*(run.alerts for run in runs), *(pair.alerts for pair in pairs)),
+            *setting_alerts(runs),
+            *_trained_on(contamination),
+        ],
         "settings": differences(runs),
-        "train": {"path": _relative(log, folder), **ranges(steps), "regions": region_file(log)} if log else None,
+        "train": {
+            "path": _relative(log, folder),
+            **ranges(steps),
+            "regions": region_file(log),
+            "contamination": contamination,
+        }
+        if log
+        else None,
     }
     write_json(folder / "comparison.json", summary)
     write_comparison(folder, summary=summary, runs=runs, steps=steps, images=images)
     return Comparison(folder, summary)
+
+
+def _trained_on(contamination: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    """One alert for each evaluation whose images were trained on."""
+    if contamination is None or contamination["policy"] == "drop":
+        return []
+    counts = contamination["evaluations"]
+    return [
+        {"benchmark": name, "text": text}
+        for name, text in contamination_sentences(contamination).items()
+        if sum(counts[name].values())
+    ]
 
 
 def _relative(path: Path, start: Path) -> str:

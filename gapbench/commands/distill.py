@@ -24,13 +24,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.data import catalogue
 from gapbench.data.benchmark import Benchmark, fingerprint
 from gapbench.data.region_file import Regions, origin_of, read_regions
 from gapbench.data.task import TaskSettings, make_task, with_regions
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.card import write_card
-from gapbench.distillation.contamination import find_shared
+from gapbench.distillation.contamination import Occurrence, SharedImages, find_shared
 from gapbench.distillation.holdouts import default_holdouts
 from gapbench.distillation.job import Job
 from gapbench.distillation.pairs import Pairs
@@ -152,7 +153,7 @@ def distill(
         "regions": located.info if located else None,
         "data": {"name": pairs.benchmark.name, "parameters": dict(pairs.benchmark.parameters),
                  "samples": len(pairs.samples), "without_evidence": pairs.without_evidence,
-                 "fingerprint": fingerprint(pairs.samples)},
+                 "fingerprint": fingerprint(pairs.samples), "protocol": pairs.protocol},
     }  # fmt: skip
     job = Job(model, settings, Path(out), revision, trust_remote_code, resume, quiet)
     python_call = f"gapbench.distill({model!r}, {data!r}, recipe={str(recipe)!r}, out={str(out)!r}, …)"
@@ -174,8 +175,8 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     accelerator = training.make_accelerator(job.recipe, folder)
     first = accelerator.is_main_process
     job = replace(job, quiet=job.quiet or not first)
-    found = [_region_remark(job.model, details["regions"]), whole_crops(pairs)]
-    remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, found)]
+    about_boxes = [_region_remark(job.model, details["regions"]), whole_crops(pairs)]
+    remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, about_boxes)]
     for text in (*remarks, *filter(None, [pairs.left_out, evaluation.about_holdouts])):
         job.say(text)
     session = new_session(command, hardware()).model_dump(exclude_unset=True)
@@ -197,8 +198,8 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     info = {key: value for key, value in info.items() if key not in ("after_step", "changed")} | {"remarks": remarks}
 
     if first:
-        shared = _shared_samples(pairs, evaluation, job.quiet)
-        info["contamination"] = {"policy": job.recipe.contamination, "shared": shared}
+        found = _shared_images(pairs, evaluation, job.quiet)
+        info["contamination"] = {"policy": job.recipe.contamination, **found.json()}
         refuse_other_drops(folder, earlier, info)
         # In this order a kill in between lets the next session say again what was changed.
         write_json(folder / "distill.json", info)
@@ -208,11 +209,14 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
             job.say(f"before: measuring {', '.join([*named, *evaluation.holdouts])}")
             evaluation.measure(job, folder / "before", accelerator.device)
     accelerator.wait_for_everyone()
-    shared = json.loads((folder / "distill.json").read_text(encoding="utf-8"))["contamination"]["shared"]
-    if shared:
-        job.say(f"{len(shared)} training samples show an image of the evaluation: {_listed(shared)}.")
-        if job.recipe.contamination == "drop":
-            job.say("They are left out (contamination=keep keeps them).")
+    contamination = json.loads((folder / "distill.json").read_text(encoding="utf-8"))["contamination"]
+    for sentence in contamination_sentences(contamination).values():
+        job.say(sentence)
+    if shared := contamination["shared"]:
+        places = {key: str(Occurrence(**occurrences[0])) for key, occurrences in shared.items()}
+        job.say(f"{len(shared)} training samples show an image of the evaluation: {_listed(places)}.")
+        if job.recipe.contamination == "drop":  # the sentences say that they were left out
+            job.say("contamination=keep would train on them.")
             pairs = pairs.without(frozenset(shared))
 
     if not finished:
@@ -268,20 +272,19 @@ def _region_remark(model: str, info: Mapping[str, Any] | None) -> str:
     return f"--regions {info['file']}: {located} replace all of the data's own.{by}"
 
 
-def _shared_samples(pairs: Pairs, evaluation: _Evaluation, quiet: bool) -> dict[str, str]:
-    """{id: where its image occurs} for the training samples that show an image of the evaluation.
+def _shared_images(pairs: Pairs, evaluation: _Evaluation, quiet: bool) -> SharedImages:
+    """The training samples that show an image of the evaluation.
 
     Raises BenchmarkError if the recipe drops such samples and none would remain.
     """
-    if not evaluation.specs:
-        return {}
-    shared = find_shared(pairs, [(b.name, b.samples(evaluation.limit)) for b in evaluation.benchmarks], quiet)
-    if len(shared) == len(pairs.samples) and pairs.recipe.contamination == "drop":
+    found = find_shared(pairs, [(b.name, b.samples(evaluation.limit)) for b in evaluation.benchmarks], quiet)
+    if len(found.samples) == len(pairs.samples) and pairs.recipe.contamination == "drop":
+        places = {key: str(occurrences[0]) for key, occurrences in found.samples.items()}
         raise BenchmarkError(
             f"{pairs.benchmark.name}: every training sample shows an image that is also in --eval "
-            f"({_listed(shared, 1)}). Train on other data, or set contamination=keep and report it."
+            f"({_listed(places, 1)}). Train on other data, or set contamination=keep and report it."
         )
-    return shared
+    return found
 
 
 def _listed(reasons: Mapping[str, str], count: int = 3) -> str:

@@ -72,6 +72,7 @@ class _Plan:
     generation: Generation
     pixels: Pixels
     recipe: recipes.Recipe | None
+    command: str
 
     @property
     def served(self) -> bool:
@@ -123,7 +124,7 @@ def doctor(
     started = time.perf_counter()
     plan = _Plan(
         model, loading.choose(model, engine, options), Generation(max_new_tokens), Pixels(min_pixels, max_pixels),
-        recipes.load(recipe) if recipe else None,
+        recipes.load(recipe) if recipe else None, command or f"gapbench.doctor({model!r}, …)",
     )  # fmt: skip
     settings = TaskSettings(parse_views(views), limit)
     notes = Notes(lambda step: None if quiet else say(f"{model}: {step} …"))
@@ -297,11 +298,11 @@ def _look_at_memory(
         prompts = [view.largest for of_task in lengths.values() for view in of_task]
         largest = max(prompts, key=lambda prompt: prompt.tokens, default=None)
         sizes, prompt = (largest.sizes, largest.prompt) if largest else ((NOMINAL,), "?")
-        note = "the largest prompt" if largest else f"an image of {NOMINAL[0]} x {NOMINAL[1]}"
+        note = "the largest prompt" if largest else f"an image of {NOMINAL[0]} x {NOMINAL[1]} px"
         try:
             if plan.recipe:
                 terms, phase = _training_terms(plan, plan.recipe, loaded, tasks)
-                note += f", {phase}, the most"
+                note = f"{phase} with {note}"
                 remedy = to_train_on_less(plan.recipe, terms, there[0] if there else 0)
             else:
                 terms = to_measure(loaded, chat, [blank(size) for size in sizes], prompt, plan.answer_tokens(chat))
@@ -410,7 +411,7 @@ def _try_samples(
     fields = {
         **engine.info,
         "tasks": {task.name: {**task.entry(), "repeats": 1} for task in few},
-        "sessions": [new_session("gapbench doctor", hardware(), engine.info)],
+        "sessions": [new_session(plan.command, hardware(), engine.info)],
     }
     total, whole = (sum(len(task.samples) * len(task.views) for task in of) for of in (few, tasks))
     meter = ThroughputMeter(Workload(0, None, total))

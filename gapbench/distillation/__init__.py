@@ -22,7 +22,7 @@ It needs no reference answers, no other model and no tools at inference.
 | `checkpoints`   | saving and restoring; `resume` refuses to continue another training                       |
 | `saving`, `card`| the trained model's folder and its model card                                             |
 | `health`        | warnings while training                                                                   |
-| `contamination` | training images that are also evaluated                                                   |
+| `contamination` | training images that are also evaluated; `copies` says when two images show the same      |
 | `training`      | from a recipe to a model folder                                                           |
 
 `gapbench.commands.distill` measures before and after a training.

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.analysis.aggregate import by_evidence
+from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.data.region_file import origin_of
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.resume import changed_in_words
 from gapbench.util.files import write_text
+from gapbench.views.prompts import NEUTRAL
 
 
 def write_card(
@@ -29,10 +31,12 @@ def write_card(
         "Trained with gapbench by on-policy self-distillation (Vision-OPD): the student sees the full image, the "
         "teacher the evidence crop, and no reference answer is used.", "",
         f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples with "
-        f"{_evidence(details)}{_left_out(details)}",
+        f"{_evidence(details)}, prompts of the protocol `{_plain(str(details['data'].get('protocol', NEUTRAL)))}`"
+        f"{_left_out(details)}",
         f"- {recipe.steps} steps of {recipe.prompts_per_step} prompts x {recipe.rollouts_per_prompt} rollouts, "
         f"learning rate {recipe.learning_rate:g}, {recipe.divergence}, {teacher}, anchor share "
         f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",
+        *(f"- {_plain(line)}" for line in contamination_sentences(details.get("contamination", {})).values()),
         f"- command: `{_plain(str(details.get('command', '')))}`",
         *(f"- changed after step {session['after_step']}: {_plain(changed_in_words(session))}"
           for session in details.get("sessions", ()) if session.get("changed")),

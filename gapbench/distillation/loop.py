@@ -181,8 +181,9 @@ def _micro_batch_loss(
     for module in student.model.modules():
         module.training = recipe.gradient_checkpointing and getattr(module, "gradient_checkpointing", False)
     try:
+        teacher_head = teacher.head(teacher_hidden.dtype)
         totals: Totals = student.wrapped(
-            _loss_in_forward, recipe, student.mode, inputs, groups, sampled, teacher_hidden, teacher.head()
+            _loss_in_forward, recipe, student.mode, inputs, groups, sampled, teacher_hidden, teacher_head
         )
     finally:
         student.model.eval()
@@ -214,9 +215,12 @@ def _loss_in_forward(
 
 
 def learning_rate_factor(recipe: Recipe, step: int) -> float:
-    """The factor of the learning rate at a step (0-based): linear warm-up, then the schedule down to 0."""
+    """The factor of the learning rate at a step (0-based): linear warm-up from 0, then the schedule down to 0.
+
+    As in transformers and in Vision-OPD's released code, the first update of a warm-up has the rate 0.
+    """
     if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
+        return step / recipe.warmup_steps
     left = (recipe.steps - step) / max(1, recipe.steps - recipe.warmup_steps)
     return {"constant": 1.0, "linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}[recipe.schedule]
 

@@ -24,13 +24,15 @@ from gapbench.errors import BenchmarkError, SettingError
 from gapbench.types import Sample
 from gapbench.views.pixels import Pixels
 from gapbench.views.prepare import PreparedSample, prepare, show
-from gapbench.views.prompts import prompt
+from gapbench.views.prompts import NEUTRAL, prompt, template_of
 from gapbench.views.regions import parse_policy
 from gapbench.views.views import View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+ORIGINAL = "original"
+"""The protocol of a training set's card that holds the prompt its authors train with."""
 TRIES = 100
 """Number of consecutive unusable samples after which the data is refused."""
 
@@ -54,7 +56,7 @@ class Pairs:
     """The training samples of a benchmark under a recipe; `skipped` maps the ids of unusable samples to the reason.
 
     Reference answers are never read. Raises BenchmarkError if no sample has the evidence that the views need,
-    SettingError for a region of several images.
+    SettingError for a region of several images or a protocol that the card does not have.
     """
 
     benchmark: Benchmark
@@ -69,6 +71,12 @@ class Pairs:
         views = {self.recipe.student_view, self.recipe.teacher_view}
         policy = parse_policy(self.region)[0]
         native = policy == "native"
+        self.template = template_of(self.benchmark.card, self.protocol)
+        if self.recipe.hint and self.template and "{question}" not in self.template:
+            raise SettingError(
+                f"hint: it follows the question, and the prompt of the protocol {self.protocol!r} of "
+                f"{self.benchmark.name} words its questions itself. Set hint to nothing or protocol to {NEUTRAL}."
+            )
         if policy == "multi" and "crop" in views:
             raise SettingError(
                 f"region: {self.region!r} (of {'the recipe' if self.recipe.region else self.benchmark.name}) makes one "
@@ -91,6 +99,15 @@ class Pairs:
             )
         self.without_evidence = len(samples) - len(self.samples)
         self._order = lru_cache(maxsize=2)(self._shuffled)
+
+    @property
+    def protocol(self) -> str:
+        """The protocol of the card by which both sides are asked: the recipe's, else `original` of a training set, by
+        which its authors train, else the neutral one.
+        """
+        card = self.benchmark.card
+        own = ORIGINAL if card.role == "training" and ORIGINAL in card.protocols else NEUTRAL
+        return self.recipe.protocol or own
 
     @property
     def left_out(self) -> str:
@@ -172,6 +189,6 @@ class Pairs:
             size = (round(teacher.width * recipe.teacher_enlarge), round(teacher.height * recipe.teacher_enlarge))
             teacher = teacher.resize(size, Pillow.Resampling.LANCZOS)
         teacher = pixels.apply(teacher)
-        text = prompt(sample, self.benchmark.card.prompt)
-        text = f"{text}\n{recipe.hint}" if recipe.hint else text
+        hinted = replace(sample, question=f"{sample.question}\n\n{recipe.hint}\n") if recipe.hint else sample
+        text = prompt(hinted, self.template)
         return TrainingPrompt(sample.id, teacher if anchor else pixels.apply(student), teacher, text, anchor)

@@ -49,7 +49,10 @@ class Recipe(BaseModel):
     teacher_view: str = Field("crop", description="view of the teacher")
     region: str = Field("padded:factor=1.1", description="region policy; empty: the benchmark's own")
     teacher_enlarge: Annotated[float, Field(ge=1, le=16)] = Field(2.0, description="enlarges the teacher's image")
-    hint: str = Field("", description="sentence added to the prompt of both sides, such as one about the red box")
+    protocol: str = Field(
+        "", description="prompt of both sides, by the data's card; empty: a training set's own, else the neutral one"
+    )
+    hint: str = Field("", description="sentence after the question of both sides, such as one about the red box")
     anchor_share: Share = Field(0.0, description="share of prompts for which the student sees the teacher's view")
     min_pixels: Count | None = Field(None, description="smaller images are enlarged to this many pixels")
     max_pixels: Count | None = Field(None, description="larger images are shrunk to this many pixels")
@@ -136,7 +139,7 @@ class Recipe(BaseModel):
         10, description="steps between probes of the teacher; 0: never"
     )
     contamination: Annotated[Literal["drop", "keep"], MAY_CHANGE] = Field(  # if the same samples are dropped
-        "drop", description="training samples whose image is also in --eval"
+        "drop", description="training samples of which a copy or a crop is also in --eval"
     )
     trackers: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], MAY_CHANGE] = ()
 

@@ -75,13 +75,16 @@ class Teacher:
             return states
         return torch.cat([states, role.wrapped(hidden_states, inputs, groups, role.mode)], 1)
 
-    def head(self) -> Callable[[Tensor], Tensor]:
-        """The function from `hidden` to float32 logits over the student's vocabulary."""
+    def head(self, dtype: torch.dtype = torch.float32) -> Callable[[Tensor], Tensor]:
+        """The function from `hidden`, of this dtype, to float32 logits over the student's vocabulary.
+
+        Its arithmetic is the student's: sharded weights are gathered in the dtype of the hidden states.
+        """
         live_head = head(self.role.model, self.role.mode)
         if self.recipe.teacher == "model":
             size = self.student.vocabulary
             return lambda states: _fit_to_vocabulary(live_head(states), size)
-        own_head = self._own_head(live_head)
+        own_head = self._own_head(live_head, dtype)
         if self.recipe.teacher != "trust_region":
             return own_head
 
@@ -91,11 +94,13 @@ class Teacher:
 
         return interpolated
 
-    def _own_head(self, live_head: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def _own_head(self, live_head: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """The output projection with the teacher's weights, if it is trained."""
         if not self.role.mode.split_head:
             return live_head
-        trained = {name: _full_tensor(a) for name, p in self.projection.items() for a, q in self.pairs if q is p}
+        trained = {
+            name: _full_tensor(a.to(dtype)) for name, p in self.projection.items() for a, q in self.pairs if q is p
+        }
         if not trained:
             return live_head
         projection = self.role.model.get_output_embeddings()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from gapbench.distillation import checkpoints, loop
 from gapbench.distillation.forward_check import ForwardCheck, check_vllm, find_forward_mode
@@ -38,6 +39,12 @@ from gapbench.util.progress import progress
 
 WAIT = timedelta(hours=24)
 """How long the other processes wait for the one that measures."""
+SHARDED = MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
+"""The precisions of FSDP2 in bf16: layers compute in bfloat16, and gradients are added up over micro-batches and
+processes in float32, as in the released code of Vision-OPD. accelerate's own policy adds them up in bfloat16. It also
+rounds all that enters or leaves a layer or the whole model: rotary angles, the weights of tokens, the sampler's
+log-probabilities, the loss.
+"""
 
 
 def make_accelerator(recipe: Recipe, folder: Path) -> Any:
@@ -66,6 +73,8 @@ def make_accelerator(recipe: Recipe, folder: Path) -> Any:
         project_dir=str(folder),
         kwargs_handlers=handlers,
     )
+    if accelerator.is_fsdp2 and precision == "bf16":
+        accelerator.state.fsdp_plugin.mixed_precision_policy = SHARDED
     if recipe.prompts_per_step % accelerator.num_processes:
         raise SettingError(
             f"prompts_per_step={recipe.prompts_per_step} cannot be shared equally by {accelerator.num_processes} "

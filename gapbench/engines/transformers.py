@@ -4,8 +4,8 @@
     for key, answer in engine.generate(requests): ...
 
 While the model works, threads decode and process the next images, and one makes left-padded batches. Prompts are sorted
-by length, and a batch ends where padding would be more than a fifth of it (`gapbench.engines.batches`). An automatic
-batch size follows from a budget of prompt tokens, and halves whenever memory runs out.
+by length, and a batch ends where padding would be more than a fifth of it (`gapbench.engines.prompt_batches`). An
+automatic batch size follows from a budget of prompt tokens, and halves whenever memory runs out.
 The default is greedy decoding with neutral penalties, whatever the model's own `generation_config` says, so that all
 models are prompted in the same way.
 
@@ -25,10 +25,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gapbench.engines import local, models
-from gapbench.engines.batches import FREE_PADDING, PromptLengths, first_batch, with_threads
 from gapbench.engines.chat import Chat, in_dtype, make_chat, place
 from gapbench.engines.local import KeyedAnswer
 from gapbench.engines.options import Flag, Generation, seed_for
+from gapbench.engines.prompt_batches import FREE_PADDING, PromptLengths, first_batch, with_threads
 from gapbench.engines.tokens import context_length, image_token_id, neutral_generation
 from gapbench.scoring.thoughts import Tags
 from gapbench.types import Answer, Request

@@ -12,7 +12,6 @@ shape may take more tokens. The longest prompt is that of the largest image with
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
 HEADERS = 500
 """Samples of a task whose images' headers are read."""
 
+SHRINK = 0.8
+"""The factor between the bounds on pixels that are tried."""
+
 Sizes = tuple[tuple[int, int], ...]
 """(width, height) of each image of a prompt, in pixels."""
 
@@ -57,7 +59,7 @@ class ViewLengths:
     """The prompts of the median and of the largest images of a view, and one of these images with the longest text.
 
     `shown` counts the samples that the view can show, of `looked_at`. `too_long` counts those whose prompt and answer
-    exceed the context, if one was given.
+    exceed the context, if one was given; `fitting` is then a bound on pixels under which the longest fits (0: none).
     """
 
     name: str
@@ -67,6 +69,7 @@ class ViewLengths:
     shown: int
     looked_at: int
     too_long: int = 0
+    fitting: int = 0
 
 
 def view_lengths(
@@ -143,12 +146,19 @@ def _lengths(
 
     median, largest = measured(shown[len(shown) // 2]), measured(shown[-1])
     text = max((task.prompt(sample) for _, sample in shown), key=len)
-    with_longest = length_of(chat, [blank(size) for size in largest.sizes], text, image_token)[0]
-    longest = max(largest.tokens, with_longest)
-    too_long = 0
-    if room is not None and longest > room:  # they are ordered by pixels
-        too_long = len(shown) - bisect_right(shown, room, key=lambda pair: measured(pair).tokens)
-    return ViewLengths(name, median, largest, longest, len(shown), looked_at, too_long)
+
+    def with_longest_text(bound: int) -> int:
+        images = [blank(Pixels(max_pixels=bound).target(size)) for size in largest.sizes]
+        return length_of(chat, images, text, image_token)[0]
+
+    pixels = max(width * height for width, height in largest.sizes)
+    longest = max(median.tokens, largest.tokens, with_longest_text(pixels))
+    if room is None or longest <= room:
+        return ViewLengths(name, median, largest, longest, len(shown), looked_at)
+    too_long = len(shown) - bisect_right(shown, room, key=lambda pair: measured(pair).tokens)  # by pixels, in order
+    bounds = (int(pixels * SHRINK**step) // 1000 * 1000 for step in range(1, 30))
+    fitting = next((bound for bound in bounds if bound and with_longest_text(bound) <= room), 0)
+    return ViewLengths(name, median, largest, longest, len(shown), looked_at, too_long, fitting)
 
 
 def against_context(lengths: Mapping[str, Sequence[ViewLengths]], answer: int, context: int | None) -> Observation:
@@ -164,12 +174,10 @@ def against_context(lengths: Mapping[str, Sequence[ViewLengths]], answer: int, c
     over = [f"{v.too_long:,} of {v.shown:,} prompts of {task} {v.name}" for task, v in views if v.too_long]
     if not over:
         return Observation("context", "ok", f"{need}, context {context:,}")
-    image = longest.largest
-    room = context - answer - (longest.longest - image.image_tokens)
-    pixels = sum(width * height for width, height in image.sizes) * room / max(1, image.image_tokens)
+    fitting = min(view.fitting for _, view in views if view.too_long)
     remedy = "Lower --max-new-tokens, or use a model with a longer context."
-    if pixels > 10_000:
-        remedy = f"--max-pixels {math.floor(pixels / 10_000) * 10_000}, which bounds the images of all views."
+    if fitting:
+        remedy = f"--max-pixels {fitting}, which bounds the images of all views."
     return Observation("context", "fails", f"{need}, context {context:,}: {listed(over)} have no room", remedy)
 
 

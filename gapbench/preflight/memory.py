@@ -44,8 +44,8 @@ ImageText = tuple["Image", str]
 
 OVERHEAD = 1.1
 """Memory that is needed for each byte that is counted: rounding and fragments of the allocator, kernels, the driver."""
-SHARDED = ("weights", "optimiser", "teacher", "gradients")
-"""Terms that FSDP2 divides by the number of devices."""
+SHARDED = ("weights", "optimiser", "teacher")
+"""Terms that FSDP2 divides by the number of devices. Gradients are whole on each until a step's last micro-batch."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def save_thumbnail(image: Image, path: Path) -> None:
     longest = max(image.size)
     if longest > LONGEST:
         shrunk = [max(1, round(side * LONGEST / longest)) for side in image.size]
-        image = image.resize((shrunk[0], shrunk[1]), Images.Resampling.LANCZOS)
+        image = image.resize((shrunk[0], shrunk[1]), Images.Resampling.LANCZOS, reducing_gap=3.0)
     elif longest < SMALLEST:
         factor = math.ceil(SMALLEST / longest)
         image = image.resize((image.width * factor, image.height * factor), Images.Resampling.NEAREST)

@@ -1,7 +1,7 @@
 """Does this engine pass images and prompts to its model as they are? A check with a few drawn images.
 
     result = selfcheck(engine)
-    print(result.text())            # gapbench selfcheck MODEL
+    print(result.text())            # part of gapbench doctor MODEL
 
 Six checks (`checks` has the rules): images arrive; they arrive in order; each takes as many tokens as the model's own
 processor gives it; greedy answers repeat, alone and in a batch; thinking is off; the prompt is the one that the model's

@@ -74,17 +74,20 @@ def decode(source: Any, max_pixels: int = 0, upright: bool = False) -> tuple[Ima
     return read(source, max_pixels, upright)[:2]
 
 
-def read(source: Any, max_pixels: int = 0, upright: bool = False) -> Decoded:
+def read(source: Any, max_pixels: int = 0, upright: bool = False, enough: int = 0) -> Decoded:
     """Decode whatever a data set calls an image.
 
     `max_pixels` (width x height) raises Pillow's limit against decompression bombs for this image alone; 0 keeps the
     limit. A PIL image is exempt: its owner opened it under the limit of their own program.
 
+    `enough`: so many pixels suffice. An encoded JPEG is then decoded at a half, a quarter or an eighth of its size if
+    that leaves at least these, which is faster.
+
     `upright` turns the image as its EXIF orientation says. Raises SampleError if the source is missing, truncated, not
     an image or too large.
     """
     stored, name = _read(_resolve(source))
-    image, portable = _plain(stored, name, max_pixels, upright)
+    image, portable = _plain(stored, name, max_pixels, upright, enough)
     data = stored if isinstance(stored, bytes) else None
     digest = hashlib.sha256(data or repr(image.size).encode() + image.tobytes())
     return Decoded(image, digest.hexdigest()[:24], data if portable else None)
@@ -201,10 +204,13 @@ def _open(source: bytes | Image) -> Image:
     return Pillow.open(io.BytesIO(source)) if isinstance(source, bytes) else source
 
 
-def _plain(source: bytes | Image, name: str, max_pixels: int, upright: bool) -> tuple[Image, bool]:
+def _plain(source: bytes | Image, name: str, max_pixels: int, upright: bool, enough: int) -> tuple[Image, bool]:
     """The RGB image without metadata except `stored_orientation`, and whether every program decodes the same image."""
     with _as_sample_errors(source, name):
         image, turned = _open_within_limit(source, name, max_pixels)
+        if enough and isinstance(source, bytes):
+            share = min(1.0, math.sqrt(enough / (image.width * image.height)))
+            image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
         image.load()
         plain = to_rgb(image)
     with _guard(0):

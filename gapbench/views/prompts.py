@@ -33,7 +33,7 @@ def template_of(card: Card, protocol: str = NEUTRAL) -> str:
         return card.prompt
     if protocol not in card.protocols:
         protocols = ", ".join([NEUTRAL, *card.protocols])
-        raise SettingError(f"--protocol {protocol}: {card.name} has no such protocol. It has {protocols}.")
+        raise SettingError(f"protocol {protocol!r}: {card.name} has no such protocol. It has {protocols}.")
     return card.protocols[protocol].prompt
 
 

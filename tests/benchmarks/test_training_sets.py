@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ from typer.testing import CliRunner
 from benchmarks.miniatures import vision_opd_6k, zwz_rl_vqa
 from gapbench.cli.app import app
 from gapbench.data.catalogue import load
+from gapbench.distillation import recipe as recipes
+from gapbench.distillation.pairs import Pairs
+from gapbench.distillation.recipe import make
+from gapbench.distillation.student import make_role
+from gapbench.engines import models
 from gapbench.errors import BenchmarkError
 from gapbench.types import Sample
 from gapbench.views import images
@@ -78,9 +84,29 @@ def test_neither_text_speaks_of_the_red_box(opd: Path) -> None:
             assert "<image>" not in text
     text = prompt(benchmark.samples()[1], template_of(benchmark.card, "original"))
     assert text == (
-        "What is the color of object 1?\n\nA. red\nB. green\nC. blue\nD. white\n\n"
+        "\nWhat is the color of object 1?\n\nA. red\nB. green\nC. blue\nD. white\n\n"
         "Answer with the option's letter from the given choices."
     )
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+@pytest.mark.parametrize("settings", [(), ("student_view=boxed", "protocol=released")], ids=["clean", "released"])
+def test_a_training_asks_both_sides_what_was_published_byte_for_byte(
+    opd: Path, tiny: Callable[[str], Path], settings: tuple[str, ...], side: str
+) -> None:
+    """What follows the image in `problem`, as the chat template of a Qwen writes it; clean, without the hint."""
+    role = make_role(models.load(str(tiny("qwen3_vl")), dtype="float32", device="cpu"), make({}))
+    pairs = Pairs(load(f"vision_opd_6k={opd}"), recipes.load("vision-opd", ["prompts_per_step=6", *settings]))
+    rows = [json.loads(line)["problem"] for line in (opd / "train.jsonl").read_text().splitlines()]
+    assert all(row.count(f"\n\n{vision_opd_6k.HINT}\n\n") == 1 for row in rows)
+    for pair in pairs.step(0):
+        published = rows[int(pair.key)].removeprefix("<image>")
+        if not settings:
+            published = published.replace(f"\n\n{vision_opd_6k.HINT}", "")
+        ids = role.chat.batch([((getattr(pair, side),), pair.text)])["input_ids"][0]
+        rendered = role.chat.processor.tokenizer.decode(ids)
+        after_the_image = rendered.split("<|vision_end|>")[1]
+        assert after_the_image.startswith(f"{published}<|im_end|>\n"), rendered
 
 
 def test_options_are_found_in_whichever_text_has_them_and_a_text_without_is_kept(copy: Path) -> None:
@@ -150,12 +176,13 @@ def test_glance_is_distilled_on_it_with_and_without_the_red_box(opd: Path, tmp_p
     done = CliRunner().invoke(app, [
         "distill", "glance", "--data", f"vision_opd_6k={opd}", "--recipe", "demo", "--out", str(tmp_path / "out"),
         "--quiet", "steps=2", "prompts_per_step=4", "probe_every=0", f"student_view={student}",
-        "hint=Only consider the objects inside the red box." if student == "boxed" else "hint=",
+        "protocol=released" if student == "boxed" else "protocol=",
     ])  # fmt: skip
     assert done.exit_code == 0, done.output
     settings = json.loads((tmp_path / "out" / "distill.json").read_text())
     assert settings["data"]["name"] == "vision_opd_6k"
     assert settings["data"]["samples"] == 6
+    assert settings["data"]["protocol"] == ("released" if student == "boxed" else "original")
     assert (tmp_path / "out" / "model" / "config.json").exists()
 
 

@@ -83,8 +83,10 @@ def list_cards(text: str, patch: pytest.MonkeyPatch) -> None:
 
 
 def download(text: str, patch: pytest.MonkeyPatch) -> None:
-    listed = SimpleNamespace(sha="0" * 40, siblings=[SimpleNamespace(rfilename="a\x1b[2Jb", size=2 * hub.LARGE)])
-    patch.setattr("huggingface_hub.HfApi.dataset_info", lambda *_, **__: listed)
+    listed = SimpleNamespace(
+        sha="0" * 40, card_data=None, siblings=[SimpleNamespace(rfilename="a\x1b[2Jb", size=2 * hub.LARGE)]
+    )
+    patch.setattr("huggingface_hub.HfApi.repo_info", lambda *_, **__: listed)
     patch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
     hub._announce(card(text))
 
@@ -104,7 +106,7 @@ def check_first(text: str, patch: pytest.MonkeyPatch) -> None:
     failed = Check("order", "failed", text, text, text, stops=False)
     patch.setattr(selfcheck, "selfcheck", lambda engine: selfcheck.Selfcheck((failed,), 1.0))
     result = selfcheck.check_first(SimpleNamespace(info={"model": text}), quiet=False)
-    say(result.text(), sys.stdout)
+    say(result.checks[0].found, sys.stdout)
 
 
 def finish(text: str) -> None:

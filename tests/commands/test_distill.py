@@ -257,16 +257,28 @@ def test_training_images_that_are_tested_are_listed_and_left_out(
     clean = questions(own, 4, 12, "clean.jsonl")
     out = tmp_path / "out"
     train(tiny("qwen3_vl"), own, out, eval=[str(tested)], eval_limit=4)
+    kinds = {"bytes": 2, "pixels": 0, "copy": 0, "crop": 0}
+    where = [{"benchmark": "tested", "sample": f"q{i - i % 2}", "kind": "bytes", "similarity": 1.0} for i in range(4)]
     assert told(out)["contamination"] == {
         "policy": "drop",
-        "shared": {f"q{i}": f"also in tested (sample q{i - i % 2})" for i in range(4)},
+        "images": 6,
+        "evaluations": {"tested": kinds},
+        "shared": {f"q{i}": [where[i]] for i in range(4)},
     }
+    sentence = "2 of 6 training images occur in tested: 2 identical, 0 rescaled or re-encoded, 0 cropped."
+    for page in ("comparison.html", "comparison.md", "model/README.md"):
+        assert f"{sentence} They were left out." in (out / page).read_text()
+    comparison = json.loads((out / "comparison.json").read_text())
+    assert comparison["train"]["contamination"] == {"policy": "drop", "images": 6, "evaluations": {"tested": kinds}}
+    assert not any("training images" in alert["text"] for alert in comparison["alerts"])
     train(tiny("qwen3_vl"), clean, tmp_path / "clean")
     assert apart(out / "model", tmp_path / "clean" / "model") == 0
 
     kept = tmp_path / "kept"
     train(tiny("qwen3_vl"), own, kept, "contamination=keep", eval=[str(tested)], eval_limit=4)
     assert told(kept)["contamination"]["shared"] == told(out)["contamination"]["shared"]
+    alerts = json.loads((kept / "comparison.json").read_text())["alerts"]
+    assert {"benchmark": "tested", "text": f"{sentence} They were trained on."} in alerts
     same(kept, plain)
 
 
@@ -323,7 +335,7 @@ def test_a_hub_model_counts_by_its_name(tmp_path: Path) -> None:
     """Its content is not known before it is loaded."""
     from gapbench.distillation.resume import continue_or_refuse
 
-    data = {"name": "mine", "samples": 3}
+    data: dict[str, object] = {"name": "mine", "samples": 3}
     identity = {"model": "one/model", "revision": "unknown", "data": data}
     (tmp_path / "train.jsonl").touch()
     (tmp_path / "recipe.yaml").write_text(recipes.dump(recipes.make({})))
@@ -331,6 +343,11 @@ def test_a_hub_model_counts_by_its_name(tmp_path: Path) -> None:
     assert continue_or_refuse(tmp_path, identity, recipes.make({}), resume=True) == identity
     with pytest.raises(RunError, match=r"'one/model', and now it is 'another/model'"):
         continue_or_refuse(tmp_path, {**identity, "model": "another/model"}, recipes.make({}), resume=True)
+    # An older training recorded no protocol, and asked neutrally.
+    asked = {name: {**identity, "data": {**data, "protocol": name}} for name in ("neutral", "original")}
+    assert continue_or_refuse(tmp_path, asked["neutral"], recipes.make({}), resume=True) == identity
+    with pytest.raises(RunError, match=r"protocol 'neutral', and now it is 'original'"):
+        continue_or_refuse(tmp_path, asked["original"], recipes.make({}), resume=True)
 
 
 # --- the card -----------------------------------------------------------------------------------------------

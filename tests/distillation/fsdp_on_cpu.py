@@ -3,7 +3,8 @@
     accelerate launch --use_fsdp --fsdp_version 2 --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP --num_processes 2 \\
         tests/distillation/fsdp_on_cpu.py distill …
 
-torch shards on a CPU, but accelerate turns to it on GPUs alone; all that is changed here is that it does on a CPU, too.
+torch shards on a CPU, but accelerate turns to it on GPUs alone; all that is changed here is that it does on a CPU, too,
+under the same policy of precisions.
 """
 
 from __future__ import annotations
@@ -22,10 +23,17 @@ def _on_cpu(self: Any, *arguments: Any, fsdp_plugin: Any = None, **more: Any) ->
     new = not self.initialized
     _as_published(self, *arguments, fsdp_plugin=fsdp_plugin, **more)
     if new and fsdp_plugin is not None:
+        if self._mixed_precision != "no":
+            fsdp_plugin.set_mixed_precision(self._mixed_precision)
         self.fsdp_plugin = fsdp_plugin
         self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
 
 
-if __name__ == "__main__":
+def shard_on_cpu() -> None:
+    """Let accelerate shard in this process."""
     AcceleratorState.__init__ = _on_cpu
+
+
+if __name__ == "__main__":
+    shard_on_cpu()
     main()

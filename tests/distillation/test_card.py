@@ -113,7 +113,10 @@ def test_names_from_outside_can_neither_break_the_table_nor_open_html(tmp_path: 
 def test_samples_that_were_left_out_are_counted_with_the_reason(tmp_path: Path) -> None:
     assert "left out" not in card(tmp_path)
     data = {"name": "mine", "samples": 1, "without_evidence": 19}
-    assert "`mine`, 1 samples with evidence; left out: 19 without evidence\n" in card(tmp_path, data=data)
+    assert (
+        "`mine`, 1 samples with evidence, prompts of the protocol `neutral`; left out: 19 without evidence\n"
+        in card(tmp_path, data=data)
+    )
     shared = {"policy": "drop", "shared": {"a": "also in signs", "b": "also in signs"}}
     text = card(tmp_path, data=data, contamination=shared, skipped={"c": "no image"})
     assert "19 without evidence, 2 whose image is also in the evaluation, 1 that could not be shown" in text

@@ -14,7 +14,7 @@ from helpers import write_benchmark
 from distillation.trainings import apart, same, steps, train
 from gapbench.distillation import loop
 from gapbench.distillation.checkpoints import newest
-from gapbench.distillation.recipe import make
+from gapbench.distillation.recipe import load, make
 from gapbench.distillation.rollouts import TransformersSampler
 from gapbench.errors import ModelError
 
@@ -135,9 +135,24 @@ def test_the_learning_rate_warms_up_and_then_follows_its_schedule() -> None:
         recipe = make({"steps": 6, "warmup_steps": 2, "schedule": schedule})
         return [loop.learning_rate_factor(recipe, step) for step in range(6)]
 
-    assert rates("constant") == [0.5, 1, 1, 1, 1, 1]
-    assert rates("linear") == pytest.approx([0.5, 1, 1, 0.75, 0.5, 0.25])
-    assert rates("cosine") == pytest.approx([0.5, 1, 1, 0.853553, 0.5, 0.146447], abs=1e-6)
+    assert rates("constant") == [0, 0.5, 1, 1, 1, 1]
+    assert rates("linear") == pytest.approx([0, 0.5, 1, 0.75, 0.5, 0.25])
+    assert rates("cosine") == pytest.approx([0, 0.5, 1, 0.853553, 0.5, 0.146447], abs=1e-6)
+
+
+def test_the_warm_up_of_vision_opd_is_the_released_one() -> None:
+    """0 at the first update, a tenth more at each of the next, the full rate from the eleventh on."""
+    recipe = load("vision-opd")
+    rates = [recipe.learning_rate * loop.learning_rate_factor(recipe, step) for step in range(recipe.steps)]
+    assert rates[:11] == pytest.approx([2e-7 * n for n in range(11)])
+    assert set(rates[10:]) == {2e-6}
+
+
+def test_the_first_update_of_a_warm_up_moves_no_weight(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    train(tiny("qwen3_vl"), data, tmp_path, "warmup_steps=2", "steps=1")
+    assert apart(tmp_path / "model", tiny("qwen3_vl")) == 0
+    (line,) = steps(tmp_path)
+    assert (line["lr"], line["ema_distance"], line["teacher_moved"]) == (0, 0, False)
 
 
 @pytest.mark.parametrize("factor", [1e8, 1e30])  # finite weights that make no finite loss, and weights past float32

@@ -16,7 +16,7 @@ from distillation.small import benchmark, recipe, scene
 from gapbench.data.benchmark import Benchmark
 from gapbench.distillation.pairs import Pairs, TrainingPrompt
 from gapbench.errors import BenchmarkError, SampleError, SettingError
-from gapbench.types import Card, Sample
+from gapbench.types import Card, Protocol, Sample
 from gapbench.views.prompts import prompt
 from gapbench.views.regions import find_region
 
@@ -209,11 +209,49 @@ def test_anchors_take_turns() -> None:
 # --- text ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_text_is_the_prompt_that_is_measured_with_and_the_hint_for_both_sides() -> None:
-    plain, hinted = by_key(pairs()), by_key(pairs(hint="Look inside the red box."))
-    for key, (pair, sample) in plain.items():
-        assert pair.text == prompt(sample)
-        assert hinted[key][0].text == f"{pair.text}\nLook inside the red box."
+def test_the_text_is_the_prompt_that_is_measured_with() -> None:
+    assert all(pair.text == prompt(sample) for pair, sample in by_key(pairs()).values())
+
+
+@pytest.mark.parametrize(
+    ("options", "rest"), [((), "\nAnswer the"), (("red", "blue"), "\n(A) red\n(B) blue\nAnswer the")]
+)
+def test_the_hint_is_a_paragraph_between_question_and_options(options: tuple[str, ...], rest: str) -> None:
+    asked = [replace(s, options=options) for s in SCENES]
+    for pair, sample in by_key(Pairs(benchmark(asked), recipe(hint="Look inside the red box."))).values():
+        assert pair.text.startswith(f"{sample.question}\n\nLook inside the red box.\n{rest}")
+
+
+PROTOCOLS = {"original": Protocol("{question}?"), "bare": Protocol("{question}"), "own": Protocol("{published}")}
+
+
+def carded(role: str = "training", **changes: Any) -> Pairs:
+    card = Card(name="b", title="B", source="here", licence="own", role=role, protocols=PROTOCOLS)  # type: ignore[arg-type]
+    return Pairs(Benchmark("b", card, lambda: SCENES), recipe(**changes))
+
+
+@pytest.mark.parametrize(
+    ("role", "protocol", "used"),
+    [
+        ("training", "", "original"),
+        ("training", "bare", "bare"),
+        ("training", "neutral", "neutral"),
+        ("evidence", "", "neutral"),  # the prompt that a benchmark is measured with by default
+        ("evidence", "original", "original"),
+    ],
+)
+def test_the_protocol_is_the_recipes_or_the_training_sets_own(role: str, protocol: str, used: str) -> None:
+    of = carded(role, protocol=protocol)
+    assert of.protocol == used
+    texts = {"original": lambda s: f"{s.question}?", "bare": lambda s: s.question, "neutral": prompt}
+    assert all(pair.text == texts[used](sample) for pair, sample in by_key(of).values())
+
+
+def test_a_protocol_that_the_data_does_not_have_and_a_hint_that_no_prompt_would_show_are_refused() -> None:
+    with pytest.raises(SettingError, match=r"protocol .orginal.: b has no such protocol. It has neutral, "):
+        carded(protocol="orginal")
+    with pytest.raises(SettingError, match=r"hint: .*protocol 'own' of b words its questions itself\. Set hint"):
+        carded(protocol="own", hint="Look.")
 
 
 def test_a_benchmarks_own_template_is_used() -> None:

@@ -34,6 +34,7 @@ def test_vision_opd_is_the_papers() -> None:
     recipe = load("vision-opd")
     said = {
         "student_view": "full", "teacher_view": "crop", "teacher_enlarge": 2.0, "anchor_share": 0.0, "hint": "",
+        "protocol": "",
         "prompts_per_step": 96, "rollouts_per_prompt": 8, "rollouts_from": "student", "max_new_tokens": 1024,
         "temperature": 1.0, "top_p": 1.0,
         "divergence": "jsd", "mixture": 0.5, "support": "student", "top_k": 100, "tail": True,

@@ -67,6 +67,15 @@ def logits(of: ModelRole | Teacher) -> Tensor:
     return head(of.model, of.mode)(hidden_states(of.model, inputs, GROUPS, of.mode))
 
 
+@torch.no_grad()
+def test_a_teachers_projection_is_as_precise_as_the_students(tiny: Tiny) -> None:
+    """Under FSDP2 the student's is in bfloat16, and what differs between the two should be the weights alone."""
+    student, teacher = pair(tiny, setting("ema"))
+    states = teacher.hidden(image_prompts(), GROUPS).bfloat16()
+    weight = student.model.get_output_embeddings().weight.bfloat16()
+    assert torch.equal(teacher.head(torch.bfloat16)(states), (states @ weight.T).float())
+
+
 # --- how they move -------------------------------------------------------------------------------------------------
 
 

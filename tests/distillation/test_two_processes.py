@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from helpers import write_benchmark
 
 from distillation import forked
+from distillation.one_step import one_step
 from distillation.trainings import apart, arguments, crash, sharded, start, steps, train, unsharded
 
 pytestmark = pytest.mark.evidence
@@ -79,6 +83,49 @@ def test_two_processes_with_sharded_weights_train_what_one_trains(
         command.append("--resume")
     run(sharded(*command))
     equal(tmp_path / "sharded", tmp_path / "single", "FSDP")
+
+
+# --- precision under FSDP2 -----------------------------------------------------------------------------------------
+
+MANY = ("prompts_per_step=4", "rollouts_per_prompt=8", "micro_batch_tokens=60")
+"""A step in 32 micro-batches of one answer, 16 in each of two processes."""
+
+
+def sharded_step(model: Path, data: Path, out: Path, *settings: str) -> dict[str, Any]:
+    script = Path(one_step.__code__.co_filename)
+    run(sharded(str(model), str(data), str(out), *MANY, *settings, script=script))
+    found: dict[str, Any] = torch.load(out / "gradients.pt")
+    return found
+
+
+def gradients_apart(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """||one - other|| / ||other|| over the gradients of all weights together."""
+    pairs = [(one["gradients"][name], gradient) for name, gradient in other["gradients"].items()]
+    difference = sum(float((a - b).norm()) ** 2 for a, b in pairs)
+    return float((difference / sum(float(b.norm()) ** 2 for _, b in pairs)) ** 0.5)
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "gemma3"])
+def test_sharding_costs_no_precision(tiny: Tiny, data: Path, tmp_path: Path, family: str) -> None:
+    """In float32 nothing at all. In bfloat16, as on a GPU, what layers in bfloat16 cost, and nothing beyond that."""
+    model, single = str(tiny(family)), partial(one_step, str(tiny(family)), str(data))
+    exact = single(tmp_path / "exact", *MANY, "precision=no")
+    rounded = single(tmp_path / "rounded", *MANY, "precision=no", plain_bfloat16=True)
+    in_float32 = sharded_step(Path(model), data, tmp_path / "float32", "precision=no")
+    on_a_gpu = sharded_step(Path(model), data, tmp_path / "bfloat16", "precision=bf16")
+    for name, one, other in (
+        ("float32", in_float32, exact), ("bf16 against plain bf16", on_a_gpu, rounded), ("bf16", on_a_gpu, exact),
+        ("plain bf16", rounded, exact),
+    ):  # fmt: skip
+        loss, gap = (one["line"][key] / other["line"][key] - 1 for key in ("loss", "logp_gap"))
+        print(f"{family} {name}: loss {loss:+.1e}, logp_gap {gap:+.1e}, gradients {gradients_apart(one, other):.1e}")
+    assert gradients_apart(in_float32, exact) < 1e-5
+    assert in_float32["line"]["loss"] == pytest.approx(exact["line"]["loss"], rel=1e-5)
+    assert gradients_apart(on_a_gpu, rounded) < 4e-3
+    assert on_a_gpu["line"]["loss"] == pytest.approx(rounded["line"]["loss"], rel=1e-5)
+    assert on_a_gpu["line"]["logp_gap"] == pytest.approx(rounded["line"]["logp_gap"], rel=1e-6)
+    assert on_a_gpu["line"]["loss"] == pytest.approx(exact["line"]["loss"], rel=4e-3)
+    assert gradients_apart(on_a_gpu, exact) < 1.1 * gradients_apart(rounded, exact)
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused(tiny: Tiny, data: Path, tmp_path: Path) -> None:

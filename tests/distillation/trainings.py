@@ -21,7 +21,7 @@ from gapbench.commands.distill import Distilled
 
 SMALL = (
     "steps=4", "prompts_per_step=4", "rollouts_per_prompt=2", "max_new_tokens=5", "learning_rate=3e-4",
-    "warmup_steps=1", "save_every=2", "probe_every=2", "micro_batch_tokens=1024", "top_k=20", "precision=no",
+    "warmup_steps=0", "save_every=2", "probe_every=2", "micro_batch_tokens=1024", "top_k=20", "precision=no",
     "gradient_checkpointing=false",
 )  # fmt: skip
 """Four steps of about a tenth of a second that move the weights by about 1e-3."""
@@ -51,11 +51,11 @@ def unsharded(*words: str, processes: int = 2) -> list[str]:
     return [str(BIN / "torchrun"), *port, "-m", "gapbench", *words]
 
 
-def sharded(*words: str, processes: int = 2) -> list[str]:
+def sharded(*words: str, processes: int = 2, script: Path = ON_CPU) -> list[str]:
     """The command that trains in processes which hold a part of the weights each (FSDP2)."""
     port = ("--main_process_port", free_port(), "--num_processes", str(processes))
     policy = ("--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP")
-    return [str(BIN / "accelerate"), "launch", *port, *policy, str(ON_CPU), *words]
+    return [str(BIN / "accelerate"), "launch", *port, *policy, str(script), *words]
 
 
 def free_port() -> str:

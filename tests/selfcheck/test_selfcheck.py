@@ -445,22 +445,14 @@ def test_images_that_do_not_arrive_or_not_in_order_stop_the_run(
 
 
 @pytest.mark.slow
-def test_the_command_line_prints_the_checks(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_template_that_forgets_the_image_ends_a_measurement_before_it_begins(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "gapbench", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
-    done = run("selfcheck", tiny("qwen3_vl"), "--max-new-tokens", 6, "--max-pixels", 50_000)
-    assert done.returncode == 0, done.stderr
-    assert [line[:6] for line in done.stdout.splitlines()] == ["passed"] * len(NAMES)
-    template = tmp_path / "thinking.jinja"
     own = transformers.load(str(tiny("qwen3_vl"))).loaded.processor.chat_template
-    template.write_text(own.replace("assistant\n", "assistant\n<think>\n"))
-    done = run("selfcheck", tiny("qwen3_vl"), "--max-new-tokens", 6, "--chat-template", template)
-    assert done.returncode == 1
-    assert "failed          thinking is off" in done.stdout
-    assert "remedy: " in done.stdout
-
     blind = tmp_path / "blind.jinja"  # a template that forgets the image
     blind.write_text(own.replace("{% if item.type == 'image' %}", "{% if item.type == 'image' and false %}"))
     mine = write_benchmark(tmp_path / "data", questions=2)

@@ -2,6 +2,8 @@
 
     ranges(read_steps(Path("runs/x/train.jsonl")))["metrics"]["loss"]    # {"first": 0.31, "last": 0.02, …}
 
+`contamination_of` reads from `distill.json`, which lies beside it, which training images are evaluated.
+
 Any metric may be missing or null in any line. If a step was logged twice, as after a resume, its last line counts.
 Lines that are no JSON, such as a torn last line, are skipped.
 """
@@ -11,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,33 @@ def ranges(steps: Sequence[dict[str, float | None]]) -> dict[str, Any]:
         if values:
             metrics[name] = {"first": values[0], "last": values[-1], "lowest": min(values), "highest": max(values)}
     return {"steps": len(steps), "metrics": metrics}
+
+
+def contamination_of(log: Path) -> dict[str, Any] | None:
+    """`policy`, `images` and `evaluations` of the entry `contamination` beside a log; None if it has no counts."""
+    try:
+        entry = json.loads((log.parent / DETAILS).read_bytes())["contamination"]
+        return {key: entry[key] for key in ("policy", "images", "evaluations")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def contamination_sentences(contamination: Mapping[str, Any]) -> dict[str, str]:
+    """For each evaluation, how many training images occur in it, as what, and what became of them.
+
+    `contamination` is the entry of `distill.json`; no sentences without its counts.
+    """
+    sentences = {}
+    fate = "They were trained on." if contamination.get("policy") == "keep" else "They were left out."
+    for name, kinds in contamination.get("evaluations", {}).items():
+        every, total = f"{contamination['images']:,} training images", sum(kinds.values())
+        as_what = (
+            f"{kinds['bytes'] + kinds['pixels']:,} identical, {kinds['copy']:,} rescaled or re-encoded, "
+            f"{kinds['crop']:,} cropped"
+        )
+        found = f"{total:,} of {every} occur in {name}: {as_what}. {fate}"
+        sentences[name] = found if total else f"None of {every} occurs in {name}."
+    return sentences
 
 
 def _number(value: Any) -> float | None:

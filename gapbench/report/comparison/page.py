@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.analysis.comparison.runs import LoadedRun
+from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.report.comparison import details, tables
 from gapbench.report.comparison.hero import hero
 from gapbench.report.comparison.plots import change_plot, curves
@@ -67,6 +68,7 @@ def _content(
 ) -> dict[str, Any]:
     sides = tuple(clip(run.label, 60) for run in runs[:2])
     train = summary.get("train")
+    contaminated = contamination_sentences((train or {}).get("contamination") or {})
     differing, same = details.setting_tables(runs)
     alerts = [(clip(alert["benchmark"], 80), clip(alert["text"], 600)) for alert in summary["alerts"]]
     parts = families(summary, runs[0].manifest)
@@ -89,6 +91,7 @@ def _content(
         "train": train,
         "train_regions": region_source(train.get("regions")) if train else "",
         "train_table": details.train_table(train) if train else None,
+        "contamination": [clip(line, 400) for line in contaminated.values()][:MESSAGES],
         "curves": curves(steps),
         "identity_table": details.identity_table(summary),
         "differing_table": differing,

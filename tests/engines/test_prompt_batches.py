@@ -15,9 +15,9 @@ from tiny_models import FAMILIES
 
 from engines.loads import transformers
 from engines.test_transformers import image, requests
-from gapbench.engines import batches, models
-from gapbench.engines.batches import PADDING, PromptLengths, first_batch
+from gapbench.engines import models, prompt_batches
 from gapbench.engines.chat import Chat, make_chat
+from gapbench.engines.prompt_batches import PADDING, PromptLengths, first_batch
 from gapbench.engines.transformers import TransformersEngine
 from gapbench.types import Request
 
@@ -77,10 +77,10 @@ def same(a: Any, b: Any) -> bool:
 def test_threads_make_the_very_same_batch(
     family: str, chat: Callable[[str], Chat], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "LARGE", 1)
-    monkeypatch.setattr(batches, "THREADS", 3)
+    monkeypatch.setattr(prompt_batches, "LARGE", 1)
+    monkeypatch.setattr(prompt_batches, "THREADS", 3)
     whole = chat(family)
-    threaded = batches.with_threads(whole, torch.float32)
+    threaded = prompt_batches.with_threads(whole, torch.float32)
     for sizes in ([(100, 60), (64, 150), (200, 200), (48, 48), (300, 80)], [(90, 90)] * 3, [(300, 200), (200, 300)]):
         prompts = [((image(n, size),), "What? " * (n + 1)) for n, size in enumerate(sizes)]
         assert same(threaded.batch(prompts), whole.batch(prompts))
@@ -92,14 +92,14 @@ def test_threads_make_the_very_same_batch(
 
 
 def test_a_processor_that_looks_at_the_whole_batch_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "LARGE", 1)
+    monkeypatch.setattr(prompt_batches, "LARGE", 1)
 
     def whole(images: list[Image.Image]) -> dict[str, Any]:
         brightness = torch.tensor([[float(sum(i.getpixel((0, 0)))), 1.0] for i in images])  # type: ignore[arg-type]
         return {"pixel_values": brightness - brightness.mean(0)}
 
     with ThreadPoolExecutor(2) as pool:
-        threaded = batches._Threaded(whole, torch.float32, pool)
+        threaded = prompt_batches._Threaded(whole, torch.float32, pool)
         images = [image(n, (60, 60)) for n in range(4)]
         for _ in range(2):
             assert same(threaded(images), whole(images))

@@ -1,0 +1,216 @@
+"""`gapbench doctor`: what would go wrong in a run is said before the run, with what helps."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines.stub_server import Stub, chat
+from helpers import write_benchmark
+from hub_server import Hub
+from PIL import Image
+
+from gapbench.commands.doctor import doctor
+from gapbench.engines import models
+from gapbench.errors import SettingError
+from gapbench.judging import Judge
+from gapbench.preflight.diagnosis import Diagnosis, Observation
+
+Tiny = Callable[[str], Path]
+
+
+def levels(diagnosis: Diagnosis) -> dict[str, str]:
+    return {one.name: one.level for one in diagnosis.observations}
+
+
+def of(diagnosis: Diagnosis, name: str) -> Observation:
+    (found,) = [one for one in diagnosis.observations if one.name == name]
+    return found
+
+
+def rows(folder: Path, sizes: list[tuple[int, int]], **fields: Any) -> str:
+    """A benchmark of one grey image for each size, with a box of 20 x 16 px in each."""
+    lines = []
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size, (90, 120, 150)).save(folder / f"{number}.png")
+        lines.append({"id": str(number), "image": f"{number}.png", "question": "Which letter?", "answer": "K",
+                      "bbox": [4, 4, 24, 20], "bbox_format": "xyxy", **fields})  # fmt: skip
+    (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return str(folder / "mine.jsonl")
+
+
+def without_weights(model: Path, folder: Path, **config: Any) -> str:
+    """A copy of a model's small files, with these changes of its configuration."""
+    folder.mkdir()
+    for file in model.iterdir():
+        if file.suffix != ".safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+    stored = json.loads((folder / "config.json").read_text())
+    stored["text_config"] |= config
+    (folder / "config.json").write_text(json.dumps(stored))
+    return str(folder)
+
+
+def test_the_embedded_model_on_the_embedded_benchmark_is_well() -> None:
+    found = doctor("glance", "signs", limit=30)
+    assert set(levels(found).values()) == {"ok"}, found.text()
+    assert of(found, "tokens signs").found.startswith("full 55 tokens (96 x 96); crop 55 tokens (")
+    assert of(found, "context").found == "longest prompt 55 tokens, longest answer 128, context 1,024"
+    assert of(found, "self-check").found.startswith("6 passed")
+    assert of(found, "answers").found.startswith("crop 8 right; full ")
+    assert "for all 60 answers, from 16 in " in of(found, "time").found
+    assert found.seconds_before_weights < found.seconds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava", "gemma3"])
+def test_lengths_are_those_that_the_model_will_read(family: str, tiny: Tiny, tmp_path: Path) -> None:
+    """A run's own records say the same numbers."""
+    import gapbench
+
+    model, data = str(tiny(family)), rows(tmp_path, [(64, 48), (200, 150), (400, 300)])
+    found = doctor(model, data, max_new_tokens=4)
+    run = gapbench.measure(model, data, out=tmp_path / "run", max_new_tokens=4, selfcheck=False)
+    tokens = run.frame().groupby(["view", "sample"])["prompt_tokens"].first()
+    assert f"full {tokens['full', '1']} tokens (200 x 150)" in of(found, "tokens mine").found
+    if tokens["full", "2"] != tokens["full", "1"]:
+        assert f"at most {tokens['full', '2']} (400 x 300)" in of(found, "tokens mine").found
+    assert f"crop {tokens['crop', '0']} tokens" in of(found, "tokens mine").found
+    assert f"longest prompt {tokens.max()} tokens" in of(found, "context").found
+
+
+def test_prompts_without_room_in_the_context_are_counted_with_a_bound_that_works(tiny: Tiny, tmp_path: Path) -> None:
+    model = without_weights(tiny("qwen3_vl"), tmp_path / "short", max_position_embeddings=130)
+    data = rows(tmp_path, [(64, 48), (96, 72), (900, 700), (1000, 800)])
+    options: dict[str, Any] = {"max_new_tokens": 8, "processor_kwargs": ["max_pixels=400000"]}
+    found = of(doctor(model, data, **options), "context")
+    assert found.level == "fails"
+    assert found.found.endswith("context 130: 2 of 4 prompts of mine full have no room")
+    bound = int(found.remedy.split()[1].rstrip(","))
+    assert of(doctor(model, data, max_pixels=bound, **options), "context").level == "ok"
+
+
+def test_a_model_without_weights_is_looked_at_and_not_started(tiny: Tiny, tmp_path: Path) -> None:
+    found = doctor(without_weights(tiny("qwen3_vl"), tmp_path / "bare"), rows(tmp_path, [(64, 48)]))
+    assert levels(found) == {
+        "model": "ok", "chat template": "ok", f"…{str(tmp_path / 'mine.jsonl')[-23:]}": "ok", "tokens mine": "ok",
+        "context": "ok", "memory": "ok", "weights": "skipped",
+    }  # fmt: skip
+
+
+def test_a_model_that_cannot_fit_is_not_started(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gapbench.commands.doctor.memory", lambda device: (10_000, 9_000))
+    found = doctor(str(tiny("qwen3_vl")), rows(tmp_path, [(64, 48)]))
+    memory, engine = of(found, "memory"), of(found, "engine")
+    assert memory.level == "fails"
+    assert memory.remedy.startswith("--dtype bfloat16")
+    assert engine == Observation("engine", "skipped", "not started, because of memory")
+    assert found.fails
+
+
+def test_a_recipe_asks_for_the_memory_of_its_training(tiny: Tiny, tmp_path: Path) -> None:
+    model = without_weights(tiny("qwen3_vl"), tmp_path / "bare")
+    data = rows(tmp_path, [(64, 48), (300, 200)])
+    measuring, training = (of(doctor(model, data, recipe=name), "memory").found for name in ("", "demo"))
+    assert "optimiser" not in measuring
+    assert ("(training with the largest prompt)" in training) != ("(rollouts with the largest prompt)" in training)
+    assert "optimiser" in training
+
+
+def test_data_without_boxes_will_have_no_gap(tmp_path: Path) -> None:
+    data = rows(tmp_path, [(96, 96)], bbox=None)
+    found = next(one for one in doctor("glance", data).observations if "samples" in one.found)
+    assert (found.level, found.remedy.split(".")[0]) == ("warning", "There will be no gap")
+    assert "crop cannot be shown" in found.found
+
+
+def test_a_broken_image_or_benchmark_is_said_and_the_rest_looked_at(tmp_path: Path) -> None:
+    data = rows(tmp_path, [(96, 96), (90, 90)])
+    (tmp_path / "1.png").write_bytes(b"no image")
+    found = doctor("glance", [data, "no-such-benchmark"])
+    assert levels(found)["no-such-benchmark"] == "fails"
+    assert levels(found)["tokens mine"] == "ok"
+    assert levels(found)["engine"] == "skipped"
+
+
+@pytest.mark.parametrize(("flag", "value"), [("engine", "nonsense"), ("views", "sideways"), ("recipe", "no-such")])
+def test_settings_that_no_run_could_take_are_refused_at_once(flag: str, value: str) -> None:
+    with pytest.raises(SettingError, match=value):
+        doctor("glance", **{flag: value})
+
+
+def test_a_model_that_thinks_is_a_warning(tiny: Tiny, tmp_path: Path) -> None:
+    template = tmp_path / "thinking.jinja"
+    own = models.load_without_weights(str(tiny("qwen3_vl"))).processor.chat_template
+    template.write_text(own.replace("assistant\n", "assistant\n<think>\n"))
+    found = doctor(without_weights(tiny("qwen3_vl"), tmp_path / "bare"), chat_template=template)
+    thinking = of(found, "chat template")
+    assert thinking.level == "warning"
+    assert "cannot be switched off" in thinking.found
+
+
+def test_a_server_that_cannot_be_reached_fails_with_its_remedy() -> None:
+    found = doctor("glance", "signs", engine="server", base_urls=("http://127.0.0.1:9",), limit=4)
+    assert of(found, "server").found.startswith("No server was reached: http://127.0.0.1:9/v1")
+    assert levels(found) == {"server": "fails", "signs": "ok", "engine": "skipped"}
+
+
+def test_a_server_that_is_blind_fails_in_the_self_check() -> None:
+    with Stub(lambda request, number: chat("a sign")) as stub:
+        found = doctor("glance", "signs", engine="server", base_urls=(stub.url,), limit=4)
+    assert levels(found)["server"] == "ok"
+    assert levels(found)["images arrive"] == "fails"
+    assert "answers" not in levels(found)
+
+
+def test_a_judge_that_always_says_yes_fails() -> None:
+    with Stub(lambda request, number: chat('{"verdict": "yes"}')) as stub:
+        found = doctor("glance", judge=Judge(stub.url, "yes-man"))
+    judge = of(found, "judge yes-man")
+    assert judge.level == "fails"
+    assert "Wrongly yes" in judge.found
+    assert judge.remedy
+
+
+def test_what_would_be_fetched_is_said_and_not_fetched(tmp_path: Path) -> None:
+    """Sizes of a benchmark, from a Hub on loopback."""
+    with Hub({"lmms-lab/vstar-bench": {"data/test-0.parquet": b"x" * 30_000_000}}) as hub:
+        command = [sys.executable, "-m", "gapbench", "doctor", "glance", "-b", "vstar", "-q", "--json"]
+        environment = {**os.environ, **hub.environment(tmp_path)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert not hub.downloads()
+    assert done.returncode in (0, 1), done.stderr
+    (found,) = [one for one in json.loads(done.stdout)["observations"] if one["name"] == "vstar"]
+    assert found["level"] in ("warning", "fails")
+
+
+def test_the_command_prints_one_screen_or_json_and_exits_with_one_if_something_fails(tmp_path: Path) -> None:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "gapbench", "doctor", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    done = run("glance", "-b", "signs", "--limit", 8, "-q")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 110
+    assert {line.split()[0] for line in lines if not line.startswith(" ")} == {"ok"}
+    done = run("glance", "-b", write_benchmark(tmp_path, questions=2), "-b", "nothing", "--json")
+    assert done.returncode == 1
+    said = json.loads(done.stdout)
+    assert [one["level"] for one in said["observations"] if one["name"] == "nothing"] == ["fails"]
+    assert "glance: chat template …" in done.stderr
+
+
+def test_a_diagnosis_shows_each_remedy_below_what_it_mends() -> None:
+    lines = (Observation("context", "fails", "too long", "--max-pixels 10000."), Observation("a", "ok", "b " * 60))
+    text = Diagnosis("m", "vllm", lines, 1.0, 2.0).text(60).splitlines()
+    assert text[:2] == ["fails    context  too long", f"{' ' * 18}-> --max-pixels 10000."]
+    assert text[2].startswith("ok       a        b b")
+    assert all(line.startswith(" " * 18) for line in text[3:])
