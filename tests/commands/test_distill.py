@@ -119,6 +119,7 @@ def test_more_steps_are_measured_anew(tiny: Tiny, data: Path, tmp_path: Path) ->
     assert identities[1] != json.loads(after)["sha256"]
 
 
+@pytest.mark.slow
 def test_hold_outs_on_this_machine_are_measured_unless_refused(
     tiny: Tiny, data: Path, plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +173,7 @@ def test_data_without_boxes_is_trained_on_with_those_of_a_region_file(
     assert told(plain)["regions"] is None
 
 
+@pytest.mark.slow
 def test_boxes_of_a_model_are_marked_as_such_everywhere(
     tiny: Tiny, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,7 +102,11 @@ def test_brightness_contrast_and_colour_do_not_matter() -> None:
     assert [(m.number, m.kind) for m in found(Image.fromarray(levels.clip(0, 255).astype(np.uint8)))] == [(0, "copy")]
 
 
-@pytest.mark.parametrize("image", [page(2), page(3), texture(2), scenes(1)[0], scenes(2)[0]], ids=str)
+@pytest.mark.parametrize(
+    "image",
+    [page(2), page(3), texture(2), scenes(1)[0], scenes(2)[0]],
+    ids=["page", "other page", "texture", "scene", "other scene"],
+)
 def test_what_merely_looks_alike_is_not_found(image: Image.Image) -> None:
     """Pages of one layout with other words, scenes drawn in one style, textures of one kind."""
     assert found(image) == []
