@@ -35,6 +35,7 @@ from gapbench.cli.flags import (
     NoImagesOption,
     NoSelfcheckOption,
     QuietOption,
+    RegionsOption,
     RevisionOption,
     ShardOption,
     TrustRemoteCodeOption,
@@ -113,9 +114,7 @@ def measure(
             "box) or mosaic (the same crops in one image); default: the benchmark's."
         ),
     ] = "",
-    regions: Annotated[
-        Path | None, typer.Option(help="Region file from gapbench locate (.jsonl); its boxes replace all others.")
-    ] = None,
+    regions: RegionsOption = None,
     protocol: Annotated[
         str, typer.Option(help="Prompt and metric: neutral, or from `benchmarks show` (original, vision-opd).")
     ] = "neutral",
@@ -239,7 +238,7 @@ def locate(
 def distill(
     ctx: typer.Context,
     model: ModelArgument,
-    data: Annotated[str, typer.Option(help=f"Training samples with evidence boxes: {BENCHMARK}.")],
+    data: Annotated[str, typer.Option(help=f"Training samples, with evidence boxes or --regions: {BENCHMARK}.")],
     recipe: Annotated[str, typer.Option(help="Name (vision-opd, lora-1gpu, demo) or a .yaml file.")],
     out: Annotated[Path, typer.Option(help="Folder for the training, its runs and the comparison.")],
     settings: Annotated[
@@ -248,8 +247,12 @@ def distill(
     eval_: Annotated[
         list[str] | None, typer.Option("--eval", help="Benchmark measured before and after; repeatable.")
     ] = None,
+    regions: RegionsOption = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N training samples.")] = None,
     eval_limit: Annotated[int | None, typer.Option(help="Only the first N samples of each --eval.")] = None,
+    no_holdout: Annotated[
+        bool, typer.Option("--no-holdout", help="Do not measure the hold-outs that are on this machine.")
+    ] = False,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps; default: the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of order and sampling; default: the recipe's.")] = None,
     lora: Annotated[bool, typer.Option("--lora", help="Train LoRA adapters and merge them into model/.")] = False,
@@ -264,8 +267,8 @@ def distill(
 
     flags = {"steps": steps, "seed": seed, "lora": lora or None}
     overrides = [*(settings or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
-    values = _arguments(ctx, "settings", "eval_", *flags)
-    distilled = distill_(**values, eval=eval_ or [], overrides=overrides)
+    values = _arguments(ctx, "settings", "eval_", "no_holdout", *flags)
+    distilled = distill_(**values, eval=eval_ or [], holdout=not no_holdout, overrides=overrides)
     if int(os.environ.get("RANK", "0")) == 0:
         _print_distilled(distilled)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +34,9 @@ def _quiet_downloads(quiet: bool) -> bool:
 
 ModelArgument = Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")]
 BenchmarksOption = Annotated[list[str], typer.Option("--benchmark", "-b", help=f"{BENCHMARK}; repeatable.")]
+RegionsOption = Annotated[
+    Path | None, typer.Option(help="Region file from gapbench locate (.jsonl); its boxes replace all others.")
+]
 LimitOption = Annotated[int | None, typer.Option(help="Only the first N samples of each benchmark.")]
 ShardOption = Annotated[
     str, typer.Option(metavar="K/N", help="Measure only shard K of N, for N workers; see `gapbench merge`.")

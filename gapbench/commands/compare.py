@@ -33,6 +33,7 @@ from gapbench.analysis.comparison.training_log import (
     log_of,
     ranges,
     read_steps,
+    region_file,
 )
 from gapbench.commands.report import load_run
 from gapbench.errors import RunError, SettingError
@@ -113,7 +114,14 @@ def compare(
             *_trained_on(contamination),
         ],
         "settings": differences(runs),
-        "train": {"path": _relative(log, folder), **ranges(steps), "contamination": contamination} if log else None,
+        "train": {
+            "path": _relative(log, folder),
+            **ranges(steps),
+            "regions": region_file(log),
+            "contamination": contamination,
+        }
+        if log
+        else None,
     }
     write_json(folder / "comparison.json", summary)
     write_comparison(folder, summary=summary, runs=runs, steps=steps, images=images)

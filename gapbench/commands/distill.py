@@ -5,8 +5,9 @@
     distilled.model_path, distilled.comparison.summary["verdict"]
 
 The folder holds `recipe.yaml` (fully resolved), `distill.json` (model, data, checks, versions), `train.jsonl` (one line
-per step), `checkpoints/` and `model/`, which `from_pretrained`, vLLM and `gapbench measure` can load. With `eval` it
-also holds the runs `before/` and `after/` and `comparison.*`. After a kill, the same call with `resume=True` continues.
+per step), `checkpoints/` and `model/`, which `from_pretrained`, vLLM and `gapbench measure` can load. Where something
+was measured, it also holds the runs `before/` and `after/` and `comparison.*`. After a kill, the same call with
+`resume=True` continues.
 
 Limits: with several processes, one process measures while the others wait. LoRA works with one process or DDP, not with
 FSDP.
@@ -26,9 +27,12 @@ from typing import TYPE_CHECKING, Any
 from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.data import catalogue
 from gapbench.data.benchmark import Benchmark, fingerprint
+from gapbench.data.region_file import Regions, origin_of, read_regions
+from gapbench.data.task import TaskSettings, make_task, with_regions
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.card import write_card
 from gapbench.distillation.contamination import Occurrence, SharedImages, find_shared
+from gapbench.distillation.holdouts import default_holdouts
 from gapbench.distillation.job import Job
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.resume import changed_in_words, changes, continue_or_refuse, refuse_other_drops
@@ -38,6 +42,7 @@ from gapbench.engines.hardware import hardware
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.runs.lock import hold
 from gapbench.runs.manifest import new_session, utc_now
+from gapbench.types import Sample
 from gapbench.util.files import write_json, write_text
 from gapbench.util.text import listed
 
@@ -47,7 +52,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distilled:
-    """A finished training. `comparison` is None without `eval`."""
+    """A finished training. `comparison` is None if nothing was measured."""
 
     path: Path
     model_path: Path
@@ -56,11 +61,21 @@ class Distilled:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What is measured before and after: benchmarks as the user named them, and loaded, and the samples of each."""
+    """What is measured before and after: benchmarks as the user named them, and loaded, and the samples of each.
+
+    `holdouts` are those that nobody named (`gapbench.distillation.holdouts`), and `about_holdouts` says so.
+    """
 
     specs: tuple[str, ...]
     benchmarks: tuple[Benchmark, ...]
     limit: int | None
+    holdouts: tuple[str, ...] = ()
+    about_holdouts: str = ""
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The names of all of them."""
+        return (*self.specs, *self.holdouts)
 
     def remarks(self, recipe: recipes.Recipe) -> list[str]:
         """A sentence for each setting that does nothing without an evaluation."""
@@ -81,7 +96,7 @@ class _Evaluation:
         evidence = any(s.boxes or s.crop_image is not None for b in self.benchmarks for s in b.samples(self.limit))
         # Not auto: vLLM would take most of the memory of the GPU that trains.
         measure(
-            job.model, self.specs, out=out, engine="transformers", views="full,crop" if evidence else "full",
+            job.model, self.measured, out=out, engine="transformers", views="full,crop" if evidence else "full",
             limit=self.limit, revision=job.revision, trust_remote_code=job.trust_remote_code,
             device="cpu" if device.type == "cpu" else str(device), quiet=job.quiet,
         )  # fmt: skip
@@ -95,8 +110,10 @@ def distill(
     *,
     eval: Sequence[str] | str = (),
     overrides: Sequence[str] = (),
+    regions: str | Path | None = None,
     limit: int | None = None,
     eval_limit: int | None = None,
+    holdout: bool = True,
     resume: bool = False,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -105,10 +122,14 @@ def distill(
 ) -> Distilled:
     """Train `model` by `recipe` (a name, a YAML file or a `Recipe`) on `data`, and measure `eval` before and after.
 
-    `data` is a benchmark in any form that `gapbench.measure` takes, with evidence boxes. Its reference answers are not
-    used. If it has a `split` parameter that `data` does not set, its training split is used. `limit` takes the first
-    training samples, `eval_limit` the first samples of each benchmark in `eval`. `overrides` are `key=value` settings
-    of the recipe.
+    `data` is a benchmark in any form that `gapbench.measure` takes, with evidence boxes, or without them if `regions`
+    is given: a file of boxes from a model (`gapbench.locate`), which replace all others of `data`. The reference
+    answers of `data` are not used. If it has a `split` parameter that `data` does not set, its training split is used.
+    `limit` takes the first training samples, `eval_limit` the first samples of each benchmark in `eval`. `overrides`
+    are `key=value` settings of the recipe.
+
+    Unless `eval` has a hold-out or `holdout` is false, the catalogue's hold-outs that need no download are measured as
+    well, in the full view, `eval_limit` samples of each. A resumed training keeps those that it started with.
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy.
     """
@@ -117,12 +138,19 @@ def distill(
             raise SettingError(f"{name} {count}: expected at least 1.")
     settings = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     model_defaults = models.benchmark_defaults(model)
-    pairs = Pairs(_training_data(data, model_defaults), settings, limit)
+    benchmark, located = _training_data(data, model_defaults), read_regions(Path(regions)) if regions else None
+    samples = _located_samples(benchmark, limit, located) if located else []
+    pairs = Pairs(benchmark, settings, limit, samples)
     specs = (eval,) if isinstance(eval, str) else tuple(eval)
     evaluation = _Evaluation(specs, tuple(catalogue.load(spec, model_defaults) for spec in specs), eval_limit)
+    if holdout and not any(b.card.role == "hold-out" for b in evaluation.benchmarks):
+        # A model with benchmark settings of its own is a small one that knows drawn scenes alone.
+        names, about_holdouts = default_holdouts(eval_limit, drawn_only=bool(model_defaults))
+        evaluation = replace(evaluation, holdouts=tuple(names), about_holdouts=about_holdouts)
     details: dict[str, Any] = {
         "model": model,
         **models.identity(models.resolve(model), revision),
+        "regions": located.info if located else None,
         "data": {"name": pairs.benchmark.name, "parameters": dict(pairs.benchmark.parameters),
                  "samples": len(pairs.samples), "without_evidence": pairs.without_evidence,
                  "fingerprint": fingerprint(pairs.samples), "protocol": pairs.protocol},
@@ -139,14 +167,17 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     """Everything that reads or writes the folder of the training."""
     folder = job.folder
     earlier = continue_or_refuse(folder, details, job.recipe, job.resume)
+    if earlier:  # the same as before: others can have been downloaded since
+        evaluation = replace(evaluation, holdouts=tuple(earlier.get("holdouts", ())), about_holdouts="")
 
     from gapbench.distillation import checkpoints, training
 
     accelerator = training.make_accelerator(job.recipe, folder)
     first = accelerator.is_main_process
     job = replace(job, quiet=job.quiet or not first)
-    remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, [whole_crops(pairs)])]
-    for text in (*remarks, *filter(None, [pairs.left_out])):
+    about_boxes = [_region_remark(job.model, details["regions"]), whole_crops(pairs)]
+    remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, about_boxes)]
+    for text in (*remarks, *filter(None, [pairs.left_out, evaluation.about_holdouts])):
         job.say(text)
     session = new_session(command, hardware()).model_dump(exclude_unset=True)
     finished = earlier.get("training", {}).get("steps") == job.recipe.steps and (folder / "model").exists()
@@ -157,7 +188,12 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
         session |= changes(folder, job.recipe, notes, checkpoints.launch(accelerator))
         if session["changed"]:
             job.say(f"changed after step {session['after_step']}: {changed_in_words(session)}")
-    info = {**earlier, **details, "sessions": [*earlier.get("sessions", []), session]}
+    info = {
+        **earlier,
+        **details,
+        "holdouts": list(evaluation.holdouts),
+        "sessions": [*earlier.get("sessions", []), session],
+    }
     info |= {**session, "command": info["sessions"][0]["command"]}
     info = {key: value for key, value in info.items() if key not in ("after_step", "changed")} | {"remarks": remarks}
 
@@ -168,8 +204,9 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
         # In this order a kill in between lets the next session say again what was changed.
         write_json(folder / "distill.json", info)
         write_text(folder / "recipe.yaml", recipes.dump(job.recipe))
-        if evaluation.specs:
-            job.say(f"before: measuring {', '.join(b.name for b in evaluation.benchmarks)}")
+        if evaluation.measured:
+            named = [b.name for b in evaluation.benchmarks]
+            job.say(f"before: measuring {', '.join([*named, *evaluation.holdouts])}")
             evaluation.measure(job, folder / "before", accelerator.device)
     accelerator.wait_for_everyone()
     contamination = json.loads((folder / "distill.json").read_text(encoding="utf-8"))["contamination"]
@@ -195,7 +232,7 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
             job.say(f"{len(pairs.skipped)} training samples could not be shown: {_listed(pairs.skipped)}.")
         info["finished"] = utc_now()
         write_json(folder / "distill.json", info)
-        if evaluation.specs:
+        if evaluation.measured:
             from gapbench.commands.compare import compare
 
             job.say("after: measuring the trained model")
@@ -213,8 +250,26 @@ def _training_data(data: str, model_defaults: Mapping[str, Mapping[str, Any]]) -
     benchmark = catalogue.load(data, model_defaults)
     if "split" in benchmark.settable and "split" not in benchmark.parameters:
         parameters = {**model_defaults.get(benchmark.name, {}), "split": "train"}
-        return catalogue.load(data, {**model_defaults, benchmark.name: parameters})
+        loaded = catalogue.load(data, {**model_defaults, benchmark.name: parameters})
+        return replace(loaded, chosen={**loaded.chosen, "split": "train"})
     return benchmark
+
+
+def _located_samples(benchmark: Benchmark, limit: int | None, regions: Regions) -> list[Sample]:
+    """The training samples with the boxes of a region file. Raises BenchmarkError if it has a box for none of them."""
+    (task,) = with_regions([make_task(benchmark, TaskSettings(limit=limit))], regions)
+    return list(task.samples)
+
+
+def _region_remark(model: str, info: Mapping[str, Any] | None) -> str:
+    """Whose boxes are trained on, as a sentence; empty for the data's own boxes."""
+    if not info:
+        return ""
+    origin = origin_of(info)
+    located = f"evidence boxes that a model located{f' ({origin})' if origin else ''}"
+    others = [name for name in info["models"] if name != model]
+    by = f" They are those of {listed(others)}, not of the student {model}." if others else ""
+    return f"--regions {info['file']}: {located} replace all of the data's own.{by}"
 
 
 def _shared_images(pairs: Pairs, evaluation: _Evaluation, quiet: bool) -> SharedImages:

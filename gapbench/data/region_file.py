@@ -54,8 +54,8 @@ class Regions:
         if 0 < missing < len(samples):
             warnings.warn(
                 f"--regions {self.info['file']}: it names {len(samples) - missing:,} of {len(samples):,} samples of "
-                f"{names[0]}. The others fail in views that need a region, and leave the gap. If gapbench locate was "
-                "interrupted, run the same command again first.",
+                f"{names[0]}. The others have no box: they fail in views that need a region, and nothing is trained on "
+                "them. If gapbench locate was interrupted, run the same command again first.",
                 stacklevel=2,
             )
 
@@ -78,6 +78,11 @@ class Regions:
         found = f"It names {listed(map(repr, in_file))}; the samples are {listed(map(repr, in_run))}."
         remedy = "Pass the file made for this benchmark (gapbench locate MODEL -b NAME --out FILE)."
         return BenchmarkError(f"--regions {self.info['file']}: {fault}. {found} {remedy}")
+
+
+def origin_of(info: Mapping[str, Any]) -> str:
+    """How and by which models the boxes of a file with this `Regions.info` were located; empty if it does not say."""
+    return " with ".join(filter(None, (", ".join(map(str, info.get(key) or ())) for key in ("methods", "models"))))
 
 
 def read_regions(path: Path) -> Regions:

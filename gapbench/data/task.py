@@ -132,19 +132,31 @@ def make_tasks(
     tasks = [make_task(benchmark, settings) for benchmark in benchmarks]
     regions = read_regions(settings.regions) if settings.regions else None
     if regions:
-        tasks = _with_regions(tasks, regions)
+        tasks = with_regions(tasks, regions)
     return _with_possible_views(tasks), regions.info if regions else None
 
 
-def _with_regions(tasks: Sequence[Task], regions: Regions) -> list[Task]:
+def with_regions(tasks: Sequence[Task], regions: Regions) -> list[Task]:
+    """The tasks with the boxes of a region file instead of their own.
+
+    Warns of samples that the file does not name. Raises BenchmarkError if no sample has a box.
+    """
     names = {t.name for t in tasks}  # boxes of a benchmark serve it with other parameters, unless it is a task itself
-    names_of = {t.name: [t.name, *({t.benchmark.name} - names)] for t in tasks}
+    names_of = {t.name: [t.name, *({t.benchmark.name} - names - _of_another_split(t.benchmark))] for t in tasks}
     located = [replace(t, samples=tuple(regions.replace_boxes(names_of[t.name], t.samples))) for t in tasks]
     if not any(sample.boxes for task in located for sample in task.samples):
         raise regions.no_box_error([f"{task.name}: {sample.id}" for task in tasks for sample in task.samples])
     for task in tasks:
         regions.warn_of_untried(names_of[task.name], task.samples)
     return located
+
+
+def _of_another_split(benchmark: Benchmark) -> set[str]:
+    """The benchmark's name if a region file means another split by it, in which equal ids may be other samples."""
+    parameter = benchmark.settable.get("split")
+    default = parameter.default if parameter else ""  # "" is the only split that there is
+    other = isinstance(default, str) and default and benchmark.parameters.get("split", default) != default
+    return {benchmark.name} if other else set()
 
 
 def _with_possible_views(tasks: Sequence[Task]) -> list[Task]:

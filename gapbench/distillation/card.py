@@ -11,6 +11,7 @@ from typing import Any
 
 from gapbench.analysis.aggregate import by_evidence
 from gapbench.analysis.comparison.training_log import contamination_sentences
+from gapbench.data.region_file import origin_of
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.resume import changed_in_words
 from gapbench.util.files import write_text
@@ -29,8 +30,9 @@ def write_card(
         *head, "---", "", f"# {_plain(base)}, distilled from its own evidence crops", "",
         "Trained with gapbench by on-policy self-distillation (Vision-OPD): the student sees the full image, the "
         "teacher the evidence crop, and no reference answer is used.", "",
-        f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples with evidence, "
-        f"prompts of the protocol `{_plain(str(details['data'].get('protocol', NEUTRAL)))}`{_left_out(details)}",
+        f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples with "
+        f"{_evidence(details)}, prompts of the protocol `{_plain(str(details['data'].get('protocol', NEUTRAL)))}`"
+        f"{_left_out(details)}",
         f"- {recipe.steps} steps of {recipe.prompts_per_step} prompts x {recipe.rollouts_per_prompt} rollouts, "
         f"learning rate {recipe.learning_rate:g}, {recipe.divergence}, {teacher}, anchor share "
         f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",
@@ -47,6 +49,15 @@ def write_card(
             text += [*heading, *_table(entries), ""] if entries else []
     text += ["## Recipe", "", *(f"    {line}" for line in recipes.dump(recipe).splitlines()), ""]
     write_text(folder / "README.md", "\n".join(text))
+
+
+def _evidence(details: Mapping[str, Any]) -> str:
+    """Who drew the boxes of the training data."""
+    regions = details.get("regions")
+    if not regions:
+        return "evidence"
+    origin = origin_of(regions)
+    return f"evidence boxes that a model located{f' ({_plain(origin)})' if origin else ''}, none of them annotated"
 
 
 def _left_out(details: Mapping[str, Any]) -> str:

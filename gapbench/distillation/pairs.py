@@ -87,10 +87,15 @@ class Pairs:
         self.samples = usable if any(View(view).needs_region for view in views) else samples
         if not self.samples:
             missing = "a crop of its own" if native else "an evidence box"
+            remedy = (
+                "Set region=padded, which cuts out the boxes that they have."
+                if any(s.boxes for s in samples)
+                else "Training data needs evidence: give boxes (`bbox` or `bboxes`), or let a model find regions "
+                "(`gapbench locate`) and pass them with --regions."
+            )
             raise BenchmarkError(
                 f"{self.benchmark.name}: none of its {len(samples)} samples has {missing}, so the views "
-                f"{' and '.join(sorted(views))} cannot be shown with region {self.region!r}. Training data needs "
-                "evidence: give boxes (`bbox` or `bboxes`)."
+                f"{' and '.join(sorted(views))} cannot be shown with region {self.region!r}. {remedy}"
             )
         self.without_evidence = len(samples) - len(self.samples)
         self._order = lru_cache(maxsize=2)(self._shuffled)
@@ -109,6 +114,7 @@ class Pairs:
         """How many samples are left out for want of evidence, as a sentence; empty if none is."""
         missing = self.without_evidence
         what = "crop of their own" if parse_policy(self.region)[0] == "native" else "evidence box"
+        what += " in the region file" if self.samples[0].evidence == "model" else ""
         every = f"{missing:,} of {missing + len(self.samples):,}"
         return f"{self.benchmark.name}: {every} have no {what} and are left out." if missing else ""
 

@@ -26,6 +26,7 @@ IN_WORDS = {
     "model": "model", "revision": "revision of the model", "sha256": "model files with the SHA-256",
     "name": "data named", "parameters": "data with the parameters", "samples": "this number of samples:",
     "without_evidence": "this number of samples without evidence:", "fingerprint": "samples with the fingerprint",
+    "regions": "--regions with the SHA-256",
     "protocol": "prompts of the protocol",
 }  # fmt: skip
 """How the entries of `distill.json` that identify model and data are named in a message."""
@@ -123,5 +124,6 @@ def refuse_other_drops(folder: Path, earlier: Mapping[str, Any], details: Mappin
 def _identity(details: Mapping[str, Any]) -> dict[str, Any]:
     """What identifies model and data: a local folder by its content, a Hub model by its name and revision."""
     names = ("sha256",) if "sha256" in details else ("model", "revision")
+    regions = {"regions": (details.get("regions") or {}).get("sha256")}
     earliest = {"protocol": NEUTRAL}  # before there were others, a training did not record it
-    return {**{name: details.get(name) for name in names}, **earliest, **details["data"]}
+    return {**{name: details.get(name) for name in names}, **regions, **earliest, **details["data"]}

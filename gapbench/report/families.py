@@ -59,7 +59,9 @@ def families(summary: Mapping[str, Any], manifest: Mapping[str, Any] | None = No
     if model_made:
         reduced = _with_reduced_runs(summary, 1)
         reduced |= {"benchmarks": model_made, "macro": summary.get("macro_model")}
-        result.append(Family(reduced, EVIDENCE_CAPTIONS["model"], f"{_region_source(manifest or {})}{REMARK}"))
+        result.append(
+            Family(reduced, EVIDENCE_CAPTIONS["model"], f"{region_source((manifest or {}).get('regions'))}{REMARK}")
+        )
     return result
 
 
@@ -70,9 +72,8 @@ def _with_reduced_runs(summary: Mapping[str, Any], kind: int) -> dict[str, Any]:
     return {**summary} if more is None else {**summary, "more": reduced}
 
 
-def _region_source(manifest: Mapping[str, Any]) -> str:
-    """A sentence on the source of the regions, from `run.json` (see `gapbench.data.region_file`)."""
-    regions = manifest.get("regions")
+def region_source(regions: Any) -> str:
+    """A sentence on the source of regions, from their entry in `run.json` (see `gapbench.data.region_file`)."""
     if not isinstance(regions, Mapping):
         return ""
     methods, models = (", ".join(map(str, regions.get(key) or ())) for key in ("methods", "models"))

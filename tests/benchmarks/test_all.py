@@ -23,7 +23,7 @@ from gapbench.errors import BenchmarkError
 from gapbench.types import Card
 from gapbench.views.prompts import NEUTRAL, prompt, template_of
 
-FETCHED = [name for name in names() if name != "signs"]
+FETCHED = [name for name in names() if not name.startswith("signs")]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from distillation.trainings import apart, crash, same, train
+from distillation.trainings import apart, crash, same, steps, train
 from helpers import edit, write_benchmark
 
 from gapbench.distillation import recipe as recipes
@@ -117,6 +117,127 @@ def test_more_steps_are_measured_anew(tiny: Tiny, data: Path, tmp_path: Path) ->
     identities = [json.loads((tmp_path / side / "run.json").read_text())["sha256"] for side in ("before", "after")]
     assert identities[0] == json.loads(before)["sha256"]
     assert identities[1] != json.loads(after)["sha256"]
+
+
+@pytest.mark.slow
+def test_hold_outs_on_this_machine_are_measured_unless_refused(
+    tiny: Tiny, data: Path, plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They change no weight. A resumed training keeps them; one that names a hold-out of its own gets no other."""
+    out, model = tmp_path / "out", tiny("qwen3_vl")
+    done = train(model, data, out, "keep_checkpoints=9", holdout=True, eval_limit=2, quiet=False)
+    assert "hold-outs, measured before and after: signs_colour" in capsys.readouterr().err
+    assert done.comparison is not None
+    assert list(done.comparison.summary["benchmarks"]) == ["signs_colour"]
+    for side in ("before", "after"):
+        rows = [json.loads(line) for line in (out / side / "records.jsonl").read_text().splitlines()]
+        assert [(r["benchmark"], r["view"]) for r in rows] == [("signs_colour", "full")] * 2
+    same(out, plain)
+    assert not (plain / "before").exists()
+    train(model, data, out, "keep_checkpoints=9", holdout=False, eval_limit=2, resume=True)
+    assert told(out)["holdouts"] == ["signs_colour"]
+
+    named = tmp_path / "named"
+    train(model, data, named, "steps=1", holdout=True, eval=["signs_colour"], eval_limit=2)
+    assert told(named)["holdouts"] == []
+
+
+# --- boxes of a region file ---------------------------------------------------------------------------------
+
+
+def located(data: Path, path: Path, model: str, samples: int = 12) -> Path:
+    """A region file for the first samples, with the boxes that the data has."""
+    rows = [json.loads(line) for line in data.read_text().splitlines()][:samples]
+    lines = [{"id": row["id"], "bbox": row["bbox"], "model": model, "method": "attention"} for row in rows]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def without_boxes(data: Path, folder: Path) -> Path:
+    bare = copy(data, folder)
+    for line in range(12):
+        edit(bare, line, bbox=None, bbox_format=None)
+    return bare
+
+
+def test_data_without_boxes_is_trained_on_with_those_of_a_region_file(
+    tiny: Tiny, data: Path, plain: Path, tmp_path: Path
+) -> None:
+    """The same boxes make the same training, whoever drew them; without any there is none."""
+    bare = without_boxes(data, tmp_path / "bare")
+    with pytest.raises(BenchmarkError, match=r"none of its 12 samples has an evidence box.*gapbench locate.*--regions"):
+        train(tiny("qwen3_vl"), bare, tmp_path / "refused")
+    out = tmp_path / "out"
+    train(tiny("qwen3_vl"), bare, out, regions=located(data, tmp_path / "r.jsonl", str(tiny("qwen3_vl"))))
+    same(out, plain)
+    assert told(plain)["regions"] is None
+
+
+@pytest.mark.slow
+def test_boxes_of_a_model_are_marked_as_such_everywhere(
+    tiny: Tiny, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also that another model than the student located them, and how many samples have none."""
+    bare, model = without_boxes(data, tmp_path / "bare"), tiny("qwen3_vl")
+    regions = located(data, tmp_path / "r.jsonl", "other/model", samples=8)
+    out = tmp_path / "out"
+    with pytest.warns(UserWarning, match=r"names 8 of 12 samples of mine\. .*nothing is trained on them"):
+        train(model, bare, out, "steps=1", "contamination=keep", regions=regions, eval=[str(data)], eval_limit=2,
+              quiet=False)  # fmt: skip
+    said = capsys.readouterr().err
+    assert "--regions r.jsonl: evidence boxes that a model located (attention with other/model)" in said
+    assert f"They are those of other/model, not of the student {model}." in said
+    assert "mine: 4 of 12 have no evidence box in the region file and are left out." in said
+
+    details, comparison = told(out), json.loads((out / "comparison.json").read_text())
+    assert (details["regions"]["models"], details["regions"]["samples"]) == (["other/model"], 8)
+    assert comparison["train"]["regions"] == details["regions"]
+    card = (out / "model" / "README.md").read_text()
+    assert "8 samples with evidence boxes that a model located (attention with other/model), none of them" in card
+    for page in ("comparison.html", "comparison.md"):
+        text = (out / page).read_text()
+        assert "were located by a model, not annotated." in text
+        assert "The regions come from r.jsonl, made by attention with other/model." in text
+
+
+def test_a_training_goes_on_with_its_own_region_file_alone(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    model = tiny("qwen3_vl")
+    first, other = (located(data, tmp_path / f"{name}.jsonl", name) for name in ("first", "other"))
+    train(model, data, tmp_path / "out", "steps=1", regions=first)
+    for regions in (other, None):
+        with pytest.raises(RunError, match=r"it was started with --regions with the SHA-256 '\w{32}', and now it is"):
+            train(model, data, tmp_path / "out", "steps=2", regions=regions, resume=True)
+    train(model, data, tmp_path / "out", "steps=2", regions=first.rename(tmp_path / "renamed.jsonl"), resume=True)
+    assert len(steps(tmp_path / "out")) == 2
+
+
+BY_SPLIT = """
+from pathlib import Path
+from gapbench.data import own as user_data
+from gapbench.types import Card
+CARD = Card(name="mine", title="Mine", source="here", licence="own")
+def samples(split: str = "test"):
+    yield from user_data.read(Path(__file__).parent / "mine.jsonl")
+"""
+
+
+def test_boxes_of_another_split_are_not_taken_for_those_of_the_training_split(
+    tiny: Tiny, data: Path, tmp_path: Path
+) -> None:
+    """Equal ids may be other samples there; `gapbench locate -b mine` located the test split."""
+    script = without_boxes(data, tmp_path / "script").with_name("mine.py")
+    script.write_text(BY_SPLIT)
+    rows = [json.loads(line) for line in located(data, tmp_path / "r.jsonl", "M").read_text().splitlines()]
+
+    def regions(benchmark: str) -> Path:
+        path = tmp_path / "named.jsonl"
+        path.write_text("".join(json.dumps(row | {"benchmark": benchmark}) + "\n" for row in rows))
+        return path
+
+    with pytest.raises(BenchmarkError, match=r"it has a box for none of the 12 samples.*'mine: q0'.*mine:split=train"):
+        train(tiny("qwen3_vl"), script, tmp_path / "out", "steps=1", regions=regions("mine"))
+    train(tiny("qwen3_vl"), f"{script}:split=test", tmp_path / "test", "steps=1", regions=regions("mine"))
+    train(tiny("qwen3_vl"), script, tmp_path / "train", "steps=1", regions=regions("mine:split=train"))
 
 
 # --- contamination ------------------------------------------------------------------------------------------

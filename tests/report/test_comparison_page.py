@@ -150,6 +150,18 @@ def test_trainings_and_models_have_their_own_words(tmp_path: Path) -> None:
     assert "A comparison says that they differ, not why." in models
 
 
+def test_a_training_that_changed_the_form_of_answers_is_warned_of(tmp_path: Path) -> None:
+    def wordy(record: Record) -> Record:
+        return replace(record, output=record.output + " That is what it shows.") if record.view == "crop" else record
+
+    html, markdown = read(compare(*trained(tmp_path, change=wordy), out=tmp_path))
+    for text in (Page(html).text, markdown):
+        assert "The form of the answers changed (in crop: 17.2 → 40.2 characters on average)." in text
+        assert re.search(r"17\.2 → 40\.2.{0,200}large change", text, re.DOTALL)
+    for text in read(compare(*trained(tmp_path / "none"), out=tmp_path / "none")):
+        assert "The form of the answers changed" not in text
+
+
 def test_long_curves_are_thinned_to_means_and_missing_metrics_have_none() -> None:
     steps = [{"step": float(i), **dict.fromkeys(METRICS), "loss": float(i % 2), "lr": 1.0} for i in range(20_000)]
     steps[5]["entropy"] = 1.0

@@ -33,6 +33,7 @@ from gapbench.analysis.aggregate import (
     lost_in_full,
     tally,
 )
+from gapbench.analysis.comparison.drift import drift, in_words, mark_large
 from gapbench.analysis.comparison.left_out import left_out
 from gapbench.analysis.comparison.runs import Alert, LoadedRun
 from gapbench.analysis.comparison.shared import SIDES, SharedSamples, shared_samples
@@ -79,10 +80,13 @@ def compare_pair(before: LoadedRun, after: LoadedRun) -> RunPair:
     for name, samples in shared.items():
         benchmarks[name], changes[name] = _benchmark(samples, notices.get(name, ""))
         metric_names = tuple(dict.fromkeys((*before.metrics(name), *after.metrics(name))))
+        of_both = [run.records[run.records["benchmark"] == name] for run in (before, after)]
         benchmarks[name] |= {
             "headline_metric": metric_names[0],
             "metrics": _metrics(name, metric_names, samples, before, after),
+            "drift": drift(of_both[0], of_both[1], samples.samples),
         }
+    mark_large(benchmarks)
     families = by_evidence(benchmarks)
     for family in families:
         p_values = {name: entry["p_value"] for name, entry in family.items() if entry["p_value"] is not None}
@@ -92,7 +96,8 @@ def compare_pair(before: LoadedRun, after: LoadedRun) -> RunPair:
     ordered = dict(sorted(benchmarks.items(), key=lambda item: (item[1]["delta"]["gap"] is None, item[0])))
     macro, macro_model = (_macro(family, changes) for family in families)
     numbers = {"benchmarks": ordered, "macro": macro, "macro_model": macro_model}
-    return RunPair(numbers, left_out(before, after, shared))
+    drifted = [{"benchmark": name, "text": text} for name, one in ordered.items() if (text := in_words(one["drift"]))]
+    return RunPair(numbers, [*left_out(before, after, shared), *drifted])
 
 
 def _benchmark(shared: SharedSamples, notice: str) -> tuple[Json, dict[str, Estimate]]:

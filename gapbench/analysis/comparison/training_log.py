@@ -45,6 +45,15 @@ def read_steps(path: Path) -> list[dict[str, float | None]]:
     return [steps[step] for step in sorted(steps)]
 
 
+def region_file(log: Path) -> dict[str, Any] | None:
+    """The region file whose boxes were trained on, as the `distill.json` beside the log identifies it; or None."""
+    try:
+        found = json.loads((log.parent / DETAILS).read_text(encoding="utf-8")).get("regions")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def ranges(steps: Sequence[dict[str, float | None]]) -> dict[str, Any]:
     """`steps` (their number) and, for each metric that was logged, `first`, `last`, `lowest` and `highest`."""
     metrics = {}

@@ -12,14 +12,15 @@ from itertools import chain
 from typing import Any, Literal
 
 from gapbench.analysis.comparison.differences import setting_name, value_text
+from gapbench.analysis.comparison.drift import FAULTS, LENGTHS, levels_of
 from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.report.cells import NAME_LIMIT, Cell, Entry, count, number_cell, shown, text, text_cell
 from gapbench.report.comparison.samples import TRANSITIONS, ChangedSample, total_of
 from gapbench.report.comparison.tables import LABEL_LIMIT, MEASURES, SOURCE, side_labels, table_of
 from gapbench.report.run.samples import AnswerEntry
-from gapbench.report.run.summary_tables import group_tables
-from gapbench.report.tables import Column, Summary, Table, named
-from gapbench.util.text import MISSING, clip, interval, percent, points
+from gapbench.report.run.summary_tables import group_tables, name_cell
+from gapbench.report.tables import Column, Summary, Table, benchmarks_of, named
+from gapbench.util.text import MISSING, clip, interval, number, percent, points
 
 TABLES = 40
 """Benchmarks with a table of groups; the groups of the others are in comparison.json."""
@@ -52,6 +53,43 @@ def _group_cell(measure: str, group: Entry) -> Cell:
     levels = " → ".join(show(group[side][measure]["estimate"], 0) for side in ("before", "after"))
     note = " · ".join(filter(None, (interval(change["ci"], signed=True), levels)))
     return number_cell(change["estimate"], points, note)
+
+
+def drift_table(summary: Summary) -> Table:
+    """The form of the answers of the first two runs: a row per benchmark and view."""
+    columns = (
+        Column("Benchmark", name_cell, numeric=False),
+        Column("View", lambda row: Cell(row["title"]), numeric=False),
+        *(Column(f"{name.capitalize()} per answer", partial(_moved_cell, name), "Mean length, failed answers left out")
+          for name in LENGTHS),
+        *(Column(title.capitalize(), partial(_moved_cell, name)) for name, title in FAULTS.items()),
+        Column("Read by rule", _rules_cell, "The three rules whose shares moved most", numeric=False),
+        Column("Samples", count("n")),
+    )  # fmt: skip
+    rows = [
+        {**drift, "name": name, "title": title}
+        for name, entry in benchmarks_of(summary).items()
+        for view, title in MEASURES[:2]
+        if (drift := entry["drift"][view])
+    ]
+    return table_of("The form of answers", columns, rows)
+
+
+def _moved_cell(name: str, row: Entry) -> Cell:
+    """A measure before and after, and whether that is a large change."""
+    show = (lambda value: number(value, 1)) if name in LENGTHS else percent
+    before, after = (row[side][name] for side in ("before", "after"))
+    moved = None if before is None or after is None else after - before
+    return Cell(f"{show(before)} → {show(after)}", "large change" if name in row["large"] else "", moved)
+
+
+def _rules_cell(row: Entry) -> Cell:
+    names = dict.fromkeys([*row["before"]["rules"], *row["after"]["rules"]])
+    levels = {name: levels_of(row, f"rules.{name}") for name in names}
+    shown_rules = sorted(levels, key=lambda name: -abs(levels[name][1] - levels[name][0]))[:3]
+    texts = [f"{clip(name, 40)} {percent(levels[name][0])} → {percent(levels[name][1])}" for name in shown_rules]
+    large = any(name.startswith("rules.") for name in row["large"])
+    return text_cell("; ".join(texts), "large change" if large else "")
 
 
 def train_table(train: Mapping[str, Any]) -> Table:

@@ -19,7 +19,7 @@ from gapbench.report.comparison import details, tables
 from gapbench.report.comparison.hero import hero
 from gapbench.report.comparison.plots import change_plot, curves
 from gapbench.report.comparison.samples import changed_samples, render_cards
-from gapbench.report.families import Family, families, tables_of_families
+from gapbench.report.families import Family, families, region_source, tables_of_families
 from gapbench.report.jinja import asset, environment, write
 from gapbench.report.run.data_section import MESSAGES, first, restricted
 from gapbench.report.run.settings import command_line
@@ -83,11 +83,13 @@ def _content(
         "hero": hero(summary),
         "results": [_results(family, f"change{index or ''}") for index, family in enumerate(parts)],
         "holdout_table": tables.holdout_table(summary),
+        "drift_tables": tables_of_families(lambda reduced: [details.drift_table(reduced)], parts),
         "category_tables": tables_of_families(partial(details.change_tables, "category"), parts),
         "area_tables": tables_of_families(partial(details.change_tables, "area"), parts),
         "runs_tables": tables_of_families(tables.runs_tables, parts),
         "more": [(clip(run["label"], 60), clip(run["verdict"], 2_000)) for run in summary["more"]],
         "train": train,
+        "train_regions": region_source(train.get("regions")) if train else "",
         "train_table": details.train_table(train) if train else None,
         "contamination": [clip(line, 400) for line in contaminated.values()][:MESSAGES],
         "curves": curves(steps),
