@@ -6,9 +6,10 @@
 `gapbench.distillation.copies` says when two images show the same, and what it does not find. A crop that the training
 data supplies is searched like an image. Images without structure, such as blank pages, match nothing.
 
-Limits: images are compared as stored, so a copy that was turned as its EXIF orientation says is not recognised. Of the
-evaluation images that show the same, one a benchmark is named. A sample that replaces an unusable one while training
-is not checked. All signatures of the evaluation are in memory, about 150 kB an image.
+Limits: images that a function makes match those with the same pixels alone. Images are compared as stored, so a copy
+that was turned as its EXIF orientation says is not recognised. Of the evaluation images that show the same, one a
+benchmark is named. A sample that replaces an unusable one while training is not checked. All signatures of the
+evaluation are in memory, about 150 kB an image.
 """
 
 from __future__ import annotations
@@ -162,7 +163,9 @@ def _same_pixels(one: _Place, other: _Place) -> bool:
 def _signature(place: _Place) -> Signature | None:
     """None if the image cannot be decoded."""
     try:
-        return signature(place.image, place.sample.max_image_pixels)
+        stored = images.resolve(place.image)
+        # What a program drew has no copies in another form, and two drawn scenes look alike.
+        return signature(stored, place.sample.max_image_pixels, exact=not isinstance(stored, str | Path | bytes))
     except SampleError:
         return None
 

@@ -20,6 +20,7 @@ a form with one other entry, count as one. An image without structure matches no
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ SIMILAR = 0.94
 """The correlation of the blocks, weighted by their contrast, from which two images count as one."""
 DIFFERING = 0.05
 """Share of the blocks, weighted alike, that may correlate by less than a half."""
+SMALLEST = 128 * 128
+"""Pixels (width x height) below which an image matches its equals alone."""
 COARSE = 120
 """The first steps of the alignment use a grid of this many pixels squared."""
 OVERLAP = 0.25
@@ -83,7 +86,8 @@ WHOLE = 0.96
 class Signature:
     """What is kept of an image: its pixels in grey at `SIDE` squared or less, a hash, and features.
 
-    `points` (n, 2) are x, y in pixels of `grey`; `words` (n,) describe them. `digest` identifies the stored bytes.
+    `points` (n, 2) are x, y in pixels of `grey`; `words` (n,) describe them. `digest` identifies the stored bytes, or
+    the pixels if the image is `exact`: then it matches those with the same pixels alone.
     """
 
     digest: str
@@ -91,6 +95,7 @@ class Signature:
     whole: np.uint64
     points: FloatArray
     words: FeatureWords
+    exact: bool = False
 
     @property
     def flat(self) -> bool:
@@ -107,9 +112,17 @@ class Match:
     similarity: float
 
 
-def signature(source: Any, max_pixels: int = 0, upright: bool = False) -> Signature:
-    """The signature of an image in any form that `images.read` takes; it raises SampleError as that does."""
+def signature(source: Any, max_pixels: int = 0, upright: bool = False, exact: bool = False) -> Signature:
+    """The signature of an image in any form that `images.read` takes; it raises SampleError as that does.
+
+    Images of less than `SMALLEST` pixels have too few blocks to tell copies from look-alikes, and match their equals
+    alone, as all do with `exact`.
+    """
     image, digest = images.read(source, max_pixels, upright, enough=SIDE * SIDE)[:2]
+    if exact or image.width * image.height < SMALLEST:
+        pixels = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+        small = image.convert("L").resize((8, 8))
+        return Signature(pixels, np.asarray(small), np.uint64(0), *_features(small), exact=True)
     shrink = min(1.0, SIDE / math.sqrt(image.width * image.height))
     size = max(1, round(image.width * shrink)), max(1, round(image.height * shrink))
     grey = image.convert("L").resize(size, Image.Resampling.BOX if shrink < 0.5 else Image.Resampling.BILINEAR)
@@ -137,9 +150,12 @@ class Index:
         """The images that show the same, the most similar first."""
         if query.flat or not len(self.signatures):
             return []
-        matches = [Match(number, "bytes", 1.0) for number in self._by_digest.get(query.digest, [])]
+        kind: MatchKind = "copy" if query.exact else "bytes"
+        matches = [Match(number, kind, 1.0) for number in self._by_digest.get(query.digest, [])]
         seen = {match.number for match in matches}
-        for number, place in self._candidates(query):
+        for number, place in () if query.exact else self._candidates(query):
+            if self.signatures[number].exact:
+                continue
             if number not in seen and (found := compare(query, self.signatures[number], place)):
                 seen.add(number)
                 matches.append(Match(number, *found))

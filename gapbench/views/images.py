@@ -86,7 +86,7 @@ def read(source: Any, max_pixels: int = 0, upright: bool = False, enough: int = 
     `upright` turns the image as its EXIF orientation says. Raises SampleError if the source is missing, truncated, not
     an image or too large.
     """
-    stored, name = _read(_resolve(source))
+    stored, name = _read(resolve(source))
     image, portable = _plain(stored, name, max_pixels, upright, enough)
     data = stored if isinstance(stored, bytes) else None
     digest = hashlib.sha256(data or repr(image.size).encode() + image.tobytes())
@@ -95,7 +95,7 @@ def read(source: Any, max_pixels: int = 0, upright: bool = False, enough: int = 
 
 def stored_size(source: Any) -> tuple[int, int]:
     """Width and height in pixels from the image's header, without decoding. Raises SampleError as `decode` does."""
-    stored, name = _read(_resolve(source))
+    stored, name = _read(resolve(source))
     with _as_sample_errors(stored, name), _guard(0):
         image = _open(stored)
         return image.size[::-1] if _turned_by_pillow(image) >= 5 else image.size
@@ -148,7 +148,7 @@ def to_rgb(image: Image) -> Image:
     return image.convert("RGB")
 
 
-def _resolve(source: Any) -> Any:
+def resolve(source: Any) -> Any:
     """Call a lazy image's function, whose failure concerns the sample alone; take the image out of a Hub image dict."""
     if callable(source):
         try:
