@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gapbench.data import Card, signs
-from gapbench.types import Sample
+from gapbench.data import Card, Sample
+from gapbench.data.signs import samples as draw_samples
 
 CARD = Card(
     name="signs_colour",
@@ -30,5 +30,5 @@ STYLE = {"canvas": 96, "signs_min": 1, "signs_max": 1, "size_min": 24, "size_max
 
 def samples(samples: int = 200, seed: int = 0) -> Iterator[Sample]:
     """The samples, without evidence boxes: a hold-out is asked in the full view."""
-    for sample in signs.samples("holdout", samples, seed, categories="colour", **STYLE):
+    for sample in draw_samples("holdout", samples, seed, categories="colour", **STYLE):
         yield replace(sample, boxes=())

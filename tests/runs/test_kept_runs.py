@@ -33,7 +33,8 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-YOUNGER = ("faults", "bound", "cut_off", "thought", "too_long", "scorings", "lost_in_full", "schema_version")
+YOUNGER = ("faults", "bound", "cut_off", "thought", "too_long", "scorings", "lost_in_full", "schema_version", "drift",
+           "regions", "contamination")  # fmt: skip
 """Keys that summaries did not have then, and the one that says so."""
 UNCERTAINTY = ("ci", "se", "mde", "method", "effective", "df", "verdict", "gap_closed")
 """Intervals are computed by another method now, and verdicts have other words; estimates and p-values are the same."""
