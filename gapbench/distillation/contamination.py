@@ -150,14 +150,17 @@ def _occurrences(place: _Place, tested: Sequence[_Place], matches: Sequence[Matc
     found = []
     for match in matches:
         there = tested[match.number]
-        same = match.kind == "copy" and _same_pixels(place, there)
-        found.append(Occurrence(there.benchmark, there.sample.id, "pixels" if same else match.kind, match.similarity))
+        kind = _same(place, there) if match.kind == "copy" else match.kind
+        found.append(Occurrence(there.benchmark, there.sample.id, kind or match.kind, match.similarity))
     return found
 
 
-def _same_pixels(one: _Place, other: _Place) -> bool:
-    a, b = (images.decode(place.image, place.sample.max_image_pixels)[0] for place in (one, other))
-    return a.size == b.size and a.tobytes() == b.tobytes()
+def _same(one: _Place, other: _Place) -> CopyKind | None:
+    """Whether two images are the same file, or have the same pixels."""
+    (a, a_digest), (b, b_digest) = (images.decode(at.image, at.sample.max_image_pixels) for at in (one, other))
+    if a_digest == b_digest:
+        return "bytes"
+    return "pixels" if a.size == b.size and a.tobytes() == b.tobytes() else None
 
 
 def _signature(place: _Place) -> Signature | None:

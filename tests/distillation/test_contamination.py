@@ -36,8 +36,8 @@ def questions(*numbers: int) -> list[Sample]:
 
 def test_shared_images_are_named_with_where_they_are_tested() -> None:
     assert shared(pairs(), ("patches", questions(3)), ("other", questions(3, 5))) == {
-        "q3": ["also in patches (sample t3; the same pixels)", "also in other (sample t3; the same pixels)"],
-        "q5": ["also in other (sample t5; the same pixels)"],
+        "q3": ["also in patches (sample t3; the same file)", "also in other (sample t3; the same file)"],
+        "q5": ["also in other (sample t5; the same file)"],
     }
 
 
@@ -98,7 +98,7 @@ def test_an_image_of_several_questions_counts_once(tmp_path: Path) -> None:
     twins = [replace(SCENES[1], id=f"twin{i}") for i in range(3)]
     found = find_shared(pairs([*twins, SCENES[2]], steps=1), [("x", questions(1))])
     assert len(found.samples) == 3
-    assert (found.images, found.evaluations["x"]["pixels"]) == (2, 1)
+    assert (found.images, found.evaluations["x"]["bytes"]) == (2, 1)
 
 
 def test_a_crop_that_the_training_data_supplies_is_searched_too(tmp_path: Path) -> None:
@@ -148,4 +148,4 @@ def test_everything_shared_is_said_and_not_refused() -> None:
 
 def test_the_further_images_of_a_tested_question_count_too() -> None:
     several = replace(SCENES[0], id="several", image=scene(20).image, more_images=(SCENES[5].image,))
-    assert shared(pairs(), ("x", [several])) == {"q5": ["also in x (sample several; the same pixels)"]}
+    assert shared(pairs(), ("x", [several])) == {"q5": ["also in x (sample several; the same file)"]}
