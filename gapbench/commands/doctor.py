@@ -260,7 +260,9 @@ def _look_at_download(notes: Notes, name: str, card: Card, terms: str) -> None:
     if download.size > download.free:
         notes.add(name, found, "fails", "Make room, or set HF_HOME to a folder on a larger disk.")
     else:
-        notes.add(name, found, "warning", "Measure with --limit 1 fetches it; then its prompts can be counted here.")
+        notes.add(
+            name, found, "warning", "gapbench measure with --limit 1 fetches it; its prompts can then be counted here."
+        )
 
 
 def _look_at_lengths(

@@ -44,6 +44,8 @@ TOKEN_BUDGET = {"cpu": 16_384, "mps": 16_384, "cuda": 131_072}
 AHEAD_BYTES = 1_000_000_000
 """Bytes of processed batches that wait for the model, if they are several. One more is being made meanwhile."""
 LARGEST_BATCH = 64
+FAR_OFF = 2
+"""A batch of more tokens than so many budgets is split after all: an image of an odd shape may exceed its estimate."""
 UNLIMITED = 1 << 62
 
 
@@ -144,7 +146,7 @@ class TransformersEngine:
                 yield from self._process(group)
 
     def _process(self, group: list[Request]) -> Iterator[ReadyBatch]:
-        """One processed batch, split if one of its requests cannot be answered."""
+        """One processed batch, split if it is far over the budget or if one of its requests cannot be answered."""
         try:
             inputs = self._inputs(group)
         except Exception as error:
@@ -155,13 +157,15 @@ class TransformersEngine:
         else:
             lengths = inputs["attention_mask"].sum(-1).tolist()
             long = {r.key: n for r, n in zip(group, lengths, strict=True) if n >= (self.context or UNLIMITED)}
-            if not long:
+            if long:
+                yield from (([r], None, self._replies.too_long(r, long[r.key])) for r in group if r.key in long)
+                if rest := [r for r in group if r.key not in long]:
+                    yield from self._process(rest)
+                return
+            if len(group) == 1 or inputs["input_ids"].numel() <= FAR_OFF * self._budget:
                 yield group, inputs, None
                 return
-            yield from (([r], None, self._replies.too_long(r, long[r.key])) for r in group if r.key in long)
-            if rest := [r for r in group if r.key not in long]:
-                yield from self._process(rest)
-            return
+            del inputs  # lengths were estimated by far too low, and a CPU has no error for too little memory
         for part in _halves(group):
             yield from self._process(part)
 

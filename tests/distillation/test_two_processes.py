@@ -94,7 +94,7 @@ MANY = ("prompts_per_step=4", "rollouts_per_prompt=8", "micro_batch_tokens=60")
 def sharded_step(model: Path, data: Path, out: Path, *settings: str) -> dict[str, Any]:
     script = Path(one_step.__code__.co_filename)
     run(sharded(str(model), str(data), str(out), *MANY, *settings, script=script))
-    found: dict[str, Any] = torch.load(out / "gradients.pt")
+    found: dict[str, Any] = torch.load(out / "gradients.pt", weights_only=True)
     return found
 
 

@@ -47,11 +47,26 @@ def read_steps(path: Path) -> list[dict[str, float | None]]:
 
 def region_file(log: Path) -> dict[str, Any] | None:
     """The region file whose boxes were trained on, as the `distill.json` beside the log identifies it; or None."""
-    try:
-        found = json.loads((log.parent / DETAILS).read_text(encoding="utf-8")).get("regions")
-    except (OSError, ValueError, AttributeError):
-        return None
+    found = _details(log).get("regions")
     return found if isinstance(found, dict) else None
+
+
+def contamination_of(log: Path) -> dict[str, Any] | None:
+    """`policy`, `images` and `evaluations` of the entry `contamination` beside a log; None if it has no counts."""
+    try:
+        entry = _details(log)["contamination"]
+        return {key: entry[key] for key in ("policy", "images", "evaluations")}
+    except (KeyError, TypeError):
+        return None
+
+
+def _details(log: Path) -> dict[str, Any]:
+    """The `distill.json` beside a log; empty if there is none that can be read."""
+    try:
+        found = json.loads((log.parent / DETAILS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def ranges(steps: Sequence[dict[str, float | None]]) -> dict[str, Any]:
@@ -62,15 +77,6 @@ def ranges(steps: Sequence[dict[str, float | None]]) -> dict[str, Any]:
         if values:
             metrics[name] = {"first": values[0], "last": values[-1], "lowest": min(values), "highest": max(values)}
     return {"steps": len(steps), "metrics": metrics}
-
-
-def contamination_of(log: Path) -> dict[str, Any] | None:
-    """`policy`, `images` and `evaluations` of the entry `contamination` beside a log; None if it has no counts."""
-    try:
-        entry = json.loads((log.parent / DETAILS).read_bytes())["contamination"]
-        return {key: entry[key] for key in ("policy", "images", "evaluations")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def contamination_sentences(contamination: Mapping[str, Any]) -> dict[str, str]:
