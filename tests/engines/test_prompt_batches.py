@@ -142,3 +142,14 @@ def test_processed_batches_that_wait_are_bounded_in_bytes(
     for number, _ in enumerate(answers, 1):
         assert len(made) <= number + 2, "one waits, and one is being made"
     assert len(made) == 20
+
+
+def test_a_batch_far_over_the_budget_is_split_though_its_lengths_were_estimated_as_short(
+    tiny: Callable[[str], Path],
+) -> None:
+    engine = transformers.load(str(tiny("qwen3_vl")))
+    four = [Request(n, (image(n, (200, 200)),), "What?") for n in range(4)]
+    whole = 4 * len(engine.prompt_ids(four[0]))
+    engine._length, engine._budget = (lambda request: 1), whole // 4
+    sizes = [len(group) for group, inputs, _ in engine._prepare(four) if inputs is not None]
+    assert sizes == [2, 2], "twice the budget is tolerated, four times is not"
