@@ -255,6 +255,7 @@ def distill(
     ] = False,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps; default: the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of order and sampling; default: the recipe's.")] = None,
+    seeds: Annotated[int, typer.Option(help="Train so often, with consecutive seeds, each in OUT/seed-N.")] = 1,
     lora: Annotated[bool, typer.Option("--lora", help="Train LoRA adapters and merge them into model/.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     revision: RevisionOption = None,
@@ -275,18 +276,29 @@ def distill(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="BEFORE AFTER [MORE]...", help="Folders of finished runs.")],
     out: Annotated[Path, typer.Option(help="Folder for comparison.html, .md and .json.")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[BEFORE AFTER [MORE]...]", help="Folders of finished runs.")
+    ] = None,
+    before: Annotated[
+        list[Path] | None, typer.Option(help="A run of the first side, in place of BEFORE; repeatable.")
+    ] = None,
+    after: Annotated[
+        list[Path] | None, typer.Option(help="A run of the other side; repeatable: the seeds of one recipe.")
+    ] = None,
     no_images: NoImagesOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Compare runs on the samples they share: before and after a training, or different models."""
+    """Compare runs on the samples they share: before and after a training, or several seeds of it, or other models."""
     from gapbench.commands.compare import compare as compare_
     from gapbench.errors import SettingError
 
-    if len(runs) < 2:
-        raise SettingError(f"compare: found {len(runs)} run; expected at least two, BEFORE and AFTER.")
-    _print_result(compare_(runs[0], runs[1], *runs[2:], out=out, images=not no_images))
+    if runs and (before or after):
+        raise SettingError(f"compare: found {runs[0]} beside --before and --after; expected either.")
+    sides = [before or [], after or []] if before or after else runs or []
+    if len(sides) < 2:
+        raise SettingError(f"compare: found {len(sides)} run; expected at least two, BEFORE and AFTER.")
+    _print_result(compare_(*sides, out=out, images=not no_images))
 
 
 @app.command()

@@ -26,6 +26,7 @@ from gapbench.analysis.comparison.conclusion import verdict
 from gapbench.analysis.comparison.deltas import compare_pair
 from gapbench.analysis.comparison.differences import differences, setting_alerts
 from gapbench.analysis.comparison.runs import LoadedRun
+from gapbench.analysis.comparison.seeds import in_words, of_sides
 from gapbench.analysis.comparison.training_log import (
     LOG,
     contamination_of,
@@ -63,8 +64,8 @@ class Comparison:
 
 
 def compare(
-    before: str | Path,
-    after: str | Path,
+    before: str | Path | Sequence[str | Path],
+    after: str | Path | Sequence[str | Path],
     *more: str | Path,
     out: str | Path,
     labels: Sequence[str] = (),
@@ -72,16 +73,29 @@ def compare(
 ) -> Comparison:
     """Compare `after`, and each of `more`, with `before`, and write the comparison to the folder `out`.
 
-    `labels` has one name for each run. The default is `before` and `after` if the two runs lie beside a `train.jsonl`,
-    as `gapbench distill` leaves them, and the models' names otherwise. `images=False` leaves images out of the report.
+    A side may be several runs, such as those of one recipe with several seeds: then `comparison.json` and the pages
+    also say every seed, range and standard deviation. All else is about the first run of each side.
+
+    `labels` has one name for each run: those of `before`, of `after`, and `more`. The default is `before` and `after`
+    if the two runs lie beside a `train.jsonl`, as `gapbench distill` leaves them, and the models' names otherwise.
+    `images=False` leaves images out of the report.
 
     Raises RunError if a folder is no run, if the runs share no answered sample, or if one id names different samples;
     SettingError for labels that do not fit the runs.
     """
     from gapbench.report.comparison.page import write_comparison
 
-    folders, folder = [Path(path) for path in (before, after, *more)], Path(out)
-    runs, trained = load(folders, labels)
+    firsts, seconds = (
+        [Path(p) for p in ([side] if isinstance(side, str | Path) else side)] for side in (before, after)
+    )
+    for name, side in (("before", firsts), ("after", seconds)):
+        if not side:
+            raise SettingError(f"compare: found no run {name}; expected at least one.")
+    folders, folder = [firsts[0], seconds[0], *map(Path, more)], Path(out)
+    loaded, trained = load([*firsts, *seconds, *map(Path, more)], labels, after=len(firsts))
+    befores, afters = loaded[: len(firsts)], loaded[len(firsts) : len(firsts) + len(seconds)]
+    runs = [befores[0], afters[0], *loaded[len(firsts) + len(seconds) :]]
+    seeds = of_sides(befores, afters)
     log = log_of(folders[1], folder)
     steps = read_steps(log) if log else []
     contamination = contamination_of(log) if log else None
@@ -91,6 +105,7 @@ def compare(
             **pair.numbers,
             labels=(runs[0].label, run.label),
             trained=trained and run is runs[1],
+            subject="the first of them" if seeds else "this checkpoint",
             lacking=[one.label for one in (runs[0], run) if one.lacks_answers],
         )
         for pair, run in zip(pairs, runs[1:], strict=True)
@@ -98,18 +113,19 @@ def compare(
     summary: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": "training" if trained else "models",
-        "verdict": verdicts[0],
+        "verdict": in_words(seeds) + verdicts[0],
         "runs": [
             {"label": run.label, "model": run.model, "path": _relative(run.path, folder), "identity": run.identity}
             for run in runs
         ],
         **pairs[0].numbers,
+        "seeds": seeds,
         "more": [
             {"label": run.label, "verdict": text, **pair.numbers}
             for run, text, pair in zip(runs[2:], verdicts[1:], pairs[1:], strict=True)
         ],
         "alerts": [
-            *chain(*(run.alerts for run in runs), *(pair.alerts for pair in pairs)),
+            *chain(*(run.alerts for run in loaded), *(pair.alerts for pair in pairs)),
             *setting_alerts(runs),
             *_trained_on(contamination),
         ],
@@ -147,8 +163,8 @@ def _relative(path: Path, start: Path) -> str:
         return path.name
 
 
-def load(folders: Sequence[Path], labels: Sequence[str]) -> tuple[list[LoadedRun], bool]:
-    """The runs in order, and whether the first two are the runs before and after one training.
+def load(folders: Sequence[Path], labels: Sequence[str], after: int = 1) -> tuple[list[LoadedRun], bool]:
+    """The runs in order, and whether the first and the one at `after` are the runs before and after one training.
 
     Raises RunError for a folder that is no run or is given twice, SettingError for labels that do not fit the runs.
     """
@@ -156,9 +172,9 @@ def load(folders: Sequence[Path], labels: Sequence[str]) -> tuple[list[LoadedRun
     if repeated:
         raise RunError(f"{repeated[0]}: this run was given twice. Compare the folders of two different runs.")
     runs = [_load(folder) for folder in folders]
-    before, after = (folder.resolve().parent for folder in folders[:2])
-    trained = before == after and (after / LOG).is_file()
-    names = list(labels) if labels else _labels(runs, trained)
+    before, trained_in = (folders[place].resolve().parent for place in (0, after))
+    trained = before == trained_in and (trained_in / LOG).is_file()
+    names = list(labels) if labels else _labels(runs, after if trained else None)
     if len(names) != len(runs):
         raise SettingError(f"labels: found {len(names)} for {len(runs)} runs ({', '.join(names)}); expected one each.")
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
@@ -175,11 +191,13 @@ def _load(folder: Path) -> LoadedRun:
     return LoadedRun("", folder, manifest, frame, settings_of(make_manifest(manifest)), run.summary)
 
 
-def _labels(runs: Sequence[LoadedRun], trained: bool) -> list[str]:
-    """`before`, `after` and models' names. Runs with the same name also get their folder's name, then a number."""
+def _labels(runs: Sequence[LoadedRun], after: int | None) -> list[str]:
+    """`before`, `after` (at this place, if known) and models' names. Runs with the same name also get their folder's
+    name, then a number.
+    """
     names = [_short_name(run.model) or run.path.resolve().name for run in runs]
-    if trained:
-        names[:2] = ["before", "after"]
+    if after is not None:
+        names[0], names[after] = "before", "after"
     for suffixes in ([run.path.resolve().name for run in runs], [str(number + 1) for number in range(len(runs))]):
         counts = Counter(names)
         names = [f"{name} ({end})" if counts[name] > 1 else name for name, end in zip(names, suffixes, strict=True)]

@@ -18,9 +18,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +53,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distilled:
-    """A finished training. `comparison` is None if nothing was measured."""
+    """A finished training. `comparison` is None if nothing was measured.
+
+    Of several seeds, `seeds` has each training, `model_path` is the first one's, and `comparison` is about all.
+    """
 
     path: Path
     model_path: Path
     comparison: Comparison | None
+    seeds: tuple[Distilled, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ def distill(
     limit: int | None = None,
     eval_limit: int | None = None,
     holdout: bool = True,
+    seeds: int = 1,
     resume: bool = False,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -131,12 +137,21 @@ def distill(
     Unless `eval` has a hold-out or `holdout` is false, the catalogue's hold-outs that need no download are measured as
     well, in the full view, `eval_limit` samples of each. A resumed training keeps those that it started with.
 
+    With `seeds` above 1 the training is repeated with the recipe's seed, the next one and so on, in the folders
+    `seed-N` of `out`; what is measured before is measured once, and `out` gets the comparison over all seeds.
+
     Raises GapbenchError subclasses whose message names the setting or file and the remedy.
     """
-    for name, count in (("--limit", limit), ("--eval-limit", eval_limit)):
+    for name, count in (("--limit", limit), ("--eval-limit", eval_limit), ("--seeds", seeds)):
         if count is not None and count < 1:
             raise SettingError(f"{name} {count}: expected at least 1.")
     settings = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
+    if seeds > 1:
+        train = partial(
+            distill, model, data, eval=eval, regions=regions, limit=limit, eval_limit=eval_limit, holdout=holdout,
+            resume=resume, revision=revision, trust_remote_code=trust_remote_code, quiet=quiet, command=command,
+        )  # fmt: skip
+        return _each_seed(train, settings, range(settings.seed, settings.seed + seeds), Path(out))
     model_defaults = models.benchmark_defaults(model)
     benchmark, located = _training_data(data, model_defaults), read_regions(Path(regions)) if regions else None
     samples = _located_samples(benchmark, limit, located) if located else []
@@ -153,6 +168,7 @@ def distill(
         "regions": located.info if located else None,
         "data": {"name": pairs.benchmark.name, "parameters": dict(pairs.benchmark.parameters),
                  "samples": len(pairs.samples), "without_evidence": pairs.without_evidence,
+                 **({"validation": len(pairs.validation)} if pairs.validation else {}),
                  "fingerprint": fingerprint(pairs.samples), "protocol": pairs.protocol},
     }  # fmt: skip
     job = Job(model, settings, Path(out), revision, trust_remote_code, resume, quiet)
@@ -161,6 +177,29 @@ def distill(
     # The first of several processes holds the lock for all; which one this is, only the launcher says so early.
     with hold(job.folder, command) if os.environ.get("RANK", "0") == "0" else nullcontext():
         return _distill(job, pairs, evaluation, details, command)
+
+
+def _each_seed(
+    train: Callable[..., Distilled], settings: recipes.Recipe, seeds: Sequence[int], folder: Path
+) -> Distilled:
+    """One training for each seed, and the comparison over all of them."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SettingError(
+            "--seeds: with several processes each training needs its own launch. Launch it once for each seed, with "
+            "--seed N and another --out, and then `gapbench compare --before … --after … --after …`."
+        )
+    trained: list[Distilled] = []
+    for seed in seeds:
+        path = folder / f"seed-{seed}"
+        if trained and (before := trained[0].path / "before").exists() and not (path / "before").exists():
+            shutil.copytree(before, path / "before", ignore=shutil.ignore_patterns(".lock*"))
+        trained.append(train(recipe=settings.model_copy(update={"seed": seed}), out=path))
+    comparison = None
+    if trained[0].comparison:
+        from gapbench.commands.compare import compare
+
+        comparison = compare(trained[0].path / "before", [one.path / "after" for one in trained], out=folder)
+    return Distilled(folder, trained[0].model_path, comparison, tuple(trained))
 
 
 def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[str, Any], command: str) -> Distilled:

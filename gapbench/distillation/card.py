@@ -36,6 +36,7 @@ def write_card(
         f"- {recipe.steps} steps of {recipe.prompts_per_step} prompts x {recipe.rollouts_per_prompt} rollouts, "
         f"learning rate {recipe.learning_rate:g}, {recipe.divergence}, {teacher}, anchor share "
         f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",
+        *_chosen(details),
         *(f"- {_plain(line)}" for line in contamination_sentences(details.get("contamination", {})).values()),
         f"- command: `{_plain(str(details.get('command', '')))}`",
         *(f"- changed after step {session['after_step']}: {_plain(changed_in_words(session))}"
@@ -49,6 +50,24 @@ def write_card(
             text += [*heading, *_table(entries), ""] if entries else []
     text += ["## Recipe", "", *(f"    {line}" for line in recipes.dump(recipe).splitlines()), ""]
     write_text(folder / "README.md", "\n".join(text))
+
+
+def _chosen(details: Mapping[str, Any]) -> list[str]:
+    """Which step these weights are of, and by what they were chosen."""
+    training = details.get("training", {})
+    found = training.get("validation")
+    if not found:
+        return []
+    by, value, read = {
+        "divergence": ("the lowest held-out divergence", "validation_divergence", "no reference answer was read"),
+        "answers": ("the highest held-out accuracy", "validation_accuracy", "their reference answers were read"),
+    }[found["by"]]
+    line = (
+        f"- checkpoint: step {found['step']} of {training['steps']}, {by} ({found['chosen'][value]:.3g}; "
+        f"{found['before'][value]:.3g} before training) on {found['samples']} training samples of images that were not "
+        f"trained on; {read}"
+    )
+    return [line, *([f"- note: {_plain(found['remark'])}"] if found["remark"] else [])]
 
 
 def _evidence(details: Mapping[str, Any]) -> str:

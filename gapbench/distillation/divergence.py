@@ -110,9 +110,19 @@ def token_divergence(student: Tensor, teacher: Tensor, sampled: Tensor, settings
         return _kl(t, s)
     if settings.name == "reverse_kl":
         return _kl(s, t)
-    w = settings.mixture
-    m = torch.logaddexp(t + math.log(w), s + math.log1p(-w))
-    return w * _kl(t, m) + (1 - w) * _kl(s, m)
+    return jensen_shannon(t, s, settings.mixture)
+
+
+def jensen_shannon(teacher: Tensor, student: Tensor, mixture: float) -> Tensor:
+    """The generalised Jensen-Shannon divergence, (M,), of log-probabilities (M, K) that are nowhere -inf."""
+    w = mixture
+    m = torch.logaddexp(teacher + math.log(w), student + math.log1p(-w))
+    return w * _kl(teacher, m) + (1 - w) * _kl(student, m)
+
+
+def with_rest(logits: Tensor, ids: Tensor) -> Tensor:
+    """Log-probabilities of the tokens `ids` (M, K), none of them twice, and last of all others together: (M, K + 1)."""
+    return _reduced(_float(logits), ids, torch.zeros_like(ids, dtype=torch.bool), tail=True)
 
 
 @torch.no_grad()

@@ -36,6 +36,7 @@ from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import REFERENCE, Prompt, Rollouts, Sampler, Sampling, random_key
 from gapbench.distillation.student import ModelRole
 from gapbench.distillation.teachers import Teacher
+from gapbench.distillation.validation import Reference, chosen_step, validate
 from gapbench.errors import ModelError
 from gapbench.util.ahead import read_ahead
 
@@ -62,15 +63,27 @@ class TrainingSetup:
         return checkpoints.TrainingState(self.teacher, self.optimizer)
 
 
-def train(setup: TrainingSetup, first: int = 0, probe: Sequence[Sequence[int]] = (),
-          watch: Callable[[Mapping[str, Any]], None] = lambda line: None) -> None:  # fmt: skip
-    """Train from step `first` (0-based) to the last step of the recipe.
+@dataclass(frozen=True)
+class Watched:
+    """What is watched besides the steps: the teacher's first answers to `pairs.probe`, the held-out expectations."""
 
-    Every step adds a line to `train.jsonl` and passes it to `watch`. `probe` holds the teacher's answers to
-    `pairs.probe` at the start. Raises ModelError if the loss or the weights are not finite (the last checkpoint is
-    older than that), RunError if a checkpoint cannot be written.
+    probe: Sequence[Sequence[int]] = ()
+    reference: Reference | None = None
+
+
+NOTHING = Watched()
+
+
+def train(setup: TrainingSetup, first: int = 0, earlier: Sequence[Mapping[str, Any]] = (), watched: Watched = NOTHING,
+          watch: Callable[[Mapping[str, Any]], None] = lambda line: None) -> None:  # fmt: skip
+    """Train from step `first` (0-based), before which the log has the `earlier` lines, to the last step of the recipe.
+
+    Every step adds a line to `train.jsonl` and passes it to `watch`. A checkpoint is written every `save_every` steps,
+    and when a step is better on the held-out part than all before. Raises ModelError if the loss or the weights are not
+    finite (the last checkpoint is older than that), RunError if a checkpoint cannot be written.
     """
     recipe, accelerator, student, teacher = setup.recipe, setup.accelerator, setup.student, setup.teacher
+    lines, probe = [*earlier], watched.probe
     own_answers = recipe.rollouts_from == "student"
     total = partial(_over_processes, accelerator, torch.sum)
     process, processes = accelerator.process_index, accelerator.num_processes
@@ -129,19 +142,24 @@ def train(setup: TrainingSetup, first: int = 0, probe: Sequence[Sequence[int]] =
         }
         if probe and recipe.probe_every and (steps_done % recipe.probe_every == 0 or steps_done == recipe.steps):
             line["probe_confidence"], line["probe_student"] = confidence(setup, probe)
+        if watched.reference and (steps_done % recipe.eval_every == 0 or steps_done == recipe.steps):
+            line |= validate(setup, watched.reference)
+        lines.append(line)
+        chosen = chosen_step(lines, recipe)
         if accelerator.is_main_process:
             with (setup.folder / LOG).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
         accelerator.log({k: v for k, v in line.items() if isinstance(v, float)}, step=steps_done)
         watch(line)
-        if steps_done % recipe.save_every == 0 or steps_done == recipe.steps:
+        if steps_done % recipe.save_every == 0 or steps_done in (recipe.steps, chosen):
             skipped = setup.pairs.skipped
             for of_process in gather_object([dict(skipped)]):  # each process sees its own share
                 skipped.update(of_process)
             commit = getattr(student.model.config, "_commit_hash", None)
             notes = {"base": commit, "probe": [list(p) for p in probe], "skipped": dict(skipped)}
             folder = setup.folder / "checkpoints"
-            checkpoints.save(folder, steps_done, accelerator, setup.state, notes, recipe.keep_checkpoints)
+            keep = checkpoints.Keep(recipe.keep_checkpoints, chosen)
+            checkpoints.save(folder, steps_done, accelerator, setup.state, notes, keep)
 
 
 def roll_out(setup: TrainingSetup, pairs: Sequence[TrainingPrompt], step: int) -> Rollouts:

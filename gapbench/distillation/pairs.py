@@ -12,13 +12,14 @@ held in memory, so their images should be paths or functions; the images of a st
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gapbench.data.benchmark import Benchmark
+from gapbench.data.benchmark import Benchmark, group_of
 from gapbench.distillation.recipe import Recipe
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.types import Sample
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 ORIGINAL = "original"
 """The protocol of a training set's card that holds the prompt its authors train with."""
+LARGEST_PART = 5
+"""At most one in so many samples is held out for validation."""
 TRIES = 100
 """Number of consecutive unusable samples after which the data is refused."""
 
@@ -55,8 +58,10 @@ class TrainingPrompt:
 class Pairs:
     """The training samples of a benchmark under a recipe; `skipped` maps the ids of unusable samples to the reason.
 
-    Reference answers are never read. Raises BenchmarkError if no sample has the evidence that the views need,
-    SettingError for a region of several images or a protocol that the card does not have.
+    With `eval_every` the samples of some images are held out as `validation`. Which ones depends on nothing but the
+    images, so it is the same for every seed. Reference answers are never read here. Raises BenchmarkError if no sample
+    has the evidence that the views need, SettingError for a region of several images or a protocol that the card does
+    not have.
     """
 
     benchmark: Benchmark
@@ -64,6 +69,7 @@ class Pairs:
     limit: int | None = None
     samples: list[Sample] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    validation: list[Sample] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.region = self.recipe.region or self.benchmark.card.region
@@ -98,6 +104,8 @@ class Pairs:
                 f"{' and '.join(sorted(views))} cannot be shown with region {self.region!r}. {remedy}"
             )
         self.without_evidence = len(samples) - len(self.samples)
+        if self.recipe.eval_every and not self.validation:
+            self.samples, self.validation = self._held_out()
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     @property
@@ -123,12 +131,47 @@ class Pairs:
         remaining = [s for s in self.samples if s.id not in dropped]
         if not remaining:
             raise BenchmarkError(f"{self.benchmark.name}: all {len(dropped)} samples were dropped; nothing is left.")
-        return Pairs(self.benchmark, self.recipe, self.limit, remaining)
+        validation = [s for s in self.validation if s.id not in dropped]
+        return Pairs(self.benchmark, self.recipe, self.limit, remaining, validation=validation)
 
     def used(self) -> list[Sample]:
-        """The samples that the whole training uses, in order of their first use."""
+        """The samples that the whole training uses, in order of their first use, and then those that validate it."""
         total = min(self.recipe.steps * self.recipe.prompts_per_step, len(self.samples))
-        return [self.samples[self._index(position)] for position in range(total)]
+        return [*(self.samples[self._index(position)] for position in range(total)), *self.validation]
+
+    def validation_prompts(self) -> list[TrainingPrompt]:
+        """The prompts of held-out samples that can be shown, `validation_samples` at most. Raises BenchmarkError."""
+        prompts: list[TrainingPrompt] = []
+        for sample in self.validation:
+            made = self._make(sample, anchor=False)
+            if isinstance(made, TrainingPrompt):
+                prompts.append(made)
+            else:
+                self.skipped[sample.id] = made
+            if len(prompts) == self.recipe.validation_samples:
+                break
+        if not prompts:
+            raise BenchmarkError(f"{self.benchmark.name}: no sample held out for validation can be shown: {made}")
+        return prompts
+
+    def _held_out(self) -> tuple[list[Sample], list[Sample]]:
+        """The samples to train on, and those to validate on, of other images."""
+        groups: dict[str, list[Sample]] = {}
+        for sample in self.samples:
+            groups.setdefault(group_of(sample), []).append(sample)
+        wanted = min(self.recipe.validation_samples, len(self.samples) // LARGEST_PART)
+        held: list[Sample] = []
+        for group in sorted(groups, key=lambda name: hashlib.sha256(f"gapbench validation {name}".encode()).digest()):
+            if len(held) < wanted and len(groups[group]) + len(held) <= len(self.samples) // 2:
+                held += groups[group]
+        if not held:
+            raise BenchmarkError(
+                f"{self.benchmark.name}: {len(self.samples)} samples of {len(groups)} images are too few to hold some "
+                f"out for validation; expected at least {LARGEST_PART} samples, and several images. Give more data, or "
+                "set eval_every=0."
+            )
+        ids = {s.id for s in held}
+        return [s for s in self.samples if s.id not in ids], held
 
     def step(self, step: int, process: int = 0, processes: int = 1) -> list[TrainingPrompt]:
         """This process's share of the prompts of a step (0-based): every `processes`-th prompt."""

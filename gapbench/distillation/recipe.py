@@ -138,6 +138,14 @@ class Recipe(BaseModel):
     probe_every: Annotated[int, Field(ge=0), MAY_CHANGE] = Field(
         10, description="steps between probes of the teacher; 0: never"
     )
+    eval_every: Annotated[int, Field(ge=0)] = Field(
+        0, description="steps between validations on held-out training data, which choose the checkpoint; 0: never"
+    )
+    validation: Literal["divergence", "answers"] = Field(
+        "divergence",
+        description="what chooses: the divergence from the first teacher, or accuracy, which reads answers",
+    )
+    validation_samples: Count = Field(64, description="samples held out for it, whole images; at most a fifth of all")
     contamination: Annotated[Literal["drop", "keep"], MAY_CHANGE] = Field(  # if the same samples are dropped
         "drop", description="training samples of which a copy or a crop is also in --eval"
     )
@@ -232,6 +240,7 @@ WITHOUT_EFFECT: Sequence[tuple[tuple[str, ...], Callable[[Recipe], bool], str]] 
     (("copy_every",), lambda r: r.copy_every > r.steps, "there are fewer steps, so the teacher stays frozen"),
     (("copy_every",), lambda r: r.teacher != "copy", "teacher is not copy"),
     (("schedule",), lambda r: r.warmup_steps >= r.steps, "the warm-up lasts to the end"),
+    (("validation", "validation_samples"), lambda r: r.eval_every == 0, "eval_every is 0"),
     (("lora_rank", "lora_alpha", "lora_targets"), lambda r: not r.lora, "lora is false"),
 )  # fmt: skip
 """Keys that do nothing under a condition, and why; of several conditions the last one counts."""

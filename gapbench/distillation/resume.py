@@ -25,6 +25,7 @@ from gapbench.views.prompts import NEUTRAL
 IN_WORDS = {
     "model": "model", "revision": "revision of the model", "sha256": "model files with the SHA-256",
     "name": "data named", "parameters": "data with the parameters", "samples": "this number of samples:",
+    "validation": "this number of samples held out for validation:",
     "without_evidence": "this number of samples without evidence:", "fingerprint": "samples with the fingerprint",
     "regions": "--regions with the SHA-256",
     "protocol": "prompts of the protocol",

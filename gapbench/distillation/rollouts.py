@@ -131,7 +131,7 @@ class TransformersSampler:
         order = sorted(range(len(prompts)), key=lambda i: prompts[i].pixels)
         # As many prompts as fit if each had the largest image and the longest text, computed before any other prompt is
         # processed, so that never more pixels than those of one batch are held.
-        tokens = (_longest(role, prompts) + sampling.max_new_tokens) * len(prompts[0].keys) if prompts else 1
+        tokens = (longest(role, prompts) + sampling.max_new_tokens) * len(prompts[0].keys) if prompts else 1
         batches = _split(order, max(1, sampling.batch_tokens // tokens))
         while _any_process(bool(batches), model) if self.synced else batches:
             # A process that is done repeats one of its prompts: with sharded weights every process must take part.
@@ -142,7 +142,7 @@ class TransformersSampler:
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1 or self.synced:
                     raise ModelError(
-                        f"Rollouts: out of memory for {len(batch)} prompts of up to {_longest(role, of_batch)} tokens "
+                        f"Rollouts: out of memory for {len(batch)} prompts of up to {longest(role, of_batch)} tokens "
                         f"and {len(prompts[0].keys)} rollouts each. Lower rollout_tokens, max_pixels, max_new_tokens "
                         "or rollouts_per_prompt."
                     ) from error
@@ -188,7 +188,7 @@ def _split(items: list[Any], size: int) -> list[list[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _longest(role: ModelRole, prompts: Sequence[Prompt]) -> int:
+def longest(role: ModelRole, prompts: Sequence[Prompt]) -> int:
     """The number of tokens of a prompt with the largest image and the longest text."""
     image, text = max(prompts, key=lambda p: p.pixels).image, max((p.text for p in prompts), key=len)
     return int(role.chat.batch([((image,), text)])["input_ids"].shape[1])

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from gapbench.distillation import checkpoints, loop
+from gapbench.distillation import checkpoints, loop, validation
 from gapbench.distillation.forward_check import ForwardCheck, check_vllm, find_forward_mode
 from gapbench.distillation.health import warnings
 from gapbench.distillation.job import Job
@@ -103,6 +103,9 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
     generation = loaded.model.generation_config
     setup, check = set_up(job, pairs, accelerator, loaded)
     first_step, probe = 0, []
+    # The weights are still those before the first step, also where a training is resumed.
+    reference = validation.first_expectations(setup) if recipe.eval_every else None
+    before = validation.validate(setup, reference) if reference else {}
     if job.resume and (checkpoint := checkpoints.newest(folder / "checkpoints")):
         notes = checkpoints.restore(checkpoint, accelerator, setup.state)
         if (commit := getattr(loaded.model.config, "_commit_hash", None)) != notes["base"]:  # its part is not saved
@@ -110,7 +113,6 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
                 f"{checkpoint}: it was trained from {job.model} at commit {notes['base']}, and now that is at "
                 f"{commit}. Resume with --revision {notes['base']}."
             )
-        checkpoints.prune(folder / "checkpoints", accelerator, job.recipe.keep_checkpoints)
         first_step, probe = int(notes["step"]), notes["probe"]
         pairs.skipped.update(notes["skipped"])
         job.say(f"resuming after step {first_step}")
@@ -118,16 +120,22 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
         probe = loop.probe_answers(setup)
     log = folder / loop.LOG  # steps after the checkpoint are trained again
     lines = log.read_text(encoding="utf-8").splitlines(keepends=True)[:first_step] if log.exists() else []
+    earlier = [json.loads(line) for line in lines]
+    accelerator.wait_for_everyone()  # every process has read it
     if accelerator.is_main_process:
         write_text(log, "".join(lines))
+    if first_step:
+        keep = checkpoints.Keep(recipe.keep_checkpoints, validation.chosen_step(earlier, recipe))
+        checkpoints.prune(folder / "checkpoints", accelerator, keep)
     accelerator.wait_for_everyone()
     tracked = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in recipe.model_dump().items()}
     accelerator.init_trackers("gapbench-distill", config=tracked)
     try:
-        with _watching(job, [json.loads(line) for line in lines]) as watch:
-            loop.train(setup, first_step, probe, watch)
+        with _watching(job, [*earlier]) as watch:
+            loop.train(setup, first_step, earlier, loop.Watched(probe, reference), watch)
     finally:
         setup.sampler.close()
+    chosen = _choose(job, setup, before) if reference else {}
     save_model(job, accelerator, setup.student, generation)
     return {
         "training": {
@@ -141,8 +149,26 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
             "selfcheck": {**asdict(check.mode), "expand_rollouts": check.expand_rollouts,
                           "share_rollouts": check.rollout_mode is not None,
                           "difference": check.difference, "refused": list(check.refused)},
+            **chosen,
         }
     }  # fmt: skip
+
+
+def _choose(job: Job, setup: loop.TrainingSetup, before: Mapping[str, float | None]) -> dict[str, Any]:
+    """Give the student the weights of the step that validation chose; the entry `validation` of the training."""
+    lines = [json.loads(line) for line in (job.folder / loop.LOG).read_text(encoding="utf-8").splitlines()]
+    step = validation.chosen_step(lines, job.recipe) or job.recipe.steps
+    line = lines[step - 1]
+    if step != job.recipe.steps:
+        checkpoints.restore(job.folder / "checkpoints" / f"step-{step}", setup.accelerator, setup.state)
+    found = {key: line.get(key) for key in before}
+    key = validation.CRITERIA[job.recipe.validation]
+    job.say(f"chosen: step {step} of {job.recipe.steps}, {key} {line[key]:.3g} ({before[key]:.3g} before training)")
+    if remark := validation.remark(before, line, job.recipe):
+        job.say(remark)
+    entry = {"by": job.recipe.validation, "samples": len(setup.pairs.validation_prompts()), "step": step,
+             "before": dict(before), "chosen": found, "remark": remark}  # fmt: skip
+    return {"validation": entry}
 
 
 def set_up(job: Job, pairs: Pairs, accelerator: Any, loaded: models.Loaded) -> tuple[loop.TrainingSetup, ForwardCheck]:

@@ -595,7 +595,7 @@ SAME = entry(delta(0.02, -0.02, 0.06), delta(0.01, -0.03, 0.05), delta(-0.01, -0
 
 def test_the_verdict_of_a_success_gives_all_three_changes() -> None:
     assert said({"signs": BETTER}) == (
-        "The gap on signs shrank, from 50.0 to 10.0 points: -40.0 points [-46.0, -34.0] "
+        "This checkpoint: the gap on signs shrank, from 50.0 to 10.0 points: -40.0 points [-46.0, -34.0] "
         "(80.0 % [70.0, 90.0] of it closed); "
         "full +38.0 points [+33.0, +43.0], crop -2.0 points [-4.0, +1.0]."
     )
@@ -618,8 +618,8 @@ def test_a_loss_on_the_crop_beside_a_larger_gain_is_named() -> None:
 def test_an_interval_that_includes_zero_shows_nothing_and_does_not_show_that_there_is_nothing() -> None:
     told = said({"signs": SAME})
     assert told == (
-        "A change of the gap on signs is not shown: from 50.0 to 49.0 points, -1.0 points [-6.0, +4.0]; "
-        "full +2.0 points [-2.0, +6.0], crop +1.0 points [-3.0, +5.0]."
+        "This checkpoint: a change of the gap on signs is not shown: from 50.0 to 49.0 points, -1.0 points [-6.0, "
+        "+4.0]; full +2.0 points [-2.0, +6.0], crop +1.0 points [-3.0, +5.0]."
     )
     assert "no change" not in told
 
@@ -632,7 +632,7 @@ def test_both_views_rising_together_is_said_although_the_gap_stays() -> None:
 def test_a_gap_that_grew_is_said_with_its_reason() -> None:
     grown = entry(delta(-0.2, -0.25, -0.15), delta(0.0, -0.04, 0.04), delta(0.2, 0.14, 0.26), None, (0.3, 0.5))
     assert said({"signs": grown}).startswith(
-        "The gap on signs grew, from 30.0 to 50.0 points: +20.0 points [+14.0, +26.0]; "
+        "This checkpoint: the gap on signs grew, from 30.0 to 50.0 points: +20.0 points [+14.0, +26.0]; "
     )
     assert said({"signs": grown}).endswith("Full accuracy fell.")
 
@@ -659,7 +659,8 @@ def test_a_mean_over_benchmarks_hides_neither_a_growing_gap_nor_a_lost_crop() ->
     grown = entry(delta(-0.1, -0.15, -0.05), delta(0.0, -0.04, 0.04), delta(0.1, 0.04, 0.16), None, (0.3, 0.4))
     told = verdict({"a": BETTER, "b": LOST, "c": grown}, {**BETTER, "gap_closed": None}, ("A", "B"), trained=True)
     assert told.startswith(
-        "The gap over 3 benchmarks shrank, from 50.0 to 10.0 points: -40.0 points [-46.0, -34.0]; full +38"
+        "This checkpoint: the gap over 3 benchmarks shrank, from 50.0 to 10.0 points: -40.0 points [-46.0, -34.0]; "
+        "full +38"
     )
     assert "On c it grew" in told
     assert "on b the crop, by the estimates, lost more than the full image gained" in told
@@ -680,7 +681,9 @@ def test_a_benchmark_of_a_single_cluster_is_no_part_of_the_mean(tmp_path: Path) 
 def test_without_any_gap_the_full_views_are_told_one_by_one() -> None:
     many = {f"bench{i}": entry(delta(-0.05, -0.08, -0.02)) for i in range(5)}
     told = said({**many, "ok": entry(delta(0.01, -0.02, 0.04))})
-    assert told.startswith("No gap was compared. Full accuracy fell on bench0 (-5.0 points [-8.0, -2.0]), bench1 (")
+    assert told.startswith(
+        "This checkpoint: no gap was compared. Full accuracy fell on bench0 (-5.0 points [-8.0, -2.0]), bench1 ("
+    )
     assert "and 2 more; a change of full accuracy is not shown on ok (+1.0 points [-2.0, +4.0])." in told
 
 

@@ -62,16 +62,18 @@ def verdict(
     labels: tuple[str, str],
     *,
     trained: bool,
+    subject: str = "this checkpoint",
     macro_model: Mapping[str, Any] | None = None,
     lacking: Sequence[str] = (),
 ) -> str:
-    """The verdict on the second run against the first. `labels` name the runs if no training joins them.
+    """The verdict on the second run against the first. `labels` name the runs if no training joins them, and else the
+    `subject` what was trained: one training says nothing about another seed.
 
     `macro` is the mean over gaps of annotated evidence, `macro_model` the mean over regions that a model made.
     `lacking` names the runs of which missing answers can have made or hidden a gap.
     """
     words = TRAINING if trained else MODELS
-    head = "" if trained else f"{labels[1]} against {labels[0]}: "
+    head = f"{_capital(subject)}: " if trained else f"{labels[1]} against {labels[0]}: "
     with_gap = {name: entry for name, entry in benchmarks.items() if entry["delta"]["gap"]}
     families = []
     for mean, entries, regions in zip((macro, macro_model), by_evidence(with_gap), ("", MODEL_MADE), strict=True):
@@ -92,7 +94,7 @@ def verdict(
     if lacking:
         sentences.append(f"but missing answers of {_names(lacking)} can have made or hidden a gap")
     first, *others = sentences
-    return ". ".join([head + first if head else _capital(first), *map(_capital, others)]) + "."
+    return ". ".join([head + first, *map(_capital, others)]) + "."
 
 
 def claims(benchmarks: Mapping[str, Mapping[str, Any]], means: Sequence[Mapping[str, Any]]) -> Ways:

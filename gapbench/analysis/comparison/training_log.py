@@ -20,8 +20,8 @@ from typing import Any
 LOG = "train.jsonl"
 DETAILS = "distill.json"
 METRICS = (
-    "loss", "divergence", "ema_distance", "logp_gap", "entropy", "mean_length", "truncated", "tokens_per_second",
-    "probe_confidence", "lr", "grad_norm",
+    "loss", "divergence", "validation_divergence", "validation_crop", "validation_accuracy", "ema_distance", "logp_gap",
+    "entropy", "mean_length", "truncated", "tokens_per_second", "probe_confidence", "lr", "grad_norm",
 )  # fmt: skip
 
 

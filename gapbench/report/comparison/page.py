@@ -81,6 +81,7 @@ def _content(
         "notices": _notices(summary, runs, images)[:MESSAGES],
         "alerts": first(alerts, "more warnings are in comparison.json."),
         "hero": hero(summary),
+        "seeds_table": tables.seeds_table(summary),
         "results": [_results(family, f"change{index or ''}") for index, family in enumerate(parts)],
         "holdout_table": tables.holdout_table(summary),
         "drift_tables": tables_of_families(lambda reduced: [details.drift_table(reduced)], parts),

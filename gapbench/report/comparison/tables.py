@@ -16,7 +16,7 @@ from gapbench.report import cells, tables
 from gapbench.report.cells import NAME_LIMIT, Cell, Entry
 from gapbench.report.run.summary_tables import metric_cell, metrics_of, name_cell, over_cell
 from gapbench.report.tables import Column, Summary, Table, benchmarks_of, named
-from gapbench.util.text import MISSING, clip, interval, number, percent
+from gapbench.util.text import MISSING, clip, interval, number, percent, points
 
 MEASURES = (("full", "full image"), ("crop", "crop"), ("gap", "gap"), ("lost_in_full", "lost in full"))
 LABEL_LIMIT = 40
@@ -66,6 +66,48 @@ def _tested(row: Entry) -> Cell:
     if row.get("tested") != row["measure"]:
         return cells.probability("delta", "p_value")(row)
     return replace(cells.probability("p_value_holm")(row), note="Holm")
+
+
+def seeds_table(summary: Summary) -> Table | None:
+    """Every seed of each benchmark's measures, or None with one run on each side."""
+    seeds = summary.get("seeds")
+    if not seeds:
+        return None
+
+    def spread(side: str) -> Callable[[Entry], Cell]:
+        def cell(row: Entry) -> Cell:
+            one, show = row[side], percent if row["measure"] in ("full", "crop", "closed") else points
+            values = " · ".join(show(value) for value in one["values"])
+            note = f"mean {show(one['mean'])}" if len(set(one["values"])) > 1 else ""
+            return Cell(values, note, one["mean"])
+
+        return cell
+
+    def changed(row: Entry) -> Cell:
+        delta = row.get("delta")
+        return cells.number_cell(delta["mean"], points, interval(delta["ci"], signed=True)) if delta else Cell("")
+
+    columns = (
+        Column("Benchmark", lambda row: Cell(clip(row["name"], NAME_LIMIT), row["title"], row["name"].casefold()),
+               numeric=False),
+        Column("Before", lambda row: spread("before")(row) if row.get("before") else Cell("")),
+        Column("After, every run", spread("after"), "In the order of the runs; below, their mean"),
+        Column("SD", lambda row: cells.number_cell(row["after"]["sd"], lambda x: number(x and 100 * x, 1)),
+               "Standard deviation over the runs after, in points"),
+        Column("Range", lambda row: Cell(interval(row["after"]["range"]), "", row["after"]["range"][0]),
+               "Least and most of the runs after"),
+        Column("Mean change, points", changed,
+               "Of each sample's change averaged over the runs, with its 95% interval over samples, not over seeds"),
+    )  # fmt: skip
+    titles = dict(MEASURES)
+    rows: list[Entry] = []
+    for name, entry in seeds["benchmarks"].items():
+        rows += [
+            {"name": name, "title": titles[m], "measure": m, **entry[m]} for m in ("full", "crop", "gap") if m in entry
+        ]
+        if entry.get("gap_closed"):
+            rows.append({"name": name, "title": "gap closed", "measure": "closed", "after": entry["gap_closed"]})
+    return table_of(f"Every seed ({len(seeds['after'])} runs after)", columns, rows)
 
 
 def holdout_table(summary: Summary) -> Table:
