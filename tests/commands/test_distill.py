@@ -14,7 +14,7 @@ from distillation.trainings import apart, crash, same, steps, train
 from helpers import edit, write_benchmark
 
 from gapbench.distillation import recipe as recipes
-from gapbench.errors import BenchmarkError, RunError
+from gapbench.errors import BenchmarkError, RunError, SettingError
 
 Tiny = Callable[[str], Path]
 
@@ -366,3 +366,25 @@ def test_the_card_says_how_the_model_was_made(tiny: Tiny, data: Path, tmp_path: 
     assert "1 steps of 4 prompts x 2 rollouts" in body
     block = body.split("## Recipe\n\n")[1]
     assert recipes.make(yaml.safe_load(block)) == recipes.load(tmp_path / "recipe.yaml")
+
+
+def test_several_seeds_are_trained_side_by_side_and_compared_together(
+    tiny: Tiny, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, tested = tmp_path / "out", copy(data, tmp_path / "tested")
+    settings = ("steps=2", "seed=5", "contamination=keep")
+    found = train(tiny("qwen3_vl"), data, out, *settings, eval=[str(tested)], seeds=2)
+    assert [one.path.name for one in found.seeds] == ["seed-5", "seed-6"]
+    assert apart(out / "seed-5" / "model", out / "seed-6" / "model") > 0
+    befores = [(out / f"seed-{n}" / "before" / "records.jsonl").read_bytes() for n in (5, 6)]
+    assert befores[0] == befores[1], "what is measured before is measured once"
+    assert found.comparison is not None
+    assert len(found.comparison.summary["seeds"]["after"]) == 2
+    assert found.comparison.summary["verdict"].startswith("Over 2 trainings the gap on ")
+    assert (out / "comparison.html").exists()
+    times = [(one.path / "model" / "model.safetensors").stat().st_mtime_ns for one in found.seeds]
+    train(tiny("qwen3_vl"), data, out, *settings, eval=[str(tested)], seeds=2, resume=True)
+    assert times == [(one.path / "model" / "model.safetensors").stat().st_mtime_ns for one in found.seeds]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingError, match=r"each training needs its own launch.*--seed N"):
+        train(tiny("qwen3_vl"), data, tmp_path / "two", seeds=2)

@@ -19,8 +19,10 @@ from distillation.trainings import apart, arguments, crash, sharded, start, step
 pytestmark = pytest.mark.evidence
 
 Tiny = Callable[[str], Path]
-SETTINGS = ("micro_batch_tokens=60", "ema_rate=0.3")
-"""Several micro-batches a step and process: DDP must not await gradients between them, nor from the self-check."""
+SETTINGS = ("micro_batch_tokens=60", "ema_rate=0.3", "eval_every=2", "validation_samples=2")
+"""Several micro-batches a step and process: DDP must not await gradients between them, nor from the self-check. All
+processes validate, and take the same step.
+"""
 
 
 def run(command: list[str]) -> str:
