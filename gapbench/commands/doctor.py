@@ -347,6 +347,7 @@ def _training_terms(
     from gapbench.preflight.memory import to_train
 
     student = teacher = (blank(NOMINAL), "?")
+    null = teacher if len(recipe.views) == 3 else None
     if tasks:
         pairs = Pairs(tasks[0].benchmark, recipe, samples=list(tasks[0].samples[:HEADERS]))
         cases = [stand_in(sample, pairs.region) for sample in pairs.samples]
@@ -354,12 +355,15 @@ def _training_terms(
         crops = [round(area * (case.region_area or 0)) for area, case in zip(areas, cases, strict=True)]
         largest, widest = (pairs.shown(cases[sizes.index(max(sizes))]) for sizes in (areas, crops))
         if isinstance(largest, TrainingPrompt) and isinstance(widest, TrainingPrompt):
-            student, teacher = (largest.student, largest.text), (widest.teacher, largest.text)
+            shown = sorted((largest, widest), key=lambda pair: pair.teacher.width * pair.teacher.height)
+            student, teacher = (largest.student, largest.text), (shown[-1].teacher, largest.text)
+            nulls = [pair.null for pair in (largest, widest) if pair.null is not None]
+            null = (max(nulls, key=lambda image: image.width * image.height), largest.text) if nulls else None
     external = None
     if recipe.teacher == "model":
         half = {"dtype": "bfloat16" if plan.autocast else "float32"}
         external = models.load_without_weights(recipe.teacher_model, **half).model
-    found = to_train(loaded, recipe, student, teacher, plan.autocast, external)
+    found = to_train(loaded, recipe, student, teacher, plan.autocast, external, null)
     phases = {"rollouts": found.rollouts, "training": found.training}
     name = max(phases, key=lambda phase: sum(phases[phase].values()))
     return {**found.always, **phases[name]}, name

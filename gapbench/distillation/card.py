@@ -13,6 +13,7 @@ from gapbench.analysis.aggregate import by_evidence
 from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.data.region_file import origin_of
 from gapbench.distillation import recipe as recipes
+from gapbench.distillation.method import in_words, methods, source
 from gapbench.distillation.resume import changed_in_words
 from gapbench.util.files import write_text
 from gapbench.views.prompts import NEUTRAL
@@ -23,16 +24,16 @@ def write_card(
 ) -> None:
     """Write `README.md` into the model folder. `details` is the content of `distill.json`."""
     base = str(details["model"])
-    head = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text", "tags: [gapbench, vision-opd]"]
+    tags = ", ".join(["gapbench", "on-policy-distillation", *methods(recipe)])
+    head = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text", f"tags: [{tags}]"]
     head += [f"base_model: {base}"] if "revision" in details else []  # a local folder means nothing to others
     teacher = f"teacher `{recipe.teacher}`" + (f" ({recipe.ema_rate:g} per step)" if recipe.teacher == "ema" else "")
     text = [
-        *head, "---", "", f"# {_plain(base)}, distilled from its own evidence crops", "",
-        "Trained with gapbench by on-policy self-distillation (Vision-OPD): the student sees the full image, the "
-        "teacher the evidence crop, and no reference answer is used.", "",
-        f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples with "
-        f"{_evidence(details)}, prompts of the protocol `{_plain(str(details['data'].get('protocol', NEUTRAL)))}`"
-        f"{_left_out(details)}",
+        *head, "---", "", f"# {_plain(base)}, distilled from {_plain(source(recipe))}", "",
+        _plain(in_words(recipe)), "",
+        f"- data: `{_plain(str(details['data']['name']))}`, {details['data']['samples']} samples"
+        f"{_evidence(details, recipe)}, prompts of the protocol "
+        f"`{_plain(str(details['data'].get('protocol', NEUTRAL)))}`{_left_out(details)}",
         f"- {recipe.steps} steps of {recipe.prompts_per_step} prompts x {recipe.rollouts_per_prompt} rollouts, "
         f"learning rate {recipe.learning_rate:g}, {recipe.divergence}, {teacher}, anchor share "
         f"{recipe.anchor_share:g}, {'LoRA (merged)' if recipe.lora else 'all weights'}",
@@ -70,13 +71,17 @@ def _chosen(details: Mapping[str, Any]) -> list[str]:
     return [line, *([f"- note: {_plain(found['remark'])}"] if found["remark"] else [])]
 
 
-def _evidence(details: Mapping[str, Any]) -> str:
-    """Who drew the boxes of the training data."""
+def _evidence(details: Mapping[str, Any], recipe: recipes.Recipe) -> str:
+    """Who drew the boxes of the training data, if they are used."""
     regions = details.get("regions")
+    if not any(view.needs_region for view in recipe.views):
+        return ", of which no evidence box is used"
     if not regions:
-        return "evidence"
+        return " with evidence"
     origin = origin_of(regions)
-    return f"evidence boxes that a model located{f' ({_plain(origin)})' if origin else ''}, none of them annotated"
+    return (
+        f" with evidence boxes that a model located{f' ({_plain(origin)})' if origin else ''}, none of them annotated"
+    )
 
 
 def _left_out(details: Mapping[str, Any]) -> str:

@@ -12,8 +12,9 @@ There are four divergences (Agarwal et al. 2024, "On-Policy Distillation of Lang
 `sampled_token`  the sampled token alone, as a policy gradient. Over tokens sampled from the student its expected
                  *gradient* is that of the reverse KL. Its *value* is no divergence and may be negative.
 
-The first three compare the full vocabulary or a few likely tokens (`support`). `chunked_divergence` computes the loss
-of many tokens from hidden states and never holds the full-vocabulary logits of more than `chunk` tokens.
+The first three compare the full vocabulary or a few likely tokens (`support`), with the teacher or with a target made
+of it (`gapbench.distillation.targets`). `chunked_divergence` computes the loss of many tokens from hidden states
+and never holds the full-vocabulary logits of more than `chunk` tokens.
 
 Everything is computed in float32, or in float64 for float64 logits.
 
@@ -24,7 +25,7 @@ but finite, and has no gradient there. A loss at another temperature is not resc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,15 +33,14 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from gapbench.distillation.targets import FLOOR, Target, target
+
 Head = Callable[[Tensor], Tensor]
 """The function from the last hidden states (M, H) to logits (M, V)."""
 
 Name = Literal["jsd", "forward_kl", "reverse_kl", "sampled_token"]
 Support = Literal["full", "student", "teacher", "union"]
 Aggregation = Literal["sequence", "token"]
-
-FLOOR = -1e6
-"""Stands for log 0: its exp is exactly 0, and 0 times it is 0, not NaN as with -inf."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ class Divergence:
     compared tokens are rescaled to sum to 1.
 
     `temperature` divides the logits of both; it is not the temperature of sampling. `importance_cap` weights tokens by
-    an importance ratio, see `chunked_divergence`. The defaults are those of Vision-OPD's released code.
+    an importance ratio, see `chunked_divergence`. `target` and `tilt`, the strength of a tilt, say what stands in the
+    teacher's place; the compared tokens are still those of the teacher itself. The defaults are those of Vision-OPD's
+    released code.
     """
 
     name: Name = "jsd"
@@ -66,6 +68,8 @@ class Divergence:
     tail: bool = True
     temperature: float = 1.0
     importance_cap: float | None = None
+    target: Target = "teacher"
+    tilt: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -94,18 +98,22 @@ class Totals:
     student_log_probs: Tensor
 
 
-def token_divergence(student: Tensor, teacher: Tensor, sampled: Tensor, settings: Divergence) -> Tensor:
+def token_divergence(
+    student: Tensor, teacher: Tensor, sampled: Tensor, settings: Divergence, null: Tensor | None = None
+) -> Tensor:
     """The divergence at each of M positions, (M,), from logits (M, V); the gradient goes to `student` alone.
 
-    `sampled` (M,) holds the sampled ids. Only `sampled_token` reads it: stopgrad(log p_S - log p_T) * log p_S.
+    `sampled` (M,) holds the sampled ids. Only `sampled_token` reads it: stopgrad(log p_S - log p_T) * log p_S, with the
+    teacher itself as target. `null` are the teacher's logits on its null view, which a tilted target needs.
     """
-    student, teacher = _float(student), _float(teacher.detach())
+    sides = [_float(student), _float(teacher.detach()), *([] if null is None else [_float(null.detach())])]
     if settings.temperature != 1:
-        student, teacher = student / settings.temperature, teacher / settings.temperature
+        sides = [logits / settings.temperature for logits in sides]
     if settings.name == "sampled_token":
-        s, t = (_log_probs(logits, sampled[:, None]).squeeze(-1) for logits in (student, teacher))
+        s, t = (_log_probs(logits, sampled[:, None]).squeeze(-1) for logits in sides[:2])
         return (s - t).detach() * s
-    s, t = _on_support(student, teacher, settings)
+    (s, t, *n), tail = _on_support(sides, settings)
+    t = target(settings.target, t, n[0] if n else None, settings.tilt, tail)
     if settings.name == "forward_kl":
         return _kl(t, s)
     if settings.name == "reverse_kl":
@@ -152,28 +160,32 @@ def sequence_weights(lengths: Tensor, total_sequences: int, total_tokens: int, a
 
 def chunked_divergence(
     student_hidden: Tensor, teacher_hidden: Tensor, tokens: Tokens, student_head: Head, teacher_head: Head,
-    settings: Divergence, chunk: int,
+    settings: Divergence, chunk: int, null_hidden: Tensor | None = None,
 ) -> Totals:  # fmt: skip
     """The weighted sum of the divergences of M tokens, from hidden states (M, H_S) and (M, H_T).
 
-    The heads may differ in width but must share a vocabulary. The gradient goes to `student_hidden` and the student's
-    head. Logits are computed for `chunk` tokens at a time, and again for the gradient, so memory grows with chunk * V,
-    not M * V. Without tokens the loss is 0 with a gradient of 0.
+    `null_hidden` (M, H_T) are the teacher's on its null view, which a tilted target needs. The heads may differ in
+    width but must share a vocabulary. The gradient goes to `student_hidden` and the student's head. Logits are computed
+    for `chunk` tokens at a time, and again for the gradient, so memory grows with chunk * V, not M * V. Without tokens
+    the loss is 0 with a gradient of 0.
 
     With `settings.importance_cap` the weight of a token is multiplied by the importance ratio
     `min(p / q, importance_cap)`, a constant for the gradient. p is the student's probability of the sampled id, q that
     of the sampler. This is truncated importance sampling (Ionides 2008), token by token.
     """
 
-    def of_chunk(student: Tensor, teacher: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
+    def of_chunk(student: Tensor, teacher: Tensor, ids: Tensor, null: Tensor | None = None) -> tuple[Tensor, ...]:
         logits = student_head(student)
         with torch.no_grad():
-            target = teacher_head(teacher)
-        divergence = token_divergence(logits, target, ids, settings)
+            by_teacher = teacher_head(teacher)
+            without_evidence = None if null is None else teacher_head(null)
+        divergence = token_divergence(logits, by_teacher, ids, settings, without_evidence)
         # The statistics come last: recomputation stops after the last tensor that the gradient needs.
         return divergence, entropy(logits), sampled_log_probs(logits, ids)
 
-    chunks = zip(*(torch.split(x, chunk) for x in (student_hidden, teacher_hidden.detach(), tokens.ids)), strict=True)
+    columns = [student_hidden, teacher_hidden.detach(), tokens.ids]
+    columns += [] if null_hidden is None else [null_hidden.detach()]
+    chunks = zip(*(torch.split(x, chunk) for x in columns), strict=True)
     parts = [checkpoint(of_chunk, *part, use_reentrant=False, preserve_rng_state=False) for part in chunks]
     divergences, entropies, student_log_probs = (torch.cat(x) for x in zip(*parts, strict=True))
     weights = tokens.weights
@@ -198,16 +210,19 @@ def _log_probs(logits: Tensor, ids: Tensor) -> Tensor:
     return logits.log_softmax(-1).gather(-1, ids).clamp(min=FLOOR)
 
 
-def _on_support(student: Tensor, teacher: Tensor, settings: Divergence) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of both over the same categories, (M, K): the compared tokens and, with `tail`, the rest."""
+def _on_support(sides: Sequence[Tensor], settings: Divergence) -> tuple[list[Tensor], bool]:
+    """Log-probabilities of student, teacher and others over the same categories, (M, K), and whether the last category
+    is the tail: the compared tokens and, with `tail`, the rest.
+    """
+    student, teacher = sides[:2]
     k = settings.top_k
     if settings.support == "full" or k >= student.shape[-1]:
-        return student.log_softmax(-1).clamp(min=FLOOR), teacher.log_softmax(-1).clamp(min=FLOOR)
+        return [logits.log_softmax(-1).clamp(min=FLOOR) for logits in sides], False
     sources = {"student": (student,), "teacher": (teacher,), "union": (student, teacher)}[settings.support]
     ids = torch.cat([logits.detach().topk(k, sorted=False).indices for logits in sources], -1).sort(-1).values
     # The ids are sorted, so a token of both sources has an equal left neighbour.
     repeated = torch.nn.functional.pad(ids[:, 1:] == ids[:, :-1], (1, 0))
-    return _reduced(student, ids, repeated, settings.tail), _reduced(teacher, ids, repeated, settings.tail)
+    return [_reduced(logits, ids, repeated, settings.tail) for logits in sides], settings.tail
 
 
 def _reduced(logits: Tensor, ids: Tensor, repeated: Tensor, tail: bool) -> Tensor:

@@ -3,7 +3,8 @@
     for text in warnings(lines).values(): print(text)
 
 The thresholds are rules of thumb from published failures: the divergence rises, answers grow to the length limit, the
-teacher never moves, the teacher forgets the crop. A warning never stops a training.
+teacher never moves, the teacher forgets the crop, the null view shows what the teacher's shows. A warning never stops a
+training.
 
 The threshold for |log p of the trainer - log p of the sampler| is ours: 0.1 nats on average. With vLLM in bfloat16
 others report 0.011 for a dense 4B model (github.com/vllm-project/vime, issue 64) and 0.064 for four layers of a mixture
@@ -52,6 +53,12 @@ def warnings(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         warnings_by_kind["probe"] = (
             f"the teacher's confidence in its first answers to crops fell from {probes[0]:.2f} to {probes[-1]:.2f}: "
             "the crop ability erodes. Raise anchor_share, lower ema_rate, or use teacher=frozen."
+        )
+    evidence = [line["evidence"] for line in lines[-WINDOW:] if line.get("evidence") is not None]
+    if len(evidence) == WINDOW and sum(evidence) / WINDOW < 1e-3:
+        warnings_by_kind["evidence"] = (
+            f"the teacher says the same without the evidence ({sum(evidence) / WINDOW:.1g} nats per token apart on "
+            "average): the weights of rollouts sort them by rounding. Choose another null_view, or weights=none."
         )
     gaps = [line["logp_gap"] for line in lines[-WINDOW:] if line.get("logp_gap") is not None]
     if gaps and sum(gaps) / len(gaps) > 0.1:

@@ -30,12 +30,13 @@ from torch.distributed.tensor import DTensor
 from gapbench.distillation import checkpoints
 from gapbench.distillation.batches import MicroBatch, pack
 from gapbench.distillation.divergence import Head, Tokens, Totals, chunked_divergence, sequence_weights
+from gapbench.distillation.evidence_weights import Evidence, weigh
 from gapbench.distillation.forward import ForwardMode, Groups, head, hidden_states, log_probs, process, token_ids
 from gapbench.distillation.pairs import Pairs, TrainingPrompt
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import REFERENCE, Prompt, Rollouts, Sampler, Sampling, random_key
 from gapbench.distillation.student import ModelRole
-from gapbench.distillation.teachers import Teacher
+from gapbench.distillation.teachers import Reading, Teacher
 from gapbench.distillation.validation import Reference, chosen_step, validate
 from gapbench.errors import ModelError
 from gapbench.util.ahead import read_ahead
@@ -96,13 +97,14 @@ def train(setup: TrainingSetup, first: int = 0, earlier: Sequence[Mapping[str, A
         tokens = total(float(sum(len(r.ids) for answers in rollouts for r in answers)))
         learning_rate = recipe.learning_rate * learning_rate_factor(recipe, step)
         micro_batches = _micro_batches(setup, rollouts)
+        evidence = weigh(student, teacher, pairs, rollouts, micro_batches) if recipe.weights == "evidence" else None
         for group in setup.optimizer.param_groups:
             group["lr"] = learning_rate
         sums, largest_gap = torch.zeros(4, dtype=torch.float64), 0.0
         for number, micro_batch in enumerate(micro_batches):
             last = number == len(micro_batches) - 1
             with contextlib.nullcontext() if last else accelerator.no_sync(student.wrapped):
-                totals, gaps = _micro_batch_loss(setup, pairs, rollouts, micro_batch, int(tokens))
+                totals, gaps = _micro_batch_loss(setup, pairs, rollouts, micro_batch, int(tokens), evidence)
                 # Processes average their gradients, but every loss is already a share of the whole batch.
                 accelerator.backward(totals.loss * accelerator.num_processes)
             sums += torch.tensor([float(totals.loss.detach()), float(totals.divergence), float(totals.entropy),
@@ -130,6 +132,7 @@ def train(setup: TrainingSetup, first: int = 0, earlier: Sequence[Mapping[str, A
             "truncated": total(sum(r.truncated for a in rollouts for r in a)) / recipe.sequences_per_step,
             "grad_norm": grad_norm,
             "lr": learning_rate,
+            "evidence": total(evidence.differences) / tokens if evidence else None,
             "teacher": recipe.teacher,
             "ema_distance": distance,
             "teacher_moved": None if distance is None else distance != distance_before,
@@ -176,32 +179,35 @@ def roll_out(setup: TrainingSetup, pairs: Sequence[TrainingPrompt], step: int) -
 
 
 def _micro_batch_loss(
-    setup: TrainingSetup, pairs: Sequence[TrainingPrompt], rollouts: Rollouts, micro_batch: MicroBatch, tokens: int
-) -> tuple[Totals, Tensor]:
+    setup: TrainingSetup, pairs: Sequence[TrainingPrompt], rollouts: Rollouts, micro_batch: MicroBatch, tokens: int,
+    evidence: Evidence | None = None,
+) -> tuple[Totals, Tensor]:  # fmt: skip
     """The micro-batch's share of the loss, and |log p of the trainer - log p of the sampler| of each token."""
     recipe, student, teacher = setup.recipe, setup.student, setup.teacher
     batch_pairs = [pairs[i] for i in micro_batch.prompts]
     groups = micro_batch.groups(rollouts)
-    teacher_hidden = teacher.hidden([(p.teacher, p.text) for p in batch_pairs], groups)
-    device = teacher_hidden.device
+    read_before = evidence.readings.get(micro_batch) if evidence else None
+    reading = read_before.to(setup.accelerator.device) if read_before else teacher.read(batch_pairs, groups)
+    device = reading.hidden.device
     prompts = [(p.student, p.text) for p in batch_pairs]
     inputs = process(student.chat, student.model, prompts, len(groups[0]), student.mode)
     if recipe.rollouts_from == "student":
         lengths = [rollouts[i][0].prompt_tokens for i in micro_batch.prompts]
         _check_lengths(inputs["attention_mask"], lengths, batch_pairs)
     answers = [r for i in micro_batch.prompts for r in rollouts[i][micro_batch.first : micro_batch.last]]
-    weights = sequence_weights(
-        torch.tensor([len(r.ids) for r in answers]), recipe.sequences_per_step, tokens, recipe.aggregation
-    )
+    lengths_of_answers = torch.tensor([len(r.ids) for r in answers])
+    weights = sequence_weights(lengths_of_answers, recipe.sequences_per_step, tokens, recipe.aggregation)
+    if evidence:
+        weights = weights * torch.tensor(evidence.of(micro_batch)).repeat_interleave(lengths_of_answers)
     sampler_log_probs = torch.tensor([logp for r in answers for logp in r.logps], device=device)
     sampled = Tokens(token_ids(groups, device), weights.to(device), sampler_log_probs)
     # A model is trained as it answers, without dropout; but layers that checkpoint gradients need the training mode.
     for module in student.model.modules():
         module.training = recipe.gradient_checkpointing and getattr(module, "gradient_checkpointing", False)
     try:
-        teacher_head = teacher.head(teacher_hidden.dtype)
+        teacher_head = teacher.head(reading.hidden.dtype)
         totals: Totals = student.wrapped(
-            _loss_in_forward, recipe, student.mode, inputs, groups, sampled, teacher_hidden, teacher_head
+            _loss_in_forward, recipe, student.mode, inputs, groups, sampled, reading, teacher_head
         )
     finally:
         student.model.eval()
@@ -222,13 +228,13 @@ def _check_lengths(mask: Tensor, sampler_lengths: Sequence[int], pairs: Sequence
 
 def _loss_in_forward(
     model: Any, recipe: Recipe, mode: ForwardMode, inputs: dict[str, Any], groups: Groups, tokens: Tokens,
-    teacher_hidden: Tensor, teacher_head: Head,
+    reading: Reading, teacher_head: Head,
 ) -> Totals:  # fmt: skip
     """The loss of a micro-batch; runs inside the student's forward pass."""
     states = hidden_states(model, inputs, groups, mode)
-    student_head = head(model, mode)
+    student_head, null = head(model, mode), reading.null if recipe.tilts else None
     return chunked_divergence(
-        states, teacher_hidden, tokens, student_head, teacher_head, recipe.loss, recipe.chunk_tokens
+        states, reading.hidden, tokens, student_head, teacher_head, recipe.loss, recipe.chunk_tokens, null
     )
 
 

@@ -23,11 +23,11 @@ from gapbench.data.benchmark import Benchmark, group_of
 from gapbench.distillation.recipe import Recipe
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.types import Sample
+from gapbench.views.counterfactual import mean_coloured
 from gapbench.views.pixels import Pixels
 from gapbench.views.prepare import PreparedSample, prepare, show
 from gapbench.views.prompts import NEUTRAL, prompt, template_of
 from gapbench.views.regions import parse_policy
-from gapbench.views.views import View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,7 +43,7 @@ TRIES = 100
 @dataclass(frozen=True)
 class TrainingPrompt:
     """One prompt of a step. `key` is the sample's id; `anchor`: the student sees the teacher's image; `slot`: its place
-    among the prompts of the step in all processes.
+    among the prompts of the step in all processes; `null`: the teacher's image without evidence, if one is used.
     """
 
     key: str
@@ -52,6 +52,7 @@ class TrainingPrompt:
     text: str
     anchor: bool
     slot: int = 0
+    null: Image | None = None
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Pairs:
     def __post_init__(self) -> None:
         self.region = self.recipe.region or self.benchmark.card.region
         samples = self.samples or self.benchmark.samples(self.limit)
-        views = {self.recipe.student_view, self.recipe.teacher_view}
+        views = self.recipe.views
         policy = parse_policy(self.region)[0]
         native = policy == "native"
         self.template = template_of(self.benchmark.card, self.protocol)
@@ -83,14 +84,14 @@ class Pairs:
                 f"hint: it follows the question, and the prompt of the protocol {self.protocol!r} of "
                 f"{self.benchmark.name} words its questions itself. Set hint to nothing or protocol to {NEUTRAL}."
             )
-        if policy == "multi" and "crop" in views:
+        if policy == "multi" and any(view.kind == "crop" for view in views):
             raise SettingError(
                 f"region: {self.region!r} (of {'the recipe' if self.recipe.region else self.benchmark.name}) makes one "
                 "image per evidence box, and a training pair has one image a side. Set region to mosaic, padded or "
                 "union in the recipe."
             )
         usable = [s for s in samples if (s.crop_image is not None if native else bool(s.boxes))]
-        self.samples = usable if any(View(view).needs_region for view in views) else samples
+        self.samples = usable if any(view.needs_region for view in views) else samples
         if not self.samples:
             missing = "a crop of its own" if native else "an evidence box"
             remedy = (
@@ -101,7 +102,8 @@ class Pairs:
             )
             raise BenchmarkError(
                 f"{self.benchmark.name}: none of its {len(samples)} samples has {missing}, so the views "
-                f"{' and '.join(sorted(views))} cannot be shown with region {self.region!r}. {remedy}"
+                f"{' and '.join(sorted({view.name for view in views}))} cannot be shown with region {self.region!r}. "
+                f"{remedy}"
             )
         self.without_evidence = len(samples) - len(self.samples)
         if self.recipe.eval_every and not self.validation:
@@ -222,16 +224,29 @@ class Pairs:
         from PIL import Image as Pillow
 
         recipe, sample = self.recipe, case.sample
-        by_teacher, teacher_error = show(case, View(recipe.teacher_view))
-        by_student, student_error = (by_teacher, "") if anchor else show(case, View(recipe.student_view))
+        student_view, teacher_view, *null_views = recipe.views
+        by_teacher, teacher_error = show(case, teacher_view)
+        by_student, student_error = (by_teacher, "") if anchor else show(case, student_view)
         if not by_teacher.images or not by_student.images:
             return teacher_error or student_error
-        (teacher,), (student,) = by_teacher.images, by_student.images
         pixels = Pixels(recipe.min_pixels, recipe.max_pixels)
-        if recipe.teacher_enlarge > 1 and recipe.teacher_view == "crop":
-            size = (round(teacher.width * recipe.teacher_enlarge), round(teacher.height * recipe.teacher_enlarge))
-            teacher = teacher.resize(size, Pillow.Resampling.LANCZOS)
-        teacher = pixels.apply(teacher)
+
+        def enlarged(image: Image) -> Image:
+            """A region as the teacher sees it."""
+            if recipe.teacher_enlarge > 1 and recipe.teacher_view == "crop":
+                size = (round(image.width * recipe.teacher_enlarge), round(image.height * recipe.teacher_enlarge))
+                image = image.resize(size, Pillow.Resampling.LANCZOS)
+            return pixels.apply(image)
+
+        teacher, student, null = enlarged(by_teacher.images[0]), pixels.apply(by_student.images[0]), None
+        for view in null_views:
+            if view.kind == "mean_colour":  # of what the teacher sees, at the size at which it sees it
+                null = mean_coloured(teacher)
+                continue
+            by_null, null_error = show(case, view)
+            if not by_null.images:
+                return null_error
+            null = (enlarged if view.kind == "random_crop" else pixels.apply)(by_null.images[0])
         hinted = replace(sample, question=f"{sample.question}\n\n{recipe.hint}\n") if recipe.hint else sample
         text = prompt(hinted, self.template)
-        return TrainingPrompt(sample.id, teacher if anchor else pixels.apply(student), teacher, text, anchor)
+        return TrainingPrompt(sample.id, teacher if anchor else student, teacher, text, anchor, null=null)

@@ -21,9 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gapbench.data import catalogue
 from gapbench.distillation.divergence import Aggregation, Divergence, Name, Support
+from gapbench.distillation.targets import Target
 from gapbench.errors import SettingError
 from gapbench.views.regions import parse_policy
-from gapbench.views.views import VIEWS, View
+from gapbench.views.views import VIEWS, View, parse_view
 
 FOLDER = catalogue.FOLDER.parent / "distill"
 """The recipes that come with gapbench: inside an installed wheel, or beside the package in a checkout."""
@@ -31,6 +32,7 @@ FOLDER = catalogue.FOLDER.parent / "distill"
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 MAY_CHANGE = "a resumed training may change it"
 """In the annotation of a setting that changes the weights by rounding at most. All others must stay."""
@@ -45,7 +47,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # What each side sees
-    student_view: str = Field("full", description="view of the student: full, boxed or crop")
+    student_view: str = Field("full", description="view of the student, any of --views: full, degraded:scale=0.3-0.6")
     teacher_view: str = Field("crop", description="view of the teacher")
     region: str = Field("padded:factor=1.1", description="region policy; empty: the benchmark's own")
     teacher_enlarge: Annotated[float, Field(ge=1, le=16)] = Field(2.0, description="enlarges the teacher's image")
@@ -86,6 +88,18 @@ class Recipe(BaseModel):
     loss_temperature: Positive = 1.0
     aggregation: Aggregation = Field("sequence", description="mean over sequences of token means")
 
+    # Target and weights
+    target: Target = Field("teacher", description="teacher; tilt: away from its null view; hard: the likeliest of tilt")
+    tilt: NotNegative = Field(
+        4.0, description="strength of the tilt, for target tilt and hard; 0: none, for hard alone"
+    )
+    null_view: str = Field("mean_colour", description="view without evidence: mean_colour (of the teacher's image), …")
+    weights: Literal["none", "evidence"] = Field("none", description="of rollouts, by what the evidence adds to them")
+    weight_alpha: NotNegative = Field(0.5, description="weight per standard deviation among a prompt's rollouts")
+    weight_gamma: NotNegative = Field(1.0, description="weight of tokens that the evidence makes less likely")
+    weight_min: NotNegative = Field(0.0, description="smallest weight of a rollout")
+    weight_max: Positive = Field(2.0, description="largest weight of a rollout")
+
     # Teacher
     teacher: Literal["ema", "frozen", "trust_region", "copy", "live", "model"] = "ema"
     ema_rate: PositiveShare = Field(0.05, description="step of the EMA towards the student, for ema")
@@ -98,7 +112,7 @@ class Recipe(BaseModel):
     learning_rate: Positive = 2e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: NotNegative = 0.01
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     max_grad_norm: Positive = 1.0
@@ -161,8 +175,19 @@ class Recipe(BaseModel):
         """The settings of the divergence."""
         return Divergence(
             self.divergence, self.mixture, self.support, self.top_k, self.tail, self.loss_temperature,
-            self.importance_cap,
+            self.importance_cap, self.target, self.tilt,
         )  # fmt: skip
+
+    @property
+    def tilts(self) -> bool:
+        """Whether the target depends on the null view."""
+        return self.target != "teacher" and self.tilt > 0
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views of student and teacher, and the null view if it is used."""
+        null = (self.null_view,) if self.tilts or self.weights == "evidence" else ()
+        return tuple(map(parse_view, (self.student_view, self.teacher_view, *null)))
 
     @property
     def follows_at_once(self) -> bool:
@@ -221,8 +246,7 @@ def dump(recipe: Recipe) -> str:
 
 
 WITHOUT_EFFECT: Sequence[tuple[tuple[str, ...], Callable[[Recipe], bool], str]] = (
-    (("region",), lambda r: r.region != "" and not any(View(v).needs_region for v in (r.student_view, r.teacher_view)),
-     "neither view needs a region"),
+    (("region",), lambda r: r.region != "" and not any(view.needs_region for view in r.views), "no view needs one"),
     (("teacher_enlarge",), lambda r: r.teacher_enlarge > 1 and r.teacher_view != "crop", "teacher_view is not crop"),
     (("anchor_share",), lambda r: round(r.anchor_share * r.prompts_per_step) == 0,
      "it is less than half a prompt of prompts_per_step"),
@@ -235,6 +259,11 @@ WITHOUT_EFFECT: Sequence[tuple[tuple[str, ...], Callable[[Recipe], bool], str]] 
     (("support", "top_k", "tail"), lambda r: r.divergence == "sampled_token",
      "divergence=sampled_token compares the sampled token alone"),
     (("top_k", "tail"), lambda r: r.support == "full", "support is full"),
+    (("tilt",), lambda r: r.target == "teacher", "target is teacher"),
+    (("null_view",), lambda r: len(r.views) < 3, "neither target nor weights use it"),
+    (("weights",), lambda r: r.weight_min == r.weight_max, "weight_min and weight_max are equal"),
+    (("weights",), lambda r: r.weight_alpha == 0, "weight_alpha is 0"),
+    (("weight_alpha", "weight_gamma", "weight_min", "weight_max"), lambda r: r.weights == "none", "weights is none"),
     (("ema_rate",), lambda r: r.teacher != "ema", "teacher is not ema"),
     (("trust_region",), lambda r: r.teacher != "trust_region", "teacher is not trust_region"),
     (("copy_every",), lambda r: r.copy_every > r.steps, "there are fewer steps, so the teacher stays frozen"),
@@ -256,7 +285,7 @@ def remarks(recipe: Recipe) -> list[str]:
     changed = {k: getattr(recipe, k) for k, field in Recipe.model_fields.items() if getattr(recipe, k) != field.default}
     shown = {k: v if isinstance(v, str) else json.dumps(v) for k, v in changed.items()}
     sentences = [f"{k}={v} has no effect, because {reasons[k]}." for k, v in shown.items() if k in reasons]
-    if recipe.same_images and recipe.teacher != "model":
+    if recipe.same_images and recipe.teacher != "model" and recipe.target == "teacher":
         sentences.append(
             f"{_same_images(recipe)}, and teacher={recipe.teacher} starts from the student's weights. So the loss is 0 "
             "at first, and then comes from rounding that the optimizer enlarges: this is a control without evidence, "
@@ -317,10 +346,16 @@ def _normalised(key: str, value: Any) -> Any:
 
 
 def _check_combinations(recipe: Recipe, where: str) -> None:
-    for key in ("student_view", "teacher_view"):
-        view = getattr(recipe, key)
-        if view not in VIEWS:
-            raise SettingError(f"{where}: {key}={view!r} is unknown. Expected one of {', '.join(VIEWS)}.")
+    for key in ("student_view", "teacher_view", "null_view"):
+        text = getattr(recipe, key)
+        if text.partition(":")[0].strip() not in VIEWS:
+            raise SettingError(f"{where}: {key}={text!r} is unknown. Expected one of {', '.join(VIEWS)}.")
+        view = parse_view(text, f"{where}: {key}")
+        if view.needs_region and view.parameters:
+            raise SettingError(
+                f"{where}: {key}={text!r} has a region of its own, and a training has one. Set {key}={view.kind} and "
+                "region, such as region=padded:factor=2."
+            )
     if recipe.region:
         parse_policy(recipe.region)
     if (recipe.teacher == "model") != bool(recipe.teacher_model):
@@ -341,6 +376,8 @@ def _check_combinations(recipe: Recipe, where: str) -> None:
             f"{recipe.max_new_tokens} tokens and its prompt. Raise micro_batch_tokens or lower max_new_tokens."
         )
     _check_loss(recipe, where)
+    _check_target(recipe, where)
+    _check_weights(recipe, where)
 
 
 def _check_loss(recipe: Recipe, where: str) -> None:
@@ -348,7 +385,7 @@ def _check_loss(recipe: Recipe, where: str) -> None:
 
     Adam divides by the size of the gradient, so the rounding of a loss of 0 moves the weights as any other does.
     """
-    if recipe.same_images and recipe.follows_at_once:
+    if recipe.same_images and recipe.follows_at_once and recipe.target == "teacher":
         raise SettingError(
             f"{where}: {_same_images(recipe)}, and teacher={recipe.teacher} has the student's weights. The loss is "
             "always 0, and the weights would follow rounding and weight decay alone. Set teacher_view=crop and a lower "
@@ -368,3 +405,54 @@ def _check_loss(recipe: Recipe, where: str) -> None:
             f"top_p={recipe.top_p:g}. The sampler's log-probabilities are those at temperature 1 over all tokens, so "
             "the ratio would not be that of the answers. Set temperature=1 and top_p=1, or importance_cap=null."
         )
+
+
+def _check_target(recipe: Recipe, where: str) -> None:
+    """Raise SettingError for a target that does nothing, that the divergence cannot take, or that is the student's."""
+    if len(recipe.views) == 3 and recipe.views[1] == recipe.views[2]:
+        used = "the tilt adds nothing" if recipe.tilts else "every answer has the same evidence"
+        raise SettingError(
+            f"{where}: null_view and teacher_view are both {recipe.null_view}, so {used}. Set null_view=mean_colour, "
+            "or another view that lacks the evidence."
+        )
+    if recipe.target == "teacher":
+        return
+    if recipe.target == "tilt" and recipe.tilt == 0:
+        raise SettingError(
+            f"{where}: tilt=0 with target=tilt is the teacher itself. Set target=teacher, which also saves reading the "
+            "null view, or tilt=4."
+        )
+    if recipe.divergence == "sampled_token":
+        raise SettingError(
+            f"{where}: divergence=sampled_token compares the sampled token alone, and target={recipe.target} is made "
+            "of several. Set divergence=jsd or forward_kl, or target=teacher."
+        )
+    if recipe.target == "hard" and recipe.divergence == "reverse_kl":
+        raise SettingError(
+            f"{where}: divergence=reverse_kl to target=hard is infinite, because a label has probability 0 "
+            "everywhere else. Set divergence=forward_kl, which is the cross-entropy, or jsd."
+        )
+    if recipe.target == "hard" and recipe.top_k == 1 and recipe.support == "student":
+        raise SettingError(
+            f"{where}: target=hard with support=student and top_k=1: the label is always the student's own "
+            "likeliest token. Set top_k to 2 or more, or support=teacher."
+        )
+    if recipe.target == "hard" and recipe.tilt == 0 and recipe.same_images and recipe.teacher != "model":
+        raise SettingError(
+            f"{where}: {_same_images(recipe)}, so with target=hard and tilt=0 the labels are the student's own at the "
+            "start: it would become surer of what it says, and nothing is learnt from the data. Set teacher_view=crop "
+            "and a lower anchor_share, or a tilt."
+        )
+
+
+def _check_weights(recipe: Recipe, where: str) -> None:
+    """Raise SettingError for weights that cannot be computed."""
+    if recipe.weights == "none":
+        return
+    if recipe.rollouts_per_prompt == 1:
+        raise SettingError(
+            f"{where}: weights=evidence compares the rollouts of a prompt, and there is one (rollouts_per_prompt=1). "
+            "Set rollouts_per_prompt to 2 or more, or weights=none."
+        )
+    if recipe.weight_min > recipe.weight_max:
+        raise SettingError(f"{where}: weight_min={recipe.weight_min:g} is more than weight_max={recipe.weight_max:g}.")

@@ -1,7 +1,7 @@
 """Teachers: the weights that define the target distributions of the student.
 
     teacher = Teacher(recipe, student)
-    hidden = teacher.hidden(prompts, groups)      # before the student's forward pass
+    reading = teacher.read(pairs, groups)         # before the student's forward pass
     teacher.update(step)                          # after the optimizer's
 
 | kind           | weights                                                                                         |
@@ -23,8 +23,9 @@ Limits: the teacher shares untrained weights and all buffers with the student.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,12 +34,27 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from gapbench.distillation.forward import Groups, ImageTexts, bounded, head, hidden_states, process
+from gapbench.distillation.pairs import TrainingPrompt
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.student import ModelRole
 from gapbench.errors import ModelError
 
 WITH_OWN_WEIGHTS = frozenset({"ema", "copy", "frozen", "trust_region"})
 """Kinds that keep a copy of the trained weights."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Hidden states of the teacher for the tokens of answers, (tokens, width): on its view, and on its null view if the
+    recipe uses one.
+    """
+
+    hidden: Tensor
+    null: Tensor | None = None
+
+    def to(self, device: Any) -> Reading:
+        """The same on another device."""
+        return Reading(self.hidden.to(device), None if self.null is None else self.null.to(device))
 
 
 class Teacher:
@@ -63,6 +79,12 @@ class Teacher:
             yield
         finally:
             self._swap_weights()
+
+    def read(self, pairs: Sequence[TrainingPrompt], groups: Groups) -> Reading:
+        """The teacher's states for the answers `groups` to these prompts, without gradient."""
+        hidden = self.hidden([(pair.teacher, pair.text) for pair in pairs], groups)
+        nulls = [(pair.null, pair.text) for pair in pairs if pair.null is not None]
+        return Reading(hidden, self.hidden(nulls, groups) if nulls else None)
 
     @torch.no_grad()
     def hidden(self, prompts: ImageTexts, groups: Groups) -> Tensor:

@@ -84,13 +84,15 @@ def to_measure(loaded: Loaded, chat: Chat, images: Sequence[Image], prompt: str,
 
 
 def to_train(
-    loaded: Loaded, recipe: Recipe, student: ImageText, teacher: ImageText, autocast: bool, external: Any = None
-) -> TrainingMemory:
+    loaded: Loaded, recipe: Recipe, student: ImageText, teacher: ImageText, autocast: bool, external: Any = None,
+    null: ImageText | None = None,
+) -> TrainingMemory:  # fmt: skip
     """Bytes by term for training on one device with the largest prompts of both sides.
 
     `loaded` is a model without weights, in the dtype in which it would be loaded. `autocast`: with bfloat16 autocast,
-    as on an accelerator. `external` is the model of a teacher that is another model, without weights too. Raises what
-    the model's code raises in a dry run.
+    as on an accelerator. `external` is the model of a teacher that is another model, without weights too. `null` is the
+    largest prompt of the teacher's null view, which the teacher reads as well. Raises what the model's code raises in a
+    dry run.
     """
     role = make_role(loaded, recipe)
     trained = [p for p in role.model.parameters() if p.requires_grad]
@@ -102,9 +104,10 @@ def to_train(
     }
     mode = ForwardMode(recipe.share_prompt and not recipe.gradient_checkpointing, split_head=True, expand=True)
     lowered = torch.bfloat16 if autocast else None
-    return TrainingMemory(always, _rollouts(role, recipe, student, lowered), _training(
-        role, recipe, mode, (student, teacher), lowered
-    ))  # fmt: skip
+    prompts = (student, teacher, *([null] if null else []))
+    return TrainingMemory(
+        always, _rollouts(role, recipe, student, lowered), _training(role, recipe, mode, prompts, lowered)
+    )
 
 
 def against_device(
@@ -158,8 +161,7 @@ def _rollouts(role: ModelRole, recipe: Recipe, student: ImageText, autocast: tor
 
 
 def _training(
-    role: ModelRole, recipe: Recipe, mode: ForwardMode, prompts: tuple[ImageText, ImageText],
-    autocast: torch.dtype | None,
+    role: ModelRole, recipe: Recipe, mode: ForwardMode, prompts: Sequence[ImageText], autocast: torch.dtype | None,
 ) -> dict[str, int]:  # fmt: skip
     """Of the largest micro-batch: gradients, what the forward pass keeps, and what loss and backward pass add."""
     model = role.model
@@ -169,20 +171,21 @@ def _training(
     length = role.chat.batch([((prompts[0][0],), prompts[0][1])])["input_ids"].shape[1]
     batch = _largest_micro_batch(recipe, length, mode.share_prompt)
     groups = [[[0] * recipe.max_new_tokens] * (batch.answers // len(batch.prompts))] * len(batch.prompts)
-    student, teacher = (
+    student, *sides = (
         without_data(role.chat.batch([((image,), text)] * len(batch.prompts)), model.dtype) for image, text in prompts
     )
     model.train(recipe.gradient_checkpointing)
     try:
         with dry_run(autocast) as memory:
             with torch.no_grad():
-                target = hidden_states(model, teacher, groups, mode)
+                read = [hidden_states(model, side, groups, mode) for side in sides]
             states = hidden_states(model, student, groups, mode)
             kept = memory.live
             ids = token_ids(groups, torch.device("cpu"))
             tokens = Tokens(ids, torch.ones(len(ids)))
             project = head(model, mode)
-            totals = chunked_divergence(states, target, tokens, project, project, recipe.loss, recipe.chunk_tokens)
+            settings, null = recipe.loss, read[-1] if recipe.tilts else None
+            totals = chunked_divergence(states, read[0], tokens, project, project, settings, recipe.chunk_tokens, null)
             backward(totals.loss)
     finally:
         model.eval()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from gapbench.errors import SampleError
 from gapbench.types import Box, Sample
 from gapbench.views import boxes, images, regions
-from gapbench.views.views import VIEWS, Shown, View
+from gapbench.views.views import Shown, View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -168,6 +168,6 @@ def show(sample: PreparedSample, view: View, prompt: str = "", budget: int = 0) 
     if sample.region is None and view.needs_region:
         return nothing, sample.region_error
     try:
-        return VIEWS[view.kind].show(sample.images, sample.region, prompt, budget), ""
+        return view.show(sample.images, sample.region, prompt, budget), ""
     except SampleError as error:  # a shipped crop may have no box, which `boxed` needs
         return nothing, str(error)

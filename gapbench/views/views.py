@@ -4,9 +4,13 @@
     view.name, view.kind, view.policy("padded")                         # 'crop:factor=2', 'crop', 'padded:factor=2'
     VIEWS[view.kind].show((image,), region, "Which letter?", budget)    # Shown(images, prompt), or SampleError: why not
 
-The views `full` and `crop` make the headline gap; `boxed` is the full image with a red frame around the region. If a
-sample has several images, `full` and `boxed` show the others after the first, and `crop` omits them. A view that needs
-a region takes the parameters of region policies (`gapbench.views.regions`): `crop:factor=2`, `crop:region=mosaic`.
+The views `full` and `crop` make the headline gap; `boxed` is the full image with a red frame around the region. Four
+views are controls, and serve trainings (`gapbench.views.counterfactual`): `degraded` has fewer pixels, `hide` covers
+the region, `random_crop` is cut elsewhere, and `mean_colour` has no content. If a sample has several images, `crop` and
+`random_crop` omit the others, and the rest show them after the first.
+
+A view that needs a region takes the parameters of region policies (`gapbench.views.regions`): `crop:factor=2`,
+`crop:region=mosaic`. `degraded` takes a scale, or a range from which it is drawn: `degraded:scale=0.3-0.6`.
 
 Limits: a view is a pure function of one sample; it cannot show another sample's image.
 """
@@ -18,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gapbench.errors import SampleError, SettingError
+from gapbench.views.counterfactual import elsewhere, hidden, mean_coloured, reduced
 from gapbench.views.regions import Images, Region, cut, mosaic, parse_policy, with_parameters
 
 
@@ -31,15 +36,19 @@ class Shown:
 
 @dataclass(frozen=True)
 class ViewKind:
-    """How a kind of view is made, and whether it needs a region.
+    """How a kind of view is made, whether it needs a region, and its own parameters with their defaults.
 
     `show` takes the sample's images, its region, its prompt, and the budget: the pixels (width x height) that the full
-    view sends within the run's bounds, to which a view may enlarge what it shows. It raises SampleError, with the
-    reason, where the view is not available.
+    view sends within the run's bounds, to which a view may enlarge what it shows; then its own parameters, as text and
+    by name. It raises SampleError, with the reason, where the view is not available.
+
+    `check` raises ValueError, which says what was expected, for values that its own parameters cannot have.
     """
 
-    show: Callable[[Images, Region | None, str, int], Shown]
+    show: Callable[..., Shown]
     needs_region: bool = False
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[..., object] = dict
 
 
 @dataclass(frozen=True)
@@ -60,8 +69,15 @@ class View:
         """Whether the view needs a region."""
         return VIEWS[self.kind].needs_region
 
+    def show(self, images: Images, region: Region | None, prompt: str, budget: int) -> Shown:
+        """What the view shows (`ViewKind.show`). Raises SampleError where it is not available."""
+        own = {} if self.needs_region else self.parameters
+        return VIEWS[self.kind].show(images, region, prompt, budget, **own)
+
     def policy(self, policy: str) -> str:
         """The region policy of this view in a task with `policy`. Raises SettingError if the two do not fit."""
+        if not self.needs_region:
+            return policy
         try:
             return with_parameters(policy, self.parameters)
         except SettingError as error:
@@ -87,20 +103,27 @@ def parse_views(text: str | Sequence[str]) -> tuple[View, ...]:
     return views
 
 
-def parse_view(text: str) -> View:
-    """One view. Raises SettingError as `parse_views` does."""
+def parse_view(text: str, setting: str = "--views") -> View:
+    """One view, from the value of `setting`. Raises SettingError as `parse_views` does."""
     kind, _, rest = (part.strip() for part in text.partition(":"))
     if kind not in VIEWS:
-        raise SettingError(f"--views {text}: there is no view {kind!r}. Expected one or more of {', '.join(VIEWS)}.")
+        raise SettingError(f"{setting} {text}: there is no view {kind!r}. Expected one or more of {', '.join(VIEWS)}.")
+    made = VIEWS[kind]
     parameters: dict[str, str] = {}
     for item in filter(None, rest.split(",")):
         key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or not VIEWS[kind].needs_region or key in parameters:
-            takes = "parameters as in crop:factor=2" if VIEWS[kind].needs_region else "no parameters"
-            raise SettingError(f"--views {text}: {item!r} is not understood. `{kind}` takes {takes}, each once.")
+        if not equals or not (made.needs_region or key in made.defaults) or key in parameters:
+            takes = "parameters as in crop:factor=2" if made.needs_region else " and ".join(made.defaults)
+            raise SettingError(
+                f"{setting} {text}: {item!r} is not understood. `{kind}` takes {takes or 'no parameters'}, each once."
+            )
         number = re.fullmatch(r"\d+(\.\d*)?", value)
         parameters[key] = f"{float(value):.15g}" if number else value
-    view = View(kind, parameters)
+    view = View(kind, {**made.defaults, **parameters})
+    try:
+        made.check(**view.parameters)
+    except ValueError as error:
+        raise SettingError(f"{setting} {text}: {error}") from error
     if "region" in parameters:
         view.policy("padded")  # an unknown policy is refused
     return view
@@ -147,4 +170,53 @@ def boxed(images: Images, region: Region | None, prompt: str, budget: int) -> Sh
     return Shown((framed, *rest), prompt)
 
 
-VIEWS: dict[str, ViewKind] = {"full": ViewKind(full), "crop": ViewKind(crop, True), "boxed": ViewKind(boxed, True)}
+def degraded(images: Images, region: Region | None, prompt: str, budget: int, scale: str) -> Shown:
+    """All images with fewer pixels: `scale`, or a share drawn from it, times the width and height.
+
+    A model whose processor enlarges small images shows the loss of detail alone; others also take fewer tokens.
+    """
+    return Shown(tuple(reduced(image, scale_of(scale)) for image in images), prompt)
+
+
+def scale_of(scale: str) -> tuple[float, float]:
+    """`0.3-0.6` -> (0.3, 0.6), `0.5` -> (0.5, 0.5). Raises ValueError outside 0 to 1, both excluded."""
+    parts = scale.split("-")
+    try:
+        low, high = float(parts[0]), float(parts[-1])
+    except ValueError:
+        low = high = 0.0
+    if len(parts) > 2 or not 0 < low <= high < 1:
+        raise ValueError(
+            f"scale={scale} is out of range. Expected a number between 0 and 1, or a range such as 0.3-0.6."
+        )
+    return low, high
+
+
+def hide(images: Images, region: Region | None, prompt: str, budget: int) -> Shown:
+    """All images; in the first one the region is filled with the image's mean colour."""
+    if region is None or not region.boxes:
+        raise SampleError("view `hide`: no region with a box was given.")
+    return Shown((hidden(images[0], region.boxes), *images[1:]), prompt)
+
+
+def random_crop(images: Images, region: Region | None, prompt: str, budget: int) -> Shown:
+    """A part of the first image that is as large as the region, and elsewhere (`counterfactual.elsewhere`)."""
+    if region is None or region.box is None:
+        raise SampleError("view `random_crop`: no region with a box was given.")
+    return Shown((cut(images[0], elsewhere(images[0], region.box)),), prompt)
+
+
+def mean_colour(images: Images, region: Region | None, prompt: str, budget: int) -> Shown:
+    """As many images, of the same sizes, each in its mean colour: what a model says without seeing."""
+    return Shown(tuple(map(mean_coloured, images)), prompt)
+
+
+VIEWS: dict[str, ViewKind] = {
+    "full": ViewKind(full),
+    "crop": ViewKind(crop, True),
+    "boxed": ViewKind(boxed, True),
+    "degraded": ViewKind(degraded, defaults={"scale": "0.5"}, check=scale_of),
+    "hide": ViewKind(hide, True),
+    "random_crop": ViewKind(random_crop, True),
+    "mean_colour": ViewKind(mean_colour),
+}

@@ -61,6 +61,27 @@ def test_how_a_step_is_cut_up_changes_no_weight(
         assert numbers[0] == pytest.approx(numbers[1], rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        ("target=tilt", "teacher=frozen", "weights=evidence", "null_view=random_crop"),
+        ("target=hard", "divergence=forward_kl", "null_view=mean_colour"),
+        ("student_view=degraded:scale=0.3-0.6", "teacher_view=full"),
+    ],
+    ids=["tilt and weights", "hard", "degraded"],
+)
+def test_how_a_step_of_another_method_is_cut_up_changes_no_weight(
+    tiny: Tiny, data: Path, tmp_path: Path, method: tuple[str, ...]
+) -> None:
+    settings = (*method, "steps=2", "region=union")
+    train(tiny("qwen3_vl"), data, tmp_path / "whole", "micro_batch_tokens=100000", *settings)
+    train(tiny("qwen3_vl"), data, tmp_path / "cut", "micro_batch_tokens=6", "chunk_tokens=1", *settings)
+    assert apart(tmp_path / "whole" / "model", tmp_path / "cut" / "model") < 1e-5
+    assert apart(tmp_path / "whole" / "model", tiny("qwen3_vl")) > 1e-4
+    for line in steps(tmp_path / "whole"):
+        assert (line["evidence"] is None) == ("weights=evidence" not in method)
+
+
 def test_the_seed_decides_everything(tiny: Tiny, data: Path, one: Path, tmp_path: Path) -> None:
     train(tiny("qwen3_vl"), data, tmp_path / "again", "micro_batch_tokens=100000")
     same(tmp_path / "again", one)
