@@ -150,7 +150,10 @@ def test_the_weight_multiplies_the_loss_and_the_gradient_of_the_whole_answer(
     teacher, pairs = Teacher(made, student), Pairs(benchmark(8), made)
     answers, prompts, tokens = rollouts(), pairs.step(0), sum(map(sum, LENGTHS))
     answers = [
-        [replace(r, prompt_tokens=int(student.chat.batch([((p.student,), p.text)])["attention_mask"].sum())) for r in of]
+        [
+            replace(r, prompt_tokens=int(student.chat.batch([((p.student,), p.text)])["attention_mask"].sum()))
+            for r in of
+        ]
         for p, of in zip(prompts, answers, strict=True)
     ]
     accelerator = Accelerator(cpu=True)
@@ -165,7 +168,9 @@ def test_the_weight_multiplies_the_loss_and_the_gradient_of_the_whole_answer(
         return totals.loss.item(), gradient
 
     weights = [[0.5, 1.5], [0.0, 2.0], [1.0, 1.0], [0.3, 0.7]]
-    alone = [[loss([[float((i, n) == (a, b)) for b in range(2)] for a in range(4)]) for n in range(2)] for i in range(4)]
+    alone = [
+        [loss([[float((i, n) == (a, b)) for b in range(2)] for a in range(4)]) for n in range(2)] for i in range(4)
+    ]
     for given_weights, of in ((None, [[1.0, 1.0]] * 4), (weights, weights)):
         found, gradient = loss(given_weights)
         parts = [(w, part) for row, parts in zip(of, alone, strict=True) for w, part in zip(row, parts, strict=True)]

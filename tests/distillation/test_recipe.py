@@ -266,7 +266,9 @@ def test_an_override_that_is_none_is_refused(override: str, says: str) -> None:
 
 
 def test_a_recipe_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"--recipe vision-opt: unknown\. Did you mean vision-opd.*demo, hard, lora-1gpu"):
+    with pytest.raises(
+        SettingError, match=r"--recipe vision-opt: unknown\. Did you mean vision-opd.*demo, hard, lora-1gpu"
+    ):
         load("vision-opt")
     with pytest.raises(SettingError, match=r"gone\.yaml: file not found"):
         load(tmp_path / "gone.yaml")

@@ -1,4 +1,4 @@
-"""What the student is moved towards, against numbers computed by hand and a plain float64 reference over probabilities."""
+"""What the student is moved towards: against numbers computed by hand, and a plain reference in float64."""
 
 from __future__ import annotations
 
@@ -262,7 +262,9 @@ def test_loss_and_gradient_are_the_weighted_mean_for_any_packing(
     loss = 0.0
     for batch in batches:
         row, sizes = torch.cat([rows[i] for i in batch]), torch.tensor([lengths[i] for i in batch])
-        weights = sequence_weights(sizes, len(lengths), total, "sequence") * of_sequences[batch].repeat_interleave(sizes)
+        weights = sequence_weights(sizes, len(lengths), total, "sequence") * of_sequences[batch].repeat_interleave(
+            sizes
+        )
         tokens = Tokens(sampled[row], weights)
         part = chunked_divergence(student[row], teacher[row], tokens, head, teacher_head, d, chunk, null[row]).loss
         part.backward()
