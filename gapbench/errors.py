@@ -6,6 +6,9 @@ The command line prints only the message and exits with 2; `--debug` shows the t
 
 from __future__ import annotations
 
+KEPT = "Answers so far are kept; the same command continues."
+"""The end of a message about an engine that fails in the middle of a run."""
+
 
 class GapbenchError(Exception):
     """Base class of all errors whose message is written for the user."""

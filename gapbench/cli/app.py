@@ -88,10 +88,8 @@ def run(application: typer.Typer) -> int:
             )
         return 2
     if code == INTERRUPTED:
-        complain(
-            "interrupted. Answers and checkpoints so far are kept; run the same command again to continue "
-            "(distill: with --resume)."
-        )
+        kept = "Answers and checkpoints so far are kept; run the same command again to continue (distill: --resume)."
+        complain(f"interrupted. {kept if sys.argv[1:2] != ['doctor'] else 'Nothing was written.'}")
     return code
 
 

@@ -15,6 +15,7 @@ from a few answers, in batches smaller than a run's. Of a model that only its se
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -167,15 +168,20 @@ def _look_at_server(notes: Notes, plan: _Plan, stack: ExitStack) -> tuple[Engine
 
     engine, chat = None, None
     with notes.step("server"):
-        engine = loading.load(plan.model, plan.choice, plan.generation, plan.pixels)
+        with warnings.catch_warnings(record=True) as said:  # they become observations
+            warnings.simplefilter("always")
+            engine = loading.load(plan.model, plan.choice, plan.generation, plan.pixels)
         stack.enter_context(closing(engine))
         servers = engine.info["servers"]
-        known = [entry["id"] for server in servers for entry in server.get("models", ())]
         versions = listed(sorted({server["version"] for server in servers if server.get("version")}))
-        notes.add("server", f"{listed(engine.info['base_urls'])} answers (version {versions or 'not said'})")
-        if known and plan.model not in known:
-            listing = listed((clip(name, 80) for name in known), 8)
-            notes.add("model", f"the server does not list {clip(plan.model, 80)}", "warning", f"It has {listing}.")
+        found = f"{listed(engine.info['base_urls'])} answers (version {versions or 'not said'})"
+        if any(server.get("models") for server in servers):
+            notes.add("server", found)
+        else:
+            remedy = "Is it an OpenAI-compatible server? Its --base-url usually ends in /v1."
+            notes.add("server", f"{found}, but lists no models", "warning", remedy)
+        for warning in said:
+            notes.add("model", str(warning.message), "warning")
         notes.add("thinking", str(engine.info["generation"]["thinking"]))
         chat = reference_of(engine)
         if chat is None:

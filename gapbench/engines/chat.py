@@ -84,14 +84,18 @@ def _fault_with_images(chat: Chat) -> str:
     """Why the template is of no use for images; empty if it is. A template may take content as text alone and raise no
     error: it prints the list of parts, or leaves the image out."""
     parts = [{"type": "image"}, {"type": "text", "text": "?"}]
+
+    def rendered(content: Any) -> str:
+        messages = [{"role": "user", "content": content}]
+        return str(chat.processor.apply_chat_template(messages, add_generation_prompt=True, **chat.thinking.switches))
+
     try:
-        shown, blind = (
-            str(chat.processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True, **chat.thinking.switches
-            ))
-            for content in (parts, parts[1:])
-        )  # fmt: skip
+        shown, blind = rendered(parts), rendered(parts[1:])
     except Exception as error:
+        try:
+            rendered("?")
+        except Exception as anyhow:
+            return f"it cannot be rendered, with an image or without ({error_line(anyhow)})"
         return f"it takes a message's content as text, not as a list of parts ({error_line(error)})"
     if len(_PRINTED_PART.findall(shown)) > len(_PRINTED_PART.findall(blind)):
         return "it takes a message's content as text, and prints the list of parts"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -341,6 +342,8 @@ def load_error(name: str, error: Exception) -> str:
             "not in the local cache, and the Hugging Face Hub could not be reached. Check the name, the network and "
             f"HF_HUB_OFFLINE; or pass a local folder, or `glance`. ({text})"
         )
+    elif re.search(r"safetensor|EOF|incomplete|truncat|corrupt|unexpected end", f"{type(error).__name__} {said}", re.I):
+        why = f"a file of it is damaged or incomplete ({type(error).__name__}: {text}). Fetch or copy it again."
     else:
         why = f"cannot be loaded ({type(error).__name__}: {text}). Check its name, --revision and your access."
     return f"Model {name}: {why}"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from gapbench.errors import GapbenchError
+from gapbench.errors import KEPT, GapbenchError
 from gapbench.util.terminal import clean, say
 
 TEXT = 40
@@ -95,5 +95,5 @@ class Step:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if isinstance(error, GapbenchError):
-            self.notes.add(self.name, str(error), "fails")
+            self.notes.add(self.name, str(error).removesuffix(KEPT).rstrip(), "fails")
         return isinstance(error, GapbenchError)

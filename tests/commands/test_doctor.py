@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engines.stub_server import Stub, chat
+from engines.stub_server import Stub, chat, error
 from helpers import write_benchmark
 from hub_server import Hub
 from PIL import Image
@@ -213,6 +215,72 @@ def test_a_server_that_cannot_be_reached_fails_with_its_remedy() -> None:
     found = doctor("glance", "signs", engine="server", base_urls=("http://127.0.0.1:9",), limit=4)
     assert of(found, "server").found.startswith("No server was reached: http://127.0.0.1:9/v1")
     assert levels(found) == {"server": "fails", "signs": "ok", "engine": "skipped"}
+
+
+def test_a_server_that_refuses_says_so_without_a_word_on_a_run_that_there_is_not() -> None:
+    with Stub(lambda request, number: error(401, "no such key")) as stub:
+        found = doctor("glance", "signs", engine="server", base_urls=(stub.url,), limit=4)
+    refused = next(one for one in found.observations if one.level == "fails")
+    assert "no such key" in refused.found
+    assert "kept" not in found.text()
+
+
+def test_a_web_page_is_no_model_server() -> None:
+    """A proxy or a router answers everything with a page, and status 200."""
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>Welcome</html>")
+
+        do_POST = do_GET  # noqa: N815  # the name that http.server calls
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        found = doctor("glance", "signs", engine="server", base_urls=(url,), limit=4)
+    finally:
+        server.shutdown()
+    assert levels(found)["server"] == "warning"
+    assert "lists no models" in of(found, "server").found
+    assert "/v1" in of(found, "server").remedy
+    assert "fails" in levels(found).values()
+
+
+def test_another_model_is_said_once_as_an_observation(recwarn: pytest.WarningsRecorder) -> None:
+    with Stub(lambda request, number: chat("a sign")) as stub:
+        found = doctor("another", "signs", engine="server", base_urls=(stub.url,), limit=4)
+    assert found.text().count("lists no model another") == 1
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ raise_exception('never') }}", "it cannot be rendered, with an image or without"),
+        ("{% for m in messages %}{{ m.content + '' }}{% endfor %}", "it takes a message's content as text"),
+    ],
+    ids=["raises", "text alone"],
+)
+def test_a_template_that_fails_is_told_from_one_that_takes_text(
+    tiny: Tiny, tmp_path: Path, template: str, said: str
+) -> None:
+    (tmp_path / "template.jinja").write_text(template)
+    found = doctor(without_weights(tiny("qwen3_vl"), tmp_path / "bare"), chat_template=tmp_path / "template.jinja")
+    assert said in of(found, "chat template").found
+
+
+def test_damaged_weights_are_called_damaged(tiny: Tiny, tmp_path: Path) -> None:
+    model = Path(without_weights(tiny("qwen3_vl"), tmp_path / "cut"))
+    whole = (tiny("qwen3_vl") / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    failed = next(one for one in doctor(str(model)).observations if one.level == "fails")
+    assert "damaged or incomplete" in failed.found
+    assert "--revision" not in failed.found
 
 
 def test_a_server_that_is_blind_fails_in_the_self_check() -> None:

@@ -43,7 +43,7 @@ from gapbench.engines.server.pipeline import stream_replies
 from gapbench.engines.server.responses import Remedy
 from gapbench.engines.server.retries import RENAMED, RetryingClient
 from gapbench.engines.thinking import NAME, read_thinking, stored_template
-from gapbench.errors import ModelError, SettingError
+from gapbench.errors import KEPT, ModelError, SettingError
 from gapbench.scoring.thoughts import Tags, split
 from gapbench.types import Answer, Request
 from gapbench.views.pixels import Pixels
@@ -158,8 +158,7 @@ class ServerEngine:
                     cause = lately if self.client.answered else "nothing was answered"
                     raise ModelError(
                         f"Model {self.fixed_info['model']}: failing fast, because {cause}; {answer.error} Look at the "
-                        "server's log, or try one request with curl or --concurrency 1. Answers so far are kept; the "
-                        "same command continues."
+                        "server's log, or try one request with curl or --concurrency 1. " + KEPT
                     )
             yield from held
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gapbench.engines.server.responses import Fault, Remedy
-from gapbench.errors import ModelError, SettingError
+from gapbench.errors import KEPT, ModelError, SettingError
 from gapbench.types import Answer
 
 STREAK = 8
@@ -87,12 +87,11 @@ class Endpoints:
 
     def _raise_if_hopeless(self, now: float) -> None:
         faults = "; ".join(f"{e.url}: {e.fault.message.rstrip('.')}" for e in self.all if e.fault)
-        kept = "Answers so far are kept; the same command continues."
         if all(e.fault and e.fault.remedy is Remedy.REFUSED for e in self.all):
-            raise ModelError(f"{faults}. Check --base-url, the model's name and the key (--api-key-env). {kept}")
+            raise ModelError(f"{faults}. Check --base-url, the model's name and the key (--api-key-env). {KEPT}")
         seconds = 0.0 if self._unreached_since is None else now - self._unreached_since
         if seconds > self._patience_now and all(now >= e.rest_until for e in self.all):
-            raise ModelError(f"No server was reached for {seconds:.0f} s: {faults}. Start one. {kept}")
+            raise ModelError(f"No server was reached for {seconds:.0f} s: {faults}. Start one. {KEPT}")
 
 
 def base_url(text: str) -> str:
