@@ -233,7 +233,7 @@ def test_a_web_page_is_no_model_server() -> None:
             self.end_headers()
             self.wfile.write(b"<html>Welcome</html>")
 
-        do_POST = do_GET  # noqa: N815  # the name that http.server calls
+        do_POST = do_GET  # the name that http.server calls
 
         def log_message(self, *_: object) -> None:
             pass
