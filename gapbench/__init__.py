@@ -18,11 +18,12 @@ from gapbench.version import VERSION
 
 __version__ = VERSION
 __all__ = [
-    "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "compare", "distill",
+    "Board", "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "board", "compare", "distill",
     "doctor", "load_run", "locate", "measure", "merge",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from gapbench.commands.board import Board, board
     from gapbench.commands.compare import Comparison, compare
     from gapbench.commands.distill import Distilled, distill
     from gapbench.commands.doctor import doctor
@@ -44,6 +45,8 @@ __getattr__ = lazy_names(
         "distill": "gapbench.commands.distill",
         "doctor": "gapbench.commands.doctor",
         "Distilled": "gapbench.commands.distill",
+        "board": "gapbench.commands.board",
+        "Board": "gapbench.commands.board",
         "compare": "gapbench.commands.compare",
         "Comparison": "gapbench.commands.compare",
         "Run": "gapbench.runs.run",

@@ -27,6 +27,7 @@ from gapbench.cli.flags import (
     JudgeApiKeyEnvOption,
     JudgeModelOption,
     JudgeUrlOption,
+    LabelOption,
     LimitOption,
     MaxNewTokensOption,
     MaxPixelsOption,
@@ -290,6 +291,46 @@ def compare(
 
 
 @app.command()
+def board(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN|DIR...", help="Folders of runs, or folders that hold runs.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for board.html, .md, .json and .csv.")],
+    baseline: Annotated[
+        str, typer.Option(metavar="RUN", help="A run's folder or name: all others are compared with it.")
+    ] = "",
+    label: LabelOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Put many runs on one board: models by benchmarks, with intervals and the ranks that the data allow."""
+    from gapbench.commands.board import board as board_
+
+    made = board_(runs, out, baseline=baseline, labels=_labels(label or []))
+    say(made.summary["verdict"], sys.stdout)
+    for one in made.summary["left_out"]:
+        where = f" on {one['benchmark']}" if one["benchmark"] else ""
+        say(f"left out: {one['run']}{where}: {one['reason']}", sys.stdout)
+    say(f"board: {os.path.relpath(made.report)}", sys.stdout)
+
+
+@app.command("runs")
+def list_runs(
+    folders: Annotated[list[Path] | None, typer.Argument(metavar="[DIR]...", help="Default: runs.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """List runs, one a line: model, benchmarks, samples, full, crop, gap, engine, date and state."""
+    from gapbench.commands.list_runs import lines
+    from gapbench.runs.listing import list_runs as list_runs_
+
+    entries = list_runs_(folders or [Path("runs")])
+    if json_:
+        say_json(entries)
+    else:
+        say(lines(entries, shutil.get_terminal_size((0, 0)).columns if sys.stdout.isatty() else 0), sys.stdout)
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     no_images: NoImagesOption = False,
@@ -393,6 +434,17 @@ def check_benchmark(
     say(f"contact sheet: {sheet}" if sheet else "To look at images and boxes: --sheet FILE.html", sys.stdout)
     if result.problems:
         raise typer.Exit(1)
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    """RUN=NAME as a mapping; a folder may have an equals sign in it, a name has none."""
+    from gapbench.errors import SettingError
+
+    pairs = [text.rpartition("=") for text in given]
+    for text, (run, _, name) in zip(given, pairs, strict=True):
+        if not run or not name.strip():
+            raise SettingError(f"--label {text}: expected RUN=NAME, such as runs/base=base.")
+    return {run: name.strip() for run, _, name in pairs}
 
 
 def _print_distilled(distilled: Any) -> None:

@@ -70,6 +70,9 @@ JudgeApiKeyEnvOption = Annotated[
 ]
 RevisionOption = Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")]
 TrustRemoteCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")]
+LabelOption = Annotated[
+    list[str] | None, typer.Option(metavar="RUN=NAME", help="The name of a run, by its folder; repeatable.")
+]
 NoImagesOption = Annotated[
     bool, typer.Option("--no-images", help="Leave all images out (to share a report when licences forbid the images).")
 ]
