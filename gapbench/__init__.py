@@ -18,8 +18,8 @@ from gapbench.version import VERSION
 
 __version__ = VERSION
 __all__ = [
-    "Board", "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "board", "compare", "distill",
-    "doctor", "load_run", "locate", "measure", "merge",
+    "Board", "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "board", "compare",
+    "distill", "doctor", "load_run", "locate", "measure", "merge",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -19,13 +19,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from gapbench.analysis.comparison.conclusion import verdict
 from gapbench.analysis.comparison.deltas import compare_pair
 from gapbench.analysis.comparison.differences import differences, setting_alerts
 from gapbench.analysis.comparison.runs import LoadedRun
+from gapbench.analysis.comparison.shared import SIDES
 from gapbench.analysis.comparison.training_log import (
     LOG,
     contamination_of,
@@ -37,6 +38,7 @@ from gapbench.analysis.comparison.training_log import (
 )
 from gapbench.commands.report import load_run
 from gapbench.errors import RunError, SettingError
+from gapbench.runs.listing import labelled
 from gapbench.runs.manifest import make_manifest, settings_of
 from gapbench.util.files import write_json
 
@@ -177,15 +179,4 @@ def _load(folder: Path) -> LoadedRun:
 
 def _labels(runs: Sequence[LoadedRun], trained: bool) -> list[str]:
     """`before`, `after` and models' names. Runs with the same name also get their folder's name, then a number."""
-    names = [_short_name(run.model) or run.path.resolve().name for run in runs]
-    if trained:
-        names[:2] = ["before", "after"]
-    for suffixes in ([run.path.resolve().name for run in runs], [str(number + 1) for number in range(len(runs))]):
-        counts = Counter(names)
-        names = [f"{name} ({end})" if counts[name] > 1 else name for name, end in zip(names, suffixes, strict=True)]
-    return names
-
-
-def _short_name(model: str) -> str:
-    """The last two parts of a model folder, like a Hub id. The rest of the path only describes the machine."""
-    return "/".join(PurePath(model).parts[-2:]).removeprefix("//") if len(PurePath(model).parts) > 2 else model
+    return labelled([(run.path, run.model) for run in runs], SIDES if trained else ())

@@ -7,10 +7,10 @@ Limits: a terminal that is narrow cuts long names; `--json` has all.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gapbench.util.terminal import table_text
 from gapbench.util.text import interval, listed, percent, points
 
 HEADINGS = ("model", "benchmarks", "n", "full", "crop", "gap", "engine", "started", "state", "folder")
@@ -20,7 +20,7 @@ RIGHT = ("n", "full", "crop", "gap")
 def lines(entries: Sequence[Mapping[str, Any]], width: int = 0) -> str:
     """A table of `width` columns for a terminal; with 0, plain lines whose columns are two or more spaces apart."""
     rows = [_cells(entry) for entry in entries]
-    return _table(rows, width) if width else _plain(rows)
+    return table_text(HEADINGS, rows, RIGHT, width) if width else _plain(rows)
 
 
 def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
@@ -49,20 +49,3 @@ def _plain(rows: Sequence[Sequence[str]]) -> str:
         for row in (HEADINGS, *rows)
     )
     return "\n".join(line.rstrip() for line in padded)
-
-
-def _table(rows: Sequence[Sequence[str]], width: int) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right" if heading in RIGHT else "left", no_wrap=heading in RIGHT)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get().rstrip()

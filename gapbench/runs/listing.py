@@ -53,9 +53,13 @@ def _runs_below(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
 
 
-def labelled(runs: Sequence[tuple[Path, str]]) -> list[str]:
-    """A name for each run of (folder, model): the model's. Equal ones get the folder's name, then a number."""
+def labelled(runs: Sequence[tuple[Path, str]], first: Sequence[str] = ()) -> list[str]:
+    """A name for each run of (folder, model): the model's. Equal ones get the folder's name, then a number.
+
+    The first runs are named `first`.
+    """
     names = [short_name(model) or folder.resolve().name for folder, model in runs]
+    names[: len(first)] = first
     for endings in ([folder.resolve().name for folder, _ in runs], [str(n + 1) for n in range(len(runs))]):
         counts = Counter(names)
         names = [f"{name} ({end})" if counts[name] > 1 else name for name, end in zip(names, endings, strict=True)]

@@ -54,9 +54,8 @@ class Asked:
 
 def slim(records: pd.DataFrame) -> pd.DataFrame:
     """What a board needs of records: no texts. `identity` is a hash of the question, valid in this process only."""
-    texts = (records[column] for column in ("question", "options", "answers", "answer_type"))
-    identity = [hash((question, str(options), str(answers), kind)) for question, options, answers, kind in zip(*texts, strict=True)]  # fmt: skip
-    return records[KEPT].assign(identity=identity)
+    columns = (records[column].map(str) for column in ("question", "options", "answers", "answer_type"))
+    return records[KEPT].assign(identity=[hash(texts) for texts in zip(*columns, strict=True)])
 
 
 def group(runs: Sequence[LoadedRun]) -> tuple[list[Asked], list[Json]]:
@@ -109,7 +108,7 @@ def difference_in_words(asked: Asked, others: Sequence[Asked]) -> str:
 
 
 def sample_table(run: LoadedRun, task: str) -> pd.DataFrame:
-    """One row per sample: `full` and `crop` (mean score, or NaN), `cluster`, `image_hash`, `identity`, `evidence_area`."""
+    """One row per sample: the mean scores `full` and `crop` (or NaN), and the fields that a board needs."""
     records = run.records[run.records["benchmark"] == task]
     scores = mean_scores(records).reindex(columns=list(PAIR))
     fields = ["cluster", "image_hash", "evidence", "evidence_area", "identity"]

@@ -59,7 +59,9 @@ def mean_differences(columns: Sequence[Differences], bounds: Bounds) -> dict[Pai
     return {pair: macro_mean([column[pair] for column in columns], bounds=bounds) for pair in sorted(shared)}
 
 
-def ranks(estimates: Mapping[int, float], differences: Differences, *, lower_is_better: bool = False) -> dict[int, Rank]:
+def ranks(
+    estimates: Mapping[int, float], differences: Differences, *, lower_is_better: bool = False
+) -> dict[int, Rank]:
     """The rank of each model by its estimate, with its range."""
     sign = -1.0 if lower_is_better else 1.0
     corrected = holm({pair: found.p_value for pair, found in differences.items() if found.p_value is not None})

@@ -121,8 +121,8 @@ def _contest(asked: Asked, numbers: Mapping[str, int]) -> Contest | None:
     shared: pd.Index | None = None
     seen: set[Any] = set()
     for table in tables.values():
-        measured = [view for view in PAIR if table[view].notna().any()]
-        answered = table.index[table[measured].notna().all(axis=1)]
+        asked_views = [view for view in PAIR if table[view].notna().any()]
+        answered = table.index[table[asked_views].notna().all(axis=1)]
         shared = answered if shared is None else shared.intersection(answered)
         seen |= set(table.index)
     if shared is None or not len(shared):
@@ -131,10 +131,11 @@ def _contest(asked: Asked, numbers: Mapping[str, int]) -> Contest | None:
     first = next(iter(tables.values())).loc[shared]
     keys = [[("" if pd.isna(key) else key) for key in t.loc[shared, "cluster"]] for t in tables.values()]
     images = [("" if pd.isna(key) else key) for key in first["image_hash"]]
+    measured = {view: [number for number, table in tables.items() if table[view].notna().any()] for view in PAIR}
     views = {
-        view: {number: table.loc[shared, view].to_numpy(float) for number, table in tables.items() if table[view].notna().any()}
-        for view in PAIR
-    }  # fmt: skip
+        view: {number: tables[number].loc[shared, view].to_numpy(float) for number in numbers_}
+        for view, numbers_ in measured.items()
+    }
     kinds = first["evidence"].dropna()
     return Contest(
         asked,
@@ -186,17 +187,14 @@ def _models(
     levels: Mapping[int, Mapping[str, Estimate]], changes: Mapping[str, Differences], labels: Sequence[str]
 ) -> dict[str, Json]:
     """By label, each measure with its interval, and its rank if it has one; None for what was not measured."""
-    places = {
-        measure: ranks(
-            {run: found[measure].estimate for run, found in levels.items() if measure in found and found[measure].estimate is not None},  # type: ignore[misc]
-            changes[measure],
-            lower_is_better=measure == "gap",
-        )
-        for measure in MEASURES
-    }  # fmt: skip
+    places = {}
+    for measure in MEASURES:
+        known = {run: found[measure].estimate for run, found in levels.items() if measure in found}
+        estimates = {run: estimate for run, estimate in known.items() if estimate is not None}
+        places[measure] = ranks(estimates, changes[measure], lower_is_better=measure == "gap")
     models: dict[str, Json] = {}
     for run, found in sorted(levels.items()):
-        entry: Json = {measure: None for measure in (*MEASURES, LOST)}
+        entry: Json = dict.fromkeys((*MEASURES, LOST))
         for measure, level in found.items():
             entry[measure] = level.json(*(CHANGES if measure == "gap" else LEVELS))
             if place := places.get(measure, {}).get(run):

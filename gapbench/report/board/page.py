@@ -57,7 +57,9 @@ def _content(board: Mapping[str, Any]) -> dict[str, Any]:
         "area": area_lines(board["area"], labels, name="area"),
         "area_table": area_table(board),
         "suites": board["suites"],
-        "apart": [(clip(n, 80), clip(e["apart"], 400)) for n, e in board["benchmarks"].items() if e["apart"]][:MESSAGES],
+        "apart": [(clip(n, 80), clip(e["apart"], 400)) for n, e in board["benchmarks"].items() if e["apart"]][
+            :MESSAGES
+        ],
         "left_out": [
             (clip(one["run"], 80), clip(one["benchmark"], 80), clip(one["reason"], 400)) for one in board["left_out"]
         ][:MESSAGES],
@@ -92,9 +94,13 @@ def _parts(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             places.append(_place(board, mean, f"Mean of {len(mean['benchmarks'])} benchmarks{ending}", mean["without"]))
         for name in names:
             block = board["benchmarks"][name]
-            words = f"{block['n']:,} samples" + (f", {block['clusters']:,} clusters" if block["clusters"] < block["n"] else "")
+            words = f"{block['n']:,} samples" + (
+                f", {block['clusters']:,} clusters" if block["clusters"] < block["n"] else ""
+            )
             places.append(_place(board, block, f"{clip(name, 60)}: {words}{ending}", ()))
-        measured = [m for m in MEASURES if any(e[m] for name in names for e in board["benchmarks"][name]["models"].values())]
+        measured = [
+            m for m in MEASURES if any(e[m] for name in names for e in board["benchmarks"][name]["models"].values())
+        ]
         yield {
             "title": EVIDENCE_CAPTIONS[kind] if kind else ANNOTATED,
             "mean_of": mean["benchmarks"] if mean else [],

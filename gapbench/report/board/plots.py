@@ -1,7 +1,7 @@
 """The plots of a board: a dumbbell from full to crop in each row, and the gap of all models against evidence area.
 
-    dumbbell({"full": {"estimate": 0.5, "ci": [0.4, 0.6]}, "crop": {"estimate": 0.9, "ci": [0.85, 0.95]}})
-    area_lines(board["area"], labels, name="area")
+dumbbell({"full": {"estimate": 0.5, "ci": [0.4, 0.6]}, "crop": {"estimate": 0.9, "ci": [0.85, 0.95]}})
+area_lines(board["area"], labels, name="area")
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def dumbbell(entry: Mapping[str, Any]) -> Markup:
     middle, parts = HEIGHT / 2, []
     parts += [f'<line class="grid" x1="{_x(at)}" x2="{_x(at)}" y1="2" y2="{HEIGHT - 2}"/>' for at in (0, 0.5, 1)]
     if len(spots) == 2:
-        parts.append(f'<line class="gap" x1="{_x(spots["full"])}" x2="{_x(spots["crop"])}" y1="{middle}" y2="{middle}"/>')
+        parts.append(
+            f'<line class="gap" x1="{_x(spots["full"])}" x2="{_x(spots["crop"])}" y1="{middle}" y2="{middle}"/>'
+        )
     for view, offset in (("full", -5), ("crop", 5)):
         if view in spots and entry[view]["ci"]:
             low, high = map(_x, entry[view]["ci"])

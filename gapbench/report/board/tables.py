@@ -22,8 +22,8 @@ MEASURES = {
     "full": ("Full image", "Right answers from the full image", False),
     "crop": ("Crop", "Right answers from the evidence crop", False),
     "gap": ("Gap", "Crop minus full, in points, over the same samples", True),
-    "lost_in_full": ("Lost in full", "Of the samples right in the crop, the share that is wrong in the full image", False),
-}  # fmt: skip
+    "lost_in_full": ("Lost in full", "Of the samples right in the crop, the share wrong in the full image", False),
+}
 """Title, meaning, and whether it is a difference in points."""
 RANK_HELP = (
     "From the best to the worst place that the data allow: paired differences between all models on the same samples, "
