@@ -4,8 +4,8 @@
     suite.sha256[:12], [task.benchmark for task in suite.tasks]
 
 A suite fixes the benchmarks with their parameters, the views, the prompts (a protocol), the region policies, the
-limits, the temperature and the seed. Its hash covers them, and of each benchmark the pinned revision and the prompt template.
-So equal hashes mean equal questions, and the fingerprints in the manifest say that the data was equal, too.
+limits, the temperature and the seed. Its hash covers them, and of each benchmark the pinned revision and the prompt
+template. So equal hashes mean equal questions, and the fingerprints in the manifest say that the data was equal, too.
 
 Limits: a model's pixels, precision and engine are not a suite's; the manifest has them.
 """

@@ -149,12 +149,12 @@ def _unanswered(run: LoadedRun, task: str) -> str:
     """Why a task cannot be counted; empty if enough of it was answered."""
     entry = run.manifest["tasks"][task]
     records = run.records[run.records["benchmark"] == task]
-    views = [view for view in PAIR if view in (entry.get("views") or {}) or (records["view"] == view).any()]
+    views = [view for view in PAIR if (records["view"] == view).any()]
     answered = records[records["outcome"] != "failed"].groupby("view", observed=True)["sample"].nunique()
     total = int(entry.get("samples") or records["sample"].nunique())
     least = min((int(answered.get(view, 0)) for view in views), default=0)
     if not views:
-        return f"neither {' nor '.join(PAIR)} was asked"
+        return f"neither {' nor '.join(PAIR)} has an answer"
     if least < ANSWERED * total or not least:
         return f"{least:,} of {total:,} samples are answered in every view; finish the run"
     return ""

@@ -347,13 +347,15 @@ def verdict(board: Json, models: int) -> str:
     """Who is first in the mean, in the full image and in the gap, with the ranges of their ranks."""
     means = [mean for mean in (board["mean"], board["mean_model"]) if mean]
     samples = sum(entry["n"] for entry in board["benchmarks"].values())
-    head = f"{models} models, {len(board['benchmarks'])} benchmarks, {samples:,} samples that all answered"
+    count = len(board["benchmarks"])
+    head = f"{models} model{'s' * (models != 1)} on {count} benchmark{'s' * (count != 1)}, {samples:,} shared samples"
     if not means:
-        return f"{head}: no benchmark is shared"
-    mean, regions = means[0], "" if means[0] is board["mean"] else ", from regions that a model made,"
+        return head
+    mean, regions = means[0], "" if means[0] is board["mean"] else " from regions that a model made"
     over = f"in the mean of {len(mean['benchmarks'])}" if len(mean["benchmarks"]) > 1 else f"on {mean['benchmarks'][0]}"
-    clauses = []
-    for measure, words in (("full", "most right from the full image"), ("gap", "the smallest gap")):
+    clauses: list[str] = []
+    leader = ""
+    for measure, words in (("full", "answers most from the full image"), ("gap", f"has the smallest gap{regions}")):
         entries = {label: one[measure] for label, one in mean["models"].items() if one[measure]}
         if not entries:
             continue
@@ -364,8 +366,9 @@ def verdict(board: Json, models: int) -> str:
             if measure == "full"
             else f"{points_in_words(entry['estimate'])} points"
         )
-        clauses.append(f"{words} has {first} ({level}, rank {rank_in_words(entry)})")
-    return f"{head}; {over}{regions} {' and '.join(clauses)}"
+        subject, leader = ("" if first == leader else f"{first} "), first
+        clauses.append(f"{subject}{words} ({level}, rank {rank_in_words(entry)})")
+    return f"{head}: {over}, {' and '.join(clauses)}"
 
 
 def rank_in_words(entry: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from gapbench.report.board.tables import (
 )
 from gapbench.report.families import ANNOTATED
 from gapbench.report.jinja import asset, environment, write
-from gapbench.util.text import EVIDENCE_CAPTIONS, clip
+from gapbench.util.text import EVIDENCE_CAPTIONS, clip, listed
 
 MESSAGES = 60
 """Notes of one kind on the page; the others are in board.json."""
@@ -64,9 +64,8 @@ def _content(board: Mapping[str, Any]) -> dict[str, Any]:
             (clip(one["run"], 80), clip(one["benchmark"], 80), clip(one["reason"], 400)) for one in board["left_out"]
         ][:MESSAGES],
         "alerts": [(clip(one["benchmark"], 80), clip(one["text"], 600)) for one in board["alerts"]][:MESSAGES],
-        "notices": [(clip(n, 80), clip(e["notice"], 1_000)) for n, e in board["benchmarks"].items() if e["notice"]][
-            :MESSAGES
-        ],
+        "notices": _notices(board),
+        "chosen": _chosen(board, parts),
         "run_table": run_table(board),
         "setting_table": setting_table(board),
         "data": {
@@ -80,6 +79,21 @@ def _content(board: Mapping[str, Any]) -> dict[str, Any]:
         "script": script,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
+
+
+def _notices(board: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(benchmarks, text) of the remarks to be read beside the numbers; a remark that several share is shown once."""
+    names: dict[str, list[str]] = {}
+    for name, entry in board["benchmarks"].items():
+        if entry["notice"]:
+            names.setdefault(clip(entry["notice"], 1_000), []).append(clip(name, 60))
+    return [(listed(of, 6), text) for text, of in names.items()][:MESSAGES]
+
+
+def _chosen(board: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The two models that are marked at first: the baseline, if there is one, and the best others."""
+    order = [label for part in parts for label in part["order"] if label != board["baseline"]]
+    return ([board["baseline"]] if board["baseline"] else []) + order
 
 
 def _parts(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -35,11 +35,10 @@ def dumbbell(entry: Mapping[str, Any]) -> Markup:
         parts.append(
             f'<line class="gap" x1="{_x(spots["full"])}" x2="{_x(spots["crop"])}" y1="{middle}" y2="{middle}"/>'
         )
-    for view, offset in (("full", -5), ("crop", 5)):
-        if view in spots and entry[view]["ci"]:
+    for view in spots:
+        if entry[view]["ci"]:
             low, high = map(_x, entry[view]["ci"])
-            y = middle + offset
-            parts.append(f'<line class="ci {view}" x1="{low}" x2="{high}" y1="{y}" y2="{y}"/>')
+            parts.append(f'<line class="ci {view}" x1="{low}" x2="{high}" y1="{middle}" y2="{middle}"/>')
     if "full" in spots:
         parts.append(f'<rect class="full" x="{_x(spots["full"]) - 4:.1f}" y="{middle - 4}" width="8" height="8"/>')
     if "crop" in spots:
