@@ -18,11 +18,12 @@ from gapbench.version import VERSION
 
 __version__ = VERSION
 __all__ = [
-    "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "compare", "distill",
-    "doctor", "export", "load_run", "load_runs", "locate", "measure", "merge", "score",
+    "Board", "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "board", "compare",
+    "distill", "doctor", "export", "load_run", "load_runs", "locate", "measure", "merge", "score",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from gapbench.commands.board import Board, board
     from gapbench.commands.compare import Comparison, compare
     from gapbench.commands.distill import Distilled, distill
     from gapbench.commands.doctor import doctor
@@ -46,6 +47,8 @@ __getattr__ = lazy_names(
         "distill": "gapbench.commands.distill",
         "doctor": "gapbench.commands.doctor",
         "Distilled": "gapbench.commands.distill",
+        "board": "gapbench.commands.board",
+        "Board": "gapbench.commands.board",
         "compare": "gapbench.commands.compare",
         "Comparison": "gapbench.commands.compare",
         "Run": "gapbench.runs.run",

@@ -118,9 +118,23 @@ def run(application: typer.Typer) -> int:
 @app.command(cls=EngineCommand, rich_help_panel=MEASURE)
 def measure(
     ctx: typer.Context,
-    model: ModelArgument,
-    benchmarks: BenchmarksOption,
-    out: Annotated[Path, typer.Option(help="Folder of the run; the same command continues it.")],
+    model: Annotated[str, typer.Argument(help="Hub id, local folder, or `glance` (embedded).")] = "",
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Option("--benchmark", "-b", help=f"{BENCHMARK}; or a suite, such as core@1; repeatable."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run; the same command continues it.", show_default="runs/MODEL"),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="These options as keys of a file, with `models:` for several models; then a board. Arguments beside "
+            "it count for all models.",
+        ),
+    ] = None,
     views: Annotated[
         str, typer.Option(help="Comma-separated, of full, crop and boxed; crop:factor=2 sets a region parameter.")
     ] = "full,crop",
@@ -156,8 +170,15 @@ def measure(
 ) -> None:
     """Measure the gap: answer every sample from the full image and from the evidence crop, and compare in pairs."""
     from gapbench.commands.measure import measure as measure_
+    from gapbench.errors import SettingError
 
-    values = _arguments(ctx, "no_selfcheck", "judge", "judge_model", "judge_api_key_env")
+    if config:
+        _sweep(ctx, config, quiet)
+        return
+    if not model or not benchmarks:
+        missing = "MODEL" if not model else "-b BENCHMARK"
+        raise SettingError(f"measure: {missing} is missing. Expected gapbench measure MODEL -b BENCHMARK, or --config.")
+    values = _arguments(ctx, "no_selfcheck", "judge", "judge_model", "judge_api_key_env", "config")
     chosen_judge = _judge(judge, judge_model, judge_api_key_env)
     run = measure_(**values, selfcheck=not no_selfcheck, judge=chosen_judge)
     _print_result(run)
@@ -361,6 +382,46 @@ def export(
 
 
 @app.command(rich_help_panel=LOOK)
+def board(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN|DIR...", help="Folders of runs, or folders that hold runs.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for board.html, .md, .json and .csv.")],
+    baseline: Annotated[
+        str, typer.Option(metavar="RUN", help="A run's folder or name: all others are compared with it.")
+    ] = "",
+    label: LabelOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Put many runs on one board: models by benchmarks, with intervals and the ranks that the data allow."""
+    from gapbench.commands.board import board as board_
+
+    made = board_(runs, out, baseline=baseline, labels=_labels(label))
+    say(made.summary["verdict"], sys.stdout)
+    for one in made.summary["left_out"]:
+        where = f" on {one['benchmark']}" if one["benchmark"] else ""
+        say(f"left out: {one['run']}{where}: {one['reason']}", sys.stdout)
+    say(f"board: {os.path.relpath(made.report)}", sys.stdout)
+
+
+@app.command("runs", rich_help_panel=LOOK)
+def list_runs(
+    folders: Annotated[list[Path] | None, typer.Argument(metavar="[DIR]...", help="Default: runs.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """List runs, one a line: model, benchmarks, samples, full, crop, gap, engine, date and state."""
+    from gapbench.commands.list_runs import lines
+    from gapbench.runs.listing import list_runs as list_runs_
+
+    entries = list_runs_(folders or [Path("runs")])
+    if json_:
+        say_json(entries)
+    else:
+        say(lines(entries, shutil.get_terminal_size((0, 0)).columns if sys.stdout.isatty() else 0), sys.stdout)
+
+
+@app.command(rich_help_panel=LOOK)
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     no_images: NoImagesOption = False,
@@ -473,6 +534,40 @@ def check_benchmark(
         raise typer.Exit(1)
 
 
+def _sweep(ctx: typer.Context, config: Path, quiet: bool) -> None:
+    """Measure the models of a file. Raises typer.Exit with code 1 if one failed."""
+    from gapbench.commands.sweep import read_sweep, run_sweep
+    from gapbench.errors import SettingError
+
+    if ctx.params["model"]:
+        raise SettingError(f"--config {config}: name the models in the file (`models:`), not on the command line.")
+    flags = [flag for option in ctx.command.get_params(ctx) for flag in option.opts]
+    if run_sweep(read_sweep(config, flags, _beside_config(ctx), ctx.params["out"]), quiet):
+        raise typer.Exit(1)
+
+
+def _beside_config(ctx: typer.Context) -> list[str]:
+    """The arguments of the command line but `--config` and `--out`."""
+    rest: list[str] = []
+    arguments = iter(ctx.meta["arguments"])
+    for text in arguments:
+        if text in ("--config", "--out"):
+            next(arguments)
+        elif not text.startswith(("--config=", "--out=")):
+            rest.append(text)
+    return rest
+
+
+def _labels(texts: list[str] | None) -> dict[str, str]:
+    """Folder -> name, from `FOLDER=NAME`."""
+    from gapbench.errors import SettingError
+
+    pairs = {folder: name for folder, _, name in (text.rpartition("=") for text in texts or ())}
+    if not all(folder and name.strip() for folder, name in pairs.items()):
+        raise SettingError(f"--label {', '.join(texts or ())}: expected RUN=NAME, such as runs/a=baseline.")
+    return pairs
+
+
 def _print_distilled(distilled: Any) -> None:
     say(f"model: {os.path.relpath(distilled.model_path)}", sys.stdout)
     if distilled.comparison is not None:
@@ -508,16 +603,6 @@ def _arguments(ctx: typer.Context, *other: str) -> dict[str, Any]:
 def _command() -> str:
     """The command as the user typed it, without the path of the installed program and without credentials."""
     return redacted(shlex.join(["gapbench", *sys.argv[1:]]))
-
-
-def _labels(texts: list[str] | None) -> dict[str, str]:
-    """Folder -> name, from `FOLDER=NAME`."""
-    from gapbench.errors import SettingError
-
-    pairs = {folder: name for folder, _, name in (text.rpartition("=") for text in texts or ())}
-    if not all(folder and name.strip() for folder, name in pairs.items()):
-        raise SettingError(f"--label {', '.join(texts or ())}: expected RUN=NAME, such as runs/a=baseline.")
-    return pairs
 
 
 def _cards(text: str) -> int | None:

@@ -81,11 +81,11 @@ JudgeApiKeyEnvOption = Annotated[
 ]
 RevisionOption = Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")]
 TrustRemoteCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")]
-NoImagesOption = Annotated[
-    bool, typer.Option("--no-images", help="Leave all images out (to share a report when licences forbid the images).")
-]
 LabelOption = Annotated[
     list[str] | None, typer.Option("--label", metavar="RUN=NAME", help="Name of a run in tables and plots; repeatable.")
+]
+NoImagesOption = Annotated[
+    bool, typer.Option("--no-images", help="Leave all images out (to share a report when licences forbid the images).")
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print only the result, without progress.", callback=_quiet_downloads)
@@ -105,6 +105,7 @@ class EngineCommand(TyperCommand):
         return [*own[:place], *_engine_options(), *own[place:]]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["arguments"] = tuple(args)
         rest = super().parse_args(ctx, args)
         ctx.obj = {option.name: ctx.params.pop(option.name) for option in _engine_options()}
         return rest

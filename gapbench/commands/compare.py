@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.analysis.comparison.conclusion import verdict
@@ -39,6 +39,7 @@ from gapbench.analysis.comparison.training_log import (
 )
 from gapbench.commands.report import load_run
 from gapbench.errors import RunError, SettingError
+from gapbench.runs.listing import labelled
 from gapbench.runs.manifest import make_manifest, settings_of
 from gapbench.util.files import write_json
 
@@ -190,7 +191,7 @@ def load(
     runs = [_load(folder) for folder in folders]
     before, trained_in = (folders[place].resolve().parent for place in (0, after))
     trained = before == trained_in and (trained_in / LOG).is_file()
-    found = _labels(runs, after if trained else None)
+    found = labelled([(run.path, run.model) for run in runs], {0: "before", after: "after"} if trained else {})
     if isinstance(labels, Mapping):
         labels = renamed(labels, folders, found)
     names = list(labels) or found
@@ -221,21 +222,3 @@ def _load(folder: Path) -> LoadedRun:
         raise RunError(f"{folder}: no answers yet, so there is nothing to compare. Finish the run first.")
     manifest = {key: value for key, value in run.manifest.items() if key != "judge" or run.judged}
     return LoadedRun("", folder, manifest, frame, settings_of(make_manifest(manifest)), run.summary)
-
-
-def _labels(runs: Sequence[LoadedRun], after: int | None) -> list[str]:
-    """`before`, `after` (at this place, if known) and models' names. Runs with the same name also get their folder's
-    name, then a number.
-    """
-    names = [_short_name(run.model) or run.path.resolve().name for run in runs]
-    if after is not None:
-        names[0], names[after] = "before", "after"
-    for suffixes in ([run.path.resolve().name for run in runs], [str(number + 1) for number in range(len(runs))]):
-        counts = Counter(names)
-        names = [f"{name} ({end})" if counts[name] > 1 else name for name, end in zip(names, suffixes, strict=True)]
-    return names
-
-
-def _short_name(model: str) -> str:
-    """The last two parts of a model folder, like a Hub id. The rest of the path only describes the machine."""
-    return "/".join(PurePath(model).parts[-2:]).removeprefix("//") if len(PurePath(model).parts) > 2 else model

@@ -17,6 +17,7 @@ Limits: one engine per process. Answers to repeats of a greedy run differ only b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import replace
@@ -33,6 +34,7 @@ from gapbench.engines.options import THINKING_TOKENS, Generation
 from gapbench.errors import BenchmarkError, RunError, SettingError
 from gapbench.judging import Judge
 from gapbench.runs import records, shards
+from gapbench.runs.listing import short_name
 from gapbench.runs.lock import hold
 from gapbench.runs.manifest import FILE, Manifest, continue_or_start, earlier_manifest, make_manifest, new_session
 from gapbench.runs.run import Run
@@ -54,7 +56,7 @@ def measure(
     model: str,
     benchmarks: Sequence[str] | str,
     views: Sequence[str] | str = ("full", "crop"),
-    out: str | Path = "runs/latest",
+    out: str | Path | None = None,
     *,
     engine: str = "auto",
     limit: int | None = None,
@@ -77,6 +79,8 @@ def measure(
 ) -> Run:
     """Measure `model` (Hub id, folder or `glance`) on `benchmarks` (names, files, folders, Hub ids) and return the run.
 
+    - `out` is the folder of the run; by default it is named after the model, in `runs` (`default_folder`).
+    - A benchmark may be a suite (`core@1`), which fixes what is asked (`gapbench.data.suites`).
     - `limit` takes the first samples of each benchmark; `repeats` is the number of answers per sample and view.
     - `max_new_tokens` is by default 128, and 4096 for a model that thinks before it answers.
     - `region` replaces the region policy of every benchmark. `regions` is a file of boxes from a model (`gapbench
@@ -103,15 +107,17 @@ def measure(
     generation, pixels = Generation(max_new_tokens, temperature, seed), Pixels(min_pixels, max_pixels)
     if repeats < 1:
         raise SettingError(f"--repeats {repeats}: expected at least 1.")
-    settings = TaskSettings(parse_views(views), limit, region, protocol, Path(regions) if regions else None)
+    settings = TaskSettings(
+        parse_views(views), limit, region, protocol, Path(regions) if regions else None, temperature, seed
+    )
     this_shard = shards.parse(shard) if shard else None
     choice = loading.choose(model, engine, options)
     preferred = models.benchmark_defaults(model, choice.engine)
     tasks, region_file = make_tasks(benchmarks, settings, preferred)
     for task in tasks:
         _check_samples(task)
-    folder = Path(out)
-    command = command or f"gapbench.measure({model!r}, {benchmarks!r}, views={views!r}, out={str(out)!r}, …)"
+    folder = default_folder(model, shard) if out is None else Path(out)
+    command = command or f"gapbench.measure({model!r}, {benchmarks!r}, views={views!r}, out={str(folder)!r}, …)"
     with hold(folder, command):
         earlier = earlier_manifest(folder / FILE)
         tasks = named_as_in(earlier, tasks)
@@ -170,6 +176,17 @@ def _illustrate(folder: Path, tasks: Sequence[Task], shown: Sequence[tuple[str, 
             path.unlink(missing_ok=True)
     samples = {(task.name, sample.id): (sample, task.region) for task in tasks for sample in task.samples}
     save_thumbnails(folder, {key: samples[pair] for pair, key in keys.items() if pair in samples})
+
+
+def default_folder(model: str, shard: str = "") -> Path:
+    """`runs/Qwen-Qwen3-VL-4B-Instruct`: where a run lies that was given no folder; each shard has one of its own."""
+    folder = Path("runs", run_name(model))
+    return folder / f"shard-{shard.strip().replace('/', '-of-')}" if shard else folder
+
+
+def run_name(model: str) -> str:
+    """A folder's name for a model: the last two parts of its name, in characters that every file system takes."""
+    return re.sub(r"[^\w.-]+", "-", short_name(model.rstrip("/"))).strip("-.") or "model"
 
 
 def _longest(engine: Engine) -> int:

@@ -17,21 +17,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gapbench.data import catalogue
+from gapbench.data import catalogue, suites
 from gapbench.data.benchmark import Benchmark, fingerprint, group_of
 from gapbench.data.region_file import Regions, read_regions
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.types import Sample
 from gapbench.views.prompts import NEUTRAL, prompt, template_of
 from gapbench.views.regions import parse_policy
-from gapbench.views.views import View
+from gapbench.views.views import View, parse_views
 
 
 @dataclass(frozen=True)
 class Task:
     """A benchmark as asked: `template` is its prompt's (empty: the neutral one), `region` its region policy.
 
-    `limit` is the most samples that were asked for; None for all.
+    `limit` is the most samples that were asked for; None for all. `suite` has the `name` and the `sha256` of the suite
+    that asks it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Task:
     region: str = ""
     template: str = ""
     limit: int | None = None
+    suite: Mapping[str, str] | None = None
 
     def prompt(self, sample: Sample) -> str:
         """The prompt of one of its samples. Raises BenchmarkError as `gapbench.views.prompts.prompt` does."""
@@ -68,6 +70,7 @@ class Task:
             "parameters": dict(self.benchmark.parameters),
             "samples": len(self.samples),
             "limit": self.limit,
+            **({"suite": dict(self.suite)} if self.suite else {}),
             "fingerprint": self.fingerprint(),
             "region": self.region,
             "prompt": self.prompt(self.samples[0]),
@@ -90,6 +93,8 @@ class TaskSettings:
     region: str = ""
     protocol: str = NEUTRAL
     regions: Path | None = None
+    temperature: float = 0.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.region:
@@ -119,21 +124,59 @@ def make_tasks(
     `preferred` are a model's parameters by benchmark. Raises SettingError for a benchmark that comes twice with equal
     parameters, BenchmarkError as `Benchmark.samples` does, and if a view needs evidence and no benchmark has any.
     """
-    benchmarks = catalogue.load_all([specs] if isinstance(specs, str) else specs, preferred)
+    plans = _planned([specs] if isinstance(specs, str) else specs, settings, preferred)
     asked: dict[tuple[str, str], str] = {}
-    for benchmark in benchmarks:
+    for benchmark, _, name, _ in plans:
         key = benchmark.name, json.dumps(benchmark.parameters, sort_keys=True, default=str)
-        if key in asked or task_name(benchmark) in asked.values():
+        if key in asked or name in asked.values():
             raise SettingError(
-                f"-b: the benchmark {task_name(benchmark)!r} is asked for twice. Name it once, or with other "
-                "parameters (NAME:key=value)."
+                f"-b: the benchmark {name!r} is asked for twice. Name it once, or with other parameters "
+                "(NAME:key=value)."
             )
-        asked[key] = task_name(benchmark)
-    tasks = [make_task(benchmark, settings) for benchmark in benchmarks]
+        asked[key] = name
+    tasks = [replace(make_task(benchmark, own), name=name, suite=suite) for benchmark, own, name, suite in plans]
     regions = read_regions(settings.regions) if settings.regions else None
     if regions:
         tasks = with_regions(tasks, regions)
     return _with_possible_views(tasks), regions.info if regions else None
+
+
+_Plan = tuple[Benchmark, TaskSettings, str, Mapping[str, str] | None]
+"""A benchmark, the settings of its task, the task's name, and its suite."""
+
+
+def _planned(
+    specs: Sequence[str], settings: TaskSettings, preferred: Mapping[str, Mapping[str, Any]] | None
+) -> list[_Plan]:
+    """The tasks that `specs` name, before their samples are made; those of a suite as the suite has them."""
+    plans: list[_Plan] = []
+    for spec in specs:
+        if not suites.is_suite(spec) or Path(spec).exists():
+            benchmark = catalogue.load(spec, preferred)
+            plans.append((benchmark, settings, task_name(benchmark), None))
+            continue
+        suite, views = suites.load(spec), ",".join(view.name for view in settings.views)
+        suites.refuse_other(
+            spec,
+            {"--protocol": suite.protocol, "--views": suite.views},
+            {
+                "--limit": settings.limit,
+                "--region": settings.region,
+                "--regions": settings.regions and str(settings.regions),
+                "--protocol": settings.protocol if settings.protocol != NEUTRAL else None,
+                "--views": views if views != "full,crop" else None,
+                "--temperature": settings.temperature if settings.temperature != suite.temperature else None,
+                "--seed": settings.seed if settings.seed != suite.seed else None,
+            },
+        )
+        identity = {"name": spec, "sha256": suite.sha256}
+        for one in suite.tasks:
+            own = replace(settings, limit=one.limit, region=one.region, protocol=suite.protocol)
+            own = replace(own, views=parse_views(suite.views)) if settings.views else own
+            plans.append((one.loaded(), own, one.name or one.benchmark, identity))
+    if not plans:
+        catalogue.load_all(specs)  # says that none was named
+    return plans
 
 
 def with_regions(tasks: Sequence[Task], regions: Regions) -> list[Task]:

@@ -61,6 +61,22 @@ def hold(folder: Path, command: str, file: str = "") -> Iterator[None]:
             _remove_if_unused(folder)
 
 
+def is_held(folder: Path) -> bool | None:
+    """Whether a process is writing the run. None if none is said to: the last one ended by itself.
+
+    False: the last one was killed, so the lock that it left can be had.
+    """
+    if not (folder / HOLDER).exists():
+        return None
+    try:
+        with FileLock(folder / LOCK, blocking=False, thread_local=False):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # a folder that cannot be written, or a file system without locks
+        return None
+
+
 def _named(holder: Path) -> str:
     """The process that holds the lock, as far as it is known."""
     with suppress(OSError, ValueError, LookupError, TypeError):

@@ -167,6 +167,8 @@ class TaskEntry(BaseModel):
     """Answers per sample and view."""
     limit: int | None = setting(Kind.MAY_DIFFER, "--limit")
     """The most samples that were asked for; null for all."""
+    suite: dict[str, str] | None = setting(Kind.MAY_DIFFER)
+    """The `name` and the `sha256` of the suite that asks this; the settings that it fixes are compared one by one."""
     local_copy: bool | None = setting(Kind.NOTED)
     """Whether the data came from a local copy."""
     card: dict[str, Any] | None = setting(Kind.MAY_DIFFER)

@@ -1,0 +1,1 @@
+"""A board: many runs on shared samples, one table; ranks with the range that the data allow."""

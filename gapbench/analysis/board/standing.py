@@ -1,0 +1,377 @@
+"""The numbers of a board, from many runs; `reports/BOARD_SCHEMA.md` describes every key.
+
+    board = standing(runs, baseline="base")
+    board["benchmarks"]["signs"]["models"]["glance"]["gap"]
+
+All numbers of a benchmark rest on the samples that every run with this benchmark has answered, so the rows of one
+column differ by the model alone. The mean is over the benchmarks of `mean.benchmarks`: the largest table without holes.
+A run that lacks one of them has no mean and no rank in it. Gaps over regions that a model made have a mean of their
+own, as everywhere.
+
+Limits: the intervals of single numbers are not those of differences; the ranks and `against` are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gapbench.analysis.aggregate import PAIR, RIGHT, Json, area_bins, lost_in_full
+from gapbench.analysis.board.asked import Asked, common_suites, difference_in_words, group, sample_table
+from gapbench.analysis.board.ranks import Differences, Pair, difference, mean_differences, pairwise, ranks
+from gapbench.analysis.comparison.differences import differences as settings_that_differ
+from gapbench.analysis.comparison.runs import LoadedRun
+from gapbench.analysis.statistics import (
+    Bounds,
+    Estimate,
+    change_of_ratio,
+    holm,
+    macro_mean,
+    mean_interval,
+    merge_clusters,
+)
+from gapbench.util.text import percent_in_words, points_in_words
+
+SCHEMA_VERSION = 1
+MEASURES: Mapping[str, tuple[Bounds, Bounds]] = {
+    "full": ((0.0, 1.0), (-1.0, 1.0)),
+    "crop": ((0.0, 1.0), (-1.0, 1.0)),
+    "gap": ((-1.0, 1.0), (-2.0, 2.0)),
+}
+"""The bounds of each ranked measure and of its differences. The smallest gap ranks first."""
+LOST = "lost_in_full"
+FLIPS = 19_999
+LEVELS, CHANGES = ("estimate", "ci"), ("estimate", "ci", "p_value")
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The scores of one benchmark: per view and number of a run, shape (n,), over the same n samples.
+
+    `clusters` and `area` (evidence area, NaN without boxes) have shape (n,). `dropped` counts samples that some run
+    answered and another did not.
+    """
+
+    asked: Asked
+    views: Mapping[str, Mapping[int, NDArray[np.float64]]]
+    clusters: NDArray[np.int64]
+    area: NDArray[np.float64]
+    evidence: str
+    dropped: int
+
+    def values(self, measure: str) -> Mapping[int, NDArray[np.float64]]:
+        """The values of a measure per sample, for the runs that have it."""
+        if measure != "gap":
+            return self.views[measure]
+        return {run: self.views["crop"][run] - self.views["full"][run] for run in self.pairs}
+
+    @property
+    def pairs(self) -> list[int]:
+        """The runs with both views."""
+        return [run for run in self.views["crop"] if run in self.views["full"]]
+
+
+def standing(runs: Sequence[LoadedRun], baseline: str = "") -> Json:
+    """`benchmarks`, `mean`, `mean_model`, `area`, `left_out`, `settings` and `suites` of a board.
+
+    `runs` have different labels; `baseline` is one of them or empty.
+    """
+    numbers = {run.label: number for number, run in enumerate(runs)}
+    asked, left_out = group(runs)
+    contests = [contest for one in asked if (contest := _contest(one, numbers)) is not None]
+    empty = {one.name for one in asked} - {contest.asked.name for contest in contests}
+    left_out += [
+        {"run": run.label, "benchmark": one.name, "reason": "no sample was answered by all of its runs"}
+        for one in asked if one.name in empty for run, _ in one.members
+    ]  # fmt: skip
+    labels, base = [run.label for run in runs], numbers.get(baseline)
+    benchmarks: dict[str, Json] = {}
+    levels: dict[str, dict[int, dict[str, Estimate]]] = {}
+    changes: dict[str, dict[str, Differences]] = {}
+    for contest in contests:
+        name = contest.asked.name
+        levels[name] = _levels(contest)
+        changes[name] = {m: pairwise(contest.values(m), contest.clusters, MEASURES[m][1]) for m in MEASURES}
+        benchmarks[name] = {
+            **_description(contest, asked),
+            "models": _models(levels[name], changes[name], labels),
+            "against": _against(changes[name], labels, base, lost=_lost_changes(contest, base)),
+        }
+    families = [[c for c in contests if (c.evidence == "model") is made] for made in (False, True)]
+    means = [_mean(family, levels, changes, labels, base) for family in families]
+    return {
+        "benchmarks": benchmarks,
+        "mean": means[0],
+        "mean_model": means[1],
+        "area": _by_area([c for c in families[0] if means[0] and c.asked.name in means[0]["benchmarks"]], labels),
+        "left_out": left_out,
+        "settings": settings_that_differ(runs),
+        "suites": _suites(benchmarks, labels),
+    }
+
+
+def _contest(asked: Asked, numbers: Mapping[str, int]) -> Contest | None:
+    """The scores of a benchmark over the samples that all its runs answered; None without any."""
+    tables = {numbers[run.label]: sample_table(run, task) for run, task in asked.members}
+    shared: pd.Index | None = None
+    seen: set[Any] = set()
+    for table in tables.values():
+        asked_views = [view for view in PAIR if table[view].notna().any()]
+        answered = table.index[table[asked_views].notna().all(axis=1)]
+        shared = answered if shared is None else shared.intersection(answered)
+        seen |= set(table.index)
+    if shared is None or not len(shared):
+        return None
+    shared = shared.sort_values()
+    first = next(iter(tables.values())).loc[shared]
+    keys = [[("" if pd.isna(key) else key) for key in t.loc[shared, "cluster"]] for t in tables.values()]
+    images = [("" if pd.isna(key) else key) for key in first["image_hash"]]
+    measured = {view: [number for number, table in tables.items() if table[view].notna().any()] for view in PAIR}
+    views = {
+        view: {number: tables[number].loc[shared, view].to_numpy(float) for number in numbers_}
+        for view, numbers_ in measured.items()
+    }
+    kinds = first["evidence"].dropna()
+    return Contest(
+        asked,
+        views,
+        merge_clusters(*dict.fromkeys(map(tuple, keys)), images),
+        pd.to_numeric(first["evidence_area"]).to_numpy(float),
+        str(kinds.iloc[0]) if len(kinds) else "",
+        len(seen) - len(shared),
+    )
+
+
+def _levels(contest: Contest) -> dict[int, dict[str, Estimate]]:
+    """By run, the measures of a benchmark; the gap is tested."""
+    found: dict[int, dict[str, Estimate]] = {}
+    for measure, (bounds, _) in MEASURES.items():
+        for run, values in contest.values(measure).items():
+            level = (
+                difference(values, contest.clusters, bounds, FLIPS)
+                if measure == "gap"
+                else mean_interval(values, contest.clusters, bounds=bounds)
+            )
+            found.setdefault(run, {})[measure] = level
+    clusters = pd.Series(contest.clusters)
+    for run in contest.pairs:
+        lost = lost_in_full(pd.Series(contest.views["full"][run]), pd.Series(contest.views["crop"][run]), clusters)
+        if lost.n:
+            found[run][LOST] = lost
+    return found
+
+
+def _description(contest: Contest, others: Sequence[Asked]) -> Json:
+    asked = contest.asked
+    run, task = asked.members[0]
+    entry = run.manifest["tasks"][task]
+    return {
+        "n": len(contest.clusters),
+        "clusters": len(np.unique(contest.clusters)),
+        "dropped": contest.dropped,
+        "evidence": contest.evidence,
+        "benchmark": entry.get("benchmark") or task,
+        "asked": dict(asked.key),
+        "apart": difference_in_words(asked, others),
+        "suite": common_suites(asked),
+        "notice": str((entry.get("card") or {}).get("notice") or ""),
+    }
+
+
+def _models(
+    levels: Mapping[int, Mapping[str, Estimate]], changes: Mapping[str, Differences], labels: Sequence[str]
+) -> dict[str, Json]:
+    """By label, each measure with its interval, and its rank if it has one; None for what was not measured."""
+    places = {}
+    for measure in MEASURES:
+        known = {run: found[measure].estimate for run, found in levels.items() if measure in found}
+        estimates = {run: estimate for run, estimate in known.items() if estimate is not None}
+        places[measure] = ranks(estimates, changes[measure], lower_is_better=measure == "gap")
+    models: dict[str, Json] = {}
+    for run, found in sorted(levels.items()):
+        entry: Json = dict.fromkeys((*MEASURES, LOST))
+        for measure, level in found.items():
+            entry[measure] = level.json(*(CHANGES if measure == "gap" else LEVELS))
+            if place := places.get(measure, {}).get(run):
+                entry[measure] |= {"rank": place.rank, "best": place.best, "worst": place.worst}
+        models[labels[run]] = entry
+    return models
+
+
+def _against(
+    changes: Mapping[str, Differences], labels: Sequence[str], base: int | None, lost: Mapping[int, Estimate]
+) -> dict[str, Json] | None:
+    """By label, each measure minus the baseline's; p-values are corrected over the models. None without a baseline."""
+    if base is None:
+        return None
+    against: dict[str, Json] = {}
+    for measure, differences in changes.items():
+        mine = {run: found for pair, found in differences.items() if (run := _other(pair, base)) is not None}
+        turned = {run: _turned(found) if run > base else found for run, found in mine.items()}
+        corrected = holm({run: found.p_value for run, found in turned.items() if found.p_value is not None})
+        for run, found in turned.items():
+            entry = against.setdefault(labels[run], dict.fromkeys((*MEASURES, LOST)))
+            entry[measure] = {**found.json(*CHANGES), "p_value_holm": corrected.get(run)}
+    for run, change in lost.items():
+        if labels[run] in against:
+            against[labels[run]][LOST] = change.json(*LEVELS)
+    return against
+
+
+def _other(pair: Pair, base: int) -> int | None:
+    return pair[1 - pair.index(base)] if base in pair else None
+
+
+def _turned(found: Estimate) -> Estimate:
+    """The difference the other way round. A pair has the smaller number first; the baseline is to come last."""
+    estimate = None if found.estimate is None else -found.estimate
+    return Estimate(**{**found.__dict__, "estimate": estimate, "ci": found.ci and (-found.ci[1], -found.ci[0])})
+
+
+def _lost_changes(contest: Contest, base: int | None) -> dict[int, Estimate]:
+    """By run, the change of "lost in full" from the baseline, where both have it."""
+    if base is None or base not in contest.pairs:
+        return {}
+
+    def lost(run: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        full, crop = (contest.views[view][run] >= RIGHT for view in PAIR)
+        return crop & ~full, crop
+
+    changes = {run: change_of_ratio(lost(base), lost(run), contest.clusters) for run in contest.pairs if run != base}
+    return {run: change for run, change in changes.items() if change.estimate is not None}
+
+
+def _mean(
+    family: Sequence[Contest],
+    levels: Mapping[str, Mapping[int, Mapping[str, Estimate]]],
+    changes: Mapping[str, Mapping[str, Differences]],
+    labels: Sequence[str],
+    base: int | None,
+) -> Json | None:
+    """The unweighted mean over the benchmarks of one kind of evidence; None without any.
+
+    It is over benchmarks with a gap if there are any, else over those in the full view alone.
+    """
+    paired = {c.asked.name: set(c.pairs) for c in family if len(np.unique(c.clusters)) > 1 and c.pairs}
+    names, members = _largest_whole(paired or {c.asked.name: set(c.views["full"]) for c in family})
+    if not names:
+        return None
+    means: dict[int, dict[str, Estimate]] = {}
+    for run in members:
+        for measure in (*MEASURES, LOST):
+            parts = [levels[name][run][measure] for name in names if measure in levels[name].get(run, {})]
+            if len(parts) == len(names):
+                bounds = MEASURES[measure][0] if measure in MEASURES else (0.0, 1.0)
+                means.setdefault(run, {})[measure] = macro_mean(parts, bounds=bounds)
+    inside = set(members)
+    of_pairs = {
+        measure: {
+            pair: found
+            for pair, found in mean_differences([changes[name][measure] for name in names], bounds).items()
+            if inside.issuperset(pair)
+        }
+        for measure, (_, bounds) in MEASURES.items()
+    }
+    return {
+        "benchmarks": names,
+        "models": _models(means, of_pairs, labels),
+        "without": [labels[run] for run in sorted(set().union(*(c.views["full"] for c in family)) - inside)],
+        "against": _against(of_pairs, labels, base, {}) if base in inside else None,
+    }
+
+
+def _largest_whole(runs_by_benchmark: Mapping[str, set[int]]) -> tuple[list[str], list[int]]:
+    """The benchmarks and runs of the table without holes that has the most cells; of equal ones, the most runs."""
+    sets: dict[int, frozenset[str]] = {}
+    for name, members in runs_by_benchmark.items():
+        for run in members:
+            sets[run] = sets.get(run, frozenset()) | {name}
+    candidates = {*sets.values(), *(frozenset({name}) for name in runs_by_benchmark)}
+    if sets:
+        candidates.add(frozenset.intersection(*sets.values()))
+
+    def covering(names: frozenset[str]) -> list[int]:
+        return sorted(run for run, measured in sets.items() if names <= measured)
+
+    best = max(
+        (names for names in candidates if names),
+        key=lambda names: (len(names) * len(covering(names)), len(covering(names)), sorted(names)),
+        default=frozenset(),
+    )
+    return sorted(best), covering(best) if best else []
+
+
+def _by_area(contests: Sequence[Contest], labels: Sequence[str]) -> list[Json]:
+    """The gap of every model in bins of evidence area, over the samples of all benchmarks of the mean together."""
+    members = sorted(set.intersection(*(set(c.pairs) for c in contests))) if contests else []
+    if not members:
+        return []
+    areas = pd.Series(np.concatenate([c.area for c in contests]))
+    offsets = np.cumsum([0, *(int(c.clusters.max()) + 1 for c in contests)])
+    clusters = np.concatenate([c.clusters + offset for c, offset in zip(contests, offsets, strict=False)])
+    gaps = {run: np.concatenate([c.values("gap")[run] for c in contests]) for run in members}
+    bins = []
+    for low, high, rows in area_bins(areas):
+        inside = rows.to_numpy()
+        models = {
+            labels[run]: mean_interval(values[inside], clusters[inside], bounds=(-1.0, 1.0)).json(*LEVELS)
+            for run, values in gaps.items()
+        }
+        bins.append({"from": low, "to": high, "n": len(rows), "models": models})
+    return bins
+
+
+def _suites(benchmarks: Mapping[str, Json], labels: Sequence[str]) -> list[Json]:
+    """Each suite that whole columns belong to: its name, its hash, its benchmarks, and the runs that have them all."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, entry in benchmarks.items():
+        if entry["suite"]:
+            found.setdefault((entry["suite"]["name"], entry["suite"]["sha256"]), []).append(name)
+    return [
+        {
+            "name": name,
+            "sha256": digest,
+            "benchmarks": members,
+            "models": [label for label in labels if all(label in benchmarks[one]["models"] for one in members)],
+        }
+        for (name, digest), members in sorted(found.items())
+    ]
+
+
+def verdict(board: Json, models: int) -> str:
+    """Who is first in the mean, in the full image and in the gap, with the ranges of their ranks."""
+    means = [mean for mean in (board["mean"], board["mean_model"]) if mean]
+    samples = sum(entry["n"] for entry in board["benchmarks"].values())
+    count = len(board["benchmarks"])
+    head = f"{models} model{'s' * (models != 1)} on {count} benchmark{'s' * (count != 1)}, {samples:,} shared samples"
+    if not means:
+        return head
+    mean, regions = means[0], "" if means[0] is board["mean"] else " from regions that a model made"
+    over = f"in the mean of {len(mean['benchmarks'])}" if len(mean["benchmarks"]) > 1 else f"on {mean['benchmarks'][0]}"
+    clauses: list[str] = []
+    leader = ""
+    for measure, words in (("full", "answers most from the full image"), ("gap", f"has the smallest gap{regions}")):
+        entries = {label: one[measure] for label, one in mean["models"].items() if one[measure]}
+        if not entries:
+            continue
+        first = min(entries, key=lambda label: (entries[label]["rank"], label))
+        entry = entries[first]
+        level = (
+            f"{percent_in_words(entry['estimate'])}"
+            if measure == "full"
+            else f"{points_in_words(entry['estimate'])} points"
+        )
+        subject, leader = ("" if first == leader else f"{first} "), first
+        clauses.append(f"{subject}{words} ({level}, rank {rank_in_words(entry)})")
+    return f"{head}: {over}, {' and '.join(clauses)}"
+
+
+def rank_in_words(entry: Mapping[str, Any]) -> str:
+    """`2`, or `1 to 3` where the data allow several places."""
+    best, worst = entry["best"], entry["worst"]
+    return str(best) if best == worst else f"{best} to {worst}"

@@ -1,0 +1,255 @@
+"""Puts many runs on one board: models by benchmarks, with intervals, and ranks with the range that the data allow.
+
+    import gapbench
+    board = gapbench.board(["runs"], out="board")
+    board.frame()[["run", "benchmark", "gap", "gap_low", "gap_high"]]
+
+`board` writes `board.html`, `board.md`, `board.json` (every key: `reports/BOARD_SCHEMA.md`) and `board.csv`. It reads
+manifests and records alone. Runs that were asked other samples or prompts are kept apart or left out, and the board
+says so.
+
+Limits: one row per run. `gapbench merge` makes one run of those that measured one model on several benchmarks.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapbench.analysis.board.asked import slim
+from gapbench.analysis.board.standing import LOST, MEASURES, SCHEMA_VERSION, standing, verdict
+from gapbench.analysis.comparison.runs import LoadedRun
+from gapbench.commands.report import load_run
+from gapbench.errors import GapbenchError, RunError, SettingError
+from gapbench.runs.listing import find_runs, labelled
+from gapbench.runs.manifest import make_manifest, settings_of
+from gapbench.runs.shards import shard_label
+from gapbench.util.files import write_json, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEAN, MEAN_MODEL = "mean", "mean (regions made by a model)"
+"""What the rows of means have as `benchmark` in `board.csv` and `Board.frame`."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board on disk: its folder and the content of its `board.json`."""
+
+    path: Path
+    summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        runs, benchmarks = len(self.summary["runs"]), len(self.summary["benchmarks"])
+        return f"Board({str(self.path)!r}, {runs} runs, {benchmarks} benchmarks)"
+
+    @property
+    def report(self) -> Path:
+        """The HTML page."""
+        return self.path / "board.html"
+
+    def frame(self) -> pd.DataFrame:
+        """One row per run and benchmark, and per run and mean, as in `board.csv`: numbers are fractions."""
+        import pandas as pd
+
+        return pd.DataFrame(rows(self.summary))
+
+
+def board(
+    runs: Sequence[str | Path] | str | Path,
+    out: str | Path,
+    *,
+    baseline: str | Path = "",
+    labels: Mapping[str, str] | None = None,
+) -> Board:
+    """Put `runs` on a board, and write it to the folder `out`.
+
+    `runs` are folders of runs, or folders that hold runs at any depth. `labels` maps a run's folder, or the name of its
+    model, to the name that it has on the board; the default is the model's name. `baseline` is the folder or the label
+    of a run, with which all others are compared.
+
+    Raises RunError if no run is found, and SettingError for a label or a baseline that fits no run. A run that cannot
+    be read or has no answers is left out, and the board says why.
+    """
+    from gapbench.report.board.page import write_board
+
+    folder = Path(out)
+    paths = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
+    loaded, unread = _load(find_runs(paths), folder)
+    if not loaded:
+        reasons = "; ".join(f"{one['run']}: {one['reason']}" for one in unread[:3])
+        raise RunError(f"{', '.join(map(str, paths))}: no run has answers. {reasons}".strip())
+    loaded = _named(loaded, labels or {})
+    base = _baseline(loaded, str(baseline)) if baseline else ""
+    found = standing(loaded, base)
+    compared = _comparisons(folder, loaded)
+    summary: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": verdict(found, len(loaded)),
+        "baseline": base or None,
+        "runs": [_run_entry(run, folder) for run in loaded],
+        **found,
+        "left_out": [*unread, *found["left_out"]],
+        "alerts": [alert for run in loaded for alert in run.alerts],
+        "comparisons": compared,
+    }
+    write_json(folder / "board.json", summary)
+    write_text(folder / "board.csv", _csv(rows(summary)))
+    write_board(folder, summary)
+    return Board(folder, summary)
+
+
+def rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `board.csv`: one per run and benchmark, and one per run and mean."""
+    models = {run["label"]: run["model"] for run in summary["runs"]}
+    blocks = [*summary["benchmarks"].items(), (MEAN, summary["mean"]), (MEAN_MODEL, summary["mean_model"])]
+    return [
+        {
+            "run": label,
+            "model": models[label],
+            "benchmark": name,
+            "n": block.get("n"),
+            "clusters": block.get("clusters"),
+            **dict(_cells(entry)),
+        }
+        for name, block in blocks
+        if block
+        for label, entry in block["models"].items()
+    ]
+
+
+def _cells(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for measure in (*MEASURES, LOST):
+        found = entry[measure] or {}
+        low, high = found.get("ci") or (None, None)
+        yield from ((measure, found.get("estimate")), (f"{measure}_low", low), (f"{measure}_high", high))
+        if measure in MEASURES:
+            for place in ("rank", "best", "worst"):
+                yield f"{measure}_{place}", found.get(place)
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]) if lines else ["run"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _load(folders: Sequence[Path], out: Path) -> tuple[list[LoadedRun], list[dict[str, str]]]:
+    """The runs without their texts, and those that are left out (`run`, `benchmark`, `reason`)."""
+    loaded, left_out = [], []
+    for path in folders:
+        try:
+            run = load_run(path)
+            if shard := shard_label(run.manifest.get("shard")):
+                raise RunError(f"it is shard {shard} of a run; gapbench merge puts the shards together")
+            frame = run.frame()
+            if frame.empty:
+                raise RunError("it has no answers yet")
+        except GapbenchError as error:
+            left_out.append({"run": str(path), "benchmark": "", "reason": str(error).removeprefix(f"{path}: ")})
+            continue
+        manifest = {key: value for key, value in run.manifest.items() if key != "judge" or run.judged}
+        settings = settings_of(make_manifest(manifest))
+        loaded.append(LoadedRun("", path, manifest, slim(frame), settings, run.summary))
+    return loaded, left_out
+
+
+def _named(runs: Sequence[LoadedRun], labels: Mapping[str, str]) -> list[LoadedRun]:
+    """The runs with their labels. Raises SettingError for a label that fits no run or is given twice."""
+    from dataclasses import replace
+
+    default = labelled([(run.path, run.model) for run in runs])
+    names, used = [], set()
+    for run, name in zip(runs, default, strict=True):
+        keys = [key for key in labels if _is(run, key)] or [key for key in labels if key in (run.model, name)]
+        used |= set(keys)
+        names.append(labels[keys[0]] if keys else name)
+    if unknown := set(labels) - used:
+        raise SettingError(f"--label {sorted(unknown)[0]}=…: no such run on the board. It has {', '.join(default)}.")
+    twice = sorted({name for name in names if names.count(name) > 1 or not name.strip()})
+    if twice:
+        raise SettingError(f"--label: {twice[0]!r} names several runs or none; expected a different name for each run.")
+    return [replace(run, label=name) for run, name in zip(runs, names, strict=True)]
+
+
+def _is(run: LoadedRun, path: str) -> bool:
+    return Path(path).resolve() == run.path.resolve()
+
+
+def _baseline(runs: Sequence[LoadedRun], given: str) -> str:
+    for run in runs:
+        if given == run.label or _is(run, given):
+            return run.label
+    found = [run.label for run in runs if run.model == given]
+    if len(found) != 1:
+        known = ", ".join(run.label for run in runs)
+        raise SettingError(f"--baseline {given}: no such run on the board. It has {known}.")
+    return found[0]
+
+
+def _run_entry(run: LoadedRun, folder: Path) -> dict[str, Any]:
+    sessions = run.manifest.get("sessions") or []
+    started = [str(session["started"]) for session in sessions if session.get("started")]
+    report = run.path / "report.html"
+    return {
+        "label": run.label,
+        "model": run.model,
+        "path": relative(run.path, folder),
+        "report": relative(report, folder) if report.exists() else None,
+        "engine": run.manifest.get("engine") or "",
+        "started": min(started, default=None),
+        "fingerprint": run.manifest.get("fingerprint"),
+        "identity": run.identity,
+        "verdict": run.summary.get("verdict") or "",
+    }
+
+
+def _comparisons(folder: Path, runs: Sequence[LoadedRun]) -> dict[str, Any]:
+    """`made`: the comparisons in the board's folder, as [label, label, path]; `command`: how to make another one.
+
+    The command has the words {a} and {b} for the folders of the runs, and {out}; `folders` maps labels to folders.
+    """
+    from gapbench.runs.run import read_json
+
+    by_path = {run.path.resolve(): run.label for run in runs}
+    made = []
+    for file in sorted(folder.glob("*/comparison.json")):
+        try:
+            entries = read_json(file).get("runs") or []
+        except RunError:
+            continue
+        labels = [by_path.get((file.parent / str(entry.get("path"))).resolve(), "") for entry in entries[:2]]
+        if all(labels) and len(labels) == 2:
+            made.append([*labels, f"{file.parent.name}/comparison.html"])
+    return {
+        "made": made,
+        "command": "gapbench compare {a} {b} --out {out}",
+        "folders": {run.label: shlex.quote(_shown(run.path)) for run in runs},
+        "out": shlex.quote(_shown(folder)),
+    }
+
+
+def _shown(path: Path) -> str:
+    """The path as it can be typed where the board was made."""
+    try:
+        inside = Path(os.path.relpath(path))
+    except ValueError:  # Windows: the path is on another drive
+        return path.as_posix()
+    return path.as_posix() if inside.parts[:3] == ("..",) * 3 else inside.as_posix()
+
+
+def relative(path: Path, start: Path) -> str:
+    """A path from the folder `start`, as a link needs it."""
+    try:
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:  # Windows: the path is on another drive
+        return path.name

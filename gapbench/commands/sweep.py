@@ -1,0 +1,203 @@
+"""A sweep: several models measured from one file, one after another, and then the board.
+
+    models: [glance, Qwen/Qwen3-VL-4B-Instruct, {model: runs/x/model, name: distilled}]
+    benchmark: signs-core@1
+    out: runs/sweep
+
+    failed = run_sweep(read_sweep(Path("sweep.yaml"), known))
+
+Every other key is an option of `gapbench measure` without its dashes; a list repeats it, and an entry of `models` may
+have options of its own. Each model is measured by a process of its own, so a model that fails, or takes its process
+down, ends nothing else. The same command after a kill goes on: runs that are complete by the same command are kept, and
+the others continue.
+
+Limits: one model at a time. For several machines, start the same file with `--shard K/N` on each.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gapbench.commands.measure import run_name
+from gapbench.errors import GapbenchError, SettingError
+from gapbench.runs.listing import SUMMARY, entry_of
+from gapbench.runs.manifest import FILE, read_manifest
+from gapbench.util.terminal import say
+from gapbench.util.text import interval, percent, points, redacted, shorten
+
+OWN = ("model", "models", "name", "out", "board", "baseline")
+"""Keys that are no options of measure, or that the sweep passes on by itself."""
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class SweptModel:
+    """One model of a sweep: its name, the folder of its run, and the arguments of `gapbench` that measure it."""
+
+    name: str
+    folder: Path
+    arguments: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The command as the run's manifest has it."""
+        return redacted(shlex.join(["gapbench", *self.arguments]))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a file asks for. `board` is the folder of the board; None for none."""
+
+    models: tuple[SweptModel, ...]
+    board: Path | None
+    baseline: str
+    labels: Mapping[str, str]
+
+
+def read_sweep(file: Path, known: Sequence[str], extra: Sequence[str] = (), root: Path | None = None) -> Sweep:
+    """The sweep in a YAML file. `known` are the flags of measure, `extra` arguments that are added for every model.
+
+    `root` replaces the folder `out` of the file.
+
+    Raises SettingError for a file that cannot be read, an unknown key, no model, and two models of one name.
+    """
+    try:
+        value = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingError(f"--config {file}: cannot be read ({shorten(str(error))}). Expected a YAML file.") from error
+    if not isinstance(value, Mapping):
+        raise SettingError(
+            f"--config {file}: found {type(value).__name__}; expected keys such as models and benchmark."
+        )
+    config = {str(key).replace("_", "-"): inner for key, inner in value.items()}
+    listed = config.get("models", config.get("model")) or []
+    entries = [
+        {str(k).replace("_", "-"): v for k, v in one.items()} if isinstance(one, Mapping) else {"model": one}
+        for one in (listed if isinstance(listed, list) else [listed])
+    ]
+    if not entries or not all(entry.get("model") for entry in entries):
+        raise SettingError(f"--config {file}: it names no model. Expected `models: [glance, OWNER/NAME]`.")
+    for key in (key for one in (config, *entries) for key in one):
+        if key not in OWN and f"--{key}" not in known:
+            raise SettingError(f"--config {file}: measure has no option --{key}. See gapbench measure --help.")
+    out = root or Path(str(config.get("out") or "runs"))
+    models: list[SweptModel] = []
+    labels: dict[str, str] = {}
+    for entry in entries:
+        name = str(entry.get("name") or run_name(str(entry["model"])))
+        flags = _flags({**config, **entry})
+        labels |= {str(out / name): name} if entry.get("name") else {}
+        models.append(
+            SweptModel(name, out / name, ("measure", str(entry["model"]), *flags, "--out", str(out / name), *extra))
+        )
+    names = [model.name for model in models]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SettingError(
+            f"--config {file}: two models are called {twice[0]}; give one of them a name: {{model: …, name: …}}."
+        )
+    board = config.get("board", str(out / "board") if len(models) > 1 else None)
+    baseline = str(config.get("baseline") or "")
+    baseline = next((str(model.folder) for model in models if model.name == baseline), baseline)
+    return Sweep(tuple(models), Path(str(board)) if board else None, baseline, labels)
+
+
+def _flags(options: Mapping[str, Any]) -> list[str]:
+    """Options as arguments: `true` is the flag alone, null and `false` are left out, a list repeats the flag."""
+    flags = []
+    for key, value in options.items():
+        for one in value if isinstance(value, list) else [value]:
+            if key in OWN or one is None or one is False:
+                continue
+            flags += [f"--{key}"] if one is True else [f"--{key}", str(one)]
+    return flags
+
+
+def run_sweep(sweep: Sweep, quiet: bool = False) -> int:
+    """Measure each model, say one line about it, then make the board. Returns how many models failed.
+
+    Raises KeyboardInterrupt when it, or the process of a model, was interrupted.
+    """
+    done, failed = [], 0
+    for number, model in enumerate(sweep.models, 1):
+        error = "" if _is_complete(model) else _measure(model, quiet)
+        line = f"{number}/{len(sweep.models)} {model.name}: "
+        if error:
+            failed += 1
+            say(f"{line}FAILED: {error}", sys.stdout)
+        else:
+            done.append(model.folder)
+            say(f"{line}{_in_a_line(model.folder)}", sys.stdout)
+    if sweep.board and done and not any("--shard" in model.arguments for model in sweep.models):
+        from gapbench.commands.board import board
+
+        try:
+            made = board(done, sweep.board, baseline=sweep.baseline, labels=sweep.labels)
+        except GapbenchError as error:
+            say(f"no board: {error}", sys.stdout)
+            return failed + 1
+        say(made.summary["verdict"], sys.stdout)
+        say(f"board: {made.report}", sys.stdout)
+    return failed
+
+
+def _is_complete(model: SweptModel) -> bool:
+    """Whether the run has all answers, by this same command, and its results."""
+    if not (model.folder / FILE).exists() or not (model.folder / SUMMARY).exists():
+        return False
+    try:
+        sessions = read_manifest(model.folder / FILE).sessions
+    except GapbenchError:
+        return False
+    same = bool(sessions) and sessions[-1].command == model.command
+    return (
+        same and "--retry-failed" not in model.arguments and str(entry_of(model.folder)["state"]).endswith("complete")
+    )
+
+
+def _measure(model: SweptModel, quiet: bool) -> str:
+    """Measure one model in a process of its own; what it says goes to standard error. Returns why it failed, or ""."""
+    process = subprocess.Popen(  # noqa: S603 (our own command line)
+        [sys.executable, "-m", "gapbench", *model.arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    said: list[str] = []
+
+    def pass_on(stream: Any) -> None:
+        for line in stream:
+            said.append(line.strip())
+            del said[:-50]
+            if not quiet:
+                say(line.rstrip() if line.startswith(f"{model.name}: ") else f"{model.name}: {line.rstrip()}")
+
+    threads = [threading.Thread(target=pass_on, args=(s,), daemon=True) for s in (process.stderr, process.stdout)]
+    for thread in threads:
+        thread.start()
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # it got the signal, too, and keeps its answers
+        raise
+    for thread in threads:
+        thread.join()
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    reason = next((line.removeprefix("gapbench: ") for line in reversed(said) if line), "it said nothing")
+    return f"exit code {code}: {reason}" if code else ""
+
+
+def _in_a_line(folder: Path) -> str:
+    """The numbers of a run."""
+    entry = entry_of(folder)
+    parts = [f"{view} {percent(entry[view])}" for view in ("full", "crop") if entry[view] is not None]
+    if entry["gap"] is not None:
+        parts.append(f"gap {points(entry['gap'])} {interval(entry['ci'], signed=True)}".strip())
+    return f"{', '.join(parts)}; {entry['state']} -> {folder.as_posix()}"

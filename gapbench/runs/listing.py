@@ -1,0 +1,157 @@
+"""Runs in folders: where they are, how they are called, and one line about each, without reading their records.
+
+    [entry] = list_runs([Path("runs")])
+    entry["model"], entry["gap"], entry["state"]
+
+Everything comes from `run.json` and `summary.json`. If answers came after the summary, the lines of `records.jsonl`
+are counted. So a hundred runs take a second, and neither pandas nor torch is loaded.
+
+Limits: a folder below a run is not searched for further runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePath
+from typing import Any
+
+from gapbench.errors import RunError
+from gapbench.runs import records
+from gapbench.runs.lock import is_held
+from gapbench.runs.manifest import FILE, Manifest, read_manifest
+from gapbench.runs.run import read_json
+from gapbench.runs.shards import shard_label
+
+SUMMARY = "summary.json"
+
+
+def find_runs(folders: Sequence[Path]) -> list[Path]:
+    """The runs at or below `folders`, each once, sorted by path within each folder.
+
+    Raises RunError for a folder that does not exist or holds no run.
+    """
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise RunError(f"{folder}: no such folder. Expected the folder of a run, or one that holds runs.")
+        inside = [*_runs_below(folder)]
+        if not inside:
+            raise RunError(f"{folder}: no run in it (no {FILE}). Measure first: gapbench measure MODEL -b … --out DIR.")
+        for run in inside:
+            found.setdefault(run.resolve(), run)
+    return list(found.values())
+
+
+def _runs_below(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if FILE in files:
+            folders.clear()
+            yield Path(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+
+
+def labelled(runs: Sequence[tuple[Path, str]], given: Mapping[int, str] | None = None) -> list[str]:
+    """A name for each run of (folder, model): the model's. Equal ones get the folder's name, then a number.
+
+    Those at the places of `given` have its names.
+    """
+    names = [short_name(model) or folder.resolve().name for folder, model in runs]
+    for place, name in (given or {}).items():
+        names[place] = name
+    for endings in ([folder.resolve().name for folder, _ in runs], [str(n + 1) for n in range(len(runs))]):
+        counts = Counter(names)
+        names = [f"{name} ({end})" if counts[name] > 1 else name for name, end in zip(names, endings, strict=True)]
+    return names
+
+
+def short_name(model: str) -> str:
+    """The last two parts of a model folder, like a Hub id. The rest of the path only describes the machine."""
+    parts = PurePath(model).parts
+    return "/".join(parts[-2:]).removeprefix("//") if len(parts) > 2 else model
+
+
+def list_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """An entry per run, as `entry_of` makes it. Raises RunError as `find_runs` does."""
+    return [entry_of(folder) for folder in find_runs(folders)]
+
+
+def entry_of(folder: Path) -> dict[str, Any]:
+    """What one line says of a run: numbers are fractions, and None where nothing was measured.
+
+    `path`, `model`, `benchmarks`, `n` (samples), `full`, `crop`, `gap`, `ci` (over several benchmarks: of their mean),
+    `engine`, `started`, `answers`, `expected`, `state` (`complete`, `40 of 1,000`, `running: …`, `interrupted: …`,
+    `unreadable: …`) and `alerts` (whether a fault hits one view more than the other).
+    """
+    entry: dict[str, Any] = {"path": folder.as_posix(), "model": "", "benchmarks": [], "engine": "", "started": None}
+    entry |= dict.fromkeys(("n", "full", "crop", "gap", "ci", "answers", "expected")) | {"alerts": False}
+    try:
+        manifest = read_manifest(folder / FILE)
+        summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
+        return {**entry, **_facts(folder, manifest, summary), **_numbers(summary)}
+    except (RunError, OSError, AttributeError, TypeError, LookupError) as error:
+        return {**entry, "state": f"unreadable: {str(error).removeprefix(f'{folder / FILE}: ')}"}
+
+
+def _facts(folder: Path, manifest: Manifest, summary: Mapping[str, Any]) -> dict[str, Any]:
+    started = [session.started for session in manifest.sessions if session.started]
+    answers = _answers(folder, summary)
+    expected = _expected(manifest)
+    return {
+        "model": short_name(manifest.model or ""),
+        "benchmarks": list(manifest.tasks),
+        "n": sum(task.samples for task in manifest.tasks.values()),
+        "engine": manifest.engine or "",
+        "started": max(started, default=None),
+        "answers": answers,
+        "expected": expected,
+        "state": _state(folder, manifest, answers, expected),
+    }
+
+
+def _expected(manifest: Manifest) -> int:
+    if manifest.shard:
+        return sum(count["answers"] for part in manifest.shard["parts"].values() for count in part.values())
+    return sum(task.answers for task in manifest.tasks.values())
+
+
+def _answers(folder: Path, summary: Mapping[str, Any]) -> int:
+    """The number of records: from the summary if it is younger than the last answer, else counted."""
+    lines = folder / records.FILE
+    if not lines.exists():  # a run that is kept without its records
+        return sum(int(one.get("records") or 0) for one in (summary.get("benchmarks") or {}).values())
+    with suppress(OSError):
+        if summary and (folder / SUMMARY).stat().st_mtime_ns >= lines.stat().st_mtime_ns:
+            return sum(int(one["records"]) for one in summary["benchmarks"].values())
+    with lines.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
+def _state(folder: Path, manifest: Manifest, answers: int, expected: int) -> str:
+    shard = f"shard {label}, " if (label := shard_label(manifest.shard)) else ""
+    if answers >= expected:
+        return f"{shard}complete"
+    counted = f"{answers:,} of {expected:,}"
+    running = is_held(folder)
+    if running is None:
+        return f"{shard}{counted}"
+    return f"{shard}{'running' if running else 'interrupted'}: {counted}"
+
+
+def _numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Full, crop and gap: over several benchmarks with a gap their mean, without any the mean of the full view."""
+    entries = [*(summary.get("benchmarks") or {}).values()]
+    annotated = (summary.get("macro") or {}).get("gap")
+    mean = annotated or (summary.get("macro_model") or {}).get("gap") or {}
+    family = [entry for entry in entries if not annotated or entry.get("evidence") != "model"]
+    gaps = [entry["gap"] for entry in family if entry.get("gap")]
+    gaps = [gap for gap in gaps if gap.get("ci")] or gaps
+    alerts = any(fault.get("alert") for entry in entries for fault in (entry.get("faults") or {}).values())
+    if gaps:
+        full, crop = (sum(gap[view] for gap in gaps) / len(gaps) for view in ("full", "crop"))
+        gap, ci = mean.get("estimate"), mean.get("ci")
+        return {"full": full, "crop": crop, "gap": gap, "ci": ci, "alerts": alerts}
+    whole = [a for entry in entries if (a := (entry["views"].get("full") or {}).get("accuracy")) is not None]
+    return {"full": sum(whole) / len(whole) if whole else None, "alerts": alerts}

@@ -1,0 +1,192 @@
+"""A board of hand-made runs: its numbers, its files, its labels, and what it says of runs that do not fit."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gapbench
+from gapbench.analysis.summary import SCHEMA_VERSION
+from gapbench.commands.board import board
+from gapbench.commands.compare import compare
+from gapbench.errors import RunError, SettingError
+from gapbench.util.files import write_json
+
+from .test_compare import answers, repeated
+from .test_compare import write_run as write_records
+
+ROOT = Path(__file__).parents[2]
+POOR, FAIR, GOOD = {"ww": 40, "wr": 50, "rr": 10}, {"ww": 20, "wr": 50, "rr": 30}, {"ww": 10, "wr": 10, "rr": 80}
+
+
+def write_run(folder: Path, *rows: Iterable[dict[str, Any]], **manifest: Any) -> Path:
+    """A run with a summary that says nothing: a board is made from the records, and a report takes a second."""
+    write_json(folder / "summary.json", {"schema_version": SCHEMA_VERSION, "verdict": "", "benchmarks": {}})
+    return write_records(folder, *rows, **manifest)
+
+
+def three(folder: Path, *benchmarks: str) -> Path:
+    for name, shares in (("poor", POOR), ("fair", FAIR), ("good", GOOD)):
+        rows = (answers(b, repeated(**shares), evidence_area=0.01) for b in benchmarks or ("signs",))
+        write_run(folder / name, *rows)
+    return folder
+
+
+def test_numbers_ranks_and_differences_by_hand(tmp_path: Path) -> None:
+    found = board(three(tmp_path / "runs"), tmp_path / "out", baseline="poor").summary
+    models = found["benchmarks"]["signs"]["models"]
+    assert {name: one["full"]["estimate"] for name, one in models.items()} == {"poor": 0.1, "fair": 0.3, "good": 0.8}
+    assert {name: one["gap"]["estimate"] for name, one in models.items()} == pytest.approx(
+        {"poor": 0.5, "fair": 0.5, "good": 0.1}
+    )
+    assert models["good"]["lost_in_full"]["estimate"] == pytest.approx(10 / 90)
+    places = {name: tuple(one["full"][key] for key in ("rank", "best", "worst")) for name, one in models.items()}
+    assert places == {"poor": (3, 3, 3), "fair": (2, 2, 2), "good": (1, 1, 1)}
+    gaps = {name: tuple(one["gap"][key] for key in ("rank", "best", "worst")) for name, one in models.items()}
+    assert gaps == {"poor": (2, 2, 3), "fair": (2, 2, 3), "good": (1, 1, 1)}
+    against = found["benchmarks"]["signs"]["against"]
+    assert set(against) == {"fair", "good"}
+    assert against["good"]["full"]["estimate"] == pytest.approx(0.7)
+    assert against["good"]["gap"]["estimate"] == pytest.approx(-0.4)
+    assert against["good"]["full"]["ci"][0] > 0 > against["good"]["gap"]["ci"][1]
+    assert against["good"]["lost_in_full"]["estimate"] == pytest.approx(10 / 90 - 50 / 60)
+    assert (
+        "good answers most from the full image (80.0 %, rank 1) and has the smallest gap (10.0 points"
+        in (found["verdict"])
+    )
+
+
+def test_the_differences_are_those_of_a_comparison(tmp_path: Path) -> None:
+    runs = three(tmp_path / "runs")
+    found = board(runs, tmp_path / "out", baseline="good").summary["benchmarks"]["signs"]["against"]["poor"]
+    delta = compare(runs / "good", runs / "poor", out=tmp_path / "two").summary["benchmarks"]["signs"]["delta"]
+    for measure in ("full", "crop", "gap", "lost_in_full"):
+        assert found[measure]["estimate"] == pytest.approx(delta[measure]["estimate"])
+        assert found[measure]["ci"] == pytest.approx(delta[measure]["ci"])
+
+
+def test_all_numbers_of_a_benchmark_rest_on_the_samples_that_all_answered(tmp_path: Path) -> None:
+    three(tmp_path / "runs")
+    write_run(tmp_path / "runs" / "late", answers("signs", ["f-", *repeated(**GOOD)[1:]]))
+    found = board(tmp_path / "runs", tmp_path / "out").summary["benchmarks"]["signs"]
+    assert (found["n"], found["dropped"]) == (99, 1)
+    assert found["models"]["poor"]["full"]["estimate"] == pytest.approx(10 / 99)
+
+
+def test_a_mean_is_over_what_all_in_it_measured_and_names_the_others(tmp_path: Path) -> None:
+    three(tmp_path / "runs", "signs", "zoom")
+    write_run(tmp_path / "runs" / "half", answers("signs", repeated(**GOOD)))
+    found = board(tmp_path / "runs", tmp_path / "out").summary
+    assert found["mean"]["benchmarks"] == ["signs", "zoom"]
+    assert set(found["mean"]["models"]) == {"poor", "fair", "good"}
+    assert found["mean"]["without"] == ["half"]
+    assert found["mean"]["models"]["fair"]["full"]["estimate"] == pytest.approx(0.3)
+    assert "half" in found["benchmarks"]["signs"]["models"]
+
+
+def test_regions_made_by_a_model_have_a_mean_of_their_own(tmp_path: Path) -> None:
+    for name, shares in (("poor", POOR), ("good", GOOD)):
+        located = answers("located", repeated(**shares), evidence="model")
+        write_run(tmp_path / "runs" / name, answers("signs", repeated(**shares)), located)
+    found = board(tmp_path / "runs", tmp_path / "out").summary
+    assert found["mean"]["benchmarks"] == ["signs"]
+    assert found["mean_model"]["benchmarks"] == ["located"]
+    assert "regions made by a model" in (tmp_path / "out" / "board.html").read_text(encoding="utf-8")
+
+
+def test_a_hold_out_is_a_column_and_not_in_the_mean(tmp_path: Path) -> None:
+    for name, shares in (("poor", POOR), ("good", GOOD)):
+        held_out = answers("pope", repeated(r=60, w=40), boxes=[], evidence="")
+        write_run(tmp_path / "runs" / name, answers("signs", repeated(**shares)), held_out)
+    found = board(tmp_path / "runs", tmp_path / "out").summary
+    assert found["mean"]["benchmarks"] == ["signs"]
+    assert found["benchmarks"]["pope"]["models"]["poor"]["gap"] is None
+    assert found["benchmarks"]["pope"]["models"]["poor"]["full"]["best"] == 1
+
+
+def test_labels_and_baseline_are_folders_or_names(tmp_path: Path) -> None:
+    runs = three(tmp_path / "runs")
+    made = board(runs, tmp_path / "out", baseline=runs / "poor", labels={str(runs / "poor"): "base", "good": "best"})
+    assert [run["label"] for run in made.summary["runs"]] == ["fair", "best", "base"]
+    assert made.summary["baseline"] == "base"
+    with pytest.raises(SettingError, match=r"--label nobody=…: no such run on the board\. It has fair, good, poor"):
+        board(runs, tmp_path / "out", labels={"nobody": "x"})
+    with pytest.raises(SettingError, match="'same' names several runs"):
+        board(runs, tmp_path / "out", labels={"good": "same", "poor": "same"})
+    with pytest.raises(SettingError, match="--baseline nobody: no such run on the board"):
+        board(runs, tmp_path / "out", baseline="nobody")
+
+
+def test_what_cannot_be_read_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    runs = three(tmp_path / "runs")
+    (write_run(runs / "torn", answers("signs", ["rr"])) / "run.json").write_text("{", encoding="utf-8")
+    write_run(runs / "empty")
+    shard = {"of": 2, "parts": {"1": {"signs": {"samples": 100, "answers": 200}}}}
+    of_all = {"signs": {"region": "padded", "samples": 200}}
+    write_run(runs / "part", answers("signs", repeated(**GOOD)), shard=shard, benchmarks=of_all)
+    reasons = {Path(one["run"]).name: one["reason"] for one in board(runs, tmp_path / "out").summary["left_out"]}
+    assert set(reasons) == {"torn", "empty", "part"}
+    assert "cannot be read" in reasons["torn"]
+    assert "no answers yet" in reasons["empty"]
+    assert "gapbench merge" in reasons["part"]
+    with pytest.raises(RunError, match="no run in it"):
+        board(tmp_path / "out", tmp_path / "other")
+    with pytest.raises(RunError, match="no such folder"):
+        board(tmp_path / "missing", tmp_path / "other")
+
+
+def test_every_key_is_described_in_the_schema(tmp_path: Path) -> None:
+    text = (ROOT / "reports" / "BOARD_SCHEMA.md").read_text(encoding="utf-8")
+    three(tmp_path / "runs", "signs", "zoom")
+    write_run(tmp_path / "runs" / "odd", answers("signs", repeated(**GOOD)), protocol="original")
+    found = board(tmp_path / "runs", tmp_path / "out", baseline="poor").summary
+
+    def keys(value: Any, named: bool = False) -> set[str]:
+        if isinstance(value, list):
+            return set().union(*map(keys, value))
+        if not isinstance(value, dict):
+            return set()
+        by_name = ("models", "against", "folders", "identity")
+        inner = (
+            keys(one, key in by_name or (key == "benchmarks" and isinstance(one, dict))) for key, one in value.items()
+        )
+        return (set() if named else set(value)).union(*inner)
+
+    found_keys = keys(found)
+    assert len(found_keys) > 40
+    assert {key for key in found_keys if f"`{key}`" not in text} == set()
+
+
+def test_the_same_runs_give_the_same_files(tmp_path: Path) -> None:
+    three(tmp_path / "runs", "signs", "zoom")
+    names = ("board.html", "board.md", "board.json", "board.csv")
+    made = [board(tmp_path / "runs", tmp_path / "out").path for _ in range(2)]
+    first, second = ({name: (folder / name).read_bytes() for name in names} for folder in made)
+    assert first == second
+    assert json.loads(first["board.json"])["schema_version"] == 1
+
+
+def test_csv_and_frame_have_a_row_per_run_and_benchmark(tmp_path: Path) -> None:
+    made = gapbench.board(three(tmp_path / "runs", "signs", "zoom"), out=tmp_path / "out")
+    frame = made.frame()
+    assert len(frame) == 3 * 3, "two benchmarks and their mean"
+    assert frame.groupby("benchmark").full.max().to_dict() == pytest.approx({"signs": 0.8, "zoom": 0.8, "mean": 0.8})
+    with (tmp_path / "out" / "board.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(frame)
+    assert float(lines[0]["gap_low"]) < float(lines[0]["gap"]) < float(lines[0]["gap_high"])
+    assert repr(made) == f"Board({str(tmp_path / 'out')!r}, 3 runs, 2 benchmarks)"
+
+
+def test_a_comparison_in_the_folder_of_the_board_is_linked(tmp_path: Path) -> None:
+    runs = three(tmp_path / "runs")
+    first = board(runs, tmp_path / "out").summary["comparisons"]
+    assert first["made"] == []
+    compare(runs / "poor", runs / "good", out=tmp_path / "out" / "compare-poor-good")
+    made = board(runs, tmp_path / "out").summary["comparisons"]["made"]
+    assert made == [["poor", "good", "compare-poor-good/comparison.html"]]
