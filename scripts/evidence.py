@@ -64,6 +64,7 @@ JOBS: Mapping[str, Sequence[str]] = {
     "doctor": ("python", "tests/peers/doctor_cases.py"),
     "near-duplicates": ("python", "tests/peers/near_duplicates.py"),
     "blink": ("python", "tests/peers/blink_outputs.py"),
+    "recipes": ("python", "tests/peers/recipes_on_glance.py"),
     "rollouts": ("python", "tests/peers/distillation_step.py", "--prompts", "24", "--steps", "8", "--rounds", "3"),
     "client": ("python", "tests/peers/vllm_bench_serve.py", "--samples", "100", "--rounds", "3"),
 }  # fmt: skip

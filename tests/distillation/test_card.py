@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from gapbench.distillation.card import write_card
+from gapbench.distillation.method import in_words, source
 from gapbench.distillation.recipe import Recipe, load, make
 
 DETAILS: dict[str, Any] = {
@@ -72,6 +73,34 @@ def test_settings_that_matter_are_said_in_words(tmp_path: Path) -> None:
     assert "anchor share 0.25, all weights" in text
     assert "LoRA (merged)" in card(tmp_path, recipe=load("lora-1gpu"))
     assert "gapbench distill …" in text
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("vision-opd", ["self-distillation (Vision-OPD): the student sees the full image, the teacher the evidence crop,",
+                        "distilled from its own evidence crops", "640 samples with evidence,"]),
+        ("opd-aha", ["(Vision-OPD, OPD-Aha's target)", "teacher `frozen`",
+                     "The target is the teacher, tilted by 4 away from what it says of its image's mean colour."]),
+        ("hard", ["(Vision-OPD, hard labels)", "The target is the likeliest token of the teacher, tilted by 4 away"]),
+        ("s2vopd", ["(S2VOPD): the student sees the view degraded:scale=0.3-0.6, the teacher the full image,",
+                    "distilled from its own clean images", "640 samples, of which no evidence box is used,"]),
+        ("v-zero", ["(Vision-OPD, V-Zero's weights)",
+                    "those that the teacher finds likelier than it does from the view random_crop count more."]),
+    ],
+)  # fmt: skip
+def test_the_method_is_named_and_said_in_words(recipe: str, words: list[str], tmp_path: Path) -> None:
+    text = card(tmp_path, recipe=load(recipe))
+    for said in words:
+        assert said in text
+    assert head(text)["tags"][:2] == ["gapbench", "on-policy-distillation"]
+    assert recipe in head(text)["tags"] or recipe == "hard"
+
+
+def test_another_model_as_teacher_is_named() -> None:
+    other = load("v-zero", ["teacher=model", "teacher_model=Qwen/Qwen3.5-27B"])
+    assert source(other) == "Qwen/Qwen3.5-27B"
+    assert in_words(other).startswith("Trained with gapbench by on-policy distillation (")
 
 
 def test_before_and_after_are_a_table_in_percent(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gapbench.distillation.divergence import Divergence, Tokens, chunked_divergence, token_divergence
+from gapbench.distillation.targets import Target
 from gapbench.util.torchvision_repair import repair
 
 pytest.importorskip("trl", reason='TRL is an oracle, not a dependency; pip install "trl>=1.16" to compare')
@@ -95,6 +96,43 @@ def test_students_top_k_agrees_with_self_distillation(alpha: float, tail: bool, 
     theirs.sum().backward()
     agree(
         f"alpha {alpha} k {k} {'tail' if tail else 'renormalised'} scale {scale}",
+        {"value": ours.detach(), "gradient": a.grad},
+        {"value": theirs.detach(), "gradient": b.grad},
+    )
+
+
+@pytest.mark.parametrize("k", [20, 100])
+@pytest.mark.parametrize("tail", [True, False])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("target", "tilt"), [("tilt", 4.0), ("tilt", 1.0), ("hard", 4.0), ("hard", 0.0)])
+def test_targets_and_weights_agree_with_self_distillation_towards_a_teacher_that_is_the_target(
+    target: Target, tilt: float, alpha: float, tail: bool, k: int
+) -> None:
+    """TRL knows neither targets nor null views, so it gets a teacher that has the target's probabilities; in float64,
+    because its tail is one minus a sum.
+    """
+    if target == "hard" and alpha == 1.0:
+        pytest.skip("the reverse KL to a label is infinite")
+    student, teacher, null = (normal(TOKENS, VOCABULARY, seed=seed).double() for seed in (4, 5, 6))
+    kept = student.topk(k).indices
+    sides = [side.softmax(-1).gather(-1, kept) for side in (teacher, null)]
+    p, n = (torch.cat([x, 1 - x.sum(-1, keepdim=True)], -1) if tail else x / x.sum(-1, keepdim=True) for x in sides)
+    q = p ** (1 + tilt) / n**tilt
+    q /= q.sum(-1, keepdim=True)
+    if target == "hard":
+        q = torch.zeros_like(q).scatter(-1, q[:, :k].argmax(-1, keepdim=True), 1.0)
+    rest = q[:, k:].sum(-1, keepdim=True) / (VOCABULARY - k)
+    made = rest.expand(TOKENS, VOCABULARY).scatter(-1, kept, q[:, :k]).clamp(min=1e-30).log()
+
+    weights = torch.linspace(0, 2, TOKENS)  # as weights by evidence give them
+    settings = of_alpha(alpha, support="student", top_k=k, tail=tail, target=target, tilt=tilt)
+    a, b = student.clone().requires_grad_(), student.clone().requires_grad_()
+    ours = token_divergence(a, teacher, torch.zeros(TOKENS, dtype=torch.long), settings, null)
+    (weights * ours).sum().backward()
+    theirs = of_top_k(b, made, distillation_topk=k, distillation_alpha=alpha, distillation_add_tail=tail)
+    (weights * theirs).sum().backward()
+    agree(
+        f"{target} {tilt} alpha {alpha} k {k} {'tail' if tail else 'renormalised'}",
         {"value": ours.detach(), "gradient": a.grad},
         {"value": theirs.detach(), "gradient": b.grad},
     )

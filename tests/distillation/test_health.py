@@ -38,6 +38,7 @@ def test_a_healthy_run_gives_no_warning() -> None:
         ("teacher", {"teacher_moved": False}, "float32 weights and an ema_rate"),
         ("teacher", {"teacher_moved": False, "teacher": "copy"}, "copy_every"),
         ("probe", {"probe_confidence": lambda t: 0.8 - 0.2 * t}, "Raise anchor_share, lower ema_rate"),
+        ("evidence", {"evidence": 1e-4}, "Choose another null_view, or weights=none"),
         ("sampler", {"logp_gap": 0.3}, "Use one precision for both, or use_vllm=false"),
     ],
 )
@@ -57,6 +58,8 @@ def test_a_sick_run_is_warned_of_with_the_remedy(kind: str, sick: dict[str, Any]
         {"truncated": lambda t: 0.01 + 0.15 * t},  # few are cut off
         {"teacher": "frozen", "teacher_moved": False},  # as it should be
         {"teacher": "live", "teacher_moved": None},
+        {"evidence": 0.02},
+        {"evidence": lambda t: 0 if t < 0.3 else 0.5},  # at last
         {"teacher_moved": lambda t: t > 0.9},  # moved at last, after a warm-up
         {"probe_confidence": lambda t: 0.8 - 0.05 * t},
         {"probe_confidence": lambda t: 0.5 + 0.3 * t},

@@ -61,25 +61,18 @@ def test_how_a_step_is_cut_up_changes_no_weight(
         assert numbers[0] == pytest.approx(numbers[1], rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        ("target=tilt", "teacher=frozen", "weights=evidence", "null_view=random_crop"),
-        ("target=hard", "divergence=forward_kl", "null_view=mean_colour"),
-        ("student_view=degraded:scale=0.3-0.6", "teacher_view=full"),
-    ],
-    ids=["tilt and weights", "hard", "degraded"],
-)
-def test_how_a_step_of_another_method_is_cut_up_changes_no_weight(
-    tiny: Tiny, data: Path, tmp_path: Path, method: tuple[str, ...]
-) -> None:
-    settings = (*method, "steps=2", "region=union")
+def test_how_a_step_with_a_null_view_is_cut_up_changes_no_weight(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    """A tilted target and weights by evidence: the answers of one prompt lie in several micro-batches."""
+    settings = ("target=tilt", "teacher=frozen", "weights=evidence", "null_view=random_crop", "region=union", "steps=2")
     train(tiny("qwen3_vl"), data, tmp_path / "whole", "micro_batch_tokens=100000", *settings)
     train(tiny("qwen3_vl"), data, tmp_path / "cut", "micro_batch_tokens=6", "chunk_tokens=1", *settings)
-    assert apart(tmp_path / "whole" / "model", tmp_path / "cut" / "model") < 1e-5
-    assert apart(tmp_path / "whole" / "model", tiny("qwen3_vl")) > 1e-4
-    for line in steps(tmp_path / "whole"):
-        assert (line["evidence"] is None) == ("weights=evidence" not in method)
+    assert apart(tmp_path / "whole" / "model", tmp_path / "cut" / "model") < 3e-5
+    assert apart(tmp_path / "whole" / "model", tiny("qwen3_vl")) > 5e-4
+    for whole, cut in zip(steps(tmp_path / "whole"), steps(tmp_path / "cut"), strict=True):
+        for number in ("loss", "divergence", "grad_norm", "evidence"):
+            assert whole[number] == pytest.approx(cut[number], rel=1e-4)
+        assert whole["evidence"] > 0.1
+        assert whole["loss"] != pytest.approx(whole["divergence"], rel=1e-3), "the weights count"
 
 
 def test_the_seed_decides_everything(tiny: Tiny, data: Path, one: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from gapbench.data.benchmark import Benchmark
 from gapbench.distillation.pairs import Pairs, TrainingPrompt
 from gapbench.errors import BenchmarkError, SampleError, SettingError
 from gapbench.types import Card, Protocol, Sample
+from gapbench.views.counterfactual import elsewhere
 from gapbench.views.prompts import prompt
 from gapbench.views.regions import find_region
 
@@ -182,6 +183,71 @@ def test_a_region_of_several_images_is_refused_where_a_crop_is_shown_and_a_mosai
     assert pairs(region="multi", student_view="full", teacher_view="boxed").step(0)
     two = replace(SCENES[0], boxes=((10, 10, 35, 41), (50, 10, 60, 20)))
     assert pairs([two], region="mosaic", teacher_enlarge=1.0).step(0)[0].teacher.width > 25 + 10
+
+
+# --- null views ----------------------------------------------------------------------------------------------------
+
+
+def test_without_a_use_there_is_no_null_view() -> None:
+    assert all(pair.null is None for pair, _ in by_key(pairs()).values())
+
+
+def test_the_mean_colour_is_that_of_the_teachers_image_at_its_size() -> None:
+    for pair, _ in by_key(pairs(target="tilt", min_pixels=4000, max_pixels=6000)).values():
+        assert pair.null is not None
+        assert pair.null.size == pair.teacher.size
+        assert (pixels(pair.null) == np.rint(pixels(pair.teacher).mean((0, 1)))).all()
+
+
+def test_a_random_crop_is_as_large_as_the_teachers_and_enlarged_like_it() -> None:
+    for pair, sample in by_key(pairs(weights="evidence", null_view="random_crop")).values():
+        assert pair.null is not None
+        assert pair.null.size == pair.teacher.size
+        assert (pixels(pair.null) != pixels(pair.teacher)).any()
+        box = find_region("padded:factor=1.1", sample.boxes, sample.image.size).box
+        assert box is not None
+        expected = sample.image.crop(elsewhere(sample.image, box)).resize(pair.null.size, Image.Resampling.LANCZOS)
+        assert (pixels(pair.null) == pixels(expected)).all()
+
+
+def test_hide_is_the_whole_image_without_the_region() -> None:
+    for pair, sample in by_key(pairs(target="hard", null_view="hide")).values():
+        assert pair.null is not None
+        assert pair.null.size == sample.image.size
+        assert (pixels(pair.null) != pixels(sample.image)).any()
+
+
+def test_an_anchor_has_the_same_null_view() -> None:
+    plain, anchored = (by_key(pairs(target="tilt", anchor_share=share)) for share in (0.0, 1.0))
+    for key, (pair, _) in plain.items():
+        assert (pixels(pair.null) == pixels(anchored[key][0].null)).all()
+
+
+def test_samples_without_room_for_another_crop_are_skipped_with_the_reason() -> None:
+    whole = replace(SCENES[0], boxes=((0, 0, *map(float, SCENES[0].image.size)),))
+    of = pairs([whole, *SCENES[1:]], weights="evidence", null_view="random_crop")
+    assert "q0" not in by_key(of)
+    assert "leaves no room for another of its size" in of.skipped["q0"]
+
+
+def test_a_null_view_that_needs_boxes_leaves_out_samples_without() -> None:
+    without = [replace(sample, boxes=()) for sample in SCENES[:4]]
+    of = pairs([*without, *SCENES[4:]], teacher_view="full", weights="evidence", null_view="hide")
+    assert of.without_evidence == 4
+    with pytest.raises(BenchmarkError, match="views full and hide cannot be shown"):
+        pairs(without, teacher_view="full", weights="evidence", null_view="hide")
+
+
+def test_a_degraded_student_needs_no_boxes() -> None:
+    without = [replace(sample, boxes=()) for sample in SCENES]
+    found = by_key(pairs(without, student_view="degraded:scale=0.3-0.6", teacher_view="full"))
+    assert len(found) == 10
+    shares = {pair.student.width / sample.image.width for pair, sample in found.values()}
+    assert min(shares) > 0.28
+    assert max(shares) < 0.62
+    assert len(shares) > 5
+    for pair, sample in found.values():
+        assert pair.teacher.tobytes() == sample.image.tobytes()
 
 
 # --- anchors -------------------------------------------------------------------------------------------------------

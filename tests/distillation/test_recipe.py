@@ -17,7 +17,7 @@ from gapbench.errors import GapbenchError, SettingError
 
 
 def test_the_recipes_are_there() -> None:
-    assert {"demo", "lora-1gpu", "vision-opd"} <= set(names())
+    assert {"demo", "hard", "lora-1gpu", "opd-aha", "s2vopd", "v-zero", "vision-opd"} <= set(names())
     assert names() == sorted(p.stem for p in FOLDER.glob("*.yaml"))
 
 
@@ -48,10 +48,47 @@ def test_vision_opd_is_the_papers() -> None:
     assert recipe.region.startswith("padded")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("opd-aha", {"target": "tilt", "tilt": 4.0, "null_view": "mean_colour", "teacher": "frozen", "divergence": "jsd",
+                     "mixture": 0.5, "support": "student", "top_k": 100, "tail": True, "prompts_per_step": 96,
+                     "rollouts_per_prompt": 8, "steps": 70, "learning_rate": 2e-6, "warmup_steps": 10,
+                     "max_new_tokens": 1024, "weights": "none"}),
+        ("s2vopd", {"student_view": "degraded:scale=0.3-0.6", "teacher_view": "full", "teacher": "ema", "ema_rate": 0.05,
+                    "divergence": "jsd", "support": "teacher", "target": "teacher", "steps": 65, "prompts_per_step": 96,
+                    "rollouts_per_prompt": 8}),
+        ("v-zero", {"weights": "evidence", "weight_alpha": 0.5, "weight_gamma": 1.0, "weight_min": 0.0, "weight_max": 2.0,
+                    "null_view": "random_crop", "rollouts_per_prompt": 8, "learning_rate": 1e-6,
+                    "divergence": "sampled_token", "ema_rate": 0.02, "max_new_tokens": 2048}),
+        ("hard", {"target": "hard", "tilt": 4.0, "divergence": "forward_kl", "teacher": "frozen", "prompts_per_step": 48,
+                  "rollouts_per_prompt": 2, "steps": 51, "learning_rate": 2e-6}),
+    ],
+)  # fmt: skip
+def test_a_published_method_has_the_values_that_its_source_gives(name: str, said: dict[str, Any]) -> None:
+    recipe = load(name)
+    assert {key: getattr(recipe, key) for key in said} == said
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({}, ["full", "crop"]),
+        ({"target": "tilt"}, ["full", "crop", "mean_colour"]),
+        ({"target": "hard", "null_view": "hide"}, ["full", "crop", "hide"]),
+        ({"target": "hard", "tilt": 0}, ["full", "crop"]),
+        ({"weights": "evidence", "null_view": "random_crop"}, ["full", "crop", "random_crop"]),
+        ({"student_view": "degraded", "teacher_view": "full"}, ["degraded:scale=0.5", "full"]),
+    ],
+)
+def test_the_null_view_is_shown_where_target_or_weights_use_it(values: dict[str, Any], names: list[str]) -> None:
+    assert [view.name for view in make(values).views] == names
+
+
 def test_the_divergence_is_that_of_the_settings() -> None:
     changed = load("vision-opd", ["divergence=forward_kl", "support=union", "top_k=7", "tail=false", "mixture=0.25",
-                                  "loss_temperature=2", "importance_cap=3"])  # fmt: skip
-    assert changed.loss == Divergence("forward_kl", 0.25, "union", 7, False, 2.0, 3.0)
+                                  "loss_temperature=2", "importance_cap=3", "target=hard", "tilt=2"])  # fmt: skip
+    assert changed.loss == Divergence("forward_kl", 0.25, "union", 7, False, 2.0, 3.0, "hard", 2.0)
 
 
 def test_one_gpu_scales_what_is_counted_in_steps_with_the_batch() -> None:
@@ -133,6 +170,8 @@ OUT_OF_RANGE = {
     "importance_cap": (0, -1),
     "divergence": ("kl",), "mixture": (0, 1), "support": ("top",), "top_k": (0,), "loss_temperature": (0,),
     "aggregation": ("mean",),
+    "target": ("label",), "tilt": (-1,), "weights": ("all",), "weight_alpha": (-1,), "weight_gamma": (-0.5,),
+    "weight_min": (-1,), "weight_max": (0,),
     "teacher": ("emma",), "ema_rate": (0, 1.5), "trust_region": (-1, 2), "copy_every": (0,),
     "steps": (0, 2.5, "many"), "learning_rate": (0, -1e-6, "fast"), "warmup_steps": (-1,), "schedule": ("step",),
     "weight_decay": (-1,), "beta1": (1,), "beta2": (1,), "max_grad_norm": (0,),
@@ -154,6 +193,18 @@ def test_a_value_out_of_range_is_named_with_what_was_expected(key: str, value: A
     [
         ({"student_view": "ful"}, "student_view='ful' is unknown. Expected one of full, crop, boxed"),
         ({"teacher_view": "zoom"}, "teacher_view='zoom' is unknown"),
+        ({"null_view": "none"}, "null_view='none' is unknown. Expected one of full, crop, boxed, degraded, hide"),
+        ({"student_view": "degraded:scale=2"}, "student_view degraded:scale=2: scale=2 is out of range"),
+        ({"student_view": "crop:factor=2"}, "student_view='crop:factor=2' has a region of its own, and a training has"),
+        ({"target": "tilt", "tilt": 0}, "tilt=0 with target=tilt is the teacher itself. Set target=teacher"),
+        ({"target": "tilt", "null_view": "crop"}, "null_view and teacher_view are both crop, so the tilt adds nothing"),
+        ({"weights": "evidence", "null_view": "crop"}, "both crop, so every answer has the same evidence"),
+        ({"target": "tilt", "divergence": "sampled_token"}, "sampled token alone, and target=tilt is made of several"),
+        ({"target": "hard", "divergence": "reverse_kl"}, "divergence=reverse_kl to target=hard is infinite"),
+        ({"target": "hard", "top_k": 1}, "the label is always the student's own likeliest token"),
+        ({"target": "hard", "tilt": 0, "teacher_view": "full"}, "the labels are the student's own at the start"),
+        ({"weights": "evidence", "rollouts_per_prompt": 1}, "compares the rollouts of a prompt, and there is one"),
+        ({"weights": "evidence", "weight_min": 3}, "weight_min=3 is more than weight_max=2"),
         ({"region": "padde"}, "Region policy 'padde' is unknown"),
         ({"region": "padded:factor=0.5"}, "factor must be at least 1"),
         ({"teacher": "model"}, "teacher='model' with teacher_model=''"),
@@ -204,6 +255,8 @@ def test_a_loss_that_is_0_at_every_step_is_refused(values: dict[str, Any], says:
         {"top_k": 1, "tail": False, "support": "union"},  # two tokens, unless both like the same best
         {"top_k": 1, "tail": False, "support": "full"},
         {"top_k": 1, "tail": False, "divergence": "sampled_token"},
+        {**SAME, "teacher": "live", "target": "tilt"},  # the target is another one than the student's own
+        {**SAME, "target": "hard"},
     ],
 )
 def test_a_loss_that_is_not_0_is_allowed(values: dict[str, Any]) -> None:
@@ -229,6 +282,19 @@ def test_a_loss_that_is_not_0_is_allowed(values: dict[str, Any]) -> None:
         ({"lora_targets": "q_proj"}, "lora_targets=q_proj has no effect, because lora is false."),
         ({"teacher_view": "boxed", "teacher_enlarge": 3}, "teacher_enlarge=3.0 has no effect, because teacher_view is"),
         ({"anchor_share": 0.1, "prompts_per_step": 4}, "anchor_share=0.1 has no effect, because it is less than half"),
+        ({"tilt": 2}, "tilt=2.0 has no effect, because target is teacher."),
+        ({"null_view": "hide"}, "null_view=hide has no effect, because neither target nor weights use it."),
+        (
+            {"target": "hard", "tilt": 0, "null_view": "hide"},
+            "null_view=hide has no effect, because neither target nor",
+        ),
+        ({"weight_gamma": 0}, "weight_gamma=0.0 has no effect, because weights is none."),
+        ({"weights": "evidence", "weight_alpha": 0}, "weights=evidence has no effect, because weight_alpha is 0."),
+        ({"weights": "evidence", "weight_min": 2}, "weights=evidence has no effect, because weight_min and weight_max"),
+        (
+            {"student_view": "degraded", "teacher_view": "full", "region": "union"},
+            "region=union has no effect, because",
+        ),
         ({"steps": 5, "schedule": "cosine"}, "schedule=cosine has no effect, because the warm-up lasts to the end."),
         ({**SAME, "teacher": "model", "teacher_model": "m", "region": "union"}, "region=union has no effect, because"),
     ],
