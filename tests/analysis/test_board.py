@@ -51,6 +51,7 @@ def test_more_models_make_the_correction_stricter() -> None:
     assert ranked(scores(*nine))[1].worst > 1
 
 
+@pytest.mark.evidence
 def test_equal_models_are_told_apart_in_at_most_one_board_of_twenty() -> None:
     """Five models of one accuracy: the chance that any rank is narrower than 1 to 5, over 200 drawn boards."""
     drawn = np.random.default_rng(7).random((200, 5, 120)) < 0.6
