@@ -19,19 +19,21 @@ from gapbench.version import VERSION
 __version__ = VERSION
 __all__ = [
     "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "compare", "distill",
-    "doctor", "load_run", "locate", "measure", "merge",
+    "doctor", "export", "load_run", "load_runs", "locate", "measure", "merge", "score",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from gapbench.commands.compare import Comparison, compare
     from gapbench.commands.distill import Distilled, distill
     from gapbench.commands.doctor import doctor
+    from gapbench.commands.export import export
     from gapbench.commands.locate import locate
     from gapbench.commands.measure import measure
     from gapbench.commands.merge import merge
-    from gapbench.commands.report import load_run
+    from gapbench.commands.report import load_run, load_runs
     from gapbench.judging import Judge
     from gapbench.runs.run import Run
+    from gapbench.scoring import score
     from gapbench.types import Card, Record, Sample
 
 __getattr__ = lazy_names(
@@ -47,9 +49,16 @@ __getattr__ = lazy_names(
         "compare": "gapbench.commands.compare",
         "Comparison": "gapbench.commands.compare",
         "Run": "gapbench.runs.run",
+        "export": "gapbench.commands.export",
         "load_run": "gapbench.commands.report",
+        "load_runs": "gapbench.commands.report",
+        "score": "gapbench.scoring",
         "Sample": "gapbench.types",
         "Record": "gapbench.types",
         "Card": "gapbench.types",
     },
 )
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -27,6 +27,7 @@ from gapbench.cli.flags import (
     JudgeApiKeyEnvOption,
     JudgeModelOption,
     JudgeUrlOption,
+    LabelOption,
     LimitOption,
     MaxNewTokensOption,
     MaxPixelsOption,
@@ -41,20 +42,41 @@ from gapbench.cli.flags import (
     TrustRemoteCodeOption,
 )
 from gapbench.util.terminal import complain, say, say_json
-from gapbench.util.text import redacted
+from gapbench.util.text import aligned, redacted
+from gapbench.version import VERSION
+
+MEASURE, CLOSE, LOOK, DATA = "Measure", "Close the gap", "Look, compare, export", "Data"
+"""Panels of `gapbench --help`."""
 
 app = typer.Typer(
-    help="Measure, explain and close the regional-to-global perception gap of multimodal models.",
-    no_args_is_help=True,
-    add_completion=False,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda name: "tensor-parallel-size" if name == "tensor-parallel" else name,  # as it was
     },
 )
-benchmarks_app = typer.Typer(help="The catalogue: what can be measured.", no_args_is_help=True)
-app.add_typer(benchmarks_app, name="benchmarks")
+benchmarks_app = typer.Typer(help="The catalogue: what can be measured.")
+app.add_typer(benchmarks_app, name="benchmarks", rich_help_panel=DATA)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"gapbench {VERSION}", sys.stdout)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Measure, explain and close the regional-to-global perception gap of multimodal models."""
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
 
 INTERRUPTED = 130
 """The exit code shells use for Ctrl-C."""
@@ -93,7 +115,7 @@ def run(application: typer.Typer) -> int:
     return code
 
 
-@app.command(cls=EngineCommand)
+@app.command(cls=EngineCommand, rich_help_panel=MEASURE)
 def measure(
     ctx: typer.Context,
     model: ModelArgument,
@@ -144,7 +166,7 @@ def measure(
         raise typer.Exit(1)  # a script must notice that nothing was measured
 
 
-@app.command()
+@app.command(rich_help_panel=MEASURE)
 def merge(
     runs: Annotated[
         list[Path],
@@ -160,7 +182,7 @@ def merge(
     _print_result(merge_(runs, out, partial=partial, command=_command()))
 
 
-@app.command(cls=EngineCommand)
+@app.command(cls=EngineCommand, rich_help_panel=MEASURE)
 def doctor(
     ctx: typer.Context,
     model: ModelArgument,
@@ -195,7 +217,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command(cls=EngineCommand)
+@app.command(cls=EngineCommand, rich_help_panel=MEASURE)
 def locate(
     ctx: typer.Context,
     model: ModelArgument,
@@ -232,7 +254,7 @@ def locate(
     say(f"regions: {os.path.relpath(result.path)}", sys.stdout)
 
 
-@app.command()
+@app.command(rich_help_panel=CLOSE)
 def distill(
     ctx: typer.Context,
     model: ModelArgument,
@@ -272,7 +294,7 @@ def distill(
         _print_distilled(distilled)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def compare(
     out: Annotated[Path, typer.Option(help="Folder for comparison.html, .md and .json.")],
     runs: Annotated[
@@ -284,10 +306,23 @@ def compare(
     after: Annotated[
         list[Path] | None, typer.Option(help="A run of the other side; repeatable: the seeds of one recipe.")
     ] = None,
+    label: LabelOption = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if", metavar="CONDITION",
+            help='Exit code 1 if "METRIC < POINTS" holds: the upper end of the 95% interval of the change (after minus '
+            'before, in percentage points) lies below; with >, if its lower end lies above. So "full < -2" fails when '
+            "the full accuracy is shown to have fallen by more than 2 points. METRIC: full, crop, gap or lost (in "
+            'full). Of any benchmark and run after the first; "NAME: full < -2" of one benchmark. Exit code 2 if it '
+            "cannot be evaluated: no such metric, or no interval. Repeatable.",
+        ),
+    ] = None,
     no_images: NoImagesOption = False,
     debug: DebugOption = False,
-) -> None:
+) -> None:  # fmt: skip
     """Compare runs on the samples they share: before and after a training, or several seeds of it, or other models."""
+    from gapbench.analysis.comparison.gate import judged, parse_gate
     from gapbench.commands.compare import compare as compare_
     from gapbench.errors import SettingError
 
@@ -296,16 +331,49 @@ def compare(
     sides = [before or [], after or []] if before or after else runs or []
     if len(sides) < 2:
         raise SettingError(f"compare: found {len(sides)} run; expected at least two, BEFORE and AFTER.")
-    _print_result(compare_(*sides, out=out, images=not no_images))
+    gates = [parse_gate(text) for text in fail_if or ()]  # a misspelt one is found before the work
+    comparison = compare_(*sides, out=out, images=not no_images, labels=_labels(label))
+    _print_result(comparison)
+    results = [result for gate in gates for result in judged(gate, comparison.summary)]
+    for met, text in results:
+        say(f"{'FAIL' if met else 'ok'}: {text}", sys.stdout)
+    if any(met for met, _ in results):
+        raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
+def export(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN|DIR...", help="Folders of runs, or folders that hold runs.")
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    format_: Annotated[str, typer.Option("--format", help="csv, parquet or latex (booktabs).")] = "csv",
+    what: Annotated[
+        str, typer.Option(help="results (a row per run and benchmark), pairs (per sample) or records (per answer).")
+    ] = "results",
+    label: LabelOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Write the results of runs as a table: for a paper, a spreadsheet or a data frame."""
+    from gapbench.commands.export import export as export_
+
+    say(f"table: {os.path.relpath(export_(runs, format_, out, what=what, labels=_labels(label)))}", sys.stdout)
+
+
+@app.command(rich_help_panel=LOOK)
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     no_images: NoImagesOption = False,
     without_judge: Annotated[
         bool, typer.Option("--without-judge", help="Use rules alone; ignore the judge's verdicts.")
     ] = False,
+    cards: Annotated[
+        str,
+        typer.Option(
+            metavar="N|all",
+            help="Sample cards, shared out over the cells of the flip matrix; all: however large the file.",
+        ),
+    ] = "",
     repair: Annotated[
         bool, typer.Option("--repair", help="First drop records that lie twice; of each, the earlier one stays.")
     ] = False,
@@ -317,10 +385,10 @@ def report(
 
     if repair:
         say(f"dropped: {repair_(folder):,} records that lay twice", sys.stdout)
-    _print_result(write_results(folder, images=not no_images, judged=not without_judge))
+    _print_result(write_results(folder, images=not no_images, judged=not without_judge, cards=_cards(cards)))
 
 
-@app.command()
+@app.command(rich_help_panel=DATA)
 def score(
     answers: Annotated[
         Path,
@@ -339,7 +407,7 @@ def score(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=CLOSE)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demonstration.")] = Path("runs/demo"),
     quiet: QuietOption = False,
@@ -417,9 +485,14 @@ def _print_result(result: Any) -> None:
     say(result.summary["verdict"], sys.stdout)
     if hasattr(result, "manifest"):
         from gapbench.report.run.overview import alerts
+        from gapbench.runs.run import result_table
 
-        for benchmark, text in alerts(result.summary, result.manifest):
-            say(f"note: {f'{benchmark}: ' if benchmark else ''}{text}", sys.stdout)
+        say(aligned(result_table(result.summary)), sys.stdout)
+        notes = alerts(result.summary, result.manifest)
+    else:
+        notes = [(alert["benchmark"], alert["text"]) for alert in result.summary["alerts"]]
+    for benchmark, text in notes:
+        say(f"note: {f'{benchmark}: ' if benchmark else ''}{text}", sys.stdout)
     say(f"report: {os.path.relpath(result.report)}", sys.stdout)
 
 
@@ -435,6 +508,26 @@ def _arguments(ctx: typer.Context, *other: str) -> dict[str, Any]:
 def _command() -> str:
     """The command as the user typed it, without the path of the installed program and without credentials."""
     return redacted(shlex.join(["gapbench", *sys.argv[1:]]))
+
+
+def _labels(texts: list[str] | None) -> dict[str, str]:
+    """Folder -> name, from `FOLDER=NAME`."""
+    from gapbench.errors import SettingError
+
+    pairs = {folder: name for folder, _, name in (text.rpartition("=") for text in texts or ())}
+    if not all(folder and name.strip() for folder, name in pairs.items()):
+        raise SettingError(f"--label {', '.join(texts or ())}: expected RUN=NAME, such as runs/a=baseline.")
+    return pairs
+
+
+def _cards(text: str) -> int | None:
+    """The number of sample cards, None for all."""
+    from gapbench.errors import SettingError
+    from gapbench.report import CARDS
+
+    if text and text != "all" and not text.isdecimal():
+        raise SettingError(f"--cards {text}: expected a number such as {CARDS}, or all.")
+    return None if text == "all" else int(text or CARDS)
 
 
 def _judge(url: str, model: str, api_key_env: str) -> Any:

@@ -22,6 +22,9 @@ BENCHMARK = (
 """How to name a benchmark or data set on the command line."""
 
 
+JUDGE = "The judge"
+
+
 def _quiet_downloads(quiet: bool) -> bool:
     """With `--quiet`, switch off the Hub's progress bars, which gapbench's own downloads and unpacking follow too.
 
@@ -61,17 +64,28 @@ EngineOption = Annotated[
 JudgeUrlOption = Annotated[
     str,
     typer.Option(
-        "--judge", metavar="URL", help="An OpenAI-compatible server that judges the answers that no rule can read."
+        "--judge",
+        metavar="URL",
+        help="An OpenAI-compatible server that judges the answers that no rule can read.",
+        rich_help_panel=JUDGE,
     ),
 ]
-JudgeModelOption = Annotated[str, typer.Option(metavar="NAME", help="The judge's name on that server.")]
+JudgeModelOption = Annotated[
+    str, typer.Option(metavar="NAME", help="The judge's name on that server.", rich_help_panel=JUDGE)
+]
 JudgeApiKeyEnvOption = Annotated[
-    str, typer.Option(metavar="NAME", help="The environment variable that holds the judge's API key.")
+    str,
+    typer.Option(
+        metavar="NAME", help="The environment variable that holds the judge's API key.", rich_help_panel=JUDGE
+    ),
 ]
 RevisionOption = Annotated[str | None, typer.Option(help="Commit, tag or branch of a Hub model.")]
 TrustRemoteCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that ships with the model.")]
 NoImagesOption = Annotated[
     bool, typer.Option("--no-images", help="Leave all images out (to share a report when licences forbid the images).")
+]
+LabelOption = Annotated[
+    list[str] | None, typer.Option("--label", metavar="RUN=NAME", help="Name of a run in tables and plots; repeatable.")
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print only the result, without progress.", callback=_quiet_downloads)
@@ -112,7 +126,9 @@ def _engine_options() -> list[Any]:
         text, metavar = f"{engines}{flag.help}.", flag.metavar or None
         taken: Any = bool if option.field.annotation is bool else list[str] if several else str
         if flag.typed:
-            shown = typer.Option(option.flag, metavar=metavar, help=text, show_default=False)
+            shown = typer.Option(
+                option.flag, metavar=metavar, help=text, show_default=False, rich_help_panel="Options of engines"
+            )
             annotations[name] = Annotated[taken | None, shown]
     kind = inspect.Parameter.KEYWORD_ONLY
     own = [inspect.Parameter(name, kind, default=None, annotation=taken) for name, taken in annotations.items()]

@@ -20,11 +20,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gapbench.analysis.comparison.conclusion import verdict
 from gapbench.analysis.comparison.deltas import compare_pair
 from gapbench.analysis.comparison.differences import differences, setting_alerts
+from gapbench.analysis.comparison.gate import changes
 from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.comparison.seeds import in_words, of_sides
 from gapbench.analysis.comparison.training_log import (
@@ -41,10 +42,13 @@ from gapbench.errors import RunError, SettingError
 from gapbench.runs.manifest import make_manifest, settings_of
 from gapbench.util.files import write_json
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SCHEMA_VERSION = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """A comparison on disk: its folder and the contents of its `comparison.json`."""
 
@@ -55,6 +59,15 @@ class Comparison:
     def report(self) -> Path:
         """The HTML report."""
         return self.path / "comparison.html"
+
+    def frame(self) -> pd.DataFrame:
+        """One row per run after the first, benchmark and measure: `gapbench.analysis.comparison.gate.changes`."""
+        import pandas as pd
+
+        return pd.DataFrame(changes(self.summary))
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.path}: {self.summary['verdict']})"
 
     def _repr_html_(self) -> str:
         """The verdict and the headline table, for a notebook."""
@@ -68,7 +81,7 @@ def compare(
     after: str | Path | Sequence[str | Path],
     *more: str | Path,
     out: str | Path,
-    labels: Sequence[str] = (),
+    labels: Sequence[str] | Mapping[str, str] = (),
     images: bool = True,
 ) -> Comparison:
     """Compare `after`, and each of `more`, with `before`, and write the comparison to the folder `out`.
@@ -76,7 +89,8 @@ def compare(
     A side may be several runs, such as those of one recipe with several seeds: then `comparison.json` and the pages
     also say every seed, range and standard deviation. All else is about the first run of each side.
 
-    `labels` has one name for each run: those of `before`, of `after`, and `more`. The default is `before` and `after`
+    `labels` has one name for each run: those of `before`, of `after`, and `more`; or it maps folders of some runs to
+    names. The default is `before` and `after`
     if the two runs lie beside a `train.jsonl`, as `gapbench distill` leaves them, and the models' names otherwise.
     `images=False` leaves images out of the report.
 
@@ -163,7 +177,9 @@ def _relative(path: Path, start: Path) -> str:
         return path.name
 
 
-def load(folders: Sequence[Path], labels: Sequence[str], after: int = 1) -> tuple[list[LoadedRun], bool]:
+def load(
+    folders: Sequence[Path], labels: Sequence[str] | Mapping[str, str], after: int = 1
+) -> tuple[list[LoadedRun], bool]:
     """The runs in order, and whether the first and the one at `after` are the runs before and after one training.
 
     Raises RunError for a folder that is no run or is given twice, SettingError for labels that do not fit the runs.
@@ -174,12 +190,25 @@ def load(folders: Sequence[Path], labels: Sequence[str], after: int = 1) -> tupl
     runs = [_load(folder) for folder in folders]
     before, trained_in = (folders[place].resolve().parent for place in (0, after))
     trained = before == trained_in and (trained_in / LOG).is_file()
-    names = list(labels) if labels else _labels(runs, after if trained else None)
+    usual = _labels(runs, after if trained else None)
+    names = _renamed(labels, folders, usual) if isinstance(labels, Mapping) else list(labels) or usual
     if len(names) != len(runs):
         raise SettingError(f"labels: found {len(names)} for {len(runs)} runs ({', '.join(names)}); expected one each.")
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise SettingError(f"labels: found {', '.join(map(repr, names))}; expected a different name for each run.")
     return [replace(run, label=name) for run, name in zip(runs, names, strict=True)], trained
+
+
+def _renamed(labels: Mapping[str, str], folders: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """The `names` of the runs in `folders`, but for those that `labels` names (folder -> name).
+
+    Raises SettingError for a folder that is none of these.
+    """
+    own = {Path(folder).resolve(): name for folder, name in labels.items()}
+    places = [folder.resolve() for folder in folders]
+    if strange := [str(path) for path in own if path not in places]:
+        raise SettingError(f"--label {strange[0]}: no such run here; expected one of {', '.join(map(str, folders))}.")
+    return [own.get(place, name) for place, name in zip(places, names, strict=True)]
 
 
 def _load(folder: Path) -> LoadedRun:

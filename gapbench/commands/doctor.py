@@ -449,7 +449,7 @@ def _try_samples(
     total, whole = (sum(len(task.samples) * len(task.views) for task in of) for of in (few, tasks))
     meter = ThroughputMeter(Workload(0, None, total))
     with TemporaryDirectory() as folder:
-        pending = [item for task in few for item in pending_samples(task, 1, set(), set(), {})]
+        pending = [item for task in few for item in pending_samples(task, 1, set(), set())]
         bar = progress(total, 0, plan.model, quiet=True)
         answer_pending(engine, Path(folder), make_manifest(fields), pending, plan.pixels, meter, bar)
         seconds = time.perf_counter() - meter.started

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ from gapbench.runs import records, shards
 from gapbench.runs.lock import hold
 from gapbench.runs.manifest import FILE, Manifest, continue_or_start, earlier_manifest, make_manifest, new_session
 from gapbench.runs.run import Run
-from gapbench.runs.session import answer_pending, gallery_of
+from gapbench.runs.session import answer_pending
 from gapbench.runs.throughput import ThroughputMeter, Workload
+from gapbench.runs.thumbnails import save_thumbnails, thumbnail_key
 from gapbench.scoring import score
 from gapbench.selfcheck import check_first
 from gapbench.types import Engine
@@ -119,12 +121,7 @@ def measure(
         outcomes = _earlier_outcomes(folder)
         done = {key for key, outcome in outcomes.items() if not (retry_failed and outcome == "failed")}
         recorded = {key[:2] for key in outcomes}
-        galleries = [gallery_of(task.name, task.samples) for task in tasks]  # the same for every shard
-        pending = [
-            item
-            for task, gallery in zip(mine, galleries, strict=True)
-            for item in pending_samples(task, repeats, done, recorded, gallery)
-        ]
+        pending = [item for task in mine for item in pending_samples(task, repeats, done, recorded)]
         judge_identity = connect(judge).identity if judge else None  # an unfit judge is found before a model is loaded
         if not quiet:
             choice.announce()
@@ -153,6 +150,8 @@ def measure(
             )
             if retry_failed:
                 records.drop_failed(folder)
+            if done and not quiet:
+                say(f"{len(done):,} answers kept, {sum(len(item.missing) for item in pending):,} to go")
             meter = ThroughputMeter(workload(mine, repeats, limit, this_shard.of if this_shard else 1, preferred))
             total = sum(len(task.samples) * len(task.views) * repeats for task in mine)
             missing = sum(len(item.missing) for item in pending)
@@ -160,7 +159,17 @@ def measure(
             answer_pending(loaded, folder, manifest, pending, pixels, meter, bar)
         if judge:
             add_verdicts(folder, judge, quiet, retry_failed)
-        return write_results(folder)
+        return write_results(folder, illustrate=partial(_illustrate, folder / "thumbnails", mine))
+
+
+def _illustrate(folder: Path, tasks: Sequence[Task], shown: Sequence[tuple[str, str]]) -> None:
+    """Store the images of the (task, sample) pairs that the report shows, and of no others."""
+    keys = {pair: thumbnail_key(*pair) for pair in shown}
+    for path in folder.glob("*.jpg"):
+        if path.name.partition("-")[0] not in keys.values():
+            path.unlink(missing_ok=True)
+    samples = {(task.name, sample.id): (sample, task.region) for task in tasks for sample in task.samples}
+    save_thumbnails(folder, {key: samples[pair] for pair, key in keys.items() if pair in samples})
 
 
 def _longest(engine: Engine) -> int:
@@ -216,16 +225,12 @@ def _earlier_outcomes(folder: Path) -> dict[records.RecordKey, str]:
 
 
 def pending_samples(
-    task: Task,
-    repeats: int,
-    done: Set[records.RecordKey],
-    recorded: Set[tuple[str, str]],
-    gallery: Mapping[str, str],
+    task: Task, repeats: int, done: Set[records.RecordKey], recorded: Set[tuple[str, str]]
 ) -> list[Pending]:
     """The samples that lack an answer, each with its missing (view, repeat) pairs.
 
     `done` are the keys of answers that are not repeated. `recorded` are the (task, sample) pairs with any record; a
-    sample without one is new. `gallery` maps sample ids to thumbnail keys.
+    sample without one is new.
     """
     pending = []
     for sample in task.samples:
@@ -237,8 +242,7 @@ def pending_samples(
         )
         if missing:
             new = (task.name, sample.id) not in recorded
-            thumbnail = gallery.get(sample.id, "")
-            pending.append(Pending(task.name, sample, task.region, task.prompt(sample), missing, new, thumbnail))
+            pending.append(Pending(task.name, sample, task.region, task.prompt(sample), missing, new))
     return pending
 
 

@@ -6,10 +6,13 @@ write_results(Path("runs/glance"), images=False)
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from glob import glob
 from pathlib import Path
 
 from gapbench.errors import RunError
+from gapbench.report import CARDS
 from gapbench.runs import records
 from gapbench.runs.lock import hold
 from gapbench.runs.manifest import FILE, fingerprint_of, make_manifest, read_manifest
@@ -34,11 +37,34 @@ def load_run(path: str | Path) -> Run:
     return Run(folder, read_json(folder / "summary.json"), read_manifest(folder / FILE).json_object())
 
 
-def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run:
+def load_runs(*places: str | Path) -> list[Run]:
+    """The runs at `places`, in order and each once: folders of runs, folders that hold runs, and patterns (`runs/*`).
+
+    Raises RunError for a place without any run.
+    """
+    found: dict[Path, Path] = {}
+    for place in places:
+        folders = [Path(path) for path in sorted(glob(str(place)))]
+        inside = [path.parent for folder in folders for path in sorted(folder.rglob(FILE))]
+        runs = [path for path in dict.fromkeys([*folders, *inside]) if (path / FILE).is_file()]
+        if not runs:
+            raise RunError(f"{place}: found no run. Expected a folder with {FILE}, or one that holds such folders.")
+        found |= {path.resolve(): path for path in runs if path.resolve() not in found}
+    return [load_run(path) for path in found.values()]
+
+
+def write_results(
+    folder: Path,
+    images: bool = True,
+    judged: bool = True,
+    cards: int | None = CARDS,
+    illustrate: Callable[[Sequence[tuple[str, str]]], None] | None = None,
+) -> Run:
     """Build `summary.json`, `report.html` and `report.md` from the records alone.
 
-    If the run has a judge, its verdicts count. `judged=False` builds them as if the run had no judge. Raises RunError
-    for a run without answers, unless it is a shard without samples.
+    If the run has a judge, its verdicts count. `judged=False` builds them as if the run had no judge. `cards` is the
+    number of sample cards in the report, None for all; `illustrate` is called with the (benchmark, sample) of each,
+    before their images are read. Raises RunError for a run without answers, unless it is a shard without samples.
     """
     from gapbench.analysis.metrics import names_of
     from gapbench.analysis.published import beside_published
@@ -73,7 +99,9 @@ def write_results(folder: Path, images: bool = True, judged: bool = True) -> Run
         counts = judgements.verdict_counts(records.read(folder), judgements.read(folder))
         summary["judge"] = {**run.judge, "verdicts": counts}
     write_json(folder / "summary.json", summary)
-    write_report(folder, summary=summary, manifest=manifest, records=frame, images=images)
+    write_report(
+        folder, summary=summary, manifest=manifest, records=frame, images=images, cards=cards, illustrate=illustrate
+    )
     return Run(folder, summary, manifest)
 
 

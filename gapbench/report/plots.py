@@ -37,7 +37,7 @@ CURVES = {"full": (FULL, "s"), "crop": (CROP, "o"), "gap": (GAP, "D")}
 """The colour and the marker of each."""
 VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", FULL: "full", CROP: "crop", GAP: "ink"}
 
-FOREST_WIDTH, AREA_WIDTH = 9.6, 7.8
+FOREST_WIDTH, NARROW_WIDTH, AREA_WIDTH = 9.6, 4.9, 7.8
 """Inches, at 72 pixels to the inch. At this size the text is as large as the page's small print."""
 
 _SVG = "http://www.w3.org/2000/svg"
@@ -80,6 +80,25 @@ def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, perce
         return to_svg(figure, name, "Forest plot: " + "; ".join(map(_description, effects)))
 
 
+def narrow_forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, percentage points") -> str:
+    """The same for a narrow screen: the texts of a row stand above it. The style sheet shows one of the two."""
+    height = 0.5 * len(effects) + 0.62
+    with drawing(NARROW_WIDTH, height) as figure:
+        axes = figure.add_axes((0.02, 0.46 / height, 0.96, 1 - 0.5 / height))
+        axes.axvline(0, color=MUTED, linewidth=1)
+        for row, effect in enumerate(effects):
+            weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
+            label = clip(" ".join(effect.label.split()), 24) + (f", n = {effect.n:,}" if effect.n is not None else "")
+            beside(axes, 0.03 if effect.part else 0, row - 0.42, label, color=ink, weight=weight)
+            numbers = f"{points(effect.estimate)} {interval(effect.ci, signed=True)}"
+            beside(axes, 1, row - 0.42, numbers, color=ink, weight=weight, ha="right")
+            _draw_mark(axes, row, effect, ink)
+        axes.set_ylim(len(effects) - 0.6, -0.8)
+        axes.margins(x=0.06)
+        quiet(axes, axis)
+        return to_svg(figure, name, "Narrow forest plot: " + "; ".join(map(_description, effects)))
+
+
 def _draw_effect(axes: Axes, row: int, effect: Effect) -> None:
     weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
     label = clip(" ".join(effect.label.split()), 34)
@@ -89,12 +108,18 @@ def _draw_effect(axes: Axes, row: int, effect: Effect) -> None:
     if effect.estimate is None:
         beside(axes, 1.03, row, "no paired samples", color=MUTED)
         return
-    if ends := _ends(effect.ci):
-        axes.plot(ends, [row, row], color=ink, linewidth=1.2 if effect.part else 2.2)
-    face = "none" if effect.part else INK
-    axes.plot([100 * effect.estimate], [row], "o" if effect.part else "D", markersize=6, mfc=face, mec=ink)
+    _draw_mark(axes, row, effect, ink)
     beside(axes, 1.155, row, points(effect.estimate), color=ink, weight=weight, ha="right")
     beside(axes, 1.185, row, interval(effect.ci, signed=True), color=MUTED)
+
+
+def _draw_mark(axes: Axes, row: int, effect: Effect, ink: str) -> None:
+    """The estimate and its interval."""
+    if ends := _ends(effect.ci):
+        axes.plot(ends, [row, row], color=ink, linewidth=1.2 if effect.part else 2.2)
+    if effect.estimate is not None:
+        face = "none" if effect.part else INK
+        axes.plot([100 * effect.estimate], [row], "o" if effect.part else "D", markersize=6, mfc=face, mec=ink)
 
 
 def beside(axes: Axes, x: float, row: float, text: str, **style: Any) -> None:

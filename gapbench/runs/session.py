@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,18 +22,12 @@ from gapbench.runs import records
 from gapbench.runs.manifest import FILE, Manifest, write_manifest
 from gapbench.runs.throughput import ThroughputMeter
 from gapbench.scoring import THOUGHT_CUT_OFF, Score, score, unparsed
-from gapbench.types import Answer, Engine, Record, Request, Sample
-from gapbench.util.files import replacing
+from gapbench.types import Answer, Engine, Record, Request
 from gapbench.util.interrupt import remember_interrupt
 from gapbench.util.progress import Advance
 from gapbench.views.pixels import Pixels
 from gapbench.views.prefetch import Pending, prepared
 from gapbench.views.prepare import PreparedSample
-from gapbench.views.regions import mosaic
-from gapbench.views.views import crop_images
-
-THUMBNAILS = 400
-"""Samples per task with thumbnails for the report's gallery."""
 
 Answered = TypeVar("Answered")
 
@@ -75,14 +69,9 @@ def answer_pending(
     uncounted_repairs: dict[tuple[str, str], tuple[str, ...]] = {}
     repairs: Counter[str] = Counter()
     models: Counter[str] = Counter()
-    (folder / "thumbnails").mkdir(exist_ok=True)
-
-    def keep(item: Pending, sample: PreparedSample) -> None:
-        if item.thumbnail:
-            _save_thumbnails(folder / "thumbnails", item.thumbnail, sample)
 
     def requests() -> Iterator[Request]:
-        with closing(prepared(pending, pixels, keep=keep)) as prefetched:
+        with closing(prepared(pending, pixels)) as prefetched:
             for ready in prefetched:
                 item = ready.pending
                 if item.new:  # an earlier session counted the repairs of the others
@@ -146,35 +135,6 @@ def _update_manifest(
     if defaults := {*(manifest.server_defaults or ()), *engine.info.get("server_defaults", ())}:
         changes["server_defaults"] = sorted(defaults)
     write_manifest(folder / FILE, manifest.model_copy(update=changes))
-
-
-def gallery_of(task: str, samples: Sequence[Sample]) -> dict[str, str]:
-    """Sample id -> thumbnail key, for the samples of the report's gallery.
-
-    The draw depends only on names and ids, so it is the same for every model and after every resume.
-    """
-    from gapbench.runs.thumbnails import thumbnail_key
-
-    keys = sorted((thumbnail_key(task, s.id), s.id) for s in samples)
-    return {sample_id: key for key, sample_id in keys[:THUMBNAILS]}
-
-
-def _save_thumbnails(folder: Path, key: str, sample: PreparedSample) -> None:
-    """Save a sample's first image, and its crops side by side, for the report's gallery.
-
-    The first image is written last and replaces its file in one step, so its presence shows that both were saved. An
-    OSError is ignored: a missing thumbnail must not end a run, and a full disk is reported when the record is written.
-    """
-    from gapbench.runs.thumbnails import save_thumbnail
-
-    first_image = folder / f"{key}-full.jpg"
-    if sample.image is None or first_image.exists():
-        return
-    with suppress(OSError):
-        if sample.region is not None:
-            save_thumbnail(mosaic(crop_images(sample.images, sample.region)), folder / f"{key}-crop.jpg")
-        with replacing(first_image) as draft:
-            save_thumbnail(sample.image, draft)
 
 
 def to_record(task: str, prepared_sample: PreparedSample, view: str, repeat: int, answer: Answer) -> Record:

@@ -102,6 +102,19 @@ def listed(texts: Iterable[str], most: int = 3, separator: str = ", ") -> str:
     return separator.join(items[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Cells as columns of equal width, two spaces apart: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = (
+        [
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
+    )
+    return "\n".join("  ".join(row).rstrip() for row in rows)
+
+
 def first_line(error: BaseException, limit: int = 200) -> str:
     """The first line of an error's message without credentials, or its type if the message is empty."""
     return shorten(redacted(next(iter(str(error).strip().splitlines()), "")) or type(error).__name__, limit)

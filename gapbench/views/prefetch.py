@@ -14,7 +14,7 @@ decodes and resizes; Python code that makes images does not.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -41,8 +41,7 @@ GROUP_LIMIT = 16
 class Pending:
     """A sample of a task, its region policy and prompt, and the (view, repeat) pairs that lack an answer.
 
-    `new` says that no earlier session wrote a record of it. `thumbnail` is the key of its images in the report's
-    gallery; empty if it has none there.
+    `new` says that no earlier session wrote a record of it.
     """
 
     task: str
@@ -51,7 +50,6 @@ class Pending:
     prompt: str
     missing: tuple[tuple[View, int], ...]
     new: bool = True
-    thumbnail: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,24 +76,14 @@ class Prefetched:
     views: tuple[PreparedView, ...]
 
 
-def prepared(
-    samples: Iterable[Pending],
-    pixels: Pixels,
-    workers: int = WORKERS,
-    keep: Callable[[Pending, PreparedSample], None] = lambda pending, sample: None,
-) -> Generator[Prefetched, None, None]:
-    """Prepare every sample and yield them in order; a sample or view that fails carries its error as text.
-
-    The thread that prepares a sample calls `keep` with it while its images are in memory. An exception in `keep` is
-    raised here and ends the read-ahead.
-    """
+def prepared(samples: Iterable[Pending], pixels: Pixels, workers: int = WORKERS) -> Generator[Prefetched, None, None]:
+    """Prepare every sample and yield them in order; a sample or view that fails carries its error as text."""
 
     def prepare_group(group: list[Pending]) -> list[Prefetched]:
         ready, sample = [], None
         sized: dict[int, tuple[Image, Image]] = {}  # by identity, so that an image of several samples is resized once
         for pending in group:
             sample = prepare(pending.sample, pending.policy, sample)
-            keep(pending, sample)
             views = {view.name: view for view, _ in pending.missing}.values()
             shown = (_prepare_view(sample, view, pending.prompt, pixels, sized) for view in views)
             ready.append(Prefetched(pending, sample, tuple(shown)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from gapbench.report.run.samples import sample_cards, stratified
+from gapbench.report.run.samples import FLIP_NAMES, sample_cards, stratified
 
 from .conftest import ExampleRun, MakeRun
 
@@ -56,12 +56,28 @@ def test_any_beginning_of_the_order_is_spread_over_benchmarks_and_flips(make_run
     cards = sample_cards(make_run(("signs", "zoom"), samples=60, thumbnails=0).frame)
     strata = {(card.benchmark, card.flip) for card in cards}
     ordered = stratified(cards)
-    assert {(card.benchmark, card.flip) for card in ordered[: len(strata)]} == strata
+    assert {(card.benchmark, card.flip) for card in ordered[: 2 * len(FLIP_NAMES)]} == strata
     assert sorted(card.key for card in ordered) == sorted(card.key for card in cards)
     assert stratified(reversed(cards)) == ordered
 
 
-def test_samples_with_images_come_first(make_run: MakeRun) -> None:
+def test_rare_cells_are_whole_and_frequent_ones_share_the_rest(make_run: MakeRun) -> None:
+    """Though only samples of frequent cells have images, and there are many benchmarks."""
+    counts = {"both": 4_000, "crop_only": 1_500, "full_only": 100, "neither": 5}
+    template = sample_cards(make_run(samples=3, thumbnails=0).frame)[0]
+    cards = [
+        replace(template, key=f"{flip}{index}", benchmark=f"b{index % 50}", flip=flip)
+        for flip, count in counts.items()
+        for index in range(count)
+    ]
+    chosen = stratified(cards, [card.key for card in cards if card.flip == "both"])[:240]
+    assert Counter(card.flip for card in chosen) == {"neither": 5, "both": 78, "crop_only": 79, "full_only": 78}
+    assert len({card.benchmark for card in chosen if card.flip == "both"}) == 50
+
+
+def test_samples_with_images_come_first_in_their_cell(make_run: MakeRun) -> None:
     cards = sample_cards(make_run(samples=30, thumbnails=0).frame)
-    preferred = {card.key for card in cards[10:15]}
-    assert {card.key for card in stratified(cards, preferred)[:5]} == preferred
+    for flip in {card.flip for card in cards}:
+        members = [card.key for card in cards if card.flip == flip]
+        ordered = [card.key for card in stratified(cards, members[-1:]) if card.flip == flip]
+        assert ordered[0] == members[-1]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from gapbench.data import catalogue
 from gapbench.errors import ModelError, RunError
-from gapbench.runs import records, thumbnails
+from gapbench.runs import records
 from gapbench.runs import session as session_module
 from gapbench.runs.manifest import make_manifest
 from gapbench.runs.throughput import ThroughputMeter, Workload
@@ -75,13 +75,11 @@ def run_session(
     folder: Path,
     todo: list[Pending],
     manifest: dict[str, Any] | None = None,
-    gallery: Mapping[str, str] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     """Run one session and return the manifest after it."""
     folder.mkdir(exist_ok=True)
     fields = {**(manifest or {}), "sessions": [*(manifest or {"sessions": []})["sessions"], {}]}
-    todo = [replace(item, thumbnail=(gallery or {}).get(item.sample.id, "")) for item in todo]
     meter = changes.pop("meter", None) or ThroughputMeter(Workload(12, 2, 24))
     done, quiet = changes.pop("done", 0), changes.pop("quiet", True)
     bar = progress(done + sum(len(item.missing) for item in todo), done, "m", quiet, about=meter.text)
@@ -296,67 +294,6 @@ def test_an_engines_troubles_are_kept_with_the_session(benchmark_file: Path, tmp
     engine.trouble = {}
     both = run_session(engine, tmp_path / "run", pending_samples(benchmark_file)[1:], first)["sessions"]
     assert [session.get("trouble") for session in both] == [{"tries": 3}, None]
-
-
-def test_small_images_are_kept_for_the_samples_that_the_gallery_drew(benchmark_file: Path, tmp_path: Path) -> None:
-    benchmark = catalogue.load(str(benchmark_file))
-    drawn = session_module.gallery_of("mine", benchmark.samples())
-    assert drawn == session_module.gallery_of("mine", benchmark.samples()[::-1]), (
-        "the draw does not depend on the order"
-    )
-    gallery = dict(list(drawn.items())[:3])
-    run_session(Engine(at_once), tmp_path / "run", pending_samples(benchmark_file), gallery=gallery)
-    names = {p.name for p in (tmp_path / "run" / "thumbnails").iterdir()}
-    assert names == {f"{key}-{view}.jpg" for key in gallery.values() for view in ("full", "crop")}
-
-
-def test_small_images_lost_to_a_kill_are_made_again(
-    benchmark_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whether the kill hits between the writes or in the middle of one."""
-    todo, place = pending_samples(benchmark_file)[:1], tmp_path / "run" / "thumbnails"
-    gallery = session_module.gallery_of("mine", [todo[0].sample])
-    key = gallery["q0"]
-    saved = thumbnails.save_thumbnail
-
-    def killed_at(write: int) -> None:
-        count = 0
-
-        def save(image: Image.Image, path: Path) -> None:
-            nonlocal count
-            count += 1
-            if count == write:
-                path.write_bytes(b"half of")
-                raise SystemExit
-            saved(image, path)
-
-        monkeypatch.setattr(thumbnails, "save_thumbnail", save)
-
-    for write in (1, 2):
-        killed_at(write)
-        with pytest.raises(SystemExit):
-            run_session(Engine(at_once), tmp_path / "run", todo, gallery=gallery)
-        assert keys(tmp_path / "run") == []
-    killed_at(0)
-    run_session(Engine(at_once), tmp_path / "run", todo, gallery=gallery)
-    assert sorted(p.name for p in place.iterdir()) == [f"{key}-crop.jpg", f"{key}-full.jpg"]
-    assert all(max(Image.open(p).size) >= 224 for p in place.iterdir())
-
-
-def test_small_images_that_cannot_be_written_end_nothing(benchmark_file: Path, tmp_path: Path) -> None:
-    gallery = session_module.gallery_of("mine", catalogue.load(str(benchmark_file)).samples())
-    for key in gallery.values():
-        (tmp_path / "run" / "thumbnails" / f"{key}-crop.jpg").mkdir(parents=True)
-    run_session(Engine(at_once), tmp_path / "run", pending_samples(benchmark_file), gallery=gallery)
-    assert len(keys(tmp_path / "run")) == 24
-
-
-def test_the_gallery_holds_no_more_than_it_shows(monkeypatch: pytest.MonkeyPatch, benchmark_file: Path) -> None:
-    monkeypatch.setattr(session_module, "THUMBNAILS", 5)
-    samples = catalogue.load(str(benchmark_file)).samples()
-    drawn = [session_module.gallery_of(name, samples) for name in ("one", "two")]
-    assert [len(each) for each in drawn] == [5, 5]
-    assert drawn[0] != drawn[1]
 
 
 def test_the_progress_line_says_what_the_whole_would_take(

@@ -16,7 +16,7 @@ from gapbench.analysis.faults import alerted, wide_bound
 from gapbench.analysis.verdict import bound_in_words, faults_in_words
 from gapbench.report.cells import nested
 from gapbench.report.families import families
-from gapbench.report.plots import Bin, Effect, area_plot, forest_plot
+from gapbench.report.plots import Bin, Effect, area_plot, forest_plot, narrow_forest_plot
 from gapbench.report.run.data_section import first, repairs_of
 from gapbench.report.tables import benchmarks_of, has_gap, macro_gap
 from gapbench.util.text import clip, interval, missing, p_value, percent
@@ -203,8 +203,8 @@ def _counted(n: int, one: str, many: str) -> str:
 
 
 def forest(summary: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`plot`, an inline SVG of the gaps of benchmarks, their categories and their mean (None without gaps), and
-    `left_out`, the number of its rows left out. `name` prefixes the ids of the plot."""
+    """`plot`, an inline SVG of the gaps of benchmarks, their categories and their mean (None without gaps), the same as
+    `narrow` for small screens, and `left_out`, the number of rows left out. `name` prefixes the ids of the plots."""
     benchmarks = benchmarks_of(summary)
     effects: list[Effect] = []
     left_out = max(0, len(benchmarks) - FOREST_BENCHMARKS)
@@ -223,7 +223,11 @@ def forest(summary: Mapping[str, Any], name: str) -> dict[str, Any]:
     macro = macro_gap(summary)
     if macro is not None and sum(map(has_gap, benchmarks.values())) > 1:
         effects.append(Effect("Macro mean", macro.get("estimate"), macro.get("ci")))
-    return {"plot": forest_plot(effects, name=name) if effects else None, "left_out": left_out}
+    return {
+        "plot": forest_plot(effects, name=name) if effects else None,
+        "narrow": narrow_forest_plot(effects, name=f"{name}-narrow") if effects else None,
+        "left_out": left_out,
+    }
 
 
 def area_figures(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ from typing import Any
 from pandas import DataFrame
 
 from gapbench.errors import RunError
+from gapbench.report import CARDS
 from gapbench.report.families import ANNOTATED, Family, families, tables_of_families
 from gapbench.report.jinja import asset, environment, write
 from gapbench.report.run import settings
 from gapbench.report.run.data_section import data_table, notices, repairs_table
-from gapbench.report.run.gallery import SIZE_LIMIT, gallery
+from gapbench.report.run.gallery import SIZE_LIMIT, gallery, stored_keys
 from gapbench.report.run.overview import alerts, area_figures, forest, headline
 from gapbench.report.run.published_tables import is_outside, other_table, published_table
-from gapbench.report.run.samples import FLIP_NAMES, sample_cards
+from gapbench.report.run.samples import FLIP_NAMES, sample_cards, stratified
 from gapbench.report.run.summary_tables import (
     flip_table,
     gap_table,
@@ -40,23 +42,37 @@ from gapbench.util.text import clip
 
 
 def write_report(
-    folder: Path, *, summary: Mapping[str, Any], manifest: Mapping[str, Any], records: DataFrame, images: bool = True
+    folder: Path,
+    *,
+    summary: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    records: DataFrame,
+    images: bool = True,
+    cards: int | None = CARDS,
+    illustrate: Callable[[Sequence[tuple[str, str]]], None] | None = None,
 ) -> None:
     """Write `folder/report.html` and `folder/report.md`.
 
     `summary` and `manifest` are the contents of `summary.json` and `run.json`; keys may be missing and values null.
     `records` has one row per record and the fields of `gapbench.types.Record` as columns. Images come from
-    `folder/thumbnails`; `images=False` leaves them out. Raises `RunError` if `folder` does not exist.
+    `folder/thumbnails`; `images=False` leaves them out. `cards` is the number of sample cards, None for all, however
+    large the file becomes. `illustrate` is called with the (benchmark, sample) of every card before images are read.
+    Raises `RunError` if `folder` does not exist.
     """
     if not folder.is_dir():
         raise RunError(f"No run folder at {folder}. Expected the folder that holds records.jsonl; check the path.")
     html, markdown = environment(html=True), environment(html=False)
     page = _content(summary, manifest, images)
     template = html.get_template("html.j2")
-    room = SIZE_LIMIT - len(template.render(page, gallery=None).encode())
+    room = math.inf if cards is None else SIZE_LIMIT - len(template.render(page, gallery=None).encode())
+    samples = sample_cards(records)
     thumbnails = folder / "thumbnails" if images else None
-    cards = gallery(sample_cards(records), thumbnails, html.get_template("card.j2"), room)
-    write(folder / "report.html", template.render(page, gallery=cards))
+    # What can be illustrated is drawn without regard to what is stored, so the draw is the same after every resume.
+    chosen = stratified(samples, () if illustrate else stored_keys(thumbnails))[:cards]
+    if illustrate:
+        illustrate([(card.benchmark, card.sample) for card in chosen])
+    shown = gallery(samples, chosen, thumbnails, html.get_template("card.j2"), room)
+    write(folder / "report.html", template.render(page, gallery=shown))
     write(folder / "report.md", markdown.get_template("md.j2").render(page))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from pandas import DataFrame
@@ -84,21 +85,22 @@ def sample_cards(records: DataFrame) -> list[SampleCard]:
 
 
 def stratified(cards: Iterable[SampleCard], first: Iterable[str] = ()) -> list[SampleCard]:
-    """All cards, taken in turn from every (benchmark, flip), so that the first n cards are a fair selection for any n.
+    """All cards, in turn from every flip, and for each flip in turn from every benchmark.
 
-    Within a stratum the order is that of the hashed key, hence random but reproducible. Cards whose key is in `first`
-    (samples with images) come before the others.
+    So the first n cards hold every rare flip whole and an equal number of each frequent one, for any n. Within a
+    stratum the order is that of the hashed key, hence random but reproducible; cards whose key is in `first` (samples
+    with images) come before the others.
     """
     preferred = set(first)
-    strata: dict[tuple[bool, int, str], list[SampleCard]] = defaultdict(list)
-    for card in cards:
-        strata[card.key not in preferred, [*FLIP_NAMES].index(card.flip), card.benchmark].append(card)
-    turns = [
-        ((stratum[0], rank, *stratum[1:]), card)
-        for stratum, members in strata.items()
-        for rank, card in enumerate(sorted(members, key=lambda member: member.key))
-    ]
-    return [card for _, card in sorted(turns, key=lambda turn: turn[0])]
+    strata: dict[str, dict[str, list[SampleCard]]] = {flip: defaultdict(list) for flip in FLIP_NAMES}
+    for card in sorted(cards, key=lambda card: (card.key not in preferred, card.key)):
+        strata[card.flip][card.benchmark].append(card)
+    return _in_turn([_in_turn([members[name] for name in sorted(members)]) for members in strata.values()])
+
+
+def _in_turn(groups: Sequence[Sequence[SampleCard]]) -> list[SampleCard]:
+    """The first of every group, then the second of every group, and so on."""
+    return [card for turn in zip_longest(*groups) for card in turn if card is not None]
 
 
 def _sample_card(benchmark: str, sample: str, records: Rows) -> SampleCard:

@@ -1,11 +1,12 @@
-/* Filters and pages the sample cards, sorts the tables, and keeps the filters in the address:
-   report.html#flip=crop_only&benchmark=signs&category=stop&q=red. The script only shows, hides and reorders what the
-   page already holds; it never parses text as HTML. */
+/* Filters, orders and pages the sample cards, opens their evidence, sorts the tables, and keeps its state in the address:
+   report.html#flip=crop_only&benchmark=signs&order=area&sample=KEY. J and K, or the arrows while the evidence is open, go
+   to the next and the previous card. The script only shows, hides and reorders what the page already holds; it never
+   parses text as HTML. */
 (() => {
   "use strict";
 
   const PAGE = 24;
-  const FIELDS = ["flip", "regions", "benchmark", "category", "q"];
+  const FIELDS = ["flip", "regions", "benchmark", "category", "q", "order"];
   const data = JSON.parse(document.getElementById("report-data").textContent);
   const cards = [...document.querySelectorAll("#gallery > .card")].map((element, index) => ({
     element,
@@ -13,10 +14,24 @@
     ...data.cards[index],
   }));
   const form = document.querySelector(".filters");
+  const gallery = document.getElementById("gallery");
   const more = document.getElementById("more");
   const status = document.getElementById("status");
+  const viewer = document.getElementById("viewer");
+  const flips = [...form.querySelectorAll("[data-flip]")].map((chip) => chip.dataset.flip);
   let filters = {};
   let limit = PAGE;
+  let ordered = false;
+  let current = null;
+
+  /* What the cards are ordered by. Without a value a card comes last. */
+  const ORDERS = {
+    area: (card) => card.area,
+    "area-falling": (card) => (card.area === null ? null : -card.area),
+    length: (card) => card.length,
+    "length-falling": (card) => -card.length,
+    flip: (card) => flips.indexOf(card.flip),
+  };
 
   const textOf = (card) => (card.text ??= card.element.textContent.toLowerCase());
 
@@ -27,10 +42,19 @@
     (!filter.category || card.category === filter.category) &&
     (!filter.q || textOf(card).includes(filter.q.toLowerCase()));
 
-  function show() {
+  function matchingCards() {
     const matching = cards.filter((card) => matches(card, filters));
+    const value = ORDERS[filters.order];
+    const last = (card) => value(card) ?? Infinity;
+    return value ? matching.sort((a, b) => (last(a) === last(b) ? 0 : last(a) - last(b))) : matching;
+  }
+
+  function show() {
+    const matching = matchingCards();
     const visible = new Set(matching.slice(0, limit));
     for (const card of cards) card.element.hidden = !visible.has(card);
+    if (filters.order || ordered) gallery.append(...(filters.order ? [...visible] : cards).map((card) => card.element));
+    ordered = Boolean(filters.order);
     more.hidden = matching.length <= limit;
     more.textContent = `Show ${Math.min(PAGE, matching.length - limit)} more of ${matching.length - limit}`;
     status.textContent = matching.length
@@ -40,6 +64,48 @@
       button.setAttribute("aria-pressed", String(button.dataset.flip === (filters.flip || "")));
     for (const field of form.querySelectorAll("[name]")) field.value = filters[field.name] || "";
     showCounts();
+  }
+
+  /* Bring a card that matches the filters into view, and its evidence if that is open. */
+  function select(card) {
+    const place = matchingCards().indexOf(card);
+    current?.element.classList.remove("current");
+    current = place < 0 ? null : card;
+    if (!current) return;
+    while (limit <= place) limit += PAGE;
+    show();
+    card.element.classList.add("current");
+    card.element.scrollIntoView({ behavior: "instant" });
+    card.element.querySelector("a").focus({ preventScroll: true });
+    if (viewer.open) open(card);
+    writeAddress();
+  }
+
+  function step(by) {
+    const matching = matchingCards();
+    const next = matching[current ? matching.indexOf(current) + by : 0];
+    if (next) select(next);
+  }
+
+  /* The crop with the pixels of the image, or what else the card shows. */
+  function open(card) {
+    const image = card.element.querySelector(".crop img, .full img");
+    const place = viewer.querySelector(".scroll");
+    place.replaceChildren();
+    if (image) {
+      const shown = place.appendChild(document.createElement("img"));
+      shown.src = image.src;
+      shown.alt = image.alt;
+      const [width, height] = ["width", "height"].map((side) => image.getAttribute(side));
+      shown.style.aspectRatio = `${width} / ${height}`;
+      shown.style.width = `max(${width}px, min(28rem, 60vh, 84vw))`;
+    }
+    viewer.querySelector("h3").textContent = card.element.querySelector("h3").textContent;
+    viewer.querySelector("p").textContent = [
+      card.element.querySelector(".crop figcaption, .full figcaption, .how").textContent,
+      card.element.querySelector(".question").textContent,
+    ].join(" \u00b7 ");
+    if (!viewer.open) viewer.showModal();
   }
 
   /* The flip matrix counts all samples of the selected benchmark or kind of regions, with or without a card. */
@@ -80,39 +146,42 @@
       else delete filters[name];
     }
     limit = PAGE;
+    select(null);
     selectRegions();
     showCategories();
-    const address = new URLSearchParams(FIELDS.filter((name) => filters[name]).map((name) => [name, filters[name]]));
+    writeAddress();
+    show();
+  }
+
+  function writeAddress() {
+    const state = { ...filters, sample: current?.key };
+    const address = new URLSearchParams([...FIELDS, "sample"].filter((name) => state[name]).map((name) => [name, state[name]]));
     try {
       history.replaceState(null, "", `#${address}`);
     } catch {
       /* Some viewers embed the page without an address; filtering works without it. */
     }
-    show();
   }
 
-  /* "#flip=…" sets the filters; "#card-…" clears them and shows that card; other fragments are plain anchors. */
+  /* "#flip=…" sets the filters, "#sample=…" (or "#card-…") shows one card; other fragments are plain anchors. */
   function readAddress() {
-    const fragment = location.hash.slice(1);
+    const fragment = location.hash.slice(1).replace(/^card-/, "sample=");
     if (fragment.includes("=")) {
       const parameters = new URLSearchParams(fragment);
       const entries = FIELDS.map((name) => [name, parameters.get(name)]);
       filters = Object.fromEntries(entries.filter(([, value]) => value));
       limit = PAGE;
+      const key = parameters.get("sample");
+      const linked = cards.find((card) => card.key === key);
+      if (linked && data.regions[linked.benchmark]) filters.regions = data.regions[linked.benchmark];
       selectRegions();
       showCategories();
       show();
+      if (linked) select(linked);
+      else if (key) status.textContent = "This sample has no card in this file. Its answers are in records.jsonl.";
       return true;
     }
-    const linked = fragment.startsWith("card-") && document.getElementById(fragment);
-    if (linked) {
-      filters = {};
-      selectRegions();
-      show();
-      linked.hidden = false;
-      linked.scrollIntoView();
-    }
-    return Boolean(linked);
+    return false;
   }
 
   function makeSortable(table) {
@@ -149,11 +218,34 @@
       setFilters({ flip: isPressed ? "" : button.dataset.flip });
     });
   }
-  form.hidden = false;
+  form.querySelector("fieldset").disabled = false;
+  gallery.classList.add("ready");
+  gallery.addEventListener("click", (event) => {
+    const card = cards.find(({ element }) => element.contains(event.target));
+    const link = event.target.closest("h3 a");
+    if (!card || !(link || event.target.closest(".frame"))) return;
+    event.preventDefault();
+    if (link) select(card);
+    else {
+      open(card);
+      select(card);
+    }
+  });
+  viewer.addEventListener("click", (event) => {
+    if (event.target.dataset.step) step(Number(event.target.dataset.step));
+    else if (event.target === viewer || event.target.dataset.close) viewer.close();
+  });
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, select")) return;
+    const by = { j: 1, k: -1, ...(viewer.open && { ArrowRight: 1, ArrowLeft: -1 }) }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    step(by);
+  });
   form.addEventListener("input", (event) => setFilters({ [event.target.name]: event.target.value }));
   form.addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => {
-    const next = cards.filter((card) => matches(card, filters))[limit];
+    const next = matchingCards()[limit];
     limit += PAGE;
     show();
     next.element.querySelector("a").focus();

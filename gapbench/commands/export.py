@@ -1,0 +1,108 @@
+"""Writes the results of runs as a table for a paper or for other programs.
+
+    gapbench.export(["runs/*"], "latex", "gaps.tex")
+    gapbench.export(["runs/glance"], "parquet", "pairs.parquet", what="pairs")
+
+Tables: `results` (a row per run and benchmark), `pairs` (a row per sample, with its score in every view) and `records`
+(a row per answer). Every row begins with the name of its run. LaTeX takes results alone.
+
+Limits: results of benchmarks over annotated evidence and over regions made by a model stand in one table; the column
+`evidence` says which is which. Nothing is averaged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapbench.commands.report import load_runs
+from gapbench.errors import SettingError
+from gapbench.runs.run import Run, results
+from gapbench.util.files import replacing, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("csv", "parquet", "latex")
+TABLES = ("results", "pairs", "records")
+
+
+def export(
+    runs: Sequence[str | Path],
+    format: str,
+    out: str | Path,
+    *,
+    what: str = "results",
+    labels: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a table of the runs to the file `out` and return its path.
+
+    `runs` are folders of runs, folders that hold runs, or patterns. `labels` maps folders of runs to names; other runs
+    are named after their folders. Raises RunError for a place without a run, SettingError for an unknown format, table
+    or label.
+    """
+    if format not in FORMATS or what not in TABLES or (format == "latex" and what != "results"):
+        raise SettingError(
+            f"--format {format} --what {what}: expected a format of {', '.join(FORMATS)}, and a table of "
+            f"{', '.join(TABLES)}; latex takes results alone."
+        )
+    opened = load_runs(*runs)
+    named = {str(run.path): run for run in opened}
+    names = {path: path for path in named} | _by_path(labels or {}, opened)
+    path = Path(out)
+    if format == "latex":
+        write_text(path, _latex({names[key]: run for key, run in named.items()}))
+        return path
+    import pandas as pd
+
+    table = pd.concat([_table(run, what).assign(run=names[key]) for key, run in named.items()], ignore_index=True)
+    table = table[["run", *table.columns.drop("run")]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as draft:
+        if format == "csv":
+            table.map(_flat).to_csv(draft, index=False, lineterminator="\n")
+        else:
+            table.to_parquet(draft, index=False)
+    return path
+
+
+def _by_path(labels: Mapping[str, str], runs: Sequence[Run]) -> dict[str, str]:
+    own = {run.path.resolve(): str(run.path) for run in runs}
+    strange = [folder for folder in labels if Path(folder).resolve() not in own]
+    if strange:
+        raise SettingError(f"--label {strange[0]}: no such run here; expected one of {', '.join(own.values())}.")
+    return {own[Path(folder).resolve()]: name for folder, name in labels.items()}
+
+
+def _table(run: Run, what: str) -> pd.DataFrame:
+    tables = {"results": run.table, "pairs": lambda: run.pairs().reset_index(), "records": run.frame}
+    return tables[what]()
+
+
+def _flat(value: Any) -> Any:
+    """Several values in one cell of a CSV file, as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple | list) else value
+
+
+def _latex(runs: Mapping[str, Run]) -> str:
+    from gapbench.report.cells import count, level, points, text
+    from gapbench.report.latex import latex_table
+    from gapbench.report.tables import Column, table_of
+
+    rows = [
+        {**row, "run": name, **{key: {"estimate": row[key], "ci": (row[f"{key}_low"], row[f"{key}_high"])}
+                                for key in ("full", "crop", "gap", "lost_in_full")}}
+        for name, run in runs.items() for row in results(run.summary)
+    ]  # fmt: skip
+    columns = (
+        *([Column("Run", text("run"), numeric=False)] if len(runs) > 1 else []),
+        Column("Benchmark", text("benchmark"), numeric=False),
+        Column("n", count("n")),
+        Column("Full", level("full")),
+        Column("Crop", level("crop")),
+        Column("Gap", points("gap")),
+        Column("Lost in full", level("lost_in_full")),
+    )
+    return latex_table(table_of("Accuracy and gap with 95% intervals, in percent and percentage points", columns, rows))
