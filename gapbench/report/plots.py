@@ -37,7 +37,7 @@ CURVES = {"full": (FULL, "s"), "crop": (CROP, "o"), "gap": (GAP, "D")}
 """The colour and the marker of each."""
 VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", FULL: "full", CROP: "crop", GAP: "ink"}
 
-FOREST_WIDTH, NARROW_WIDTH, AREA_WIDTH = 9.6, 4.9, 7.8
+FOREST_WIDTH, NARROW_WIDTH, AREA_WIDTH = 9.6, 4.3, 7.8
 """Inches, at 72 pixels to the inch. At this size the text is as large as the page's small print."""
 
 _SVG = "http://www.w3.org/2000/svg"
@@ -88,7 +88,7 @@ def narrow_forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap
         axes.axvline(0, color=MUTED, linewidth=1)
         for row, effect in enumerate(effects):
             weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
-            label = clip(" ".join(effect.label.split()), 24) + (f", n = {effect.n:,}" if effect.n is not None else "")
+            label = clip(" ".join(effect.label.split()), 18) + (f", n = {effect.n:,}" if effect.n is not None else "")
             beside(axes, 0.03 if effect.part else 0, row - 0.42, label, color=ink, weight=weight)
             numbers = f"{points(effect.estimate)} {interval(effect.ci, signed=True)}"
             beside(axes, 1, row - 0.42, numbers, color=ink, weight=weight, ha="right")

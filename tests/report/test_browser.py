@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 import pytest
 
 from .conftest import MakeRun
+from .live_browser import CHROMIUM, open_page
 from .test_run_page import HOSTILE, Page, catalogued
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 TRACKER = "http://tracker.invalid/pixel.png"
 
 pytestmark = [
@@ -189,3 +190,80 @@ def test_it_draws_in_light_and_in_dark(tmp_path: Path, make_run: MakeRun) -> Non
             corners.append(image.convert("L").getpixel((2, 2)))
     light, dark = corners
     assert light > 200 > 60 > dark  # type: ignore[operator]
+
+
+VISIBLE = "[...document.querySelectorAll('#gallery > .card')].filter((card) => card.offsetParent)"
+CLICK_CELLS = f"""Object.fromEntries([...document.querySelectorAll('.flip td button')].map((cell) => {{
+  cell.click();
+  const shown = {VISIBLE}.map((card) => card.classList[1]);
+  cell.click();
+  return [cell.dataset.flip, shown];
+}}))"""
+
+
+def test_every_cell_of_the_flip_matrix_that_is_not_empty_shows_cards(tmp_path: Path, make_run: MakeRun) -> None:
+    """Rare cells too, though all stored images are of frequent cells, and there are more than cards."""
+    run = make_run(("signs",), samples=600, thumbnails=300)
+    rare = ("500", "501", "502")
+    run = run.with_records(lambda one: replace(one, score=0.0) if one.sample in rare else replace(one, score=1.0))
+    counts = {"both": 597, "crop_only": 0, "full_only": 0, "neither": 3}
+    run.summary["benchmarks"]["signs"]["pairs"] = counts
+    run.write()
+    with open_page(tmp_path / "report.html") as page:
+        shown = page.run(CLICK_CELLS)
+        assert {flip: len(cards) for flip, cards in shown.items()} == {flip: min(24, n) for flip, n in counts.items()}
+        assert all(set(cards) <= {flip} for flip, cards in shown.items())
+
+
+def test_nothing_moves_while_the_page_loads(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(("signs", "zoom"), samples=200, thumbnails=40).write()
+    with open_page(tmp_path / "report.html") as page:
+        page.run("document.querySelector('#samples').scrollIntoView({behavior: 'instant'})")
+        time.sleep(0.5)
+        assert page.run("window.shift") < 0.1
+        page.run("scrollTo({top: 0, behavior: 'instant'})")
+        time.sleep(0.2)
+        page.run("document.body.prepend(Object.assign(document.createElement('p'), {style: 'height: 60vh'}))")
+        time.sleep(0.5)
+        assert page.run("window.shift") > 0.1, "else the measure is blind"
+
+
+def test_keys_walk_through_the_cards_and_their_evidence(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(samples=60, thumbnails=60).write()
+    current = "document.querySelector('.card.current')?.id.replace('card-', '')"
+    with open_page(tmp_path / "report.html", "#flip=crop_only&order=area") as page:
+        keys = page.run(f"{VISIBLE}.map((card) => card.id.replace('card-', ''))")
+        captions = page.run(f"{VISIBLE}.map((card) => card.querySelector('.full figcaption').textContent)")
+        areas = [float(caption.rstrip("%").split()[-1]) for caption in captions]
+        assert areas == sorted(areas)
+        for key, place in (("j", 0), ("j", 1), ("j", 2), ("k", 1)):
+            page.press(key)
+            assert page.run(current) == keys[place]
+        assert page.run("new URLSearchParams(location.hash.slice(1)).get('sample')") == keys[1]
+        page.run("document.querySelector('.card.current .full .frame').click()")
+        assert page.run(
+            "viewer.open && viewer.querySelector('img').src === document.querySelector('.current .crop img').src"
+        )
+        page.press("ArrowRight")
+        assert page.run(current) == keys[2]
+        assert page.run("viewer.querySelector('img').src === document.querySelector('.current .crop img').src")
+        page.run("viewer.querySelector('[data-close]').click()")
+        assert not page.run("viewer.open")
+    with open_page(tmp_path / "report.html", f"#sample={keys[-1]}") as page:
+        assert page.run(current) == keys[-1]
+        assert page.run("document.querySelector('.card.current').getBoundingClientRect().top") < 900
+    with open_page(tmp_path / "report.html", "#sample=0123") as page:
+        assert "no card in this file" in page.run("document.getElementById('status').textContent")
+
+
+def test_the_forest_plot_can_be_read_on_a_phone(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(("a benchmark with a long name", "zoom"), samples=40, thumbnails=0).write()
+    with open_page(tmp_path / "report.html", width=390) as page:
+        boxes = page.run(
+            "[...document.querySelectorAll('.chart .narrow text')].map((one) => one.getBoundingClientRect())"
+            ".map(({left, right, height}) => [left, right, height])"
+        )
+        assert len(boxes) > 16
+        assert [box for box in boxes if box[0] < 0 or box[1] > 390 or box[2] < 10.5] == []
+        assert page.run("document.documentElement.scrollWidth") <= 390
+        assert page.run("getComputedStyle(document.querySelector('.chart .wide')).display") == "none"

@@ -89,7 +89,8 @@
 
   /* The crop with the pixels of the image, or what else the card shows. */
   function open(card) {
-    const image = card.element.querySelector(".crop img, .full img");
+    const find = (...selectors) => selectors.map((selector) => card.element.querySelector(selector)).find(Boolean);
+    const image = find(".crop img", ".full img");
     const place = viewer.querySelector(".scroll");
     place.replaceChildren();
     if (image) {
@@ -98,13 +99,14 @@
       shown.alt = image.alt;
       const [width, height] = ["width", "height"].map((side) => image.getAttribute(side));
       shown.style.aspectRatio = `${width} / ${height}`;
-      shown.style.width = `max(${width}px, min(28rem, 60vh, 84vw))`;
+      shown.style.width = `max(${width}px, min(28rem, 60vh, 74vw))`;
     }
     viewer.querySelector("h3").textContent = card.element.querySelector("h3").textContent;
     viewer.querySelector("p").textContent = [
-      card.element.querySelector(".crop figcaption, .full figcaption, .how").textContent,
-      card.element.querySelector(".question").textContent,
-    ].join(" \u00b7 ");
+      find(".tag.flip"),
+      find(".crop figcaption", ".full figcaption", ".how"),
+      find(".question"),
+    ].map((element) => element.textContent).join(" \u00b7 ");
     if (!viewer.open) viewer.showModal();
   }
 
@@ -253,6 +255,7 @@
   addEventListener("hashchange", readAddress);
   addEventListener("beforeprint", () => {
     for (const fold of document.querySelectorAll("main > section > details")) fold.open = true;
+    for (const image of gallery.querySelectorAll("img")) image.loading = "eager";
   });
   selectRegions();
   if (!readAddress()) show();
