@@ -57,14 +57,14 @@ def test_a_run_has_one_record_per_sample_and_view(measure: Measure) -> None:
 def test_records_hold_what_was_shown(measure: Measure) -> None:
     frame = measure(region="padded:factor=2,min_side=16").frame().set_index(["sample", "view"])
     full, crop = frame.loc[("q0", "full")], frame.loc[("q0", "crop")]
-    assert full["image_size"] == [140, 100] == full["sent_size"]
-    assert crop["region"] == [0.0, 51.0, 48.0, 87.0], "24 x 18 doubled about its centre, moved inside at the left"
-    assert crop["sent_size"] == [48, 36]
+    assert full["image_size"] == (140, 100) == full["sent_size"]
+    assert crop["region"] == (0.0, 51.0, 48.0, 87.0), "24 x 18 doubled about its centre, moved inside at the left"
+    assert crop["sent_size"] == (48, 36)
     assert crop["region_area"] == pytest.approx(48 * 36 / 14_000)
     assert crop["evidence_area"] == pytest.approx(24 * 18 / 14_000)
     assert full["question"] == crop["question"]
-    assert full["options"] == crop["options"] == ["red", "green", "blue", "yellow"]
-    assert full["answers"] == ["A"]
+    assert full["options"] == crop["options"] == ("red", "green", "blue", "yellow")
+    assert full["answers"] == ("A",)
     assert full["image_hash"] == crop["image_hash"]
 
 

@@ -155,9 +155,9 @@ def test_multi_and_mosaic_are_measured_and_recorded(tiny: Callable[[str], Path],
     assert list(multi["region"]) == list(mosaic["region"]) == [10, 10, 290, 190]
     assert multi["region_area"] == mosaic["region_area"] == (30 * 20 + 40 * 40) / (300 * 200)
     assert multi["sent_pixels"] == pytest.approx(1024 + 40 * 40, rel=0.1)
-    assert mosaic["sent_size"] == [40, 20 + 8 + 40], "one above the other is nearer to a square"
+    assert mosaic["sent_size"] == (40, 20 + 8 + 40), "one above the other is nearer to a square"
     single = records["multi"].loc[("q1", "crop")]
-    assert (single["images"], single["sent_size"]) == (1, [32, 32])
+    assert (single["images"], single["sent_size"]) == (1, (32, 32))
     for frame in records.values():
         assert frame.loc[("q0", "full")]["images"] == 1
         assert frame.loc[("q2", "crop")]["outcome"] == "failed"
@@ -190,8 +190,8 @@ def test_samples_of_several_images_are_measured_and_one_without_its_second_fails
     run = gapbench.measure(str(tiny("qwen3_vl")), str(path), out=tmp_path / "run", max_new_tokens=2, region="union")
     frame = run.frame().set_index(["sample", "view"])
     full, crop = frame.loc[("p1", "full")], frame.loc[("p1", "crop")]
-    assert (full["images"], full["sent_size"], full["sent_pixels"]) == (2, [61, 60], 61 * 60 + 80 * 50)
-    assert (crop["images"], crop["sent_size"], crop["sent_pixels"]) == (1, [40, 40], 1600)
+    assert (full["images"], full["sent_size"], full["sent_pixels"]) == (2, (61, 60), 61 * 60 + 80 * 50)
+    assert (crop["images"], crop["sent_size"], crop["sent_pixels"]) == (1, (40, 40), 1600)
     lost = frame.loc[("lost", "full")]
     assert (lost["outcome"], lost["images"]) == ("failed", 0)
     assert "image 2 of 2: image nowhere.png" in lost["reason"]

@@ -1,0 +1,105 @@
+"""Tables of runs for papers and other programs, and runs as objects in Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import gapbench
+from gapbench.errors import RunError, SettingError
+from gapbench.report.cells import Cell
+from gapbench.report.latex import latex_table, latex_text
+from gapbench.report.tables import Column, table_of
+
+from .test_compare import answers, compared, repeated, write_run
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """Two runs under one folder: gap 4 of 10, and none."""
+    columns = {"a": repeated(wr=4, rr=4, rw=1, ww=1), "b/c": repeated(rr=10)}
+    return [write_run(tmp_path / "runs" / name, answers("signs", pairs)) for name, pairs in columns.items()]
+
+
+def test_results_have_a_row_per_run_and_benchmark_with_every_interval(runs: list[Path], tmp_path: Path) -> None:
+    out = gapbench.export([tmp_path / "runs"], "csv", tmp_path / "new" / "x.csv", labels={str(runs[1]): "mine"})
+    table = pd.read_csv(out)
+    assert list(table["run"]) == [str(runs[0]), "mine"]
+    assert list(table["gap"]) == pytest.approx([0.3, 0.0])
+    summary = json.loads((runs[0] / "summary.json").read_text())["benchmarks"]["signs"]
+    assert table.loc[0, ["gap_low", "gap_high"]].tolist() == pytest.approx(summary["gap"]["ci"])
+    assert table.loc[0, ["full", "crop", "n"]].tolist() == pytest.approx([0.5, 0.8, 10])
+
+
+def test_parquet_holds_what_the_methods_of_a_run_give(runs: list[Path], tmp_path: Path) -> None:
+    run = gapbench.load_run(runs[0])
+    pairs = pd.read_parquet(gapbench.export([runs[0]], "parquet", tmp_path / "p.parquet", what="pairs"))
+    assert pairs["flip"].value_counts().to_dict() == {"crop_only": 4, "both": 4, "full_only": 1, "neither": 1}
+    assert pairs["gap"].mean() == pytest.approx(run.summary["benchmarks"]["signs"]["gap"]["estimate"])
+    records = pd.read_parquet(gapbench.export([runs[0]], "parquet", tmp_path / "r.parquet", what="records"))
+    assert len(records) == 20
+
+
+def test_the_table_for_a_paper(runs: list[Path], tmp_path: Path) -> None:
+    text = gapbench.export(runs, "latex", tmp_path / "x.tex", labels={str(runs[0]): "50%_base"}).read_text()
+    assert r"\toprule" in text
+    assert r"50\%\_base & signs & 10 & 50.0\%" in text
+    assert text.count(r" \\") == 3
+    assert "$-$" not in text.splitlines()[0]
+
+
+def test_latex_takes_no_command_from_a_name() -> None:
+    hostile = '\\input{/etc/passwd} $x_1^2$ & 50% #1 ~ {a} \u4e2d <b> "q" -- [1]\n\\end{tabular}'
+    shown = latex_text(hostile)
+    assert shown.startswith(r"\textbackslash{}input\{/etc/passwd\} \$x\_1\textasciicircum{}2\$ \& 50\% \#1")
+    assert "U+4E2D" in shown
+    table = table_of("t", (Column("a & b", lambda row: Cell(row, "n_1"), numeric=False),), ["[x]"])
+    assert "a \\& b \\\\\n\\midrule\n{[}x{]} {\\footnotesize n\\_1} \\\\" in latex_table(table)
+
+
+def test_what_is_not_there_is_refused(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="found no run"):
+        gapbench.export([tmp_path / "nothing"], "csv", tmp_path / "x.csv")
+    with pytest.raises(SettingError, match="latex takes results alone"):
+        gapbench.export(runs, "latex", tmp_path / "x.tex", what="pairs")
+    with pytest.raises(SettingError, match="no such run here"):
+        gapbench.export(runs[:1], "csv", tmp_path / "x.csv", labels={str(runs[1]): "mine"})
+
+
+def test_runs_are_found_by_folder_parent_and_pattern(runs: list[Path], tmp_path: Path) -> None:
+    for places in ([tmp_path / "runs"], [tmp_path / "runs" / "*"], runs, [*runs, tmp_path]):
+        assert [run.path.name for run in gapbench.load_runs(*places)] == ["a", "c"]
+
+
+def test_objects_are_one_line_and_columns_group(runs: list[Path], tmp_path: Path) -> None:
+    run = gapbench.load_run(runs[0])
+    assert repr(run).startswith(f"Run({runs[0]}: a; signs n 10, full 50.0%, crop 80.0%, gap +30.0 [")
+    assert len(repr(run)) < 200 + len(str(runs[0]))
+    frame = run.frame()
+    assert all(len(frame.groupby(column, dropna=False)) for column in frame)
+    assert run.table().loc[0, "gap"] == pytest.approx(0.3)
+    done = compared(tmp_path, answers("signs", repeated(wr=5, rr=5)), answers("signs", repeated(rr=10)))
+    assert repr(done).startswith("Comparison(")
+    changes = done.frame().set_index("measure")["change"]
+    assert changes.to_dict() == pytest.approx({"full": 0.5, "crop": 0.0, "gap": -0.5, "lost_in_full": -0.5})
+
+
+def test_a_notebook_shows_samples_of_a_cell_escaped(tmp_path: Path) -> None:
+    rows = answers("<i>signs", repeated(wr=3, rr=9), question="<script>")
+    run = gapbench.load_run(write_run(tmp_path / "run", rows))
+    shown = run.show(flip="crop_only")
+    assert len(shown.cards) == 3
+    assert "&lt;script&gt;" in shown._repr_html_()
+    assert "<script>" not in shown._repr_html_()
+    assert len(run.show(n=2).cards) == 2
+    with pytest.raises(RunError, match="crop_only, full_only"):
+        run.show(flip="wrong")
+
+
+def test_dir_shows_the_api_and_all_of_it_is_there() -> None:
+    names = dir(gapbench)
+    assert {"measure", "compare", "export", "load_runs", "score", "Run"} <= set(names)
+    assert all(hasattr(gapbench, name) for name in names)
