@@ -88,7 +88,7 @@ def run(application: typer.Typer) -> int:
 
     try:
         # typer returns the code of typer.Exit. Ctrl-C is code 130 in one release of typer, and Abort in another.
-        code = int(application(standalone_mode=False) or 0)
+        code = int(application(prog_name="gapbench", standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from helpers import edit, write_benchmark
 
+from gapbench.version import VERSION
+
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -67,24 +69,46 @@ def test_help_is_there_in_half_a_second_and_loads_no_torch() -> None:
     assert min(times) < 1.0
 
 
+def test_bare_call_version_and_completion() -> None:
+    bare = gapbench()
+    assert (bare.returncode, bare.stderr) == (0, "")
+    assert bare.stdout == gapbench("--help").stdout
+    for panel in ("Measure", "Close the gap", "Look, compare, export", "Data"):
+        assert f" {panel} " in bare.stdout
+    assert gapbench("--version").stdout == f"gapbench {VERSION}\n"
+    completed = gapbench(_GAPBENCH_COMPLETE="complete_bash", COMP_WORDS="gapbench me", COMP_CWORD="1")
+    assert completed.stdout.split() == ["measure", "merge"]
+
+
 def test_measure_report_and_score_end_to_end(tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = gapbench(
         "measure", tiny("qwen3_vl"), "-b", benchmark_file, "--views", "full,crop", "--out", out, "--max-new-tokens", 4
     )
     assert done.returncode == 0, done.stderr
-    verdict, *notes, where = done.stdout.strip().splitlines()
+    verdict, heading, row, *notes, where = done.stdout.strip().splitlines()
     assert "from the crop" in verdict
+    assert heading.split()[:5] == ["benchmark", "n", "full", "crop", "gap"]
+    assert row.split()[:2] == ["mine", "6"]
     assert any("could not be parsed" in note for note in notes), "a random model's answers are no answers"
     assert where.endswith("report.html")
     assert re.search(r"12/12 answers, .*/s", done.stderr), "plain progress lines where there is no terminal"
 
+    resumed = gapbench(*done.args[3:])
+    assert "12 answers kept, 0 to go" in resumed.stderr
+    assert resumed.stdout == done.stdout
+
     for name in ("summary.json", "report.html", "report.md"):
         (out / name).unlink()
     (benchmark_file.parent / "scene 0.png").unlink()  # the report needs the records alone
-    quiet = gapbench("report", out)
+    quiet = gapbench("report", out, "--cards", "2")
     assert quiet.returncode == 0, quiet.stderr
     assert quiet.stdout.strip().splitlines()[0] == verdict
+    assert (out / "report.html").read_text().count("<article") == 2
+    refused(gapbench("report", out, "--cards", "few"), "--cards few", "or all")
+    exported = gapbench("export", out, "--out", tmp_path / "x.csv", "--label", f"{out}=mine")
+    assert exported.returncode == 0, exported.stderr
+    assert (tmp_path / "x.csv").read_text().splitlines()[1].startswith("mine,mine,annotated,6,")
     assert json.loads((out / "summary.json").read_text())["schema_version"] == 4
     assert "data:image/jpeg" in (out / "report.html").read_text()
     assert gapbench("report", out, "--no-images").returncode == 0

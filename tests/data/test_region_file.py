@@ -194,7 +194,7 @@ def test_a_run_with_regions_is_marked_and_counts_who_has_none(tiny: Callable[[st
     assert run.manifest["regions"]["models"] == ["M"]
     frame = measure().frame().set_index(["sample", "view"])
     assert set(frame["evidence"]) == {"model", ""}
-    assert frame.loc[("q0", "crop"), "region"] == [5.0, 6.0, 65.0, 54.0]
+    assert frame.loc[("q0", "crop"), "region"] == (5.0, 6.0, 65.0, 54.0)
     assert frame.loc[("q3", "crop"), "outcome"] == "failed"
     assert frame.loc[("q3", "full"), "outcome"] != "failed"
     measure(regions=regions.rename(tmp_path / "renamed.jsonl"))  # the same boxes: nothing to refuse

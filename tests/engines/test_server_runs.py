@@ -73,7 +73,7 @@ def test_a_run_through_a_server_is_complete_and_says_who_answered(mine: Path, tm
     assert run.manifest["servers"][0]["models"][0]["id"] == "stub"
     assert run.manifest["sessions"][0]["throughput"]["waited_for_images"] is not None
     frame = run.frame().set_index(["sample", "view"])
-    assert frame.loc[("q0", "full"), "sent_size"] == [140, 100]
+    assert frame.loc[("q0", "full"), "sent_size"] == (140, 100)
     assert set(frame["outcome"]) <= {"right", "wrong", "unparsed"}
 
 
