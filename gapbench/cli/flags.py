@@ -87,9 +87,6 @@ LabelOption = Annotated[
 NoImagesOption = Annotated[
     bool, typer.Option("--no-images", help="Leave all images out (to share a report when licences forbid the images).")
 ]
-LabelOption = Annotated[
-    list[str] | None, typer.Option("--label", metavar="RUN=NAME", help="Name of a run in tables and plots; repeatable.")
-]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print only the result, without progress.", callback=_quiet_downloads)
 ]
