@@ -78,14 +78,15 @@ def test_settings_that_matter_are_said_in_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ("vision-opd", ["self-distillation (Vision-OPD): the student sees the full image, the teacher the evidence
-        crop,", "distilled from its own evidence crops", "640 samples with evidence,"]), ("opd-aha", ["(Vision-OPD,
-        OPD-Aha's target)", "teacher `frozen`", "The target is the teacher, tilted by 4 away from what it says of its
-        image's mean colour."]), ("hard", ["(Vision-OPD, hard labels)", "The target is the likeliest token of the
-        teacher, tilted by 4 away"]), ("s2vopd", ["(S2VOPD): the student sees the view degraded:scale=0.3-0.6, the
-        teacher the full image,", "distilled from its own clean images", "640 samples, of which no evidence box is
-        used,"]), ("v-zero", ["(Vision-OPD, V-Zero's weights)", "those that the teacher finds likelier than it does from
-        the view random_crop count more."]),
+        ("vision-opd", ["self-distillation (Vision-OPD): the student sees the full image, the teacher the evidence crop,",
+                        "distilled from its own evidence crops", "640 samples with evidence,"]),
+        ("opd-aha", ["(Vision-OPD, OPD-Aha's target)", "teacher `frozen`",
+                     "The target is the teacher, tilted by 4 away from what it says of its image's mean colour."]),
+        ("hard", ["(Vision-OPD, hard labels)", "The target is the likeliest token of the teacher, tilted by 4 away"]),
+        ("s2vopd", ["(S2VOPD): the student sees the view degraded:scale=0.3-0.6, the teacher the full image,",
+                    "distilled from its own clean images", "640 samples, of which no evidence box is used,"]),
+        ("v-zero", ["(Vision-OPD, V-Zero's weights)",
+                    "those that the teacher finds likelier than it does from the view random_crop count more."]),
     ],
 )  # fmt: skip
 def test_the_method_is_named_and_said_in_words(recipe: str, words: list[str], tmp_path: Path) -> None:
