@@ -136,7 +136,10 @@ def measure(
         ),
     ] = None,
     views: Annotated[
-        str, typer.Option(help="Comma-separated, of full, crop and boxed; crop:factor=2 sets a region parameter.")
+        str,
+        typer.Option(
+            help="Comma-separated: full, crop, boxed, degraded, hide, random_crop, mean_colour; crop:factor=2."
+        ),
     ] = "full,crop",
     limit: LimitOption = None,
     seed: Annotated[int, typer.Option(help="Seed of sampling (with --temperature).")] = 0,
@@ -280,7 +283,9 @@ def distill(
     ctx: typer.Context,
     model: ModelArgument,
     data: Annotated[str, typer.Option(help=f"Training samples, with evidence boxes or --regions: {BENCHMARK}.")],
-    recipe: Annotated[str, typer.Option(help="Name (vision-opd, lora-1gpu, demo) or a .yaml file.")],
+    recipe: Annotated[
+        str, typer.Option(help="Name (vision-opd, lora-1gpu, demo, opd-aha, s2vopd, …) or a .yaml file.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the training, its runs and the comparison.")],
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe, as in its YAML.")

@@ -78,7 +78,7 @@ def test_settings_that_matter_are_said_in_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ("vision-opd", ["self-distillation (Vision-OPD): the student sees the full image, the teacher the evidence crop,",
+        ("vision-opd", ["(Vision-OPD): the student sees the full image, the teacher the evidence crop,",
                         "distilled from its own evidence crops", "640 samples with evidence,"]),
         ("opd-aha", ["(Vision-OPD, OPD-Aha's target)", "teacher `frozen`",
                      "The target is the teacher, tilted by 4 away from what it says of its image's mean colour."]),

@@ -51,18 +51,26 @@ def test_vision_opd_is_the_papers() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("opd-aha", {"target": "tilt", "tilt": 4.0, "null_view": "mean_colour", "teacher": "frozen", "divergence": "jsd",
-                     "mixture": 0.5, "support": "student", "top_k": 100, "tail": True, "prompts_per_step": 96,
-                     "rollouts_per_prompt": 8, "steps": 70, "learning_rate": 2e-6, "warmup_steps": 10,
-                     "max_new_tokens": 1024, "weights": "none"}),
-        ("s2vopd", {"student_view": "degraded:scale=0.3-0.6", "teacher_view": "full", "teacher": "ema", "ema_rate": 0.05,
-                    "divergence": "jsd", "support": "teacher", "target": "teacher", "steps": 65, "prompts_per_step": 96,
-                    "rollouts_per_prompt": 8}),
-        ("v-zero", {"weights": "evidence", "weight_alpha": 0.5, "weight_gamma": 1.0, "weight_min": 0.0, "weight_max": 2.0,
-                    "null_view": "random_crop", "rollouts_per_prompt": 8, "learning_rate": 1e-6,
-                    "divergence": "sampled_token", "ema_rate": 0.02, "max_new_tokens": 2048}),
-        ("hard", {"target": "hard", "tilt": 4.0, "divergence": "forward_kl", "teacher": "frozen", "prompts_per_step": 48,
-                  "rollouts_per_prompt": 2, "steps": 51, "learning_rate": 2e-6}),
+        ("opd-aha", {
+            "target": "tilt", "tilt": 4.0, "null_view": "mean_colour", "teacher": "frozen", "weights": "none",
+            "divergence": "jsd", "mixture": 0.5, "support": "student", "top_k": 100, "tail": True,
+            "prompts_per_step": 96, "rollouts_per_prompt": 8, "max_new_tokens": 1024,
+            "steps": 70, "learning_rate": 2e-6, "warmup_steps": 10,
+        }),
+        ("s2vopd", {
+            "student_view": "degraded:scale=0.3-0.6", "teacher_view": "full", "teacher": "ema", "ema_rate": 0.05,
+            "divergence": "jsd", "support": "teacher", "target": "teacher", "steps": 65, "prompts_per_step": 96,
+            "rollouts_per_prompt": 8,
+        }),
+        ("v-zero", {
+            "weights": "evidence", "weight_alpha": 0.5, "weight_gamma": 1.0, "weight_min": 0.0, "weight_max": 2.0,
+            "null_view": "random_crop", "rollouts_per_prompt": 8, "learning_rate": 1e-6, "ema_rate": 0.02,
+            "divergence": "sampled_token", "max_new_tokens": 2048,
+        }),
+        ("hard", {
+            "target": "hard", "tilt": 4.0, "divergence": "forward_kl", "teacher": "frozen", "prompts_per_step": 48,
+            "rollouts_per_prompt": 2, "steps": 51, "learning_rate": 2e-6,
+        }),
     ],
 )  # fmt: skip
 def test_a_published_method_has_the_values_that_its_source_gives(name: str, said: dict[str, Any]) -> None:

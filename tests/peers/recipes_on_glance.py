@@ -1,7 +1,7 @@
 """What each recipe makes of the embedded model: full, crop, gap and lost in full, for several seeds.
 
-    python tests/peers/recipes_on_glance.py                                        # `python scripts/evidence.py
-    recipes` python tests/peers/recipes_on_glance.py --only opd-aha --seeds 0 --steps 20 --limit 100 --out runs/recipes
+    python tests/peers/recipes_on_glance.py                                  # `python scripts/evidence.py recipes`
+    python tests/peers/recipes_on_glance.py --only opd-aha --seeds 0 --steps 20 --limit 100 --out runs/recipes
 
 Each recipe keeps its views, target, weights, divergence and teacher. What depends on the size of model and answers is
 the demo's: its data, steps, prompts, learning rate, schedule and share of anchors (`SCHEDULE`), 32 rollouts a step. So
@@ -11,9 +11,9 @@ what their authors report.
 With `--out` a training that is finished there is not repeated, nor is what was measured.
 
 Limits: no checkpoint is chosen, all models are those of the last step. `glance` answers in one word, so little depends
-on the prefix. It has a vocabulary of 441 tokens, of which a tilt is over 20 in place of 100: on the training split,
-before any training, the tilted teacher's likeliest token is the teacher's own for 72 to 75 % of the first tokens among
-10 to 50, and for 59 % among 100.
+on the prefix. It has a vocabulary of 441 tokens, of which a tilt is over 20 in place of 100: on the training split, before
+any training, the tilted teacher's likeliest token is the teacher's own for 72 to 75 % of the first tokens among 10 to
+50, and for 59 % among 100.
 """
 
 from __future__ import annotations

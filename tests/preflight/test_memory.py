@@ -109,6 +109,21 @@ def test_training_terms_are_those_of_a_real_micro_batch(changes: dict[str, Any],
     assert activations + found.training["logits and backward"] == pytest.approx(peak.bytes, rel=2 * CLOSE)
 
 
+@pytest.mark.parametrize("changes", [{"target": "tilt"}, {"weights": "evidence"}], ids=str)
+def test_a_null_view_is_read_as_well_and_its_states_are_kept(changes: dict[str, Any], tiny: Tiny) -> None:
+    """On top come its hidden states, and with a tilt its logits of one chunk."""
+    settings = recipe(prompts_per_step=2, rollouts_per_prompt=4, max_new_tokens=32, micro_batch_tokens=700, **changes)
+    bare = models.load_without_weights(str(tiny("qwen3_vl")))
+    without = to_train(bare, settings.model_copy(update={"target": "teacher"}), STUDENT, TEACHER, False)
+    both = to_train(bare, settings, STUDENT, TEACHER, False, null=TEACHER)
+    config = bare.model.config.get_text_config()
+    states = 2 * 4 * 32 * config.hidden_size * 4
+    assert both.always == without.always
+    assert both.training["activations"] == without.training["activations"] + states
+    added = both.training["logits and backward"] - without.training["logits and backward"]
+    assert added >= (settings.target == "tilt") * 2 * 4 * 32 * config.vocab_size * 4
+
+
 def test_checkpointing_keeps_less_and_computes_again(tiny: Tiny) -> None:
     settings = recipe(max_new_tokens=32, micro_batch_tokens=700, rollouts_per_prompt=8)
     bare = models.load_without_weights(str(tiny("qwen3_vl")))
