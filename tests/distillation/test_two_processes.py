@@ -69,6 +69,7 @@ def test_two_processes_train_what_one_trains(tiny: Tiny, data: Path, single: Pat
     ("family", "settings"),
     [
         ("qwen3_vl", ("teacher=trust_region",)),
+        ("qwen3_vl", ("target=tilt", "weights=evidence", "null_view=random_crop", "region=union", "teacher=frozen")),
         ("gemma3", ()),  # its embeddings are tied
     ],
 )
