@@ -11,7 +11,7 @@ what their authors report.
 With `--out` a training that is finished there is not repeated, nor is what was measured.
 
 Limits: no checkpoint is chosen, all models are those of the last step. `glance` answers in one word, so little depends
-on the prefix. Its vocabulary has 441 tokens, so a tilt is over 20 of them in place of 100: on the training split, before
+on the prefix. Its vocabulary has 441 tokens, so a tilt is over 20 of them, not 100: on the training split, before
 training, the tilted teacher's likeliest token is the teacher's own for 72 to 75 % of the first tokens among 10 to 50,
 and for 59 % among 100.
 """
