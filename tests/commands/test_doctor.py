@@ -118,11 +118,23 @@ def test_a_model_that_cannot_fit_is_not_started(tiny: Tiny, tmp_path: Path, monk
 
 def test_a_recipe_asks_for_the_memory_of_its_training(tiny: Tiny, tmp_path: Path) -> None:
     model = without_weights(tiny("qwen3_vl"), tmp_path / "bare")
-    data = rows(tmp_path, [(64, 48), (300, 200)])
+    data = rows(tmp_path, [(64, 48), (300, 200), *[(80, 60 + side) for side in range(8)]])  # a part is held out
     measuring, training = (of(doctor(model, data, recipe=name), "memory").found for name in ("", "demo"))
     assert "optimiser" not in measuring
     assert ("(training with the largest prompt)" in training) != ("(rollouts with the largest prompt)" in training)
     assert "optimiser" in training
+
+
+@pytest.mark.parametrize("null_view", ["mean_colour", "random_crop", "hide"])
+def test_a_null_view_is_a_part_of_the_memory(null_view: str, tiny: Tiny, tmp_path: Path) -> None:
+    model, recipe = without_weights(tiny("qwen3_vl"), tmp_path / "bare"), tmp_path / "mine.yaml"
+    data, found = rows(tmp_path, [(64, 48), (300, 200)]), []
+    for target in ("teacher", "tilt"):
+        recipe.write_text(f"target: {target}\nnull_view: {null_view}\nmax_new_tokens: 64\nprompts_per_step: 2\n")
+        found.append(of(doctor(model, data, recipe=recipe), "memory"))
+    sizes = [float(one.found.partition("logits and backward ")[2].split()[0]) for one in found]
+    assert [one.level for one in found] == ["ok", "ok"]
+    assert sizes[1] > sizes[0]
 
 
 def test_a_longest_answer_without_room_is_a_warning_because_answers_may_be_short(tiny: Tiny, tmp_path: Path) -> None:
