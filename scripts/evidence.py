@@ -1,6 +1,6 @@
 """Runs what takes long (simulations, kill tests, large runs, real servers, timings) and keeps the output in reports/.
 
-    python scripts/evidence.py                       # all, about an hour on two cores; `make evidence`
+    python scripts/evidence.py                       # all, about three hours on two cores; `make evidence`
     python scripts/evidence.py simulations kills     # some
 
 Each of `JOBS` is a command. Its output goes to `reports/evidence/NAME.txt`, under the command, the date, the hardware
