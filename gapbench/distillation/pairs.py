@@ -98,7 +98,7 @@ class Pairs:
                 "Set region=padded, which cuts out the boxes that they have."
                 if any(s.boxes for s in samples)
                 else "Training data needs evidence: give boxes (`bbox` or `bboxes`), or let a model find regions "
-                "(`gapbench locate`) and pass them with --regions."
+                "(`gapbench locate`) and pass them with --regions. The recipe s2vopd needs none."
             )
             raise BenchmarkError(
                 f"{self.benchmark.name}: none of its {len(samples)} samples has {missing}, so the views "
