@@ -71,7 +71,7 @@ def board(
 ) -> Board:
     """Put `runs` on a board, and write it to the folder `out`.
 
-    `runs` are folders of runs, or folders that hold runs at any depth. `labels` maps a run's folder, or the name of its
+    `runs` are folders of runs, folders that hold runs at any depth, or patterns (`runs/*`). `labels` maps a run's folder, or the name of its
     model, to the name that it has on the board; the default is the model's name. `baseline` is the folder or the label
     of a run, with which all others are compared.
 
@@ -81,11 +81,11 @@ def board(
     from gapbench.report.board.page import write_board
 
     folder = Path(out)
-    paths = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
-    loaded, unread = _load(find_runs(paths), folder)
+    found_runs = find_runs([runs] if isinstance(runs, str | Path) else runs)
+    loaded, unread = _load(found_runs)
     if not loaded:
         reasons = "; ".join(f"{one['run']}: {one['reason']}" for one in unread[:3])
-        raise RunError(f"{', '.join(map(str, paths))}: no run has answers. {reasons}".strip())
+        raise RunError(f"board: no run has answers that can be read. {reasons}")
     loaded = _named(loaded, labels or {})
     base = _baseline(loaded, str(baseline)) if baseline else ""
     found = standing(loaded, base)
@@ -143,7 +143,7 @@ def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _load(folders: Sequence[Path], out: Path) -> tuple[list[LoadedRun], list[dict[str, str]]]:
+def _load(folders: Sequence[Path]) -> tuple[list[LoadedRun], list[dict[str, str]]]:
     """The runs without their texts, and those that are left out (`run`, `benchmark`, `reason`)."""
     loaded, left_out = [], []
     for path in folders:

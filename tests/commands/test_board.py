@@ -134,9 +134,9 @@ def test_what_cannot_be_read_is_left_out_with_the_reason(tmp_path: Path) -> None
     assert "cannot be read" in reasons["torn"]
     assert "no answers yet" in reasons["empty"]
     assert "gapbench merge" in reasons["part"]
-    with pytest.raises(RunError, match="no run in it"):
+    with pytest.raises(RunError, match="found no run"):
         board(tmp_path / "out", tmp_path / "other")
-    with pytest.raises(RunError, match="no such folder"):
+    with pytest.raises(RunError, match="found no run"):
         board(tmp_path / "missing", tmp_path / "other")
 
 

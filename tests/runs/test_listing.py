@@ -40,11 +40,12 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path: Path) -> None:
         write(tmp_path / place)
     write(tmp_path / "a" / "inner")
     (tmp_path / ".hidden").mkdir()
+    (tmp_path / "deep" / "round").symlink_to(tmp_path)
     found = find_runs([tmp_path, tmp_path / "a"])
     assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a", "b", "deep/er/run"]
-    with pytest.raises(RunError, match="no such folder"):
+    with pytest.raises(RunError, match="found no run"):
         find_runs([tmp_path / "missing"])
-    with pytest.raises(RunError, match="no run in it"):
+    with pytest.raises(RunError, match="found no run"):
         find_runs([tmp_path / ".hidden"])
 
 
