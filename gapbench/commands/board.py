@@ -71,9 +71,9 @@ def board(
 ) -> Board:
     """Put `runs` on a board, and write it to the folder `out`.
 
-    `runs` are folders of runs, folders that hold runs at any depth, or patterns (`runs/*`). `labels` maps a run's folder, or the name of its
-    model, to the name that it has on the board; the default is the model's name. `baseline` is the folder or the label
-    of a run, with which all others are compared.
+    `runs` are folders of runs, folders that hold runs at any depth, or patterns (`runs/*`). `labels` maps a run's
+    folder, or the name of its model, to the name that it has on the board; the default is the model's name. `baseline`
+    is the folder or the label of a run, with which all others are compared.
 
     Raises RunError if no run is found, and SettingError for a label or a baseline that fits no run. A run that cannot
     be read or has no answers is left out, and the board says why.
