@@ -18,7 +18,7 @@ import io
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,9 @@ from gapbench.commands.report import load_run
 from gapbench.errors import GapbenchError, RunError, SettingError
 from gapbench.runs.listing import find_runs, labelled
 from gapbench.runs.manifest import make_manifest, settings_of
+from gapbench.runs.run import read_json
 from gapbench.runs.shards import shard_label
-from gapbench.util.files import write_json, write_text
+from gapbench.util.files import relative_link, write_json, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,8 +166,6 @@ def _load(folders: Sequence[Path]) -> tuple[list[LoadedRun], list[dict[str, str]
 
 def _named(runs: Sequence[LoadedRun], labels: Mapping[str, str]) -> list[LoadedRun]:
     """The runs with their labels. Raises SettingError for a label that fits no run or is given twice."""
-    from dataclasses import replace
-
     default = labelled([(run.path, run.model) for run in runs])
     names, used = [], set()
     for run, name in zip(runs, default, strict=True):
@@ -203,8 +202,8 @@ def _run_entry(run: LoadedRun, folder: Path) -> dict[str, Any]:
     return {
         "label": run.label,
         "model": run.model,
-        "path": relative(run.path, folder),
-        "report": relative(report, folder) if report.exists() else None,
+        "path": relative_link(run.path, folder),
+        "report": relative_link(report, folder) if report.exists() else None,
         "engine": run.manifest.get("engine") or "",
         "started": min(started, default=None),
         "fingerprint": run.manifest.get("fingerprint"),
@@ -218,8 +217,6 @@ def _comparisons(folder: Path, runs: Sequence[LoadedRun]) -> dict[str, Any]:
 
     The command has the words {a} and {b} for the folders of the runs, and {out}; `folders` maps labels to folders.
     """
-    from gapbench.runs.run import read_json
-
     by_path = {run.path.resolve(): run.label for run in runs}
     made = []
     for file in sorted(folder.glob("*/comparison.json")):
@@ -245,11 +242,3 @@ def _shown(path: Path) -> str:
     except ValueError:  # Windows: the path is on another drive
         return path.as_posix()
     return path.as_posix() if inside.parts[:3] == ("..",) * 3 else inside.as_posix()
-
-
-def relative(path: Path, start: Path) -> str:
-    """A path from the folder `start`, as a link needs it."""
-    try:
-        return Path(os.path.relpath(path, start)).as_posix()
-    except ValueError:  # Windows: the path is on another drive
-        return path.name

@@ -14,7 +14,6 @@ nothing about another training seed or prompt. A comparison of two models does n
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +40,7 @@ from gapbench.commands.report import load_run
 from gapbench.errors import RunError, SettingError
 from gapbench.runs.listing import labelled
 from gapbench.runs.manifest import make_manifest, settings_of
-from gapbench.util.files import write_json
+from gapbench.util.files import relative_link, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +129,7 @@ def compare(
         "kind": "training" if trained else "models",
         "verdict": in_words(seeds) + verdicts[0],
         "runs": [
-            {"label": run.label, "model": run.model, "path": _relative(run.path, folder), "identity": run.identity}
+            {"label": run.label, "model": run.model, "path": relative_link(run.path, folder), "identity": run.identity}
             for run in runs
         ],
         **pairs[0].numbers,
@@ -146,7 +145,7 @@ def compare(
         ],
         "settings": differences(runs),
         "train": {
-            "path": _relative(log, folder),
+            "path": relative_link(log, folder),
             **ranges(steps),
             "regions": region_file(log),
             "contamination": contamination,
@@ -169,13 +168,6 @@ def _trained_on(contamination: Mapping[str, Any] | None) -> list[dict[str, str]]
         for name, text in contamination_sentences(contamination).items()
         if sum(counts[name].values())
     ]
-
-
-def _relative(path: Path, start: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, start)).as_posix()
-    except ValueError:  # Windows: the path is on another drive
-        return path.name
 
 
 def load(

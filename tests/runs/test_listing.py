@@ -70,6 +70,16 @@ def test_a_line_has_the_numbers_of_the_summary(tmp_path: Path) -> None:
     assert "50.0%  90.0%  +40.0 [+20.0, +60.0]" in line
 
 
+@pytest.mark.parametrize("width", [60, 100, 140])
+def test_a_run_is_one_line_in_any_terminal(width: int, tmp_path: Path) -> None:
+    write(tmp_path / ("long-" * 20), model="an-owner-of-models/" + "a-very-" * 10 + "long-name")
+    (write(tmp_path / "torn") / "run.json").write_text("{" * 200, encoding="utf-8")
+    shown = lines(list_runs([tmp_path]), width).splitlines()
+    assert len(shown) == 3
+    assert max(map(len, shown)) <= max(width, 68)
+    assert "+40.0 [+20.0, +60.0]" in shown[1]
+
+
 def test_gaps_over_regions_of_a_model_are_not_averaged_with_others(tmp_path: Path) -> None:
     folder = write(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
