@@ -507,7 +507,7 @@ def list_benchmarks(
 
 @benchmarks_app.command("show")
 def show_benchmark(name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")], debug: DebugOption = False) -> None:
-    """Show the card: source, licence, regions, prompt, parameters, known traps; of a suite what it asks, and its hash."""
+    """Show the card: source, licence, regions, prompt, parameters, traps; of a suite what it asks, and its hash."""
     from gapbench.data import suites
     from gapbench.data.cards import card_text
     from gapbench.data.catalogue import load

@@ -180,7 +180,7 @@ def load(
     repeated = [path for path, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
     if repeated:
         raise RunError(f"{repeated[0]}: this run was given twice. Compare the folders of two different runs.")
-    runs = [_load(folder) for folder in folders]
+    runs = [open_run(folder) for folder in folders]
     before, trained_in = (folders[place].resolve().parent for place in (0, after))
     trained = before == trained_in and (trained_in / LOG).is_file()
     found = labelled([(run.path, run.model) for run in runs], {0: "before", after: "after"} if trained else {})
@@ -207,7 +207,8 @@ def renamed(labels: Mapping[str, str], folders: Sequence[Path], names: Sequence[
     return [own.get(place, name) for place, name in zip(places, names, strict=True)]
 
 
-def _load(folder: Path) -> LoadedRun:
+def open_run(folder: Path) -> LoadedRun:
+    """The run in a folder, without a label. Raises RunError if it is none or has no answers."""
     run = load_run(folder)
     frame = run.frame()
     if frame.empty:
