@@ -497,6 +497,7 @@ def list_benchmarks(
     """List names, roles and titles."""
     from gapbench.data import catalogue
     from gapbench.data.cards import UNCHECKED, catalogue_table
+    from gapbench.data.suites import all_suites
 
     cards = [catalogue.load(name).card for name in catalogue.names()]
     if markdown:
@@ -504,16 +505,19 @@ def list_benchmarks(
     else:
         for card in cards:
             say(f"{card.name:20} {card.role:10} {'' if card.checked else 'unchecked':10} {card.title}", sys.stdout)
+        for name, suite in all_suites().items():
+            say(f"{name:20} {'suite':21} {suite.title}", sys.stdout)
         say(f"unchecked: {UNCHECKED}", sys.stdout)
 
 
 @benchmarks_app.command("show")
 def show_benchmark(name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH")], debug: DebugOption = False) -> None:
-    """Show the card: source, licence, regions, prompt, parameters, known traps."""
+    """Show the card: source, licence, regions, prompt, parameters, traps; of a suite what it asks, and its hash."""
+    from gapbench.data import suites
     from gapbench.data.cards import card_text
     from gapbench.data.catalogue import load
 
-    say(card_text(load(name)), sys.stdout)
+    say(suites.text_of(name) if suites.is_suite(name) else card_text(load(name)), sys.stdout)
 
 
 @benchmarks_app.command("check")

@@ -13,24 +13,21 @@ Limits: one row per run. `gapbench merge` makes one run of those that measured o
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.analysis.board.asked import slim
 from gapbench.analysis.board.standing import LOST, MEASURES, SCHEMA_VERSION, standing, verdict
 from gapbench.analysis.comparison.runs import LoadedRun
-from gapbench.commands.report import load_run
+from gapbench.commands.compare import open_run
 from gapbench.errors import GapbenchError, RunError, SettingError
 from gapbench.runs.listing import find_runs, labelled
-from gapbench.runs.manifest import make_manifest, settings_of
+from gapbench.runs.run import read_json
 from gapbench.runs.shards import shard_label
-from gapbench.util.files import write_json, write_text
+from gapbench.util.files import relative_link, write_json, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,9 +68,9 @@ def board(
 ) -> Board:
     """Put `runs` on a board, and write it to the folder `out`.
 
-    `runs` are folders of runs, or folders that hold runs at any depth. `labels` maps a run's folder, or the name of its
-    model, to the name that it has on the board; the default is the model's name. `baseline` is the folder or the label
-    of a run, with which all others are compared.
+    `runs` are folders of runs, folders that hold runs at any depth, or patterns (`runs/*`). `labels` maps a run's
+    folder, or the name of its model, to the name that it has on the board; the default is the model's name. `baseline`
+    is the folder or the label of a run, with which all others are compared.
 
     Raises RunError if no run is found, and SettingError for a label or a baseline that fits no run. A run that cannot
     be read or has no answers is left out, and the board says why.
@@ -81,13 +78,13 @@ def board(
     from gapbench.report.board.page import write_board
 
     folder = Path(out)
-    paths = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
-    loaded, unread = _load(find_runs(paths), folder)
+    found_runs = find_runs([runs] if isinstance(runs, str | Path) else runs)
+    loaded, unread = _load(found_runs)
     if not loaded:
         reasons = "; ".join(f"{one['run']}: {one['reason']}" for one in unread[:3])
-        raise RunError(f"{', '.join(map(str, paths))}: no run has answers. {reasons}".strip())
+        raise RunError(f"board: no run has answers that can be read. {reasons}")
     loaded = _named(loaded, labels or {})
-    base = _baseline(loaded, str(baseline)) if baseline else ""
+    base = _find(loaded, str(baseline), "--baseline").label if baseline else ""
     found = standing(loaded, base)
     compared = _comparisons(folder, loaded)
     summary: dict[str, Any] = {
@@ -101,7 +98,7 @@ def board(
         "comparisons": compared,
     }
     write_json(folder / "board.json", summary)
-    write_text(folder / "board.csv", _csv(rows(summary)))
+    write_text(folder / "board.csv", Board(folder, summary).frame().to_csv(index=False, lineterminator="\n"))
     write_board(folder, summary)
     return Board(folder, summary)
 
@@ -135,64 +132,39 @@ def _cells(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield f"{measure}_{place}", found.get(place)
 
 
-def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]) if lines else ["run"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
-
-
-def _load(folders: Sequence[Path], out: Path) -> tuple[list[LoadedRun], list[dict[str, str]]]:
+def _load(folders: Sequence[Path]) -> tuple[list[LoadedRun], list[dict[str, str]]]:
     """The runs without their texts, and those that are left out (`run`, `benchmark`, `reason`)."""
     loaded, left_out = [], []
     for path in folders:
         try:
-            run = load_run(path)
+            run = open_run(path)
             if shard := shard_label(run.manifest.get("shard")):
                 raise RunError(f"it is shard {shard} of a run; gapbench merge puts the shards together")
-            frame = run.frame()
-            if frame.empty:
-                raise RunError("it has no answers yet")
+            loaded.append(replace(run, records=slim(run.records)))
         except GapbenchError as error:
             left_out.append({"run": str(path), "benchmark": "", "reason": str(error).removeprefix(f"{path}: ")})
-            continue
-        manifest = {key: value for key, value in run.manifest.items() if key != "judge" or run.judged}
-        settings = settings_of(make_manifest(manifest))
-        loaded.append(LoadedRun("", path, manifest, slim(frame), settings, run.summary))
     return loaded, left_out
 
 
 def _named(runs: Sequence[LoadedRun], labels: Mapping[str, str]) -> list[LoadedRun]:
     """The runs with their labels. Raises SettingError for a label that fits no run or is given twice."""
-    from dataclasses import replace
-
     default = labelled([(run.path, run.model) for run in runs])
-    names, used = [], set()
-    for run, name in zip(runs, default, strict=True):
-        keys = [key for key in labels if _is(run, key)] or [key for key in labels if key in (run.model, name)]
-        used |= set(keys)
-        names.append(labels[keys[0]] if keys else name)
-    if unknown := set(labels) - used:
-        raise SettingError(f"--label {sorted(unknown)[0]}=…: no such run on the board. It has {', '.join(default)}.")
+    named = [replace(run, label=name) for run, name in zip(runs, default, strict=True)]
+    given = {_find(named, key, "--label").path: name for key, name in labels.items()}
+    names = [given.get(run.path, run.label) for run in named]
     twice = sorted({name for name in names if names.count(name) > 1 or not name.strip()})
     if twice:
         raise SettingError(f"--label: {twice[0]!r} names several runs or none; expected a different name for each run.")
     return [replace(run, label=name) for run, name in zip(runs, names, strict=True)]
 
 
-def _is(run: LoadedRun, path: str) -> bool:
-    return Path(path).resolve() == run.path.resolve()
-
-
-def _baseline(runs: Sequence[LoadedRun], given: str) -> str:
-    for run in runs:
-        if given == run.label or _is(run, given):
-            return run.label
-    found = [run.label for run in runs if run.model == given]
+def _find(runs: Sequence[LoadedRun], given: str, flag: str) -> LoadedRun:
+    """The run that a folder, a label or a model's name means. Raises SettingError unless it is one."""
+    folder = Path(given).resolve()
+    found = [run for run in runs if given == run.label or run.path.resolve() == folder]
+    found = found or [run for run in runs if run.model == given]
     if len(found) != 1:
-        known = ", ".join(run.label for run in runs)
-        raise SettingError(f"--baseline {given}: no such run on the board. It has {known}.")
+        raise SettingError(f"{flag} {given}: no such run here. The board has {', '.join(run.label for run in runs)}.")
     return found[0]
 
 
@@ -203,8 +175,8 @@ def _run_entry(run: LoadedRun, folder: Path) -> dict[str, Any]:
     return {
         "label": run.label,
         "model": run.model,
-        "path": relative(run.path, folder),
-        "report": relative(report, folder) if report.exists() else None,
+        "path": relative_link(run.path, folder),
+        "report": relative_link(report, folder) if report.exists() else None,
         "engine": run.manifest.get("engine") or "",
         "started": min(started, default=None),
         "fingerprint": run.manifest.get("fingerprint"),
@@ -218,8 +190,6 @@ def _comparisons(folder: Path, runs: Sequence[LoadedRun]) -> dict[str, Any]:
 
     The command has the words {a} and {b} for the folders of the runs, and {out}; `folders` maps labels to folders.
     """
-    from gapbench.runs.run import read_json
-
     by_path = {run.path.resolve(): run.label for run in runs}
     made = []
     for file in sorted(folder.glob("*/comparison.json")):
@@ -233,23 +203,6 @@ def _comparisons(folder: Path, runs: Sequence[LoadedRun]) -> dict[str, Any]:
     return {
         "made": made,
         "command": "gapbench compare {a} {b} --out {out}",
-        "folders": {run.label: shlex.quote(_shown(run.path)) for run in runs},
-        "out": shlex.quote(_shown(folder)),
+        "folders": {run.label: shlex.quote(relative_link(run.path, Path.cwd())) for run in runs},
+        "out": shlex.quote(relative_link(folder, Path.cwd())),
     }
-
-
-def _shown(path: Path) -> str:
-    """The path as it can be typed where the board was made."""
-    try:
-        inside = Path(os.path.relpath(path))
-    except ValueError:  # Windows: the path is on another drive
-        return path.as_posix()
-    return path.as_posix() if inside.parts[:3] == ("..",) * 3 else inside.as_posix()
-
-
-def relative(path: Path, start: Path) -> str:
-    """A path from the folder `start`, as a link needs it."""
-    try:
-        return Path(os.path.relpath(path, start)).as_posix()
-    except ValueError:  # Windows: the path is on another drive
-        return path.name

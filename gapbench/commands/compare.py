@@ -14,7 +14,6 @@ nothing about another training seed or prompt. A comparison of two models does n
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +40,7 @@ from gapbench.commands.report import load_run
 from gapbench.errors import RunError, SettingError
 from gapbench.runs.listing import labelled
 from gapbench.runs.manifest import make_manifest, settings_of
-from gapbench.util.files import write_json
+from gapbench.util.files import relative_link, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +129,7 @@ def compare(
         "kind": "training" if trained else "models",
         "verdict": in_words(seeds) + verdicts[0],
         "runs": [
-            {"label": run.label, "model": run.model, "path": _relative(run.path, folder), "identity": run.identity}
+            {"label": run.label, "model": run.model, "path": relative_link(run.path, folder), "identity": run.identity}
             for run in runs
         ],
         **pairs[0].numbers,
@@ -146,7 +145,7 @@ def compare(
         ],
         "settings": differences(runs),
         "train": {
-            "path": _relative(log, folder),
+            "path": relative_link(log, folder),
             **ranges(steps),
             "regions": region_file(log),
             "contamination": contamination,
@@ -171,13 +170,6 @@ def _trained_on(contamination: Mapping[str, Any] | None) -> list[dict[str, str]]
     ]
 
 
-def _relative(path: Path, start: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, start)).as_posix()
-    except ValueError:  # Windows: the path is on another drive
-        return path.name
-
-
 def load(
     folders: Sequence[Path], labels: Sequence[str] | Mapping[str, str], after: int = 1
 ) -> tuple[list[LoadedRun], bool]:
@@ -188,7 +180,7 @@ def load(
     repeated = [path for path, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
     if repeated:
         raise RunError(f"{repeated[0]}: this run was given twice. Compare the folders of two different runs.")
-    runs = [_load(folder) for folder in folders]
+    runs = [open_run(folder) for folder in folders]
     before, trained_in = (folders[place].resolve().parent for place in (0, after))
     trained = before == trained_in and (trained_in / LOG).is_file()
     found = labelled([(run.path, run.model) for run in runs], {0: "before", after: "after"} if trained else {})
@@ -215,7 +207,8 @@ def renamed(labels: Mapping[str, str], folders: Sequence[Path], names: Sequence[
     return [own.get(place, name) for place, name in zip(places, names, strict=True)]
 
 
-def _load(folder: Path) -> LoadedRun:
+def open_run(folder: Path) -> LoadedRun:
+    """The run in a folder, without a label. Raises RunError if it is none or has no answers."""
     run = load_run(folder)
     frame = run.frame()
     if frame.empty:

@@ -29,7 +29,7 @@ from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.data import catalogue
 from gapbench.data.benchmark import Benchmark, fingerprint
 from gapbench.data.region_file import Regions, origin_of, read_regions
-from gapbench.data.task import TaskSettings, make_task, with_regions
+from gapbench.data.task import TaskSettings, make_task, planned, with_regions
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.card import write_card
 from gapbench.distillation.contamination import Occurrence, SharedImages, find_shared
@@ -157,7 +157,8 @@ def distill(
     samples = _located_samples(benchmark, limit, located) if located else []
     pairs = Pairs(benchmark, settings, limit, samples)
     specs = (eval,) if isinstance(eval, str) else tuple(eval)
-    evaluation = _Evaluation(specs, tuple(catalogue.load(spec, model_defaults) for spec in specs), eval_limit)
+    asked = planned(specs, TaskSettings(limit=eval_limit), model_defaults) if specs else []
+    evaluation = _Evaluation(specs, tuple(one.benchmark for one in asked), eval_limit)
     if holdout and not any(b.card.role == "hold-out" for b in evaluation.benchmarks):
         # A model with benchmark settings of its own is a small one that knows drawn scenes alone.
         names, about_holdouts = default_holdouts(eval_limit, drawn_only=bool(model_defaults))

@@ -25,9 +25,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gapbench.commands.measure import pending_samples
-from gapbench.data import catalogue
 from gapbench.data.hub import pending_download
-from gapbench.data.task import Task, TaskSettings, make_task, no_evidence
+from gapbench.data.suites import is_suite
+from gapbench.data.task import PlannedTask, Task, TaskSettings, no_evidence, planned
 from gapbench.distillation import recipe as recipes
 from gapbench.engines import loading, models
 from gapbench.engines.hardware import hardware, memory
@@ -221,16 +221,17 @@ def _look_at_data(
     """The tasks of those benchmarks whose data is on this machine, each in the views that it can show."""
     tasks: list[Task] = []
     without: list[tuple[str, str, str]] = []
-    for spec in [benchmarks] if isinstance(benchmarks, str) else benchmarks:
+    preferred = models.benchmark_defaults(plan.model, plan.choice.engine)
+    for spec, asked in _asked([benchmarks] if isinstance(benchmarks, str) else benchmarks, settings):
         name = spec if len(spec) <= NAME else f"…{spec[1 - NAME :]}"
         with notes.step(name):
-            benchmark = catalogue.load(spec, models.benchmark_defaults(plan.model, plan.choice.engine))
-            card = benchmark.card
+            (one,) = [asked] if asked else planned([spec], settings, preferred)
+            benchmark, card = one.benchmark, one.benchmark.card
             terms = f"licence: {card.licence}{f'; restricted: {card.restricted}' if card.restricted else ''}"
             if not benchmark.is_local:
                 _look_at_download(notes, name, card, terms)
                 continue
-            task = make_task(benchmark, settings)
+            task = one.make()
             if task.name in [other.name for other in tasks]:
                 notes.add(name, f"{task.name} is asked for twice", "fails", "Name it once, or with other parameters.")
                 continue
@@ -248,6 +249,15 @@ def _look_at_data(
     for name, found, why in without:
         notes.add(name, found, "warning" if some_gap else "fails", why)
     return tasks
+
+
+def _asked(specs: Sequence[str], settings: TaskSettings) -> list[tuple[str, PlannedTask | None]]:
+    """Each benchmark by its name; those of a suite with what the suite asks, the others with None."""
+    asked: list[tuple[str, PlannedTask | None]] = []
+    for spec in specs:
+        of_suite = planned([spec], settings, None) if is_suite(spec) else []
+        asked += [(f"{spec} {one.name}", one) for one in of_suite] or [(spec, None)]
+    return asked
 
 
 def _look_at_download(notes: Notes, name: str, card: Card, terms: str) -> None:

@@ -180,7 +180,11 @@ def _illustrate(folder: Path, tasks: Sequence[Task], shown: Sequence[tuple[str, 
 
 def default_folder(model: str, shard: str = "") -> Path:
     """`runs/Qwen-Qwen3-VL-4B-Instruct`: where a run lies that was given no folder; each shard has one of its own."""
-    folder = Path("runs", run_name(model))
+    return of_shard(Path("runs", run_name(model)), shard)
+
+
+def of_shard(folder: Path, shard: str) -> Path:
+    """The folder of a shard (`2/8`) of a run, or of the whole run."""
     return folder / f"shard-{shard.strip().replace('/', '-of-')}" if shard else folder
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from glob import glob
 from pathlib import Path
 
 from gapbench.errors import RunError
 from gapbench.report import CARDS
 from gapbench.runs import records
+from gapbench.runs.listing import find_runs
 from gapbench.runs.lock import hold
 from gapbench.runs.manifest import FILE, fingerprint_of, make_manifest, read_manifest
 from gapbench.runs.run import Run, read_json
@@ -42,15 +42,7 @@ def load_runs(*places: str | Path) -> list[Run]:
 
     Raises RunError for a place without any run.
     """
-    found: dict[Path, Path] = {}
-    for place in places:
-        folders = [Path(path) for path in sorted(glob(str(place)))]
-        inside = [path.parent for folder in folders for path in sorted(folder.rglob(FILE))]
-        runs = [path for path in dict.fromkeys([*folders, *inside]) if (path / FILE).is_file()]
-        if not runs:
-            raise RunError(f"{place}: found no run. Expected a folder with {FILE}, or one that holds such folders.")
-        found |= {path.resolve(): path for path in runs if path.resolve() not in found}
-    return [load_run(path) for path in found.values()]
+    return [load_run(path) for path in find_runs(places)]
 
 
 def write_results(

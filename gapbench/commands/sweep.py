@@ -27,9 +27,10 @@ from typing import Any
 
 import yaml
 
-from gapbench.commands.measure import run_name
+from gapbench.commands.board import board
+from gapbench.commands.measure import of_shard, run_name
 from gapbench.errors import GapbenchError, SettingError
-from gapbench.runs.listing import SUMMARY, entry_of
+from gapbench.runs.listing import SUMMARY, entry_of, short_name
 from gapbench.runs.manifest import FILE, read_manifest
 from gapbench.util.terminal import say
 from gapbench.util.text import interval, percent, points, redacted, shorten
@@ -41,9 +42,11 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class SweptModel:
-    """One model of a sweep: its name, the folder of its run, and the arguments of `gapbench` that measure it."""
+    """One model of a sweep: its name in lines about it, its label on the board, its run's folder, and the arguments of
+    `gapbench` that measure it."""
 
     name: str
+    label: str
     folder: Path
     arguments: tuple[str, ...]
 
@@ -55,59 +58,56 @@ class SweptModel:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a file asks for. `board` is the folder of the board; None for none."""
+    """What a file asks for. `board` is the folder of the board, None for none; `baseline` a model's name, or empty."""
 
     models: tuple[SweptModel, ...]
     board: Path | None
     baseline: str
-    labels: Mapping[str, str]
 
 
 def read_sweep(file: Path, known: Sequence[str], extra: Sequence[str] = (), root: Path | None = None) -> Sweep:
     """The sweep in a YAML file. `known` are the flags of measure, `extra` arguments that are added for every model.
 
-    `root` replaces the folder `out` of the file.
-
-    Raises SettingError for a file that cannot be read, an unknown key, no model, and two models of one name.
+    `root` replaces the folder `out` of the file. Raises SettingError for a file that cannot be read, an unknown key, no
+    model, and two models of one name.
     """
     try:
-        value = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingError(f"--config {file}: cannot be read ({shorten(str(error))}). Expected a YAML file.") from error
-    if not isinstance(value, Mapping):
+        config = _keys(yaml.safe_load(file.read_text(encoding="utf-8")))
+        listed = config.get("models", config.get("model")) or []
+        entries = [
+            _keys(one if isinstance(one, Mapping) else {"model": one})
+            for one in (listed if isinstance(listed, list) else [listed])
+        ]
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise SettingError(
-            f"--config {file}: found {type(value).__name__}; expected keys such as models and benchmark."
-        )
-    config = {str(key).replace("_", "-"): inner for key, inner in value.items()}
-    listed = config.get("models", config.get("model")) or []
-    entries = [
-        {str(k).replace("_", "-"): v for k, v in one.items()} if isinstance(one, Mapping) else {"model": one}
-        for one in (listed if isinstance(listed, list) else [listed])
-    ]
+            f"--config {file}: cannot be read ({shorten(str(error))}). Expected YAML with keys such as models."
+        ) from error
     if not entries or not all(entry.get("model") for entry in entries):
         raise SettingError(f"--config {file}: it names no model. Expected `models: [glance, OWNER/NAME]`.")
     for key in (key for one in (config, *entries) for key in one):
         if key not in OWN and f"--{key}" not in known:
             raise SettingError(f"--config {file}: measure has no option --{key}. See gapbench measure --help.")
     out = root or Path(str(config.get("out") or "runs"))
-    models: list[SweptModel] = []
-    labels: dict[str, str] = {}
+    models = []
     for entry in entries:
-        name = str(entry.get("name") or run_name(str(entry["model"])))
-        flags = _flags({**config, **entry})
-        labels |= {str(out / name): name} if entry.get("name") else {}
-        models.append(
-            SweptModel(name, out / name, ("measure", str(entry["model"]), *flags, "--out", str(out / name), *extra))
-        )
+        model, given = str(entry["model"]), str(entry.get("name") or "")
+        name, flags = given or run_name(model), [*_flags({**config, **entry}), *extra]
+        shard = flags[flags.index("--shard") + 1] if "--shard" in flags else ""
+        folder = of_shard(out / name, shard)
+        arguments = ("measure", model, *flags, "--out", str(folder))
+        models.append(SweptModel(name, given or short_name(model), folder, arguments))
     names = [model.name for model in models]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SettingError(
             f"--config {file}: two models are called {twice[0]}; give one of them a name: {{model: …, name: …}}."
         )
     board = config.get("board", str(out / "board") if len(models) > 1 else None)
-    baseline = str(config.get("baseline") or "")
-    baseline = next((str(model.folder) for model in models if model.name == baseline), baseline)
-    return Sweep(tuple(models), Path(str(board)) if board else None, baseline, labels)
+    return Sweep(tuple(models), Path(str(board)) if board else None, str(config.get("baseline") or ""))
+
+
+def _keys(entry: Any) -> dict[str, Any]:
+    """The entry with keys as flags have them: `max_pixels` is `max-pixels`."""
+    return {str(key).replace("_", "-"): value for key, value in entry.items()}
 
 
 def _flags(options: Mapping[str, Any]) -> list[str]:
@@ -126,26 +126,24 @@ def run_sweep(sweep: Sweep, quiet: bool = False) -> int:
 
     Raises KeyboardInterrupt when it, or the process of a model, was interrupted.
     """
-    done, failed = [], 0
+    done: list[SweptModel] = []
     for number, model in enumerate(sweep.models, 1):
         error = "" if _is_complete(model) else _measure(model, quiet)
-        line = f"{number}/{len(sweep.models)} {model.name}: "
-        if error:
-            failed += 1
-            say(f"{line}FAILED: {error}", sys.stdout)
-        else:
-            done.append(model.folder)
-            say(f"{line}{_in_a_line(model.folder)}", sys.stdout)
-    if sweep.board and done and not any("--shard" in model.arguments for model in sweep.models):
-        from gapbench.commands.board import board
-
+        said = f"FAILED: {error}" if error else _in_a_line(model.folder)
+        say(f"{number}/{len(sweep.models)} {model.name}: {said}", sys.stdout)
+        done += [] if error else [model]
+    failed = len(sweep.models) - len(done)
+    if sweep.board and done and not any("--shard" in model.arguments for model in done):
+        labels = {str(model.folder): model.label for model in done}
+        known = {name: str(model.folder) for model in done for name in (model.label, model.name)}
+        if sweep.baseline and sweep.baseline not in known:
+            say(f"note: the baseline {sweep.baseline} was not measured, so the board has none.", sys.stdout)
         try:
-            made = board(done, sweep.board, baseline=sweep.baseline, labels=sweep.labels)
-        except GapbenchError as error:
-            say(f"no board: {error}", sys.stdout)
+            made = board(list(labels), sweep.board, baseline=known.get(sweep.baseline, ""), labels=labels)
+        except GapbenchError as problem:
+            say(f"no board: {problem}", sys.stdout)
             return failed + 1
-        say(made.summary["verdict"], sys.stdout)
-        say(f"board: {made.report}", sys.stdout)
+        say(f"{made.summary['verdict']}\nboard: {made.report}", sys.stdout)
     return failed
 
 

@@ -101,6 +101,20 @@ def load(name: str) -> Suite:
     return suites[name]
 
 
+def text_of(name: str) -> str:
+    """A suite in words: what it is for, its hash, what it fixes, and a line per task."""
+    suite = load(name)
+    fixed = f"views {suite.views}, protocol {suite.protocol}, temperature {suite.temperature:g}, seed {suite.seed}"
+    lines = [f"{name}: {suite.title}", f"sha256 {suite.sha256}", fixed]
+    for task in suite.tasks:
+        parts = [f"the first {task.limit:,} samples" if task.limit else "all samples"]
+        parts += [f"region {task.region}"] if task.region else ["full view"]
+        parts += [f"{key}={value}" for key, value in task.parameters.items()]
+        own = f"{task.name} ({task.benchmark})" if task.name else task.benchmark
+        lines.append(f"  {own}: {', '.join(parts)}")
+    return "\n".join(lines)
+
+
 def refuse_other(name: str, fixed: dict[str, Any], given: dict[str, Any]) -> None:
     """Raise SettingError for a flag that a suite fixes. Of the call's values `given`, None and "" were not set."""
     for flag, value in given.items():

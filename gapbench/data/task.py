@@ -124,36 +124,49 @@ def make_tasks(
     `preferred` are a model's parameters by benchmark. Raises SettingError for a benchmark that comes twice with equal
     parameters, BenchmarkError as `Benchmark.samples` does, and if a view needs evidence and no benchmark has any.
     """
-    plans = _planned([specs] if isinstance(specs, str) else specs, settings, preferred)
+    plans = planned([specs] if isinstance(specs, str) else specs, settings, preferred)
     asked: dict[tuple[str, str], str] = {}
-    for benchmark, _, name, _ in plans:
-        key = benchmark.name, json.dumps(benchmark.parameters, sort_keys=True, default=str)
-        if key in asked or name in asked.values():
+    for plan in plans:
+        key = plan.benchmark.name, json.dumps(plan.benchmark.parameters, sort_keys=True, default=str)
+        if key in asked or plan.name in asked.values():
             raise SettingError(
-                f"-b: the benchmark {name!r} is asked for twice. Name it once, or with other parameters "
+                f"-b: the benchmark {plan.name!r} is asked for twice. Name it once, or with other parameters "
                 "(NAME:key=value)."
             )
-        asked[key] = name
-    tasks = [replace(make_task(benchmark, own), name=name, suite=suite) for benchmark, own, name, suite in plans]
+        asked[key] = plan.name
+    tasks = [plan.make() for plan in plans]
     regions = read_regions(settings.regions) if settings.regions else None
     if regions:
         tasks = with_regions(tasks, regions)
     return _with_possible_views(tasks), regions.info if regions else None
 
 
-_Plan = tuple[Benchmark, TaskSettings, str, Mapping[str, str] | None]
-"""A benchmark, the settings of its task, the task's name, and its suite."""
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task before its samples are made, which may take a download."""
+
+    name: str
+    benchmark: Benchmark
+    settings: TaskSettings
+    suite: Mapping[str, str] | None = None
+
+    def make(self) -> Task:
+        """The task with its samples. Raises as `Benchmark.samples` does."""
+        return replace(make_task(self.benchmark, self.settings), name=self.name, suite=self.suite)
 
 
-def _planned(
+def planned(
     specs: Sequence[str], settings: TaskSettings, preferred: Mapping[str, Mapping[str, Any]] | None
-) -> list[_Plan]:
-    """The tasks that `specs` name, before their samples are made; those of a suite as the suite has them."""
-    plans: list[_Plan] = []
+) -> list[PlannedTask]:
+    """The tasks that `specs` name, before their samples are made; those of a suite as the suite has them.
+
+    Raises SettingError for a setting that a suite fixes.
+    """
+    plans: list[PlannedTask] = []
     for spec in specs:
         if not suites.is_suite(spec) or Path(spec).exists():
             benchmark = catalogue.load(spec, preferred)
-            plans.append((benchmark, settings, task_name(benchmark), None))
+            plans.append(PlannedTask(task_name(benchmark), benchmark, settings))
             continue
         suite, views = suites.load(spec), ",".join(view.name for view in settings.views)
         suites.refuse_other(
@@ -173,7 +186,7 @@ def _planned(
         for one in suite.tasks:
             own = replace(settings, limit=one.limit, region=one.region, protocol=suite.protocol)
             own = replace(own, views=parse_views(suite.views)) if settings.views else own
-            plans.append((one.loaded(), own, one.name or one.benchmark, identity))
+            plans.append(PlannedTask(one.name or one.benchmark, one.loaded(), own, identity))
     if not plans:
         catalogue.load_all(specs)  # says that none was named
     return plans

@@ -15,6 +15,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from glob import glob
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -28,29 +29,31 @@ from gapbench.runs.shards import shard_label
 SUMMARY = "summary.json"
 
 
-def find_runs(folders: Sequence[Path]) -> list[Path]:
-    """The runs at or below `folders`, each once, sorted by path within each folder.
+def find_runs(places: Sequence[str | Path]) -> list[Path]:
+    """The runs at or below `places`, which are folders or patterns (`runs/*`): each once, sorted within each place.
 
-    Raises RunError for a folder that does not exist or holds no run.
+    Raises RunError for a place without any run.
     """
     found: dict[Path, Path] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise RunError(f"{folder}: no such folder. Expected the folder of a run, or one that holds runs.")
-        inside = [*_runs_below(folder)]
+    for place in places:
+        folders = [Path(place)] if Path(place).is_dir() else [Path(path) for path in sorted(glob(str(place)))]
+        inside = [run for folder in folders for run in _runs_below(folder)]
         if not inside:
-            raise RunError(f"{folder}: no run in it (no {FILE}). Measure first: gapbench measure MODEL -b … --out DIR.")
+            raise RunError(f"{place}: found no run. Expected a folder with {FILE}, or one that holds such folders.")
         for run in inside:
             found.setdefault(run.resolve(), run)
     return list(found.values())
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
+    seen: set[str] = set()  # links may lead in a circle
     for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
         if FILE in files:
-            folders.clear()
             yield Path(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        stop = FILE in files or real in seen
+        folders[:] = [] if stop else sorted(name for name in folders if not name.startswith("."))
+        seen.add(real)
 
 
 def labelled(runs: Sequence[tuple[Path, str]], given: Mapping[int, str] | None = None) -> list[str]:

@@ -24,6 +24,14 @@ def write_text(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8")
 
 
+def relative_link(path: Path, start: Path) -> str:
+    """A path from the folder `start`, as a link needs it; the name alone if it is on another drive."""
+    try:
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:  # Windows
+        return path.name
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a draft to write, which then replaces `path` in one step.

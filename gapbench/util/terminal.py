@@ -10,13 +10,11 @@ Limits: a library that writes to a stream by itself, such as a progress bar of t
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import re
 import sys
 import warnings
-from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -48,25 +46,6 @@ def say(text: object, to: TextIO | None = None, limit: int = TEXT) -> None:
 def say_json(value: Any, to: TextIO | None = None) -> None:
     """Print a value as JSON in ASCII, whole: control characters are escaped, and no line is cut."""
     print(json.dumps(value, indent=1), file=to or sys.stdout, flush=True)
-
-
-def table_text(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Container[str], width: int) -> str:
-    """A table of `width` columns; long cells are wrapped, but for those of the columns `right`, which are numbers."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in headings:
-        number = heading in right
-        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get().rstrip()
 
 
 def complain(text: object) -> None:

@@ -38,17 +38,22 @@ def test_each_model_has_its_arguments_its_name_and_its_folder(tmp_path: Path) ->
     assert [model.name for model in sweep.models] == ["glance", "no-such-model", "blurred"]
     assert sweep.models[2].arguments == (
         "measure", "glance", "--benchmark", "signs", "--limit", "40", "--no-selfcheck", "--max-pixels", "4000",
-        "--out", "runs/blurred", "--views", "full",
+        "--views", "full", "--out", "runs/blurred",
     )  # fmt: skip
-    assert (sweep.board, sweep.baseline) == (Path("runs/board"), "runs/glance")
-    assert sweep.labels == {"runs/blurred": "blurred"}
+    assert (sweep.board, sweep.baseline) == (Path("runs/board"), "glance")
+    assert [model.label for model in sweep.models] == ["glance", "no/such-model", "blurred"]
+
+
+def test_shards_of_one_sweep_have_folders_of_their_own(tmp_path: Path) -> None:
+    first, *_ = read_sweep(config(tmp_path), KNOWN, ["--shard", "2/8"], Path("other")).models
+    assert (first.name, first.folder) == ("glance", Path("other/glance/shard-2-of-8"))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("benchmark: signs", "it names no model"),
-        ("- glance", "found list; expected keys"),
+        ("- glance", "cannot be read"),
         ("models: [glance]\nbenchmrak: signs", "measure has no option --benchmrak"),
         ("models: [{model: glance, limits: 3}]", "measure has no option --limits"),
         ("models: [glance, {model: glance, limit: 3}]", "two models are called glance; give one of them a name"),

@@ -68,6 +68,14 @@ def test_a_flag_that_a_suite_fixes_is_refused(settings: TaskSettings, said: str)
         make_tasks(["signs-core@1"], settings)
 
 
+def test_a_suite_in_words_says_all_that_it_fixes() -> None:
+    text = suites.text_of("signs-core@1")
+    assert PUBLISHED["signs-core@1"] in text
+    assert "views full,crop, protocol neutral, temperature 0, seed 0" in text
+    assert "signs-few (signs): the first 300 samples, region padded, canvas=96, signs_min=3" in text
+    assert "signs_colour: all samples, full view" in text
+
+
 def test_an_unknown_version_is_refused_with_those_that_exist() -> None:
     with pytest.raises(BenchmarkError, match=r"-b core@9: there is no such suite\. Known are core@1, signs-core@1"):
         make_tasks("core@9", TaskSettings(VIEWS))

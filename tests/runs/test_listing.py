@@ -40,11 +40,12 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path: Path) -> None:
         write(tmp_path / place)
     write(tmp_path / "a" / "inner")
     (tmp_path / ".hidden").mkdir()
+    (tmp_path / "deep" / "round").symlink_to(tmp_path)
     found = find_runs([tmp_path, tmp_path / "a"])
     assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a", "b", "deep/er/run"]
-    with pytest.raises(RunError, match="no such folder"):
+    with pytest.raises(RunError, match="found no run"):
         find_runs([tmp_path / "missing"])
-    with pytest.raises(RunError, match="no run in it"):
+    with pytest.raises(RunError, match="found no run"):
         find_runs([tmp_path / ".hidden"])
 
 
@@ -67,6 +68,16 @@ def test_a_line_has_the_numbers_of_the_summary(tmp_path: Path) -> None:
         "folder",
     ]
     assert "50.0%  90.0%  +40.0 [+20.0, +60.0]" in line
+
+
+@pytest.mark.parametrize("width", [60, 100, 140])
+def test_a_run_is_one_line_in_any_terminal(width: int, tmp_path: Path) -> None:
+    write(tmp_path / ("long-" * 20), model="an-owner-of-models/" + "a-very-" * 10 + "long-name")
+    (write(tmp_path / "torn") / "run.json").write_text("{" * 200, encoding="utf-8")
+    shown = lines(list_runs([tmp_path]), width).splitlines()
+    assert len(shown) == 3
+    assert max(map(len, shown)) <= max(width, 68)
+    assert "+40.0 [+20.0, +60.0]" in shown[1]
 
 
 def test_gaps_over_regions_of_a_model_are_not_averaged_with_others(tmp_path: Path) -> None:

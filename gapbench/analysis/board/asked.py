@@ -14,7 +14,6 @@ Limits: engines, pixel bounds and lengths of answers may differ between models; 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,11 +44,15 @@ Member = tuple[LoadedRun, str]
 
 @dataclass(frozen=True)
 class Asked:
-    """A benchmark of the board: its name, what decides its questions (`key`), and the runs that were asked it."""
+    """A benchmark of the board: its name, what decides its questions (`key`), and the runs that were asked it.
+
+    `apart` says how it differs from the benchmark whose name it shares; empty for that one itself.
+    """
 
     name: str
     key: Mapping[str, Any]
     members: tuple[Member, ...]
+    apart: str = ""
 
 
 def slim(records: pd.DataFrame) -> pd.DataFrame:
@@ -82,8 +85,8 @@ def group(runs: Sequence[LoadedRun]) -> tuple[list[Asked], list[Json]]:
                 continue
             kept, changed = _same_samples(members)
             left_out += [{"run": run.label, "benchmark": name, "reason": reason} for run, reason in changed]
-            label = name if number == 1 else f"{name} ({number})"
-            asked.append(Asked(label, key, tuple(kept)))
+            label, apart = (name, "") if number == 1 else (f"{name} ({number})", _differing(key, main))
+            asked.append(Asked(label, key, tuple(kept), apart))
     return asked, left_out
 
 
@@ -99,12 +102,6 @@ def key_of(run: LoadedRun, task: str) -> dict[str, Any]:
         "regions": (run.manifest.get("regions") or {}).get("sha256"),
         "judge": [judge.get("model"), judge.get("prompt_sha256")] if judge else None,
     }
-
-
-def difference_in_words(asked: Asked, others: Sequence[Asked]) -> str:
-    """What sets a benchmark apart from the one whose name it shares; empty for that one itself."""
-    main = next((other for other in others if asked.name.startswith(f"{other.name} (") and other is not asked), None)
-    return _differing(asked.key, main.key) if main else ""
 
 
 def sample_table(run: LoadedRun, task: str) -> pd.DataFrame:
@@ -181,8 +178,7 @@ def _same_samples(members: Sequence[Member]) -> tuple[list[Member], list[tuple[L
     return kept, changed
 
 
-def common_suites(asked: Asked) -> Json | None:
+def common_suite(asked: Asked) -> Json | None:
     """The suite that all members name for this benchmark (`name`, `sha256`), or None."""
-    named = Counter(_text(run.manifest["tasks"][task].get("suite") or {}) for run, task in asked.members)
-    suite = json.loads(next(iter(named)))
-    return suite if suite and len(named) == 1 else None
+    first, *others = (run.manifest["tasks"][task].get("suite") for run, task in asked.members)
+    return first if first and all(other == first for other in others) else None

@@ -14,22 +14,21 @@ Limits: the intervals of single numbers are not those of differences; the ranks 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gapbench.analysis.aggregate import PAIR, RIGHT, Json, area_bins, lost_in_full
-from gapbench.analysis.board.asked import Asked, common_suites, difference_in_words, group, sample_table
-from gapbench.analysis.board.ranks import Differences, Pair, difference, mean_differences, pairwise, ranks
+from gapbench.analysis.aggregate import PAIR, Json, area_bins, lost_in_full
+from gapbench.analysis.board.asked import Asked, common_suite, group, sample_table
+from gapbench.analysis.board.ranks import Differences, difference, mean_differences, pairwise, ranks
 from gapbench.analysis.comparison.differences import differences as settings_that_differ
 from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.statistics import (
     Bounds,
     Estimate,
-    change_of_ratio,
     holm,
     macro_mean,
     mean_interval,
@@ -83,24 +82,24 @@ def standing(runs: Sequence[LoadedRun], baseline: str = "") -> Json:
     """
     numbers = {run.label: number for number, run in enumerate(runs)}
     asked, left_out = group(runs)
-    contests = [contest for one in asked if (contest := _contest(one, numbers)) is not None]
-    empty = {one.name for one in asked} - {contest.asked.name for contest in contests}
-    left_out += [
-        {"run": run.label, "benchmark": one.name, "reason": "no sample was answered by all of its runs"}
-        for one in asked if one.name in empty for run, _ in one.members
-    ]  # fmt: skip
     labels, base = [run.label for run in runs], numbers.get(baseline)
+    contests: list[Contest] = []
     benchmarks: dict[str, Json] = {}
     levels: dict[str, dict[int, dict[str, Estimate]]] = {}
     changes: dict[str, dict[str, Differences]] = {}
-    for contest in contests:
-        name = contest.asked.name
+    for one in asked:
+        contest, name = _contest(one, numbers), one.name
+        if contest is None:
+            reason = "no sample was answered by all of its runs"
+            left_out += [{"run": run.label, "benchmark": name, "reason": reason} for run, _ in one.members]
+            continue
+        contests.append(contest)
         levels[name] = _levels(contest)
         changes[name] = {m: pairwise(contest.values(m), contest.clusters, MEASURES[m][1]) for m in MEASURES}
         benchmarks[name] = {
-            **_description(contest, asked),
+            **_description(contest),
             "models": _models(levels[name], changes[name], labels),
-            "against": _against(changes[name], labels, base, lost=_lost_changes(contest, base)),
+            "against": _against(changes[name], labels, base),
         }
     families = [[c for c in contests if (c.evidence == "model") is made] for made in (False, True)]
     means = [_mean(family, levels, changes, labels, base) for family in families]
@@ -118,29 +117,20 @@ def standing(runs: Sequence[LoadedRun], baseline: str = "") -> Json:
 def _contest(asked: Asked, numbers: Mapping[str, int]) -> Contest | None:
     """The scores of a benchmark over the samples that all its runs answered; None without any."""
     tables = {numbers[run.label]: sample_table(run, task) for run, task in asked.members}
-    shared: pd.Index | None = None
-    seen: set[Any] = set()
-    for table in tables.values():
-        asked_views = [view for view in PAIR if table[view].notna().any()]
-        answered = table.index[table[asked_views].notna().all(axis=1)]
-        shared = answered if shared is None else shared.intersection(answered)
-        seen |= set(table.index)
-    if shared is None or not len(shared):
+    asked_views = {run: [view for view in PAIR if table[view].notna().any()] for run, table in tables.items()}
+    answered = [set(table.index[table[asked_views[run]].notna().all(axis=1)]) for run, table in tables.items()]
+    shared = sorted(set.intersection(*answered))
+    if not shared:
         return None
-    shared = shared.sort_values()
-    first = next(iter(tables.values())).loc[shared]
-    keys = [[("" if pd.isna(key) else key) for key in t.loc[shared, "cluster"]] for t in tables.values()]
-    images = [("" if pd.isna(key) else key) for key in first["image_hash"]]
-    measured = {view: [number for number, table in tables.items() if table[view].notna().any()] for view in PAIR}
-    views = {
-        view: {number: tables[number].loc[shared, view].to_numpy(float) for number in numbers_}
-        for view, numbers_ in measured.items()
-    }
+    seen: set[Any] = set().union(*(table.index for table in tables.values()))
+    tables = {run: table.loc[shared] for run, table in tables.items()}
+    first = next(iter(tables.values()))
+    keys = [list(table["cluster"].fillna("")) for table in tables.values()]
     kinds = first["evidence"].dropna()
     return Contest(
         asked,
-        views,
-        merge_clusters(*dict.fromkeys(map(tuple, keys)), images),
+        {view: {r: t[view].to_numpy(float) for r, t in tables.items() if view in asked_views[r]} for view in PAIR},
+        merge_clusters(*keys, list(first["image_hash"].fillna(""))),
         pd.to_numeric(first["evidence_area"]).to_numpy(float),
         str(kinds.iloc[0]) if len(kinds) else "",
         len(seen) - len(shared),
@@ -166,7 +156,7 @@ def _levels(contest: Contest) -> dict[int, dict[str, Estimate]]:
     return found
 
 
-def _description(contest: Contest, others: Sequence[Asked]) -> Json:
+def _description(contest: Contest) -> Json:
     asked = contest.asked
     run, task = asked.members[0]
     entry = run.manifest["tasks"][task]
@@ -177,8 +167,8 @@ def _description(contest: Contest, others: Sequence[Asked]) -> Json:
         "evidence": contest.evidence,
         "benchmark": entry.get("benchmark") or task,
         "asked": dict(asked.key),
-        "apart": difference_in_words(asked, others),
-        "suite": common_suites(asked),
+        "apart": asked.apart,
+        "suite": common_suite(asked),
         "notice": str((entry.get("card") or {}).get("notice") or ""),
     }
 
@@ -203,47 +193,25 @@ def _models(
     return models
 
 
-def _against(
-    changes: Mapping[str, Differences], labels: Sequence[str], base: int | None, lost: Mapping[int, Estimate]
-) -> dict[str, Json] | None:
+def _against(changes: Mapping[str, Differences], labels: Sequence[str], base: int | None) -> dict[str, Json] | None:
     """By label, each measure minus the baseline's; p-values are corrected over the models. None without a baseline."""
     if base is None:
         return None
     against: dict[str, Json] = {}
     for measure, differences in changes.items():
-        mine = {run: found for pair, found in differences.items() if (run := _other(pair, base)) is not None}
-        turned = {run: _turned(found) if run > base else found for run, found in mine.items()}
+        turned = {a: found for (a, b), found in differences.items() if b == base}
+        turned |= {b: _turned(found) for (a, b), found in differences.items() if a == base}
         corrected = holm({run: found.p_value for run, found in turned.items() if found.p_value is not None})
         for run, found in turned.items():
-            entry = against.setdefault(labels[run], dict.fromkeys((*MEASURES, LOST)))
+            entry = against.setdefault(labels[run], dict.fromkeys(MEASURES))
             entry[measure] = {**found.json(*CHANGES), "p_value_holm": corrected.get(run)}
-    for run, change in lost.items():
-        if labels[run] in against:
-            against[labels[run]][LOST] = change.json(*LEVELS)
     return against
 
 
-def _other(pair: Pair, base: int) -> int | None:
-    return pair[1 - pair.index(base)] if base in pair else None
-
-
 def _turned(found: Estimate) -> Estimate:
-    """The difference the other way round. A pair has the smaller number first; the baseline is to come last."""
+    """The difference the other way round."""
     estimate = None if found.estimate is None else -found.estimate
-    return Estimate(**{**found.__dict__, "estimate": estimate, "ci": found.ci and (-found.ci[1], -found.ci[0])})
-
-
-def _lost_changes(contest: Contest, base: int | None) -> dict[int, Estimate]:
-    """By run, the change of "lost in full" from the baseline, where both have it."""
-    if base is None or base not in contest.pairs:
-        return {}
-
-    def lost(run: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        full, crop = (contest.views[view][run] >= RIGHT for view in PAIR)
-        return crop & ~full, crop
-
-    changes = {run: change_of_ratio(lost(base), lost(run), contest.clusters) for run in contest.pairs if run != base}
-    return {run: change for run, change in changes.items() if change.estimate is not None}
+    return replace(found, estimate=estimate, ci=found.ci and (-found.ci[1], -found.ci[0]))
 
 
 def _mean(
@@ -281,7 +249,7 @@ def _mean(
         "benchmarks": names,
         "models": _models(means, of_pairs, labels),
         "without": [labels[run] for run in sorted(set().union(*(c.views["full"] for c in family)) - inside)],
-        "against": _against(of_pairs, labels, base, {}) if base in inside else None,
+        "against": _against(of_pairs, labels, base) if base in inside else None,
     }
 
 
@@ -327,51 +295,37 @@ def _by_area(contests: Sequence[Contest], labels: Sequence[str]) -> list[Json]:
 
 
 def _suites(benchmarks: Mapping[str, Json], labels: Sequence[str]) -> list[Json]:
-    """Each suite that whole columns belong to: its name, its hash, its benchmarks, and the runs that have them all."""
+    """Each suite that whole columns belong to, with its benchmarks and the runs that have them all."""
     found: dict[tuple[str, str], list[str]] = {}
     for name, entry in benchmarks.items():
         if entry["suite"]:
             found.setdefault((entry["suite"]["name"], entry["suite"]["sha256"]), []).append(name)
+
+    def whole(names: Sequence[str]) -> list[str]:
+        return [label for label in labels if all(label in benchmarks[name]["models"] for name in names)]
+
     return [
-        {
-            "name": name,
-            "sha256": digest,
-            "benchmarks": members,
-            "models": [label for label in labels if all(label in benchmarks[one]["models"] for one in members)],
-        }
-        for (name, digest), members in sorted(found.items())
+        {"name": name, "sha256": digest, "benchmarks": names, "models": whole(names)}
+        for (name, digest), names in sorted(found.items())
     ]
 
 
 def verdict(board: Json, models: int) -> str:
-    """Who is first in the mean, in the full image and in the gap, with the ranges of their ranks."""
-    means = [mean for mean in (board["mean"], board["mean_model"]) if mean]
-    samples = sum(entry["n"] for entry in board["benchmarks"].values())
-    count = len(board["benchmarks"])
+    """Who is first in the full image and in the gap, with the ranges of their ranks."""
+    samples, count = sum(entry["n"] for entry in board["benchmarks"].values()), len(board["benchmarks"])
     head = f"{models} model{'s' * (models != 1)} on {count} benchmark{'s' * (count != 1)}, {samples:,} shared samples"
-    if not means:
+    mean = board["mean"] or board["mean_model"]
+    if not mean:
         return head
-    mean, regions = means[0], "" if means[0] is board["mean"] else " from regions that a model made"
     over = f"in the mean of {len(mean['benchmarks'])}" if len(mean["benchmarks"]) > 1 else f"on {mean['benchmarks'][0]}"
-    clauses: list[str] = []
-    leader = ""
+    regions = "" if board["mean"] else " from regions that a model made"
+    clauses = []
     for measure, words in (("full", "answers most from the full image"), ("gap", f"has the smallest gap{regions}")):
         entries = {label: one[measure] for label, one in mean["models"].items() if one[measure]}
-        if not entries:
-            continue
-        first = min(entries, key=lambda label: (entries[label]["rank"], label))
-        entry = entries[first]
-        level = (
-            f"{percent_in_words(entry['estimate'])}"
-            if measure == "full"
-            else f"{points_in_words(entry['estimate'])} points"
-        )
-        subject, leader = ("" if first == leader else f"{first} "), first
-        clauses.append(f"{subject}{words} ({level}, rank {rank_in_words(entry)})")
+        if entries:
+            first = min(entries, key=lambda label: (entries[label]["rank"], label))
+            estimate, best, worst = (entries[first][key] for key in ("estimate", "best", "worst"))
+            level = percent_in_words(estimate) if measure == "full" else f"{points_in_words(estimate)} points"
+            rank = f"{best}" if best == worst else f"{best} to {worst}"
+            clauses.append(f"{first} {words} ({level}, rank {rank})")
     return f"{head}: {over}, {' and '.join(clauses)}"
-
-
-def rank_in_words(entry: Mapping[str, Any]) -> str:
-    """`2`, or `1 to 3` where the data allow several places."""
-    best, worst = entry["best"], entry["worst"]
-    return str(best) if best == worst else f"{best} to {worst}"
