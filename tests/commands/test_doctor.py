@@ -227,6 +227,7 @@ def test_a_server_that_refuses_says_so_without_a_word_on_a_run_that_there_is_not
 
 def test_a_web_page_is_no_model_server() -> None:
     """A proxy or a router answers everything with a page, and status 200."""
+
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
