@@ -440,6 +440,9 @@ def report(
             help="Sample cards, shared out over the cells of the flip matrix; all: however large the file.",
         ),
     ] = "",
+    figures: Annotated[
+        Path | None, typer.Option(help="A folder for every figure as SVG and PDF, a column wide, with its data as CSV.")
+    ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="First drop records that lie twice; of each, the earlier one stays.")
     ] = False,
@@ -451,7 +454,9 @@ def report(
 
     if repair:
         say(f"dropped: {repair_(folder):,} records that lay twice", sys.stdout)
-    _print_result(write_results(folder, images=not no_images, judged=not without_judge, cards=_cards(cards)))
+    number = _cards(cards)
+    run = write_results(folder, images=not no_images, judged=not without_judge, cards=number, figures=figures)
+    _print_result(run)
 
 
 @app.command(rich_help_panel=DATA)

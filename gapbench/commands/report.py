@@ -51,16 +51,19 @@ def write_results(
     judged: bool = True,
     cards: int | None = CARDS,
     illustrate: Callable[[Sequence[tuple[str, str]]], None] | None = None,
+    figures: Path | None = None,
 ) -> Run:
     """Build `summary.json`, `report.html` and `report.md` from the records alone.
 
     If the run has a judge, its verdicts count. `judged=False` builds them as if the run had no judge. `cards` is the
     number of sample cards in the report, None for all; `illustrate` is called with the (benchmark, sample) of each,
-    before their images are read. Raises RunError for a run without answers, unless it is a shard without samples.
+    before their images are read. `figures` is a folder for the figures as files. Raises RunError for a run without
+    answers, unless it is a shard without samples.
     """
     from gapbench.analysis.metrics import names_of
     from gapbench.analysis.published import beside_published
     from gapbench.analysis.summary import summarise
+    from gapbench.report.run.figures import write_figures
     from gapbench.report.run.page import write_report
     from gapbench.runs import judgements
     from gapbench.runs.shards import description, is_empty
@@ -94,6 +97,8 @@ def write_results(
     write_report(
         folder, summary=summary, manifest=manifest, records=frame, images=images, cards=cards, illustrate=illustrate
     )
+    if figures:
+        write_figures(figures, summary, frame)
     return Run(folder, summary, manifest)
 
 

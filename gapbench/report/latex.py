@@ -16,15 +16,15 @@ from gapbench.util.text import printable
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "\u2212": "$-$", "\u2013": "--", "\u2014": "---",
+    "|": r"\textbar{}", '"': "{''}", "\u2212": "$-$", "\u2013": "--", "\u2014": "---",
     "\u2026": r"\ldots{}",
     "\u00d7": r"$\times$", "\u2192": r"$\rightarrow$", "\u00b7": r"$\cdot$", "\u2018": "`", "\u2019": "'",
     "\u201c": "``", "\u201d": "''", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}", "-": "{-}",
     "[": "{[}", "]": "{]}",
 }  # fmt: skip
 """Brackets and hyphens stand in braces: after a line break a bracket would be an argument, and two hyphens a dash."""
-_LATIN = 0x17F
-"""The last character that LaTeX's default fonts have: the end of Latin Extended-A."""
+_LETTERS = frozenset(map(chr, range(0xC0, 0x100))) - set("\u00d0\u00d7\u00de\u00f0\u00f7\u00fe")
+"""Letters outside ASCII that LaTeX sets with any of its font encodings."""
 
 
 def latex_text(value: object) -> str:
@@ -35,7 +35,7 @@ def latex_text(value: object) -> str:
 def _character(character: str) -> str:
     if character in _SPECIAL:
         return _SPECIAL[character]
-    return character if " " <= character <= "~" or 0xC0 <= ord(character) <= _LATIN else f"U+{ord(character):04X}"
+    return character if " " <= character <= "~" or character in _LETTERS else f"U+{ord(character):04X}"
 
 
 def latex_table(table: Table) -> str:

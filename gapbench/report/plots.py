@@ -13,19 +13,22 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import is_color_like, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from gapbench.util.text import clip, interval, points
+from gapbench.analysis.psychometric import FittedCurve
+from gapbench.util.text import clip, interval, percent, points
 
 Interval = Sequence[float | None] | None
 PlottedEstimate = tuple[float | None, Interval]
@@ -37,8 +40,10 @@ CURVES = {"full": (FULL, "s"), "crop": (CROP, "o"), "gap": (GAP, "D")}
 """The colour and the marker of each."""
 VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", FULL: "full", CROP: "crop", GAP: "ink"}
 
-FOREST_WIDTH, NARROW_WIDTH, AREA_WIDTH = 9.6, 4.3, 7.8
+FOREST_WIDTH, AREA_WIDTH = 9.6, 7.8
 """Inches, at 72 pixels to the inch. At this size the text is as large as the page's small print."""
+COLUMN = 3.5
+"""Inches: the width of a paper's column, and of what a narrow screen shows. Texts are then of 8 points."""
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "{http://www.w3.org/1999/xlink}href"
@@ -82,21 +87,74 @@ def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, perce
 
 def narrow_forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, percentage points") -> str:
     """The same for a narrow screen: the texts of a row stand above it. The style sheet shows one of the two."""
-    height = 0.5 * len(effects) + 0.62
-    with drawing(NARROW_WIDTH, height) as figure:
-        axes = figure.add_axes((0.02, 0.46 / height, 0.96, 1 - 0.5 / height))
-        axes.axvline(0, color=MUTED, linewidth=1)
-        for row, effect in enumerate(effects):
-            weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
-            label = clip(" ".join(effect.label.split()), 18) + (f", n = {effect.n:,}" if effect.n is not None else "")
-            beside(axes, 0.03 if effect.part else 0, row - 0.42, label, color=ink, weight=weight)
-            numbers = f"{points(effect.estimate)} {interval(effect.ci, signed=True)}"
-            beside(axes, 1, row - 0.42, numbers, color=ink, weight=weight, ha="right")
-            _draw_mark(axes, row, effect, ink)
-        axes.set_ylim(len(effects) - 0.6, -0.8)
-        axes.margins(x=0.06)
-        quiet(axes, axis)
+    with drawing(COLUMN, forest_height(effects), 8) as figure:
+        draw_narrow_forest(figure, effects, axis)
         return to_svg(figure, name, "Narrow forest plot: " + "; ".join(map(_description, effects)))
+
+
+def forest_height(rows: Sequence[Any]) -> float:
+    """Inches of a plot in a column whose rows have a line of text each."""
+    return 0.4 * len(rows) + 0.55
+
+
+def draw_narrow_forest(figure: Figure, effects: Sequence[Effect], axis: str = "gap, percentage points") -> None:
+    """Draw a forest plot in which the texts of a row stand above it."""
+    axes = _column_axes(figure, len(effects))
+    axes.axvline(0, color=MUTED, linewidth=1, zorder=0)
+    for row, effect in enumerate(effects):
+        weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
+        label = clip(" ".join(effect.label.split()), 18) + (f", n = {effect.n:,}" if effect.n is not None else "")
+        beside(axes, 0.03 if effect.part else 0, row - 0.42, label, color=ink, weight=weight)
+        numbers = f"{points(effect.estimate)} {interval(effect.ci, signed=True)}"
+        beside(axes, 1, row - 0.42, numbers, color=ink, weight=weight, ha="right")
+        _draw_mark(axes, row, effect, ink)
+    axes.margins(x=0.06)
+    quiet(axes, axis)
+
+
+def _column_axes(figure: Figure, rows: int) -> Axes:
+    height = figure.get_figheight()
+    axes = figure.add_axes((0.03, 0.4 / height, 0.94, 1 - 0.44 / height))
+    axes.set_ylim(rows - 0.6, -0.8)
+    return axes
+
+
+@dataclass(frozen=True)
+class Dumbbell:
+    """The accuracies of a group of samples in both views, each with its interval."""
+
+    label: str
+    n: int
+    full: PlottedEstimate
+    crop: PlottedEstimate
+
+
+def dumbbell_plot(groups: Sequence[Dumbbell], *, name: str) -> str:
+    """Full and crop accuracy of every group, joined by a line that is the gap."""
+    with drawing(COLUMN, forest_height(groups), 8) as figure:
+        draw_dumbbells(figure, groups)
+        words = (f"{clip(one.label, 60)} {percent(one.full[0])} to {percent(one.crop[0])}" for one in groups)
+        return to_svg(figure, name, "Full and crop accuracy: " + "; ".join(words))
+
+
+def draw_dumbbells(figure: Figure, groups: Sequence[Dumbbell]) -> None:
+    """Draw `dumbbell_plot`; the texts of a row stand above it."""
+    axes = _column_axes(figure, len(groups))
+    for row, group in enumerate(groups):
+        label = f"{clip(' '.join(group.label.split()), 22)}, n = {group.n:,}"
+        beside(axes, 0, row - 0.42, label, color=INK, weight="bold")
+        beside(axes, 1, row - 0.42, f"{percent(group.full[0])} → {percent(group.crop[0])}", color=MUTED, ha="right")
+        sides = {"full": group.full, "crop": group.crop}
+        if all(value is not None for value, _ in sides.values()):
+            axes.plot([100 * float(value or 0) for value, _ in sides.values()], [row, row], color=INK, linewidth=1.6)
+        for view, (value, ci) in sides.items():
+            colour, marker = CURVES[view]
+            if ends := _ends(ci):
+                axes.plot(ends, [row, row], color=colour, linewidth=5, alpha=0.25, solid_capstyle="butt")
+            if value is not None:
+                axes.plot([100 * value], [row], marker, markersize=6, mfc=colour, mec=colour)
+    axes.set_xlim(-3, 103)
+    quiet(axes, "accuracy, % (square: full image, circle: crop)")
 
 
 def _draw_effect(axes: Axes, row: int, effect: Effect) -> None:
@@ -127,52 +185,116 @@ def beside(axes: Axes, x: float, row: float, text: str, **style: Any) -> None:
     axes.text(x, row, text, va="center", transform=axes.get_yaxis_transform(), **style)
 
 
-def area_plot(bins: Sequence[Bin], *, name: str, label: str) -> str:
-    """Two panels over the relative area of the evidence (logarithmic axis): accuracy of both views, and the gap."""
+@dataclass(frozen=True)
+class SizeAxis:
+    """A logarithmic axis of sizes: its label, the factor from a size to what the axis shows, and the unit behind it."""
+
+    label: str
+    factor: float
+    unit: str
+
+
+AREA_AXIS = SizeAxis("evidence area, % of the image (log scale); n above", 100.0, "%")
+TOKEN_AXIS = SizeAxis("image tokens of the evidence (log scale); n above", 1.0, "")
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points over size, (low, high, value, interval) each, and a fitted curve if there is one."""
+
+    label: str
+    colour: str
+    marker: str
+    points: Sequence[tuple[float, float, float | None, Interval]]
+    fit: FittedCurve | None = None
+    hollow: bool = False
+
+
+def area_plot(
+    bins: Sequence[Bin],
+    *,
+    name: str,
+    label: str,
+    fits: Mapping[str, FittedCurve | None] | None = None,
+    axis: SizeAxis = AREA_AXIS,
+) -> str:
+    """Two panels over the size of the evidence: accuracy of both views with their fitted curves, and the gap."""
     with drawing(AREA_WIDTH, 4.6) as figure:
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-        figure.subplots_adjust(left=0.09, right=0.89, top=0.965, bottom=0.1, hspace=0.14)
-        crop, full = _spread(_draw_curve(above, bins, "crop", 1.03), _draw_curve(above, bins, "full", 1 / 1.03))
-        below.axhline(0, color=MUTED, linewidth=1)
-        gap = _draw_curve(below, bins, "gap")
-        for axes, curve, height in ((above, "crop", crop), (above, "full", full), (below, "gap", gap)):
+        draw_sizes(figure, *bin_series(bins, fits or {}), axis, [area_bin.n for area_bin in bins])
+        return to_svg(
+            figure, name, f"Accuracy of both views and the gap against {axis.label.partition(',')[0]}, {label}"
+        )
+
+
+def bin_series(bins: Sequence[Bin], fits: Mapping[str, FittedCurve | None]) -> tuple[list[Series], list[Series]]:
+    """The series of the upper panel (crop and full) and of the lower one (gap)."""
+    series = {
+        curve: Series(curve, *CURVES[curve], [(b.low, b.high, *getattr(b, curve)) for b in bins], fits.get(curve))
+        for curve in ("crop", "full", "gap")
+    }
+    return [series["crop"], series["full"]], [series["gap"]]
+
+
+def draw_sizes(
+    figure: Figure, top: Sequence[Series], bottom: Sequence[Series], axis: SizeAxis, counts: Sequence[int]
+) -> None:
+    """Draw accuracies above and gaps below. Points of one bin stand beside each other, fitted curves behind them."""
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    left, right = 0.7 / figure.get_figwidth(), 1 - 0.86 / figure.get_figwidth()
+    foot = 0.46 / figure.get_figheight()
+    figure.subplots_adjust(left=left, right=right, top=1 - 0.16 / figure.get_figheight(), bottom=foot, hspace=0.14)
+    below.axhline(0, color=MUTED, linewidth=1)
+    for axes, series in ((above, top), (below, bottom)):
+        aside = [1.03 ** (1 - 2 * number) if len(series) > 1 else 1.0 for number in range(len(series))]
+        heights = [_draw_series(axes, one, axis, shift) for one, shift in zip(series, aside, strict=True)]
+        spread = _spread(heights[0], heights[1]) if len(heights) == 2 else heights
+        for one, height in zip(series, spread, strict=True):
             if height is not None:
-                beside(axes, 1.015, height, curve, color=CURVES[curve][0], weight="bold")
-        above.set_ylim(-4, 104)
-        above.set_ylabel("accuracy, %", color=MUTED)
-        below.set_ylabel("gap, points", color=MUTED)
-        below.set_xlabel("evidence area, % of the image (logarithmic); n above each bin", color=MUTED)
-        below.set_xscale("log")
-        below.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        below.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.8f}".rstrip("0").rstrip(".") + "%"))
-        below.xaxis.set_minor_formatter(NullFormatter())
-        for area_bin in bins:
-            above.text(_centre(area_bin), 1.0, f"{area_bin.n:,}", color=MUTED, size=8, ha="center", va="bottom",
-                       transform=above.get_xaxis_transform())  # fmt: skip
-        for axes in (above, below):
-            quiet(axes)
-        return to_svg(figure, name, f"Accuracy of both views and the gap against evidence area, {label}")
+                beside(axes, 1.015, height, one.label, color=one.colour, weight="bold")
+        axes.set_ylabel("accuracy, %" if axes is above else "gap, points", color=MUTED)
+        quiet(axes)
+    above.set_ylim(-4, 104)
+    below.set_xlabel(axis.label, color=MUTED)
+    below.set_xscale("log")
+    below.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    below.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.8f}".rstrip("0").rstrip(".") + axis.unit))
+    below.xaxis.set_minor_formatter(NullFormatter())
+    for (low, high, *_), n in zip(top[0].points, counts, strict=True):
+        above.text(axis.factor * _centre(low, high), 1.0, f"{n:,}", color=MUTED, size="small", ha="center", va="bottom",
+                   transform=above.get_xaxis_transform())  # fmt: skip
 
 
-def _draw_curve(
-    axes: Axes, bins: Sequence[Bin], curve: Literal["full", "crop", "gap"], aside: float = 1.0
-) -> float | None:
-    """Draw one curve and return the height of its last point.
+def _draw_series(axes: Axes, series: Series, axis: SizeAxis, aside: float) -> float | None:
+    """Draw one series and return the height of its last point, at which its name stands.
 
-    `aside` moves the points off the bins' centres, so that the intervals of two curves do not cover each other.
+    `aside` moves the points off the bins' centres, so that the intervals of two series do not cover each other.
     """
-    xs, ys, (colour, marker) = [], [], CURVES[curve]
-    for area_bin in bins:
-        value, ci = getattr(area_bin, curve)
+    xs, ys, colour = [], [], series.colour
+    for low, high, value, ci in series.points:
         if value is None:
             continue
-        x = aside * _centre(area_bin)
+        x = aside * axis.factor * _centre(low, high)
         xs.append(x)
         ys.append(100 * value)
-        axes.plot([100 * _low(area_bin), 100 * area_bin.high], [100 * value] * 2, color=colour, linewidth=1, alpha=0.35)
-        if ends := _ends(ci):
-            axes.plot([x, x], ends, color=colour, linewidth=1.6)
-    axes.plot(xs, ys, color=colour, marker=marker, markersize=6, linewidth=1.2, mec=colour, mfc=colour)
+        ends = [axis.factor * _low(low, high), axis.factor * high]
+        axes.plot(ends, [100 * value] * 2, color=colour, linewidth=1, alpha=0.35)
+        if interval_ends := _ends(ci):
+            axes.plot([x, x], interval_ends, color=colour, linewidth=1.6)
+    if series.fit:
+        sizes, low_, middle, high_ = (
+            [scale * value for value in values]
+            for scale, values in (
+                (axis.factor, series.fit.sizes),
+                (100, series.fit.low),
+                (100, series.fit.estimate),
+                (100, series.fit.high),
+            )
+        )
+        axes.fill_between(sizes, low_, high_, color=colour, alpha=0.13, linewidth=0)
+        axes.plot(sizes, middle, color=colour, linewidth=1.6, linestyle="--" if series.hollow else "-")
+    line = 0 if series.fit else 1.2
+    face = "none" if series.hollow else colour
+    axes.plot(xs, ys, color=colour, marker=series.marker, markersize=6, linewidth=line, mec=colour, mfc=face)
     return ys[-1] if ys else None
 
 
@@ -184,13 +306,13 @@ def _spread(first: float | None, second: float | None, distance: float = 8.0) ->
     return middle + side, middle - side
 
 
-def _centre(area_bin: Bin) -> float:
-    return float(100 * (_low(area_bin) * area_bin.high) ** 0.5)
+def _centre(low: float, high: float) -> float:
+    return float((_low(low, high) * high) ** 0.5)
 
 
-def _low(area_bin: Bin) -> float:
+def _low(low: float, high: float) -> float:
     # A logarithmic axis has no zero: a bin that starts at zero is drawn one octave wide.
-    return area_bin.low if area_bin.low > 0 else area_bin.high / 2
+    return low if low > 0 else high / 2
 
 
 def _ends(ci: Interval) -> list[float]:
@@ -221,16 +343,32 @@ def quiet(axes: Axes, rows: str = "") -> None:
 
 
 @contextmanager
-def drawing(width: float, height: float) -> Iterator[Figure]:
+def drawing(width: float, height: float, size: float = 10) -> Iterator[Figure]:
     """A figure outside pyplot's global state, with settings that make its SVG plain and reproducible."""
-    style = {"svg.fonttype": "none", "svg.hashsalt": "gapbench", "text.parse_math": False, "font.size": 10,
-             "font.family": "DejaVu Sans"}  # fmt: skip
+    style = {"svg.fonttype": "none", "svg.hashsalt": "gapbench", "text.parse_math": False, "font.size": size,
+             "font.family": "DejaVu Sans", "pdf.fonttype": 42}  # fmt: skip
     with rc_context(style), warnings.catch_warnings():
         # The browser draws the text, so glyphs missing from matplotlib's font do not matter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
         yield figure
+
+
+PRINTED = {INK: "#1a1f24", MUTED: "#59636e", LINE: "#dfe2e4", FULL: "#b45309", CROP: "#0b63a5", GAP: "#1a1f24"}
+"""The colours of the page's light mode, for files."""
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure beside `path` as SVG and PDF, in the colours of print."""
+    for artist in figure.findobj():
+        for part in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            found: Any = getattr(artist, f"get_{part}", lambda: None)()
+            rows = found if getattr(found, "ndim", 1) == 2 else [found]  # collections have a colour per member
+            if len(rows) and is_color_like(rows[0]) and to_hex(rows[0]) in PRINTED:
+                getattr(artist, f"set_{part}")(PRINTED[to_hex(rows[0])])
+    for suffix, when in (("svg", "Date"), ("pdf", "CreationDate")):
+        figure.savefig(path.with_suffix(f".{suffix}"), transparent=True, metadata={when: None})
 
 
 def to_svg(figure: Figure, name: str, description: str) -> str:

@@ -82,7 +82,7 @@ def save_thumbnail(image: Image, path: Path, longest: int = LONGEST) -> None:
     side = max(image.size)
     if side > longest:
         width, height = (max(1, round(edge * longest / side)) for edge in image.size)
-        image = image.resize((width, height), Images.Resampling.LANCZOS, reducing_gap=3.0)
+        image = image.resize((width, height), Images.Resampling.LANCZOS, reducing_gap=1.25)
     elif side < SMALLEST:
         factor = math.ceil(SMALLEST / side)
         image = image.resize((image.width * factor, image.height * factor), Images.Resampling.NEAREST)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -58,6 +60,18 @@ def test_latex_takes_no_command_from_a_name() -> None:
     assert "U+4E2D" in shown
     table = table_of("t", (Column("a & b", lambda row: Cell(row, "n_1"), numeric=False),), ["[x]"])
     assert "a \\& b \\\\\n\\midrule\n{[}x{]} {\\footnotesize n\\_1} \\\\" in latex_table(table)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on the path")
+@pytest.mark.parametrize("fonts", ["", r"\usepackage[T1]{fontenc}"])
+def test_the_table_compiles_whatever_characters_a_name_has(runs: list[Path], tmp_path: Path, fonts: str) -> None:
+    name = " ".join(map(chr, range(32, 0x250))) + "\u2212\u2013\u2192\u00d7\u4e2d\\input{x}"
+    gapbench.export(runs, "latex", tmp_path / "table.tex", labels={str(runs[0]): name})
+    page = rf"\documentclass{{article}}{fonts}\usepackage{{booktabs,textcomp}}\begin{{document}}\input{{table}}\end{{document}}"
+    (tmp_path / "page.tex").write_text(page)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_what_is_not_there_is_refused(runs: list[Path], tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ import pytest
 from helpers import edit, write_benchmark
 
 import gapbench
+from gapbench.commands.report import write_results
 from gapbench.errors import BenchmarkError, RunError, SettingError
+from gapbench.runs.thumbnails import thumbnail_key
 
 Measure = Callable[..., gapbench.Run]
 
@@ -52,6 +54,21 @@ def test_a_run_has_one_record_per_sample_and_view(measure: Measure) -> None:
     )
     assert gapbench.load_run(run.path).summary == run.summary
     assert "<table>" in run._repr_html_()
+
+
+def test_images_are_stored_of_the_samples_that_the_report_shows_and_of_no_others(measure: Measure) -> None:
+    run = measure(limit=3)
+    folder = run.path / "thumbnails"
+    (folder / f"{'0' * 24}-full.jpg").write_bytes(b"of a sample that has no card any more")
+    measure()
+    stored = {path.name.partition("-")[0] for path in folder.iterdir()}
+    assert stored == {thumbnail_key("mine", f"q{i}") for i in range(12)}
+    shown: list[tuple[str, str]] = []
+    write_results(run.path, cards=4, illustrate=shown.extend)
+    assert len(shown) == 4
+    page = run.report.read_text()
+    assert page.count("<article") == 4
+    assert all(f'id="card-{thumbnail_key(*pair)}"' in page for pair in shown)
 
 
 def test_records_hold_what_was_shown(measure: Measure) -> None:

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import re
 import warnings
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from gapbench.report.plots import Bin, Effect, area_plot, forest_plot
+from gapbench.analysis.psychometric import FittedCurve
+from gapbench.report.plots import (
+    AREA_AXIS,
+    COLUMN,
+    TOKEN_AXIS,
+    Bin,
+    Dumbbell,
+    Effect,
+    area_plot,
+    bin_series,
+    draw_sizes,
+    drawing,
+    dumbbell_plot,
+    forest_plot,
+    save,
+)
 
 EFFECTS = [
     Effect("signs", 0.21, (0.15, 0.27), 400),
@@ -78,3 +94,28 @@ def test_a_label_is_only_ever_text(label: str) -> None:
     assert not [element for element in root.iter() if element.tag.endswith("script")]
     expected = {"\x00\x1b": "␀␛", "\ud800": "\ufffd", "`|x|\n\n# H": "`|x| # H"}.get(label, label)
     assert expected in words(svg)
+
+
+def test_a_fitted_curve_has_a_band_in_the_colour_of_its_view() -> None:
+    fit = FittedCurve((0.0005, 0.005), (0.3, 0.5), (0.2, 0.4), (0.4, 0.6), 1.0, 0.1)
+    plain, curved = (area_plot(BINS, name="area", label="x", fits=fits) for fits in ({}, {"full": fit}))
+    assert "fill: var(--full); fill-opacity: 0.13" not in plain
+    assert re.search(r"fill: var\(--full\); fill-opacity: 0\.13|opacity: 0\.13", curved)
+    assert "%" not in [text for text in words(area_plot(BINS, name="t", label="x", axis=TOKEN_AXIS)) if text[:1] == "1"]
+
+
+def test_a_dumbbell_says_both_levels() -> None:
+    groups = [Dumbbell("a <b>", 40, (0.25, (0.1, 0.4)), (0.75, None)), Dumbbell("none", 0, (None, None), (None, None))]
+    texts = words(dumbbell_plot(groups, name="categories"))
+    assert {"a <b>, n = 40", "25.0% → 75.0%", "none, n = 0", "\u2013 → \u2013"} <= set(texts)
+
+
+def test_files_have_the_colours_of_print_and_the_width_of_a_column(tmp_path: Path) -> None:
+    with drawing(COLUMN, 3.4, 8) as figure:
+        draw_sizes(figure, *bin_series(BINS, {}), AREA_AXIS, [one.n for one in BINS])
+        save(figure, tmp_path / "signs-area")
+    svg = (tmp_path / "signs-area.svg").read_text()
+    assert not re.findall(r"#0[1-6]0[1-6]0[1-6]", svg), "no placeholder is left"
+    assert "#b45309" in svg
+    assert 'width="252pt"' in svg
+    assert (tmp_path / "signs-area.pdf").read_bytes().startswith(b"%PDF")

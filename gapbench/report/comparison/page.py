@@ -17,7 +17,7 @@ from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.report.comparison import details, tables
 from gapbench.report.comparison.hero import hero
-from gapbench.report.comparison.plots import change_plot, curves
+from gapbench.report.comparison.plots import change_plot, curves, size_plots
 from gapbench.report.comparison.samples import changed_samples, render_cards
 from gapbench.report.families import Family, families, region_source, tables_of_families
 from gapbench.report.jinja import asset, environment, write
@@ -86,6 +86,7 @@ def _content(
         "holdout_table": tables.holdout_table(summary),
         "drift_tables": tables_of_families(lambda reduced: [details.drift_table(reduced)], parts),
         "category_tables": tables_of_families(partial(details.change_tables, "category"), parts),
+        "area_plots": size_plots(summary, runs),
         "area_tables": tables_of_families(partial(details.change_tables, "area"), parts),
         "runs_tables": tables_of_families(tables.runs_tables, parts),
         "more": [(clip(run["label"], 60), clip(run["verdict"], 2_000)) for run in summary["more"]],

@@ -12,8 +12,25 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.comparison.training_log import METRICS
-from gapbench.report.plots import CROP, CURVES, FOREST_WIDTH, INK, MUTED, beside, drawing, quiet, to_svg
+from gapbench.analysis.psychometric import binned, fitted, sized_samples
+from gapbench.report.plots import (
+    AREA_AXIS,
+    AREA_WIDTH,
+    CROP,
+    CURVES,
+    FOREST_WIDTH,
+    INK,
+    MUTED,
+    Series,
+    beside,
+    draw_sizes,
+    drawing,
+    quiet,
+    to_svg,
+)
+from gapbench.report.run.figures import FIGURES, bins_of
 from gapbench.report.tables import benchmarks_of
 from gapbench.util.text import clip, percent, points
 
@@ -71,6 +88,31 @@ def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
         axes.set_xlim(-2, 102)
         quiet(axes, "accuracy, %")
         return to_svg(figure, name, "Accuracy before and after: " + "; ".join(described))
+
+
+def size_plots(summary: Mapping[str, Any], runs: Sequence[LoadedRun]) -> list[tuple[str, str]]:
+    """(benchmark, plot) of the full view's accuracy and of the gap over the evidence area, before and after.
+
+    Over the samples that both runs answered in both views; at most `FIGURES` benchmarks.
+    """
+    plots = []
+    for index, name in enumerate(list(benchmarks_of(summary))[:FIGURES]):
+        before, after = (sized_samples(run.records[run.records["benchmark"] == name]) for run in runs[:2])
+        both = before.index.intersection(after.index)
+        if both.empty:
+            continue
+        tables = [before.loc[both], after.loc[both].assign(area=before.loc[both, "area"])]
+        top, bottom = [], []
+        for table, run, hollow in zip(tables, runs, (True, False), strict=False):
+            bins, label = bins_of(binned(table, "area")), clip(run.label, 11)
+            fit = fitted(table["area"], table["full"], table["cluster"])
+            top.append(Series(label, *CURVES["full"], [(b.low, b.high, *b.full) for b in bins], fit, hollow))
+            bottom.append(Series(label, *CURVES["gap"], [(b.low, b.high, *b.gap) for b in bins], None, hollow))
+        with drawing(AREA_WIDTH, 4.6) as figure:
+            draw_sizes(figure, top, bottom, AREA_AXIS, [one.n for one in bins])
+            words = f"Accuracy on the full image and gap against evidence area, before and after, {clip(name, 80)}"
+            plots.append((clip(name, 80), to_svg(figure, f"sizes{index}", words)))
+    return plots
 
 
 def _draw_change(axes: Axes, place: float, entry: Mapping[str, Any], view: str) -> None:

@@ -16,7 +16,7 @@ from gapbench.analysis.faults import alerted, wide_bound
 from gapbench.analysis.verdict import bound_in_words, faults_in_words
 from gapbench.report.cells import nested
 from gapbench.report.families import families
-from gapbench.report.plots import Bin, Effect, area_plot, forest_plot, narrow_forest_plot
+from gapbench.report.plots import Effect, forest_plot, narrow_forest_plot
 from gapbench.report.run.data_section import first, repairs_of
 from gapbench.report.tables import benchmarks_of, has_gap, macro_gap
 from gapbench.util.text import clip, interval, missing, p_value, percent
@@ -24,7 +24,6 @@ from gapbench.util.text import clip, interval, missing, p_value, percent
 FOREST_BENCHMARKS = 40
 FOREST_CATEGORIES = 12
 FOREST_ROWS = 60
-AREA_PLOTS = 12
 UNPARSED_WORTH_A_WARNING = 0.1
 """Share in one view that is worth a warning by itself. A difference between the views is tested."""
 REMEDIES = {
@@ -205,6 +204,16 @@ def _counted(n: int, one: str, many: str) -> str:
 def forest(summary: Mapping[str, Any], name: str) -> dict[str, Any]:
     """`plot`, an inline SVG of the gaps of benchmarks, their categories and their mean (None without gaps), the same as
     `narrow` for small screens, and `left_out`, the number of rows left out. `name` prefixes the ids of the plots."""
+    effects, left_out = effects_of(summary)
+    return {
+        "plot": forest_plot(effects, name=name) if effects else None,
+        "narrow": narrow_forest_plot(effects, name=f"{name}-narrow") if effects else None,
+        "left_out": left_out,
+    }
+
+
+def effects_of(summary: Mapping[str, Any]) -> tuple[list[Effect], int]:
+    """The rows of the forest plot, and the number of rows left out."""
     benchmarks = benchmarks_of(summary)
     effects: list[Effect] = []
     left_out = max(0, len(benchmarks) - FOREST_BENCHMARKS)
@@ -223,38 +232,7 @@ def forest(summary: Mapping[str, Any], name: str) -> dict[str, Any]:
     macro = macro_gap(summary)
     if macro is not None and sum(map(has_gap, benchmarks.values())) > 1:
         effects.append(Effect("Macro mean", macro.get("estimate"), macro.get("ci")))
-    return {
-        "plot": forest_plot(effects, name=name) if effects else None,
-        "narrow": narrow_forest_plot(effects, name=f"{name}-narrow") if effects else None,
-        "left_out": left_out,
-    }
-
-
-def area_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """`plots`, a list of (benchmark, inline SVG), and `left_out`, the number of benchmarks beyond `AREA_PLOTS`."""
-    binned = [
-        (family.marked(clip(name, 80)), bins)
-        for family in families(summary)
-        for name, entry in benchmarks_of(family.summary).items()
-        if (bins := _bins(entry))
-    ]
-    return {
-        "plots": [
-            (name, area_plot(bins, name=f"area{index}", label=name))
-            for index, (name, bins) in enumerate(binned[:AREA_PLOTS])
-        ],
-        "left_out": max(0, len(binned) - AREA_PLOTS),
-    }
-
-
-def _bins(entry: Mapping[str, Any]) -> list[Bin]:
-    bins = []
-    for group in entry.get("by_evidence_area") or []:
-        low, high = group.get("from"), group.get("to")
-        if low is not None and high:
-            curves = ((nested(group, key, "estimate"), nested(group, key, "ci")) for key in ("full", "crop", "gap"))
-            bins.append(Bin(low, high, group.get("n") or 0, *curves))
-    return bins
+    return effects, left_out
 
 
 def _names(names: Iterable[str]) -> str:

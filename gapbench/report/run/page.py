@@ -23,8 +23,9 @@ from gapbench.report.families import ANNOTATED, Family, families, tables_of_fami
 from gapbench.report.jinja import asset, environment, write
 from gapbench.report.run import settings
 from gapbench.report.run.data_section import data_table, notices, repairs_table
+from gapbench.report.run.figures import category_figures, instead_tables, size_figures
 from gapbench.report.run.gallery import SIZE_LIMIT, gallery, stored_keys
-from gapbench.report.run.overview import alerts, area_figures, forest, headline
+from gapbench.report.run.overview import alerts, forest, headline
 from gapbench.report.run.published_tables import is_outside, other_table, published_table
 from gapbench.report.run.samples import FLIP_NAMES, sample_cards, stratified
 from gapbench.report.run.summary_tables import (
@@ -62,7 +63,7 @@ def write_report(
     if not folder.is_dir():
         raise RunError(f"No run folder at {folder}. Expected the folder that holds records.jsonl; check the path.")
     html, markdown = environment(html=True), environment(html=False)
-    page = _content(summary, manifest, images)
+    page = {**_content(summary, manifest, images), **_figures(summary, records)}
     template = html.get_template("html.j2")
     room = math.inf if cards is None else SIZE_LIMIT - len(template.render(page, gallery=None).encode())
     samples = sample_cards(records)
@@ -93,7 +94,6 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
         "outside": is_outside(summary),
         "category_tables": tables_of_families(partial(group_tables, "category"), parts),
         "area_tables": tables_of_families(partial(group_tables, "area"), parts),
-        "area": area_figures(summary),
         "pairs": {clip(name, 200): pairs for name, pairs in list(pairs_of.items())[:ROW_LIMIT]},
         "totals": _totals(parts[0]),
         "regions": _regions(parts) if len(parts) > 1 else {},
@@ -109,6 +109,14 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
         "style": asset("style.css"),
         "script": script,
         "script_hash": digest,
+    }
+
+
+def _figures(summary: Mapping[str, Any], records: DataFrame) -> dict[str, Any]:
+    return {
+        "area": size_figures(summary, records),
+        "category_plots": category_figures(summary),
+        "instead_tables": instead_tables(summary, records),
     }
 
 

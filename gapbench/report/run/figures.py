@@ -1,0 +1,208 @@
+"""The figures of a run: for the page, and as files for a paper with their data.
+
+    size_figures(summary, records)                   # accuracy against the size of the evidence, as inline SVG
+    write_figures(Path("figures"), summary, records) # SVG, PDF and CSV of each figure, in a column's width
+
+A CSV file has a line for each mark: `kind` (`bin`, `fit` or `row`), `series` (a view, or a row of the plot), the sizes
+from and to which it reaches, the number of samples, and its value with the 95% interval; proportions are in 0..1.
+
+Limits: all but the forest plot is exploratory.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pandas import DataFrame
+
+from gapbench.analysis.psychometric import FittedCurve, binned, fitted, read_instead, sized_samples
+from gapbench.report.cells import Cell, Entry, count, nested, shown, text
+from gapbench.report.families import families
+from gapbench.report.plots import (
+    AREA_AXIS,
+    COLUMN,
+    TOKEN_AXIS,
+    Bin,
+    Dumbbell,
+    Effect,
+    SizeAxis,
+    area_plot,
+    bin_series,
+    draw_dumbbells,
+    draw_narrow_forest,
+    draw_sizes,
+    drawing,
+    dumbbell_plot,
+    forest_height,
+    save,
+)
+from gapbench.report.run.overview import effects_of
+from gapbench.report.tables import Column, Summary, Table, benchmarks_of, table_of
+from gapbench.util.text import clip, number, percent
+
+FIGURES = 12
+"""Benchmarks with figures of their own on a page."""
+GROUPS = 24
+"""Rows of a plot of categories: the largest ones."""
+ANSWERS = 20
+"""Right answers in a table of what was read instead."""
+
+
+@dataclass(frozen=True)
+class SizeData:
+    """What a plot over the size of the evidence shows."""
+
+    axis: SizeAxis
+    bins: Sequence[Bin]
+    fits: Mapping[str, FittedCurve | None] = field(default_factory=dict)
+
+
+def size_figures(summary: Summary, records: DataFrame) -> dict[str, Any]:
+    """`plots`, a list of (title, inline SVG), and `left_out`, the number of benchmarks beyond `FIGURES`."""
+    plots, names = [], _names(summary)
+    for index, (name, title) in enumerate(names[:FIGURES]):
+        for kind, data in sizes_of(benchmarks_of(summary)[name], _records(records, name)).items():
+            svg = area_plot(data.bins, name=f"{kind}{index}", label=title, fits=data.fits, axis=data.axis)
+            plots.append((title if kind == "area" else f"{title}: in image tokens", svg))
+    return {"plots": plots, "left_out": max(0, len(names) - FIGURES)}
+
+
+def _names(summary: Summary) -> list[tuple[str, str]]:
+    """(name, title) of the benchmarks with bins of evidence area, by kind of evidence."""
+    return [
+        (name, family.marked(clip(name, 80)))
+        for family in families(summary)
+        for name, entry in benchmarks_of(family.summary).items()
+        if entry.get("by_evidence_area")
+    ]
+
+
+def _records(records: DataFrame, name: str) -> DataFrame:
+    return records[records["benchmark"] == name] if "benchmark" in records else records
+
+
+def sizes_of(entry: Entry, records: DataFrame) -> dict[str, SizeData]:
+    """The data by `area`, and by `tokens` unless all images have equally many of them, or records none."""
+    table = sized_samples(records) if len(records) else DataFrame({"area": [], "tokens": [], "cluster": []})
+    found = {"area": SizeData(AREA_AXIS, bins_of(entry.get("by_evidence_area") or []), _fits(table, "area"))}
+    known = table.dropna(subset="tokens")
+    per_image = known["tokens"] / known["area"]
+    if len(known) and per_image.max() > 1.05 * per_image.min():
+        found["tokens"] = SizeData(TOKEN_AXIS, bins_of(binned(known, "tokens")), _fits(known, "tokens"))
+    return {kind: data for kind, data in found.items() if data.bins}
+
+
+def _fits(table: DataFrame, size: str) -> dict[str, FittedCurve | None]:
+    views = [view for view in ("full", "crop") if view in table]
+    return {view: fitted(table[size], table[view], table["cluster"]) for view in views}
+
+
+def bins_of(groups: Sequence[Entry]) -> list[Bin]:
+    """The groups of `by_evidence_area` that can be drawn on a logarithmic axis."""
+    return [
+        Bin(group["from"], group["to"], group.get("n") or 0,
+            *((nested(group, key, "estimate"), nested(group, key, "ci")) for key in ("full", "crop", "gap")))
+        for group in groups if group.get("from") is not None and group.get("to")
+    ]  # fmt: skip
+
+
+def category_figures(summary: Summary) -> list[tuple[str, str]]:
+    """(title, inline SVG) of full and crop accuracy by category, for each benchmark with several."""
+    found = [
+        (family.marked(clip(name, 80)), groups)
+        for family in families(summary)
+        for name, entry in benchmarks_of(family.summary).items()
+        if len(groups := _dumbbells(entry)) > 1
+    ]
+    return [(title, dumbbell_plot(groups, name=f"categories{n}")) for n, (title, groups) in enumerate(found[:FIGURES])]
+
+
+def _dumbbells(entry: Entry) -> list[Dumbbell]:
+    groups = [
+        Dumbbell(name, group.get("n") or 0, *((nested(group, view, "estimate"), nested(group, view, "ci"))
+                                              for view in ("full", "crop")))
+        for name, group in (entry.get("by_category") or {}).items()
+    ]  # fmt: skip
+    return sorted(groups, key=lambda group: -group.n)[:GROUPS]
+
+
+def instead_tables(summary: Summary, records: DataFrame) -> tuple[Table, ...]:
+    """What was read instead of each right answer in the full view, a table for each benchmark with errors."""
+    columns = (
+        Column("Right answer", text("answer"), numeric=False),
+        Column("Answers", count("n")),
+        Column("Wrong", count("wrong")),
+        Column("Share wrong", shown(percent, "share")),
+        Column("Read instead", _instead, "The most frequent wrong answers, with how often", numeric=False),
+    )
+    tables = []
+    for name in list(benchmarks_of(summary))[:FIGURES]:
+        rows = [{**row, "share": row["wrong"] / row["n"]} for row in read_instead(_records(records, name))]
+        if any(row["wrong"] > 1 for row in rows):  # else every answer occurs once, and there is nothing to count
+            table = table_of(clip(name, 80), columns, rows[:ANSWERS], total=len(rows), source="records.jsonl")
+            tables.append(table)
+    return tuple(tables)
+
+
+def _instead(row: Entry) -> Cell:
+    return Cell(", ".join(f"{clip(answer, 40)} {number(n)}" for answer, n in row["instead"]))
+
+
+def write_figures(folder: Path, summary: Summary, records: DataFrame) -> list[Path]:
+    """Write every figure into `folder` as SVG and PDF, with its data as CSV, and return the CSV files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    effects, _ = effects_of(summary)
+    if effects:
+        with drawing(COLUMN, forest_height(effects), 8) as figure:
+            draw_narrow_forest(figure, effects)
+            save(figure, folder / "gaps")
+        written.append(_write_data(folder / "gaps.csv", map(_effect_row, effects)))
+    stems: set[str] = set()
+    for name, entry in benchmarks_of(summary).items():
+        stem = re.sub(r"[^\w.=-]+", "-", name).strip("-.")[:60] or "benchmark"
+        stem = next(one for one in (stem, *(f"{stem}-{n}" for n in range(2, 10_000))) if one not in stems)
+        stems.add(stem)
+        for kind, data in sizes_of(entry, _records(records, name)).items():
+            with drawing(COLUMN, 3.4, 8) as figure:
+                draw_sizes(figure, *bin_series(data.bins, data.fits), data.axis, [one.n for one in data.bins])
+                save(figure, folder / f"{stem}-{kind}")
+            written.append(_write_data(folder / f"{stem}-{kind}.csv", _size_rows(data)))
+        if len(groups := _dumbbells(entry)) > 1:
+            with drawing(COLUMN, forest_height(groups), 8) as figure:
+                draw_dumbbells(figure, groups)
+                save(figure, folder / f"{stem}-categories")
+            rows = (
+                ("row", f"{group.label}: {view}", None, None, group.n, value, *(ci or (None, None)))
+                for group in groups for view, (value, ci) in (("full", group.full), ("crop", group.crop))
+            )  # fmt: skip
+            written.append(_write_data(folder / f"{stem}-categories.csv", rows))
+    return written
+
+
+def _effect_row(effect: Effect) -> tuple[Any, ...]:
+    return "row", effect.label, None, None, effect.n, effect.estimate, *(effect.ci or (None, None))
+
+
+def _size_rows(data: SizeData) -> Iterator[tuple[Any, ...]]:
+    for curve in ("full", "crop", "gap"):
+        for one in data.bins:
+            value, ci = getattr(one, curve)
+            yield "bin", curve, one.low, one.high, one.n, value, *(ci or (None, None))
+    for view, fit in data.fits.items():
+        if fit:
+            for size, value, low, high in zip(fit.sizes, fit.estimate, fit.low, fit.high, strict=True):
+                yield "fit", view, size, size, None, value, low, high
+
+
+def _write_data(path: Path, rows: Iterator[tuple[Any, ...]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(("kind", "series", "from", "to", "n", "value", "low", "high"))
+        lines.writerows(rows)
+    return path
