@@ -39,13 +39,22 @@ TOTAL = 1024.0
 """Image tokens of the full view."""
 
 VIEWS: Mapping[str, tuple[float, float, float, float]] = {
-    # the evidence's tokens against full, tokens needed against full, image tokens against full, share of the prior
-    alone "full": (1.0, 1.0, 1.0, 0.0), "crop": (1e4, 0.4, 0.25, 0.0), "mask": (1.0, 0.4, 1.0, 0.0), "full_up": (4.0,
-    1.0, 4.0, 0.0), "full_up_mask": (4.0, 0.4, 4.0, 0.0), "crop_native": (1.0, 0.35, 0.05, 0.0), "boxed": (1.0, 0.7,
-    1.0, 0.0), "hint": (1.0, 0.85, 1.0, 0.0), "full+crop": (300.0, 0.9, 1.25, 0.0), "crop:factor=2": (300.0, 0.5, 0.25,
-    0.0), "random_crop": (1.0, 1.0, 0.25, 1.0), "hide": (1.0, 1.0, 1.0, 0.9), "blind": (1.0, 1.0, 0.0, 1.0), "trained":
-    (1.0, 0.3, 1.0, 0.0),
+    "full": (1.0, 1.0, 1.0, 0.0),
+    "crop": (1e4, 0.4, 0.25, 0.0),
+    "mask": (1.0, 0.4, 1.0, 0.0),
+    "full_up": (4.0, 1.0, 4.0, 0.0),
+    "full_up_mask": (4.0, 0.4, 4.0, 0.0),
+    "crop_native": (1.0, 0.35, 0.05, 0.0),
+    "boxed": (1.0, 0.7, 1.0, 0.0),
+    "hint": (1.0, 0.85, 1.0, 0.0),
+    "full+crop": (300.0, 0.9, 1.25, 0.0),
+    "crop:factor=2": (300.0, 0.5, 0.25, 0.0),
+    "random_crop": (1.0, 1.0, 0.25, 1.0),
+    "hide": (1.0, 1.0, 1.0, 0.9),
+    "blind": (1.0, 1.0, 0.0, 1.0),
+    "trained": (1.0, 0.3, 1.0, 0.0),
 }
+"""Tokens on the evidence, tokens needed there, and image tokens, all against `full`; share of the prior in p."""
 
 
 def accuracy(view: str, log_size: Array) -> Array:
@@ -83,7 +92,8 @@ def records(seed: int, images: int = 300, each: int = 2) -> tuple[pd.DataFrame, 
             "cluster": np.repeat([f"i{i}" for i in range(images)], each), "image_hash": "", "category": "",
             "evidence_area": share, "region_area": {"crop": 1.4, "crop:factor=2": 4.0}.get(view, 1.0) * share,
             "sent_pixels": 784.0 * TOTAL, "image_tokens": tokens * TOTAL * rng.uniform(0.9, 1.1, n),
-            "evidence_tokens": (0.0 if unseen == 1 else more) * np.exp(log_size), "seconds": rng.gamma(4, tokens / 4 + 0.01, n),
+            "evidence_tokens": (0.0 if unseen == 1 else more) * np.exp(log_size),
+            "seconds": rng.gamma(4, tokens / 4 + 0.01, n),
         })  # fmt: skip
     trained = frames.pop("trained")
     return pd.concat(frames.values(), ignore_index=True), trained
