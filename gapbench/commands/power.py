@@ -66,10 +66,11 @@ def power(
     for flag, value in (("--discordant", discordant), ("--gap", gap)):
         if value is not None and not 0 < value <= 100:
             raise SettingError(f"power {flag} {value:g}: expected a number above 0, at most 100 (percent or points).")
-    found = _counted(name) if name else [("", n or 0, n if clusters is None else clusters, None)]
+    count = n or 0
+    found = _counted(name) if name else [("", count, count if clusters is None else clusters, None)]
     result = []
     for title, count, groups, observed in found:
-        if not 0 < (groups or 0) <= count:
+        if not 0 < groups <= count:
             raise SettingError(f"power: {count} samples in {groups} clusters cannot be. Expected 1 <= clusters <= n.")
         known = discordant / 100 if discordant is not None else observed
         effect = None if gap is None else gap / 100

@@ -1,6 +1,6 @@
 """Scores by view, and contrasts between views: what every part of the anatomy is computed from.
 
-    measured = Measured(scores, clusters, records)               # of one benchmark
+    measured = gather(scores, clusters, records)                 # of one benchmark
     contrast(measured, {"crop": 1, "full": -1}).estimate         # the gap
 
 A contrast is a mean over samples of a weighted sum of their scores in several views. It is paired: only samples that
@@ -24,14 +24,22 @@ from gapbench.analysis.statistics import Estimate, mean_interval
 SHORT = ("estimate", "ci")
 
 
+AMOUNTS = ("image_tokens", "evidence_tokens", "seconds", "evidence_area", "region_area", "sent_pixels")
+"""Fields of records of which means are taken."""
+
+
 @dataclass(frozen=True)
 class Measured:
-    """One benchmark of a run: `scores` (a row per sample, a column per view, NaN if not answered), the `clusters` of
-    the samples, and the `records` (a row per answer)."""
+    """One benchmark of a run.
+
+    `scores` has a row per sample and a column per view (NaN if not answered), `clusters` the cluster of each sample,
+    `records` a row per answer. `amounts` has the means of `AMOUNTS` over the answers of each sample, by (field, view).
+    """
 
     scores: pd.DataFrame
     clusters: pd.Series[int]
     records: pd.DataFrame
+    amounts: pd.DataFrame
 
     @cached_property
     def views(self) -> list[str]:
@@ -47,11 +55,19 @@ class Measured:
         return self.among(self.scores[list(views)].notna().all(axis=1))
 
     def per_sample(self, column: str, view: str) -> pd.Series[float]:
-        """A numeric field of the records of `view`: its mean over the answers of each sample, NaN where it is
-        missing."""
-        known = self.records.reindex(columns=["sample", "view", "outcome", column])
-        known = known[(known["view"] == view) & (known["outcome"] != "failed")]
-        return pd.to_numeric(known[column]).groupby(known["sample"], observed=True).mean().reindex(self.scores.index)
+        """One of `AMOUNTS` in a view, by sample; NaN where it is missing."""
+        if (column, view) not in self.amounts:
+            return pd.Series(np.nan, index=self.scores.index)
+        amounts: pd.Series[float] = self.amounts[column, view].reindex(self.scores.index)
+        return amounts
+
+
+def gather(scores: pd.DataFrame, clusters: pd.Series[int], records: pd.DataFrame) -> Measured:
+    """The benchmark, with the means of `AMOUNTS` taken once."""
+    answered = records[records["outcome"] != "failed"]
+    numbers = answered.reindex(columns=[*AMOUNTS]).apply(pd.to_numeric)
+    keys = [answered[key].astype(str) for key in ("sample", "view")]
+    return Measured(scores, clusters, records, numbers.groupby(keys).mean().unstack("view"))
 
 
 def kind_of(view: str) -> str:

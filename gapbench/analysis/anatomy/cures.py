@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.analysis.aggregate import PAIR, Json, mean_scores
-from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, kind_of, level, short
+from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, gather, kind_of, level, short
 from gapbench.analysis.statistics import ratio_of_sums, share_closed
 
 CURES = ("full_up", "boxed", "full+crop")
@@ -46,12 +46,13 @@ TRAINED = "trained"
 
 def _joined(measured: Measured, records: pd.DataFrame, scores: pd.Series[float]) -> Measured:
     """The run, with the full view of another checkpoint as the view `TRAINED`."""
-    columns = [column for column in ("sample", "view", "outcome", *PRICES) if column in records]
-    other = records.loc[records["view"] == "full", columns].assign(view=TRAINED)
-    ours = measured.records[[column for column in columns if column in measured.records]]
-    texts = [part.astype({"sample": str, "view": str}) for part in (ours, other)]
-    together = measured.scores.assign(**{TRAINED: scores.reindex(measured.scores.index)})
-    return Measured(together, measured.clusters, pd.concat(texts, ignore_index=True))
+    ours, other = (
+        frame.reindex(columns=["sample", "view", "outcome", *PRICES]) for frame in (measured.records, records)
+    )
+    other = other[other["view"] == "full"].assign(view=TRAINED)
+    together = pd.concat([part.astype({"sample": str, "view": str}) for part in (ours, other)], ignore_index=True)
+    both = measured.scores.assign(**{TRAINED: scores.reindex(measured.scores.index)})
+    return gather(both, measured.clusters, together)
 
 
 def _entry(measured: Measured, name: str, view: str) -> Json:

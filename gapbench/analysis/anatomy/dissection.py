@@ -15,7 +15,7 @@ import pandas as pd
 from gapbench.analysis.aggregate import PAIR, Json
 from gapbench.analysis.anatomy import factorial
 from gapbench.analysis.anatomy.audit import audit
-from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted
+from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, gather
 from gapbench.analysis.anatomy.cures import cures
 from gapbench.analysis.anatomy.sentence import sentence
 from gapbench.analysis.anatomy.threshold import threshold
@@ -33,7 +33,7 @@ def dissect(
     sample. `trained` maps names to the records of other checkpoints on this benchmark, which then stand among the
     cures.
     """
-    measured = Measured(scores, samples["cluster"].reindex(scores.index), records)
+    measured = gather(scores, samples["cluster"].reindex(scores.index), records)
     if not (set(measured.views) - set(PAIR) or trained) or "full" not in measured.views:
         return None
     paired = set(PAIR) <= set(measured.views)

@@ -28,7 +28,8 @@ from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, fin
 LADDER = ("full", "mask", "crop_native", "crop")
 """The waterfall: the surroundings go, then the canvas, then the region is enlarged as the processor does it."""
 POINTING = {"image": "boxed", "text": "hint", "coordinates": "coordinates"}
-PRIOR = ("blind", "blank")
+PRIOR = ("blind", "blank", "mean_colour")
+"""Views without the image or its content; the first that was measured is the prior."""
 
 
 def parts(measured: Measured) -> Json | None:
@@ -135,7 +136,7 @@ def pointing(measured: Measured) -> Json:
 
 
 def prior_view(measured: Measured) -> str | None:
-    """The view that says what needs no image: `blind`, or else `blank`."""
+    """The view that says what needs no image: the first of `PRIOR` that was measured."""
     return find(measured, *PRIOR)
 
 
