@@ -19,7 +19,7 @@ PARTS = {
     "both": "with both together",
     "rest": "with what else the crop changes",
 }
-WAYS = {"image": "a drawn box", "text": "a hint in words", "coordinates": "coordinates in the prompt"}
+WAYS = {"image": "a drawn box", "text": "a hint in words", "coordinates": "coordinates"}
 
 
 def sentence(found: Mapping[str, Any]) -> str:
@@ -46,8 +46,8 @@ def _composition(found: Mapping[str, Any]) -> list[str]:
 
 
 def _pointing(found: Mapping[str, Any]) -> list[str]:
-    pieces = [f"{WAYS[way]} is worth {_points(entry)}" for way, entry in found["pointing"].items() if way in WAYS]
-    return [_listed(pieces)] if pieces else []
+    pieces = [f"{_points(entry)} by {WAYS[way]}" for way, entry in found["pointing"].items()]
+    return [f"pointing brings {_listed(pieces)}"] if pieces else []
 
 
 def _cures(found: Mapping[str, Any]) -> list[str]:

@@ -33,13 +33,17 @@ def steps_plot(start: float, steps: Sequence[Step], *, name: str) -> str:
             _texts(axes, row, label, percent(value), weight="bold")
         for row, ((label, size, ci), begin) in enumerate(zip(steps, ends, strict=False), 1):
             axes.barh(row, 100 * size, left=100 * begin, height=0.26, color=INK if size >= 0 else MUTED, alpha=0.55)
-            axes.plot([100 * begin] * 2, [row - 1, row + 0.13], color=MUTED, linewidth=0.8)
             if ci and None not in ci:
-                axes.plot([100 * (begin + float(end or 0)) for end in ci], [row, row], color=INK, linewidth=1.6)
+                axes.plot(
+                    [min(max(100 * (begin + float(end or 0)), 0), 100) for end in ci],
+                    [row, row],
+                    color=INK,
+                    linewidth=1.6,
+                )
             _texts(axes, row, label, f"{points(size)} {interval(ci, signed=True)}")
-        axes.plot([100 * ends[-1]] * 2, [rows - 2, rows - 1], color=MUTED, linewidth=0.8)
         axes.set_ylim(rows - 0.6, -0.8)
-        axes.margins(x=0.06)
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, -2) - 2, min(high, 100) + 2)
         quiet(axes, "accuracy, %")
         words = "; ".join(f"{label} {points(size)} {interval(ci, signed=True)}" for label, size, ci in steps)
         return to_svg(figure, name, f"From full, {percent(start)}, to crop, {percent(ends[-1])}: {words}")

@@ -52,7 +52,7 @@ GAPS = {
     "both": "without either",
     "not_by_prior": "without those right without the image",
 }
-STEPS = {"mask": "surroundings removed", "crop_native": "canvas removed", "crop": "enlarged"}
+STEPS = {"mask": "Surroundings removed", "crop_native": "Canvas removed", "crop": "Enlarged"}
 
 
 def anatomies(summary: Summary) -> list[dict[str, Any]]:
@@ -66,6 +66,7 @@ def anatomies(summary: Summary) -> list[dict[str, Any]]:
             "remarks": list(_remarks(anatomy)),
             "figures": list(_figures(anatomy, f"anatomy{index}")),
             "tables": [table for table in _tables(anatomy) if table.rows],
+            "details": [table for table in _details(anatomy) if table.rows],
         }
         for index, (name, anatomy) in enumerate(found[:ROW_LIMIT])
     ]
@@ -121,11 +122,16 @@ def _remarks(anatomy: Mapping[str, Any]) -> Iterator[str]:
 
 def _tables(anatomy: Mapping[str, Any]) -> Iterator[Table]:
     yield _parts_table(anatomy)
+    yield _cure_table(anatomy)
+    yield _check_table(anatomy)
+
+
+def _details(anatomy: Mapping[str, Any]) -> Iterator[Table]:
+    """The tables that are folded."""
     yield _cells_table(anatomy)
     yield _view_table(anatomy)
     yield _dose_table(anatomy)
-    yield from _audit_tables(anatomy)
-    yield _cure_table(anatomy)
+    yield _remaining_gaps(anatomy)
 
 
 def _parts_table(anatomy: Mapping[str, Any]) -> Table:
@@ -187,7 +193,7 @@ def _dose_table(anatomy: Mapping[str, Any]) -> Table:
     return Table(table.caption, table.columns, table.rows, (end,))
 
 
-def _audit_tables(anatomy: Mapping[str, Any]) -> Iterator[Table]:
+def _check_table(anatomy: Mapping[str, Any]) -> Table:
     audit = anatomy.get("audit") or {}
     checks = [
         ("Worse in the crop than in full", "is the evidence enough?", audit.get("sufficiency")),
@@ -204,14 +210,17 @@ def _audit_tables(anatomy: Mapping[str, Any]) -> Iterator[Table]:
         Column("Of", cells.count("share", "n")),
     )
     rows = [{"title": title, "asks": asks, "share": share} for title, asks, share in checks if share]
-    yield table_of("Audit: can the evidence be trusted?", columns, rows)
-    gaps = [{"title": words, "gap": (audit.get("gaps") or {}).get(key)} for key, words in GAPS.items()]
+    return table_of("Audit: can the evidence be trusted?", columns, rows)
+
+
+def _remaining_gaps(anatomy: Mapping[str, Any]) -> Table:
+    gaps = [{"title": words, "gap": nested(anatomy, "audit", "gaps", key)} for key, words in GAPS.items()]
     columns = (
         Column("Gap over", cells.text("title"), numeric=False),
         Column("Gap, points", cells.points("gap"), "With its 95% interval"),
         Column("Samples", cells.count("gap", "n")),
     )
-    yield table_of("The gap without samples that fail", columns, [row for row in gaps if row["gap"]])
+    return table_of("The gap without samples that fail", columns, [row for row in gaps if row["gap"]])
 
 
 def _cure_table(anatomy: Mapping[str, Any]) -> Table:
@@ -230,7 +239,7 @@ def _price(key: str, digits: int) -> cells.MakeCell:
     def cell(entry: Entry) -> Cell:
         value, times = entry.get(key), entry.get(f"times_{key}")
         ends = f" [{times['ci'][0]:.2f}, {times['ci'][1]:.2f}]" if times and times["ci"] else ""
-        note = f"x {times['estimate']:.2f}{ends}" if times and entry.get("view") != "full" else ""
+        note = f"\u00d7 {times['estimate']:.2f}{ends}" if times and entry.get("view") != "full" else ""
         return Cell(number(value, digits) if value is not None else MISSING, note, value)
 
     return cell
