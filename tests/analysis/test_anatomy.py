@@ -189,8 +189,8 @@ def test_the_sentence_adds_up_and_marks_what_may_be_nothing() -> None:
     answers = {view: [*scores] * 30 for view, scores in TEN.items()} | {"boxed": TEN["full"] * 30}
     assert anatomy(answers)["sentence"] == (
         "Of the 60.0 points, 20.0 come with resolution, 10.0 with removing the surroundings, 20.0 with both together "
-        "and 10.0 with what else the crop changes; pointing brings 0.0 (perhaps none) by a drawn box; 20.0 of them come back "
-        "with more pixels."
+        "and 10.0 with what else the crop changes; 20.0 of them come back with more pixels; pointing brings 0.0 (perhaps "
+        "none) by a drawn box."
     )
 
 

@@ -24,7 +24,7 @@ WAYS = {"image": "a drawn box", "text": "a hint in words", "coordinates": "coord
 
 def sentence(found: Mapping[str, Any]) -> str:
     """The sentence of an anatomy; empty if there is nothing to say."""
-    clauses = [*_composition(found), *_pointing(found), *_cures(found)]
+    clauses = [*_composition(found), *_cures(found), *_pointing(found)]
     text = "; ".join(clauses)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
