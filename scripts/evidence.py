@@ -29,6 +29,7 @@ PYTEST = ("python", "-m", "pytest", "-m", "evidence", "--no-header", "-q", "-rA"
 
 JOBS: Mapping[str, Sequence[str]] = {
     "rooms": ("python", "scripts/rooms.py"),
+    "anatomy": ("python", "tests/analysis/planted.py"),
     "coverage": ("python", "tests/analysis/coverage.py"),
     "fresh-inputs": (
         "python", "-m", "pytest", "--no-header", "-q", "--hypothesis-profile=default",

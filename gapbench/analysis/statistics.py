@@ -11,7 +11,7 @@ numbers, so that the intervals of one row agree with each other:
               the clusters leave. Two pseudo-clusters at the ends of the range keep the interval honest where hardly a
               sample departs from the others (`mean_interval`).
 `macro-t`     joins such estimates into a mean over benchmarks, or over the categories of one benchmark.
-`fieller`     the ratio of two means; `ratio-t`: the change of a ratio of sums.
+`fieller`     the ratio of two means; `ratio-t`: a ratio of sums, and the change of one.
 
 Limits: `tests/analysis/test_statistics_simulations.py` measures coverage. Below `FEW_CLUSTERS` effective clusters it
 holds where clusters are about equal; where a few large ones hold most samples and all departures go one way, it can
@@ -412,6 +412,27 @@ def change_of_ratio(
     se = reach * spread.se / spread.shrinkage
     ci = _within((-1.0, 1.0), *_student(change, se, spread.df))
     return replace(estimate, ci=ci, se=se, effective=spread.effective, df=spread.df)
+
+
+def ratio_of_sums(above: ArrayLike, below: ArrayLike, clusters: ArrayLike) -> Estimate:
+    """sum(above) / sum(below) of paired amounts without a range, such as tokens: how many times as much (both shape
+    (n,)).
+
+    Linearised per cluster (the delta method), with the factor C / (C - 1) and Student's t with C - 1 degrees of
+    freedom. The estimate is None if `below` does not sum to more than zero, `ci` for a single cluster.
+    """
+    top, bottom, keys = np.asarray(above, float), np.asarray(below, float), np.asarray(clusters)
+    n, count, total = len(keys), len(np.unique(keys)), float(bottom.sum())
+    if not total > 0:
+        return Estimate(None, None, None, None, n, count, None, "undefined")
+    ratio = float(top.sum()) / total
+    estimate = Estimate(ratio, None, None, None, n, count, None, "ratio-t")
+    if count == 1:
+        return estimate
+    _, sums, _ = _cluster_sums(top - ratio * bottom, keys, None)
+    se = float(np.sqrt(count / (count - 1) * np.square(sums).sum())) / total
+    low, high = _student(ratio, se, count - 1)
+    return replace(estimate, ci=(max(low, 0.0), high), se=se, df=count - 1)
 
 
 def flip_rate(right: ArrayLike, samples: ArrayLike) -> float | None:

@@ -13,8 +13,8 @@ Samples that share a declared cluster or an image hash are one cluster. Gaps ove
 of their own: their mean, correction and sentence are kept apart from those of annotated evidence.
 
 Limits: numbers per category are exploratory, since nothing corrects for looking at many categories. They use fewer
-flips, to bound the time. The gap compares `full` and `crop` only; the
-summary reports the other views without a gap.
+flips, to bound the time. The gap compares `full` and `crop` only; what the
+other views say of it is the anatomy (`gapbench.analysis.anatomy`).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from gapbench.analysis.aggregate import (
     mean_scores,
     tally,
 )
+from gapbench.analysis.anatomy.dissection import dissect
 from gapbench.analysis.faults import THOUGHT_CUT_OFF, TOO_LONG, faults, mark_alerts, mean_bound
 from gapbench.analysis.scorings import JUDGE, scorings
 from gapbench.analysis.verdict import verdict
@@ -207,6 +208,8 @@ def _benchmark(
         "scorings": scorings(records, table, numbers, official),
         **by_groups(table, numbers),
     }
+    if anatomy := dissect(records, scores, samples):
+        entry["anatomy"] = anatomy
     return entry, gap, lost
 
 

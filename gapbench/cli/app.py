@@ -459,6 +459,25 @@ def report(
     _print_result(run)
 
 
+@app.command(rich_help_panel=LOOK)
+def power(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A benchmark, or the folder of a run.")] = "",
+    n: Annotated[int | None, typer.Option("--n", help="Samples, in place of NAME.")] = None,
+    clusters: Annotated[int | None, typer.Option(help="Their clusters, such as images.", show_default="n")] = None,
+    discordant: Annotated[
+        float | None,
+        typer.Option(help="Samples right in one view only, in percent.", show_default="the run's, or 10, 20 and 30"),
+    ] = None,
+    gap: Annotated[float | None, typer.Option(help="Say how many samples show these points.")] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Which gap, or change of it, so many samples show; or how many samples a gap needs."""
+    from gapbench.commands.power import power as power_
+
+    found = power_(name, n=n, clusters=clusters, discordant=discordant, gap=gap)
+    say("\n\n".join(sizes.text() for sizes in found), sys.stdout)
+
+
 @app.command(rich_help_panel=DATA)
 def score(
     answers: Annotated[

@@ -22,7 +22,9 @@ from gapbench.report import CARDS
 from gapbench.report.families import ANNOTATED, Family, families, tables_of_families
 from gapbench.report.jinja import asset, environment, write
 from gapbench.report.run import settings
+from gapbench.report.run.anatomy_tables import anatomies
 from gapbench.report.run.data_section import data_table, notices, repairs_table
+from gapbench.report.run.failing import failing_cards, failing_samples
 from gapbench.report.run.figures import category_figures, instead_tables, size_figures
 from gapbench.report.run.gallery import SIZE_LIMIT, gallery, stored_keys
 from gapbench.report.run.overview import alerts, forest, headline
@@ -65,13 +67,16 @@ def write_report(
     html, markdown = environment(html=True), environment(html=False)
     page = {**_content(summary, manifest, images), **_figures(summary, records)}
     template = html.get_template("html.j2")
-    room = math.inf if cards is None else SIZE_LIMIT - len(template.render(page, gallery=None).encode())
     samples = sample_cards(records)
     thumbnails = folder / "thumbnails" if images else None
+    failing = failing_samples(summary, samples)
     # What can be illustrated is drawn without regard to what is stored, so the draw is the same after every resume.
     chosen = stratified(samples, () if illustrate else stored_keys(thumbnails))[:cards]
     if illustrate:
-        illustrate([(card.benchmark, card.sample) for card in chosen])
+        shown_too = [card for groups in failing.values() for some in groups.values() for card in some]
+        illustrate(list(dict.fromkeys((card.benchmark, card.sample) for card in [*chosen, *shown_too])))
+    page["failing"] = failing_cards(failing, thumbnails, html.get_template("failing.j2"))
+    room = math.inf if cards is None else SIZE_LIMIT - len(template.render(page, gallery=None).encode())
     shown = gallery(samples, chosen, thumbnails, html.get_template("card.j2"), room)
     write(folder / "report.html", template.render(page, gallery=shown))
     write(folder / "report.md", markdown.get_template("md.j2").render(page))
@@ -94,6 +99,7 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
         "outside": is_outside(summary),
         "category_tables": tables_of_families(partial(group_tables, "category"), parts),
         "area_tables": tables_of_families(partial(group_tables, "area"), parts),
+        "anatomies": anatomies(summary),
         "pairs": {clip(name, 200): pairs for name, pairs in list(pairs_of.items())[:ROW_LIMIT]},
         "totals": _totals(parts[0]),
         "regions": _regions(parts) if len(parts) > 1 else {},
