@@ -284,7 +284,7 @@ def propose(
     model: Annotated[str, typer.Option(help="Hub id, local folder, or `glance` (embedded).")],
     out: Annotated[Path, typer.Option(help="The training data (.jsonl); the same command continues it.")],
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, as in proposals/settings.yaml.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, as in proposals/thresholds.yaml.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
     sheet: Annotated[

@@ -6,7 +6,7 @@
 
 The model reads overlapping windows of each image (`gapbench.proposals.windows`), what it lists becomes questions
 (`proposers`), and gates reject what is doubtful (`gates`). If what survives looks wrong, no data are written. The same
-call after a kill continues; the data are the same. `gapbench.proposals.files` lists the files.
+call after a kill continues; the data are the same. `gapbench.proposals.outputs` lists the files.
 
 Limits: images, not videos. An error that the model makes in every window alike is not seen. docs/proposals.md says when
 to trust the data.
@@ -29,11 +29,11 @@ from gapbench.engines.hardware import hardware
 from gapbench.engines.options import Generation
 from gapbench.engines.prompt_batches import PromptLengths
 from gapbench.errors import BenchmarkError, RunError, SampleError, SettingError
-from gapbench.proposals import estimate, files, making, proposers, truth
+from gapbench.proposals import estimate, making, outputs, proposers, truth
 from gapbench.proposals.asking import Readings, image_size
 from gapbench.proposals.gates import Checks
-from gapbench.proposals.settings import Settings
-from gapbench.proposals.settings import load as load_settings
+from gapbench.proposals.thresholds import Settings
+from gapbench.proposals.thresholds import load as load_settings
 from gapbench.runs import records
 from gapbench.runs.lock import hold
 from gapbench.runs.manifest import continue_or_start, make_manifest, new_session
@@ -93,7 +93,7 @@ def propose(
 ) -> Proposed:
     """Let `model` make training samples of plain `images`: a folder, a file of rows, or a benchmark (its images only).
 
-    `settings` are KEY=VALUE of `gapbench/proposals/settings.yaml`. `like` names a benchmark of which the questions are
+    `settings` are KEY=VALUE of `gapbench/proposals/thresholds.yaml`. `like` names a benchmark whose questions are
     resembled. `limit` takes the first images. `sheet` is an HTML page of rows to look at. If the data look wrong, they
     are written only with `accept_noisy`. The other settings are those of `gapbench.measure`.
 
@@ -103,7 +103,7 @@ def propose(
     from gapbench.engines import models
 
     path, chosen = Path(out), load_settings(settings)
-    files.check(path)
+    outputs.check(path)
     choice = loading.choose(model, engine, options)
     defaults = models.benchmark_defaults(model, choice.engine)
     name, found = plain_images(images, limit, defaults)
@@ -122,16 +122,16 @@ def propose(
             entry = {"benchmark": name, "samples": len(found), "limit": limit, "fingerprint": fingerprint(found)}
             session = new_session(command, hardware(), {**loaded.info, "engine_choice": choice.reason})
             manifest = make_manifest({**details, "tasks": {name: entry}, "sessions": [session]})
-            audit = files.beside(path, "audit.jsonl")
-            manifest = continue_or_start(files.beside(path, "run.json"), audit, manifest, {name: found}, fingerprint)
-            readings = Readings(loaded, found, pixels, files.beside(path, "readings.jsonl"))
+            audit = outputs.beside(path, "audit.jsonl")
+            manifest = continue_or_start(outputs.beside(path, "run.json"), audit, manifest, {name: found}, fingerprint)
+            readings = Readings(loaded, found, pixels, outputs.beside(path, "readings.jsonl"))
             checks = Checks(readings, proposer, chosen, chosen.window_pixels, len(found))
             projected = _projection(loaded, found, checks)
             if not quiet:
                 say(projected["text"])
             _make_pending(path, found, checks, model, quiet)
-        lines = list(files.read_audit(path))[: len(found)]
-        rows = files.kept_rows(lines)
+        lines = list(outputs.read_audit(path))[: len(found)]
+        rows = outputs.kept_rows(lines)
         card = {
             "schema_version": SCHEMA,
             "notice": f"{model} made the questions and the boxes (gapbench propose), and nobody has checked them. They "
@@ -146,11 +146,11 @@ def propose(
         refused = estimate.refusal(card["estimate"], chosen)
         card["accepted_noisy"] = refused if accept_noisy else ""
         if not refused or accept_noisy:
-            files.write_data(path, rows, found)
+            outputs.write_data(path, rows, found)
         elif path.exists():
             path.unlink()
         card["truth"] = _truth(images, lines, found, defaults)  # last: the data are written
-        write_json(files.beside(path, "proposal.json"), card)
+        write_json(outputs.beside(path, "proposal.json"), card)
         if sheet:
             from gapbench.commands.proposal_sheet import write_sheet
 
@@ -186,9 +186,11 @@ def _provenance(proposer: proposers.Proposer) -> dict[str, Any]:
 def _make_pending(path: Path, images: Sequence[Sample], checks: Checks, model: str, quiet: bool) -> None:
     """Make the lines of the audit file that are missing, in the order of the images."""
     done = 0
-    for done, line in enumerate(files.read_audit(path), 1):
+    for done, line in enumerate(outputs.read_audit(path), 1):
         if done <= len(images) and line["image"] != images[done - 1].id:
-            raise RunError(f"{files.beside(path, 'audit.jsonl')} line {done}: not of this call. Choose another --out.")
+            raise RunError(
+                f"{outputs.beside(path, 'audit.jsonl')} line {done}: not of this call. Choose another --out."
+            )
     answers = Counter[str]()
 
     def said(error: str) -> None:
@@ -202,7 +204,7 @@ def _make_pending(path: Path, images: Sequence[Sample], checks: Checks, model: s
     ) as advance:  # fmt: skip
         for numbers in _chunks(done, len(images)):
             lines = making.make(numbers, images, checks)
-            with records.Writer(path.parent, files.beside(path, "audit.jsonl").name) as writer:
+            with records.Writer(path.parent, outputs.beside(path, "audit.jsonl").name) as writer:
                 for line in lines:
                     writer.write(line)
                     advance(line["error"])

@@ -53,7 +53,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PartReading:
     """What the model said. `confidence` and `cut_off` are those of `Answer`; `error` says why there is no answer."""
 
     text: str = ""
@@ -70,7 +70,7 @@ class Reading:
         return {"output": self.text, "confidence": self.confidence, "error": self.error}
 
 
-COLUMNS = tuple(field.name for field in fields(Reading))
+COLUMNS = tuple(field.name for field in fields(PartReading))
 
 
 @dataclass
@@ -85,13 +85,13 @@ class Readings:
     tokens: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._known: dict[str, Reading] = {}
+        self._known: dict[str, PartReading] = {}
         if self.path.exists():
             records.repair(self.path.parent, self.path.name)
             for line in records.read_lines(self.path, ("key", *COLUMNS)):
-                self._known[line["key"]] = Reading(*(line[name] for name in COLUMNS))
+                self._known[line["key"]] = PartReading(*(line[name] for name in COLUMNS))
 
-    def ask(self, asks: Iterable[Ask], tokens: int) -> dict[Ask, Reading]:
+    def ask(self, asks: Iterable[Ask], tokens: int) -> dict[Ask, PartReading]:
         """The reading of each, of at most so many tokens. Raises what the engine raises."""
         wanted = {ask: _key(self.images, ask) for ask in asks}
         pending = sorted((ask for ask, key in wanted.items() if key not in self._known), key=lambda ask: ask.image)
@@ -101,7 +101,7 @@ class Readings:
 
                 def write(ask: Ask, answer: Answer) -> tuple[str, int]:
                     sure = None if answer.confidence is None else round(answer.confidence, 3)
-                    reading = Reading(answer.text, sure, answer.error, answer.cut_off)
+                    reading = PartReading(answer.text, sure, answer.error, answer.cut_off)
                     self._known[wanted[ask]] = reading
                     writer.write({"key": wanted[ask], **vars(reading)})
                     self.tokens += Counter(

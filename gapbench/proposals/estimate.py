@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gapbench.analysis.statistics import mean_interval
-from gapbench.proposals.settings import Settings
+from gapbench.proposals.thresholds import Settings
 from gapbench.util.text import percent_in_words
 
 CHECKS = {

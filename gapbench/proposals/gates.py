@@ -1,4 +1,4 @@
-"""Gates: the checks that a proposed row must pass, in the order of `settings.yaml`. Each value is kept and counted.
+"""Gates: the checks that a proposed row must pass, in the order of `thresholds.yaml`. Each value is kept and counted.
 
     for row in rows: ...                     # row.gates == {"unique": 0, "answer": {"output": "H", "confidence": 0.99}}
     check(rows, scene)                       # row.rejected names the gate that a row failed, "" if it passed all
@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gapbench.proposals.asking import NO_IMAGE, Ask, Reading, Readings
+from gapbench.proposals.asking import NO_IMAGE, Ask, PartReading, Readings
 from gapbench.proposals.facts import Facts, agree, may_be
 from gapbench.proposals.proposers import Proposer, Question
-from gapbench.proposals.settings import Settings
+from gapbench.proposals.thresholds import Settings
 from gapbench.proposals.windows import Size, area, contains, elsewhere, enclosing, overlap, shifted
 from gapbench.scoring import score
 from gapbench.types import Box, Sample
@@ -83,7 +83,7 @@ class Row:
         """What the crop shows in training, by the default region policy."""
         return padded([self.found.box], self.scene.size)
 
-    def says(self, reading: Reading) -> bool:
+    def says(self, reading: PartReading) -> bool:
         """Whether a reading gives the listed answer."""
         return not reading.error and _is(reading.text, self.question.answer, self.question.text)
 
@@ -98,15 +98,15 @@ class Checks:
     window_pixels: int
     images: int
 
-    def listed(self, reading: Reading) -> tuple[Facts, ...]:
+    def listed(self, reading: PartReading) -> tuple[Facts, ...]:
         """The objects that a reading lists; none if it was cut off."""
         return () if reading.cut_off else tuple(self.proposer.read(reading.text))
 
-    def answers(self, rows: Sequence[Row], place: Callable[[Row], tuple[int, Box | None] | None]) -> list[Reading]:
+    def answers(self, rows: Sequence[Row], place: Callable[[Row], tuple[int, Box | None] | None]) -> list[PartReading]:
         """The answer to each row's question at another place; an empty reading where there is none."""
         asks = [Ask(*found, row.prompt) if (found := place(row)) else None for row in rows]
         read = self.readings.ask(filter(None, asks), ANSWER_TOKENS)
-        return [read[ask] if ask else Reading(error="there is no such place") for ask in asks]
+        return [read[ask] if ask else PartReading(error="there is no such place") for ask in asks]
 
 
 Verdicts = list[tuple[Any, bool]]
@@ -183,7 +183,7 @@ def shifted_agree(rows: Sequence[Row], checks: Checks) -> Verdicts:
     """Windows that are shifted a little read the same."""
     asks = {
         id(row): [Ask(row.scene.image, box, checks.proposer.prompt, checks.window_pixels)
-                  for box in shifted(row.found.box, checks.settings.shift, row.scene.size)]
+                  for box in shifted(row.crop, checks.settings.shift, row.scene.size)]
         for row in rows
     }  # fmt: skip
     read = checks.readings.ask([ask for of_row in asks.values() for ask in of_row], checks.proposer.tokens)

@@ -8,6 +8,7 @@ Limits: an image that cannot be read gets a line with the reason.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gapbench.errors import SampleError
@@ -75,7 +76,9 @@ def _scenes(sizes: dict[int, Size], checks: Checks) -> list[Scene]:
             for ask in asks[number] if ask.box and (listed := checks.listed(read[ask]))
         )  # fmt: skip
         nesting = "nesting" in checks.settings.gates
-        scenes.append(Scene(number, size, seen, find_objects(seen, checks.proposer.attributes, nesting)))
+        found = find_objects(seen, checks.proposer.attributes, nesting)
+        grown = (replace(one, box=padded([one.box], size, checks.settings.margin, min_side=1)) for one in found)
+        scenes.append(Scene(number, size, seen, tuple(grown)))
     return scenes
 
 

@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import Sequence
 
-from gapbench.proposals.settings import Settings
+from gapbench.proposals.thresholds import Settings
 from gapbench.types import Box
 
 Size = tuple[int, int]

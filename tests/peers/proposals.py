@@ -23,7 +23,7 @@ import gapbench
 from gapbench.data import signs
 from gapbench.data.plain_images import plain_images
 from gapbench.engines import models
-from gapbench.proposals import files
+from gapbench.proposals import outputs
 from gapbench.proposals.windows import overlap
 from gapbench.util.terminal import say
 
@@ -33,7 +33,7 @@ SPEC = "signs:split=train,seed=7,samples={count}"
 def right_rows(path: Path, spec: str, limit: int) -> tuple[int, int, int]:
     """Of the kept rows: all, those whose listed answer is true of just one sign, and those whose box holds it whole."""
     _, images = plain_images(spec, limit, models.benchmark_defaults("glance"))
-    rows = files.kept_rows(files.read_audit(path))
+    rows = outputs.kept_rows(outputs.read_audit(path))
     right = whole = 0
     for row in rows:
         scene: signs.Scene = images[row["number"]].image.args[0]

@@ -12,7 +12,7 @@ from PIL import Image
 from gapbench.proposals.asking import Readings
 from gapbench.proposals.gates import Checks, Row, Scene, WindowReading, check, find_objects
 from gapbench.proposals.proposers import PROPOSERS
-from gapbench.proposals.settings import load
+from gapbench.proposals.thresholds import load
 from gapbench.proposals.windows import contains
 from gapbench.types import Answer, Request, Sample
 from gapbench.views.pixels import Pixels

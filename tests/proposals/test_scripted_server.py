@@ -11,7 +11,7 @@ from engines.stub_server import Stub
 
 import gapbench
 from gapbench.commands.propose import Proposed
-from gapbench.proposals import files
+from gapbench.proposals import outputs
 from proposals import scripted
 
 IMAGES = 6
@@ -36,7 +36,7 @@ def kinds(proposed: tuple[Proposed, list[list[scripted.Thing]], Path]) -> Counte
     """(kind of the object, kept?) -> rows."""
     made, scenes, _ = proposed
     counts: Counter[tuple[str, bool]] = Counter()
-    for line in files.read_audit(made.path):
+    for line in outputs.read_audit(made.path):
         for row in (row for row in line["rows"] if row["question"]):
             facts = row["facts"]["name"], row["facts"]["attribute"]
             kind = next(t.kind for t in scenes[line["number"]] if (t.name, t.attribute) == facts)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gapbench.proposals import windows
-from gapbench.proposals.settings import load
+from gapbench.proposals.thresholds import load
 
 SETTINGS = load()
 SIZES = st.tuples(st.integers(1, 4000), st.integers(1, 4000)).filter(lambda s: max(s) <= 20 * min(s))

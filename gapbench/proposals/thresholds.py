@@ -1,4 +1,4 @@
-"""The settings of `gapbench propose`: `settings.yaml` has every value with its reason.
+"""The settings of `gapbench propose`: `thresholds.yaml` has every value with its reason.
 
 load(["shifted_agree=4", "gates=[nesting, unique]"]).shifted_agree
 """
@@ -16,14 +16,14 @@ from gapbench.errors import SettingError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Gate = Literal[
+
+GateName = Literal[
     "nesting", "unique", "far", "answer", "shifted", "count", "blind", "random", "other", "disagreement"
 ]  # fmt: skip
 
 
 class Settings(BaseModel):
-    """`settings.yaml` says what each is and why it has its value."""
+    """`thresholds.yaml` says what each is and why it has its value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -34,9 +34,9 @@ class Settings(BaseModel):
     scales: Annotated[tuple[Side, ...], Field(min_length=1)]
     step: Side
     largest_step: Side
-    image_tokens: Count
-    window_pixels: Count
-    gates: tuple[Gate, ...]
+    image_tokens: Annotated[int, Field(ge=1)]
+    window_pixels: Annotated[int, Field(ge=1)]
+    gates: tuple[GateName, ...]
     answer_confidence: Share
     shift: Side
     shifted_agree: Annotated[int, Field(ge=0, le=4)]
@@ -48,7 +48,7 @@ class Settings(BaseModel):
 
 def load(changes: Sequence[str] = ()) -> Settings:
     """The settings with `changes`, each KEY=VALUE as in YAML. Raises SettingError."""
-    values = yaml.safe_load(Path(__file__).with_name("settings.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load(Path(__file__).with_name("thresholds.yaml").read_text(encoding="utf-8"))
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or key not in Settings.model_fields:
@@ -56,7 +56,7 @@ def load(changes: Sequence[str] = ()) -> Settings:
         try:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise SettingError(f"{change}: the value is not YAML. Write it as in settings.yaml.") from error
+            raise SettingError(f"{change}: the value is not YAML. Write it as in thresholds.yaml.") from error
     try:
         return Settings(**values)
     except ValidationError as error:
