@@ -33,7 +33,7 @@ TICKED, SHOWN, PER_GATE = 50, 12, 4
 
 
 @dataclass(frozen=True)
-class Tile:
+class RowTile:
     """A row with its image and its crop as data URIs."""
 
     row: Mapping[str, Any]
@@ -75,10 +75,10 @@ def _draw(row: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def _tile(row: Mapping[str, Any], images: Sequence[Sample]) -> Tile:
+def _tile(row: Mapping[str, Any], images: Sequence[Sample]) -> RowTile:
     sample = images[row["number"]]
     try:
         image = decoder.decode(sample.image, sample.max_image_pixels, sample.upright)[0]
     except SampleError:
-        return Tile(row, "", "")
-    return Tile(row, data_uri(image), data_uri(cut(image, padded([four_numbers(row["bbox"])], image.size))))
+        return RowTile(row, "", "")
+    return RowTile(row, data_uri(image), data_uri(cut(image, padded([four_numbers(row["bbox"])], image.size))))

@@ -89,7 +89,7 @@ def collapse(before: Mapping[str, float | None], lines: Sequence[Mapping[str, An
         return ""
     return (
         "full and crop fall together: on held-out proposed data the full view is "
-        f"{last[-1]['validation_divergence']:.3g} nats from the first teacher ({start:.3g} before training) and the crop "
+        f"{last[-1]['validation_divergence']:.3g} nats from the first teacher ({start:.3g} before training), the crop "
         f"{last[-1]['validation_crop']:.3g}. The proposed boxes or questions are wrong too often. Look at the sheet "
         "(gapbench propose --sheet), and propose again with more gates."
     )

@@ -18,11 +18,11 @@ from gapbench.proposals.asking import NO_IMAGE, Ask, PartReading, Readings
 from gapbench.proposals.facts import Facts, agree, may_be
 from gapbench.proposals.proposers import Proposer, Question
 from gapbench.proposals.thresholds import Settings
-from gapbench.proposals.windows import Size, area, contains, elsewhere, enclosing, overlap, shifted
+from gapbench.proposals.windows import area, contains, elsewhere, enclosing, overlap, shifted
 from gapbench.scoring import score
 from gapbench.types import Box, Sample
 from gapbench.views.prompts import prompt
-from gapbench.views.regions import padded
+from gapbench.views.regions import Size, padded
 
 ANSWER_TOKENS = 32
 """Longest answer to a question or to how many there are, in tokens."""
@@ -54,7 +54,7 @@ class FoundObject:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ImageReading:
     """What is known of an image, by its number: its size, the windows that list objects, and the objects found."""
 
     image: int
@@ -64,10 +64,10 @@ class Scene:
 
 
 @dataclass
-class Row:
+class Candidate:
     """A question about an object, the values of its gates, and the gate that rejected it."""
 
-    scene: Scene
+    scene: ImageReading
     found: FoundObject
     question: Question
     gates: dict[str, Any] = field(default_factory=dict)
@@ -88,6 +88,10 @@ class Row:
         return not reading.error and _is(reading.text, self.question.answer, self.question.text)
 
 
+Place = Callable[[Candidate], tuple[int, Box | None] | None]
+"""Where a row's question is asked: the number of an image and a part of it, or nowhere."""
+
+
 @dataclass(frozen=True)
 class Checks:
     """What gates need: the readings of the model, the proposer, the settings, and how many images there are."""
@@ -102,17 +106,19 @@ class Checks:
         """The objects that a reading lists; none if it was cut off."""
         return () if reading.cut_off else tuple(self.proposer.read(reading.text))
 
-    def answers(self, rows: Sequence[Row], place: Callable[[Row], tuple[int, Box | None] | None]) -> list[PartReading]:
+    def answers(
+        self, rows: Sequence[Candidate], place: Callable[[Candidate], tuple[int, Box | None] | None]
+    ) -> list[PartReading]:
         """The answer to each row's question at another place; an empty reading where there is none."""
         asks = [Ask(*found, row.prompt) if (found := place(row)) else None for row in rows]
         read = self.readings.ask(filter(None, asks), ANSWER_TOKENS)
         return [read[ask] if ask else PartReading(error="there is no such place") for ask in asks]
 
 
-Verdicts = list[tuple[Any, bool]]
+GateResults = list[tuple[Any, bool]]
 
 
-def check(rows: Sequence[Row], checks: Checks) -> None:
+def check(rows: Sequence[Candidate], checks: Checks) -> None:
     """Pass the rows through the gates of the settings; what one rejects, the next ones do not ask about."""
     for name in checks.settings.gates:
         if name == "nesting":  # decides which objects are found
@@ -154,15 +160,15 @@ def find_objects(windows: Sequence[WindowReading], names: Sequence[str], nesting
     return tuple(one for _, one in found)
 
 
-def unique(rows: Sequence[Row], checks: Checks) -> Verdicts:
+def unique(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """No other object that was found may be meant."""
     return [_none(sum(one is not row.found and _meant(row, one.facts) for one in row.scene.objects)) for row in rows]
 
 
-def far(rows: Sequence[Row], checks: Checks) -> Verdicts:
+def far(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """Neither a window elsewhere that is sure, nor the box itself, shows something else that may be meant."""
 
-    def namesakes(row: Row) -> int:
+    def namesakes(row: Candidate) -> int:
         apart = [one for one in row.scene.windows if not overlap(one.box, row.found.around)]
         sure = [one for one in apart if one.confidence is None or one.confidence >= checks.settings.far_confidence]
         beside = sum(_meant(row, facts) for facts in row.found.listed) - 1
@@ -171,7 +177,7 @@ def far(rows: Sequence[Row], checks: Checks) -> Verdicts:
     return [_none(namesakes(row)) for row in rows]
 
 
-def answer(rows: Sequence[Row], checks: Checks) -> Verdicts:
+def answer(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """The crop's answer is what was listed, with its confidence."""
     read = checks.answers(rows, lambda row: (row.scene.image, row.crop))
     return [
@@ -179,7 +185,7 @@ def answer(rows: Sequence[Row], checks: Checks) -> Verdicts:
     ]
 
 
-def shifted_agree(rows: Sequence[Row], checks: Checks) -> Verdicts:
+def shifted_agree(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """Windows that are shifted a little read the same."""
     asks = {
         id(row): [Ask(row.scene.image, box, checks.proposer.prompt, checks.window_pixels)
@@ -188,7 +194,7 @@ def shifted_agree(rows: Sequence[Row], checks: Checks) -> Verdicts:
     }  # fmt: skip
     read = checks.readings.ask([ask for of_row in asks.values() for ask in of_row], checks.proposer.tokens)
 
-    def agreeing(row: Row) -> int:
+    def agreeing(row: Candidate) -> int:
         names = (row.question.asked, *row.question.named)
         lists = [checks.listed(read[ask]) for ask in asks[id(row)]]
         return sum(any(agree(facts, row.found.facts, names) for facts in listed) for listed in lists)
@@ -196,7 +202,7 @@ def shifted_agree(rows: Sequence[Row], checks: Checks) -> Verdicts:
     return [(count := agreeing(row), count >= checks.settings.shifted_agree) for row in rows]
 
 
-def count_in_full(rows: Sequence[Row], checks: Checks) -> Verdicts:
+def count_in_full(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """The full image holds one such object, says the model."""
     if not checks.proposer.count:
         return [(None, True)] * len(rows)
@@ -206,15 +212,15 @@ def count_in_full(rows: Sequence[Row], checks: Checks) -> Verdicts:
     return [(read[a].json(), score(read[a].text, ("1",), "number", (), a.prompt).outcome == "right") for a in asks]
 
 
-def blind(rows: Sequence[Row], checks: Checks) -> Verdicts:
+def blind(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """Without an image the model does not surely give the answer."""
     return _foreign(rows, checks, lambda row: (NO_IMAGE, None))
 
 
-def at_random(rows: Sequence[Row], checks: Checks) -> Verdicts:
+def at_random(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """From a random crop that shows nothing of the object it does not surely give the answer."""
 
-    def place(row: Row) -> tuple[int, Box | None] | None:
+    def place(row: Candidate) -> tuple[int, Box | None] | None:
         key = f"gapbench propose random {checks.settings.seed} {row.scene.image} {row.found.box}"
         box = elsewhere(row.found.box, row.found.small, row.scene.size, key)
         return (row.scene.image, box) if box else None
@@ -222,31 +228,33 @@ def at_random(rows: Sequence[Row], checks: Checks) -> Verdicts:
     return _foreign(rows, checks, place)
 
 
-def other(rows: Sequence[Row], checks: Checks) -> Verdicts:
+def other(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """From the next image it does not surely give the answer."""
     several = checks.images > 1
     return _foreign(rows, checks, lambda row: ((row.scene.image + 1) % checks.images, None) if several else None)
 
 
-def disagreement(rows: Sequence[Row], checks: Checks) -> Verdicts:
+def disagreement(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """The full image is answered differently. Off by default: it selects errors and ambiguities."""
     read = checks.answers(rows, lambda row: (row.scene.image, None))
     return [(r.json(), not row.says(r)) for row, r in zip(rows, read, strict=True)]
 
 
-GATES: Mapping[str, Callable[[Sequence[Row], Checks], Verdicts]] = {
+GATES: Mapping[str, Callable[[Sequence[Candidate], Checks], GateResults]] = {
     "unique": unique, "far": far, "answer": answer, "shifted": shifted_agree, "count": count_in_full, "blind": blind,
     "random": at_random, "other": other, "disagreement": disagreement,
 }  # fmt: skip
 
 
-def _foreign(rows: Sequence[Row], checks: Checks, place: Callable[[Row], tuple[int, Box | None] | None]) -> Verdicts:
+def _foreign(
+    rows: Sequence[Candidate], checks: Checks, place: Callable[[Candidate], tuple[int, Box | None] | None]
+) -> GateResults:
     read = checks.answers(rows, place)
     least = checks.settings.foreign_confidence
     return [(r.json(), not (row.says(r) and r.sure(least))) for row, r in zip(rows, read, strict=True)]
 
 
-def _meant(row: Row, facts: Facts) -> bool:
+def _meant(row: Candidate, facts: Facts) -> bool:
     return may_be(row.found.facts, facts, row.question.named)
 
 

@@ -15,17 +15,17 @@ from gapbench.errors import SampleError
 from gapbench.proposals.asking import NO_IMAGE, Ask, image_size
 from gapbench.proposals.gates import (
     ANSWER_TOKENS,
+    Candidate,
     Checks,
     FoundObject,
-    Row,
-    Scene,
+    ImageReading,
     WindowReading,
     check,
     find_objects,
 )
-from gapbench.proposals.windows import Size, area, overlap, shown_pixels, windows
+from gapbench.proposals.windows import area, overlap, shown_pixels, windows
 from gapbench.types import Sample
-from gapbench.views.regions import padded
+from gapbench.views.regions import Size, padded
 
 TOKEN_PIXELS = 32 * 32
 """Pixels of a visual token, where the budget is shared out: those of Qwen's and InternVL's families, or nearly."""
@@ -66,7 +66,7 @@ def window_asks(number: int, size: Size, checks: Checks) -> list[Ask]:
     return [Ask(number, box, checks.proposer.prompt, most) for box in boxes]
 
 
-def _scenes(sizes: dict[int, Size], checks: Checks) -> list[Scene]:
+def _scenes(sizes: dict[int, Size], checks: Checks) -> list[ImageReading]:
     asks = {number: window_asks(number, size, checks) for number, size in sizes.items()}
     read = checks.readings.ask([ask for of_image in asks.values() for ask in of_image], checks.proposer.tokens)
     scenes = []
@@ -78,11 +78,11 @@ def _scenes(sizes: dict[int, Size], checks: Checks) -> list[Scene]:
         nesting = "nesting" in checks.settings.gates
         found = find_objects(seen, checks.proposer.attributes, nesting)
         grown = (replace(one, box=padded([one.box], size, checks.settings.margin, min_side=1)) for one in found)
-        scenes.append(Scene(number, size, seen, tuple(grown)))
+        scenes.append(ImageReading(number, size, seen, tuple(grown)))
     return scenes
 
 
-def _rows(scenes: Sequence[Scene], checks: Checks, lines: dict[int, dict[str, Any]]) -> list[Row]:
+def _rows(scenes: Sequence[ImageReading], checks: Checks, lines: dict[int, dict[str, Any]]) -> list[Candidate]:
     proposer = checks.proposer
     prompts: dict[int, Ask] = {}
     if proposer.ask:
@@ -98,7 +98,7 @@ def _rows(scenes: Sequence[Scene], checks: Checks, lines: dict[int, dict[str, An
             else:
                 questions = proposer.questions(one.facts)
             unasked += not questions
-            rows += [Row(scene, one, question) for question in questions]
+            rows += [Candidate(scene, one, question) for question in questions]
         counts = (
             len(window_asks(scene.image, scene.size, checks)),
             sum(len(w.listed) == 1 for w in scene.windows),
@@ -109,7 +109,7 @@ def _rows(scenes: Sequence[Scene], checks: Checks, lines: dict[int, dict[str, An
     return rows
 
 
-def _notes(rows: Sequence[Row], checks: Checks) -> dict[int, dict[str, Any]]:
+def _notes(rows: Sequence[Candidate], checks: Checks) -> dict[int, dict[str, Any]]:
     """What a surviving row of each object is asked for the estimate and the sheet: no gate depends on it."""
     kept = list({id(row.found): row for row in reversed(rows) if not row.rejected}.values())[::-1]
     places = {
@@ -130,7 +130,7 @@ def _notes(rows: Sequence[Row], checks: Checks) -> dict[int, dict[str, Any]]:
     return notes
 
 
-def _json(key: str, row: Row, notes: dict[str, Any]) -> dict[str, Any]:
+def _json(key: str, row: Candidate, notes: dict[str, Any]) -> dict[str, Any]:
     """The row's entry in the audit file. It holds the listed answer, which the data never do."""
     asked = row.question
     return {
@@ -149,7 +149,7 @@ def _of_object(one: FoundObject) -> dict[str, Any]:
     }
 
 
-def _unnested(scene: Scene) -> list[dict[str, Any]]:
+def _unnested(scene: ImageReading) -> list[dict[str, Any]]:
     """The surest window whose object no other window confirms, as a rejected row: an example of many."""
     places = [one.small for one in scene.objects]
     left = [w for w in scene.windows if len(w.listed) == 1 and not any(overlap(w.box, box) for box in places)]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gapbench.errors import SettingError
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[float, Field(gt=0, le=1)]
 
 GateName = Literal[
@@ -37,12 +37,12 @@ class Settings(BaseModel):
     image_tokens: Annotated[int, Field(ge=1)]
     window_pixels: Annotated[int, Field(ge=1)]
     gates: tuple[GateName, ...]
-    answer_confidence: Share
+    answer_confidence: Fraction
     shift: Side
     shifted_agree: Annotated[int, Field(ge=0, le=4)]
-    far_confidence: Share
-    foreign_confidence: Share
-    most_disagreement: Share
+    far_confidence: Fraction
+    foreign_confidence: Fraction
+    most_disagreement: Fraction
     least_rows: Annotated[int, Field(ge=0)]
 
 

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 
 from gapbench.proposals.thresholds import Settings
 from gapbench.types import Box
-
-Size = tuple[int, int]
+from gapbench.views.regions import Size
 
 
 def windows(size: Size, settings: Settings) -> list[Box]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gapbench.proposals.asking import Readings
-from gapbench.proposals.gates import Checks, Row, Scene, WindowReading, check, find_objects
+from gapbench.proposals.gates import Candidate, Checks, ImageReading, WindowReading, check, find_objects
 from gapbench.proposals.proposers import PROPOSERS
 from gapbench.proposals.thresholds import load
 from gapbench.proposals.windows import contains
@@ -47,14 +47,16 @@ def rows_of(
     reply: Callable[[Request], tuple[str, float]],
     *settings: str,
     windows: tuple[WindowReading, ...] = (),
-) -> list[Row]:
+) -> list[Candidate]:
     """The one row about a red sign, after all gates."""
     seen = (WindowReading(BOX, (RED,), 0.99), WindowReading(INNER, (RED,), 0.99), *windows)
-    scene = Scene(0, (96, 96), seen, find_objects(seen, NAMES, True))
+    scene = ImageReading(0, (96, 96), seen, find_objects(seen, NAMES, True))
     images = [Sample(str(n), Image.new("RGB", (96, 96)), "", ()) for n in range(2)]
     readings = Readings(Scripted(reply), images, Pixels(), tmp_path / "readings.jsonl")
     checks = Checks(readings, PROPOSERS["listing"], load(settings), 10**6, 2)
-    rows = [Row(scene, one, PROPOSERS["listing"].questions(one.facts)[0]) for one in scene.objects if one.facts == RED]
+    rows = [
+        Candidate(scene, one, PROPOSERS["listing"].questions(one.facts)[0]) for one in scene.objects if one.facts == RED
+    ]
     check(rows, checks)
     return rows
 
@@ -110,7 +112,7 @@ def test_a_namesake_within_the_box_rejects(tmp_path: Path) -> None:
     seen = (WindowReading(BOX, (RED, {**RED, "letter": "T"}), 0.99), WindowReading(INNER, (RED,), 0.99))
     (one,) = find_objects(seen, NAMES, True)
     assert len(one.listed) == 2
-    row = Row(Scene(0, (96, 96), seen, (one,)), one, PROPOSERS["listing"].questions(RED)[0])
+    row = Candidate(ImageReading(0, (96, 96), seen, (one,)), one, PROPOSERS["listing"].questions(RED)[0])
     readings = Readings(Scripted(good), [], Pixels(), tmp_path / "readings.jsonl")
     check([row], Checks(readings, PROPOSERS["listing"], load(["gates=[far]"]), 1, 1))
     assert row.rejected == "far"
