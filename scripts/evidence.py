@@ -64,6 +64,8 @@ JOBS: Mapping[str, Sequence[str]] = {
     "doctor": ("python", "tests/peers/doctor_cases.py"),
     "near-duplicates": ("python", "tests/peers/near_duplicates.py"),
     "proposals": ("python", "tests/peers/proposals.py"),
+    "proposals-large": ("python", "tests/peers/large_proposals.py"),
+    "kills-proposals": (*PYTEST, "tests/commands/test_propose.py"),
     "blink": ("python", "tests/peers/blink_outputs.py"),
     "recipes": ("python", "tests/peers/recipes_on_glance.py"),
     "rollouts": ("python", "tests/peers/distillation_step.py", "--prompts", "24", "--steps", "8", "--rounds", "3"),

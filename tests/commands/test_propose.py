@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +211,28 @@ def test_photos_that_were_turned_are_written_upright(photos: Path, tmp_path: Pat
 def test_a_setting_that_is_wrong_is_named(photos: Path, tmp_path: Path, settings: list[str], named: str) -> None:
     with pytest.raises(SettingError, match=named):
         gapbench.propose(str(photos), "glance", tmp_path / "data.jsonl", settings=settings)
+
+
+@pytest.mark.evidence
+def test_killed_ten_times_it_makes_the_same_data(proposed: Proposed, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "data.jsonl"
+    command = [sys.executable, "-m", "gapbench", "propose", str(photos), "--model", "glance", "--out", str(out), *FEW]
+    rng, kills = random.Random(0), 0
+    while kills < 10:
+        process = subprocess.Popen([*command, "-q"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        readings = outputs.beside(out, "readings.jsonl")
+        size = readings.stat().st_size if readings.exists() else 0
+        until = time.monotonic() + 120
+        while (readings.stat().st_size if readings.exists() else 0) <= size + 200 and process.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        time.sleep(rng.random() * 0.1)
+        if process.poll() is not None:  # it was done before it could be killed again
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+    subprocess.run([*command, "-q"], check=True, stdout=subprocess.DEVNULL)
+    print(f"{kills} kills")
+    assert kills >= 3
+    assert outputs.beside(out, "audit.jsonl").read_bytes() == outputs.beside(proposed.path, "audit.jsonl").read_bytes()
