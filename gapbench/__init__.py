@@ -19,7 +19,7 @@ from gapbench.version import VERSION
 __version__ = VERSION
 __all__ = [
     "Board", "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "board", "compare",
-    "distill", "doctor", "export", "load_run", "load_runs", "locate", "measure", "merge", "score",
+    "distill", "doctor", "export", "load_run", "load_runs", "locate", "measure", "merge", "propose", "score",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gapbench.commands.locate import locate
     from gapbench.commands.measure import measure
     from gapbench.commands.merge import merge
+    from gapbench.commands.propose import propose
     from gapbench.commands.report import load_run, load_runs
     from gapbench.judging import Judge
     from gapbench.runs.run import Run
@@ -44,6 +45,7 @@ __getattr__ = lazy_names(
         "merge": "gapbench.commands.merge",
         "Judge": "gapbench.judging",
         "locate": "gapbench.commands.locate",
+        "propose": "gapbench.commands.propose",
         "distill": "gapbench.commands.distill",
         "doctor": "gapbench.commands.doctor",
         "Distilled": "gapbench.commands.distill",

@@ -296,6 +296,8 @@ class Answer:
     - `error`: why there is no answer; otherwise empty.
     - `too_long`: whether there is none because the prompt is longer than the model's context.
     - `model`: the model's name, as the server reports it.
+    - `confidence`: the smallest probability of a token of the answer, the one that ends it included; None if the
+      engine was not asked for it (`Generation.confidence`) or cannot say it.
     """
 
     text: str = ""
@@ -312,6 +314,7 @@ class Answer:
     error: str = ""
     too_long: bool = False
     model: str = ""
+    confidence: float | None = None
 
 
 class Engine(typing.Protocol):

@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("views", "scoring"),
     ("data", "engines", "runs", "analysis"),
     ("report",),
-    ("selfcheck", "localisation", "judging", "distillation"),
+    ("selfcheck", "localisation", "proposals", "judging", "distillation"),
     ("preflight",),
     ("commands",),
     ("cli",),

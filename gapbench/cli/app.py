@@ -278,6 +278,46 @@ def locate(
     say(f"regions: {os.path.relpath(result.path)}", sys.stdout)
 
 
+@app.command(cls=EngineCommand, rich_help_panel=CLOSE)
+def propose(
+    ctx: typer.Context,
+    images: Annotated[
+        str, typer.Argument(help="A folder of images; a file of rows with images; or a benchmark, its images only.")
+    ],
+    model: Annotated[str, typer.Option(help="Hub id, local folder, or `glance` (embedded).")],
+    out: Annotated[Path, typer.Option(help="The training data (.jsonl); the same command continues it.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, as in proposals/thresholds.yaml.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write an HTML page of rows to look at, kept and rejected.")
+    ] = None,
+    like: Annotated[
+        str, typer.Option(metavar="BENCHMARK", help="Word questions like those of a benchmark; its questions only.")
+    ] = "",
+    accept_noisy: Annotated[
+        bool, typer.Option("--accept-noisy", help="Write the data even if they look wrong.")
+    ] = False,
+    min_pixels: MinPixelsOption = None,
+    max_pixels: MaxPixelsOption = None,
+    engine: EngineOption = "auto",
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make training data of plain images: the model reads windows, asks, checks itself. Exit code 1 if refused."""
+    from gapbench.commands.propose import propose as propose_
+
+    proposed = propose_(**{**_arguments(ctx), "settings": settings or []})
+    say(proposed.text(), sys.stdout)
+    if sheet:
+        say(f"sheet: {os.path.relpath(sheet)}", sys.stdout)
+    if proposed.refused:
+        complain(f"no data are written: {proposed.refused} --accept-noisy writes them all the same.")
+        raise typer.Exit(1)
+    say(f"data: {os.path.relpath(proposed.path)}", sys.stdout)
+
+
 @app.command(rich_help_panel=CLOSE)
 def distill(
     ctx: typer.Context,

@@ -61,11 +61,12 @@ def sheet_ids(samples: Sequence[Sample]) -> frozenset[str]:
 def tile(prepared: PreparedSample) -> Tile:
     """The tile of a prepared sample."""
     crops = show(prepared, View("crop"))[0].images
-    full = _data_uri(prepared.image) if prepared.image is not None else ""
-    return Tile(prepared.without_images(), full, tuple((_data_uri(crop), crop.size) for crop in crops))
+    full = data_uri(prepared.image) if prepared.image is not None else ""
+    return Tile(prepared.without_images(), full, tuple((data_uri(crop), crop.size) for crop in crops))
 
 
-def _data_uri(image: Image) -> str:
+def data_uri(image: Image) -> str:
+    """The image as a small JPEG in a data URI."""
     small = image.copy()
     small.thumbnail((LONGEST, LONGEST), Resampling.LANCZOS)
     buffer = io.BytesIO()

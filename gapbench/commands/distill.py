@@ -29,7 +29,7 @@ from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.data import catalogue
 from gapbench.data.benchmark import Benchmark, fingerprint
 from gapbench.data.region_file import Regions, origin_of, read_regions
-from gapbench.data.task import TaskSettings, make_task, planned, with_regions
+from gapbench.data.task import TaskSettings, make_task, planned, refuse_proposed, with_regions
 from gapbench.distillation import recipe as recipes
 from gapbench.distillation.card import write_card
 from gapbench.distillation.contamination import Occurrence, SharedImages, find_shared
@@ -159,6 +159,8 @@ def distill(
     specs = (eval,) if isinstance(eval, str) else tuple(eval)
     asked = planned(specs, TaskSettings(limit=eval_limit), model_defaults) if specs else []
     evaluation = _Evaluation(specs, tuple(one.benchmark for one in asked), eval_limit)
+    for loaded in evaluation.benchmarks:
+        refuse_proposed(loaded.name, loaded.samples(eval_limit))
     if holdout and not any(b.card.role == "hold-out" for b in evaluation.benchmarks):
         # A model with benchmark settings of its own is a small one that knows drawn scenes alone.
         names, about_holdouts = default_holdouts(eval_limit, drawn_only=bool(model_defaults))
@@ -167,6 +169,7 @@ def distill(
         "model": model,
         **models.identity(models.resolve(model), revision),
         "regions": located.info if located else None,
+        **_proposed(pairs, located),
         "data": {"name": pairs.benchmark.name, "parameters": dict(pairs.benchmark.parameters),
                  "samples": len(pairs.samples), "without_evidence": pairs.without_evidence,
                  **({"validation": len(pairs.validation)} if pairs.validation else {}),
@@ -215,7 +218,7 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     accelerator = training.make_accelerator(job.recipe, folder)
     first = accelerator.is_main_process
     job = replace(job, quiet=job.quiet or not first)
-    about_boxes = [_region_remark(job.model, details["regions"]), whole_crops(pairs)]
+    about_boxes = [_region_remark(job.model, details["regions"]), details.get("proposed", ""), whole_crops(pairs)]
     remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, about_boxes)]
     for text in (*remarks, *filter(None, [pairs.left_out, evaluation.about_holdouts])):
         job.say(text)
@@ -310,6 +313,12 @@ def _region_remark(model: str, info: Mapping[str, Any] | None) -> str:
     others = [name for name in info["models"] if name != model]
     by = f" They are those of {listed(others)}, not of the student {model}." if others else ""
     return f"--regions {info['file']}: {located} replace all of the data's own.{by}"
+
+
+def _proposed(pairs: Pairs, located: Regions | None) -> dict[str, str]:
+    """The entry of `distill.json` that says that a model made the data; none for other data."""
+    made = not located and any(sample.evidence == "model" for sample in pairs.samples)
+    return {"proposed": pairs.benchmark.card.notice or "Evidence boxes of a model."} if made else {}
 
 
 def _shared_images(pairs: Pairs, evaluation: _Evaluation, quiet: bool) -> SharedImages:

@@ -56,7 +56,7 @@ def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> 
     `defaults` maps a benchmark's name to the parameters that a model prefers; those in `spec` override them.
     Raises BenchmarkError naming the most similar benchmarks, or the parameters that exist.
     """
-    target, parameters = _split(spec)
+    target, parameters = split(spec)
     target, place = _local_copy(target)
     path = Path(target)
     if path.suffix == ".py":
@@ -95,7 +95,7 @@ def _local_copy(target: str) -> tuple[str, Path | None]:
     return name, folder
 
 
-def _split(spec: str) -> tuple[str, dict[str, str]]:
+def split(spec: str) -> tuple[str, dict[str, str]]:
     """The target and its parameters as text. A colon without `key=` after it belongs to the target."""
     parts = re.fullmatch(r"(.+?):(\s*\w+\s*=.*)", spec, re.DOTALL)
     if parts is None:

@@ -135,6 +135,8 @@ def make_tasks(
             )
         asked[key] = plan.name
     tasks = [plan.make() for plan in plans]
+    for task in tasks:
+        refuse_proposed(task.name, task.samples)
     regions = read_regions(settings.regions) if settings.regions else None
     if regions:
         tasks = with_regions(tasks, regions)
@@ -190,6 +192,16 @@ def planned(
     if not plans:
         catalogue.load_all(specs)  # says that none was named
     return plans
+
+
+def refuse_proposed(name: str, samples: Sequence[Sample]) -> None:
+    """Raise BenchmarkError if questions were made by a model, so that nobody knows their answers."""
+    if made := sum(sample.evidence == "model" and not sample.answers for sample in samples):
+        raise BenchmarkError(
+            f"{name}: a model made {made:,} of its {len(samples):,} questions and boxes (gapbench propose), and they "
+            "have no answers: a model would be measured against itself. Train on them (gapbench distill --data), and "
+            "measure on a benchmark."
+        )
 
 
 def with_regions(tasks: Sequence[Task], regions: Regions) -> list[Task]:

@@ -77,7 +77,8 @@ def _evidence(details: Mapping[str, Any], recipe: recipes.Recipe) -> str:
     if not any(view.needs_region for view in recipe.views):
         return ", of which no evidence box is used"
     if not regions:
-        return " with evidence"
+        made = " with questions and evidence boxes that a model proposed, none of them annotated"
+        return made if "proposed" in details else " with evidence"
     origin = origin_of(regions)
     return (
         f" with evidence boxes that a model located{f' ({_plain(origin)})' if origin else ''}, none of them annotated"

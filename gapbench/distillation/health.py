@@ -4,7 +4,7 @@
 
 The thresholds are rules of thumb from published failures: the divergence rises, answers grow to the length limit, the
 teacher never moves, the teacher forgets the crop, the null view shows what the teacher's shows. A warning never stops a
-training.
+training; `collapse` stops one on data that a model proposed.
 
 The threshold for |log p of the trainer - log p of the sampler| is ours: 0.1 nats on average. With vLLM in bfloat16
 others report 0.011 for a dense 4B model (github.com/vllm-project/vime, issue 64) and 0.064 for four layers of a mixture
@@ -67,6 +67,32 @@ def warnings(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
             "answers are not quite the student's own. Use one precision for both, or use_vllm=false."
         )
     return warnings_by_kind
+
+
+FORGOTTEN = 0.05
+"""Held-out divergence on the teacher's view, in nats, from which a training has moved it far from where it began."""
+
+
+def collapse(before: Mapping[str, float | None], lines: Sequence[Mapping[str, Any]]) -> str:
+    """Why a training on proposed data should stop; empty if nothing speaks for it.
+
+    `before` are the held-out divergences before the first step (`gapbench.distillation.validation`). At the last two
+    validations, the full view is no nearer to the first teacher than it was then, and the crop has moved away from it.
+
+    Limits: it sees data that teach nothing and destroy the crop. Data that teach a consistent error look healthy.
+    """
+    last = [line for line in lines if line.get("validation_crop") is not None][-2:]
+    start = before.get("validation_divergence")
+    if start is None or len(last) < 2:
+        return ""
+    if any(line["validation_divergence"] < start or line["validation_crop"] < FORGOTTEN for line in last):
+        return ""
+    return (
+        "full and crop fall together: on held-out proposed data the full view is "
+        f"{last[-1]['validation_divergence']:.3g} nats from the first teacher ({start:.3g} before training), the crop "
+        f"{last[-1]['validation_crop']:.3g}. The proposed boxes or questions are wrong too often. Look at the sheet "
+        "(gapbench propose --sheet), and propose again with more gates."
+    )
 
 
 def _ends(lines: Sequence[Mapping[str, Any]], key: str) -> tuple[float | None, float | None]:

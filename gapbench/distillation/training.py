@@ -22,7 +22,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from gapbench.distillation import checkpoints, loop, validation
 from gapbench.distillation.forward_check import ForwardCheck, check_vllm, find_forward_mode
-from gapbench.distillation.health import warnings
+from gapbench.distillation.health import collapse, warnings
 from gapbench.distillation.job import Job
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.recipe import Recipe
@@ -32,7 +32,7 @@ from gapbench.distillation.student import ModelRole, make_role
 from gapbench.distillation.teachers import Teacher
 from gapbench.distillation.vllm import rollouts as vllm_rollouts
 from gapbench.engines import models
-from gapbench.errors import RunError, SettingError
+from gapbench.errors import ModelError, RunError, SettingError
 from gapbench.util.files import write_text
 from gapbench.util.interrupt import remember_interrupt
 from gapbench.util.progress import progress
@@ -131,7 +131,9 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
     tracked = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in recipe.model_dump().items()}
     accelerator.init_trackers("gapbench-distill", config=tracked)
     try:
-        with _watching(job, [*earlier]) as watch:
+        # Data of a model without answers have nobody who vouches for them.
+        proposed = any(sample.evidence == "model" and not sample.answers for sample in pairs.samples)
+        with _watching(job, [*earlier], before if proposed else {}) as watch:
             loop.train(setup, first_step, earlier, loop.Watched(probe, reference), watch)
     finally:
         setup.sampler.close()
@@ -251,8 +253,13 @@ def _load_external_teacher(job: Job, accelerator: Any) -> ModelRole:
 
 
 @contextmanager
-def _watching(job: Job, lines: list[Mapping[str, Any]]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Progress and warnings, each kind once; an interrupt takes effect between two steps. `lines` are the log's."""
+def _watching(
+    job: Job, lines: list[Mapping[str, Any]], before: Mapping[str, float | None]
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Progress and warnings, each kind once; an interrupt takes effect between two steps. `lines` are the log's.
+
+    Raises ModelError where both views collapse from what they were `before` (empty: nobody looks).
+    """
     warned: set[str] = set()
     bar = progress(job.recipe.steps, len(lines), "training", job.quiet, "steps")
     with bar as advance, remember_interrupt() as check:
@@ -264,6 +271,8 @@ def _watching(job: Job, lines: list[Mapping[str, Any]]) -> Iterator[Callable[[Ma
                 if kind not in warned:
                     warned.add(kind)
                     job.say(f"step {line['step']}: {text}")
+            if reason := collapse(before, lines):
+                raise ModelError(f"Step {line['step']}: {reason}")
             check()
 
         yield watch

@@ -47,11 +47,13 @@ class Generation:
 
     - `max_new_tokens`: the longest answer; None for the default, which depends on whether the model thinks.
     - `temperature`: 0 is greedy; `seed`: that of sampling.
+    - `confidence`: answers carry the smallest probability of their tokens, if they are greedy.
     """
 
     max_new_tokens: int | None = None
     temperature: float = 0.0
     seed: int = 0
+    confidence: bool = False
 
     @property
     def tokens(self) -> int:

@@ -15,10 +15,11 @@ reproducible only for the same batches on the same hardware.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from typing import Annotated, Any
 
@@ -181,7 +182,7 @@ class TransformersEngine:
         started = time.perf_counter()
         failure: Exception | None = None
         try:
-            tokens = self._run(inputs, [request.key for request in group])
+            tokens, logps = self._run(inputs, [request.key for request in group])
         except Exception as error:
             failure = error.with_traceback(None)  # the traceback would hold the failed batch's memory
             failure.__context__ = failure.__cause__ = None
@@ -205,17 +206,19 @@ class TransformersEngine:
             return
         self._replies.refused = None
         seconds = (time.perf_counter() - started) / len(group)
-        for request, ids, mask, row in zip(
-            group, inputs["input_ids"], inputs["attention_mask"].bool(), tokens.tolist(), strict=True
+        for request, ids, mask, row, of_row in zip(
+            group, inputs["input_ids"], inputs["attention_mask"].bool(), tokens.tolist(), logps, strict=True
         ):
             prompt, shown = ids[mask].tolist(), local.shown(request)
             if self.context:
                 row = row[: self.context - len(prompt)]
             stop = next((n for n, token in enumerate(row) if token in self._ends), None)
-            yield request.key, self._replies.answer(shown, prompt, row[:stop], stop is None, seconds)
+            answer = self._replies.answer(shown, prompt, row[:stop], stop is None, seconds)
+            read = of_row[: len(row) if stop is None else stop + 1]
+            yield request.key, replace(answer, confidence=math.exp(min(read))) if read else answer
 
-    def _run(self, inputs: Any, keys: Sequence[Hashable]) -> Any:
-        """New token ids, shape (batch, new tokens), on the CPU.
+    def _run(self, inputs: Any, keys: Sequence[Hashable]) -> tuple[Any, list[list[float]]]:
+        """New token ids, shape (batch, new tokens), on the CPU; and the log-probability of each, or nothing.
 
         Sampling depends only on the seed and the keys, so a later session does not repeat the draws of an earlier one.
         """
@@ -227,9 +230,18 @@ class TransformersEngine:
             settings |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
             torch.manual_seed(seed_for(self.generation.seed, list(keys), 60))
         model = self.loaded.model
+        steps: list[Any] = []
+        if self.generation.confidence and not temperature:
+
+            def note(ids: Any, scores: Any) -> Any:
+                steps.append(scores.amax(-1) - scores.logsumexp(-1))
+                return scores
+
+            settings["logits_processor"] = [note]
         with torch.inference_mode():
             out = model.generate(**place(inputs, model), **settings)
-        return out[:, inputs["input_ids"].shape[1] :].cpu()
+        logps = torch.stack(steps, 1).tolist() if steps else [[] for _ in keys]
+        return out[:, inputs["input_ids"].shape[1] :].cpu(), logps
 
     def _longest(self, inputs: Any) -> int:
         """The most new tokens that any prompt of a batch has room for."""

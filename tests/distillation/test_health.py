@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gapbench.distillation.health import WINDOW, warnings
+from gapbench.distillation.health import WINDOW, collapse, warnings
 
 STEPS = 3 * WINDOW
 HEALTHY: dict[str, Any] = {
@@ -95,3 +95,17 @@ def test_probes_are_compared_with_the_first_one() -> None:
 def test_one_step_of_which_every_answer_is_cut_off_is_enough() -> None:
     assert list(warnings(lines(1, truncated=1.0, mean_length=5.0))) == ["truncated"]
     assert warnings(lines(1, truncated=0.99, mean_length=5.0)) == {}
+
+
+def test_proposed_data_stop_a_training_when_full_and_crop_fall_together_twice() -> None:
+    before = {"validation_divergence": 0.2, "validation_crop": 0.0}
+
+    def line(full: float, crop: float) -> dict[str, float]:
+        return {"validation_divergence": full, "validation_crop": crop}
+
+    falling = [line(0.25, 0.1), {"step": 3}, line(0.3, 0.2)]
+    assert "full and crop fall together" in collapse(before, falling)
+    assert collapse({}, falling) == ""  # data with annotated boxes
+    assert collapse(before, falling[:2]) == ""
+    assert collapse(before, [*falling, line(0.1, 0.2)]) == ""  # the full view learns
+    assert collapse(before, [*falling, line(0.3, 0.01)]) == ""  # the crop stays

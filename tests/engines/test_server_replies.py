@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from typing import Any
 
 import pytest
 
@@ -59,3 +61,20 @@ def test_too_many_tokens_at_a_time_is_a_matter_of_waiting() -> None:
 )
 def test_a_server_may_say_how_long_a_prompt_may_be(entry: dict[str, object], length: int | None) -> None:
     assert context_length(entry) == length
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "confidence"),
+    [
+        ({"content": [{"token": "a", "logprob": 0.0}, {"token": "b", "logprob": math.log(0.25)}]}, 0.25),
+        ({"content": []}, None),
+        ({"content": [{"token": "a", "logprob": None}]}, None),
+        ({"content": "no list"}, None),
+        (None, None),
+    ],
+)
+def test_the_confidence_is_the_smallest_probability_of_a_token(logprobs: Any, confidence: float | None) -> None:
+    choice = {"message": {"content": "ab"}, "finish_reason": "stop", "logprobs": logprobs}
+    answer = read(200, {}, json.dumps({"choices": [choice]}).encode())
+    assert isinstance(answer, Answer)
+    assert answer.confidence == (None if confidence is None else pytest.approx(confidence))

@@ -6,6 +6,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -333,3 +334,15 @@ def test_a_remedy_is_offered_only_where_it_can_help() -> None:
     assert "padded:min_side=" in thin
     assert "leave it out" in thin
     assert "--min-pixels" in failure_details(request, ValueError("height must be larger than 28"))
+
+
+def test_the_confidence_is_the_smallest_probability_of_a_token_of_the_answer(tiny: Callable[[str], Path]) -> None:
+    engine = transformers.load(str(tiny("qwen3_vl")), max_new_tokens=4)
+    engine.generation = replace(engine.generation, confidence=True)
+    answers = dict(engine.generate(requests(3)))
+    first = {r.key: np.exp(max(engine.next_logprobs(r).values())) for r in requests(3)}
+    assert all(0 < answers[key].confidence <= first[key] + 1e-5 for key in answers)
+    engine.allow(1)
+    assert {k: a.confidence for k, a in engine.generate(requests(3))} == pytest.approx(first, abs=1e-5)
+    engine.generation = replace(engine.generation, confidence=False)
+    assert {a.confidence for _, a in engine.generate(requests(3))} == {None}

@@ -13,7 +13,9 @@ column `file_name`); OWNER/NAME on the Hub (`split`, `config`, `revision`).
 
 Fields: `image`, `question`, and `answer` or `answers` are needed; `id` (default: the line's or row's number),
 `options`, `answer_type` (default: letter with options, else text), `bbox` or `bboxes` with `bbox_format`, `crop_image`,
-`more_images`, `category` and `group` (samples of one group are one cluster; default: those that share an image).
+`more_images`, `category`, `group` (samples of one group are one cluster; default: those that share an image) and
+`evidence` (who drew the boxes: annotated, or model). Rows with `evidence` model need no answer, and `gapbench propose`
+gives none: without one they can be trained on and not measured.
 
 After the colon, FIELD=COLUMN names the column that holds a field:
 - FIELD=COLUMN reads the field from that column. If the data has no such column, `bbox_format`, `answer_type` and
@@ -37,6 +39,6 @@ Limits: UTF-8 only. A JSON array is held in memory. A column with a comma in its
 Other columns are ignored, unless their name looks like a misspelt field.
 """
 
-from gapbench.data.own.places import SUFFIXES, is_data, load, read
+from gapbench.data.own.places import SUFFIXES, images, is_data, load, read
 
-__all__ = ["SUFFIXES", "is_data", "load", "read"]
+__all__ = ["SUFFIXES", "images", "is_data", "load", "read"]

@@ -17,9 +17,9 @@ from gapbench.errors import BenchmarkError
 
 FIELDS = (
     "id", "image", "question", "answer", "answers", "options", "answer_type", "bbox", "bboxes", "bbox_format",
-    "crop_image", "more_images", "category", "group",
+    "crop_image", "more_images", "category", "group", "evidence",
 )  # fmt: skip
-CONSTANT_FIELDS = ("bbox_format", "answer_type", "category")
+CONSTANT_FIELDS = ("bbox_format", "answer_type", "category", "evidence")
 """Fields that may have one value for all rows."""
 
 LIST_FIELDS = ("answers", "options", "bbox", "image", "more_images")

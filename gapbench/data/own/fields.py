@@ -26,7 +26,7 @@ from gapbench.data.own.readers import Reader, read
 from gapbench.data.table_reader import Row
 from gapbench.errors import BenchmarkError, GapbenchError
 from gapbench.scoring import score
-from gapbench.types import AnswerType, Box, BoxFormat, Sample
+from gapbench.types import AnswerType, Box, BoxFormat, Evidence, Sample
 from gapbench.views.boxes import FORMATS, four_numbers, parse_format
 
 ANSWER_TYPES: tuple[str, ...] = get_args(AnswerType)
@@ -106,11 +106,34 @@ def samples(reader: Reader, mapping: Mapping[str, str], rules: CellRules) -> Ite
         yield sample
 
 
+def only_images(reader: Reader, mapping: Mapping[str, str], rules: CellRules) -> Iterator[Sample]:
+    """A sample without question and answer for each image of each row: no column but `id` and `image` is looked at.
+
+    Raises BenchmarkError naming the row.
+    """
+    named = {field: column for field, column in mapping.items() if field in ("id", "image")}
+    columns = map_fields(named, reader.columns if named else (), reader.name)
+    for where, row in read(reader, columns.images):
+        try:
+            fields = Fields(columns, row)
+            sources = _needed(
+                fields, "image", "an image",
+                lambda value: [image_source(v, reader.folder, rules.urls, rules.roots) for v in _image_list(value)],
+            )  # fmt: skip
+            name = _text(fields, "id") or where.rpartition(" ")[2]
+        except GapbenchError as error:
+            raise BenchmarkError(f"{reader.name} {where}: {error}") from error
+        for source in sources:
+            yield Sample(name, source, "", (), max_image_pixels=rules.max_image_pixels, upright=rules.upright)
+
+
 def _sample(fields: Fields, number: str, folder: Path, rules: CellRules) -> Sample:
     def read_images(value: Any) -> tuple[Any, ...]:
         return tuple(image_source(v, folder, rules.urls, rules.roots) for v in _image_list(value))
 
-    lacking = [names for names in NEEDED if not any(map(fields.has, names))]
+    evidence = _evidence(fields)
+    needed = NEEDED[:2] if evidence == "model" else NEEDED
+    lacking = [names for names in needed if not any(map(fields.has, names))]
     if len(lacking) > 1:
         named = ", ".join(" or ".join(names) for names in lacking)
         fault = f"it has no column {named}. Found columns: {', '.join(fields.row)}."
@@ -124,7 +147,8 @@ def _sample(fields: Fields, number: str, folder: Path, rules: CellRules) -> Samp
     options = _texts(fields, "options", rules)
     is_bool = isinstance(fields.value("answer"), bool)
     kind = _text(fields, "answer_type") or ("letter" if options else "yes_no" if is_bool else "text")
-    answers = _answers(fields, kind, options, rules)
+    unanswered = evidence == "model" and _is_empty(fields.value("answer")) and _is_empty(fields.value("answers"))
+    answers = () if unanswered else _answers(fields, kind, options, rules)
     given_options, options = options, tuple(without_letters(options))
     box_format = _box_format(fields)
     boxes = _boxes(fields, rules, box_format)
@@ -151,8 +175,10 @@ def _sample(fields: Fields, number: str, folder: Path, rules: CellRules) -> Samp
         crop_image=crops[0],
         max_image_pixels=rules.max_image_pixels,
         upright=rules.upright,
+        evidence=evidence,
     )
-    score("", answers, sample.answer_type, options, question)  # refuses an answer that does not fit its type
+    if answers:
+        score("", answers, sample.answer_type, options, question)  # refuses an answer that does not fit its type
     return sample
 
 
@@ -341,6 +367,14 @@ def _named_numbers(box: Mapping[str, Any], box_format: BoxFormat | None) -> list
             return [named[key] for key in keys]
     expected = "; ".join(", ".join(keys) for _, keys in BOX_KEYS)
     raise BenchmarkError(f"found a box with the keys {', '.join(map(str, box))}; expected one of: {expected}.")
+
+
+def _evidence(fields: Fields) -> Evidence:
+    """Who drew the boxes. What a model proposed has no answers."""
+    value = _text(fields, "evidence") or "annotated"
+    if value not in get_args(Evidence):
+        raise BenchmarkError(f"{fields.describe('evidence')} is {value!r}; expected {' or '.join(get_args(Evidence))}.")
+    return cast("Evidence", value)
 
 
 def _box_format(fields: Fields) -> BoxFormat | None:

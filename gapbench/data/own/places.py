@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gapbench.data.benchmark import Benchmark
 from gapbench.data.own.columns import FIELDS
-from gapbench.data.own.fields import ANSWER_FORMATS, CellRules
+from gapbench.data.own.fields import ANSWER_FORMATS, CellRules, only_images
 from gapbench.data.own.fields import samples as samples_of
 from gapbench.data.own.hub_dataset import choose_split, open_hub
 from gapbench.data.own.readers import JsonArray, JsonLines, Reader
@@ -57,18 +59,34 @@ def read(target: str | Path, **parameters: Any) -> Iterator[Sample]:
     yield from load(str(target)).make(**parameters)
 
 
-def load(target: str) -> Benchmark:
-    """The benchmark of a file, a folder or a Hub data set, named after it. Raises BenchmarkError if it is missing."""
+def images(target: str, **parameters: Any) -> Iterator[Sample]:
+    """The images in a file, a folder of tables or a Hub data set, as samples without question and answer.
+
+    `parameters` as after the colon. Raises BenchmarkError.
+    """
+    yield from load(target, only_images).make(**parameters)
+
+
+SamplesOf = Callable[[Reader, Mapping[str, str], CellRules], Iterator[Sample]]
+
+
+def load(target: str, rows: SamplesOf = samples_of) -> Benchmark:
+    """The benchmark of a file, a folder or a Hub data set, named after it. Raises BenchmarkError if it is missing.
+
+    `rows` makes samples of its rows.
+    """
     path = Path(target).expanduser()
     if path.exists():
         files = _files(path)
         name = path.stem if path.is_file() else path.resolve().name
         card = Card(name, f"Own data: {path.name}", path.name, licence="own", revision=_revision(files))
+        if proposal := _proposal(path):
+            card = replace(card, role="training", notice=proposal)
         splits = _splits(path, files)
         settings = (
             ("separator",) if files[0].suffix.lower() in SEPARATORS else () if list(splits) == [""] else ("split",)
         )
-        return Benchmark(name, card, _maker(partial(_open, str(path), splits), *settings))
+        return Benchmark(name, card, _maker(partial(_open, str(path), splits), rows, *settings))
     if path.suffix.lower() in SUFFIXES or not HUB_ID.fullmatch(target):
         raise BenchmarkError(f"Benchmark file {path}: not found.")
     page = f"https://huggingface.co/datasets/{target}"
@@ -76,8 +94,19 @@ def load(target: str) -> Benchmark:
     return Benchmark(
         path.name,
         card,
-        _maker(partial(open_hub, target), "split", "config", "revision"),
+        _maker(partial(open_hub, target), rows, "split", "config", "revision"),
     )
+
+
+def _proposal(path: Path) -> str:
+    """What the card beside a file of `gapbench propose` says of it in a sentence; empty without one."""
+    card = path.with_name(f"{path.stem}.proposal.json")
+    if not path.is_file() or not card.is_file():
+        return ""
+    try:
+        return str(json.loads(card.read_text(encoding="utf-8"))["notice"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise BenchmarkError(f"{card}: not as gapbench propose wrote it ({error!r}). Restore it.") from error
 
 
 def _revision(files: Sequence[Path]) -> str:
@@ -92,7 +121,7 @@ def _revision(files: Sequence[Path]) -> str:
     return f"sha256:{digest.hexdigest()[:32]}"
 
 
-def _maker(open_: Callable[..., Reader], *settings: str) -> Callable[..., Iterator[Sample]]:
+def _maker(open_: Callable[..., Reader], rows: SamplesOf, *settings: str) -> Callable[..., Iterator[Sample]]:
     """A `samples` function; its parameters are the fields, and `settings` and the cell rules of this form."""
 
     def samples(
@@ -106,7 +135,7 @@ def _maker(open_: Callable[..., Reader], *settings: str) -> Callable[..., Iterat
             getattr(reader, "roots", ()),
         )  # fmt: skip
         mapping = _image_folder_mapping(reader) | {field: text for field, text in texts.items() if text}
-        yield from samples_of(reader, mapping, rules)
+        yield from rows(reader, mapping, rules)
 
     texts = (*FIELDS, *settings, "list_separator", "orientation", "answer_format")
     defaults = dict.fromkeys(texts, "") | {"urls": False, "max_image_pixels": 0}

@@ -216,7 +216,8 @@ def load(model: str, generation: Generation, pixels: Pixels, options: ServerOpti
         "model": model, "stream": False, "temperature": generation.temperature,
         "max_tokens": generation.tokens, "seed": generation.seed,
         "repetition_penalty": 1.0, **({"top_p": 1.0, "top_k": -1} if generation.temperature > 0 else {}),
-        "skip_special_tokens": False, "chat_template_kwargs": variables, **options.extra,
+        "skip_special_tokens": False, "chat_template_kwargs": variables,
+        **({"logprobs": True} if generation.confidence else {}), **options.extra,
     }  # fmt: skip
     fixed_info: dict[str, Any] = {
         "engine": "server",
@@ -225,7 +226,8 @@ def load(model: str, generation: Generation, pixels: Pixels, options: ServerOpti
         "servers": servers,
         "concurrency": options.concurrency or "auto",
         "pixels": {**asdict(pixels), "sent": "stored bytes, or PNG where the image is not as stored"},
-        "generation": {**asdict(generation), "repetition_penalty": 1.0,
+        "generation": {"max_new_tokens": generation.max_new_tokens, "temperature": generation.temperature,
+                       "seed": generation.seed, "repetition_penalty": 1.0,
                        "extra": dict(options.extra),
                        "thinking": f"{thinking.text}, if the server uses the model's own template" if template
                        else "asked to be off (chat_template_kwargs)"},

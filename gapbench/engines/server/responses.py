@@ -13,11 +13,12 @@ known word neither makes a blank text an answer nor discards another.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
@@ -100,7 +101,8 @@ def read(
     if finish and not cut_off and not STOPPED.search(words):
         note(finish)
     name = redact(str(value.get("model") or ""))[:LONGEST]
-    return _answer(redact(text or ""), redact(thought), cut_off, value.get("usage"), name)
+    answer = _answer(redact(text or ""), redact(thought), cut_off, value.get("usage"), name)
+    return replace(answer, confidence=_confidence(choice.get("logprobs")))
 
 
 def explain(body: bytes, redact: Callable[[str], str] = str) -> str:
@@ -212,6 +214,14 @@ def _why_no_answer(finish: str, words: str, text: str | None, thought: str, mess
     if not STOPPED.search(words):
         return f"the answer is empty, and the server does not say that the model stopped (finish_reason {finish!r})."
     return ""
+
+
+def _confidence(logprobs: Any) -> float | None:
+    """The smallest probability of a token, of `logprobs` in the form of chat completions; None without any."""
+    entries = as_dict(logprobs).get("content")
+    values = [as_dict(entry).get("logprob") for entry in entries] if isinstance(entries, list) else []
+    known = [value for value in values if isinstance(value, int | float) and value <= 0]
+    return math.exp(min(known)) if known and len(known) == len(values) else None
 
 
 def _answer(text: str, thought: str, cut_off: bool, usage: Any, model: str) -> Answer:

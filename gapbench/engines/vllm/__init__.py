@@ -23,6 +23,7 @@ the run; answers so far are kept.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -163,7 +164,8 @@ class VllmEngine:
             return
         started = time.perf_counter()
         try:
-            number = self._enqueue(request, self.generation.tokens)
+            sure = self.generation.confidence and not self.generation.temperature
+            number = self._enqueue(request, self.generation.tokens, 0 if sure else None)
         except Exception as error:
             from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -220,7 +222,10 @@ class VllmEngine:
                 continue
             cut_off = reason == "length"
             output_ids = ids if cut_off else ids[:-1]
-            yield key, self._replies.answer(shown, output.prompt_token_ids, output_ids, cut_off, seconds)
+            answer = self._replies.answer(shown, output.prompt_token_ids, output_ids, cut_off, seconds)
+            logprobs = zip(ids, output.outputs[0].logprobs or (), strict=False)
+            least = min((entry[token].logprob for token, entry in logprobs), default=None)
+            yield key, answer if least is None else replace(answer, confidence=math.exp(least))
 
     def _died(self, error: Exception) -> ModelError:
         return ModelError(

@@ -11,8 +11,11 @@ from typing import Any
 
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from gapbench.report.plots import COLUMN_WIDTH, CROP, FULL, INK, MUTED, Interval, beside, drawing, quiet, to_svg
+from gapbench.report.plots import CROP, FULL, INK, MUTED, Interval, beside, drawing, quiet, to_svg
 from gapbench.util.text import area_percent, clip, interval, number, percent, points
+
+WIDTH = 4.3
+"""Inches: what a narrow screen shows."""
 
 Step = tuple[str, float, Interval]
 """Its label, its size as a fraction, and its interval."""
@@ -23,7 +26,7 @@ def steps_plot(start: float, steps: Sequence[Step], *, name: str) -> str:
     rows = len(steps) + 2
     height = 0.46 * rows + 0.62
     ends = list(accumulate((size for _, size, _ in steps), initial=start))
-    with drawing(COLUMN_WIDTH, height) as figure:
+    with drawing(WIDTH, height) as figure:
         axes = figure.add_axes((0.02, 0.46 / height, 0.96, 1 - 0.5 / height))
         for row, (label, value, colour, marker) in (
             (0, ("full image", start, FULL, "s")),
@@ -56,7 +59,7 @@ def _texts(axes: Any, row: float, label: str, value: str, weight: str = "normal"
 
 def dose_plot(doses: Sequence[Mapping[str, Any]], *, name: str) -> str:
     """Accuracy over the share of the image that a view shows, from the full image to the tightest crop."""
-    with drawing(COLUMN_WIDTH, 3.0) as figure:
+    with drawing(WIDTH, 3.0) as figure:
         axes = figure.add_axes((0.1, 0.17, 0.86, 0.76))
         xs, ys = [100 * dose["area"] for dose in doses], [100 * dose["estimate"] for dose in doses]
         axes.plot(xs, ys, color=INK, linewidth=1.2)
@@ -84,7 +87,7 @@ def cure_plot(cures: Sequence[Mapping[str, Any]], *, name: str) -> str | None:
     known = [cure for cure in cures if cure["image_tokens"] and cure["estimate"] is not None]
     if len(known) < 3:
         return None
-    with drawing(COLUMN_WIDTH, 3.3) as figure:
+    with drawing(WIDTH, 3.3) as figure:
         axes = figure.add_axes((0.1, 0.16, 0.86, 0.77))
         tokens = [cure["image_tokens"] for cure in known]
         for cure in known:

@@ -362,3 +362,15 @@ def test_all_needed_columns_that_are_missing_are_named_together(tmp_path: Path) 
     says = "line 1: it has no column image, answer or answers. Found columns: question.*:image=COLUMN,answer=COLUMN"
     with pytest.raises(BenchmarkError, match=says):
         benchmark(tmp_path, {"question": "Which?"}).samples()
+
+
+def test_rows_of_a_model_need_no_answer_and_keep_who_drew_the_box(tmp_path: Path) -> None:
+    row = {"image": "a.png", "question": "What is it?", "bbox": [1, 2, 30, 40], "bbox_format": "xyxy"}
+    (sample,) = benchmark(tmp_path, {**row, "evidence": "model"}).samples()
+    assert (sample.evidence, sample.answers) == ("model", ())
+    (sample,) = benchmark(tmp_path, {**row, "evidence": "model", "answer": "a mug"}).samples()
+    assert sample.answers == ("a mug",)
+    wrong: list[dict[str, str]] = [{}, {"evidence": "annotated"}, {"evidence": "me"}]
+    for changes, said in zip(wrong, ("answer", "answer", "annotated or model"), strict=True):
+        with pytest.raises(BenchmarkError, match=said):
+            benchmark(tmp_path, {**row, **changes}).samples()

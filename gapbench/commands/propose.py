@@ -1,0 +1,268 @@
+"""Training samples from plain images, made by the model itself: `gapbench.propose`.
+
+    proposed = gapbench.propose("photos", "Qwen/Qwen3-VL-4B-Instruct", out="data.jsonl")
+    print(proposed.text())
+    gapbench.distill("Qwen/Qwen3-VL-4B-Instruct", "data.jsonl", eval=["vstar"])
+
+The model reads overlapping windows of each image (`gapbench.proposals.windows`), what it lists becomes questions
+(`proposers`), and gates reject what is doubtful (`gates`). If what survives looks wrong, no data are written. The same
+call after a kill continues; the data are the same. `gapbench.proposals.outputs` lists the files.
+
+Limits: images, not videos. An error that the model makes in every window alike is not seen. docs/proposals.md says when
+to trust the data.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gapbench.data import catalogue
+from gapbench.data.benchmark import fingerprint
+from gapbench.data.plain_images import plain_images
+from gapbench.engines import loading
+from gapbench.engines.hardware import hardware
+from gapbench.engines.options import Generation
+from gapbench.engines.prompt_batches import PromptLengths
+from gapbench.errors import BenchmarkError, RunError, SampleError, SettingError
+from gapbench.proposals import estimate, making, outputs, proposers, truth
+from gapbench.proposals.asking import Readings, image_size
+from gapbench.proposals.gates import Checks
+from gapbench.proposals.thresholds import Settings
+from gapbench.proposals.thresholds import load as load_settings
+from gapbench.runs import records
+from gapbench.runs.lock import hold
+from gapbench.runs.manifest import continue_or_start, make_manifest, new_session
+from gapbench.types import Engine, Request, Sample
+from gapbench.util.files import write_json
+from gapbench.util.progress import progress
+from gapbench.util.terminal import say
+from gapbench.views.pixels import Pixels
+
+CHUNK = 32
+"""Images whose windows and gates are asked together. What is read of them stays on disk until all are done."""
+REFUSALS = {"most_disagreement", "least_rows"}
+"""Settings that no row depends on: a later call may change them."""
+SCHEMA = 1
+"""The version of the card."""
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """The data, their card, and why none were written (empty if they were)."""
+
+    path: Path
+    card: dict[str, Any]
+    refused: str = ""
+
+    def text(self) -> str:
+        """Counts, estimate and truth in words."""
+        counts = self.card["counts"]
+        lines = [
+            f"{counts['images']:,} images, {counts['windows']:,} windows, {counts['one_object']:,} with one object, "
+            f"{counts['objects']:,} objects, {counts['rows']:,} questions, {counts['kept']:,} kept.",
+            *(f"  rejected by {gate}: {count:,}" for gate, count in counts["rejected"].items()),
+            *(f"  images that cannot be read: {count:,}" for count in filter(None, [counts["unreadable"]])),
+            *(f"  {line}" for line in estimate.in_words(self.card["estimate"])),
+        ]
+        if self.card.get("truth"):
+            lines.append(truth.in_words(self.card["truth"]))
+        return "\n".join(lines)
+
+
+def propose(
+    images: str,
+    model: str,
+    out: str | Path = "data.jsonl",
+    *,
+    settings: Sequence[str] = (),
+    limit: int | None = None,
+    like: str = "",
+    accept_noisy: bool = False,
+    sheet: str | Path | None = None,
+    engine: str = "auto",
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    quiet: bool = True,
+    command: str = "",
+    **options: Any,
+) -> Proposed:
+    """Let `model` make training samples of plain `images`: a folder, a file of rows, or a benchmark (its images only).
+
+    `settings` are KEY=VALUE of `gapbench/proposals/thresholds.yaml`. `like` names a benchmark whose questions are
+    resembled. `limit` takes the first images. `sheet` is an HTML page of rows to look at. If the data look wrong, they
+    are written only with `accept_noisy`. The other settings are those of `gapbench.measure`.
+
+    Raises GapbenchError subclasses whose message names the setting or file and the remedy. What was read before an
+    error is kept, and the next call goes on from there.
+    """
+    from gapbench.engines import models
+
+    path, chosen = Path(out), load_settings(settings)
+    outputs.check(path)
+    choice = loading.choose(model, engine, options)
+    defaults = models.benchmark_defaults(model, choice.engine)
+    name, found = plain_images(images, limit, defaults)
+    proposer = _proposer(chosen, like, defaults)
+    pixels = Pixels(min_pixels, max_pixels)
+    command = command or f"gapbench.propose({images!r}, {model!r}, {str(out)!r})"
+    with hold(path.parent, command, path.name):
+        if not quiet:
+            choice.announce()
+        with closing(loading.load(model, choice, Generation(confidence=True), pixels)) as loaded:
+            details = {
+                **loaded.info,
+                "settings": chosen.model_dump(mode="json", exclude=REFUSALS),
+                "proposer": _provenance(proposer),
+            }
+            entry = {"benchmark": name, "samples": len(found), "limit": limit, "fingerprint": fingerprint(found)}
+            session = new_session(command, hardware(), {**loaded.info, "engine_choice": choice.reason})
+            manifest = make_manifest({**details, "tasks": {name: entry}, "sessions": [session]})
+            audit = outputs.beside(path, "audit.jsonl")
+            manifest = continue_or_start(outputs.beside(path, "run.json"), audit, manifest, {name: found}, fingerprint)
+            readings = Readings(loaded, found, pixels, outputs.beside(path, "readings.jsonl"))
+            checks = Checks(readings, proposer, chosen, chosen.window_pixels, len(found))
+            projected = _projection(loaded, found, checks)
+            if not quiet:
+                say(projected["text"])
+            _make_pending(path, found, checks, model, quiet)
+        lines = list(outputs.read_audit(path))[: len(found)]
+        rows = outputs.kept_rows(lines)
+        card = {
+            "schema_version": SCHEMA,
+            "notice": f"{model} made the questions and the boxes (gapbench propose), and nobody has checked them. They "
+            "train and never evaluate.",
+            **details,
+            "images": images,
+            "counts": _counts(lines),
+            "tokens": {"windows_of_an_image": projected["tokens"], "this_session": dict(readings.tokens)},
+            "estimate": estimate.estimate(rows),
+            "sessions": [s.model_dump(mode="json", exclude_unset=True) for s in manifest.sessions],
+        }
+        refused = estimate.refusal(card["estimate"], chosen)
+        card["accepted_noisy"] = refused if accept_noisy else ""
+        if not refused or accept_noisy:
+            outputs.write_data(path, rows, found)
+        elif path.exists():
+            path.unlink()
+        card["truth"] = _truth(images, lines, found, defaults)  # last: the data are written
+        write_json(outputs.beside(path, "proposal.json"), card)
+        if sheet:
+            from gapbench.commands.proposal_sheet import write_sheet
+
+            write_sheet(Path(sheet), path.name, lines, found, card)
+    return Proposed(path, card, "" if accept_noisy else refused)
+
+
+def _proposer(settings: Settings, like: str, defaults: Mapping[str, Mapping[str, Any]]) -> proposers.Proposer:
+    """The proposer of the settings. A model with benchmark settings of its own is one that lists drawn scenes."""
+    name = settings.proposer
+    if name == "auto":
+        name = "template" if settings.template else "listing" if defaults else "describe-then-ask"
+    wordings = ""
+    if settings.template:
+        try:
+            wordings = Path(settings.template).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingError(
+                f"template={settings.template}: cannot be read ({error}). Expected a text file."
+            ) from error
+    questions = [sample.question for sample in catalogue.load(like, defaults).samples()] if like else []
+    return proposers.find(name, wordings, questions)
+
+
+def _provenance(proposer: proposers.Proposer) -> dict[str, Any]:
+    """Everything that the model is told, for the card."""
+    return {
+        "name": proposer.name, "prompt": proposer.prompt, "ask": proposer.ask, "count": proposer.count,
+        "wordings": [f"{wording.text} -> {wording.asked}" for wording in proposer.wordings],
+    }  # fmt: skip
+
+
+def _make_pending(path: Path, images: Sequence[Sample], checks: Checks, model: str, quiet: bool) -> None:
+    """Make the lines of the audit file that are missing, in the order of the images."""
+    done = 0
+    for done, line in enumerate(outputs.read_audit(path), 1):
+        if done <= len(images) and line["image"] != images[done - 1].id:
+            raise RunError(
+                f"{outputs.beside(path, 'audit.jsonl')} line {done}: not of this call. Choose another --out."
+            )
+    answers = Counter[str]()
+
+    def said(error: str) -> None:
+        answers["answers"] += 1
+        answers["failed"] += bool(error)
+
+    checks.readings.said = said
+    with progress(
+        len(images), min(done, len(images)), model, quiet, "images",
+        lambda: f"{answers['answers']:,} answers" + (f", {answers['failed']} failed" if answers["failed"] else ""),
+    ) as advance:  # fmt: skip
+        for numbers in _chunks(done, len(images)):
+            lines = making.make(numbers, images, checks)
+            with records.Writer(path.parent, outputs.beside(path, "audit.jsonl").name) as writer:
+                for line in lines:
+                    writer.write(line)
+                    advance(line["error"])
+            checks.readings.forget()
+
+
+def _chunks(done: int, total: int) -> Iterator[range]:
+    for start in range(done, total, CHUNK):
+        yield range(start, min(start + CHUNK, total))
+
+
+def _projection(engine: Engine, images: Sequence[Sample], checks: Checks) -> dict[str, Any]:
+    """The tokens that reading the windows of the first readable image takes, and the same in words.
+
+    Raises SettingError if the visual ones alone are far above the budget.
+    """
+    from PIL import Image
+
+    for number, image in enumerate(images):
+        try:
+            asks = making.window_asks(number, image_size(image), checks)
+        except SampleError:
+            continue
+        sizes = [
+            Pixels(None, ask.most_pixels).target((round(b[2] - b[0]), round(b[3] - b[1])))
+            for ask in asks
+            if (b := ask.box)
+        ]
+        prompt = checks.proposer.prompt
+        chat = getattr(engine, "chat", None)
+        lengths = PromptLengths(chat) if chat else None
+        tokens = sum(
+            lengths(Request("", (Image.new("L", size),), prompt)) if lengths
+            else size[0] * size[1] // making.TOKEN_PIXELS + len(prompt) // 3
+            for size in sizes
+        )  # fmt: skip
+        text = (
+            f"{len(images):,} images; {len(asks)} windows of the first one take about {tokens:,} prompt tokens, so all "
+            f"images about {tokens * len(images):,}; the gates come on top."
+        )
+        return {"tokens": tokens, "text": text}
+    raise BenchmarkError(f"none of the {len(images)} images can be read. Check the first: {images[0].image}.")
+
+
+def _counts(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    rows = [row for line in lines for row in line["rows"] if row["question"]]
+    rejected = Counter(row["rejected"] for row in rows if row["rejected"])
+    sums = {name: sum(line.get(name, 0) for line in lines) for name in making.COUNTS}
+    return {
+        "images": len(lines), "unreadable": sum(bool(line["error"]) for line in lines), **sums, "rows": len(rows),
+        "rejected": dict(rejected.most_common()), "kept": sum(not row["rejected"] for row in rows),
+    }  # fmt: skip
+
+
+def _truth(
+    spec: str, lines: Sequence[Mapping[str, Any]], images: Sequence[Sample], defaults: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """The comparison with a benchmark's own boxes, if the images are those of one that has any."""
+    with suppress(BenchmarkError):
+        return truth.compare(lines, images, catalogue.load(spec, defaults).samples())
+    return None
