@@ -82,8 +82,8 @@ class TransformersEngine:
         budget = TOKEN_BUDGET.get(self.loaded.device.split(":")[0], TOKEN_BUDGET["cuda"])
         self._budget = UNLIMITED if self.batch_size else budget
         self._free_padding = int(FREE_PADDING * budget)
-        image_token = image_token_id(self.loaded.model.config, processor)
-        self._replies = local.Replies(self.loaded.name, processor.tokenizer, image_token, self.context, self.tags)
+        self.image_token = image_token_id(self.loaded.model.config, processor)
+        self._replies = local.Replies(self.loaded.name, processor.tokenizer, self.image_token, self.context, self.tags)
         self._waited = WaitingTime()
         self._ends = neutral_generation(self.loaded)
 
