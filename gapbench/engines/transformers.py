@@ -138,12 +138,13 @@ class TransformersEngine:
         sizes = (batches * self._limit for batches in chain((1, 2, 4), repeat(WINDOW)))
         for window in local.chunks(requests, sizes, WINDOW_PIXELS):
             yield from (([r], None, local.failed(r, r.error)) for r in window if r.error)
-            valid = [(self._length(r), r.pixels, r) for r in window if not r.error]
-            valid.sort(key=lambda entry: entry[:2])
-            while valid:
-                size = first_batch([n for n, _, _ in valid], self._limit, self._budget, self._free_padding)
-                group, valid = [r for _, _, r in valid[:size]], valid[size:]
-                yield from self._process(group)
+            for blind in (True, False):  # a prompt without an image is processed as if all were: not with the others
+                valid = [(self._length(r), r.pixels, r) for r in window if not r.error and blind == (not r.images)]
+                valid.sort(key=lambda entry: entry[:2])
+                while valid:
+                    size = first_batch([n for n, _, _ in valid], self._limit, self._budget, self._free_padding)
+                    group, valid = [r for _, _, r in valid[:size]], valid[size:]
+                    yield from self._process(group)
 
     def _process(self, group: list[Request]) -> Iterator[ReadyBatch]:
         """One processed batch, split if it is far over the budget or if one of its requests cannot be answered."""

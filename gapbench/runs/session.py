@@ -147,9 +147,11 @@ def evidence_tokens(shown: PreparedView, answer: Answer, tokens: TokenCount) -> 
     if not any(shown.evidence):
         return 0.0
     one = len(shown.sizes) == 1 and answer.image_tokens is not None
-    counts = [answer.image_tokens] if one else [tokens(size) for size in shown.sizes]
-    shares = zip(shown.evidence, counts, strict=True)
-    return None if None in counts else round(sum(share * (count or 0) for share, count in shares), 3)
+    found = [answer.image_tokens] if one else [tokens(size) for size in shown.sizes]
+    counts = [count for count in found if count is not None]
+    if len(counts) < len(found) or answer.image_tokens not in (None, sum(counts)):
+        return None  # some processors make other tokens of an image that is not alone
+    return round(sum(share * count for share, count in zip(shown.evidence, counts, strict=True)), 3)
 
 
 def to_record(

@@ -31,8 +31,8 @@ SMALL = 192
 """The longest side, in pixels, of the small image in which the background is looked for."""
 STEP = 32
 """Colours that differ by less than this in every channel may count as one."""
-BLUR = 1 / 20
-"""The radius of a blur, as a share of the image's shorter side."""
+BLUR, BLUR_OF_BOX = 1 / 20, 1 / 3
+"""The radius of a blur: a share of the image's shorter side; for what is hidden, at least a share of the box's side."""
 
 
 def check(fill: str = "background") -> None:
@@ -44,7 +44,10 @@ def check(fill: str = "background") -> None:
 
 def filled(image: Image, boxes: Sequence[Box], fill: str, outside: bool = False) -> Image:
     """The image with boxes of whole pixels filled, or with everything outside of them filled."""
-    made = _made(image, boxes, fill)
+    radius = BLUR * min(image.size)
+    if not outside:
+        radius = max(radius, *(BLUR_OF_BOX * max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes))
+    made = _blurred(image, radius) if fill == "blur" else _plain(image.size, colour_of(image, boxes, fill))
     base, patches = (made, image) if outside else (image.copy(), made)
     for box in boxes:
         base.paste(cut(patches, box), (int(box[0]), int(box[1])))
@@ -92,11 +95,13 @@ def mean(image: Image) -> Colour:
     return red, green, blue
 
 
-def _made(image: Image, boxes: Sequence[Box], fill: str) -> Image:
-    """An image of the same size that holds nothing but the fill."""
-    from PIL import Image as Pillow
+def _blurred(image: Image, radius: float) -> Image:
     from PIL import ImageFilter
 
-    if fill == "blur":
-        return image.filter(ImageFilter.GaussianBlur(BLUR * min(image.size)))
-    return Pillow.new("RGB", image.size, colour_of(image, boxes, fill))
+    return image.filter(ImageFilter.GaussianBlur(radius))
+
+
+def _plain(size: tuple[int, int], colour: Colour) -> Image:
+    from PIL import Image as Pillow
+
+    return Pillow.new("RGB", size, colour)
