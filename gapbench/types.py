@@ -218,6 +218,8 @@ class Record:
     - `images`, `sent_size`, `sent_pixels`: the number of images the model was shown, the size of the first one, and
       the sum of width x height over all.
     - `image_tokens`, `prompt_tokens`, `output_tokens`, `seconds`: as in `Answer`.
+    - `evidence_tokens`: how many of the image tokens lie on the evidence: for each image the model was shown, its
+      tokens times the share of it that evidence boxes cover. None if the tokens or the boxes are not known.
 
     A judge's verdict never changes the file: `gapbench.runs.judgements` applies it when records are read.
     """
@@ -255,6 +257,7 @@ class Record:
     seconds: float | None
     thought: str = ""
     cut_off: bool = False
+    evidence_tokens: float | None = None
 
 
 @dataclass(frozen=True)

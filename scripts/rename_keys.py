@@ -1,8 +1,9 @@
-"""Renames the keys of run folders that gapbench wrote before 2026-11-27, when images and samples got one name each.
+"""Renames the keys of run folders that gapbench wrote before 2026-11-28, when images, samples and views got their names.
 
     python scripts/rename_keys.py runs/a runs/b          # folders of runs, trainings or region files, at any depth
 
-`TABLE` lists every renamed key; the CHANGELOG has the same table, and the renamed parameter of `signs`. A folder that
+`TABLE` lists every renamed key, and `VIEW_KEYS` the keys whose value is a renamed view; the CHANGELOG has the same, and
+the renamed parameter of `signs`. A folder that
 was renamed already stays as it is. Reports are not touched: `gapbench report RUN` makes them again.
 """
 
@@ -19,17 +20,19 @@ from gapbench.util.files import replacing, write_json
 
 TABLE: Mapping[str, Mapping[str, str]] = {
     "records.jsonl": {"pictures": "images"},
-    "summary.json": {"pictures_mean": "images_mean"},
+    "summary.json": {"pictures_mean": "images_mean", "mean_colour": "blank"},
     "run.json": {
         "waited_for_pictures": "waited_for_images",
         "questions": "samples",
         "pictures arrive": "images arrive",
         "order of pictures": "order of images",
+        "mean_colour": "blank",
     },
     "regions.run.json": {"questions": "samples"},
     "distill.json": {"questions": "samples"},
 }
 """File name to its keys, old to new, wherever in the file they stand."""
+VIEW_KEYS = ("view", "student_view", "teacher_view", "null_view")
 
 
 def rename(folder: Path) -> list[Path]:
@@ -61,7 +64,10 @@ def rename(folder: Path) -> list[Path]:
 
 def _renamed(value: Any, table: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
-        return {table.get(key, key): _renamed(inner, table) for key, inner in value.items()}
+        return {
+            table.get(key, key): "blank" if key in VIEW_KEYS and inner == "mean_colour" else _renamed(inner, table)
+            for key, inner in value.items()
+        }
     return [_renamed(inner, table) for inner in value] if isinstance(value, list) else value
 
 

@@ -138,7 +138,8 @@ def measure(
     views: Annotated[
         str,
         typer.Option(
-            help="Comma-separated: full, crop, boxed, degraded, hide, random_crop, mean_colour; crop:factor=2."
+            help="Comma-separated, mixed freely: standard (full, crop), factorial, cures; or single views, such as "
+            "boxed, mask:fill=blur, full_up, full+crop, hide, blind, crop:factor=2."
         ),
     ] = "full,crop",
     limit: LimitOption = None,

@@ -32,6 +32,7 @@ from gapbench.distillation import recipe as recipes
 from gapbench.engines import loading, models
 from gapbench.engines.hardware import hardware, memory
 from gapbench.engines.options import THINKING_TOKENS, Generation
+from gapbench.engines.visual_tokens import counter
 from gapbench.errors import GapbenchError, SettingError
 from gapbench.judging import Judge
 from gapbench.preflight.diagnosis import Diagnosis, Notes
@@ -461,7 +462,7 @@ def _try_samples(
     with TemporaryDirectory() as folder:
         pending = [item for task in few for item in pending_samples(task, 1, set(), set())]
         bar = progress(total, 0, plan.model, quiet=True)
-        answer_pending(engine, Path(folder), make_manifest(fields), pending, plan.pixels, meter, bar)
+        answer_pending(engine, Path(folder), make_manifest(fields), pending, plan.pixels, meter, bar, counter(engine))
         seconds = time.perf_counter() - meter.started
         _look_at_outcomes(notes, list(records.read(Path(folder))))
     if plan.recipe:  # its time is not that of a measurement

@@ -31,6 +31,7 @@ from gapbench.data.task import Task, TaskSettings, make_tasks
 from gapbench.engines import loading
 from gapbench.engines.hardware import hardware
 from gapbench.engines.options import THINKING_TOKENS, Generation
+from gapbench.engines.visual_tokens import counter
 from gapbench.errors import BenchmarkError, RunError, SettingError
 from gapbench.judging import Judge
 from gapbench.runs import records, shards
@@ -94,7 +95,8 @@ def measure(
     - `shard` (`2/8`) measures only this worker's share of the run (`gapbench.runs.shards`).
     - `selfcheck` first tests the engine with images that gapbench draws (`gapbench.selfcheck`).
 
-    `views` are names with parameters, such as `crop:factor=2` (`gapbench.views.views`). If some benchmarks have
+    `views` are names with parameters, such as `crop:factor=2` (`gapbench.views.kinds`), and groups (`standard`,
+    `factorial`, `cures`). If some benchmarks have
     evidence, those without any are measured in the views that need none.
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy. Answers before an error stay
@@ -162,7 +164,7 @@ def measure(
             total = sum(len(task.samples) * len(task.views) * repeats for task in mine)
             missing = sum(len(item.missing) for item in pending)
             bar = progress(total, total - missing, model, quiet, about=meter.text)
-            answer_pending(loaded, folder, manifest, pending, pixels, meter, bar)
+            answer_pending(loaded, folder, manifest, pending, pixels, meter, bar, counter(loaded))
         if judge:
             add_verdicts(folder, judge, quiet, retry_failed)
         return write_results(folder, illustrate=partial(_illustrate, folder / "thumbnails", mine))

@@ -37,7 +37,7 @@ def source(recipe: Recipe) -> str:
 def in_words(recipe: Recipe) -> str:
     """Sentences: who sees what, and how target and weights are made."""
     student, teacher = (IMAGES.get(view.name, f"the view {view.name}") for view in recipe.views[:2])
-    null = "its image's mean colour" if recipe.null_view == "mean_colour" else f"the view {recipe.null_view}"
+    null = "its image's mean colour" if recipe.null_view == "blank" else f"the view {recipe.null_view}"
     kind = "distillation" if recipe.teacher == "model" else "self-distillation"
     sentences = [
         f"Trained with gapbench by on-policy {kind} ({', '.join(TITLES[tag] for tag in methods(recipe))}): the "

@@ -240,7 +240,7 @@ class Pairs:
 
         teacher, student, null = enlarged(by_teacher.images[0]), pixels.apply(by_student.images[0]), None
         for view in null_views:
-            if view.kind == "mean_colour":  # of what the teacher sees, at the size at which it sees it
+            if view.kind == "blank":  # of what the teacher sees, at the size at which it sees it
                 null = mean_coloured(teacher)
                 continue
             by_null, null_error = show(case, view)

@@ -23,8 +23,9 @@ from gapbench.data import catalogue
 from gapbench.distillation.divergence import Aggregation, Divergence, Name, Support
 from gapbench.distillation.targets import Target
 from gapbench.errors import SettingError
+from gapbench.views.kinds import VIEWS
 from gapbench.views.regions import parse_policy
-from gapbench.views.views import VIEWS, View, parse_view
+from gapbench.views.views import View, parse_view
 
 FOLDER = catalogue.FOLDER.parent / "distill"
 """The recipes that come with gapbench: inside an installed wheel, or beside the package in a checkout."""
@@ -93,7 +94,7 @@ class Recipe(BaseModel):
     tilt: NotNegative = Field(
         4.0, description="strength of the tilt, for target tilt and hard; 0: none, for hard alone"
     )
-    null_view: str = Field("mean_colour", description="view without evidence: mean_colour (of the teacher's image), …")
+    null_view: str = Field("blank", description="view without evidence: blank (of the teacher's image), …")
     weights: Literal["none", "evidence"] = Field("none", description="of rollouts, by what the evidence adds to them")
     weight_alpha: NotNegative = Field(0.5, description="weight per standard deviation among a prompt's rollouts")
     weight_gamma: NotNegative = Field(1.0, description="weight of tokens that the evidence makes less likely")
@@ -351,7 +352,12 @@ def _check_combinations(recipe: Recipe, where: str) -> None:
         if text.partition(":")[0].strip() not in VIEWS:
             raise SettingError(f"{where}: {key}={text!r} is unknown. Expected one of {', '.join(VIEWS)}.")
         view = parse_view(text, f"{where}: {key}")
-        if view.needs_region and view.parameters:
+        if not VIEWS[view.kind].trains:
+            raise SettingError(
+                f"{where}: {key}={text!r} shows no image, several, or another prompt, and a training has one image and "
+                "one prompt a side. Set another view; `hint` of the recipe adds a sentence to the prompt."
+            )
+        if view.needs_region and view.parameters.keys() - VIEWS[view.kind].defaults.keys():
             raise SettingError(
                 f"{where}: {key}={text!r} has a region of its own, and a training has one. Set {key}={view.kind} and "
                 "region, such as region=padded:factor=2."
@@ -412,7 +418,7 @@ def _check_target(recipe: Recipe, where: str) -> None:
     if len(recipe.views) == 3 and recipe.views[1] == recipe.views[2]:
         used = "the tilt adds nothing" if recipe.tilts else "every answer has the same evidence"
         raise SettingError(
-            f"{where}: null_view and teacher_view are both {recipe.null_view}, so {used}. Set null_view=mean_colour, "
+            f"{where}: null_view and teacher_view are both {recipe.null_view}, so {used}. Set null_view=blank, "
             "or another view that lacks the evidence."
         )
     if recipe.target == "teacher":

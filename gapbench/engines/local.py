@@ -81,9 +81,10 @@ class Replies:
     def refusal(self, request: Request, reason: str, error: Exception, at_once: bool = False) -> Answer:
         """The answer with `reason` as its error. Raises ModelError if the engine should fail fast.
 
-        Requests with several images do not count: some models take only one, and may still answer the others.
+        Requests with several images or with none do not count: some models take only one, and may still answer the
+        others.
         """
-        if self.refused is not None and (at_once or len(request.images) < 2):
+        if self.refused is not None and (at_once or len(request.images) == 1):
             self.refused += 1
             if at_once or self.refused >= FAIL_FAST_AFTER:
                 raise ModelError(f"Model {self.model}: failing fast, because nothing was answered; {reason}") from error
@@ -173,6 +174,11 @@ def describe_images(request: Request) -> str:
 
 def failure_details(request: Request, error: Exception) -> str:
     """The request's images, the error, and a remedy: one about pixels only for a small image, where it can help."""
+    if not request.images:
+        return (
+            f"{describe_images(request)} ({type(error).__name__}: {error}). Some models cannot be asked without an "
+            "image; leave the view `blind` out, and measure `blank`."
+        )
     remedy = "If it fails on images of every size, try another --engine, or another version of this one."
     if any(min(image.size) < SMALL for image in request.images):
         remedy = "A larger --min-pixels, or a region with a larger min_side, may help."

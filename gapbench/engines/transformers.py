@@ -83,8 +83,8 @@ class TransformersEngine:
         budget = TOKEN_BUDGET.get(self.loaded.device.split(":")[0], TOKEN_BUDGET["cuda"])
         self._budget = UNLIMITED if self.batch_size else budget
         self._free_padding = int(FREE_PADDING * budget)
-        image_token = image_token_id(self.loaded.model.config, processor)
-        self._replies = local.Replies(self.loaded.name, processor.tokenizer, image_token, self.context, self.tags)
+        self.image_token = image_token_id(self.loaded.model.config, processor)
+        self._replies = local.Replies(self.loaded.name, processor.tokenizer, self.image_token, self.context, self.tags)
         self._waited = WaitingTime()
         self._ends = neutral_generation(self.loaded)
 
@@ -139,12 +139,13 @@ class TransformersEngine:
         sizes = (batches * self._limit for batches in chain((1, 2, 4), repeat(WINDOW)))
         for window in local.chunks(requests, sizes, WINDOW_PIXELS):
             yield from (([r], None, local.failed(r, r.error)) for r in window if r.error)
-            valid = [(self._length(r), r.pixels, r) for r in window if not r.error]
-            valid.sort(key=lambda entry: entry[:2])
-            while valid:
-                size = first_batch([n for n, _, _ in valid], self._limit, self._budget, self._free_padding)
-                group, valid = [r for _, _, r in valid[:size]], valid[size:]
-                yield from self._process(group)
+            for blind in (True, False):  # a prompt without an image is processed as if all were: not with the others
+                valid = [(self._length(r), r.pixels, r) for r in window if not r.error and blind == (not r.images)]
+                valid.sort(key=lambda entry: entry[:2])
+                while valid:
+                    size = first_batch([n for n, _, _ in valid], self._limit, self._budget, self._free_padding)
+                    group, valid = [r for _, _, r in valid[:size]], valid[size:]
+                    yield from self._process(group)
 
     def _process(self, group: list[Request]) -> Iterator[ReadyBatch]:
         """One processed batch, split if it is far over the budget or if one of its requests cannot be answered."""

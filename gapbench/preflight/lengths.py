@@ -27,7 +27,7 @@ from gapbench.types import Request, Sample
 from gapbench.util.text import listed
 from gapbench.views import boxes
 from gapbench.views.images import stored_size
-from gapbench.views.pixels import Pixels
+from gapbench.views.pixels import Budget, Pixels
 from gapbench.views.prepare import PreparedSample, show, with_region
 from gapbench.views.views import View
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 HEADERS = 500
 """Samples of a task whose images' headers are read."""
+
+FEW = 40
+"""Samples of which other views than `full` and `crop` are made, which takes longer."""
 
 TRIES, STEPS = 5, 8
 """Samples that are tried if a processor refuses images, and parts of a view's images by size whose ends are counted."""
@@ -94,9 +97,10 @@ def view_lengths(task: Task, chat: Chat, pixels: Pixels, image_token: int | None
     for view in task.views:
         shown: list[tuple[Sizes, Sample]] = []
         reasons = []
-        for sample, case in zip(samples, stand_ins, strict=True):
+        step = 1 if view.kind in ("full", "crop") else max(1, len(samples) // FEW)
+        for sample, case in zip(samples[::step], stand_ins[::step], strict=True):
             sizes, reason = _shown_sizes(case, view, task.region, pixels)
-            if sizes:
+            if not reason:
                 shown.append((sizes, sample))
             else:
                 reasons.append(f"{sample.id}: {reason}")
@@ -139,8 +143,8 @@ def _shown_sizes(case: PreparedSample, view: View, policy: str, pixels: Pixels) 
     """The sizes of what a view shows; empty, with the reason, if it can show nothing."""
     own = view.policy(policy)
     sample = case if own == policy else with_region(case, own)
-    width, height = pixels.target(sample.size) if sample.size else (0, 0)
-    shown, reason = show(sample, view, "", width * height)
+    budget = Budget(pixels.target(sample.size) if sample.size else None, pixels)
+    shown, reason = show(sample, view, "", budget)
     try:
         return tuple(pixels.target(image.size) for image in shown.images), reason
     except ValueError as error:
@@ -217,7 +221,7 @@ class _Measured:
 
     def _fitting(self, longest: PromptLength, limits: Limits) -> int:
         """A bound on pixels under which the longest prompt and an answer fit the context; 0 if there is none."""
-        pixels = max(width * height for width, height in longest.sizes)
+        pixels = max((width * height for width, height in longest.sizes), default=0)
         for bound in (int(pixels * SHRINK**step) // 1000 * 1000 for step in range(1, 30)):
             images = [blank(Pixels(max_pixels=bound).target(size)) for size in longest.sizes] if bound else []
             if images and length_of(self.chat, images, longest.prompt, None)[0] + limits.answer <= (
@@ -265,7 +269,9 @@ def in_words(views: Sequence[ViewLengths]) -> str:
 
 def _words(sizes: Sizes) -> str:
     words = [f"{width} x {height}" for width, height in sizes]
-    return words[0] if len(words) == 1 else f"{len(words)} images, {listed(words, 2)}"
+    if len(words) < 2:
+        return words[0] if words else "no image"
+    return f"{len(words)} images, {listed(words, 2)}"
 
 
 def spread(samples: Sequence[Sample], count: int, first: Iterable[Sample]) -> list[Sample]:

@@ -122,7 +122,7 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         raise RunError(f"{folder}: no {FILE} in it. Expected the folder of a run (gapbench measure … --out FOLDER).")
     for record in read_lines(path, REQUIRED):
-        yield {"thought": "", "cut_off": CUT_OFF in record["reason"], **record}
+        yield {"thought": "", "cut_off": CUT_OFF in record["reason"], "evidence_tokens": None, **record}
 
 
 def read_lines(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -25,8 +25,8 @@ from gapbench.scoring import THOUGHT_CUT_OFF, Score, score, unparsed
 from gapbench.types import Answer, Engine, Record, Request
 from gapbench.util.interrupt import remember_interrupt
 from gapbench.util.progress import Advance
-from gapbench.views.pixels import Pixels
-from gapbench.views.prefetch import Pending, prepared
+from gapbench.views.pixels import Pixels, TokenCount, not_counted
+from gapbench.views.prefetch import Pending, PreparedView, prepared
 from gapbench.views.prepare import PreparedSample
 
 Answered = TypeVar("Answered")
@@ -60,18 +60,20 @@ def answer_pending(
     pixels: Pixels,
     meter: ThroughputMeter,
     bar: AbstractContextManager[Advance],
+    tokens: TokenCount = not_counted,
 ) -> None:
     """Have the engine answer all pending samples, and append one record per answer.
 
-    `manifest` is the one in the run's folder; the session's results are added to it. Raises what the engine raises.
+    `manifest` is the one in the run's folder; the session's results are added to it. `tokens` counts what the model
+    makes of an image. Raises what the engine raises.
     """
-    in_flight: dict[tuple[str, str, str], tuple[PreparedSample, int]] = {}  # with the number of answers still to come
+    in_flight: dict[tuple[str, str, str], tuple[PreparedView, int]] = {}  # with the number of answers still to come
     uncounted_repairs: dict[tuple[str, str], tuple[str, ...]] = {}
     repairs: Counter[str] = Counter()
     models: Counter[str] = Counter()
 
     def requests() -> Iterator[Request]:
-        with closing(prepared(pending, pixels)) as prefetched:
+        with closing(prepared(pending, pixels, tokens=tokens)) as prefetched:
             for ready in prefetched:
                 item = ready.pending
                 if item.new:  # an earlier session counted the repairs of the others
@@ -79,7 +81,7 @@ def answer_pending(
                 views = {view.view.name: view for view in ready.views}
                 missing = Counter(view.name for view, _ in item.missing)
                 for name, view in views.items():
-                    in_flight[item.task, item.sample.id, name] = view.sample, missing[name]
+                    in_flight[item.task, item.sample.id, name] = view.without_images(), missing[name]
                 for asked, repeat in item.missing:
                     view = views[asked.name]
                     key = item.task, item.sample.id, asked.name, repeat
@@ -90,10 +92,11 @@ def answer_pending(
 
         def write(key: records.RecordKey, answer: Answer) -> tuple[str, int]:
             task, sample_id, view, repeat = key
-            sample, missing = in_flight.pop((task, sample_id, view))
-            writer.write(to_record(task, sample, view, repeat, answer))
+            shown, missing = in_flight.pop((task, sample_id, view))
+            on_evidence = evidence_tokens(shown, answer, tokens)
+            writer.write(to_record(task, shown.sample, view, repeat, answer, on_evidence))
             if missing > 1:
-                in_flight[task, sample_id, view] = sample, missing - 1
+                in_flight[task, sample_id, view] = shown, missing - 1
             repairs.update(f"{task}: {repair}" for repair in uncounted_repairs.pop((task, sample_id), ()))
             meter.count(answer)
             models[answer.model] += 1
@@ -137,8 +140,29 @@ def _update_manifest(
     write_manifest(folder / FILE, manifest.model_copy(update=changes))
 
 
-def to_record(task: str, prepared_sample: PreparedSample, view: str, repeat: int, answer: Answer) -> Record:
-    """Score an answer by rule and return its record."""
+def evidence_tokens(shown: PreparedView, answer: Answer, tokens: TokenCount) -> float | None:
+    """How many visual tokens lie on the evidence (`gapbench.types.Record`)."""
+    if answer.error or (shown.sizes and not shown.evidence):
+        return None
+    if not any(shown.evidence):
+        return 0.0
+    one = len(shown.sizes) == 1 and answer.image_tokens is not None
+    found = [answer.image_tokens] if one else [tokens(size) for size in shown.sizes]
+    counts = [count for count in found if count is not None]
+    if len(counts) < len(found) or answer.image_tokens not in (None, sum(counts)):
+        return None  # some processors make other tokens of an image that is not alone
+    return round(sum(share * count for share, count in zip(shown.evidence, counts, strict=True)), 3)
+
+
+def to_record(
+    task: str,
+    prepared_sample: PreparedSample,
+    view: str,
+    repeat: int,
+    answer: Answer,
+    on_evidence: float | None = None,
+) -> Record:
+    """Score an answer by rule and return its record; `on_evidence` are the visual tokens on the evidence."""
     sample = prepared_sample.sample
     if answer.error:
         scored = Score("failed", None, None, "prompt-too-long" if answer.too_long else "", answer.error)
@@ -181,4 +205,5 @@ def to_record(task: str, prepared_sample: PreparedSample, view: str, repeat: int
         prompt_tokens=answer.prompt_tokens,
         output_tokens=answer.output_tokens,
         seconds=answer.seconds,
+        evidence_tokens=on_evidence,
     )

@@ -21,10 +21,10 @@ from gapbench.types import Sample
 from gapbench.util.ahead import map_ahead
 from gapbench.util.files import replacing
 from gapbench.views.images import to_rgb
+from gapbench.views.kinds import crop_images
 from gapbench.views.prefetch import WORKERS
 from gapbench.views.prepare import prepare
 from gapbench.views.regions import mosaic
-from gapbench.views.views import crop_images
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -2,23 +2,24 @@
 
     reduced(image, (0.3, 0.6))              # fewer pixels: 0.3 to 0.6 times the width and height
     mean_coloured(image)                    # no content, the same size
-    hidden(image, boxes)                    # the evidence under the mean colour of the image
     elsewhere(image, box)                   # a box of the same size that holds none of the evidence
 
 Where something is drawn by chance, the image's own pixels are the seed. So the same image always gives the same result,
 in a measurement as in a training.
 
-Limits: what is hidden leaves a visible patch.
+`gapbench.views.fills` covers the evidence, or what is around it.
+
+Limits: a box of the same size elsewhere may hold another object that looks like the evidence.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gapbench.errors import SampleError
 from gapbench.types import Box
+from gapbench.views.fills import mean
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,18 +40,10 @@ def reduced(image: Image, scale: tuple[float, float]) -> Image:
 
 
 def mean_coloured(image: Image) -> Image:
-    """An image of the same size and mode that has the mean of its pixels everywhere."""
+    """An RGB image of the same size that has the mean of its pixels everywhere."""
     from PIL import Image as Pillow
 
-    return Pillow.new(image.mode, image.size, _mean(image))
-
-
-def hidden(image: Image, boxes: Sequence[Box]) -> Image:
-    """The image with boxes of whole pixels filled with the mean of all its pixels."""
-    covered = image.copy()
-    for x0, y0, x1, y1 in boxes:
-        covered.paste(_mean(image), (int(x0), int(y0), int(x1), int(y1)))
-    return covered
+    return Pillow.new("RGB", image.size, mean(image))
 
 
 def elsewhere(image: Image, box: Box) -> Box:
@@ -89,13 +82,6 @@ def _corner(image: Image, box: tuple[int, int, int, int]) -> Box:
             f"image of {image.width} x {image.height} px. Set a smaller region, or another view."
         )
     return float(left), float(top), float(left + width), float(top + height)
-
-
-def _mean(image: Image) -> tuple[int, ...]:
-    """The mean of every channel, rounded."""
-    from PIL import ImageStat
-
-    return tuple(round(value) for value in ImageStat.Stat(image).mean)
 
 
 def _chance(image: Image, purpose: str) -> random.Random:

@@ -12,6 +12,7 @@ are so close that no whole size lies between them, only max holds.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ class Pixels:
         """
         low, high = self.min_pixels or 1, self.max_pixels or math.inf
         larger = _smallest_above(size, self.min_pixels) if self.min_pixels else size
-        smaller = _largest_below(size, self.max_pixels) if self.max_pixels else size
+        smaller = largest_below(size, self.max_pixels) if self.max_pixels else size
         candidates = (size, larger, smaller) if size[0] * size[1] < low else (size, smaller, larger)
         for width, height in candidates:
             if low <= width * height <= high:
@@ -57,11 +58,32 @@ class Pixels:
         return image if target == image.size else image.resize(target, Pillow.Resampling.LANCZOS)
 
 
+TokenCount = Callable[[tuple[int, int]], int | None]
+"""The visual tokens that a model's processor makes of an image of a size (width, height); None if it is not known."""
+
+
+def not_counted(size: tuple[int, int]) -> None:
+    """The `TokenCount` of a model whose processor is not at hand."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a view may send of a sample.
+
+    `size` is the (width, height) at which the full view sends the first image; None if the caller sets no bounds.
+    `pixels` are the run's bounds, and `tokens` counts what the model makes of an image.
+    """
+
+    size: tuple[int, int] | None = None
+    pixels: Pixels = Pixels()
+    tokens: TokenCount = not_counted
+
+
 # A scaled image is sqrt(pixels * width / height) wide. Integer roots are exact; floats could be a pixel off.
 
 
-def _largest_below(size: tuple[int, int], pixels: int) -> tuple[int, int]:
-    """The scaled size with both sides rounded down: its area is at most `pixels`. A strip keeps one pixel across."""
+def largest_below(size: tuple[int, int], pixels: int) -> tuple[int, int]:
+    """The size scaled down or up to `pixels`, both sides rounded down. A strip keeps one pixel across."""
     width, height = (max(1, math.isqrt(pixels * a // b)) for a, b in (size, size[::-1]))
     return min(width, pixels), min(height, pixels)
 

@@ -16,14 +16,14 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gapbench.types import Sample
 from gapbench.util.ahead import map_ahead
-from gapbench.views.pixels import Pixels
+from gapbench.views.pixels import Budget, Pixels, TokenCount, not_counted
 from gapbench.views.prepare import PreparedSample, prepare, same_source, show, with_region
-from gapbench.views.regions import Images
+from gapbench.views.regions import Images, Size
 from gapbench.views.views import View
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class Pending:
 class PreparedView:
     """The images of a view within the pixel bounds and its prompt, or no images and the reason.
 
-    `sample` is the prepared sample without its images, with the view's own region; `encoded` is as in `Request`.
+    `sample` is the prepared sample without its images, with the view's own region; `encoded` is as in `Request`,
+    `evidence` as in `Shown`, and `sizes` are the (width, height) of the images.
     """
 
     view: View
@@ -65,6 +66,12 @@ class PreparedView:
     images: Images
     encoded: tuple[bytes | None, ...]
     error: str
+    evidence: tuple[float, ...] = ()
+    sizes: tuple[Size, ...] = ()
+
+    def without_images(self) -> PreparedView:
+        """A copy without images, enough for the record of an answer."""
+        return replace(self, images=(), encoded=())
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,13 @@ class Prefetched:
     views: tuple[PreparedView, ...]
 
 
-def prepared(samples: Iterable[Pending], pixels: Pixels, workers: int = WORKERS) -> Generator[Prefetched, None, None]:
-    """Prepare every sample and yield them in order; a sample or view that fails carries its error as text."""
+def prepared(
+    samples: Iterable[Pending], pixels: Pixels, workers: int = WORKERS, tokens: TokenCount = not_counted
+) -> Generator[Prefetched, None, None]:
+    """Prepare every sample and yield them in order; a sample or view that fails carries its error as text.
+
+    Views ask `tokens` what the model makes of an image.
+    """
 
     def prepare_group(group: list[Pending]) -> list[Prefetched]:
         ready, sample = [], None
@@ -85,7 +97,8 @@ def prepared(samples: Iterable[Pending], pixels: Pixels, workers: int = WORKERS)
         for pending in group:
             sample = prepare(pending.sample, pending.policy, sample)
             views = {view.name: view for view, _ in pending.missing}.values()
-            shown = (_prepare_view(sample, view, pending.prompt, pixels, sized) for view in views)
+            budget = Budget(pixels.target(sample.size) if sample.size else None, pixels, tokens)
+            shown = (_prepare_view(sample, view, pending.prompt, budget, sized) for view in views)
             ready.append(Prefetched(pending, sample, tuple(shown)))
         return ready
 
@@ -113,25 +126,26 @@ def _pixels_of(group: Iterable[Prefetched]) -> int:
 
 
 def _prepare_view(
-    sample: PreparedSample, view: View, prompt: str, pixels: Pixels, sized: dict[int, tuple[Image, Image]]
+    sample: PreparedSample, view: View, prompt: str, budget: Budget, sized: dict[int, tuple[Image, Image]]
 ) -> PreparedView:
     """`sized` maps the identity of an image to the image and its resized form; the images of the sample are added."""
     policy = view.policy(sample.policy)
     own = sample if policy == sample.policy else with_region(sample, policy)
-    width, height = pixels.target(sample.size) if sample.size else (0, 0)
-    shown, error = show(own, view, prompt, width * height)
+    shown, error = show(own, view, prompt, budget)
     images: list[Image] = []
     try:
         for image in shown.images:
             if any(image is own_image for own_image in sample.images):
-                images.append(_once(sized, image, pixels))
+                images.append(_once(sized, image, budget.pixels))
             else:
-                images.append(pixels.apply(image))
+                images.append(budget.pixels.apply(image))
     except (MemoryError, ValueError) as reason:  # for example, a strip one pixel wide fits no size within the bounds
         images, error = [], f"the image cannot be brought within the pixel bounds ({reason})."
     stored = {id(image): encoded for image, encoded in zip(sample.images, sample.encoded, strict=True)}
     encoded = tuple(stored.get(id(image)) for image in images)
-    return PreparedView(view, own.without_images(), shown.prompt, tuple(images), encoded, error)
+    sizes = tuple(image.size for image in images)
+    own = own.without_images()
+    return PreparedView(view, own, shown.prompt, tuple(images), encoded, error, shown.evidence, sizes)
 
 
 def _once(sized: dict[int, tuple[Image, Image]], image: Image, pixels: Pixels) -> Image:

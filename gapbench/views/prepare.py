@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 from gapbench.errors import SampleError
 from gapbench.types import Box, Sample
 from gapbench.views import boxes, images, regions
-from gapbench.views.views import Shown, View
+from gapbench.views.kinds import Shown
+from gapbench.views.pixels import Budget
+from gapbench.views.views import View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -160,7 +162,7 @@ def same_source(a: object, b: object) -> bool:
     return a is b or (isinstance(a, str | Path) and isinstance(b, str | Path) and str(a) == str(b))
 
 
-def show(sample: PreparedSample, view: View, prompt: str = "", budget: int = 0) -> tuple[Shown, str]:
+def show(sample: PreparedSample, view: View, prompt: str = "", budget: Budget | None = None) -> tuple[Shown, str]:
     """What a view shows of a sample that has its region; no image, and the reason, if the view is not available."""
     nothing = Shown((), prompt)
     if not sample.images:

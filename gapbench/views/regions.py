@@ -52,11 +52,13 @@ class Region:
     """What `crop` shows: the parts of the first image inside `boxes` (whole pixels), in that order.
 
     If the benchmark ships the crop, `crop` shows `image` instead, and `boxes` holds the evidence's union, or nothing.
+    `evidence` are the evidence boxes that it was made from.
     """
 
     policy: str
     boxes: tuple[Box, ...]
     image: Image | None = None
+    evidence: tuple[Box, ...] = ()
 
     @property
     def box(self) -> Box | None:
@@ -159,13 +161,13 @@ def find_region(policy: str, boxes: Sequence[Box], size: Size, native: Image | N
     if name == "native":
         if native is None:
             raise SampleError("region policy `native`: this sample ships no crop. Use --region padded or union.")
-        return Region(policy, (union(boxes, size),) if boxes else (), native)
+        return Region(policy, (union(boxes, size),) if boxes else (), native, tuple(boxes))
     if not boxes:
         remedy = "Measure --views full, or give boxes (`bbox` or `bboxes`)."
         raise SampleError(f"view `crop` with region policy `{policy}`: this sample has no evidence box. {remedy}")
     parts = [(box,) for box in boxes] if name in ("multi", "mosaic") else [boxes]
     box_of: Callable[..., Box] = {"union": union, "square": square}.get(name, padded)
-    return Region(policy, tuple(box_of(part, size, **values) for part in parts))
+    return Region(policy, tuple(box_of(part, size, **values) for part in parts), evidence=tuple(boxes))
 
 
 def cut(image: Image, box: Box) -> Image:

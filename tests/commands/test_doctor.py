@@ -125,7 +125,7 @@ def test_a_recipe_asks_for_the_memory_of_its_training(tiny: Tiny, tmp_path: Path
     assert "optimiser" in training
 
 
-@pytest.mark.parametrize("null_view", ["mean_colour", "random_crop", "hide"])
+@pytest.mark.parametrize("null_view", ["blank", "random_crop", "hide"])
 def test_a_null_view_is_a_part_of_the_memory(null_view: str, tiny: Tiny, tmp_path: Path) -> None:
     model, recipe = without_weights(tiny("qwen3_vl"), tmp_path / "bare"), tmp_path / "mine.yaml"
     data, found = rows(tmp_path, [(64, 48), (300, 200)]), []

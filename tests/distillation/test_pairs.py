@@ -192,7 +192,7 @@ def test_without_a_use_there_is_no_null_view() -> None:
     assert all(pair.null is None for pair, _ in by_key(pairs()).values())
 
 
-def test_the_mean_colour_is_that_of_the_teachers_image_at_its_size() -> None:
+def test_a_blank_image_is_the_mean_of_the_teachers_image_at_its_size() -> None:
     for pair, _ in by_key(pairs(target="tilt", min_pixels=4000, max_pixels=6000)).values():
         assert pair.null is not None
         assert pair.null.size == pair.teacher.size

@@ -52,7 +52,7 @@ def test_vision_opd_is_the_papers() -> None:
     ("name", "said"),
     [
         ("opd-aha", {
-            "target": "tilt", "tilt": 4.0, "null_view": "mean_colour", "teacher": "frozen", "weights": "none",
+            "target": "tilt", "tilt": 4.0, "null_view": "blank", "teacher": "frozen", "weights": "none",
             "divergence": "jsd", "mixture": 0.5, "support": "student", "top_k": 100, "tail": True,
             "prompts_per_step": 96, "rollouts_per_prompt": 8, "max_new_tokens": 1024,
             "steps": 70, "learning_rate": 2e-6, "warmup_steps": 10,
@@ -82,7 +82,7 @@ def test_a_published_method_has_the_values_that_its_source_gives(name: str, said
     ("values", "names"),
     [
         ({}, ["full", "crop"]),
-        ({"target": "tilt"}, ["full", "crop", "mean_colour"]),
+        ({"target": "tilt"}, ["full", "crop", "blank"]),
         ({"target": "hard", "null_view": "hide"}, ["full", "crop", "hide"]),
         ({"target": "hard", "tilt": 0}, ["full", "crop"]),
         ({"weights": "evidence", "null_view": "random_crop"}, ["full", "crop", "random_crop"]),

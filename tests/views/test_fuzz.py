@@ -26,9 +26,9 @@ from gapbench.runs.session import to_record
 from gapbench.types import Answer, Sample
 from gapbench.views.boxes import FORMATS, TOLERANCE, WHOLE
 from gapbench.views.images import decode
+from gapbench.views.kinds import VIEWS
 from gapbench.views.prepare import PreparedSample, prepare
 from gapbench.views.regions import REGIONS, parse_policy
-from gapbench.views.views import VIEWS
 
 LONGEST = 30_000
 """Pixels of the longest side that is tried; the other one is then 1 to 3."""

@@ -23,8 +23,9 @@ from PIL import Image, ImageOps
 
 from gapbench.errors import SampleError
 from gapbench.views.images import ORIENTATION, decode, is_base64, notes, read, stored_size, to_rgb
+from gapbench.views.kinds import VIEWS
+from gapbench.views.pixels import Budget
 from gapbench.views.regions import find_region
-from gapbench.views.views import VIEWS
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
 GREYS = np.arange(65536, dtype=np.uint16).reshape(256, 256)
@@ -515,8 +516,8 @@ def test_large_regions_of_large_images_are_cut_without_a_warning(limit: int, pol
     region = find_region(policy, [(0.0, 0.0, 59.0, 40.0)], image.size)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (crop,) = VIEWS["crop"].show((image,), region, "", 0).images
-        VIEWS["boxed"].show((image,), region, "", 0)
+        (crop,) = VIEWS["crop"].show((image,), region, "", Budget()).images
+        VIEWS["boxed"].show((image,), region, "", Budget())
     assert region.box is not None
     x0, y0, x1, y1 = map(int, region.box)
     assert (np.asarray(crop) == np.asarray(IMAGE)[y0:y1, x0:x1]).all()

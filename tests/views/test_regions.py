@@ -10,6 +10,8 @@ from PIL import Image
 
 from gapbench.errors import SampleError, SettingError
 from gapbench.types import Box
+from gapbench.views.kinds import VIEWS
+from gapbench.views.pixels import Budget
 from gapbench.views.regions import (
     MOSAIC_SPACING,
     REGIONS,
@@ -21,12 +23,11 @@ from gapbench.views.regions import (
     square,
     union,
 )
-from gapbench.views.views import VIEWS
 
 
 def seen(view: str, image: Image.Image, region: Region | None) -> Image.Image:
     """The one image that a view of one image shows."""
-    (result,) = VIEWS[view].show((image,), region, "", 0).images
+    (result,) = VIEWS[view].show((image,), region, "", Budget()).images
     return result
 
 

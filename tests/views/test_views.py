@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,12 +12,14 @@ from PIL import Image
 
 from gapbench.errors import SampleError, SettingError
 from gapbench.types import Box
+from gapbench.views.kinds import VIEWS
+from gapbench.views.pixels import Budget, Pixels
 from gapbench.views.regions import Region, find_region, mosaic
-from gapbench.views.views import VIEWS, View, parse_view, parse_views
+from gapbench.views.views import GROUPS, View, parse_view, parse_views
 
 
 def images_of(view: str, images: tuple[Image.Image, ...], region: Region | None) -> tuple[Image.Image, ...]:
-    return parse_view(view).show(images, region, "Which letter?", 0).images
+    return parse_view(view).show(images, region, "Which letter?").images
 
 
 def seen(view: str, image: Image.Image, region: Region | None) -> Image.Image:
@@ -89,16 +93,19 @@ def test_boxed_needs_a_box_and_not_only_a_crop() -> None:
 def test_a_view_that_needs_a_region_says_so() -> None:
     for name, kind in VIEWS.items():
         if kind.needs_region:
-            with pytest.raises(SampleError, match=name):
+            with pytest.raises(SampleError, match=re.escape(f"view `{name}`")):
                 images_of(name, (Image.new("RGB", (5, 5)),), None)
         else:
             images_of(name, (Image.new("RGB", (5, 5)),), None)
 
 
-def test_a_view_hands_on_the_prompt() -> None:
-    region = find_region("union", [(1, 1, 4, 4)], (5, 5))
+def test_a_view_hands_on_the_prompt_and_some_put_a_sentence_before_it() -> None:
+    region = find_region("union", [(1, 1, 2, 2)], (5, 5))
     for name in VIEWS:
-        assert parse_view(name).show((Image.new("RGB", (5, 5)),), region, "Which letter?", 0).prompt == "Which letter?"
+        prompt = parse_view(name).show((Image.new("RGB", (5, 5)),), region, "Which letter?").prompt
+        sentence, found, after = prompt.rpartition("Which letter?")
+        assert (found, after) == ("Which letter?", "")
+        assert bool(sentence) == (name in ("hint", "coordinates")), name
 
 
 def test_a_part_with_an_equals_sign_belongs_to_the_view_before_it() -> None:
@@ -141,3 +148,157 @@ def test_views_that_make_no_sense_are_named(text: str, message: str) -> None:
 def test_a_parameter_that_the_policy_does_not_take_is_named_with_the_view() -> None:
     with pytest.raises(SettingError, match=r"--views crop:factor=2: .*`union` takes no parameters"):
         parse_view("crop:factor=2").policy("union")
+
+
+# --- groups and names ------------------------------------------------------------------------------------------------
+
+
+def test_a_group_stands_for_its_views_and_none_comes_twice() -> None:
+    assert [view.name for view in parse_views("standard")] == ["full", "crop"]
+    names = [view.name for view in parse_views("cures,blind,factorial,full,crop_up")]
+    assert names[:5] == ["full", "crop", "full_up", "boxed", "full+crop"]
+    assert len(names) == len(set(names)) == len({*GROUPS["cures"], *GROUPS["factorial"], "blind", "crop_up"})
+    for group, views in GROUPS.items():
+        assert tuple(view.name for view in parse_views(group)) == views, "each under the name that its records have"
+
+
+def test_a_parameter_at_its_default_is_no_part_of_the_name() -> None:
+    assert parse_view("mask:fill=background").name == "mask"
+    assert parse_view("full_up_mask:fill=white,factor=2.0").name == "full_up_mask:fill=white"
+    assert parse_view("mask:fill=blur,factor=2").policy("padded") == "padded:factor=2", "the other is the region's"
+    assert parse_view("full_up_mask:factor=3").policy("padded") == "padded", "how much the image is enlarged"
+
+
+@pytest.mark.parametrize("view", ["mask:fill=pink", "hide:fill=#12345", "full_up:factor=1", "full_up:factor=wide"])
+def test_a_value_that_a_view_cannot_have_is_refused(view: str) -> None:
+    with pytest.raises(SettingError, match=f"--views {view}: .*Expected"):
+        parse_view(view)
+
+
+# --- surroundings and resolution -------------------------------------------------------------------------------------
+
+
+def scene() -> tuple[Image.Image, Region]:
+    """A yellow image of 200 x 100 with a red patch, and its region of 40 x 20."""
+    image, box = Image.new("RGB", (200, 100), "yellow"), (150, 60, 190, 80)
+    image.paste("red", box)
+    image.paste("blue", (20, 20, 60, 60))
+    return image, find_region("union", [(150.0, 60.0, 190.0, 80.0)], image.size)
+
+
+def colours(image: Image.Image) -> set[object]:
+    return {colour for _, colour in image.getcolors(image.width * image.height) or ()}
+
+
+def test_the_four_cells_differ_in_surroundings_or_in_size_alone() -> None:
+    image, region = scene()
+    (full, mask, full_up, full_up_mask) = (
+        parse_view(name).show((image,), region) for name in ("full", "mask", "full_up", "full_up_mask")
+    )
+    assert (full.images[0].size, mask.images[0].size) == ((200, 100), (200, 100))
+    assert (full_up.images[0].size, full_up_mask.images[0].size) == ((400, 200), (400, 200))
+    assert colours(mask.images[0]) == {(255, 255, 0), (255, 0, 0)}, "no blue, and yellow is the background"
+    inside = (150, 60, 190, 80)
+    assert np.array_equal(np.asarray(mask.images[0].crop(inside)), np.asarray(image.crop(inside)))
+    enlarged = mask.images[0].resize((400, 200), Image.Resampling.LANCZOS)
+    assert np.array_equal(np.asarray(full_up_mask.images[0]), np.asarray(enlarged))
+    assert full.evidence == mask.evidence == full_up.evidence == full_up_mask.evidence == (0.04,)
+
+
+def test_an_image_is_enlarged_within_the_bounds_or_not_available() -> None:
+    image, region = scene()
+    view = parse_view("full_up:factor=4")
+    bounded = Budget((200, 100), Pixels(max_pixels=45_000))
+    assert view.show((image,), region, "?", bounded).images[0].size == (300, 150)
+    with pytest.raises(SampleError, match=r"`full_up`: the full image of 200 x 100 px already has about the 21000"):
+        view.show((image,), region, "?", Budget((200, 100), Pixels(max_pixels=21_000)))
+    with pytest.raises(SampleError, match=r"makes 64 tokens of the full image .* and 64 of one of 800 x 400 px"):
+        view.show((image,), region, "?", Budget((200, 100), tokens=lambda size: 64))
+
+
+def test_crop_up_has_the_pixels_of_the_full_view() -> None:
+    image, region = scene()
+    for size in ((200, 100), (400, 200)):
+        (shown,) = parse_view("crop_up").show((image,), region, "?", Budget(size)).images
+        assert shown.size == size, "the region has the image's shape"
+    parts = find_region("multi:factor=1,min_side=1", [(0, 0, 10, 10), (50, 50, 60, 60)], image.size)
+    assert [part.size for part in parse_view("crop_up").show((image,), parts).images] == [(100, 100), (100, 100)]
+
+
+def test_crop_native_keeps_the_scale_on_the_smallest_canvas_that_is_not_enlarged() -> None:
+    image, region = scene()
+
+    def least_4096(size: tuple[int, int]) -> int:
+        """Tokens of 64 pixels; smaller images are enlarged to 4096."""
+        return max(4096, size[0] * size[1]) // 64
+
+    def of_one_size(size: tuple[int, int]) -> int:
+        return 256
+
+    for tokens, expected in ((least_4096, (96, 64)), (of_one_size, (200, 100)), (lambda size: None, (200, 100))):
+        shown = parse_view("crop_native").show((image,), region, "?", Budget((200, 100), tokens=tokens))
+        (framed,) = shown.images
+        assert framed.size == expected
+        assert framed.getcolors() == [(framed.width * framed.height - 800, (255, 255, 0)), (800, (255, 0, 0))]
+        assert shown.evidence == (800 / (framed.width * framed.height),)
+    (halved,) = parse_view("crop_native").show((image,), region, "?", Budget((100, 50), tokens=of_one_size)).images
+    assert halved.getcolors() == [(100 * 50 - 200, (255, 255, 0)), (200, (255, 0, 0))], "as the full view is sent"
+
+
+def test_full_and_crop_shows_both_and_the_full_image_first() -> None:
+    image, region = scene()
+    shown = parse_view("full+crop").show((image,), region)
+    assert [part.size for part in shown.images] == [(200, 100), (40, 20)]
+    assert shown.evidence == (0.04, 1.0)
+
+
+# --- evidence --------------------------------------------------------------------------------------------------------
+
+
+def test_evidence_is_its_share_of_each_image_that_is_shown() -> None:
+    image, _ = scene()
+    boxes = [(150.0, 60.0, 190.0, 80.0), (0.0, 0.0, 10.0, 10.0)]
+    region = find_region("multi:factor=2,min_side=1", boxes, image.size)
+    other = Image.new("RGB", (9, 9))
+    assert parse_view("full").show((image, other), region).evidence == (900 / 20_000, 0.0)
+    assert parse_view("crop").show((image, other), region).evidence == (0.25, 0.25)
+    assert parse_view("hide").show((image, other), region).evidence == (0.0, 0.0)
+    assert parse_view("blind").show((image, other), region).evidence == ()
+    joined = find_region("mosaic:factor=1,min_side=1", boxes, image.size)
+    shown = parse_view("crop").show((image,), joined)
+    assert shown.evidence == (900 / (shown.images[0].width * shown.images[0].height),)
+    shipped = find_region("native", [], image.size, other)
+    assert parse_view("crop").show((image,), shipped).evidence == (), "nobody knows"
+
+
+# --- pointing --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ((0, 0, 20, 10), "in the upper left part"), ((90, 45, 110, 55), "in the middle"),
+        ((180, 40, 200, 60), "in the right part"), ((90, 90, 110, 100), "in the lower part"),
+    ],
+)  # fmt: skip
+def test_a_hint_says_where_in_words_and_coordinates_say_it_in_thousandths(
+    box: tuple[float, float, float, float], words: str
+) -> None:
+    images = (Image.new("RGB", (200, 100)), Image.new("RGB", (5, 5)))
+    region = find_region("union", [box], images[0].size)
+    assert parse_view("hint").show(images[:1], region, "?").prompt == f"The answer is {words} of the image.\n?"
+    assert "of the first image" in parse_view("hint").show(images, region, "?").prompt
+    numbers = [round(value / side * 1000) for value, side in zip(box, (200, 100) * 2, strict=True)]
+    assert (
+        f" {numbers} of the image (left, top, right, bottom"
+        in parse_view("coordinates").show(images[:1], region, "?").prompt
+    )
+
+
+def test_a_hint_names_each_part_once() -> None:
+    image = Image.new("RGB", (300, 300))
+    region = find_region(
+        "multi:factor=1,min_side=1", [(0, 0, 9, 9), (20, 20, 30, 30), (290, 290, 300, 300)], image.size
+    )
+    prompt = parse_view("hint").show((image,), region, "?").prompt
+    assert prompt == "The answer is in the upper left part and in the lower right part of the image.\n?"

@@ -144,11 +144,11 @@ class ServerEngine:
                         f"Model {self.fixed_info['model']}: so far every prompt is too long. {answer.error}",
                         stacklevel=2,
                     )
-                several = chat_request.shown.images > 1  # some models take only one image
+                odd = chat_request.shown.images != 1  # some models take only one image, and not none
                 if (
                     fault is None
                     or fault.too_long
-                    or (fault.remedy is Remedy.GIVE_UP and (self.client.answered or several))
+                    or (fault.remedy is Remedy.GIVE_UP and (self.client.answered or odd))
                 ):
                     yield chat_request.key, answer
                     continue

@@ -96,9 +96,9 @@ class VllmEngine:
 
     def __post_init__(self) -> None:
         processor = self.chat.processor
-        image_token = image_token_id(self.llm.model_config.hf_config, processor)
+        self.image_token = image_token_id(self.llm.model_config.hf_config, processor)
         self._replies = local.Replies(
-            self.info["model"], processor.tokenizer, image_token, self.info["context_length"], self.tags
+            self.info["model"], processor.tokenizer, self.image_token, self.info["context_length"], self.tags
         )
         self._busy = 0.0  # seconds of work not yet attributed to an answer
         self._waited = WaitingTime()
