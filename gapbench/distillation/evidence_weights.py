@@ -30,22 +30,22 @@ from gapbench.distillation.pairs import TrainingPrompt
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import Rollouts
 from gapbench.distillation.student import ModelRole
-from gapbench.distillation.teachers import Reading, Teacher
+from gapbench.distillation.teachers import Teacher, TeacherStates
 
 EPSILON = 1e-6
 """Added to the standard deviation."""
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RolloutWeights:
     """The weight of every answer, by prompt, and the sum of |d| over all tokens.
 
-    `readings` are the teacher's states for the micro-batches, on the CPU: with them the teacher need not read again.
+    `states` are the teacher's states for the micro-batches, on the CPU: with them the teacher need not read again.
     """
 
     weights: Sequence[Sequence[float]]
     differences: float
-    readings: Mapping[MicroBatch, Reading]
+    states: Mapping[MicroBatch, TeacherStates]
 
     def of(self, batch: MicroBatch) -> list[float]:
         """The weights of the answers in a micro-batch, in their order there."""
@@ -68,19 +68,19 @@ def relative_weights(scores: Sequence[float], recipe: Recipe) -> list[float]:
 def weigh(
     student: ModelRole, teacher: Teacher, pairs: Sequence[TrainingPrompt], rollouts: Rollouts,
     micro_batches: Sequence[MicroBatch],
-) -> Evidence:  # fmt: skip
+) -> RolloutWeights:  # fmt: skip
     """The weights of all rollouts of a step. The answers of one prompt may lie in several micro-batches."""
     recipe = teacher.recipe
     scores = [[0.0] * len(answers) for answers in rollouts]
-    readings: dict[MicroBatch, Reading] = {}
+    kept: dict[MicroBatch, TeacherStates] = {}
     total = 0.0
     for batch in micro_batches:
         groups = batch.groups(rollouts)
-        reading = teacher.read([pairs[i] for i in batch.prompts], groups)
-        ids = token_ids(groups, reading.hidden.device)
+        states = teacher.read([pairs[i] for i in batch.prompts], groups)
+        ids = token_ids(groups, states.hidden.device)
         # Inside the forward pass, where sharded weights are gathered.
         differences: Tensor = student.run_without_grad(
-            _differences, reading, teacher.head(reading.hidden.dtype), ids, recipe.chunk_tokens
+            _differences, states, teacher.head(states.hidden.dtype), ids, recipe.chunk_tokens
         ).cpu()
         total += float(differences.abs().sum())
         parts = iter(torch.split(differences, [len(row) for group in groups for row in group]))
@@ -88,13 +88,15 @@ def weigh(
             for answer in range(batch.first, batch.last):
                 scores[i][answer] = score(next(parts), recipe.weight_gamma)
         if teacher.role.mode.split_head:  # otherwise the states are logits, which would fill the memory
-            readings[batch] = Reading(reading.hidden, reading.null if recipe.tilts else None).to("cpu")
-    return Evidence([relative_weights(of_prompt, recipe) for of_prompt in scores], total, readings)
+            kept[batch] = TeacherStates(states.hidden, states.null if recipe.tilts else None).to("cpu")
+    return RolloutWeights([relative_weights(of_prompt, recipe) for of_prompt in scores], total, kept)
 
 
-def _differences(model: Any, reading: Reading, head: Callable[[Tensor], Tensor], ids: Tensor, chunk: int) -> Tensor:
+def _differences(
+    model: Any, states: TeacherStates, head: Callable[[Tensor], Tensor], ids: Tensor, chunk: int
+) -> Tensor:
     """log p+ - log p0 of the tokens `ids`; shape (tokens,)."""
-    if reading.null is None:
+    if states.null is None:
         raise ValueError("weights by evidence need the teacher's states on a null view")
-    chunks = zip(*(torch.split(x, chunk) for x in (reading.hidden, reading.null, ids)), strict=True)
+    chunks = zip(*(torch.split(x, chunk) for x in (states.hidden, states.null, ids)), strict=True)
     return torch.cat([sampled_log_probs(head(h), i) - sampled_log_probs(head(n), i) for h, n, i in chunks])

@@ -30,13 +30,13 @@ from torch.distributed.tensor import DTensor
 from gapbench.distillation import checkpoints
 from gapbench.distillation.batches import MicroBatch, pack
 from gapbench.distillation.divergence import Head, Tokens, Totals, chunked_divergence, sequence_weights
-from gapbench.distillation.evidence_weights import Evidence, weigh
+from gapbench.distillation.evidence_weights import RolloutWeights, weigh
 from gapbench.distillation.forward import ForwardMode, Groups, head, hidden_states, log_probs, process, token_ids
 from gapbench.distillation.pairs import Pairs, TrainingPrompt
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import REFERENCE, Prompt, Rollouts, Sampler, Sampling, random_key
 from gapbench.distillation.student import ModelRole
-from gapbench.distillation.teachers import Reading, Teacher
+from gapbench.distillation.teachers import Teacher, TeacherStates
 from gapbench.distillation.validation import Reference, chosen_step, validate
 from gapbench.errors import ModelError
 from gapbench.util.ahead import read_ahead
@@ -180,15 +180,15 @@ def roll_out(setup: TrainingSetup, pairs: Sequence[TrainingPrompt], step: int) -
 
 def _micro_batch_loss(
     setup: TrainingSetup, pairs: Sequence[TrainingPrompt], rollouts: Rollouts, micro_batch: MicroBatch, tokens: int,
-    evidence: Evidence | None = None,
+    evidence: RolloutWeights | None = None,
 ) -> tuple[Totals, Tensor]:  # fmt: skip
     """The micro-batch's share of the loss, and |log p of the trainer - log p of the sampler| of each token."""
     recipe, student, teacher = setup.recipe, setup.student, setup.teacher
     batch_pairs = [pairs[i] for i in micro_batch.prompts]
     groups = micro_batch.groups(rollouts)
-    read_before = evidence.readings.get(micro_batch) if evidence else None
-    reading = read_before.to(setup.accelerator.device) if read_before else teacher.read(batch_pairs, groups)
-    device = reading.hidden.device
+    kept = evidence.states.get(micro_batch) if evidence else None
+    by_teacher = kept.to(setup.accelerator.device) if kept else teacher.read(batch_pairs, groups)
+    device = by_teacher.hidden.device
     prompts = [(p.student, p.text) for p in batch_pairs]
     inputs = process(student.chat, student.model, prompts, len(groups[0]), student.mode)
     if recipe.rollouts_from == "student":
@@ -205,9 +205,9 @@ def _micro_batch_loss(
     for module in student.model.modules():
         module.training = recipe.gradient_checkpointing and getattr(module, "gradient_checkpointing", False)
     try:
-        teacher_head = teacher.head(reading.hidden.dtype)
+        teacher_head = teacher.head(by_teacher.hidden.dtype)
         totals: Totals = student.wrapped(
-            _loss_in_forward, recipe, student.mode, inputs, groups, sampled, reading, teacher_head
+            _loss_in_forward, recipe, student.mode, inputs, groups, sampled, by_teacher, teacher_head
         )
     finally:
         student.model.eval()
@@ -228,13 +228,13 @@ def _check_lengths(mask: Tensor, sampler_lengths: Sequence[int], pairs: Sequence
 
 def _loss_in_forward(
     model: Any, recipe: Recipe, mode: ForwardMode, inputs: dict[str, Any], groups: Groups, tokens: Tokens,
-    reading: Reading, teacher_head: Head,
+    by_teacher: TeacherStates, teacher_head: Head,
 ) -> Totals:  # fmt: skip
     """The loss of a micro-batch; runs inside the student's forward pass."""
     states = hidden_states(model, inputs, groups, mode)
-    student_head, null = head(model, mode), reading.null if recipe.tilts else None
+    student_head, null = head(model, mode), by_teacher.null if recipe.tilts else None
     return chunked_divergence(
-        states, reading.hidden, tokens, student_head, teacher_head, recipe.loss, recipe.chunk_tokens, null
+        states, by_teacher.hidden, tokens, student_head, teacher_head, recipe.loss, recipe.chunk_tokens, null
     )
 
 

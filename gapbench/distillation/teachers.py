@@ -1,7 +1,7 @@
 """Teachers: the weights that define the target distributions of the student.
 
     teacher = Teacher(recipe, student)
-    reading = teacher.read(pairs, groups)         # before the student's forward pass
+    states = teacher.read(pairs, groups)          # before the student's forward pass
     teacher.update(step)                          # after the optimizer's
 
 | kind           | weights                                                                                         |
@@ -44,7 +44,7 @@ WITH_OWN_WEIGHTS = frozenset({"ema", "copy", "frozen", "trust_region"})
 
 
 @dataclass(frozen=True)
-class Reading:
+class TeacherStates:
     """Hidden states of the teacher for the tokens of answers, (tokens, width): on its view, and on its null view if the
     recipe uses one.
     """
@@ -52,9 +52,9 @@ class Reading:
     hidden: Tensor
     null: Tensor | None = None
 
-    def to(self, device: Any) -> Reading:
+    def to(self, device: Any) -> TeacherStates:
         """The same on another device."""
-        return Reading(self.hidden.to(device), None if self.null is None else self.null.to(device))
+        return TeacherStates(self.hidden.to(device), None if self.null is None else self.null.to(device))
 
 
 class Teacher:
@@ -80,11 +80,11 @@ class Teacher:
         finally:
             self._swap_weights()
 
-    def read(self, pairs: Sequence[TrainingPrompt], groups: Groups) -> Reading:
+    def read(self, pairs: Sequence[TrainingPrompt], groups: Groups) -> TeacherStates:
         """The teacher's states for the answers `groups` to these prompts, without gradient."""
         hidden = self.hidden([(pair.teacher, pair.text) for pair in pairs], groups)
         nulls = [(pair.null, pair.text) for pair in pairs if pair.null is not None]
-        return Reading(hidden, self.hidden(nulls, groups) if nulls else None)
+        return TeacherStates(hidden, self.hidden(nulls, groups) if nulls else None)
 
     @torch.no_grad()
     def hidden(self, prompts: ImageTexts, groups: Groups) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from distillation.small import Tiny, benchmark, recipe, role
 from gapbench.distillation import loop
 from gapbench.distillation.batches import MicroBatch, pack
-from gapbench.distillation.evidence_weights import Evidence, relative_weights, score, weigh
+from gapbench.distillation.evidence_weights import RolloutWeights, relative_weights, score, weigh
 from gapbench.distillation.forward import ForwardMode, log_probs
 from gapbench.distillation.pairs import Pairs
 from gapbench.distillation.rollouts import Rollout
@@ -86,7 +86,9 @@ def rollouts(prompt_tokens: int = 300) -> list[list[Rollout]]:
     return made
 
 
-def weighed(tiny: Tiny, budget: int, mode: ForwardMode, **changes: Any) -> tuple[Evidence, Any, Any, list[MicroBatch]]:
+def weighed(
+    tiny: Tiny, budget: int, mode: ForwardMode, **changes: Any
+) -> tuple[RolloutWeights, Any, Any, list[MicroBatch]]:
     made = recipe(**WEIGHTED, prompts_per_step=4, micro_batch_tokens=budget, **changes)
     student = role(tiny("qwen3_vl"), made).with_mode(mode)
     teacher, pairs = Teacher(made, student), Pairs(benchmark(8), made).step(0)
@@ -129,14 +131,14 @@ def test_weights_do_not_depend_on_the_micro_batches(tiny: Tiny, budget: int, mod
 
 def test_what_the_teacher_read_is_kept_unless_it_is_logits(tiny: Tiny) -> None:
     kept, teacher, pairs, batches = weighed(tiny, 700, ForwardMode(True, True, True))
-    assert set(kept.readings) == set(batches)
-    for batch, reading in kept.readings.items():
+    assert set(kept.states) == set(batches)
+    for batch, states in kept.states.items():
         again = teacher.read([pairs[i] for i in batch.prompts], batch.groups(rollouts()))
-        assert torch.equal(reading.hidden, again.hidden)
-        assert reading.null is None, "the target does not need it"
+        assert torch.equal(states.hidden, again.hidden)
+        assert states.null is None, "the target does not need it"
     tilted, *_ = weighed(tiny, 700, ForwardMode(True, True, True), target="tilt")
-    assert all(reading.null is not None for reading in tilted.readings.values())
-    assert weighed(tiny, 700, ForwardMode(False, False, False))[0].readings == {}
+    assert all(states.null is not None for states in tilted.states.values())
+    assert weighed(tiny, 700, ForwardMode(False, False, False))[0].states == {}
 
 
 @pytest.mark.parametrize("aggregation", ["sequence", "token"])
@@ -162,7 +164,7 @@ def test_the_weight_multiplies_the_loss_and_the_gradient_of_the_whole_answer(
     weight = student.model.get_output_embeddings().weight
 
     def loss(weights: list[list[float]] | None) -> tuple[float, Tensor]:
-        evidence = None if weights is None else Evidence(weights, 0.0, {})
+        evidence = None if weights is None else RolloutWeights(weights, 0.0, {})
         totals, _ = loop._micro_batch_loss(setup, prompts, answers, batch, tokens, evidence)
         (gradient,) = torch.autograd.grad(totals.loss, weight)
         return totals.loss.item(), gradient
