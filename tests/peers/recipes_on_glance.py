@@ -101,8 +101,8 @@ def report(given: Any, folder: Path) -> None:
     """Train, measure and print a line as soon as a row is done."""
     regions = folder / "regions.jsonl"
     if LOCATED in given.only:
-        used = given.steps * 32
-        located = gapbench.locate("glance", [f"signs:samples={max(used, 100)},split=train"], out=regions, quiet=False)
+        used = max(given.steps * 32, 100)  # the first ones; those without a box are left out
+        located = gapbench.locate("glance", [f"{DATA},split=train"], out=regions, limit=used, quiet=False)
         print(f"{located.text()}\n", flush=True)
     before = measure("glance", folder / "before", given.limit)
     print(f"{given.steps} steps, seeds {', '.join(map(str, given.seeds))}; means over seeds, and their range\n")
