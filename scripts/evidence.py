@@ -40,6 +40,7 @@ JOBS: Mapping[str, Sequence[str]] = {
     "simulations": (*PYTEST, "tests/analysis", "tests/commands/test_compare.py"),
     "kills": (
         *PYTEST, "tests/commands/test_measure.py", "tests/commands/test_merge.py", "tests/commands/test_requeued.py",
+        "tests/commands/test_sweep.py",
         "tests/report/test_written_whole.py",
     ),
     "kills-training": (*PYTEST, "tests/distillation/test_cli.py", "tests/distillation/test_checkpoints.py"),

@@ -27,8 +27,10 @@ def test_the_wheel_holds_catalogue_model_templates_and_types(wheel: Path) -> Non
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in (
         "gapbench/_shipped/benchmarks/signs.py",
+        "gapbench/_shipped/benchmarks/suites.yaml",
         "gapbench/_shipped/distill/vision-opd.yaml",
         "gapbench/report/templates/comparison.html.j2",
+        "gapbench/report/templates/board.js",
         "gapbench/glance/model/model.safetensors",
         "gapbench/report/templates/html.j2",
         "gapbench/judging/known_pairs.jsonl",
