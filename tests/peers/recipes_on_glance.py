@@ -13,8 +13,8 @@ With `--out` a training that is finished there is not repeated, nor is what was 
 Limits: no checkpoint is chosen, all models are those of the last step. `glance` answers in one word, so little depends
 on the prefix. Its vocabulary has 441 tokens, so a tilt over 100 of them is a tilt over noise: on the training split,
 before training, the tilted teacher's likeliest token is the teacher's own for 72 to 75 % of the first tokens among 10
-to 50, and for 59 % among 100; hence the rows with 20 tokens, tried after 100 did badly. It reads images of 96 px as well
-at 0.3 to 0.6 of their size, so `s2vopd` has little to teach it.
+to 50, and for 59 % among 100; hence the rows with 20 tokens, tried after 100 did badly. It reads images of 96 px as
+well at 0.3 to 0.6 of their size, so `s2vopd` has little to teach it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ROWS: Mapping[str, tuple[str, Sequence[str]]] = {
     "forward KL, 4 rollouts": ("demo", SEVERAL),
 }
 """Name in the table: recipe, and its settings besides `SCHEDULE`. The last row is the one before it without weights."""
-LOCATED, USUAL = "demo, located boxes", 6
+LOCATED, USUAL = "demo, located boxes", 8
 """The row that trains on boxes that a model located; how many rows are made unless `--only` names others."""
 MEASURES = ("full", "crop", "gap", "lost_in_full")
 
