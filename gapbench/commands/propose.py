@@ -219,7 +219,7 @@ def _chunks(done: int, total: int) -> Iterator[range]:
 def _projection(engine: Engine, images: Sequence[Sample], checks: Checks) -> dict[str, Any]:
     """The tokens that reading the windows of the first readable image takes, and the same in words.
 
-    Raises SettingError if the visual ones alone are far above the budget.
+    Without the model's own processor, a token is counted for every `making.TOKEN_PIXELS`.
     """
     from PIL import Image
 
