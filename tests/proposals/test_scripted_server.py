@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from engines.stub_server import Stub
+from report.live_browser import CHROMIUM, open_page
 
 import gapbench
 from gapbench.commands.propose import Proposed
@@ -76,3 +77,16 @@ def test_a_server_without_probabilities_is_believed_and_the_estimate_says_no_dou
     assert made.card["estimate"]["doubt"] is None
     assert made.card["estimate"]["small"]["estimate"] <= 0.1
     assert made.card["tokens"]["windows_of_an_image"] > 0
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_ticked_rows_give_the_share_of_errors_with_its_interval(proposed) -> None:  # type: ignore[no-untyped-def]
+    _, _, folder = proposed
+    with open_page(folder / "sheet.html", width=390) as page:
+        page.run("document.querySelectorAll('input[value=right]').forEach((box) => box.click())")
+        page.run("document.querySelector('input[value=wrong]').click()")
+        rows = int(page.run("document.querySelectorAll('input[value=right]').length"))
+        said = str(page.run("document.getElementById('share').textContent"))
+        assert page.run("document.documentElement.scrollWidth") <= 390
+    assert said.startswith(f"{rows} ticked, {100 / rows:.1f} % wrong [")
