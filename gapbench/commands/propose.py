@@ -132,15 +132,16 @@ def propose(
             _make_pending(path, found, checks, model, quiet)
         lines = list(outputs.read_audit(path))[: len(found)]
         rows = outputs.kept_rows(lines)
+        estimated = estimate.estimate(rows)
         card = {
             "schema_version": SCHEMA,
             "notice": f"{model} made the questions and the boxes (gapbench propose), and nobody has checked them. They "
-            "train and never evaluate.",
+            f"train and never evaluate. Without labels: {(estimate.in_words(estimated) or ['no estimate'])[0]}.",
             **details,
             "images": images,
             "counts": _counts(lines),
             "tokens": {"windows_of_an_image": projected["tokens"], "this_session": dict(readings.tokens)},
-            "estimate": estimate.estimate(rows),
+            "estimate": estimated,
             "sessions": [s.model_dump(mode="json", exclude_unset=True) for s in manifest.sessions],
         }
         refused = estimate.refusal(card["estimate"], chosen)

@@ -70,6 +70,10 @@ def in_words(found: Mapping[str, Any]) -> list[str]:
         if name in found:
             low, high = map(percent_in_words, found[name]["ci"] or (None, None))
             lines.append(f"{words}: {percent_in_words(found[name]['estimate'])} [{low}, {high}]")
+    if found["shifted"] is not None:
+        lines.append(
+            f"shifted windows that read otherwise (overstates the error): {percent_in_words(found['shifted'])}"
+        )
     if found["doubt"] is not None:
         lines.append(f"mean doubt of the crops' answers (understates the error): {percent_in_words(found['doubt'])}")
     return lines
