@@ -112,9 +112,7 @@ def test_a_cut_off_answer_that_was_read_as_right_counts_as_right() -> None:
     assert summary["benchmarks"]["signs"]["gap"]["bound"] == pytest.approx([0.4, 0.4])
     faults = summary["benchmarks"]["signs"]["faults"]["cut_off"]
     assert (faults["full"], faults["crop"], faults["alert"]) == (0.6, 1.0, True)
-    assert summary["verdict"].startswith(
-        f"{CLEAN}, but 60.0% of the full and 100.0% of the crop answers are cut off; "
-    )
+    assert summary["verdict"].startswith(f"{CLEAN}, but 60.0% of the full and 100.0% of the crop answers are cut off; ")
 
 
 @pytest.mark.parametrize("kind", SUFFERING)
