@@ -67,7 +67,7 @@ class Findings:
             declared = (f"{name} {count}" if several else name for name, count in sorted(self.box_formats.items()))
             lines.append(f"{'box format, declared':24} {', '.join(declared)}")
         if self.evidence:
-            smallest, median, largest = (f"{100 * share:.3g} %" for share in self.evidence)
+            smallest, median, largest = (f"{100 * share:.3g}%" for share in self.evidence)
             lines.append(f"{'evidence, of the image':24} median {median}, from {smallest} to {largest}")
         lines += [f"{f'repair: {kind}':24} {count}" for kind, count in sorted(self.repairs.items())]
         lines += [f"{kind:24} {count}" for kind, count in sorted(self.oddities.items())]

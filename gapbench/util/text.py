@@ -1,7 +1,7 @@
 """Text for readers: shortened strings, lists, percentages and points, in one form everywhere.
 
     percent(0.6125)                  # '61.3%', for tables; None and NaN become an en dash
-    percent_in_words(0.6125)         # '61.2 %', for sentences and terminals
+    percent_in_words(0.6125)         # '61.2%', for sentences and terminals
     points(0.213)                    # '+21.3'
     listed(["a", "b", "c", "d"])     # 'a, b, c and 1 more'
     error_line(error)                # 'RuntimeError: ' and the first line of its message
@@ -137,7 +137,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def percent_in_words(value: float | None) -> str:
     """A proportion as a percentage with tenths, for sentences and terminals; None becomes a hyphen."""
-    return "-" if value is None else f"{round(100 * value, 1) + 0.0:.1f} %"
+    return "-" if value is None else f"{round(100 * value, 1) + 0.0:.1f}%"
 
 
 def points(value: float | None, digits: int = 1) -> str:

@@ -69,10 +69,10 @@ def test_equal_runs_show_no_change() -> None:
     [
         ("characters", {"output": "The sign is red."}, "3.0 → 16.0 characters on average"),
         ("tokens", {"output_tokens": 9}, "2.0 → 9.0 tokens on average"),
-        ("cut_off", {"cut_off": lambda n: n < 10}, "cut off 0.0 % → 25.0 %"),
-        ("unparsed", {"outcome": lambda n: "unparsed" if n < 10 else "wrong"}, "unparsed 0.0 % → 25.0 %"),
-        ("failed", {"outcome": lambda n: "failed" if n < 10 else "right"}, "failed 0.0 % → 25.0 %"),
-        ("rules.last", {"rule": lambda n: "last" if n < 10 else "text-exact"}, "read by rule last 0.0 % → 25.0 %"),
+        ("cut_off", {"cut_off": lambda n: n < 10}, "cut off 0.0% → 25.0%"),
+        ("unparsed", {"outcome": lambda n: "unparsed" if n < 10 else "wrong"}, "unparsed 0.0% → 25.0%"),
+        ("failed", {"outcome": lambda n: "failed" if n < 10 else "right"}, "failed 0.0% → 25.0%"),
+        ("rules.last", {"rule": lambda n: "last" if n < 10 else "text-exact"}, "read by rule last 0.0% → 25.0%"),
     ],
 )
 def test_a_large_change_is_named_and_said(name: str, changes: dict[str, Any], said: str) -> None:

@@ -15,8 +15,8 @@ from gapbench.analysis.summary import summarise
 from .test_summary import TEN, pairs, record, run
 
 CLEAN = (
-    "glance answers 100.0 % from the crop and 60.0 % from the full image: gap 40.0 points [23.7, 53.2] "
-    "(50 samples, 50 clusters), lost in full 40.0 % [26.7, 54.1]"
+    "glance answers 100.0% from the crop and 60.0% from the full image: gap 40.0 points [23.7, 53.2] "
+    "(50 samples, 50 clusters), lost in full 40.0% [26.7, 54.1]"
 )
 SUFFERING: dict[str, tuple[str, dict[str, Any]]] = {
     "too_long": ("f", {"rule": "prompt-too-long"}),
@@ -27,11 +27,11 @@ SUFFERING: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """How a record of each kind looks: the letter of `pairs`, and what else its fields say."""
 SAID = {
-    "too_long": "40.0 % of the full and 0.0 % of the crop prompts are longer than the model's context",
-    "failed": "40.0 % of the full and 0.0 % of the crop requests failed",
-    "cut_off": "40.0 % of the full and 0.0 % of the crop answers are cut off",
-    "judge_failed": "40.0 % of the full and 0.0 % of the crop answers got no verdict from the judge",
-    "unparsed": "40.0 % of the full and 0.0 % of the crop answers are unparsed",
+    "too_long": "40.0% of the full and 0.0% of the crop prompts are longer than the model's context",
+    "failed": "40.0% of the full and 0.0% of the crop requests failed",
+    "cut_off": "40.0% of the full and 0.0% of the crop answers are cut off",
+    "judge_failed": "40.0% of the full and 0.0% of the crop answers got no verdict from the judge",
+    "unparsed": "40.0% of the full and 0.0% of the crop answers are unparsed",
 }
 
 
@@ -68,7 +68,7 @@ def test_pairs_that_failed_in_the_full_view_are_counted_in_the_bound(kind: str) 
     """The 30 pairs left are all gap, but the 20 that failed had the crop right: the gap of all is 60 at least."""
     summary = summary_of(suffering(kind, full=20, crop=0, others=["wr"] * 30))
     assert summary["verdict"].startswith(
-        "glance answers 100.0 % from the crop and 0.0 % from the full image: gap 100.0 points"
+        "glance answers 100.0% from the crop and 0.0% from the full image: gap 100.0 points"
     )
     assert summary["verdict"].endswith(
         f", but {SAID[kind]}; counting the missing answers as right or wrong puts the gap between 60.0 and 100.0 points"
@@ -78,12 +78,12 @@ def test_pairs_that_failed_in_the_full_view_are_counted_in_the_bound(kind: str) 
 
 def test_pairs_that_all_failed_are_named_as_the_reason_why_there_is_no_gap() -> None:
     assert summary_of(suffering("too_long", full=5, crop=0, others=[]))["verdict"] == (
-        "no gap measured: 100.0 % of the full and 0.0 % of the crop prompts are longer than the model's context; "
-        "glance answers 100.0 % in view crop"
+        "no gap measured: 100.0% of the full and 0.0% of the crop prompts are longer than the model's context; "
+        "glance answers 100.0% in view crop"
     )
     both = [row | {"rule": "prompt-too-long"} for row in pairs(["ff"])]
     assert summary_of(both)["verdict"] == (
-        "nothing was answered: 100.0 % of the full and 100.0 % of the crop prompts are longer than the model's context"
+        "nothing was answered: 100.0% of the full and 100.0% of the crop prompts are longer than the model's context"
     )
 
 
@@ -91,7 +91,7 @@ def test_a_benchmark_that_is_left_out_says_what_failed_in_which_view() -> None:
     left_out = [row | {"benchmark": "zoom"} for row in suffering("too_long", full=5, crop=0, others=[])]
     verdict = summary_of([*suffering("unparsed", full=0, crop=0, others=TEN), *left_out])["verdict"]
     assert verdict.endswith(
-        "(1 benchmark without a gap left out: 100.0 % of the full and 0.0 % of the crop prompts are longer than the "
+        "(1 benchmark without a gap left out: 100.0% of the full and 0.0% of the crop prompts are longer than the "
         "model's context)"
     )
 
@@ -112,9 +112,7 @@ def test_a_cut_off_answer_that_was_read_as_right_counts_as_right() -> None:
     assert summary["benchmarks"]["signs"]["gap"]["bound"] == pytest.approx([0.4, 0.4])
     faults = summary["benchmarks"]["signs"]["faults"]["cut_off"]
     assert (faults["full"], faults["crop"], faults["alert"]) == (0.6, 1.0, True)
-    assert summary["verdict"].startswith(
-        f"{CLEAN}, but 60.0 % of the full and 100.0 % of the crop answers are cut off; "
-    )
+    assert summary["verdict"].startswith(f"{CLEAN}, but 60.0% of the full and 100.0% of the crop answers are cut off; ")
 
 
 @pytest.mark.parametrize("kind", SUFFERING)
@@ -130,10 +128,10 @@ def test_a_large_share_that_hits_both_views_alike_still_bounds_the_gap() -> None
     """Half of all answers are unparsed: 60 pairs in each view; 40 of the 200 others are gap."""
     summary = summary_of(suffering("unparsed", full=60, crop=60, others=["wr"] * 40 + ["rr"] * 40))
     assert summary["verdict"].startswith(
-        "glance answers 70.0 % from the crop and 50.0 % from the full image: gap 20.0 points"
+        "glance answers 70.0% from the crop and 50.0% from the full image: gap 20.0 points"
     )
     assert summary["verdict"].endswith(
-        "]; 30.0 % of the full and 30.0 % of the crop answers are unparsed; "
+        "]; 30.0% of the full and 30.0% of the crop answers are unparsed; "
         "counting the missing answers as right or wrong puts the gap between -10.0 and 50.0 points"
     )
 
@@ -155,9 +153,9 @@ def test_a_handful_of_faults_that_are_the_whole_gap_is_an_alert_without_being_si
         "cut_off": (1.0, True), "unparsed": (1.0, True),
     }  # fmt: skip
     assert summary["verdict"].startswith(
-        "no gap shown: glance answers 100.0 % from the crop and 0.0 % from the full image"
+        "no gap shown: glance answers 100.0% from the crop and 0.0% from the full image"
     )
-    assert "60.0 % of the full and 0.0 % of the crop answers are unparsed, and 40.0 %" in summary["verdict"]
+    assert "60.0% of the full and 0.0% of the crop answers are unparsed, and 40.0%" in summary["verdict"]
 
 
 def test_repeats_are_averaged_and_samples_asked_in_one_view_are_in_no_bound() -> None:
@@ -187,7 +185,7 @@ def test_the_bound_of_a_mean_is_the_mean_of_the_bounds_and_shares_are_means_too(
     summary = summary_of([*rows, *clean])
     assert summary["macro"]["gap"]["bound"] == pytest.approx([0.2, 0.4])
     assert summary["verdict"].endswith(
-        ", but 20.0 % of the full and 0.0 % of the crop answers are unparsed; "
+        ", but 20.0% of the full and 0.0% of the crop answers are unparsed; "
         "counting the missing answers as right or wrong puts the gap between 20.0 and 40.0 points"
     )
 
@@ -198,8 +196,8 @@ def test_the_two_faults_that_differ_most_are_named() -> None:
     summary = summary_of([row | {"cut_off": row["outcome"] == "wrong"} for row in rows])
     assert all(fault["alert"] for fault in summary["benchmarks"]["signs"]["faults"].values())
     assert (
-        "but 32.0 % of the full and 0.0 % of the crop requests failed, and "
-        "24.0 % of the full and 0.0 % of the crop answers are unparsed; counting"
+        "but 32.0% of the full and 0.0% of the crop requests failed, and "
+        "24.0% of the full and 0.0% of the crop answers are unparsed; counting"
     ) in summary["verdict"]
 
 
@@ -233,10 +231,10 @@ def test_a_bound_matters_where_it_goes_beyond_the_interval(gap: Mapping[str, Any
 def test_equal_shares_raise_an_alert_in_at_most_five_percent_of_runs(
     images: int, gap: float, extra: float, expected: tuple[float, float]
 ) -> None:
-    """300 runs of two questions an image, which share their luck; 18.0 % of the answers in both views have a fault.
+    """300 runs of two questions an image, which share their luck; 18.0% of the answers in both views have a fault.
 
     The control: `extra` of the answers, wrong otherwise, are cut off in the full image alone.
-    Measured with this seed: 4.7, 3.3 and 1.3 % of the runs; the control 72.0 %.
+    Measured with this seed: 4.7, 3.3 and 1.3% of the runs; the control 72.0%.
     """
     rng, alerts = np.random.default_rng(20), 0
     outcomes = np.array(["right", "failed", "unparsed", "wrong", "wrong"])

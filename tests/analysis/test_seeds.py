@@ -45,7 +45,7 @@ def test_every_seed_its_range_and_its_standard_deviation_are_told(
     assert low < 0.35 < high
     assert found["verdict"].startswith(
         "Over 3 trainings the gap on signs went from 50.0 to 15.0 points on average (10.0 to 20.0, standard deviation "
-        "5.0); 70.0 % of it closed (60.0 % to 80.0 %). The first of them: the gap on signs shrank"
+        "5.0); 70.0% of it closed (60.0% to 80.0%). The first of them: the gap on signs shrank"
     )
 
 

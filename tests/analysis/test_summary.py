@@ -256,7 +256,7 @@ def test_several_benchmarks_are_averaged_without_weights_and_corrected_by_holm()
     macro = summary["macro"]["gap"]
     assert (macro["estimate"], macro["benchmarks"], macro["n"]) == (pytest.approx(0.625), 2, 48)
     assert summary["verdict"].startswith(
-        "over 2 benchmarks glance answers 100.0 % from the crop and 37.5 % from the full image: gap 62.5 points ["
+        "over 2 benchmarks glance answers 100.0% from the crop and 37.5% from the full image: gap 62.5 points ["
     )
     few = "(48 samples, 48 clusters, worth only 8.0 equal clusters on one benchmark, so the interval is rough)"
     assert few in summary["verdict"]
@@ -306,10 +306,10 @@ def test_gaps_over_model_made_regions_have_a_mean_and_a_correction_of_their_own(
 def test_the_verdict_tells_them_one_after_the_other() -> None:
     first, second = two_families()["verdict"].split("; ")
     assert first.startswith(
-        "over 2 benchmarks glance answers 100.0 % from the crop and 37.5 % from the full image: gap 62.5"
+        "over 2 benchmarks glance answers 100.0% from the crop and 37.5% from the full image: gap 62.5"
     )
     assert second.startswith(
-        "from regions that a model made, on located glance answers 100.0 % from the crop and 50.0 % from the full "
+        "from regions that a model made, on located glance answers 100.0% from the crop and 50.0% from the full "
         "image: gap 50.0 points ["
     )
     assert second.endswith("] (1 benchmark without a gap left out)")
@@ -319,7 +319,7 @@ def test_a_gap_over_model_made_regions_alone_is_called_that() -> None:
     summary = summarise(run(*pairs(TEN, evidence="model")), model="glance")
     assert summary["macro"]["gap"] is None
     assert summary["macro_model"]["gap"]["estimate"] == pytest.approx(0.3)
-    assert summary["verdict"].startswith("no gap shown: from regions that a model made, glance answers 70.0 %")
+    assert summary["verdict"].startswith("no gap shown: from regions that a model made, glance answers 70.0%")
 
 
 def test_annotated_and_model_made_regions_in_one_benchmark_are_refused() -> None:
@@ -378,8 +378,8 @@ def test_a_gap_is_stated_with_its_parts_and_its_interval() -> None:
     outcomes = ["rr"] * 100 + ["wr"] * 88 + ["rw"] * 4 + ["ww"] * 8
     low, high = (100 * end for end in mean_difference([0] * 108 + [1] * 88 + [-1] * 4, range(200)).ci or ())
     assert verdict(outcomes) == (
-        "glance answers 94.0 % from the crop and 52.0 % from the full image: "
-        f"gap 42.0 points [{low:.1f}, {high:.1f}] (200 samples, 200 clusters), lost in full 46.8 % [39.7, 54.0]"
+        "glance answers 94.0% from the crop and 52.0% from the full image: "
+        f"gap 42.0 points [{low:.1f}, {high:.1f}] (200 samples, 200 clusters), lost in full 46.8% [39.7, 54.0]"
     )
 
 
@@ -406,7 +406,7 @@ def test_a_benchmark_of_a_single_cluster_does_not_void_the_mean_over_the_others(
     rows = pairs(["wr"] * 60 + ["rr"] * 40) + pairs(["wr"] * 30 + ["rr"] * 40, benchmark="two")
     summary = summarise(run(*rows, *pairs(["wr"], benchmark="tiny")), model="glance")
     assert summary["macro"]["gap"]["benchmarks"] == 2
-    assert summary["verdict"].startswith("over 2 benchmarks glance answers 100.0 % from the crop")
+    assert summary["verdict"].startswith("over 2 benchmarks glance answers 100.0% from the crop")
     assert summary["verdict"].endswith("] (1 benchmark of a single cluster left out of the mean)")
 
 
@@ -425,7 +425,7 @@ def test_a_limit_that_tenths_would_show_as_zero_has_hundredths() -> None:
 def test_an_interval_that_includes_zero_claims_no_gap() -> None:
     said = verdict(["rr"] * 10 + ["wr"] * 7 + ["rw"] * 6, model="")
     assert said.startswith(
-        "no gap shown: the model answers 73.9 % from the crop and 69.6 % from the full image, gap 4.3 points ["
+        "no gap shown: the model answers 73.9% from the crop and 69.6% from the full image, gap 4.3 points ["
     )
 
 
@@ -445,14 +445,14 @@ def test_a_limit_close_to_zero_is_not_rounded_to_zero() -> None:
 def test_one_image_gives_a_gap_without_an_interval() -> None:
     said = summarise(run(*pairs(["wr", "rr"], cluster="one")), model="glance")["verdict"]
     assert said == (
-        "no gap shown: glance answers 100.0 % from the crop and 50.0 % from the full image, "
+        "no gap shown: glance answers 100.0% from the crop and 50.0% from the full image, "
         "gap 50.0 points, without an interval as all samples are one cluster"
     )
 
 
 def test_a_missing_view_is_named() -> None:
     summary = summarise(run(record("a", "full"), record("b", "full", "wrong")), model="glance")
-    assert summary["verdict"] == "no gap measured: glance answers 50.0 % in view full, but has no answers in view crop"
+    assert summary["verdict"] == "no gap measured: glance answers 50.0% in view full, but has no answers in view crop"
     found = summary["benchmarks"]["signs"]
     assert (found["gap"], found["pairs"], summary["macro"]["gap"]) == (None, None, None)
     assert found["views"]["full"]["n"] == 2
@@ -474,7 +474,7 @@ def test_views_answered_for_different_samples_give_no_gap() -> None:
     summary = summarise(run(*pairs(["rf", "fr"])), model="glance")
     assert summary["verdict"] == (
         "no gap measured: glance answered no sample in both the full image and the crop: "
-        "50.0 % of the full and 50.0 % of the crop requests failed"
+        "50.0% of the full and 50.0% of the crop requests failed"
     )
 
 

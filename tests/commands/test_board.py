@@ -55,7 +55,7 @@ def test_numbers_ranks_and_differences_by_hand(tmp_path: Path) -> None:
     assert against["good"]["gap"]["estimate"] == pytest.approx(-0.4)
     assert against["good"]["full"]["ci"][0] > 0 > against["good"]["gap"]["ci"][1]
     assert (
-        "good answers most from the full image (80.0 %, rank 1) and good has the smallest gap (10.0 points"
+        "good answers most from the full image (80.0%, rank 1) and good has the smallest gap (10.0 points"
         in (found["verdict"])
     )
 

@@ -286,7 +286,7 @@ def test_oddities_of_other_parts_of_the_data_are_expected_as_none_of_the_whole()
 def test_the_share_of_the_image_that_is_evidence_is_said() -> None:
     found = findings(SAMPLE, other(SAMPLE, "2", question="Other?", boxes=((0, 0, 100, 80),)))
     assert found.evidence == (0.05, 1.0, 1.0)
-    assert "median 100 %, from 5 % to 100 %" in found.text()
+    assert "median 100%, from 5% to 100%" in found.text()
 
 
 def test_an_image_of_many_questions_is_decoded_once() -> None:

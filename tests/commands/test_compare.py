@@ -476,12 +476,12 @@ def test_a_run_whose_missing_answers_can_have_made_its_gap_is_announced_with_its
     faulty, clean = answers("signs", repeated(ur=20, rr=30)), answers("signs", repeated(wr=20, rr=30))
     summary = compared(tmp_path, faulty, clean).summary
     alert, form = summary["alerts"]
-    assert "(in full: 3.6 → 6.0 characters on average, unparsed 40.0 % → 0.0 %)" in form["text"]
+    assert "(in full: 3.6 → 6.0 characters on average, unparsed 40.0% → 0.0%)" in form["text"]
     assert summary["verdict"].endswith("But missing answers of one can have made or hidden a gap.")
     assert alert["text"].startswith(
-        "Missing answers affect the run one. Its own verdict: no gap shown: one answers 100.0 %"
+        "Missing answers affect the run one. Its own verdict: no gap shown: one answers 100.0%"
     )
-    assert "but 40.0 % of the full and 0.0 % of the crop answers are unparsed; counting" in alert["text"]
+    assert "but 40.0% of the full and 0.0% of the crop answers are unparsed; counting" in alert["text"]
 
 
 def test_a_hold_out_that_was_asked_in_fewer_views_than_the_run_is_finished(tmp_path: Path) -> None:
@@ -596,7 +596,7 @@ SAME = entry(delta(0.02, -0.02, 0.06), delta(0.01, -0.03, 0.05), delta(-0.01, -0
 def test_the_verdict_of_a_success_gives_all_three_changes() -> None:
     assert said({"signs": BETTER}) == (
         "This checkpoint: the gap on signs shrank, from 50.0 to 10.0 points: -40.0 points [-46.0, -34.0] "
-        "(80.0 % [70.0, 90.0] of it closed); "
+        "(80.0% [70.0, 90.0] of it closed); "
         "full +38.0 points [+33.0, +43.0], crop -2.0 points [-4.0, +1.0]."
     )
 
@@ -649,7 +649,7 @@ def test_two_models_are_told_apart_by_name_and_nothing_is_said_to_shrink() -> No
     told = said({"signs": BETTER, "chart": entry(delta(-0.05, -0.08, -0.02))}, trained=False)
     assert told == (
         "B against A: the gap on signs is smaller, 10.0 against 50.0 points: -40.0 points [-46.0, -34.0] "
-        "(80.0 % [70.0, 90.0] smaller); full +38.0 points [+33.0, +43.0], crop -2.0 points [-4.0, +1.0]. "
+        "(80.0% [70.0, 90.0] smaller); full +38.0 points [+33.0, +43.0], crop -2.0 points [-4.0, +1.0]. "
         "Full accuracy is lower on chart (hold-out, -5.0 points [-8.0, -2.0])."
     )
     assert "B against A: a difference of the gap on signs is not shown" in said({"signs": SAME}, trained=False)

@@ -67,8 +67,8 @@ def test_latex_takes_no_command_from_a_name() -> None:
 def test_the_table_compiles_whatever_characters_a_name_has(runs: list[Path], tmp_path: Path, fonts: str) -> None:
     name = " ".join(map(chr, range(32, 0x250))) + "\u2212\u2013\u2192\u00d7\u4e2d\\input{x}"
     gapbench.export(runs, "latex", tmp_path / "table.tex", labels={str(runs[0]): name})
-    page = rf"\documentclass{{article}}{fonts}\usepackage{{booktabs,textcomp}}\begin{{document}}\input{{table}}\end{{document}}"
-    (tmp_path / "page.tex").write_text(page)
+    head = rf"\documentclass{{article}}{fonts}\usepackage{{booktabs,textcomp}}"
+    (tmp_path / "page.tex").write_text(head + r"\begin{document}\input{table}\end{document}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-2000:]

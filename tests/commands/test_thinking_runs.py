@@ -69,10 +69,10 @@ def is_full(request: HttpRequest) -> bool:
 @pytest.mark.parametrize(
     ("full", "said"),
     [
-        (chat("", "length", reasoning_content="It seems"), "no gap measured: 100.0 % of the full"),
-        (chat("<think>Is it yes or A?", "length"), "100.0 % of the full and 0.0 % of the crop answers are cut off"),
-        (chat("It seems to be", "MAX_TOKENS"), "100.0 % of the full and 0.0 % of the crop answers are cut off"),
-        (chat("half of", "SAFETY"), "no gap measured: 100.0 % of the full and 0.0 % of the crop requests failed"),
+        (chat("", "length", reasoning_content="It seems"), "no gap measured: 100.0% of the full"),
+        (chat("<think>Is it yes or A?", "length"), "100.0% of the full and 0.0% of the crop answers are cut off"),
+        (chat("It seems to be", "MAX_TOKENS"), "100.0% of the full and 0.0% of the crop answers are cut off"),
+        (chat("half of", "SAFETY"), "no gap measured: 100.0% of the full and 0.0% of the crop requests failed"),
         (Response(400, b'{"error": {"message": "This model\'s maximum context length is 1024 tokens. However, your '
                        b'prompt contains 3500 input tokens."}}'), "prompts are longer than the model's context"),
     ],

@@ -106,7 +106,7 @@ def test_a_judge_that_knows_every_answer_is_ok() -> None:
     assert (result.wrongly_yes, result.wrongly_no, result.accepted_injections, result.unusable) == (0, 0, 0, 0)
     assert (result.no_pairs, result.yes_pairs, result.compared, result.replies) == (27, 17, 44, 90)
     assert result.changed == {}
-    assert result.text[0].startswith("It agrees with the known verdict on 44 of 44 pairs: 100.0 % [9")
+    assert result.text[0].startswith("It agrees with the known verdict on 44 of 44 pairs: 100.0% [9")
 
 
 @pytest.mark.parametrize(("verdict", "way", "yes", "no"), [("yes", "raises", 27, 0), ("no", "lowers", 0, 17)])

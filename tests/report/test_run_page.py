@@ -468,7 +468,7 @@ def test_a_fault_that_differs_is_an_alert_with_shares_p_and_remedy_and_the_bound
     low, high = run.summary["benchmarks"]["signs"]["gap"]["bound"]
     html, markdown = run.write()
     for text in (Page(html).text, markdown.replace("\\", "").replace("&lt;", "<")):
-        assert "65.0 % of the full and 0.0 % of the crop answers are cut off (corrected p < 0.0001)." in text
+        assert "65.0% of the full and 0.0% of the crop answers are cut off (corrected p < 0.0001)." in text
         assert "Raise --max-new-tokens." in text
         assert f"puts the gap between {100 * low:.1f} and {100 * high:.1f} points. The interval does not" in text
         assert "could not be parsed and count as wrong" not in text, "the cut-off says why"
