@@ -18,7 +18,7 @@ from gapbench.analysis.anatomy.audit import audit
 from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, gather
 from gapbench.analysis.anatomy.cures import cures
 from gapbench.analysis.anatomy.sentence import sentence
-from gapbench.analysis.anatomy.threshold import threshold
+from gapbench.analysis.psychometric import threshold
 
 
 def dissect(
