@@ -4,7 +4,7 @@
     needed(0.05, 0.2, per_cluster=4)        # (samples, clusters) that show a gap of 5 points
 
 The effect is the minimum detectable one that reports print under a gap (`detectable_effect`), for what is assumed here:
-a share of samples is discordant (right in one view only), and samples of a cluster go together with the correlation
+a share of samples is discordant (right in one view only), and gaps within a cluster, and their changes, correlate with
 `ICC`. Between two measurements, the share `KEPT` of the samples keep their answers but for what the change changes, and
 the others answer anew: without a change, their gaps correlate with `KEPT`.
 

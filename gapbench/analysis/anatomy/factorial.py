@@ -28,7 +28,7 @@ from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, fin
 LADDER = ("full", "mask", "crop_native", "crop")
 """The waterfall: the surroundings go, then the canvas, then the region is enlarged as the processor does it."""
 POINTING = {"image": "boxed", "text": "hint", "coordinates": "coordinates"}
-PRIOR = ("blind", "blank", "mean_colour")
+PRIOR = ("blind", "blank")
 """Views without the image or its content; the first that was measured is the prior."""
 
 

@@ -30,7 +30,6 @@ ASKS = {
     "coordinates": "pointing, as coordinates",
     "blind": "what needs no image",
     "blank": "what needs no content",
-    "mean_colour": "what needs no content",
     "random_crop": "being a crop, without the evidence",
     "hide": "without the evidence",
     "full+crop": "a zoom: both images",
