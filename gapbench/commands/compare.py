@@ -21,6 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gapbench.analysis.anatomy.cures import beside_trained
 from gapbench.analysis.comparison.conclusion import verdict
 from gapbench.analysis.comparison.deltas import compare_pair
 from gapbench.analysis.comparison.differences import differences, setting_alerts
@@ -143,6 +144,7 @@ def compare(
             *setting_alerts(runs),
             *_trained_on(contamination),
         ],
+        "cures": beside_trained(runs[0].records, {run.label: run.records for run in runs[1:]}),
         "settings": differences(runs),
         "train": {
             "path": relative_link(log, folder),

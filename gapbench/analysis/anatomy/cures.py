@@ -19,7 +19,8 @@ import pandas as pd
 
 from gapbench.analysis.aggregate import PAIR, Json, mean_scores
 from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, gather, kind_of, level, short
-from gapbench.analysis.statistics import ratio_of_sums, share_closed
+from gapbench.analysis.anatomy.sentence import cured
+from gapbench.analysis.statistics import merge_clusters, ratio_of_sums, share_closed
 
 CURES = ("full_up", "boxed", "full+crop")
 PRICES = ("image_tokens", "seconds")
@@ -42,6 +43,25 @@ def cures(measured: Measured, trained: Mapping[str, pd.DataFrame] | None = None)
 
 TRAINED = "trained"
 """The view under which the full view of a trained checkpoint stands beside those of the model."""
+
+
+def beside_trained(before: pd.DataFrame, after: Mapping[str, pd.DataFrame]) -> Json:
+    """By benchmark, `cures` of the run `before` with checkpoints (their records by label), and a `sentence`.
+
+    Empty unless `before` was measured in views that cure.
+    """
+    found: Json = {}
+    for name, records in before.groupby("benchmark", observed=True, sort=True):
+        scores = mean_scores(records)
+        first = records.drop_duplicates("sample").set_index("sample").reindex(scores.index)
+        keys = merge_clusters(*(list(first[column].fillna("").astype(str)) for column in ("cluster", "image_hash")))
+        measured = gather(scores, pd.Series(keys, index=scores.index), records)
+        others = {label: frame[frame["benchmark"] == name] for label, frame in after.items()}
+        if any(kind_of(view) in CURES for view in measured.views):
+            entries = cures(measured, {label: frame for label, frame in others.items() if len(frame)})
+            if entries:
+                found[str(name)] = {"sentence": cured(entries), "cures": entries}
+    return found
 
 
 def _joined(measured: Measured, records: pd.DataFrame, scores: pd.Series[float]) -> Measured:

@@ -24,7 +24,15 @@ WAYS = {"image": "a drawn box", "text": "a hint in words", "coordinates": "coord
 
 def sentence(found: Mapping[str, Any]) -> str:
     """The sentence of an anatomy; empty if there is nothing to say."""
-    clauses = [*_composition(found), *_cures(found), *_pointing(found)]
+    return _joined([*_composition(found), *_cures(found["cures"], "of them "), *_pointing(found)])
+
+
+def cured(cures: Sequence[Json]) -> str:
+    """The sentence of cures alone; empty if none recovers a shown share of the gap."""
+    return _joined(_cures(cures, f"of {points_in_words(cures[1]['estimate'] - cures[0]['estimate'])} points "))
+
+
+def _joined(clauses: Sequence[str]) -> str:
     text = "; ".join(clauses)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
@@ -50,16 +58,16 @@ def _pointing(found: Mapping[str, Any]) -> list[str]:
     return [f"pointing brings {_listed(pieces)}"] if pieces else []
 
 
-def _cures(found: Mapping[str, Any]) -> list[str]:
+def _cures(cures: Sequence[Json], of: str) -> list[str]:
     """The cures that recover a shown share of the gap, the largest first."""
-    shown = [cure for cure in found["cures"] if cure["share"] and cure["share"]["ci"] and cure["share"]["ci"][0] > 0]
+    shown = [cure for cure in cures if cure["share"] and cure["share"]["ci"] and cure["share"]["ci"][0] > 0]
     shown.sort(key=lambda cure: -cure["share"]["estimate"])
     pieces = []
     for cure in shown[:3]:
         times = (cure["times_image_tokens"] or {}).get("estimate")
         price = "" if times is None else " at no more tokens" if times < 1.005 else f" at {times:.1f} times the tokens"
         pieces.append(f"{points_in_words(cure['gain']['estimate'])} with {cure['name']}{price}")
-    return [_listed(pieces).replace(" with", " of them come back with", 1)] if pieces else []
+    return [_listed(pieces).replace(" with", f" {of}come back with", 1)] if pieces else []
 
 
 def _points(entry: Json) -> str:

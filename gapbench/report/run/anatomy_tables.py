@@ -8,7 +8,7 @@ Nothing is shown for a benchmark without views beyond full and crop. Any part ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gapbench.report import cells
@@ -121,7 +121,7 @@ def _remarks(anatomy: Mapping[str, Any]) -> Iterator[str]:
 
 def _tables(anatomy: Mapping[str, Any]) -> Iterator[Table]:
     yield _parts_table(anatomy)
-    yield _cure_table(anatomy)
+    yield cure_table(anatomy.get("cures") or [])
     yield _check_table(anatomy)
 
 
@@ -222,7 +222,8 @@ def _remaining_gaps(anatomy: Mapping[str, Any]) -> Table:
     return table_of("The gap without samples that fail", columns, [row for row in gaps if row["gap"]])
 
 
-def _cure_table(anatomy: Mapping[str, Any]) -> Table:
+def cure_table(cures: Sequence[Entry]) -> Table:
+    """What each cure recovers, and its price."""
     columns = (
         Column("Cure", cells.text("name"), numeric=False),
         Column("Accuracy", cells.level()),
@@ -231,7 +232,7 @@ def _cure_table(anatomy: Mapping[str, Any]) -> Table:
         Column("Image tokens", _price("image_tokens", 0), "Mean per answer; below, against full"),
         Column("Seconds", _price("seconds", 2), "Mean per answer; below, against full"),
     )
-    return table_of("What closes the gap, at what price", columns, anatomy.get("cures") or [])
+    return table_of("What closes the gap, at what price", columns, cures)
 
 
 def _price(key: str, digits: int) -> cells.MakeCell:
