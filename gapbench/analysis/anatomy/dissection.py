@@ -14,7 +14,7 @@ import pandas as pd
 
 from gapbench.analysis.aggregate import PAIR, Json
 from gapbench.analysis.anatomy import factorial
-from gapbench.analysis.anatomy.audit import audit
+from gapbench.analysis.anatomy.audit import audit, locator
 from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, gather
 from gapbench.analysis.anatomy.cures import cures
 from gapbench.analysis.anatomy.sentence import sentence
@@ -27,14 +27,15 @@ def dissect(
     samples: pd.DataFrame,
     trained: Mapping[str, pd.DataFrame] | None = None,
 ) -> Json | None:
-    """The anatomy of one benchmark; None if no view beyond `full` and `crop` was answered.
+    """The anatomy of one benchmark; None if no view beyond `full` and `crop` was answered, and no locator is judged.
 
     `records` has a row per answer, `scores` a row per sample and a column per view, `samples` the `cluster` of each
     sample. `trained` maps names to the records of other checkpoints on this benchmark, which then stand among the
     cures.
     """
     measured = gather(scores, samples["cluster"].reindex(scores.index), records)
-    if not (set(measured.views) - set(PAIR) or trained) or "full" not in measured.views:
+    found_by_model = locator(measured)
+    if not (set(measured.views) - set(PAIR) or trained or found_by_model) or "full" not in measured.views:
         return None
     paired = set(PAIR) <= set(measured.views)
     found: Json = {
