@@ -189,6 +189,15 @@ def test_the_sentence_adds_up_and_marks_what_may_be_nothing() -> None:
     )
 
 
+def test_without_the_four_cells_the_sentence_goes_step_by_step_or_says_what_stands_alone() -> None:
+    answers = {view: [*TEN[view]] * 30 for view in ("full", "mask", "crop")}
+    assert anatomy(answers)["sentence"] == (
+        "Of the 60.0 points, 10.0 come with removing the surroundings and 50.0 with enlarging what is left, in this order."
+    )
+    answers = {view: [*TEN[view]] * 30 for view in ("full", "full_up", "crop")}
+    assert anatomy(answers)["sentence"].startswith("Of the 60.0 points, 20.0 come with resolution alone; ")
+
+
 def test_a_summary_has_an_anatomy_only_with_further_views_and_it_is_strict_json() -> None:
     pair = {view: TEN[view] for view in ("full", "crop")}
     assert "anatomy" not in summarise(run(pair))["benchmarks"]["b"]

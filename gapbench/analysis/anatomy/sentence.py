@@ -19,6 +19,11 @@ PARTS = {
     "both": "with both together",
     "rest": "with what else the crop changes",
 }
+STEPS = {
+    "mask": "with removing the surroundings",
+    "crop_native": "with removing the canvas",
+    "crop": "with enlarging what is left",
+}
 WAYS = {"image": "a drawn box", "text": "a hint in words", "coordinates": "coordinates"}
 
 
@@ -47,6 +52,9 @@ def _composition(found: Mapping[str, Any]) -> list[str]:
     if found["parts"]:
         pieces = [f"{_points(found['parts'][key])} {words}" for key, words in PARTS.items()]
         return [f"{total}, {pieces[0].replace(' with', ' come with', 1)}, {_listed(pieces[1:])}"]
+    if found["waterfall"]:
+        steps = [f"{_points(step)} {STEPS[step['to'].partition(':')[0]]}" for step in found["waterfall"]["steps"]]
+        return [f"{total}, {_listed(steps).replace(' with', ' come with', 1)}, in this order"]
     known = {"full_up": PARTS["resolution"], "mask": PARTS["surroundings"]}
     alone = {v: e["change"] for v, e in found["by_view"].items() if v.partition(":")[0] in known and e["change"]}
     pieces = [f"{_points(one)} {known[view.partition(':')[0]]}{_parameters(view)}" for view, one in alone.items()]
