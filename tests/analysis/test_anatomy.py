@@ -192,10 +192,18 @@ def test_the_sentence_adds_up_and_marks_what_may_be_nothing() -> None:
 def test_without_the_four_cells_the_sentence_goes_step_by_step_or_says_what_stands_alone() -> None:
     answers = {view: [*TEN[view]] * 30 for view in ("full", "mask", "crop")}
     assert anatomy(answers)["sentence"] == (
-        "Of the 60.0 points, 10.0 come with removing the surroundings and 50.0 with enlarging what is left, in this order."
+        "Of the 60.0 points, 10.0 come with removing the surroundings and 50.0 with enlarging what is left, in this "
+        "order."
     )
     answers = {view: [*TEN[view]] * 30 for view in ("full", "full_up", "crop")}
     assert anatomy(answers)["sentence"].startswith("Of the 60.0 points, 20.0 come with resolution alone; ")
+
+
+def test_a_view_without_answers_is_named_with_its_reason() -> None:
+    reasons = dict.fromkeys(TEN, "") | {"full_up": "the size is fixed"}
+    found = anatomy(TEN | {"full_up": [-1] * 10}, reason=reasons)
+    assert found["unavailable"] == {"full_up": "the size is fixed"}
+    assert found["parts"] is None
 
 
 def test_a_summary_has_an_anatomy_only_with_further_views_and_it_is_strict_json() -> None:
@@ -207,7 +215,7 @@ def test_a_summary_has_an_anatomy_only_with_further_views_and_it_is_strict_json(
 
 def test_every_key_of_an_anatomy_is_described_in_the_schema() -> None:
     text = (Path(__file__).parents[2] / "reports" / "SUMMARY_SCHEMA.md").read_text(encoding="utf-8")
-    by_name = ("by_view", "against_prior")
+    by_name = ("by_view", "against_prior", "unavailable")
 
     def keys(value: Any, named: bool = False) -> set[str]:
         if isinstance(value, list):

@@ -7,7 +7,7 @@ The share that a cure recovers is (cure - full) / (crop - full) over the same sa
 price is the ratio of image tokens, and of seconds, to those of the full view of the same samples.
 
 Limits: the price of a zoom leaves out finding the region. Seconds depend on batches and on whatever else the machine
-did.
+did, so those of another run have no ratio.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _entry(measured: Measured, name: str, view: str) -> Json:
         known = ~(np.isnan(ours) | np.isnan(base))
         entry[price] = float(ours[known].mean()) if known.any() else None
         ratio = ratio_of_sums(ours[known], base[known], keys[known]) if known.any() and base[known].sum() else None
-        entry[f"times_{price}"] = short(ratio) if ratio else None
+        entry[f"times_{price}"] = short(ratio) if ratio and not (view == TRAINED and price == "seconds") else None
     return entry
 
 

@@ -41,6 +41,7 @@ def dissect(
     found: Json = {
         "gap": counted(contrast(measured, {"crop": 1.0, "full": -1.0})) if paired else None,
         "by_view": factorial.every_view(measured),
+        "unavailable": factorial.unavailable(measured),
         "parts": factorial.parts(measured),
         "fills": factorial.fills(measured),
         "waterfall": factorial.waterfall(measured),

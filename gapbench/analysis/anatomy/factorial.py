@@ -162,6 +162,13 @@ def every_view(measured: Measured) -> Json:
     return entries
 
 
+def unavailable(measured: Measured) -> dict[str, str]:
+    """The views that were asked and have no answer at all, each with the first reason."""
+    asked = measured.records.reindex(columns=["view", "reason"])
+    first = asked[~asked["view"].astype(str).isin(measured.views)].drop_duplicates("view")
+    return {str(view): str(reason or "") for view, reason in zip(first["view"], first["reason"], strict=True)}
+
+
 def _mean(values: pd.Series[float]) -> float | None:
     mean = float(values.mean())
     return None if np.isnan(mean) else mean

@@ -98,6 +98,9 @@ def _remarks(anatomy: Mapping[str, Any]) -> Iterator[str]:
     """What must be read beside the numbers."""
     if stand_in := nested(anatomy, "parts", "stand_in"):
         yield f"full_up_mask was not measured; {clip(stand_in, 40)} stands in for it."
+    for view, reason in (anatomy.get("unavailable") or {}).items():
+        text = clip(reason, 300) or "no reason was recorded"
+        yield "No answers: " + (text if text.startswith("view ") else f"view {clip(view, 40)}: {text}")
     if fills := anatomy.get("fills"):
         low, high = (pick(fill["estimate"] for fill in fills) for pick in (min, max))
         yield (
@@ -239,7 +242,7 @@ def _price(key: str, digits: int) -> cells.MakeCell:
     def cell(entry: Entry) -> Cell:
         value, times = entry.get(key), entry.get(f"times_{key}")
         ends = f" [{times['ci'][0]:.2f}, {times['ci'][1]:.2f}]" if times and times["ci"] else ""
-        note = f"\u00d7 {times['estimate']:.2f}{ends}" if times and entry.get("view") != "full" else ""
+        note = f"\u00d7 {times['estimate']:.2f}{ends}" if times and entry["name"] != "full image" else ""
         return Cell(number(value, digits) if value is not None else MISSING, note, value)
 
     return cell
