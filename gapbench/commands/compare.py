@@ -144,7 +144,6 @@ def compare(
             *setting_alerts(runs),
             *_trained_on(contamination),
         ],
-        "cures": beside_trained(runs[0].records, {run.label: run.records for run in runs[1:]}),
         "settings": differences(runs),
         "train": {
             "path": relative_link(log, folder),
@@ -155,6 +154,8 @@ def compare(
         if log
         else None,
     }
+    if cures := beside_trained(runs[0].records, {run.label: run.records for run in runs[1:]}):
+        summary["cures"] = cures
     write_json(folder / "comparison.json", summary)
     write_comparison(folder, summary=summary, runs=runs, steps=steps, images=images)
     return Comparison(folder, summary)

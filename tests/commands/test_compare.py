@@ -756,7 +756,7 @@ def test_a_trained_checkpoint_stands_among_the_cures_of_the_run_before(tmp_path:
 
 
 def test_a_comparison_without_such_views_has_no_cures(tmp_path: Path) -> None:
-    assert of_moves(tmp_path, *FIVE)["cures"] == {}
+    assert "cures" not in of_moves(tmp_path, *FIVE)
     assert "at what price" not in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
 
 
