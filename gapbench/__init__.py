@@ -19,7 +19,7 @@ from gapbench.version import VERSION
 __version__ = VERSION
 __all__ = [
     "Board", "Card", "Comparison", "Distilled", "Judge", "Record", "Run", "Sample", "__version__", "board", "compare",
-    "distill", "doctor", "export", "load_run", "load_runs", "locate", "measure", "merge", "propose", "score",
+    "distill", "doctor", "export", "load_run", "load_runs", "locate", "measure", "merge", "power", "propose", "score",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gapbench.commands.locate import locate
     from gapbench.commands.measure import measure
     from gapbench.commands.merge import merge
+    from gapbench.commands.power import power
     from gapbench.commands.propose import propose
     from gapbench.commands.report import load_run, load_runs
     from gapbench.judging import Judge
@@ -53,6 +54,7 @@ __getattr__ = lazy_names(
         "Board": "gapbench.commands.board",
         "compare": "gapbench.commands.compare",
         "Comparison": "gapbench.commands.compare",
+        "power": "gapbench.commands.power",
         "Run": "gapbench.runs.run",
         "export": "gapbench.commands.export",
         "load_run": "gapbench.commands.report",

@@ -76,6 +76,7 @@ class Sample:
     - `boxes`: the evidence boxes, in the format `box_format` (by default the card's). They become `Box`es in pixels
       when the image is decoded and its size is known.
     - `evidence`: who drew the boxes.
+    - `annotated`, `annotated_format`: the annotated boxes and their format, where a model's boxes have replaced them.
     - `boxes_in`: the (width, height) of the image in which a model drew them, if known. No other image is cropped.
     - `category`: a group of samples to report separately. It may have two levels, such as `2D/COCO`.
     - `cluster`: samples of one cluster are not independent, and statistics treat them as one unit. Samples of
@@ -102,6 +103,8 @@ class Sample:
     max_image_pixels: int = 0
     evidence: Evidence = "annotated"
     boxes_in: tuple[int, int] | None = None
+    annotated: tuple[Box, ...] = ()
+    annotated_format: BoxFormat | None = None
     upright: bool = False
 
 
@@ -213,6 +216,7 @@ class Record:
     - `image_hash`, `image_size`: a hash over the sample's images, and the size of the first one.
     - `boxes`: evidence boxes as `Box`es in pixels.
     - `evidence`: who drew the boxes; empty without evidence.
+    - `annotated_boxes`: the annotated boxes in pixels, where `boxes` are a model's.
     - `region_policy`, `region`: how the region was chosen, and the smallest box around what the crop shows.
     - `evidence_area`, `region_area`: the area of the evidence boxes and of the region.
     - `images`, `sent_size`, `sent_pixels`: the number of images the model was shown, the size of the first one, and
@@ -258,6 +262,7 @@ class Record:
     thought: str = ""
     cut_off: bool = False
     evidence_tokens: float | None = None
+    annotated_boxes: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,22 @@
-"""Accuracy against the size of the evidence: a fitted logistic curve with a band, and what it stands on.
+"""Accuracy against the size of the evidence: a fitted logistic curve with a band, and the size that is half way.
 
     sizes = sized_samples(records)                       # one row per sample: area, tokens, full, crop, cluster
     curve = fitted(sizes["area"], sizes["full"], sizes["cluster"])
     curve.estimate                                       # at curve.sizes, between curve.low and curve.high
+    threshold(sizes["area"], sizes["full"], sizes["crop"], 0.25, sizes["cluster"])["size"]
 
-logit(accuracy) = a + b log10(size), fitted by maximum likelihood; scores between 0 and 1 count as shares
-(quasi-binomial). The band is pointwise, 95%, from the cluster-robust (sandwich) covariance with Student's t for
-clusters - 2 degrees of freedom, taken on the logit scale (Liang and Zeger, Biometrika 73, 1986; such curves:
-Wichmann and Hill, Perception & Psychophysics 63, 2001).
+accuracy = g + (c - g) / (1 + exp(-(a + b log size))), fitted by maximum likelihood; scores between 0 and 1 count as
+shares (quasi-binomial). For the curve that is drawn, g is 0 and c is 1. For the threshold, g is the accuracy of
+guessing and c that in the crop (Wichmann and Hill, Perception & Psychophysics 63, 2001), so at exp(-a / b) full is half
+way between them: one number that compares models.
 
-Limits: exploratory. A logistic curve from 0 to 1 knows no guessing rate: with multiple choice its lower end is that of
-the samples there are. No curve is fitted through fewer than `FEW` right or wrong answers, or over equal sizes.
+The covariance is the cluster-robust sandwich of all estimating equations together (Liang and Zeger, Biometrika 73,
+1986), so that the uncertainty of g and c counts, with Student's t for clusters - 2 degrees of freedom. The band of a
+curve is pointwise, on the logit scale; the interval of a threshold is Fieller's for -a / b (Fieller 1954).
+
+Limits: exploratory. A curve from 0 to 1 knows no guessing rate: with multiple choice its lower end is that of the
+samples there are. No curve is fitted through fewer than `FEW` right or wrong answers, or over equal sizes. The c of a
+threshold is the same for every size, and there is none unless accuracy is shown to grow with size.
 """
 
 from __future__ import annotations
@@ -23,11 +29,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy import optimize
 from scipy.special import expit
 from scipy.stats import t
 
-from gapbench.analysis.aggregate import PAIR, area_bins, mean_scores
-from gapbench.analysis.statistics import mean_interval, merge_clusters, paired_gap
+from gapbench.analysis.aggregate import PAIR, Json, area_bins, mean_scores
+from gapbench.analysis.statistics import FEW_CLUSTERS, LEVEL, Floats, mean_interval, merge_clusters, paired_gap
 
 FEW = 10
 """Least number of right, and of wrong, answers, and of clusters."""
@@ -73,32 +80,100 @@ def fitted(sizes: ArrayLike, scores: ArrayLike, clusters: ArrayLike) -> FittedCu
     groups = int(group.max(initial=-1)) + 1
     if groups < FEW or min(y.sum(), (1 - y).sum()) < FEW or np.ptp(x) < 1e-3:
         return None
-    centre, spread = x.mean(), x.std()
-    design = np.column_stack([np.ones_like(x), (x - centre) / spread])
-    beta = np.zeros(2)
-    for _ in range(50):
-        p = expit(design @ beta)
-        information = (design * (p * (1 - p))[:, None]).T @ design
-        if np.abs(beta).max() > 20:  # size separates right from wrong: no finite slope
-            return None
-        step = np.linalg.solve(information, design.T @ (y - p))
-        beta += np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-9:
-            break
-    else:
+    centre, spread = float(x.mean()), float(x.std())
+    z = (x - centre) / spread
+    beta = _fit(z, y, 0.0, 1.0)
+    if beta is None:
         return None
-    p = expit(design @ beta)
-    inverse = np.linalg.inv((design * (p * (1 - p))[:, None]).T @ design)
-    sums = np.zeros((groups, 2))
-    np.add.at(sums, group, design * (y - p)[:, None])
-    covariance = inverse @ (sums.T @ sums) @ inverse * groups / (groups - 1)
+    covariance = _covariance(np.array([0.0, 1.0, *beta]), z, (y, np.zeros_like(y), np.ones_like(y)), group)[2:, 2:]
     grid = np.linspace(x.min(), x.max(), GRID)
     at = np.column_stack([np.ones(GRID), (grid - centre) / spread])
     half = t.ppf(0.975, groups - 2) * np.sqrt(np.einsum("ij,jk,ik->i", at, covariance, at))
-    line = at @ beta
+    line = at @ np.array(beta)
     low, middle, high = (tuple(expit(values).tolist()) for values in (line - half, line, line + half))
     slope, error = beta[1] / spread, float(np.sqrt(covariance[1, 1]) / spread)
     return FittedCurve(tuple((10.0**grid).tolist()), middle, low, high, float(slope), error)
+
+
+def threshold(
+    sizes: ArrayLike, full: ArrayLike, crop: ArrayLike, floor: ArrayLike | float, clusters: ArrayLike
+) -> Json | None:
+    """`size` with its `ci`, and the curve's `floor`, `ceiling`, and `slope` per tenfold size; None if it is undefined.
+
+    All columns have shape (n,): sizes above zero, scores in 0..1. `floor` holds the scores without the image, or is the
+    share of right guesses. Ends of the interval that lie more than a thousandfold outside the sizes are None.
+    """
+    x, y, top = (np.asarray(values, float) for values in (np.log(np.asarray(sizes, float)), full, crop))
+    low = np.broadcast_to(np.asarray(floor, float), y.shape)
+    _, group = np.unique(np.asarray(clusters), return_inverse=True)
+    count = int(group.max(initial=-1)) + 1
+    if count < FEW_CLUSTERS:
+        return None
+    g, c = float(low.mean()), float(top.mean())
+    if c - g < 0.05 or np.ptp(x) < 1e-3:
+        return None
+    centre, spread = float(x.mean()), float(x.std())
+    z = (x - centre) / spread
+    line = _fit(z, y, g, c)
+    if line is None:
+        return None
+    estimate = np.array([g, c, *line])
+    covariance = _covariance(estimate, z, (y, low, top), group)
+    quantile = float(t.ppf((1 + LEVEL) / 2, count - 2))
+    (a, b), (aa, ab, bb) = line, (covariance[2, 2], covariance[2, 3], covariance[3, 3])
+    square = b * b - quantile**2 * bb
+    if b <= 0 or square <= 0:  # a size at which nothing changes is no threshold
+        return None
+    half, rest = a * b - quantile**2 * ab, a * a - quantile**2 * aa
+    root = float(np.sqrt(max(half * half - square * rest, 0.0)))
+    ends = [centre + spread * (-half + side * root) / square for side in (-1, 1)]
+    far = float(np.log(1000))
+    inside = [float(np.exp(end)) if x.min() - far < end < x.max() + far else None for end in ends]
+    middle = centre - spread * a / b
+    if not x.min() - far < middle < x.max() + far:
+        return None
+    return {
+        "size": float(np.exp(middle)), "ci": inside if None not in inside else None, "floor": g, "ceiling": c,
+        "slope": b / spread * float(np.log(10)), "n": len(y), "clusters": count,
+    }  # fmt: skip
+
+
+def _fit(z: Floats, y: Floats, g: float, c: float) -> tuple[float, float] | None:
+    """Intercept and slope by maximum likelihood; None if size separates right from wrong: no finite slope."""
+
+    def loss(line: Floats) -> tuple[float, Floats]:
+        e = expit(line[0] + line[1] * z)
+        p = np.clip(g + (c - g) * e, 1e-9, 1 - 1e-9)
+        pull = (y - p) * (c - g) * e * (1 - e) / (p * (1 - p))
+        value = -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+        return float(value), -np.array([pull.mean(), (pull * z).mean()])
+
+    found = optimize.minimize(loss, np.array([0.0, 1.0]), jac=True, method="BFGS", options={"gtol": 1e-8})
+    a, b = (float(value) for value in found.x)
+    return (a, b) if np.isfinite([a, b]).all() and max(abs(a), abs(b)) < 20 else None
+
+
+def _covariance(at: Floats, z: Floats, scores: tuple[Floats, Floats, Floats], group: NDArray[np.int64]) -> Floats:
+    """The clustered sandwich covariance of (g, c, a, b), shape (4, 4); `scores` of full, guessing, crop."""
+    y, low, top = scores
+
+    def equations(theta: Floats) -> Floats:
+        g, c, a, b = theta
+        e = expit(a + b * z)
+        p = np.clip(g + (c - g) * e, 1e-9, 1 - 1e-9)
+        pull = (y - p) * (c - g) * e * (1 - e) / (p * (1 - p))
+        return np.column_stack([low - g, top - c, pull, pull * z])
+
+    steps = 1e-5 * np.eye(4)
+    slopes = np.column_stack(
+        [(equations(at + step).sum(0) - equations(at - step).sum(0)) / 2e-5 for step in steps]
+    )  # column j: the derivative of the sums by parameter j
+    count = int(group.max()) + 1
+    sums = np.zeros((count, 4))
+    np.add.at(sums, group, equations(at))
+    inverse = np.linalg.pinv(slopes)
+    covariance: Floats = inverse @ (sums.T @ sums) @ inverse.T * count / (count - 1)
+    return covariance
 
 
 def binned(table: pd.DataFrame, size: str) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gapbench.analysis.anatomy.cures import beside_trained
 from gapbench.analysis.comparison.conclusion import verdict
 from gapbench.analysis.comparison.deltas import compare_pair
 from gapbench.analysis.comparison.differences import differences, setting_alerts
@@ -153,6 +154,8 @@ def compare(
         if log
         else None,
     }
+    if cures := beside_trained(runs[0].records, {run.label: run.records for run in runs[1:]}):
+        summary["cures"] = cures
     write_json(folder / "comparison.json", summary)
     write_comparison(folder, summary=summary, runs=runs, steps=steps, images=images)
     return Comparison(folder, summary)

@@ -30,7 +30,7 @@ class SampleSizes:
 
     def text(self) -> str:
         """The table in words."""
-        from gapbench.analysis.sample_size import CORRELATION, ICC
+        from gapbench.analysis.sample_size import ICC, KEPT
 
         head = f"{self.name}: " if self.name else ""
         alike = f", worth {self.worth:,.0f} independent samples" if self.n > self.clusters else ""
@@ -46,7 +46,8 @@ class SampleSizes:
         return (
             f"{head}{self.n:,} samples in {self.clusters:,} clusters{alike} show, in 80 % of runs at the 5 % level, "
             f"points of\n{aligned(lines)}\nDiscordant: right in one of the two views only. Assumed: samples of a "
-            f"cluster correlate with {ICC}, gaps before and after a training with {CORRELATION}."
+            f"cluster correlate with {ICC}; before and after a training, {100 * KEPT:.0f} % of the samples keep their "
+            "answers but for what changes."
         )
 
 

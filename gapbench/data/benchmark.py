@@ -98,7 +98,8 @@ def fingerprint(samples: Iterable[Sample]) -> str:
     of_images = {"image": _image_identity, "crop_image": _image_identity, "more_images": _image_identities}
     for sample in samples:
         values = {f.name: of_images.get(f.name, _identity)(getattr(sample, f.name)) for f in fields(Sample)}
-        del values["boxes_in"]  # follows from the region file, and is younger than many a fingerprint
+        for key in ("boxes_in", "annotated", "annotated_format"):
+            del values[key]  # follows from the region file, and is younger than many a fingerprint
         if not sample.upright:
             del values["upright"]  # younger, too
         digest.update(json.dumps(values, sort_keys=True, ensure_ascii=True).encode())

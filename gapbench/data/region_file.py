@@ -67,9 +67,10 @@ class Regions:
         keys = [next((k for name in (*names, "") if (k := (name, s.id)) in self.boxes), ("", s.id)) for s in samples]
         fixed: dict[str, Any] = {"box_format": "xyxy", "crop_image": None, "evidence": "model"}
         return [
-            replace(sample, boxes=self.boxes.get(key, ()), boxes_in=self.sizes.get(key), **fixed)
+            replace(sample, boxes=self.boxes.get(key, ()), boxes_in=self.sizes.get(key),
+                    annotated=sample.boxes, annotated_format=sample.box_format, **fixed)
             for sample, key in zip(samples, keys, strict=True)
-        ]
+        ]  # fmt: skip
 
     def no_box_error(self, in_run: Sequence[str]) -> BenchmarkError:
         """The error for a run in which no sample has a box of this file. `in_run` names the samples."""

@@ -34,6 +34,8 @@ REQUIRED = tuple(f.name for f in fields(Record) if f.default is MISSING)
 """The fields that records of older versions have too."""
 CUT_OFF = "stopped at the limit of new tokens"
 """The `reason` of an answer that was cut off."""
+YOUNGER: Mapping[str, Any] = {"thought": "", "evidence_tokens": None, "annotated_boxes": ()}
+"""The fields that records of older versions lack, but for `cut_off`."""
 RecordKey = tuple[str, str, str, int]
 BLOCK = 1 << 16
 """Bytes read at once in the search for the end of the last complete line."""
@@ -122,7 +124,7 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         raise RunError(f"{folder}: no {FILE} in it. Expected the folder of a run (gapbench measure … --out FOLDER).")
     for record in read_lines(path, REQUIRED):
-        yield {"thought": "", "cut_off": CUT_OFF in record["reason"], "evidence_tokens": None, **record}
+        yield {**YOUNGER, "cut_off": CUT_OFF in record["reason"], **record}
 
 
 def read_lines(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -14,17 +14,19 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gapbench.errors import SampleError
 from gapbench.runs import records
 from gapbench.runs.manifest import FILE, Manifest, write_manifest
 from gapbench.runs.throughput import ThroughputMeter
 from gapbench.scoring import THOUGHT_CUT_OFF, Score, score, unparsed
-from gapbench.types import Answer, Engine, Record, Request
+from gapbench.types import Answer, Box, Engine, Record, Request
 from gapbench.util.interrupt import remember_interrupt
 from gapbench.util.progress import Advance
+from gapbench.views.boxes import normalise
 from gapbench.views.pixels import Pixels, TokenCount, not_counted
 from gapbench.views.prefetch import Pending, PreparedView, prepared
 from gapbench.views.prepare import PreparedSample
@@ -206,4 +208,14 @@ def to_record(
         output_tokens=answer.output_tokens,
         seconds=answer.seconds,
         evidence_tokens=on_evidence,
+        annotated_boxes=annotated_boxes(prepared_sample),
     )
+
+
+def annotated_boxes(prepared_sample: PreparedSample) -> tuple[Box, ...]:
+    """The annotated boxes in pixels of a sample whose boxes a model made; none if they are faulty."""
+    sample = prepared_sample.sample
+    if prepared_sample.size and sample.annotated:
+        with suppress(SampleError):  # `gapbench benchmarks check` reports it
+            return normalise(sample.annotated, sample.annotated_format or "xyxy", prepared_sample.size)[0]
+    return ()

@@ -13,7 +13,6 @@ import pytest
 
 from gapbench.analysis.aggregate import mean_scores
 from gapbench.analysis.anatomy.dissection import dissect
-from gapbench.analysis.anatomy.threshold import curve, threshold
 from gapbench.analysis.statistics import ratio_of_sums
 from gapbench.analysis.summary import summarise
 from tests.analysis import planted
@@ -152,10 +151,6 @@ def test_a_locator_is_judged_by_right_answers_where_it_found_the_evidence_and_wh
     frame["annotated_boxes"] = [[[0, 0, 10, 10]], [[0, 0, 10, 16]], [[50, 50, 60, 60]], []] * 2
     scores = mean_scores(frame)
     found = dissect(frame, scores, pd.DataFrame({"cluster": range(4)}, index=scores.index))
-    assert found is None, "it has no view beyond the pair"
-    frame = pd.concat([frame, run({"blind": [0] * 4}, evidence="model")], ignore_index=True)
-    scores = mean_scores(frame)
-    found = dissect(frame, scores, pd.DataFrame({"cluster": range(4)}, index=scores.index))
     assert found is not None
     locator = found["audit"]["locator"]
     assert (locator["found"]["n"], locator["found"]["right"]) == (2, 2)
@@ -189,9 +184,26 @@ def test_the_sentence_adds_up_and_marks_what_may_be_nothing() -> None:
     answers = {view: [*scores] * 30 for view, scores in TEN.items()} | {"boxed": TEN["full"] * 30}
     assert anatomy(answers)["sentence"] == (
         "Of the 60.0 points, 20.0 come with resolution, 10.0 with removing the surroundings, 20.0 with both together "
-        "and 10.0 with what else the crop changes; 20.0 of them come back with more pixels; pointing brings 0.0 (perhaps "
-        "none) by a drawn box."
+        "and 10.0 with what else the crop changes; 20.0 of them come back with more pixels; pointing brings 0.0 "
+        "(perhaps none) by a drawn box."
     )
+
+
+def test_without_the_four_cells_the_sentence_goes_step_by_step_or_says_what_stands_alone() -> None:
+    answers = {view: [*TEN[view]] * 30 for view in ("full", "mask", "crop")}
+    assert anatomy(answers)["sentence"] == (
+        "Of the 60.0 points, 10.0 come with removing the surroundings and 50.0 with enlarging what is left, in this "
+        "order."
+    )
+    answers = {view: [*TEN[view]] * 30 for view in ("full", "full_up", "crop")}
+    assert anatomy(answers)["sentence"].startswith("Of the 60.0 points, 20.0 come with resolution alone; ")
+
+
+def test_a_view_without_answers_is_named_with_its_reason() -> None:
+    reasons = dict.fromkeys(TEN, "") | {"full_up": "the size is fixed"}
+    found = anatomy(TEN | {"full_up": [-1] * 10}, reason=reasons)
+    assert found["unavailable"] == {"full_up": "the size is fixed"}
+    assert found["parts"] is None
 
 
 def test_a_summary_has_an_anatomy_only_with_further_views_and_it_is_strict_json() -> None:
@@ -203,7 +215,7 @@ def test_a_summary_has_an_anatomy_only_with_further_views_and_it_is_strict_json(
 
 def test_every_key_of_an_anatomy_is_described_in_the_schema() -> None:
     text = (Path(__file__).parents[2] / "reports" / "SUMMARY_SCHEMA.md").read_text(encoding="utf-8")
-    by_name = ("by_view", "against_prior")
+    by_name = ("by_view", "against_prior", "unavailable")
 
     def keys(value: Any, named: bool = False) -> set[str]:
         if isinstance(value, list):
@@ -225,29 +237,6 @@ def test_a_ratio_of_costs_by_hand() -> None:
     spread = ratio_of_sums([2, 6], [2, 2], ["a", "b"])
     assert spread.estimate == 2.0
     assert spread.se == pytest.approx(1.0)  # residuals -2 and 2: sqrt(2 / 1 * 8) / 4
-
-
-def test_the_threshold_is_the_size_half_way_and_the_curve_goes_through_it() -> None:
-    rng = np.random.default_rng(0)
-    sizes = np.exp(rng.uniform(0, 6, 4000))
-    right = rng.random(4000) < 0.25 + 0.65 / (1 + (20 / sizes) ** 2)
-    crop, blind = rng.random(4000) < 0.9, rng.random(4000) < 0.25
-    fit = threshold(sizes, right, crop, blind, np.arange(4000) // 2)
-    assert fit is not None
-    assert fit["ci"][0] < 20 < fit["ci"][1]
-    assert fit["ci"][1] / fit["ci"][0] < 1.4
-    assert curve([fit["size"]], fit) == pytest.approx([(fit["floor"] + fit["ceiling"]) / 2])
-    assert fit["slope"] == pytest.approx(2 * np.log(10), rel=0.2)
-
-
-def test_no_threshold_where_size_makes_no_difference_or_the_crop_is_a_guess() -> None:
-    rng = np.random.default_rng(1)
-    sizes, keys = np.exp(rng.uniform(0, 6, 400)), np.arange(400)
-    flat, good, guess = rng.random(400) < 0.5, rng.random(400) < 0.9, rng.random(400) < 0.25
-    assert threshold(sizes, flat, good, guess, keys) is None
-    assert threshold(sizes, sizes > 20, guess, guess, keys) is None
-    assert threshold([], [], [], 0.25, []) is None
-    assert threshold(sizes[:10], flat[:10], good[:10], guess[:10], keys[:10]) is None
 
 
 def test_intervals_hold_what_was_planted_in_a_few_runs() -> None:

@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from gapbench.analysis.psychometric import binned, fitted, read_instead, sized_samples
+from gapbench.analysis.psychometric import binned, fitted, read_instead, sized_samples, threshold
 
 
 def drawn(seed: int, n: int = 300, slope: float = 2.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,3 +102,25 @@ def test_what_was_read_instead_is_counted_by_right_answer_in_words() -> None:
         {"answer": "blue", "n": 1, "wrong": 1, "instead": [("red", 1)]},
     ]
     assert read_instead(frame, "crop") == []
+
+
+def test_the_threshold_is_the_size_half_way_between_guessing_and_the_crop() -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.exp(rng.uniform(0, 6, 4000))
+    right = rng.random(4000) < 0.25 + 0.65 / (1 + (20 / sizes) ** 2)
+    crop, blind = rng.random(4000) < 0.9, rng.random(4000) < 0.25
+    fit = threshold(sizes, right, crop, blind, np.arange(4000) // 2)
+    assert fit is not None
+    assert fit["ci"][0] < 20 < fit["ci"][1]
+    assert fit["ci"][1] / fit["ci"][0] < 1.4
+    assert fit["slope"] == pytest.approx(2 * np.log(10), rel=0.2)
+
+
+def test_no_threshold_where_size_makes_no_difference_or_the_crop_is_a_guess() -> None:
+    rng = np.random.default_rng(1)
+    sizes, keys = np.exp(rng.uniform(0, 6, 400)), np.arange(400)
+    flat, good, guess = rng.random(400) < 0.5, rng.random(400) < 0.9, rng.random(400) < 0.25
+    assert threshold(sizes, flat, good, guess, keys) is None
+    assert threshold(sizes, sizes > 20, guess, guess, keys) is None
+    assert threshold([], [], [], 0.25, []) is None
+    assert threshold(sizes[:10], flat[:10], good[:10], guess[:10], keys[:10]) is None

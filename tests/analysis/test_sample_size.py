@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gapbench.analysis.sample_size import CORRELATION, ICC, needed, shown, worth
+from gapbench.analysis.sample_size import ICC, KEPT, needed, shown, worth
 from gapbench.analysis.statistics import sign_flip_test
 
 DESIGNS = [(191, 191, 0.2), (800, 200, 0.2), (400, 100, 0.1), (845, 845, 0.3)]
@@ -14,15 +14,15 @@ DESIGNS = [(191, 191, 0.2), (800, 200, 0.2), (400, 100, 0.1), (845, 845, 0.3)]
 def found(n: int, clusters: int, discordant: float, effect: float, runs: int, change: bool = False) -> float:
     """The share of simulated runs in which the sign-flip test finds a gap, or a change of it, of `effect`.
 
-    A sample copies its cluster's outcome with probability sqrt(ICC); the outcome after a training copies the one before
-    with probability CORRELATION. A change turns a gap of half the effect round.
+    A sample copies its cluster's outcome with probability sqrt(ICC); a cluster keeps its outcomes after a training with
+    probability KEPT. A change turns a gap of half the effect round.
     """
     rng = np.random.default_rng(n + clusters)
     of = np.arange(n) % clusters
     hits = 0
     for seed in range(runs):
         u = [np.where(rng.random(n) < np.sqrt(ICC), rng.random(clusters)[of], rng.random(n)) for _ in range(2)]
-        second = np.where(rng.random(n) < CORRELATION, *u)
+        second = np.where(rng.random(clusters)[of] < KEPT, *u)
         gaps = (effect / 2, -effect / 2) if change else (effect, 0.0)
         drawn = [
             (one < (discordant + gap) / 2).astype(float) - (one >= 1 - (discordant - gap) / 2)

@@ -736,6 +736,30 @@ def test_every_key_is_described_in_the_schema(tmp_path: Path) -> None:
     assert {key for key in keys(done) if f"`{key}`" not in text} == set()
 
 
+def test_a_trained_checkpoint_stands_among_the_cures_of_the_run_before(tmp_path: Path) -> None:
+    before, after = changes(("wr", "rr", 60), ("wr", "wr", 20), ("rr", "rr", 20))
+    rows = [*answers("signs", before, image_tokens=100), *answers("other", ["wr", "rr"] * 9)]
+    zoom = [{**row, "view": "full+crop", "image_tokens": 150} for row in rows if row["view"] == "crop"]
+    trained = [*answers("signs", after, image_tokens=100), *answers("other", ["wr", "rr"] * 9)]
+    done = compared(tmp_path, [*rows, *(row for row in zoom if row["benchmark"] == "signs")], trained)
+    assert list(done.summary["cures"]) == ["signs"], "the other benchmark was not measured in a view that cures"
+    cures = {cure["name"]: cure for cure in done.summary["cures"]["signs"]["cures"]}
+    assert list(cures) == ["full image", "crop", "oracle zoom", "two"]
+    assert cures["two"]["share"]["estimate"] == pytest.approx(60 / 80)
+    assert cures["two"]["times_image_tokens"]["estimate"] == 1.0
+    sentence = (
+        "80.0 of 80.0 points come back with oracle zoom at 1.5 times the tokens and 60.0 with two at no more tokens."
+    )
+    assert done.summary["cures"]["signs"]["sentence"] == sentence
+    for page in (done.report, done.path / "comparison.md"):
+        assert sentence in page.read_text(encoding="utf-8")
+
+
+def test_a_comparison_without_such_views_has_no_cures(tmp_path: Path) -> None:
+    assert "cures" not in of_moves(tmp_path, *FIVE)
+    assert "at what price" not in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+
+
 def test_a_notebook_shows_the_verdict_and_escapes_names(tmp_path: Path) -> None:
     rows = answers("<b>signs", ["wr", "rr"])
     shown = compared(tmp_path, rows, rows)._repr_html_()

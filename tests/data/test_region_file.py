@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gapbench
+from gapbench.data.benchmark import fingerprint
 from gapbench.data.region_file import read_regions
 from gapbench.data.task import Task, TaskSettings, make_tasks
 from gapbench.errors import BenchmarkError, RunError
@@ -74,6 +75,8 @@ def test_boxes_replace_all_others(file: Path) -> None:
     assert located.crop_image is None
     assert left_out.crop_image is None
     assert annotated.boxes == ((1, 2, 3, 4),), "samples are not changed in place"
+    assert (located.annotated, located.annotated_format) == (((1, 2, 3, 4),), "xywh")
+    assert fingerprint([located]) == fingerprint([replace(located, annotated=(), annotated_format=None)])
 
 
 def test_a_line_may_name_its_benchmark(file: Path) -> None:

@@ -131,6 +131,14 @@ def test_the_record_keeps_what_was_sent_and_covered() -> None:
     assert to_record("b", prepare(sample(boxes=()), "union"), "full", 0, answer).evidence == ""
 
 
+def test_the_record_keeps_the_annotated_boxes_that_a_model_s_boxes_replaced() -> None:
+    found = sample(boxes=((0.0, 0.0, 9.0, 9.0),), evidence="model", annotated=((1, 2, 3, 4),), annotated_format="xywh")
+    assert to_record("b", prepare(found, "union"), "crop", 0, Answer()).annotated_boxes == ((1, 2, 4, 6),)
+    faulty = replace(found, annotated=((1, 2, 3),))  # type: ignore[arg-type]
+    assert to_record("b", prepare(faulty, "union"), "crop", 0, Answer()).annotated_boxes == ()
+    assert to_record("b", prepare(sample(), "union"), "crop", 0, Answer()).annotated_boxes == ()
+
+
 def test_a_sample_without_images_gives_the_same_record() -> None:
     """The run loop keeps hundreds of samples without images while a model works: an 8K image takes 100 MB."""
     shipped = sample(more_images=(noise(1),), crop_image=noise(3, (9, 7)))

@@ -35,7 +35,7 @@ LISTED = 24
 def audit(measured: Measured) -> Json | None:
     """Every check whose views were measured; None if there is none beyond `full` and `crop`."""
     hide, prior = find(measured, "hide"), prior_view(measured)
-    located = _locator(measured)
+    located = locator(measured)
     if not (hide or prior or located):
         return None
     scores = measured.scores
@@ -93,7 +93,7 @@ def _near_ceiling(measured: Measured) -> bool | None:
     return None if ci is None else ci[0] > CEILING
 
 
-def _locator(measured: Measured) -> Json | None:
+def locator(measured: Measured) -> Json | None:
     """Right and wrong answers in the crop by whether a model's boxes hold the annotated evidence.
 
     None unless records have both: `boxes` that a model made, and `annotated_boxes`.

@@ -7,7 +7,7 @@ The share that a cure recovers is (cure - full) / (crop - full) over the same sa
 price is the ratio of image tokens, and of seconds, to those of the full view of the same samples.
 
 Limits: the price of a zoom leaves out finding the region. Seconds depend on batches and on whatever else the machine
-did.
+did, so those of another run have no ratio.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import pandas as pd
 
 from gapbench.analysis.aggregate import PAIR, Json, mean_scores
 from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, gather, kind_of, level, short
-from gapbench.analysis.statistics import ratio_of_sums, share_closed
+from gapbench.analysis.anatomy.sentence import cured
+from gapbench.analysis.statistics import merge_clusters, ratio_of_sums, share_closed
 
 CURES = ("full_up", "boxed", "full+crop")
 PRICES = ("image_tokens", "seconds")
@@ -42,6 +43,25 @@ def cures(measured: Measured, trained: Mapping[str, pd.DataFrame] | None = None)
 
 TRAINED = "trained"
 """The view under which the full view of a trained checkpoint stands beside those of the model."""
+
+
+def beside_trained(before: pd.DataFrame, after: Mapping[str, pd.DataFrame]) -> Json:
+    """By benchmark, `cures` of the run `before` with checkpoints (their records by label), and a `sentence`.
+
+    Empty unless `before` was measured in views that cure.
+    """
+    found: Json = {}
+    for name, records in before.groupby("benchmark", observed=True, sort=True):
+        scores = mean_scores(records)
+        first = records.drop_duplicates("sample").set_index("sample").reindex(scores.index)
+        keys = merge_clusters(*(list(first[column].fillna("").astype(str)) for column in ("cluster", "image_hash")))
+        measured = gather(scores, pd.Series(keys, index=scores.index), records)
+        others = {label: frame[frame["benchmark"] == name] for label, frame in after.items()}
+        if any(kind_of(view) in CURES for view in measured.views):
+            entries = cures(measured, {label: frame for label, frame in others.items() if len(frame)})
+            if entries:
+                found[str(name)] = {"sentence": cured(entries), "cures": entries}
+    return found
 
 
 def _joined(measured: Measured, records: pd.DataFrame, scores: pd.Series[float]) -> Measured:
@@ -70,7 +90,7 @@ def _entry(measured: Measured, name: str, view: str) -> Json:
         known = ~(np.isnan(ours) | np.isnan(base))
         entry[price] = float(ours[known].mean()) if known.any() else None
         ratio = ratio_of_sums(ours[known], base[known], keys[known]) if known.any() and base[known].sum() else None
-        entry[f"times_{price}"] = short(ratio) if ratio else None
+        entry[f"times_{price}"] = short(ratio) if ratio and not (view == TRAINED and price == "seconds") else None
     return entry
 
 

@@ -14,11 +14,11 @@ import pandas as pd
 
 from gapbench.analysis.aggregate import PAIR, Json
 from gapbench.analysis.anatomy import factorial
-from gapbench.analysis.anatomy.audit import audit
+from gapbench.analysis.anatomy.audit import audit, locator
 from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, gather
 from gapbench.analysis.anatomy.cures import cures
 from gapbench.analysis.anatomy.sentence import sentence
-from gapbench.analysis.anatomy.threshold import threshold
+from gapbench.analysis.psychometric import threshold
 
 
 def dissect(
@@ -27,19 +27,21 @@ def dissect(
     samples: pd.DataFrame,
     trained: Mapping[str, pd.DataFrame] | None = None,
 ) -> Json | None:
-    """The anatomy of one benchmark; None if no view beyond `full` and `crop` was answered.
+    """The anatomy of one benchmark; None if no view beyond `full` and `crop` was answered, and no locator is judged.
 
     `records` has a row per answer, `scores` a row per sample and a column per view, `samples` the `cluster` of each
     sample. `trained` maps names to the records of other checkpoints on this benchmark, which then stand among the
     cures.
     """
     measured = gather(scores, samples["cluster"].reindex(scores.index), records)
-    if not (set(measured.views) - set(PAIR) or trained) or "full" not in measured.views:
+    found_by_model = locator(measured)
+    if not (set(measured.views) - set(PAIR) or trained or found_by_model) or "full" not in measured.views:
         return None
     paired = set(PAIR) <= set(measured.views)
     found: Json = {
         "gap": counted(contrast(measured, {"crop": 1.0, "full": -1.0})) if paired else None,
         "by_view": factorial.every_view(measured),
+        "unavailable": factorial.unavailable(measured),
         "parts": factorial.parts(measured),
         "fills": factorial.fills(measured),
         "waterfall": factorial.waterfall(measured),

@@ -28,7 +28,7 @@ from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, fin
 LADDER = ("full", "mask", "crop_native", "crop")
 """The waterfall: the surroundings go, then the canvas, then the region is enlarged as the processor does it."""
 POINTING = {"image": "boxed", "text": "hint", "coordinates": "coordinates"}
-PRIOR = ("blind", "blank", "mean_colour")
+PRIOR = ("blind", "blank")
 """Views without the image or its content; the first that was measured is the prior."""
 
 
@@ -160,6 +160,13 @@ def every_view(measured: Measured) -> Json:
             **counted(level(measured, view)), "change": counted(change) if change else None, **costs,
         }  # fmt: skip
     return entries
+
+
+def unavailable(measured: Measured) -> dict[str, str]:
+    """The views that were asked and have no answer at all, each with the first reason."""
+    asked = measured.records.reindex(columns=["view", "reason"])
+    first = asked[~asked["view"].astype(str).isin(measured.views)].drop_duplicates("view")
+    return {str(view): str(reason or "") for view, reason in zip(first["view"], first["reason"], strict=True)}
 
 
 def _mean(values: pd.Series[float]) -> float | None:

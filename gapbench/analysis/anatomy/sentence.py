@@ -19,12 +19,25 @@ PARTS = {
     "both": "with both together",
     "rest": "with what else the crop changes",
 }
+STEPS = {
+    "mask": "with removing the surroundings",
+    "crop_native": "with removing the canvas",
+    "crop": "with enlarging what is left",
+}
 WAYS = {"image": "a drawn box", "text": "a hint in words", "coordinates": "coordinates"}
 
 
 def sentence(found: Mapping[str, Any]) -> str:
     """The sentence of an anatomy; empty if there is nothing to say."""
-    clauses = [*_composition(found), *_cures(found), *_pointing(found)]
+    return _joined([*_composition(found), *_cures(found["cures"], "of them "), *_pointing(found)])
+
+
+def cured(cures: Sequence[Json]) -> str:
+    """The sentence of cures alone; empty if none recovers a shown share of the gap."""
+    return _joined(_cures(cures, f"of {points_in_words(cures[1]['estimate'] - cures[0]['estimate'])} points "))
+
+
+def _joined(clauses: Sequence[str]) -> str:
     text = "; ".join(clauses)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
@@ -39,6 +52,9 @@ def _composition(found: Mapping[str, Any]) -> list[str]:
     if found["parts"]:
         pieces = [f"{_points(found['parts'][key])} {words}" for key, words in PARTS.items()]
         return [f"{total}, {pieces[0].replace(' with', ' come with', 1)}, {_listed(pieces[1:])}"]
+    if found["waterfall"]:
+        steps = [f"{_points(step)} {STEPS[step['to'].partition(':')[0]]}" for step in found["waterfall"]["steps"]]
+        return [f"{total}, {_listed(steps).replace(' with', ' come with', 1)}, in this order"]
     known = {"full_up": PARTS["resolution"], "mask": PARTS["surroundings"]}
     alone = {v: e["change"] for v, e in found["by_view"].items() if v.partition(":")[0] in known and e["change"]}
     pieces = [f"{_points(one)} {known[view.partition(':')[0]]}{_parameters(view)}" for view, one in alone.items()]
@@ -50,16 +66,16 @@ def _pointing(found: Mapping[str, Any]) -> list[str]:
     return [f"pointing brings {_listed(pieces)}"] if pieces else []
 
 
-def _cures(found: Mapping[str, Any]) -> list[str]:
+def _cures(cures: Sequence[Json], of: str) -> list[str]:
     """The cures that recover a shown share of the gap, the largest first."""
-    shown = [cure for cure in found["cures"] if cure["share"] and cure["share"]["ci"] and cure["share"]["ci"][0] > 0]
+    shown = [cure for cure in cures if cure["share"] and cure["share"]["ci"] and cure["share"]["ci"][0] > 0]
     shown.sort(key=lambda cure: -cure["share"]["estimate"])
     pieces = []
     for cure in shown[:3]:
         times = (cure["times_image_tokens"] or {}).get("estimate")
         price = "" if times is None else " at no more tokens" if times < 1.005 else f" at {times:.1f} times the tokens"
         pieces.append(f"{points_in_words(cure['gain']['estimate'])} with {cure['name']}{price}")
-    return [_listed(pieces).replace(" with", " of them come back with", 1)] if pieces else []
+    return [_listed(pieces).replace(" with", f" {of}come back with", 1)] if pieces else []
 
 
 def _points(entry: Json) -> str:

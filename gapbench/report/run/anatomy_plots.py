@@ -17,11 +17,11 @@ from gapbench.util.text import area_percent, clip, interval, number, percent, po
 WIDTH = 4.3
 """Inches: what a narrow screen shows."""
 
-Step = tuple[str, float, Interval]
+PlottedStep = tuple[str, float, Interval]
 """Its label, its size as a fraction, and its interval."""
 
 
-def steps_plot(start: float, steps: Sequence[Step], *, name: str) -> str:
+def steps_plot(start: float, steps: Sequence[PlottedStep], *, name: str) -> str:
     """From the accuracy in full to that in the crop: a bar for each step begins where the one before ends."""
     rows = len(steps) + 2
     height = 0.46 * rows + 0.62

@@ -8,7 +8,7 @@ Nothing is shown for a benchmark without views beyond full and crop. Any part ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gapbench.report import cells
@@ -30,7 +30,6 @@ ASKS = {
     "coordinates": "pointing, as coordinates",
     "blind": "what needs no image",
     "blank": "what needs no content",
-    "mean_colour": "what needs no content",
     "random_crop": "being a crop, without the evidence",
     "hide": "without the evidence",
     "full+crop": "a zoom: both images",
@@ -99,6 +98,9 @@ def _remarks(anatomy: Mapping[str, Any]) -> Iterator[str]:
     """What must be read beside the numbers."""
     if stand_in := nested(anatomy, "parts", "stand_in"):
         yield f"full_up_mask was not measured; {clip(stand_in, 40)} stands in for it."
+    for view, reason in (anatomy.get("unavailable") or {}).items():
+        text = clip(reason, 300) or "no reason was recorded"
+        yield "No answers: " + (text if text.startswith("view ") else f"view {clip(view, 40)}: {text}")
     if fills := anatomy.get("fills"):
         low, high = (pick(fill["estimate"] for fill in fills) for pick in (min, max))
         yield (
@@ -122,7 +124,7 @@ def _remarks(anatomy: Mapping[str, Any]) -> Iterator[str]:
 
 def _tables(anatomy: Mapping[str, Any]) -> Iterator[Table]:
     yield _parts_table(anatomy)
-    yield _cure_table(anatomy)
+    yield cure_table(anatomy.get("cures") or [])
     yield _check_table(anatomy)
 
 
@@ -223,7 +225,8 @@ def _remaining_gaps(anatomy: Mapping[str, Any]) -> Table:
     return table_of("The gap without samples that fail", columns, [row for row in gaps if row["gap"]])
 
 
-def _cure_table(anatomy: Mapping[str, Any]) -> Table:
+def cure_table(cures: Sequence[Entry]) -> Table:
+    """What each cure recovers, and its price."""
     columns = (
         Column("Cure", cells.text("name"), numeric=False),
         Column("Accuracy", cells.level()),
@@ -232,14 +235,14 @@ def _cure_table(anatomy: Mapping[str, Any]) -> Table:
         Column("Image tokens", _price("image_tokens", 0), "Mean per answer; below, against full"),
         Column("Seconds", _price("seconds", 2), "Mean per answer; below, against full"),
     )
-    return table_of("What closes the gap, at what price", columns, anatomy.get("cures") or [])
+    return table_of("What closes the gap, at what price", columns, cures)
 
 
 def _price(key: str, digits: int) -> cells.MakeCell:
     def cell(entry: Entry) -> Cell:
         value, times = entry.get(key), entry.get(f"times_{key}")
         ends = f" [{times['ci'][0]:.2f}, {times['ci'][1]:.2f}]" if times and times["ci"] else ""
-        note = f"\u00d7 {times['estimate']:.2f}{ends}" if times and entry.get("view") != "full" else ""
+        note = f"\u00d7 {times['estimate']:.2f}{ends}" if times and entry["name"] != "full image" else ""
         return Cell(number(value, digits) if value is not None else MISSING, note, value)
 
     return cell
