@@ -1,4 +1,4 @@
-"""Renames the keys of run folders that gapbench wrote before 2026-11-28, when images, samples and views got their names.
+"""Renames the keys of run folders from before 2026-11-28, when images, samples and views got one name each.
 
     python scripts/rename_keys.py runs/a runs/b          # folders of runs, trainings or region files, at any depth
 

@@ -12,6 +12,7 @@ Limits: all samples of all tasks are held in memory.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -228,15 +229,23 @@ def _of_another_split(benchmark: Benchmark) -> set[str]:
 
 
 def _with_possible_views(tasks: Sequence[Task]) -> list[Task]:
-    """The tasks, those without evidence reduced to the views that need none. Raises BenchmarkError if none is left."""
+    """The tasks, without the views whose evidence they lack.
+
+    Raises BenchmarkError if a task has none left, or if no task has any left that needs a region. Warns where a task
+    keeps some of those that need one.
+    """
     reduced, messages = [], []
     for task in tasks:
         possible = tuple(view for view in task.views if not view.needs_region or task.has_evidence(view))
         missing = next((view for view in task.views if view not in possible), None)
         if missing:
-            messages.append(no_evidence(task, missing))
+            message = no_evidence(task, missing)
             if not possible:
-                raise BenchmarkError(messages[-1])
+                raise BenchmarkError(message)
+            if any(view.needs_region for view in possible):
+                warnings.warn(f"{message} The other views are asked.", stacklevel=2)
+            else:
+                messages.append(message)
         reduced.append(replace(task, views=possible))
     if messages and len(messages) == len(tasks):
         raise BenchmarkError(messages[0])

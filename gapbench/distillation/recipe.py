@@ -350,7 +350,8 @@ def _check_combinations(recipe: Recipe, where: str) -> None:
     for key in ("student_view", "teacher_view", "null_view"):
         text = getattr(recipe, key)
         if text.partition(":")[0].strip() not in VIEWS:
-            raise SettingError(f"{where}: {key}={text!r} is unknown. Expected one of {', '.join(VIEWS)}.")
+            known = ", ".join(name for name, kind in VIEWS.items() if kind.trains)
+            raise SettingError(f"{where}: {key}={text!r} is unknown. Expected one of {known}.")
         view = parse_view(text, f"{where}: {key}")
         if not VIEWS[view.kind].trains:
             raise SettingError(

@@ -109,7 +109,8 @@ def _around(inner: Box, size: Size, width: float, height: float) -> Box:
 def with_parameters(policy: str, parameters: Mapping[str, str]) -> str:
     """The policy with some parameters set anew: `padded` and {"factor": "2"} -> `padded:factor=2`.
 
-    `region` among the parameters names another policy. Raises SettingError as `parse_policy` does.
+    `region` among the parameters names another policy. A policy that takes no parameters gives way to `padded`: the
+    union, grown. Raises SettingError as `parse_policy` does.
     """
     if not parameters:
         return policy
@@ -117,6 +118,8 @@ def with_parameters(policy: str, parameters: Mapping[str, str]) -> str:
     items = dict(item.partition("=")[::2] for item in filter(None, rest.split(",")))
     if "region" in parameters:
         name, items = parameters["region"], {}
+    elif parameters and not REGIONS.get(name, name):
+        name = "padded"
     items |= {key: value for key, value in parameters.items() if key != "region"}
     policy = name + (":" if items else "") + ",".join(f"{key}={items[key]}" for key in sorted(items))
     parse_policy(policy)

@@ -445,3 +445,29 @@ def test_the_summary_does_not_depend_on_the_order_of_records(measure: Measure) -
     random.Random(1).shuffle(lines)
     path.write_text("".join(lines))
     assert json.dumps(write_results(run.path).summary, sort_keys=True) == json.dumps(run.summary, sort_keys=True)
+
+
+def test_groups_of_views_say_how_many_tokens_lie_on_the_evidence(measure: Measure) -> None:
+    run = measure(views="standard,blind,hide,full+crop,mask:fill=white", limit=2)
+    frame = run.frame().set_index("view")
+    assert set(frame.index) == {"full", "crop", "blind", "hide", "full+crop", "mask:fill=white"}
+    assert (frame["outcome"] != "failed").all()
+    for row in frame.itertuples():
+        x0, y0, x1, y1 = row.boxes[0]
+        on_full = (x1 - x0) * (y1 - y0) / (row.image_size[0] * row.image_size[1])
+        assert 0 <= row.evidence_tokens <= row.image_tokens
+        if row.Index in ("full", "mask:fill=white"):
+            assert row.evidence_tokens == pytest.approx(on_full * row.image_tokens, abs=1e-3)
+        assert (row.evidence_tokens == 0) == (row.Index in ("blind", "hide"))
+    assert (frame.loc["full+crop", "evidence_tokens"].to_numpy() == pytest.approx(
+        (frame.loc["full", "evidence_tokens"] + frame.loc["crop", "evidence_tokens"]).to_numpy(), abs=2e-3
+    ))  # fmt: skip
+
+
+def test_records_from_before_have_no_tokens_on_the_evidence(measure: Measure) -> None:
+    run = measure(limit=1)
+    path = run.path / "records.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({k: v for k, v in r.items() if k != "evidence_tokens"}) + "\n" for r in rows))
+    assert gapbench.load_run(run.path).frame()["evidence_tokens"].isna().all()
+    assert measure(limit=2).summary["benchmarks"]["mine"]["n"] == 2

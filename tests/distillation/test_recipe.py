@@ -201,7 +201,9 @@ def test_a_value_out_of_range_is_named_with_what_was_expected(key: str, value: A
     [
         ({"student_view": "ful"}, "student_view='ful' is unknown. Expected one of full, crop, boxed"),
         ({"teacher_view": "zoom"}, "teacher_view='zoom' is unknown"),
-        ({"null_view": "none"}, "null_view='none' is unknown. Expected one of full, crop, boxed"),
+        ({"null_view": "none"}, "null_view='none' is unknown. Expected one of full, crop, boxed, mask, hide"),
+        ({"teacher_view": "hint"}, "teacher_view='hint' shows no image, several, or another prompt"),
+        ({"null_view": "blind"}, "null_view='blind' shows no image, several, or another prompt"),
         ({"student_view": "degraded:scale=2"}, "student_view degraded:scale=2: scale=2 is out of range"),
         ({"student_view": "crop:factor=2"}, "student_view='crop:factor=2' has a region of its own, and a training has"),
         ({"target": "tilt", "tilt": 0}, "tilt=0 with target=tilt is the teacher itself. Set target=teacher"),

@@ -10,9 +10,11 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from engines.loads import server
 from engines.stub_server import HttpRequest, Response, Stub, chat, error
@@ -358,11 +360,26 @@ def test_a_run_whose_first_questions_all_fail_is_ended() -> None:
     with Stub(lambda request, number: error(400, "this model reads no images")) as stub:
         engine = server.load("stub", base_urls=[stub.url])
         got: list[Any] = []
+        pixel = Image.new("RGB", (1, 1))
         with pytest.raises(ModelError, match=r"nothing was answered.*reads no images"):
-            got.extend(engine.generate(requests(5000)))
+            got.extend(engine.generate(replace(request, images=(pixel,)) for request in requests(5000)))
 
     assert got == [], "handed out, they would be recorded as failed and not be asked again"
     assert len(stub.requests) < 200
+
+
+def test_a_server_that_takes_no_prompt_without_an_image_still_gets_those_with_one() -> None:
+    def reply(request: HttpRequest, number: int) -> Response:
+        return chat("fine") if request.urls else error(400, "an image is required")
+
+    with Stub(reply) as stub:
+        engine = server.load("stub", base_urls=[stub.url], concurrency=1)
+        blind = [Request(f"blind {i}", (), "Which letter?") for i in range(40)]
+        shown = [replace(request, images=(Image.new("RGB", (1, 1)),)) for request in requests(2)]
+        answers = dict(engine.generate([*blind, *shown]))
+
+    assert {key: answer.text for key, answer in answers.items() if not answer.error} == {0: "fine", 1: "fine"}
+    assert "an image is required" in answers["blind 0"].error
 
 
 def test_a_few_bad_questions_end_nothing() -> None:

@@ -179,6 +179,32 @@ def test_an_image_the_processor_refuses_fails_alone(engine: Callable[..., Any]) 
     assert [a.error for k, a in answers.items() if k != "sliver"] == ["", "", ""]
 
 
+def test_prompts_without_an_image_are_answered_and_share_no_batch_with_others(
+    engine: Callable[..., Any], tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[list[bool]] = []
+    process = TransformersEngine._inputs
+
+    def noted(self: Any, group: list[Request]) -> Any:
+        batches.append([bool(request.images) for request in group])
+        return process(self, group)
+
+    monkeypatch.setattr(TransformersEngine, "_inputs", noted)
+    blind = [Request(f"blind {i}", (), f"What is this? {i}") for i in range(3)]
+    answers = dict(engine(batch_size=4).generate([*blind, *requests(3)]))
+    assert not any(answer.error for answer in answers.values())
+    assert [(a.images, a.image_tokens, a.sent_size) for k, a in answers.items() if "blind" in str(k)] == 3 * [
+        (0, 0, None)
+    ]
+    assert all(len(set(batch)) == 1 for batch in batches)
+
+    refusing = transformers.load(str(tiny("paligemma")), max_new_tokens=2)
+    answers = dict(refusing.generate([*(Request(f"blind {i}", (), "What?") for i in range(20)), *requests(1)]))
+    assert not answers[0].error
+    assert "the processor refused a prompt without an image" in answers["blind 0"].error
+    assert "leave the view `blind` out, and measure `blank`" in answers["blind 0"].error
+
+
 def test_an_image_the_model_dies_of_fails_alone(tiny: Callable[[str], Path]) -> None:
     engine = transformers.load(str(tiny("mistral3")), max_new_tokens=2, batch_size=1)
     request_list = [*requests(3), Request("dot", (Image.new("RGB", (10, 10)),), "What?")]

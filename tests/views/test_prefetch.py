@@ -20,7 +20,7 @@ from gapbench.views import images, prefetch
 from gapbench.views.pixels import Pixels
 from gapbench.views.prefetch import Pending, Prefetched, prepared
 from gapbench.views.prepare import PreparedSample
-from gapbench.views.views import View
+from gapbench.views.views import View, parse_views
 
 BOTH = ((View("full"), 0), (View("crop"), 0))
 
@@ -144,6 +144,20 @@ def test_consecutive_samples_about_one_image_decode_it_once(tmp_path: Path, deco
     assert [Path(source).stem for source in decoded] == ["a", "b", "a"]
     assert results[4].sample.images[0] is results[0].sample.images[0]
     assert len(results) == 9
+
+
+def test_a_sample_in_many_views_is_decoded_once(tmp_path: Path, decoded: list[Any]) -> None:
+    noise(0, (200, 150)).save(tmp_path / "a.png")
+    views = tuple((view, 0) for view in parse_views("factorial,cures"))
+    (one,) = ready([pending("q", str(tmp_path / "a.png"), views)], pixels=Pixels(max_pixels=20_000))
+    assert len(decoded) == 1
+    assert [shown.view.name for shown in one.views] == [view.name for view, _ in views]
+    errors = {shown.view.name for shown in one.views if shown.error}
+    assert errors == {"full_up", "full_up_mask"}, "the image is larger than the bound"
+    for shown in one.views:
+        assert shown.sizes == tuple(image.size for image in shown.images)
+        assert len(shown.evidence) in (0, len(shown.images))
+        assert shown.without_images().images == ()
 
 
 def test_an_image_with_many_samples_is_shared_out_among_threads(tmp_path: Path, decoded: list[Any]) -> None:

@@ -146,8 +146,16 @@ def test_views_that_make_no_sense_are_named(text: str, message: str) -> None:
 
 
 def test_a_parameter_that_the_policy_does_not_take_is_named_with_the_view() -> None:
-    with pytest.raises(SettingError, match=r"--views crop:factor=2: .*`union` takes no parameters"):
-        parse_view("crop:factor=2").policy("union")
+    with pytest.raises(SettingError, match=r"--views crop:factor=2: .*`square` takes min_side"):
+        parse_view("crop:factor=2").policy("square")
+    with pytest.raises(SettingError, match=r"--views crop:factor=2,region=union: .*`union` takes no parameters"):
+        parse_view("crop:region=union,factor=2").policy("padded")
+
+
+@pytest.mark.parametrize("policy", ["union", "native"])
+def test_a_policy_without_parameters_gives_way_to_padded_where_a_view_has_some(policy: str) -> None:
+    assert parse_view("crop:factor=2").policy(policy) == "padded:factor=2"
+    assert parse_view("crop").policy(policy) == policy
 
 
 # --- groups and names ------------------------------------------------------------------------------------------------
