@@ -2,9 +2,8 @@
 
     make docs      # mkdocs.yml names this file as a hook
 
-A page links to a file of the repository as it does on a code host, relative to itself: `../reports/throughput.md`. In the
-site, Markdown becomes a page and any other file is copied, at the path that it has in the repository. Links to a folder
-lead to its README.md. What does not exist stays as it is, and the strict build fails at it.
+A page links to a file of the repository as it does on a code host, relative to itself: `../reports/throughput.md`. In
+the XX
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(\]\(|src=\"|href=\")([^)\s\"#]+)")
 """The target of a link or an image in Markdown, and of an attribute in HTML, without its anchor."""
+LIST = "index.md"
+"""The page of a folder without README.md."""
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -31,11 +32,19 @@ def on_files(files: Any, config: Any) -> Any:
             waiting += [t for _, t in _targets(text, f"docs/{file.src_uri}")]
     while waiting:
         path = waiting.pop()
-        if path.startswith("docs/") or not (ROOT / path).is_file() or files.get_file_from_path(path):
+        if path.startswith("docs/") or files.get_file_from_path(path):
             continue
-        files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
-        if path.endswith(".md"):
-            waiting += [t for _, t in _targets((ROOT / path).read_text(encoding="utf-8"), path)]
+        folder, name = posixpath.split(path)
+        if name == LIST:
+            listed = sorted(file.name for file in (ROOT / folder).iterdir() if file.is_file())
+            text = f"# {folder}\n\n" + "".join(f"- [{name}]({name})\n" for name in listed)
+            files.append(File.generated(config, path, content=text))
+        elif (ROOT / path).is_file():
+            files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
+            text = (ROOT / path).read_text(encoding="utf-8") if path.endswith(".md") else ""
+        else:
+            continue
+        waiting += [target for _, target in _targets(text, path)]
     return files
 
 
@@ -59,7 +68,9 @@ def _targets(text: str, home: str) -> Iterator[tuple[str, str]]:
     for _, target in LINK.findall(text):
         path = posixpath.normpath(posixpath.join(posixpath.dirname(home), target))
         if "://" not in target and not target.startswith("mailto:") and not path.startswith(".."):
-            yield target, f"{path}/README.md" if (ROOT / path / "README.md").is_file() else path
+            if (ROOT / path).is_dir():
+                path += "/README.md" if (ROOT / path / "README.md").is_file() else f"/{LIST}"
+            yield target, path
 
 
 def _leaves(nav: Any) -> Iterator[str]:

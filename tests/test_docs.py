@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 EXAMPLES = ROOT / "docs" / "examples"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md"]
+GLANCE = ROOT / "gapbench" / "glance" / "model"
 CODE = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
@@ -62,20 +63,28 @@ def test_gapbench_takes_every_command_of_the_page(page: Path) -> None:
         )  # raises for an unknown flag, a missing one, a value of another type
 
 
+def test_every_command_stands_in_the_docs() -> None:
+    from gapbench.cli.app import app
+
+    shown = {" ".join(arguments[:2]) for page in PAGES for arguments in gapbench_arguments(page)}
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    main: Any = typer.main.get_command(app)
+    for name in main.commands:
+        assert any(line.split()[:1] == [name] for line in shown) or f"`gapbench {name} " in text, name
+
+
 def test_the_readme_is_one_page_with_a_sample_card_at_its_top() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(text.split()) < 900
-    first_image = re.search(r"!\[.*?\]\((.*?)\)", text)
-    assert first_image
-    assert first_image[1] == "docs/images/card.png"
-    assert text.index(first_image[0]) < text.index("\n## ")
+    assert 0 < text.find('<img src="docs/images/card.png"') < text.index("\n## ")
+    assert (ROOT / "docs" / "images" / "card.png").is_file()
 
 
 @pytest.mark.slow
 def test_every_command_of_the_readme_runs(
-    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In their order, in one folder. A tiny checkpoint and a miniature stand for what would be downloaded."""
+    """In their order, in one folder. A copy of glance and a miniature stand for what would be downloaded."""
     from gapbench.cli.app import app, run
 
     (tmp_path / "vstar").mkdir()
@@ -84,11 +93,9 @@ def test_every_command_of_the_readme_runs(
     write_benchmark(tmp_path / "test", questions=4)
     shutil.copytree(tmp_path / "test", tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("mine.jsonl"))
     shutil.copy(tmp_path / "test" / "mine.jsonl", tmp_path / "mine-test.jsonl")
-    stands_for = {"Qwen/Qwen3-VL-4B-Instruct": str(tiny("qwen3_vl")), "vstar": f"vstar={tmp_path / 'vstar'}"}
-    brief = ["--max-new-tokens", "8"]
+    shutil.copytree(GLANCE, tmp_path / "model")
+    stands_for = {"Qwen/Qwen3-VL-4B-Instruct": str(tmp_path / "model"), "vstar": f"vstar={tmp_path / 'vstar'}"}
     shorter = {
-        "measure": brief,
-        "doctor": brief,
         "distill": ["--steps=1", "--no-holdout", "prompts_per_step=2", "rollouts_per_prompt=1", "max_new_tokens=8"],
         "check": ["--limit", "50"],  # a miniature has fewer samples than the card promises of the whole
     }
@@ -116,6 +123,11 @@ def test_every_command_of_the_readme_runs(
         "results.tex",
     ):
         assert (tmp_path / page).stat().st_size > 1_000, page
+    assert "\\toprule" in (tmp_path / "results.tex").read_text()
+
+    quoted = re.search(r"((?:^> glance answers.*\n)(?:^> .*\n)*)", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert quoted
+    assert quoted[1].replace("> ", "").replace("\n", " ").strip() in capsys.readouterr().out
 
     python = [block for language, block in CODE.findall(README.read_text(encoding="utf-8")) if language == "python"]
     exec(compile("".join(python), README, "exec"), {})  # noqa: S102 (our own file)
@@ -136,9 +148,10 @@ def test_the_python_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_the_script_measures_two_models_on_twenty_images_and_makes_their_board(
-    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["own_data.py", "glance", str(tiny("qwen3_vl")), "--out", str(tmp_path)]
+    shutil.copytree(GLANCE, tmp_path / "model")
+    arguments = ["own_data.py", "glance", str(tmp_path / "model"), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", arguments)
     runpy.run_path(str(EXAMPLES / "own_data.py"), run_name="__main__")
     board = json.loads((tmp_path / "board" / "board.json").read_text())
