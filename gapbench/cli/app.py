@@ -75,7 +75,8 @@ def main(
 ) -> None:
     """Measure, explain and close the regional-to-global perception gap of multimodal models."""
     if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+        if text := ctx.get_help():  # with rich it has printed itself
+            say(text, sys.stdout)
 
 
 INTERRUPTED = 130

@@ -21,9 +21,9 @@ from gapbench.views.regions import cut
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Colour = tuple[int, int, int]
+Rgb = tuple[int, int, int]
 
-COLOURS: dict[str, Colour] = {"white": (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0)}
+COLOURS: dict[str, Rgb] = {"white": (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0)}
 HEX = re.compile(r"#[0-9a-fA-F]{6}")
 BORDER = 1 / 12
 """The width of an image's border, as a share of its side."""
@@ -54,7 +54,7 @@ def filled(image: Image, boxes: Sequence[Box], fill: str, outside: bool = False)
     return base
 
 
-def colour_of(image: Image, boxes: Sequence[Box], fill: str) -> Colour:
+def colour_of(image: Image, boxes: Sequence[Box], fill: str) -> Rgb:
     """The colour of a fill that is one; that of a blur is the background's."""
     if fill == "mean":
         return mean(image)
@@ -63,7 +63,7 @@ def colour_of(image: Image, boxes: Sequence[Box], fill: str) -> Colour:
     return COLOURS.get(fill) or background(image, boxes)
 
 
-def background(image: Image, boxes: Sequence[Box] = ()) -> Colour:
+def background(image: Image, boxes: Sequence[Box] = ()) -> Rgb:
     """The most common colour at the border of an RGB image, `boxes` left out.
 
     Where boxes cover the border, the rest of the image counts; where they cover the image, all of it.
@@ -87,7 +87,7 @@ def background(image: Image, boxes: Sequence[Box] = ()) -> Colour:
     return int(red), int(green), int(blue)
 
 
-def mean(image: Image) -> Colour:
+def mean(image: Image) -> Rgb:
     """The mean of every channel, rounded."""
     from PIL import ImageStat
 
@@ -101,7 +101,7 @@ def _blurred(image: Image, radius: float) -> Image:
     return image.filter(ImageFilter.GaussianBlur(radius))
 
 
-def _plain(size: tuple[int, int], colour: Colour) -> Image:
+def _plain(size: tuple[int, int], colour: Rgb) -> Image:
     from PIL import Image as Pillow
 
     return Pillow.new("RGB", size, colour)

@@ -361,7 +361,7 @@ def _between(size: Size, whole: Size, step: float) -> Size:
     return width, height
 
 
-def _framed(image: Image, canvas: Size, colour: fills.Colour) -> Image:
+def _framed(image: Image, canvas: Size, colour: fills.Rgb) -> Image:
     from PIL import Image as Pillow
 
     framed = Pillow.new("RGB", canvas, colour)

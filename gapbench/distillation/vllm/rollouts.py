@@ -31,7 +31,7 @@ import torch
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.rollouts import Prompt, Rollout, Rollouts, Sampling
 from gapbench.distillation.student import ModelRole
-from gapbench.distillation.vllm.export import published_weights
+from gapbench.distillation.vllm.exported_weights import published_weights
 from gapbench.engines import models
 from gapbench.engines.chat import chat_template_of
 from gapbench.errors import ModelError, SettingError

@@ -25,7 +25,7 @@ from gapbench.distillation.student import ModelRole
 from gapbench.distillation.teachers import Teacher
 from gapbench.distillation.vllm import rollouts as vllm_rollouts
 from gapbench.distillation.vllm import weights as vllm_weights
-from gapbench.distillation.vllm.export import published_weights
+from gapbench.distillation.vllm.exported_weights import published_weights
 from gapbench.errors import ModelError
 
 LENGTH, MANY = 8, 1500

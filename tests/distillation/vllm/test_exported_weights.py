@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from distillation.small import Tiny, recipe, role
-from gapbench.distillation.vllm.export import published_weights
+from gapbench.distillation.vllm.exported_weights import published_weights
 
 # LLaVA's names in memory are not those of its folder; Qwen3-VL's head is tied; GLM-4.5V keeps its experts in one piece.
 FAMILIES = ("llava", "qwen3_vl", "glm4v_moe")
