@@ -74,9 +74,8 @@ def main(
     ] = False,
 ) -> None:
     """Measure, explain and close the regional-to-global perception gap of multimodal models."""
-    if ctx.invoked_subcommand is None:
-        if text := ctx.get_help():  # with rich it has printed itself
-            say(text, sys.stdout)
+    if ctx.invoked_subcommand is None and (text := ctx.get_help()):  # with rich it has printed itself
+        say(text, sys.stdout)
 
 
 INTERRUPTED = 130
