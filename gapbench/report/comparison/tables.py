@@ -77,8 +77,9 @@ def seeds_table(summary: Summary) -> Table | None:
     def spread(side: str) -> Callable[[Entry], Cell]:
         def cell(row: Entry) -> Cell:
             one, show = row[side], percent if row["measure"] in ("full", "crop", "closed") else points
-            values = " · ".join(show(value) for value in one["values"])
-            note = f"mean {show(one['mean'])}" if len(set(one["values"])) > 1 else ""
+            differ = len(set(one["values"])) > 1
+            values = " · ".join(show(value) for value in one["values"][: None if differ else 1])
+            note = f"mean {show(one['mean'])}" if differ else ""
             return Cell(values, note, one["mean"])
 
         return cell
