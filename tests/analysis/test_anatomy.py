@@ -141,7 +141,7 @@ def test_a_benchmark_that_the_full_image_solves_is_near_its_ceiling() -> None:
     found = anatomy({"full": [1] * 200, "crop": [1] * 200, "blind": [0, 1] * 100})
     assert found["audit"]["near_ceiling"] is True
     assert found["audit"]["without_image"]["estimate"] == pytest.approx(0.5)
-    assert found["sentence"] == "There is no gap to take apart: crop minus full is 0.0 (perhaps none)."
+    assert found["sentence"] == "No gap is shown: crop minus full is 0.0 (perhaps none)."
 
 
 def test_a_locator_is_judged_by_right_answers_where_it_found_the_evidence_and_where_not() -> None:

@@ -47,7 +47,8 @@ def _composition(found: Mapping[str, Any]) -> list[str]:
     if not gap or gap["estimate"] is None:
         return []
     if not _shown(gap) or gap["estimate"] <= 0:
-        return [f"there is no gap to take apart: crop minus full is {_points(gap)}"]
+        shown = "no gap is shown" if not _shown(gap) else "there is no gap to take apart"
+        return [f"{shown}: crop minus full is {_points(gap)}"]
     total = f"of the {points_in_words(gap['estimate'])} points"
     if found["parts"]:
         pieces = [f"{_points(found['parts'][key])} {words}" for key, words in PARTS.items()]
