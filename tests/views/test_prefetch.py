@@ -19,7 +19,6 @@ from gapbench.types import Sample
 from gapbench.views import images, prefetch
 from gapbench.views.pixels import Pixels
 from gapbench.views.prefetch import Pending, Prefetched, prepared
-from gapbench.views.prepare import PreparedSample
 from gapbench.views.views import View, parse_views
 
 BOTH = ((View("full"), 0), (View("crop"), 0))
@@ -84,18 +83,6 @@ def test_images_are_made_side_by_side() -> None:
 
     results = ready([pending(str(i), (lambda: make())) for i in range(3)], workers=3)
     assert [result.sample.error for result in results] == ["", "", ""]
-
-
-def test_keep_is_called_in_the_threads_before_a_sample_is_handed_out() -> None:
-    sizes: dict[str, tuple[str, tuple[int, int]]] = {}
-
-    def keep(waiting: Pending, sample: PreparedSample) -> None:
-        sizes[waiting.sample.id] = threading.current_thread().name, sample.images[0].size
-
-    for number, result in enumerate(prepared([pending(str(i), noise(i)) for i in range(9)], Pixels(), 2, keep)):
-        thread, size = sizes[result.pending.sample.id]
-        assert thread.startswith("gapbench-prepare")
-        assert (size, result.pending.sample.id) == ((80, 60), str(number))
 
 
 def test_each_missing_view_is_there_once_whatever_the_repeats() -> None:
