@@ -37,7 +37,7 @@ def card(text: str) -> Card:
 def run(error: Exception, code: int = 2) -> None:
     """The command line with a command that fails in this way."""
 
-    def application(standalone_mode: bool) -> None:
+    def application(**_: object) -> None:
         raise error
 
     assert app.run(application) == code  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def check_first(text: str, patch: pytest.MonkeyPatch) -> None:
 
 
 def finish(text: str) -> None:
-    found = SimpleNamespace(summary={"verdict": text}, report=Path("/x") / "report.html")
+    found = SimpleNamespace(summary={"verdict": text, "alerts": []}, report=Path("/x") / "report.html")
     app._print_distilled(SimpleNamespace(model_path=Path("model"), comparison=found))
 
 
