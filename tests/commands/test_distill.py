@@ -360,7 +360,8 @@ def test_the_card_says_how_the_model_was_made(tiny: Tiny, data: Path, tmp_path: 
     text = (tmp_path / "model" / "README.md").read_text()
     _, head, body = text.split("---\n", 2)
     assert yaml.safe_load(head) == {
-        "library_name": "transformers", "pipeline_tag": "image-text-to-text", "tags": ["gapbench", "vision-opd"],
+        "library_name": "transformers", "pipeline_tag": "image-text-to-text",
+        "tags": ["gapbench", "on-policy-distillation", "vision-opd"],
     }  # fmt: skip
     assert "`gapbench distill MODEL --data mine.jsonl`" in body
     assert "1 steps of 4 prompts x 2 rollouts" in body

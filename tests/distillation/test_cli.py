@@ -41,9 +41,10 @@ def test_one_command_measures_trains_measures_and_compares(tiny: Tiny, data: Pat
     for name in ("recipe.yaml", "train.jsonl", "model", "before", "after", "checkpoints", "comparison.html",
                  "comparison.md", "comparison.json"):  # fmt: skip
         assert (tmp_path / "out" / name).exists()
-    model, verdict, report, share = done.stdout.strip().splitlines()
+    model, verdict, *notes, report, share = done.stdout.strip().splitlines()
     assert model.endswith("out/model")
     assert "mine" in verdict
+    assert all(note.startswith("note: ") for note in notes)
     assert report.endswith("comparison.html")
     assert re.search(r"hf upload \S+ \S+out/model$", share)
     assert "training: 2/2 steps" in done.stderr

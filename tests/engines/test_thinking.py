@@ -76,7 +76,7 @@ def test_the_transformers_engine_prompts_and_reads_every_kind(
     tokenizer.add_special_tokens({"extra_special_tokens": list(SPECIAL)})
     for said, ends in ((case.says.format(THOUGHT), True), (case.cut_off(), False)):
         ids = tokenizer.encode(said, add_special_tokens=False) + [tokenizer.eos_token_id] * ends
-        monkeypatch.setattr(engine, "_run", lambda inputs, keys, ids=ids: __import__("torch").tensor([ids]))
+        monkeypatch.setattr(engine, "_run", lambda inputs, keys, ids=ids: (__import__("torch").tensor([ids]), [[]]))
         ((_, answer),) = engine.generate([request])
         if ends:
             assert outcome_of(answer)[0] == "right"

@@ -78,12 +78,12 @@ def ask(model: Path, questions: Path, step: float, budget: int) -> dict[str, Any
     tokens = [0, 0]
     batches = []
 
-    def stand_in(self: engine.TransformersEngine, inputs: Any, keys: Any) -> Any:
+    def stand_in(self: engine.TransformersEngine, inputs: Any, keys: Any) -> tuple[Any, list[list[float]]]:
         batches.append(len(keys))
         tokens[0] += inputs["input_ids"].numel()
         tokens[1] += int(inputs["attention_mask"].sum())
         time.sleep(step * inputs["input_ids"].numel() / PROMPT)
-        return torch.full((len(keys), 1), 2)
+        return torch.full((len(keys), 1), 2), [[] for _ in keys]
 
     engine.TransformersEngine._run = stand_in  # type: ignore[method-assign]
     engine.TOKEN_BUDGET["cpu"] = budget

@@ -49,7 +49,7 @@ def by_transformers(folder: Path, case: Case) -> tuple[list[int], str, list[Answ
     answers = []
     for said, end in ((case.says.format(THOUGHT), [tokenizer.eos_token_id]), (case.cut_off(), [])):
         written = tokenizer.encode(said, add_special_tokens=False) + end
-        engine._run = lambda inputs, keys, written=written: torch.tensor([written])
+        engine._run = lambda inputs, keys, written=written: (torch.tensor([written]), [[]])
         answers += [answer for _, answer in engine.generate([REQUEST])]
     return ids, prompt, answers
 
