@@ -60,11 +60,12 @@ def saying(words: str, ends: bool) -> Callable[..., Any]:
     run = TransformersEngine._run
 
     def said(self: TransformersEngine, inputs: Any, keys: Any) -> Any:
-        out, tokenizer = run(self, inputs, keys), self.loaded.processor.tokenizer
+        (out, logps), tokenizer = run(self, inputs, keys), self.loaded.processor.tokenizer
         ids = tokenizer.encode(words, add_special_tokens=False) + [tokenizer.eos_token_id] * ends
         rows = [ids if key[2] == "full" else row for key, row in zip(keys, out.tolist(), strict=True)]
         longest, end, going_on = max(map(len, rows)), [tokenizer.eos_token_id], [0]
-        return torch.tensor([r + (going_on if r == ids and not ends else end) * (longest - len(r)) for r in rows])
+        padded = [r + (going_on if r == ids and not ends else end) * (longest - len(r)) for r in rows]
+        return torch.tensor(padded), logps
 
     return said
 
