@@ -39,7 +39,7 @@ from gapbench.analysis.comparison.training_log import (
 )
 from gapbench.commands.report import load_run
 from gapbench.errors import RunError, SettingError
-from gapbench.runs.listing import labelled
+from gapbench.runs.listing import labelled, renamed
 from gapbench.runs.manifest import make_manifest, settings_of
 from gapbench.util.files import relative_link, write_json
 
@@ -195,19 +195,6 @@ def load(
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise SettingError(f"labels: found {', '.join(map(repr, names))}; expected a different name for each run.")
     return [replace(run, label=name) for run, name in zip(runs, names, strict=True)], trained
-
-
-def renamed(labels: Mapping[str, str], folders: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """The `names` of the runs in `folders`, but for those that `labels` names (folder -> name).
-
-    Raises SettingError for a folder that is none of these.
-    """
-    own = {Path(folder).resolve(): name for folder, name in labels.items()}
-    places = [folder.resolve() for folder in folders]
-    strange = [str(path) for path in own if path not in places]
-    if strange:
-        raise SettingError(f"--label {strange[0]}: no such run here; expected one of {', '.join(map(str, folders))}.")
-    return [own.get(place, name) for place, name in zip(places, names, strict=True)]
 
 
 def open_run(folder: Path) -> LoadedRun:

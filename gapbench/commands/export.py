@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from gapbench.commands.report import load_runs
 from gapbench.errors import SettingError
+from gapbench.runs.listing import renamed
 from gapbench.runs.run import Run, results
 from gapbench.util.files import replacing, write_text
 
@@ -50,7 +51,7 @@ def export(
         )
     opened = load_runs(*runs)
     named = {str(run.path): run for run in opened}
-    names = {path: path for path in named} | _by_path(labels or {}, opened)
+    names = dict(zip(named, renamed(labels or {}, [Path(path) for path in named], list(named)), strict=True))
     path = Path(out)
     if format == "latex":
         write_text(path, _latex({names[key]: run for key, run in named.items()}))
@@ -66,14 +67,6 @@ def export(
         else:
             table.to_parquet(draft, index=False)
     return path
-
-
-def _by_path(labels: Mapping[str, str], runs: Sequence[Run]) -> dict[str, str]:
-    own = {run.path.resolve(): str(run.path) for run in runs}
-    strange = [folder for folder in labels if Path(folder).resolve() not in own]
-    if strange:
-        raise SettingError(f"--label {strange[0]}: no such run here; expected one of {', '.join(own.values())}.")
-    return {own[Path(folder).resolve()]: name for folder, name in labels.items()}
 
 
 def _table(run: Run, what: str) -> pd.DataFrame:

@@ -96,8 +96,7 @@ def measure(
     - `selfcheck` first tests the engine with images that gapbench draws (`gapbench.selfcheck`).
 
     `views` are names with parameters, such as `crop:factor=2` (`gapbench.views.kinds`), and groups (`standard`,
-    `factorial`, `cures`). If some benchmarks have
-    evidence, those without any are measured in the views that need none.
+    `factorial`, `cures`). If some benchmarks have evidence, those without any are measured in the views that need none.
 
     Raises GapbenchError subclasses whose message names the setting or file and the remedy. Answers before an error stay
     in `out` and are not repeated.

@@ -137,7 +137,7 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
             loop.train(setup, first_step, earlier, loop.Watched(probe, reference), watch)
     finally:
         setup.sampler.close()
-    chosen = _choose(job, setup, before) if reference else {}
+    chosen = _choose(job, setup, before, len(reference.answers)) if reference else {}
     save_model(job, accelerator, setup.student, generation)
     return {
         "training": {
@@ -156,8 +156,8 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _choose(job: Job, setup: loop.TrainingSetup, before: Mapping[str, float | None]) -> dict[str, Any]:
-    """Give the student the weights of the step that validation chose; the entry `validation` of the training."""
+def _choose(job: Job, setup: loop.TrainingSetup, before: Mapping[str, float | None], samples: int) -> dict[str, Any]:
+    """Give the student the weights of the step that `samples` validated; the entry `validation` of the training."""
     lines = [json.loads(line) for line in (job.folder / loop.LOG).read_text(encoding="utf-8").splitlines()]
     step = validation.chosen_step(lines, job.recipe) or job.recipe.steps
     line = lines[step - 1]
@@ -168,7 +168,7 @@ def _choose(job: Job, setup: loop.TrainingSetup, before: Mapping[str, float | No
     job.say(f"chosen: step {step} of {job.recipe.steps}, {key} {line[key]:.3g} ({before[key]:.3g} before training)")
     if remark := validation.remark(before, line, job.recipe):
         job.say(remark)
-    entry = {"by": job.recipe.validation, "samples": len(setup.pairs.validation_prompts()), "step": step,
+    entry = {"by": job.recipe.validation, "samples": samples, "step": step,
              "before": dict(before), "chosen": found, "remark": remark}  # fmt: skip
     return {"validation": entry}
 

@@ -19,7 +19,7 @@ from glob import glob
 from pathlib import Path, PurePath
 from typing import Any
 
-from gapbench.errors import RunError
+from gapbench.errors import RunError, SettingError
 from gapbench.runs import records
 from gapbench.runs.lock import is_held
 from gapbench.runs.manifest import FILE, Manifest, read_manifest
@@ -68,6 +68,19 @@ def labelled(runs: Sequence[tuple[Path, str]], given: Mapping[int, str] | None =
         counts = Counter(names)
         names = [f"{name} ({end})" if counts[name] > 1 else name for name, end in zip(names, endings, strict=True)]
     return names
+
+
+def renamed(labels: Mapping[str, str], folders: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """The `names` of the runs in `folders`, but for those that `labels` names (folder -> name).
+
+    Raises SettingError for a folder that is none of these.
+    """
+    own = {Path(folder).resolve(): name for folder, name in labels.items()}
+    places = [folder.resolve() for folder in folders]
+    strange = [str(path) for path in own if path not in places]
+    if strange:
+        raise SettingError(f"--label {strange[0]}: no such run here; expected one of {', '.join(map(str, folders))}.")
+    return [own.get(place, name) for place, name in zip(places, names, strict=True)]
 
 
 def short_name(model: str) -> str:
