@@ -168,9 +168,9 @@ class Pairs:
                 held += groups[group]
         if not held:
             raise BenchmarkError(
-                f"{self.benchmark.name}: {len(self.samples)} samples of {len(groups)} images are too few to hold some "
-                f"out for validation; expected at least {LARGEST_PART} samples, and several images. Give more data, or "
-                "set eval_every=0."
+                f"{self.left_out or f'{self.benchmark.name}:'} {len(self.samples)} samples of {len(groups)} images are "
+                f"too few to hold some out for validation; expected at least {LARGEST_PART} samples, and several images. "
+                "Give more data, or set eval_every=0."
             )
         ids = {s.id for s in held}
         return [s for s in self.samples if s.id not in ids], held

@@ -77,6 +77,13 @@ def test_data_that_cannot_be_parted_is_refused(count: int, images: int) -> None:
         Pairs(benchmark(many(count, images)), recipe(eval_every=1))
 
 
+def test_a_refusal_says_which_samples_had_no_evidence() -> None:
+    """Else nobody knows why so few remain."""
+    boxless = [replace(s, boxes=()) for s in many(20, 20)]
+    with pytest.raises(BenchmarkError, match=r"19 of 20 have no evidence box and are left out.*too few to hold"):
+        Pairs(benchmark([*boxless[:19], many(20, 20)[19]]), recipe(eval_every=1))
+
+
 def test_the_divergence_is_that_of_its_formula() -> None:
     """By hand: p = (.5, .3 | .2), q = (.2, .3 | .5); m = (.35, .3, .35)."""
     teacher, student = (torch.tensor([x]).log() for x in ([0.5, 0.3, 0.1, 0.1], [0.2, 0.3, 0.25, 0.25]))
