@@ -169,7 +169,7 @@ class Pairs:
         if not held:
             raise BenchmarkError(
                 f"{self.left_out or f'{self.benchmark.name}:'} {len(self.samples)} samples of {len(groups)} images are "
-                f"too few to hold some out for validation; expected at least {LARGEST_PART} samples, and several images. "
+                f"too few to hold some out for validation; expected at least {LARGEST_PART} samples of several images. "
                 "Give more data, or set eval_every=0."
             )
         ids = {s.id for s in held}
