@@ -29,6 +29,7 @@ from gapbench.data.hub import pending_download
 from gapbench.data.suites import is_suite
 from gapbench.data.task import PlannedTask, Task, TaskSettings, no_evidence, planned
 from gapbench.distillation import recipe as recipes
+from gapbench.distillation.pairs import Pairs
 from gapbench.engines import loading, models
 from gapbench.engines.hardware import hardware, memory
 from gapbench.engines.options import THINKING_TOKENS, Generation
@@ -148,6 +149,10 @@ def doctor(
         lengths = _look_at_lengths(notes, plan, chat, loaded or served, tasks) if chat else {}
         if loaded and chat:
             _look_at_memory(notes, plan, loaded, chat, lengths, tasks)
+        if plan.recipe and plan.recipe.eval_every and tasks:
+            with notes.step("validation"):
+                held = len(Pairs(tasks[0].benchmark, plan.recipe, samples=list(tasks[0].samples)).validation)
+                notes.add("validation", f"{held:,} samples are held out to choose the checkpoint")
         before_weights = time.perf_counter() - started
         if notes.failed:
             notes.add("engine", f"not started, because of {listed(notes.failed)}", "skipped")
@@ -359,14 +364,15 @@ def _training_terms(
     plan: _Plan, recipe: recipes.Recipe, loaded: models.Loaded, tasks: Sequence[Task]
 ) -> tuple[dict[str, int], str]:
     """The terms of the phase that needs most, and its name, for the first task's largest image and largest crop."""
-    from gapbench.distillation.pairs import Pairs, TrainingPrompt
+    from gapbench.distillation.pairs import TrainingPrompt
     from gapbench.preflight.lengths import HEADERS, blank, stand_in
     from gapbench.preflight.memory import to_train
 
     student = teacher = (blank(NOMINAL), "?")
     null = teacher if len(recipe.views) == 3 else None
     if tasks:
-        pairs = Pairs(tasks[0].benchmark, recipe, samples=list(tasks[0].samples[:HEADERS]))
+        whole = recipe.model_copy(update={"eval_every": 0})  # what is held out is read by the same model
+        pairs = Pairs(tasks[0].benchmark, whole, samples=list(tasks[0].samples[:HEADERS]))
         cases = [stand_in(sample, pairs.region) for sample in pairs.samples]
         areas = [case.size[0] * case.size[1] if case.size else 0 for case in cases]
         crops = [round(area * (case.region_area or 0)) for area, case in zip(areas, cases, strict=True)]

@@ -125,6 +125,16 @@ def test_a_recipe_asks_for_the_memory_of_its_training(tiny: Tiny, tmp_path: Path
     assert "optimiser" in training
 
 
+def test_data_too_few_to_hold_samples_out_is_said_beside_the_memory(tiny: Tiny, tmp_path: Path) -> None:
+    model = without_weights(tiny("qwen3_vl"), tmp_path / "bare")
+    few = doctor(model, rows(tmp_path, [(64, 48), (300, 200)]), recipe="demo")
+    assert "optimiser" in of(few, "memory").found
+    assert of(few, "validation").level == "fails"
+    assert "too few to hold some out" in of(few, "validation").found
+    many = rows(tmp_path, [(80, 60 + side) for side in range(10)])
+    assert of(doctor(model, many, recipe="demo"), "validation").found.startswith("2 samples are held out")
+
+
 @pytest.mark.parametrize("null_view", ["blank", "random_crop", "hide"])
 def test_a_null_view_is_a_part_of_the_memory(null_view: str, tiny: Tiny, tmp_path: Path) -> None:
     model, recipe = without_weights(tiny("qwen3_vl"), tmp_path / "bare"), tmp_path / "mine.yaml"

@@ -52,7 +52,7 @@ def real_size(size: str, folder: Path) -> str:
 def photographs(folder: Path) -> str:
     """Own data with images of the sizes of photographs."""
     rows = []
-    for number, size in enumerate(PHOTOGRAPHS):
+    for number, size in enumerate([*PHOTOGRAPHS, *PHOTOGRAPHS[:1] * 6]):  # enough to hold some out of a training
         Image.new("RGB", size, (90, 120, 150)).save(folder / f"{number}.jpg")
         rows.append({"id": str(number), "image": f"{number}.jpg", "question": "Which letter is on the sign?",
                      "answer": "K", "bbox": [100, 100, 180, 160], "bbox_format": "xyxy"})  # fmt: skip
