@@ -56,7 +56,7 @@ def test_any_number_of_them_ends_no_run_and_if_all_are_too_long_that_is_said() -
         with warnings.catch_warnings(action="error"):  # it has answered: it is the samples
             list(engine.generate(requests(40, "long")))
 
-    assert len(said) == 1
+    assert [warning.category for warning in said].count(UserWarning) == 1
     assert [answer.too_long for answer in answers.values()] == [True] * 40 + [False]
 
 

@@ -56,7 +56,7 @@ def test_a_server_that_stays_silent_is_named_once(monkeypatch: pytest.MonkeyPatc
             UserWarning, match=r"no answer in 0 s.* is tried 8 times and may take 0\.5 s \(--timeout\)"
         ) as caught:
             answers = list(client.generate(requests(4)))
-        assert len(caught) == 1
+        assert [warning.category for warning in caught].count(UserWarning) == 1
         check_complete(answers, 4)
         with warnings.catch_warnings(action="error"):  # it has answered before: it is only slow
             check_complete(list(client.generate(requests(4))), 4)
