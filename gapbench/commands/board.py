@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gapbench.analysis.anatomy.cures import beside_trained
 from gapbench.analysis.board.asked import slim
 from gapbench.analysis.board.standing import LOST, MEASURES, SCHEMA_VERSION, standing, verdict
 from gapbench.analysis.comparison.runs import LoadedRun
@@ -70,7 +71,8 @@ def board(
 
     `runs` are folders of runs, folders that hold runs at any depth, or patterns (`runs/*`). `labels` maps a run's
     folder, or the name of its model, to the name that it has on the board; the default is the model's name. `baseline`
-    is the folder or the label of a run, with which all others are compared.
+    is the folder or the label of a run, with which all others are compared; if it was measured in views that cure
+    (`--views cures`), they stand beside the other runs.
 
     Raises RunError if no run is found, and SettingError for a label or a baseline that fits no run. A run that cannot
     be read or has no answers is left out, and the board says why.
@@ -95,6 +97,7 @@ def board(
         **found,
         "left_out": [*unread, *found["left_out"]],
         "alerts": [alert for run in loaded for alert in run.alerts],
+        "cures": _cures(loaded, base, found["benchmarks"]) if base else {},
         "comparisons": compared,
     }
     write_json(folder / "board.json", summary)
@@ -183,6 +186,15 @@ def _run_entry(run: LoadedRun, folder: Path) -> dict[str, Any]:
         "identity": run.identity,
         "verdict": run.summary.get("verdict") or "",
     }
+
+
+def _cures(runs: Sequence[LoadedRun], baseline: str, benchmarks: Mapping[str, Any]) -> dict[str, Any]:
+    """What the baseline's own cures recover, and what the full view of each run that was asked the same recovers."""
+    frames = {}
+    for run in runs:
+        names = [name for name, one in benchmarks.items() if {baseline, run.label} <= set(one["models"])]
+        frames[run.label] = run.records[run.records["benchmark"].isin(names)]
+    return beside_trained(frames.pop(baseline), frames)
 
 
 def _comparisons(folder: Path, runs: Sequence[LoadedRun]) -> dict[str, Any]:

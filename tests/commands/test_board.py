@@ -139,6 +139,20 @@ def test_what_cannot_be_read_is_left_out_with_the_reason(tmp_path: Path) -> None
         board(tmp_path / "missing", tmp_path / "other")
 
 
+def test_cures_of_the_baseline_stand_beside_the_runs_that_were_asked_the_same(tmp_path: Path) -> None:
+    runs = three(tmp_path / "runs")
+    zoom = [{**row, "view": "full+crop"} for row in answers("signs", repeated(**POOR)) if row["view"] == "crop"]
+    write_run(runs / "poor", answers("signs", repeated(**POOR), image_tokens=100), zoom)
+    write_run(runs / "odd", answers("signs", repeated(**GOOD)), protocol="original")
+    found = board(runs, tmp_path / "out", baseline="poor")
+    (entry,) = found.summary["cures"].values()
+    assert [cure["name"] for cure in entry["cures"]] == ["full image", "crop", "oracle zoom", "fair", "good"]
+    assert [round(cure["share"]["estimate"], 3) for cure in entry["cures"][2:]] == [1.0, 0.4, 1.4]
+    assert entry["sentence"] in found.report.read_text(encoding="utf-8")
+    assert entry["sentence"] in (found.path / "board.md").read_text(encoding="utf-8")
+    assert board(runs, tmp_path / "out").summary["cures"] == {}, "without a baseline there is no gap to close"
+
+
 def test_every_key_is_described_in_the_schema(tmp_path: Path) -> None:
     text = (ROOT / "reports" / "BOARD_SCHEMA.md").read_text(encoding="utf-8")
     three(tmp_path / "runs", "signs", "zoom")

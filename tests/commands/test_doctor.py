@@ -20,6 +20,7 @@ from PIL import Image
 
 from gapbench.commands.doctor import doctor
 from gapbench.engines import models
+from gapbench.engines.server import retries
 from gapbench.errors import SettingError
 from gapbench.judging import Judge
 from gapbench.preflight.diagnosis import Diagnosis, Observation
@@ -247,8 +248,9 @@ def test_a_server_that_refuses_says_so_without_a_word_on_a_run_that_there_is_not
     assert "kept" not in found.text()
 
 
-def test_a_web_page_is_no_model_server() -> None:
+def test_a_web_page_is_no_model_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy or a router answers everything with a page, and status 200."""
+    monkeypatch.setattr(retries, "LONGEST_PAUSE", 0.1)
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -131,8 +131,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("unit", HOSTILE)
-def test_two_hundred_thousand_hostile_characters_take_less_than_a_second(unit: str) -> None:
-    output = ("answer 1" + unit * (200_000 // len(unit)))[:199_990] + ",11!"
+def test_fifty_thousand_hostile_characters_take_less_than_a_second(unit: str) -> None:
+    """A tenth of a second on a quiet machine. What grows with the square of the length would take minutes."""
+    output = ("answer 1" + unit * (50_000 // len(unit)))[:49_990] + ",11!"
     for answer_type in TYPES:
         started = time.process_time()
         options = ("red", "blue") if answer_type == "letter" else ()

@@ -81,7 +81,7 @@ def _cures(cures: Sequence[Json], of: str) -> list[str]:
 
 def _points(entry: Json) -> str:
     """The points of a part, marked where its interval holds zero."""
-    return points_in_words(entry["estimate"]).replace("-", "\u2212") + ("" if _shown(entry) else " (perhaps none)")
+    return points_in_words(entry["estimate"]) + ("" if _shown(entry) else " (perhaps none)")
 
 
 def _shown(entry: Json) -> bool:

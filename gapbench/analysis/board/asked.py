@@ -27,7 +27,7 @@ from gapbench.util.text import in_words
 ANSWERED = 0.9
 """The least share of a benchmark's samples that a run must have answered in each of its views."""
 KEPT = ["benchmark", "sample", "view", "repeat", "outcome", "score", "cluster", "image_hash", "evidence",
-        "evidence_area"]  # fmt: skip
+        "evidence_area", "image_tokens", "seconds"]  # fmt: skip
 WORDS = {
     "samples": "the samples",
     "prompt": "the prompt",

@@ -26,6 +26,8 @@ from gapbench.report.board.tables import (
 )
 from gapbench.report.families import ANNOTATED
 from gapbench.report.jinja import asset, environment, write
+from gapbench.report.run.anatomy_plots import cure_plot
+from gapbench.report.run.anatomy_tables import cure_table
 from gapbench.util.text import EVIDENCE_CAPTIONS, clip, listed
 
 MESSAGES = 60
@@ -40,7 +42,7 @@ def write_board(folder: Path, board: Mapping[str, Any]) -> None:
 
 
 def _content(board: Mapping[str, Any]) -> dict[str, Any]:
-    script = asset("board.js")
+    script = asset("sort.js") + asset("board.js")
     parts = [*_parts(board)]
     labels = [run["label"] for run in board["runs"]]
     compared = board["comparisons"]
@@ -56,6 +58,15 @@ def _content(board: Mapping[str, Any]) -> dict[str, Any]:
         "shown": {label: clip(label, 60) for label in labels},
         "area": area_lines(board["area"], labels, name="area"),
         "area_table": area_table(board),
+        "cures": [
+            (
+                clip(name, 80),
+                clip(entry["sentence"], 1_000),
+                cure_plot(entry["cures"], name=f"cures{index}"),
+                cure_table(entry["cures"]),
+            )
+            for index, (name, entry) in enumerate(board["cures"].items())
+        ],
         "suites": board["suites"],
         "apart": [(clip(n, 80), clip(e["apart"], 400)) for n, e in board["benchmarks"].items() if e["apart"]][
             :MESSAGES

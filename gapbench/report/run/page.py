@@ -83,7 +83,7 @@ def write_report(
 
 
 def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bool) -> dict[str, Any]:
-    script = asset("gallery.js")
+    script = asset("sort.js") + asset("gallery.js")
     pairs_of = {name: entry.get("pairs") or {} for name, entry in benchmarks_of(summary).items()}
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = families(summary, manifest)

@@ -78,29 +78,6 @@
     show();
   }
 
-  function makeSortable(table) {
-    const headings = [...table.tHead.rows[0].cells];
-    headings.forEach((heading, column) => {
-      const button = heading.querySelector("button");
-      if (!button) return;
-      button.disabled = false;
-      button.addEventListener("click", () => {
-        const ascending = heading.getAttribute("aria-sort") === "ascending";
-        for (const other of headings) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
-        heading.setAttribute("aria-sort", ascending ? "descending" : "ascending");
-        const sorted = [...table.tBodies[0].rows].sort((a, b) => compare(a.cells[column], b.cells[column], ascending ? -1 : 1));
-        table.tBodies[0].append(...sorted);
-      });
-    });
-  }
-
-  function compare(a, b, direction) {
-    const [first, second] = [a.dataset.sort, b.dataset.sort];
-    if (first === undefined || second === undefined) return (first === undefined) - (second === undefined);
-    const difference = Number(first) - Number(second);
-    return direction * (Number.isNaN(difference) ? first.localeCompare(second) : difference);
-  }
-
   for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
   for (const form of document.querySelectorAll("form")) {
     form.addEventListener("input", changed);

@@ -186,33 +186,16 @@
     return false;
   }
 
-  function makeSortable(table) {
-    const body = table.tBodies[0];
-    if (body.rows.length < 2) return;
-    [...table.tHead.rows[0].cells].forEach((heading, column) => {
+  for (const table of document.querySelectorAll("table.data")) {
+    if (table.tBodies[0].rows.length < 2) continue;
+    for (const heading of table.tHead.rows[0].cells) {
       const button = document.createElement("button");
-      button.type = "button";
       button.append(...heading.childNodes);
       heading.append(button);
       heading.setAttribute("aria-sort", "none");
-      button.addEventListener("click", () => {
-        const ascending = heading.getAttribute("aria-sort") === "ascending";
-        for (const cell of table.tHead.rows[0].cells) cell.setAttribute("aria-sort", "none");
-        heading.setAttribute("aria-sort", ascending ? "descending" : "ascending");
-        const rows = [...body.rows].sort((a, b) => compare(a.cells[column], b.cells[column], ascending ? -1 : 1));
-        body.append(...rows);
-      });
-    });
+    }
+    makeSortable(table);
   }
-
-  function compare(a, b, direction) {
-    const [first, second] = [a.dataset.sort, b.dataset.sort];
-    if (first === undefined || second === undefined) return (first === undefined) - (second === undefined);
-    const difference = Number(first) - Number(second);
-    return direction * (Number.isNaN(difference) ? first.localeCompare(second) : difference);
-  }
-
-  for (const table of document.querySelectorAll("table.data")) makeSortable(table);
   for (const button of document.querySelectorAll("[data-flip]")) {
     button.disabled = false;
     button.addEventListener("click", () => {
