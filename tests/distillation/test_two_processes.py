@@ -108,20 +108,33 @@ def gradients_apart(one: dict[str, Any], other: dict[str, Any]) -> float:
     return float((difference / sum(float(b.norm()) ** 2 for _, b in pairs)) ** 0.5)
 
 
-@pytest.mark.parametrize("family", ["qwen3_vl", "gemma3"])
-def test_sharding_costs_no_precision(tiny: Tiny, data: Path, tmp_path: Path, family: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("qwen3_vl", ()),
+        ("gemma3", ()),
+        ("qwen3_vl", ("target=tilt", "null_view=blank")),
+        ("qwen3_vl", ("target=hard", "null_view=blank")),
+        ("qwen3_vl", ("weights=evidence", "null_view=random_crop", "teacher=frozen")),
+    ],
+)
+def test_sharding_costs_no_precision(
+    tiny: Tiny, data: Path, tmp_path: Path, family: str, settings: tuple[str, ...]
+) -> None:
     """In float32 nothing at all. In bfloat16, as on a GPU, what layers in bfloat16 cost, and nothing beyond that."""
     model, single = str(tiny(family)), partial(one_step, str(tiny(family)), str(data))
-    exact = single(tmp_path / "exact", *MANY, "precision=no")
-    rounded = single(tmp_path / "rounded", *MANY, "precision=no", plain_bfloat16=True)
-    in_float32 = sharded_step(Path(model), data, tmp_path / "float32", "precision=no")
-    on_a_gpu = sharded_step(Path(model), data, tmp_path / "bfloat16", "precision=bf16")
+    exact = single(tmp_path / "exact", *MANY, *settings, "precision=no")
+    rounded = single(tmp_path / "rounded", *MANY, *settings, "precision=no", plain_bfloat16=True)
+    in_float32 = sharded_step(Path(model), data, tmp_path / "float32", *settings, "precision=no")
+    on_a_gpu = sharded_step(Path(model), data, tmp_path / "bfloat16", *settings, "precision=bf16")
     for name, one, other in (
         ("float32", in_float32, exact), ("bf16 against plain bf16", on_a_gpu, rounded), ("bf16", on_a_gpu, exact),
         ("plain bf16", rounded, exact),
     ):  # fmt: skip
         loss, gap = (one["line"][key] / other["line"][key] - 1 for key in ("loss", "logp_gap"))
-        print(f"{family} {name}: loss {loss:+.1e}, logp_gap {gap:+.1e}, gradients {gradients_apart(one, other):.1e}")
+        print(
+            f"{family} {' '.join(settings)} {name}: loss {loss:+.1e}, logp_gap {gap:+.1e}, gradients {gradients_apart(one, other):.1e}"
+        )
     assert gradients_apart(in_float32, exact) < 1e-5
     assert in_float32["line"]["loss"] == pytest.approx(exact["line"]["loss"], rel=1e-5)
     assert gradients_apart(on_a_gpu, rounded) < 4e-3

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from .live_browser import CHROMIUM, open_page
 from .test_run_page import HOSTILE, Page, catalogued
 
 TRACKER = "http://tracker.invalid/pixel.png"
+KEPT = sorted(page.parent for page in (Path(__file__).parents[2] / "reports").glob("*/report.html"))
 
 pytestmark = [
     pytest.mark.browser,
@@ -213,6 +215,18 @@ def test_every_cell_of_the_flip_matrix_that_is_not_empty_shows_cards(tmp_path: P
         shown = page.run(CLICK_CELLS)
         assert {flip: len(cards) for flip, cards in shown.items()} == {flip: min(24, n) for flip, n in counts.items()}
         assert all(set(cards) <= {flip} for flip, cards in shown.items())
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
+def test_every_cell_of_a_kept_report_shows_cards_and_nothing_moves(folder: Path) -> None:
+    counts: Counter[str] = Counter()
+    for entry in json.loads((folder / "summary.json").read_text(encoding="utf-8"))["benchmarks"].values():
+        counts.update(entry["pairs"])
+    with open_page(folder / "report.html") as page:
+        shown = page.run(CLICK_CELLS)
+        assert {flip for flip, cards in shown.items() if cards} == {flip for flip, n in counts.items() if n}
+        assert all(set(cards) <= {flip} for flip, cards in shown.items())
+        assert page.run("window.shift") < 0.1
 
 
 def test_nothing_moves_while_the_page_loads(tmp_path: Path, make_run: MakeRun) -> None:
