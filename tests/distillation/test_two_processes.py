@@ -132,9 +132,8 @@ def test_sharding_costs_no_precision(
         ("plain bf16", rounded, exact),
     ):  # fmt: skip
         loss, gap = (one["line"][key] / other["line"][key] - 1 for key in ("loss", "logp_gap"))
-        print(
-            f"{family} {' '.join(settings)} {name}: loss {loss:+.1e}, logp_gap {gap:+.1e}, gradients {gradients_apart(one, other):.1e}"
-        )
+        head = " ".join((family, *settings, name))
+        print(f"{head}: loss {loss:+.1e}, logp_gap {gap:+.1e}, gradients {gradients_apart(one, other):.1e}")
     assert gradients_apart(in_float32, exact) < 1e-5
     assert in_float32["line"]["loss"] == pytest.approx(exact["line"]["loss"], rel=1e-5)
     assert gradients_apart(on_a_gpu, rounded) < 4e-3
