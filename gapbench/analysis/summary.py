@@ -180,7 +180,8 @@ def _benchmark(
     found_faults, bound = faults(records, samples)
     if len(answered_views) == 2 and len(paired):
         full, crop = paired["full"].to_numpy(float), paired["crop"].to_numpy(float)
-        gap = statistics.paired_gap(full, crop, samples.loc[paired.index, "cluster"].to_numpy(), **THOROUGH)
+        clusters = samples.loc[paired.index, "cluster"].to_numpy()
+        gap = statistics.paired_gap(full, crop, clusters, **THOROUGH)
         lost = lost_in_full(paired["full"], paired["crop"], samples.loc[paired.index, "cluster"])
         in_full, in_crop = (set(records.loc[records["view"] == view, "sample"]) for view in PAIR)
         pairs = tally(paired["crop"], paired["full"], "crop_only", "full_only")
@@ -190,6 +191,8 @@ def _benchmark(
             "p_value_holm": None,
             "full": float(full.mean()),
             "crop": float(crop.mean()),
+            "full_ci": statistics.mean_interval(full, clusters).json("ci")["ci"],
+            "crop_ci": statistics.mean_interval(crop, clusters).json("ci")["ci"],
             "dropped": len(in_full & in_crop) - len(paired),
             "unpaired": len(in_full ^ in_crop),
         }

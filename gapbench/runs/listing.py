@@ -97,9 +97,10 @@ def list_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
 def entry_of(folder: Path) -> dict[str, Any]:
     """What one line says of a run: numbers are fractions, and None where nothing was measured.
 
-    `path`, `model`, `benchmarks`, `n` (samples), `full`, `crop`, `gap`, `ci` (over several benchmarks: of their mean),
-    `engine`, `started`, `answers`, `expected`, `state` (`complete`, `40 of 1,000`, `running: …`, `interrupted: …`,
-    `unreadable: …`) and `alerts` (whether a fault hits one view more than the other).
+    `path`, `model`, `benchmarks`, `n` (samples: those of the gap, if there is one), `full`, `crop`, `gap`, `ci` (over
+    several benchmarks: of their mean), `engine`, `started`, `answers`, `expected`, `state` (`complete`,
+    `40 of 1,000`, `running: …`, `interrupted: …`, `unreadable: …`) and `alerts` (whether a fault hits one view more
+    than the other).
     """
     entry: dict[str, Any] = {"path": folder.as_posix(), "model": "", "benchmarks": [], "engine": "", "started": None}
     entry |= dict.fromkeys(("n", "full", "crop", "gap", "ci", "answers", "expected")) | {"alerts": False}
@@ -157,7 +158,7 @@ def _state(folder: Path, manifest: Manifest, answers: int, expected: int) -> str
 
 
 def _numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Full, crop and gap: over several benchmarks with a gap their mean, without any the mean of the full view."""
+    """Full, crop and gap over `n` samples: of several benchmarks the mean, without a gap that of the full view."""
     entries = [*(summary.get("benchmarks") or {}).values()]
     annotated = (summary.get("macro") or {}).get("gap")
     mean = annotated or (summary.get("macro_model") or {}).get("gap") or {}
@@ -168,6 +169,7 @@ def _numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
     if gaps:
         full, crop = (sum(gap[view] for gap in gaps) / len(gaps) for view in ("full", "crop"))
         gap, ci = mean.get("estimate"), mean.get("ci")
-        return {"full": full, "crop": crop, "gap": gap, "ci": ci, "alerts": alerts}
+        count = sum(gap["n"] for gap in gaps)
+        return {"n": count, "full": full, "crop": crop, "gap": gap, "ci": ci, "alerts": alerts}
     whole = [a for entry in entries if (a := (entry["views"].get("full") or {}).get("accuracy")) is not None]
     return {"full": sum(whole) / len(whole) if whole else None, "alerts": alerts}

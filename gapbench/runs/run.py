@@ -131,19 +131,32 @@ class ShownSamples:
 def results(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per benchmark of a summary: counts, accuracies, gap and share lost in full, with their 95% intervals.
 
-    Proportions are in 0..1; what a benchmark lacks is None.
+    Beside a gap all numbers rest on its samples. Proportions are in 0..1; what a benchmark lacks is None.
     """
     rows = []
     for name, entry in summary["benchmarks"].items():
-        row = {"benchmark": name, "evidence": entry.get("evidence"), "n": entry["n"], "clusters": entry["clusters"]}
-        views = entry.get("views") or {}
-        parts = {**{view: views.get(view) for view in ("full", "crop")}, "gap": entry["gap"]}
+        counted = entry["gap"] or entry
+        row = {"benchmark": name, "evidence": entry.get("evidence"), "n": counted["n"], "clusters": counted["clusters"]}
+        parts = {**{view: level_of(entry, view) for view in ("full", "crop")}, "gap": entry["gap"]}
         for key, part in {**parts, "lost_in_full": entry.get("lost_in_full")}.items():
             numbers = part or {}
             low, high = numbers.get("ci") or (None, None)
-            row |= {key: numbers.get("estimate", numbers.get("accuracy")), f"{key}_low": low, f"{key}_high": high}
+            row |= {key: numbers.get("estimate"), f"{key}_low": low, f"{key}_high": high}
         rows.append({**row, "p_value": (entry["gap"] or {}).get("p_value")})
     return rows
+
+
+def level_of(entry: Mapping[str, Any], view: str) -> dict[str, Any]:
+    """Accuracy in `full` or `crop` as `estimate` and `ci`: over the samples of the gap, so that the three fit together.
+
+    Without a gap it is over all samples answered in the view. Summaries of earlier versions have no interval for the
+    samples of the gap where they are fewer.
+    """
+    gap, numbers = entry.get("gap"), (entry.get("views") or {}).get(view) or {}
+    if not gap:
+        return {"estimate": numbers.get("accuracy"), "ci": numbers.get("ci")}
+    same = gap.get("n") == numbers.get("n")
+    return {"estimate": gap.get(view), "ci": gap.get(f"{view}_ci") or (numbers.get("ci") if same else None)}
 
 
 def result_table(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:

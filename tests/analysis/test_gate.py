@@ -46,6 +46,12 @@ def test_each_benchmark_is_tested_by_itself_unless_one_is_named() -> None:
     assert [met for met, _ in judged(parse_gate("b: full < -2"), summary)] == [False]
 
 
+def test_what_holds_but_is_not_shown_to_hold_is_said() -> None:
+    summary = comparison(few={"full": (-0.30, 0.10)}, many={"full": (-0.01, 0.01)})
+    said = [(met, text.partition("points")[2]) for met, text in judged(parse_gate("full < -2"), summary)]
+    assert said == [(False, "; not excluded by 100 samples"), (False, "")]
+
+
 @pytest.mark.parametrize("text", ["full", "full < x", "speed < 2", "full <= 2", "", "full < 2 < 3"])
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="--fail-if"):

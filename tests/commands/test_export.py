@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -34,6 +35,24 @@ def test_results_have_a_row_per_run_and_benchmark_with_every_interval(runs: list
     summary = json.loads((runs[0] / "summary.json").read_text())["benchmarks"]["signs"]
     assert table.loc[0, ["gap_low", "gap_high"]].tolist() == pytest.approx(summary["gap"]["ci"])
     assert table.loc[0, ["full", "crop", "n"]].tolist() == pytest.approx([0.5, 0.8, 10])
+
+
+def test_full_and_crop_rest_on_the_samples_of_the_gap(tmp_path: Path) -> None:
+    """Two samples were not asked in the crop. With them full would be 75 %, and no reader could add up the row."""
+    run = write_run(tmp_path / "run", answers("signs", [*repeated(wr=2, rr=4), "r", "r"]))
+    table = pd.read_csv(gapbench.export([run], "csv", tmp_path / "x.csv"))
+    assert table.loc[0, ["n", "full", "crop", "gap"]].tolist() == pytest.approx([6, 4 / 6, 1.0, 2 / 6])
+    whole, paired = summary_of(run)["views"]["full"], summary_of(run)["gap"]
+    assert (whole["accuracy"], paired["full"]) == pytest.approx((0.75, 4 / 6))
+    assert table.loc[0, ["full_low", "full_high"]].tolist() == pytest.approx(paired["full_ci"]) != whole["ci"]
+    page = (run / "report.md").read_text(encoding="utf-8")
+    assert "66.7%" in page
+    assert "75.0%" not in page.split("## Results")[1].split("##")[0]
+
+
+def summary_of(run: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))["benchmarks"]["signs"]
+    return entry
 
 
 def test_parquet_holds_what_the_methods_of_a_run_give(runs: list[Path], tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ def example_entry(records: Sequence[Record]) -> dict[str, Any]:
     scores = {(record.sample, record.view): record.score for record in records}
     paired = [name for name in samples if scores[name, "full"] is not None and scores[name, "crop"] is not None]
     pairs = [(scores[name, "full"], scores[name, "crop"]) for name in paired]
+    levels = [sum(column) / len(pairs) for column in zip(*pairs, strict=True)]  # type: ignore[arg-type]
     categories = sorted({record.category for record in records})
     areas = sorted({record.evidence_area for record in records if record.evidence_area is not None})
     return {
@@ -186,6 +187,8 @@ def example_entry(records: Sequence[Record]) -> dict[str, Any]:
             "mde": 0.14,
             "se": 0.05,
             "method": "cluster-bootstrap",
+            **dict(zip(("full", "crop"), levels, strict=True)),
+            **{f"{view}_ci": around(level, 0.08)["ci"] for view, level in zip(("full", "crop"), levels, strict=True)},
             "n": len(pairs),
             "clusters": len({record.cluster for record in records if record.sample in paired}),
             "dropped": len(samples) - len(pairs),

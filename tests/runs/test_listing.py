@@ -29,7 +29,7 @@ def write(folder: Path, answers: int = 20, *, summary: bool = True, **manifest: 
                                      "sessions": sessions, **manifest})  # fmt: skip
     (folder / "records.jsonl").write_text("{}\n" * answers, encoding="utf-8")
     if summary:
-        gap = {"estimate": 0.4, "ci": [0.2, 0.6], "full": 0.5, "crop": 0.9}
+        gap = {"n": 9, "estimate": 0.4, "ci": [0.2, 0.6], "full": 0.5, "crop": 0.9}
         entry = {"records": answers, "gap": gap, "views": {}, "faults": {}}
         write_json(folder / "summary.json", {"benchmarks": {"signs": entry}, "macro": {"gap": gap}})
     return folder
@@ -51,7 +51,7 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path: Path) -> None:
 
 def test_a_line_has_the_numbers_of_the_summary(tmp_path: Path) -> None:
     entry = entry_of(write(tmp_path / "run"))
-    assert (entry["model"], entry["benchmarks"], entry["n"]) == ("glance", ["signs"], 10)
+    assert (entry["model"], entry["benchmarks"], entry["n"]) == ("glance", ["signs"], 9)
     assert (entry["full"], entry["crop"], entry["gap"], entry["ci"]) == (0.5, 0.9, 0.4, [0.2, 0.6])
     assert (entry["answers"], entry["expected"], entry["state"]) == (20, 20, "complete")
     heading, line = lines([entry]).splitlines()
@@ -83,7 +83,7 @@ def test_a_run_is_one_line_in_any_terminal(width: int, tmp_path: Path) -> None:
 def test_gaps_over_regions_of_a_model_are_not_averaged_with_others(tmp_path: Path) -> None:
     folder = write(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    other = {"records": 0, "evidence": "model", "views": {}, "gap": {"full": 0.0, "crop": 0.0, "ci": [0, 0]}}
+    other = {"records": 0, "evidence": "model", "views": {}, "gap": {"n": 3, "full": 0.0, "crop": 0.0, "ci": [0, 0]}}
     summary["benchmarks"]["located"] = other
     write_json(folder / "summary.json", summary)
     assert (entry_of(folder)["full"], entry_of(folder)["crop"]) == (0.5, 0.9)

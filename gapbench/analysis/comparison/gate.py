@@ -78,14 +78,13 @@ def judged(gate: Gate, summary: Mapping[str, Any]) -> list[tuple[bool, str]]:
     every = changes(summary)
     rows = [row for row in every if row["measure"] == gate.measure and gate.benchmark in ("", row["benchmark"])]
     known = [row for row in rows if row["low"] is not None]
-    found = [
-        (
-            100 * row["high"] < gate.limit if gate.below else 100 * row["low"] > gate.limit,
-            f"{gate.text}: {row['run']} on {row['benchmark']}: change {points(row['change'])} "
-            f"{interval((row['low'], row['high']), signed=True)} points",
-        )
-        for row in known
-    ]
+    found = []
+    for row in known:
+        near, far = (row["low"], row["high"]) if gate.below else (row["high"], row["low"])
+        met, possible = ((100 * end - gate.limit) * (1 if gate.below else -1) < 0 for end in (far, near))
+        numbers = f"change {points(row['change'])} {interval((row['low'], row['high']), signed=True)} points"
+        open_ = "" if met or not possible else f"; not excluded by {row['n']:,} samples"
+        found.append((met, f"{gate.text}: {row['run']} on {row['benchmark']}: {numbers}{open_}"))
     if not rows:
         measured = dict.fromkeys(f"{row['benchmark']}: {row['measure']}" for row in every)
         raise SettingError(f"--fail-if {gate.text!r}: not compared here. Compared are {listed(measured, 12)}.")

@@ -19,6 +19,7 @@ from gapbench.report.families import families
 from gapbench.report.plots import Effect, forest_plot, narrow_forest_plot
 from gapbench.report.run.data_section import first, repairs_of
 from gapbench.report.tables import benchmarks_of, has_gap, macro_gap
+from gapbench.runs.run import level_of
 from gapbench.util.text import clip, interval, missing, p_value, percent
 
 FOREST_BENCHMARKS = 40
@@ -63,8 +64,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     covers it. Benchmarks with annotated evidence come first; those with regions made by a model count only if no other
     has a gap.
 
-    Accuracies are those of the paired samples if the summary has them, so that their difference is the gap. An interval
-    is shown only if it belongs to exactly the number above it.
+    Accuracies are those of the paired samples if the summary has them, so that their difference is the gap.
     """
     with_gap = (family for family in families(summary) if any(map(has_gap, benchmarks_of(family.summary).values())))
     family = next(with_gap, None)
@@ -84,12 +84,10 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
         "p": "" if missing(gap.get("p_value")) else p_value(gap.get("p_value")),
     }
     for view in ("full", "crop"):
-        levels = [(nested(entry, "gap", view), nested(entry, "views", view, "accuracy")) for entry in used.values()]
-        known = [value for paired, every in levels if (value := every if paired is None else paired) is not None]
-        mean = numbers[view] = sum(known) / len(known) if known else None
-        accuracy = nested(single, "views", view, "accuracy")
-        same = accuracy is not None and mean is not None and abs(accuracy - mean) < 1e-9
-        numbers[f"{view}_ci"] = interval(nested(single, "views", view, "ci")) if same else ""
+        levels = [level_of(entry, view)["estimate"] for entry in used.values()]
+        known = [level for level in levels if level is not None]
+        numbers[view] = sum(known) / len(known) if known else None
+        numbers[f"{view}_ci"] = interval(level_of(single, view)["ci"]) if single else ""
     return numbers
 
 

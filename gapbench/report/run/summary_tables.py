@@ -17,6 +17,7 @@ from gapbench.analysis.metrics import HEADLINE, METRICS
 from gapbench.report import cells
 from gapbench.report.cells import NAME_LIMIT, Cell, Entry, nested
 from gapbench.report.tables import ROW_LIMIT, Column, Summary, Table, benchmarks_of, has_gap, macro_gap, named, table_of
+from gapbench.runs.run import level_of
 from gapbench.scoring.official import OFFICIAL
 from gapbench.util.text import MISSING, area_percent, clip, interval, number, percent
 
@@ -43,8 +44,9 @@ def gap_table(summary: Summary) -> Table:
         Column("Clusters", _clusters,
                "Samples that share an image form one cluster, the unit of intervals and tests; below, the number of "
                "equal clusters that they are worth, if fewer"),
-        Column("Full", cells.level("views", "full"), "Accuracy on the full image, with its 95% interval"),
-        Column("Crop", cells.level("views", "crop"), "Accuracy on the crop around the evidence, with its 95% interval"),
+        Column("Full", cells.level("levels", "full"), "Accuracy on the full image, with its 95% interval"),
+        Column("Crop", cells.level("levels", "crop"),
+               "Accuracy on the crop around the evidence, with its 95% interval; both over the samples of the gap"),
         *GAP,
         *([BOUND] if is_bounded(summary) else []),
         Column("p (Holm)" if several else "p", cells.probability("gap", "p"),
@@ -58,7 +60,14 @@ def gap_table(summary: Summary) -> Table:
         Column("Image tokens", _both(number, "image_tokens_mean"), "Mean image tokens per answer: full / crop"),
         *([METHOD] if len({nested(entry, "gap", "method") for entry in benchmarks.values()} - {None}) > 1 else []),
     )  # fmt: skip
-    entries = [{**entry, "gap": _with_p(entry.get("gap") or {}, several)} for entry in named(benchmarks)]
+    entries = [
+        {
+            **entry,
+            "gap": _with_p(entry.get("gap") or {}, several),
+            "levels": {view: level_of(entry, view) for view in ("full", "crop")},
+        }
+        for entry in named(benchmarks)
+    ]
     with_gap = sum(map(has_gap, benchmarks.values()))
     mean = {"name": "Macro mean", "note": f"of {with_gap} benchmarks, unweighted", "gap": _with_p(macro or {}, False),
             "lost_in_full": nested(summary, "macro", "lost_in_full")}  # fmt: skip
