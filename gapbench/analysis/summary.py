@@ -160,7 +160,8 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
             row = frame[wrong].iloc[0]
             key = ", ".join(f"{c} {row[c]}" for c in KEY)
             raise RunError(
-                f"the record of {key} has {what}: outcome {row['outcome']}, score {row['score']}; score the run again"
+                f"the record of {key} has {what}: outcome {row['outcome']}, score {row['score']}; restore "
+                "records.jsonl, or delete the line and go on by the command that began the run"
             )
     return frame
 

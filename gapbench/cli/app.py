@@ -401,9 +401,16 @@ def compare(
     gates = [parse_gate(text) for text in fail_if or ()]  # a misspelt one is found before the work
     comparison = compare_(*sides, out=out, images=not no_images, labels=_labels(label))
     _print_result(comparison)
-    results = [result for gate in gates for result in judged(gate, comparison.summary)]
+    results, errors = [], []
+    for gate in gates:
+        try:
+            results += judged(gate, comparison.summary)
+        except SettingError as error:
+            errors.append(error)
     for met, text in results:
         say(f"{'FAIL' if met else 'ok'}: {text}", sys.stdout)
+    if errors:
+        raise errors[0]
     if any(met for met, _ in results):
         raise typer.Exit(1)
 
@@ -636,9 +643,14 @@ def _labels(texts: list[str] | None) -> dict[str, str]:
     """Folder -> name, from `FOLDER=NAME`."""
     from gapbench.errors import SettingError
 
-    pairs = {folder: name for folder, _, name in (text.rpartition("=") for text in texts or ())}
-    if not all(folder and name.strip() for folder, name in pairs.items()):
-        raise SettingError(f"--label {', '.join(texts or ())}: expected RUN=NAME, such as runs/a=baseline.")
+    pairs: dict[str, str] = {}
+    for text in texts or ():
+        parts = text.split("=")
+        cuts = [("=".join(parts[:n]), "=".join(parts[n:])) for n in range(1, len(parts))]
+        run, name = next((cut for cut in cuts if Path(cut[0]).exists()), cuts[0] if cuts else ("", ""))
+        if not run or not name.strip() or pairs.get(run, name) != name:
+            raise SettingError(f"--label {text}: expected RUN=NAME once for each run, such as runs/a=baseline.")
+        pairs[run] = name
     return pairs
 
 

@@ -26,7 +26,7 @@ from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.commands.compare import open_run
 from gapbench.errors import GapbenchError, RunError, SettingError
 from gapbench.runs.listing import find_runs, labelled
-from gapbench.runs.run import read_json
+from gapbench.runs.run import naming, read_json
 from gapbench.runs.shards import shard_label
 from gapbench.util.files import relative_link, write_json, write_text
 
@@ -74,8 +74,8 @@ def board(
     is the folder or the label of a run, with which all others are compared; if it was measured in views that cure
     (`--views cures`), they stand beside the other runs.
 
-    Raises RunError if no run is found, and SettingError for a label or a baseline that fits no run. A run that cannot
-    be read or has no answers is left out, and the board says why.
+    Raises RunError if no run is found or none has answered enough, and SettingError for a label or a baseline that fits
+    no run. A run that cannot be read or has no answers is left out, and the board says why.
     """
     from gapbench.report.board.page import write_board
 
@@ -88,6 +88,9 @@ def board(
     loaded = _named(loaded, labels or {})
     base = _find(loaded, str(baseline), "--baseline").label if baseline else ""
     found = standing(loaded, base)
+    if not found["benchmarks"]:
+        reasons = "; ".join(f"{one['run']} on {one['benchmark']}: {one['reason']}" for one in found["left_out"][:3])
+        raise RunError(f"board: no run has enough answers to a benchmark. {reasons}.")
     compared = _comparisons(folder, loaded)
     summary: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -140,10 +143,12 @@ def _load(folders: Sequence[Path]) -> tuple[list[LoadedRun], list[dict[str, str]
     loaded, left_out = [], []
     for path in folders:
         try:
-            run = open_run(path)
+            with naming(path):
+                run = open_run(path)
+                records = slim(run.records)
             if shard := shard_label(run.manifest.get("shard")):
                 raise RunError(f"it is shard {shard} of a run; gapbench merge puts the shards together")
-            loaded.append(replace(run, records=slim(run.records)))
+            loaded.append(replace(run, records=records))
         except GapbenchError as error:
             left_out.append({"run": str(path), "benchmark": "", "reason": str(error).removeprefix(f"{path}: ")})
     return loaded, left_out

@@ -25,7 +25,7 @@ from gapbench.analysis.anatomy.cures import beside_trained
 from gapbench.analysis.comparison.conclusion import verdict
 from gapbench.analysis.comparison.deltas import compare_pair
 from gapbench.analysis.comparison.differences import differences, setting_alerts
-from gapbench.analysis.comparison.gate import changes
+from gapbench.analysis.comparison.gate import changes, changes_of
 from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.comparison.seeds import in_words, of_sides
 from gapbench.analysis.comparison.training_log import (
@@ -41,6 +41,7 @@ from gapbench.commands.report import load_run
 from gapbench.errors import RunError, SettingError
 from gapbench.runs.listing import labelled, renamed
 from gapbench.runs.manifest import make_manifest, settings_of
+from gapbench.runs.run import naming
 from gapbench.util.files import relative_link, write_json
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def compare(
     """Compare `after`, and each of `more`, with `before`, and write the comparison to the folder `out`.
 
     A side may be several runs, such as those of one recipe with several seeds: then `comparison.json` and the pages
-    also say every seed, range and standard deviation. All else is about the first run of each side.
+    also say every seed, range and standard deviation. All else is about the first run of each side, but for `changes`.
 
     `labels` has one name for each run: those of `before`, of `after`, and `more`; or it maps folders of some runs to
     names. The default is `before` and `after` if the two runs lie beside a `train.jsonl`, as `gapbench distill` leaves
@@ -115,6 +116,9 @@ def compare(
     steps = read_steps(log) if log else []
     contamination = contamination_of(log) if log else None
     pairs = [compare_pair(runs[0], run) for run in runs[1:]]
+    twins = [(befores[place if len(befores) > 1 else 0], run) for place, run in enumerate(afters) if place]
+    other_seeds = [compare_pair(*twin) for twin in twins]
+    compared = [*zip(runs[1:], pairs, strict=True), *zip(afters[1:], other_seeds, strict=True)]
     verdicts = [
         verdict(
             **pair.numbers,
@@ -134,7 +138,14 @@ def compare(
             for run in runs
         ],
         **pairs[0].numbers,
-        "seeds": seeds,
+        "seeds": seeds
+        and {
+            **seeds,
+            "changes": [
+                row for run, pair in compared[len(pairs) :] for row in changes_of(run.label, pair.numbers["benchmarks"])
+            ],
+        },
+        "not_compared": {run.label: lacking for run, pair in compared if (lacking := pair.not_compared)},
         "more": [
             {"label": run.label, "verdict": text, **pair.numbers}
             for run, text, pair in zip(runs[2:], verdicts[1:], pairs[1:], strict=True)
@@ -200,7 +211,8 @@ def load(
 def open_run(folder: Path) -> LoadedRun:
     """The run in a folder, without a label. Raises RunError if it is none or has no answers."""
     run = load_run(folder)
-    frame = run.frame()
+    with naming(folder):
+        frame = run.frame()
     if frame.empty:
         raise RunError(f"{folder}: no answers yet, so there is nothing to compare. Finish the run first.")
     manifest = {key: value for key, value in run.manifest.items() if key != "judge" or run.judged}

@@ -42,7 +42,7 @@ def export(
 
     `runs` are folders of runs, folders that hold runs, or patterns. `labels` maps folders of runs to names; other runs
     are named after their folders. Raises RunError for a place without a run, SettingError for an unknown format, table
-    or label.
+    or label, for a name of several runs, and for a file that belongs to a run.
     """
     if format not in FORMATS or what not in TABLES or (format == "latex" and what != "results"):
         raise SettingError(
@@ -53,6 +53,8 @@ def export(
     named = {str(run.path): run for run in opened}
     names = dict(zip(named, renamed(labels or {}, [Path(path) for path in named], list(named)), strict=True))
     path = Path(out)
+    if path.exists() and path.resolve().parent in {run.path.resolve() for run in opened}:
+        raise SettingError(f"--out {path}: this file belongs to a run. Choose another name or folder.")
     if format == "latex":
         write_text(path, _latex({names[key]: run for key, run in named.items()}))
         return path

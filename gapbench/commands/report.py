@@ -16,25 +16,28 @@ from gapbench.runs import records
 from gapbench.runs.listing import find_runs
 from gapbench.runs.lock import hold
 from gapbench.runs.manifest import FILE, fingerprint_of, make_manifest, read_manifest
-from gapbench.runs.run import Run, read_json
+from gapbench.runs.run import Run, naming, read_json, records_in
 
 
 def load_run(path: str | Path) -> Run:
-    """Open a run folder. Builds the summary if it is missing or older than this version.
+    """Open a run folder. Builds the summary if it is missing, older than this version, or rests on fewer answers.
 
-    Raises RunError if the folder is no run.
+    Raises RunError if the folder is no run, or if its files are damaged.
     """
     from gapbench.analysis.summary import SCHEMA_VERSION
 
     folder = Path(path)
-    if not (folder / "summary.json").exists():
-        return write_results(folder)
-    # An older summary lacks what tells a fault from a gap. A folder without records, or one that cannot be written,
-    # keeps it.
-    if int(read_json(folder / "summary.json").get("schema_version") or 0) < SCHEMA_VERSION:
-        with suppress(OSError, RunError):
+    with naming(folder):
+        if not (folder / "summary.json").exists():
             return write_results(folder)
-    return Run(folder, read_json(folder / "summary.json"), read_manifest(folder / FILE).json_object())
+        summary = read_json(folder / "summary.json")
+        # An older summary lacks what tells a fault from a gap. A folder without records, or one that cannot be written,
+        # keeps it.
+        old = int(summary.get("schema_version") or 0) < SCHEMA_VERSION
+        if old or records.count(folder) not in (None, records_in(summary)):
+            with suppress(OSError, RunError):
+                return write_results(folder)
+        return Run(folder, summary, read_manifest(folder / FILE).json_object())
 
 
 def load_runs(*places: str | Path) -> list[Run]:

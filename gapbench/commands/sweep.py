@@ -17,10 +17,12 @@ Limits: one model at a time. For several machines, start the same file with `--s
 from __future__ import annotations
 
 import shlex
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,21 +74,25 @@ def read_sweep(file: Path, known: Sequence[str], extra: Sequence[str] = (), root
     model, and two models of one name.
     """
     try:
-        config = _keys(yaml.safe_load(file.read_text(encoding="utf-8")))
+        text = file.read_text(encoding="utf-8")
+        config = _keys(yaml.safe_load(text))
+        _check_once(yaml.compose(text, yaml.SafeLoader))
         listed = config.get("models", config.get("model")) or []
         entries = [
             _keys(one if isinstance(one, Mapping) else {"model": one})
             for one in (listed if isinstance(listed, list) else [listed])
         ]
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
         raise SettingError(
             f"--config {file}: cannot be read ({shorten(str(error))}). Expected YAML with keys such as models."
         ) from error
     if not entries or not all(entry.get("model") for entry in entries):
         raise SettingError(f"--config {file}: it names no model. Expected `models: [glance, OWNER/NAME]`.")
-    for key in (key for one in (config, *entries) for key in one):
-        if key not in OWN and f"--{key}" not in known:
+    for key in (*config, *(key for one in entries for key in one)):
+        if key in ("help", "config") or (key not in OWN and f"--{key}" not in known):
             raise SettingError(f"--config {file}: measure has no option --{key}. See gapbench measure --help.")
+    for key in (key for entry in entries for key in entry if key in OWN and key not in ("model", "name")):
+        raise SettingError(f"--config {file}: {key} holds for the whole sweep, not for one of its models. Move it.")
     out = root or Path(str(config.get("out") or "runs"))
     models = []
     for entry in entries:
@@ -97,17 +103,37 @@ def read_sweep(file: Path, known: Sequence[str], extra: Sequence[str] = (), root
         arguments = ("measure", model, *flags, "--out", str(folder))
         models.append(SweptModel(name, given or short_name(model), folder, arguments))
     names = [model.name for model in models]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    places = [model.folder.resolve() for model in models]
+    if twice := sorted({name for name, place in zip(names, places, strict=True) if places.count(place) > 1}):
         raise SettingError(
             f"--config {file}: two models are called {twice[0]}; give one of them a name: {{model: …, name: …}}."
         )
     board = config.get("board", str(out / "board") if len(models) > 1 else None)
+    if board and Path(str(board)).resolve() in places:
+        raise SettingError(f"--config {file}: board is the folder of a run, too. Choose `board: {out}/other`.")
     return Sweep(tuple(models), Path(str(board)) if board else None, str(config.get("baseline") or ""))
 
 
 def _keys(entry: Any) -> dict[str, Any]:
     """The entry with keys as flags have them: `max_pixels` is `max-pixels`."""
     return {str(key).replace("_", "-"): value for key, value in entry.items()}
+
+
+def _check_once(root: yaml.Node | None) -> None:
+    """Raises ValueError for a key that is given twice: YAML would take the last without a word."""
+    left, seen = [root], set[int]()
+    while left:
+        node = left.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            keys = [str(key.value).replace("_", "-") for key, _ in node.value]
+            if twice := [key for key in keys if keys.count(key) > 1]:
+                raise ValueError(f"the key {twice[0]} is given twice")
+            left += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            left += node.value
 
 
 def _flags(options: Mapping[str, Any]) -> list[str]:
@@ -180,9 +206,11 @@ def _measure(model: SweptModel, quiet: bool) -> str:
     for thread in threads:
         thread.start()
     try:
-        code = process.wait()
+        with _stopped_by(signal.SIGTERM):
+            code = process.wait()
     except KeyboardInterrupt:
-        process.wait()  # it got the signal, too, and keeps its answers
+        process.send_signal(signal.SIGINT)  # it keeps its answers; from a terminal it has the signal already
+        process.wait()
         raise
     for thread in threads:
         thread.join()
@@ -190,6 +218,19 @@ def _measure(model: SweptModel, quiet: bool) -> str:
         raise KeyboardInterrupt
     reason = next((line.removeprefix("gapbench: ") for line in reversed(said) if line), "it said nothing")
     return f"exit code {code}: {reason}" if code else ""
+
+
+@contextmanager
+def _stopped_by(number: signal.Signals) -> Iterator[None]:
+    """The signal interrupts as Ctrl-C does. A thread that is not the main one gets no signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _in_a_line(folder: Path) -> str:

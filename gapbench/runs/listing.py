@@ -23,7 +23,7 @@ from gapbench.errors import RunError, SettingError
 from gapbench.runs import records
 from gapbench.runs.lock import is_held
 from gapbench.runs.manifest import FILE, Manifest, read_manifest
-from gapbench.runs.run import read_json
+from gapbench.runs.run import DAMAGE, read_json, records_in
 from gapbench.runs.shards import shard_label
 
 SUMMARY = "summary.json"
@@ -73,14 +73,17 @@ def labelled(runs: Sequence[tuple[Path, str]], given: Mapping[int, str] | None =
 def renamed(labels: Mapping[str, str], folders: Sequence[Path], names: Sequence[str]) -> list[str]:
     """The `names` of the runs in `folders`, but for those that `labels` names (folder -> name).
 
-    Raises SettingError for a folder that is none of these.
+    Raises SettingError for a folder that is none of these, and for a name of several runs.
     """
     own = {Path(folder).resolve(): name for folder, name in labels.items()}
     places = [folder.resolve() for folder in folders]
     strange = [str(path) for path in own if path not in places]
     if strange:
         raise SettingError(f"--label {strange[0]}: no such run here; expected one of {', '.join(map(str, folders))}.")
-    return [own.get(place, name) for place, name in zip(places, names, strict=True)]
+    found = [own.get(place, name) for place, name in zip(places, names, strict=True)]
+    if twice := sorted(name for name, count in Counter(found).items() if count > 1):
+        raise SettingError(f"--label: {twice[0]!r} names several runs; expected a different name for each run.")
+    return found
 
 
 def short_name(model: str) -> str:
@@ -107,8 +110,10 @@ def entry_of(folder: Path) -> dict[str, Any]:
     try:
         manifest = read_manifest(folder / FILE)
         summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
-        return {**entry, **_facts(folder, manifest, summary), **_numbers(summary)}
-    except (RunError, OSError, AttributeError, TypeError, LookupError) as error:
+        facts = _facts(folder, manifest, summary)
+        current = facts["answers"] == records_in(summary)  # else more answers came before a kill
+        return {**entry, **facts, **(_numbers(summary) if current else {})}
+    except (RunError, OSError, *DAMAGE) as error:
         return {**entry, "state": f"unreadable: {str(error).removeprefix(f'{folder / FILE}: ')}"}
 
 
@@ -136,14 +141,11 @@ def _expected(manifest: Manifest) -> int:
 
 def _answers(folder: Path, summary: Mapping[str, Any]) -> int:
     """The number of records: from the summary if it is younger than the last answer, else counted."""
-    lines = folder / records.FILE
-    if not lines.exists():  # a run that is kept without its records
-        return sum(int(one.get("records") or 0) for one in (summary.get("benchmarks") or {}).values())
     with suppress(OSError):
-        if summary and (folder / SUMMARY).stat().st_mtime_ns >= lines.stat().st_mtime_ns:
-            return sum(int(one["records"]) for one in summary["benchmarks"].values())
-    with lines.open("rb") as file:
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+        if summary and (folder / SUMMARY).stat().st_mtime_ns >= (folder / records.FILE).stat().st_mtime_ns:
+            return records_in(summary)
+    found = records.count(folder)
+    return records_in(summary) if found is None else found
 
 
 def _state(folder: Path, manifest: Manifest, answers: int, expected: int) -> str:

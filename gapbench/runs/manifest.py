@@ -436,6 +436,7 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest in a file, also of an earlier schema. Raises RunError if it is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate, which no table or page can hold
         if not isinstance(value, dict):
             raise ValueError(f"found {type(value).__name__}; expected a JSON object")
         if not isinstance(value.get("tasks", value.get("benchmarks")), dict):
@@ -447,7 +448,7 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = str(error.strerror if isinstance(error, OSError) else error)
     raise RunError(
         f"{path}: cannot be read ({shorten(reason)}). Expected the folder of a run. Check the path, restore the file, "

@@ -154,6 +154,15 @@ def read_lines(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
             yield record
 
 
+def count(folder: Path) -> int | None:
+    """The number of records; None without a file, as in a run that is kept without its answers."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
 def read_frame(folder: Path) -> pd.DataFrame:
     """The records as `frame` returns them, without a judge's verdicts."""
     return frame(read(folder))

@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gapbench.errors import RunError
+from gapbench.errors import GapbenchError, RunError
 from gapbench.runs import records
-from gapbench.util.text import EVIDENCE_CAPTIONS, clip, interval, number, percent, points
+from gapbench.util.text import EVIDENCE_CAPTIONS, clip, error_line, interval, number, percent, points
 
 if TYPE_CHECKING:
     import pandas as pd
 
+DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What reading a file raises whose JSON is not of the expected form."""
 FLIPS = {(1, 1): "both", (1, 0): "crop_only", (0, 1): "full_only", (0, 0): "neither"}
 """The cells of the flip matrix, by whether crop and full are right (a score of at least 0.5)."""
 
@@ -128,6 +131,11 @@ class ShownSamples:
         return f"ShownSamples({len(self.cards)} samples; a notebook shows them)"
 
 
+def records_in(summary: Mapping[str, Any]) -> int:
+    """The number of records that a summary rests on."""
+    return sum(int(entry.get("records") or 0) for entry in (summary.get("benchmarks") or {}).values())
+
+
 def results(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per benchmark of a summary: counts, accuracies, gap and share lost in full, with their 95% intervals.
 
@@ -208,14 +216,30 @@ def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """While the files of a run are read: every error names its folder, and damage of any kind is a RunError."""
+    try:
+        yield
+    except GapbenchError as error:
+        if str(folder) in str(error):
+            raise
+        raise RunError(f"{folder}: {error}") from error
+    except (PermissionError, IsADirectoryError, NotADirectoryError, *DAMAGE) as error:
+        raise RunError(
+            f"{folder}: its files are damaged ({error_line(error)}). Restore them, or leave this run out; gapbench "
+            "report rebuilds summary.json."
+        ) from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of a run's folder. Raises RunError if the file is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         remedy = "Check the path." if path.name == "run.json" else "gapbench report rebuilds it."
         raise RunError(f"{path}: cannot be read ({reason}). Expected the folder of a run. {remedy}") from error
     if not isinstance(value, dict):
-        raise RunError(f"{path}: found {type(value).__name__}; expected a JSON object.")
+        raise RunError(f"{path}: found {type(value).__name__}; expected a JSON object. Restore or delete it.")
     return value

@@ -36,8 +36,12 @@ def relative_link(path: Path, start: Path) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a draft to write, which then replaces `path` in one step.
 
-    After an error the draft is removed, because the disk may be full.
+    After an error the draft is removed, because the disk may be full. What is no regular file, such as `/dev/stdout`
+    or a pipe, is written to and not replaced.
     """
+    if path.exists() and not path.is_file():
+        yield path
+        return
     draft = path.with_name(f".{path.name}.draft")
     try:
         yield draft

@@ -189,6 +189,19 @@ def test_the_sentence_adds_up_and_marks_what_may_be_nothing() -> None:
     )
 
 
+def test_parts_and_cures_over_fewer_samples_than_the_gap_say_so() -> None:
+    answers = {view: [*TEN[view]] * 30 for view in ("full", "crop", "mask", "full_up_mask")}
+    frame = run({**answers, "full_up": [*TEN["full_up"]] * 20})
+    scores = mean_scores(frame)
+    found = dissect(frame, scores, pd.DataFrame({"cluster": np.arange(300)}, index=scores.index))
+    assert found is not None
+    assert (found["gap"]["n"], found["parts"]["n"]) == (300, 200)
+    assert found["sentence"].startswith(
+        "Of the 60.0 points (over the 200 of 300 samples answered in every view needed), 20.0"
+    )
+    assert "with more pixels (over the 200 of 300 samples answered in every view needed)" in found["sentence"]
+
+
 def test_without_the_four_cells_the_sentence_goes_step_by_step_or_says_what_stands_alone() -> None:
     answers = {view: [*TEN[view]] * 30 for view in ("full", "mask", "crop")}
     assert anatomy(answers)["sentence"] == (

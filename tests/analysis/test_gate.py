@@ -46,6 +46,19 @@ def test_each_benchmark_is_tested_by_itself_unless_one_is_named() -> None:
     assert [met for met, _ in judged(parse_gate("b: full < -2"), summary)] == [False]
 
 
+def test_every_seed_is_judged_and_what_a_run_lacks_is_no_pass() -> None:
+    summary = comparison(a={"full": (-0.01, 0.01)}, b={"full": (-0.01, 0.01)})
+    seed = {"run": "after-2", "benchmark": "a", "measure": "full", "n": 9, "change": -0.4, "low": -0.5, "high": -0.3}
+    assert any(met for met, _ in judged(parse_gate("full < -2"), {**summary, "seeds": {"changes": [seed]}}))
+    lacking = {**summary, "not_compared": {"after": ["c"]}}
+    with pytest.raises(SettingError, match="after has no answers to compare for c"):
+        judged(parse_gate("full < -2"), lacking)
+    assert judged(parse_gate("a: full < -2"), lacking), "which it has"
+    third = {"label": "third", "benchmarks": comparison(a={"crop": (0.0, 0.1)})["benchmarks"]}
+    with pytest.raises(SettingError, match="third has no answers to compare for full"):
+        judged(parse_gate("full < -2"), {**summary, "more": [third]})
+
+
 def test_what_holds_but_is_not_shown_to_hold_is_said() -> None:
     summary = comparison(few={"full": (-0.30, 0.10)}, many={"full": (-0.01, 0.01)})
     said = [(met, text.partition("points")[2]) for met, text in judged(parse_gate("full < -2"), summary)]

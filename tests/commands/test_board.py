@@ -139,6 +139,35 @@ def test_what_cannot_be_read_is_left_out_with_the_reason(tmp_path: Path) -> None
         board(tmp_path / "missing", tmp_path / "other")
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("run.json", '{"model": "\\ud800", "benchmarks": {"signs": {}}}'),
+        ("run.json", "[" * 100_000),
+        ("summary.json", "[" * 100_000),
+        ("summary.json", '{"schema_version": "x"}'),
+        ("records.jsonl", json.dumps({**answers("signs", ["rr"])[0], "score": "abc"}) + "\n"),
+        ("records.jsonl", json.dumps({**answers("signs", ["rr"])[0], "evidence_area": "x"}) + "\n"),
+    ],
+    ids=["surrogate", "deep run", "deep summary", "version", "score", "area"],
+)
+def test_a_damaged_run_is_named_and_takes_no_other_down(file: str, text: str, tmp_path: Path) -> None:
+    runs = three(tmp_path / "runs")
+    (runs / "good" / file).write_text(text, encoding="utf-8")
+    found = board(runs, tmp_path / "out").summary
+    assert [Path(one["run"]).name for one in found["left_out"]] == ["good"]
+    assert len(found["benchmarks"]["signs"]["models"]) == 2
+    with pytest.raises(RunError, match="good"):
+        gapbench.export([runs / "good"], "csv", tmp_path / "x.csv")
+
+
+def test_a_board_of_unfinished_runs_alone_says_what_lacks(tmp_path: Path) -> None:
+    write_run(tmp_path / "part", answers("signs", ["rr"] * 3), benchmarks={"signs": {"region": "padded", "samples": 9}})
+    with pytest.raises(RunError, match=r"no run has enough answers .*3 of 9 samples are answered in every view"):
+        board(tmp_path / "part", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_cures_of_the_baseline_stand_beside_the_runs_that_were_asked_the_same(tmp_path: Path) -> None:
     runs = three(tmp_path / "runs")
     zoom = [{**row, "view": "full+crop"} for row in answers("signs", repeated(**POOR)) if row["view"] == "crop"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -53,6 +54,29 @@ def test_full_and_crop_rest_on_the_samples_of_the_gap(tmp_path: Path) -> None:
 def summary_of(run: Path) -> dict[str, Any]:
     entry: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))["benchmarks"]["signs"]
     return entry
+
+
+def test_no_file_of_a_run_and_no_device_is_replaced(runs: list[Path], tmp_path: Path) -> None:
+    before = (runs[0] / "records.jsonl").read_bytes()
+    with pytest.raises(SettingError, match="belongs to a run"):
+        gapbench.export([tmp_path / "runs"], "csv", runs[0] / "records.jsonl")
+    assert (runs[0] / "records.jsonl").read_bytes() == before
+    assert not Path(os.devnull).is_file()
+    gapbench.export(runs, "csv", os.devnull)
+    assert not Path(os.devnull).is_file()
+
+
+def test_a_name_is_of_one_run(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="'same' names several runs"):
+        gapbench.export(runs, "latex", tmp_path / "x.tex", labels={str(run): "same" for run in runs})
+
+
+def test_a_run_that_was_killed_after_its_summary_is_counted_anew(runs: list[Path], tmp_path: Path) -> None:
+    more = [{**row, "sample": f"late-{row['sample']}"} for row in answers("signs", ["wr"] * 10)]
+    with (runs[0] / "records.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in more)
+    table = pd.read_csv(gapbench.export([runs[0]], "csv", tmp_path / "x.csv"))
+    assert table.loc[0, ["n", "full", "crop"]].tolist() == pytest.approx([20, 0.25, 0.9])
 
 
 def test_parquet_holds_what_the_methods_of_a_run_give(runs: list[Path], tmp_path: Path) -> None:

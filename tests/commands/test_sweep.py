@@ -16,6 +16,7 @@ import pytest
 from gapbench.commands.measure import default_folder, run_name
 from gapbench.commands.sweep import read_sweep
 from gapbench.errors import SettingError
+from gapbench.runs.listing import entry_of
 
 KNOWN = ["--benchmark", "-b", "--limit", "--no-selfcheck", "--max-pixels", "--views", "--quiet"]
 CONFIG = """
@@ -58,6 +59,13 @@ def test_shards_of_one_sweep_have_folders_of_their_own(tmp_path: Path) -> None:
         ("models: [{model: glance, limits: 3}]", "measure has no option --limits"),
         ("models: [glance, {model: glance, limit: 3}]", "two models are called glance; give one of them a name"),
         ("models: [", "cannot be read"),
+        ("models: [" * 3000, "cannot be read"),
+        ("models: [glance]\nlimit: 3\nlimit: 60", "the key limit is given twice"),
+        ("models: [{model: glance, max_pixels: 3, max-pixels: 4}]", "the key max-pixels is given twice"),
+        ("models: [{model: glance, out: elsewhere}]", "out holds for the whole sweep"),
+        ("models: [glance]\nhelp: true", "no option --help"),
+        ("models: [{model: glance, name: x}, {model: glance, name: ./x}]", "two models are called ./x"),
+        ("models: [{model: glance, name: board}, base]", "board is the folder of a run, too"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_before_anything_is_measured(text: str, said: str, tmp_path: Path) -> None:
@@ -104,6 +112,20 @@ def test_a_failure_ends_nothing_else_and_the_exit_code_says_so(tmp_path: Path) -
     assert lines[0].startswith("1/2 no-such-model: FAILED: exit code 2: Model no/such-model")
     assert lines[1].startswith("2/2 glance: full ")
     assert lines[-1] == "board: runs/board/board.html"
+
+
+@pytest.mark.evidence
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_sweep_alone_ends_the_model_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    """A cluster's scheduler may signal the first process alone."""
+    config(tmp_path, "models: [glance]\nbenchmark: signs\nno_selfcheck: true\n")
+    process, run = start(tmp_path), tmp_path / "runs" / "glance"
+    while not ((run / "records.jsonl").exists() and (run / "records.jsonl").stat().st_size):
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert entry_of(run)["state"].startswith("interrupted: ")
 
 
 @pytest.mark.evidence

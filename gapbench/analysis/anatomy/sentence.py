@@ -29,7 +29,8 @@ WAYS = {"image": "a drawn box", "text": "a hint in words", "coordinates": "coord
 
 def sentence(found: Mapping[str, Any]) -> str:
     """The sentence of an anatomy; empty if there is nothing to say."""
-    return _joined([*_composition(found), *_cures(found["cures"], "of them "), *_pointing(found)])
+    every = (found["gap"] or {}).get("n") or 0
+    return _joined([*_composition(found, every), *_cures(found["cures"], "of them ", every), *_pointing(found)])
 
 
 def cured(cures: Sequence[Json]) -> str:
@@ -42,14 +43,14 @@ def _joined(clauses: Sequence[str]) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def _composition(found: Mapping[str, Any]) -> list[str]:
+def _composition(found: Mapping[str, Any], every: int) -> list[str]:
     gap = (found["parts"] or {}).get("gap") or found["gap"]
     if not gap or gap["estimate"] is None:
         return []
     if not _shown(gap) or gap["estimate"] <= 0:
         shown = "no gap is shown" if not _shown(gap) else "there is no gap to take apart"
         return [f"{shown}: crop minus full is {_points(gap)}"]
-    total = f"of the {points_in_words(gap['estimate'])} points"
+    total = f"of the {points_in_words(gap['estimate'])} points{_over((found['parts'] or {}).get('n'), every)}"
     if found["parts"]:
         pieces = [f"{_points(found['parts'][key])} {words}" for key, words in PARTS.items()]
         return [f"{total}, {pieces[0].replace(' with', ' come with', 1)}, {_listed(pieces[1:])}"]
@@ -67,7 +68,7 @@ def _pointing(found: Mapping[str, Any]) -> list[str]:
     return [f"pointing brings {_listed(pieces)}"] if pieces else []
 
 
-def _cures(cures: Sequence[Json], of: str) -> list[str]:
+def _cures(cures: Sequence[Json], of: str, every: int = 0) -> list[str]:
     """The cures that recover a shown share of the gap, the largest first."""
     shown = [cure for cure in cures if cure["share"] and cure["share"]["ci"] and cure["share"]["ci"][0] > 0]
     shown.sort(key=lambda cure: -cure["share"]["estimate"])
@@ -75,8 +76,14 @@ def _cures(cures: Sequence[Json], of: str) -> list[str]:
     for cure in shown[:3]:
         times = (cure["times_image_tokens"] or {}).get("estimate")
         price = "" if times is None else " at no more tokens" if times < 1.005 else f" at {times:.1f} times the tokens"
-        pieces.append(f"{points_in_words(cure['gain']['estimate'])} with {cure['name']}{price}")
+        over = _over(cure.get("n"), every)
+        pieces.append(f"{points_in_words(cure['gain']['estimate'])} with {cure['name']}{price}{over}")
     return [_listed(pieces).replace(" with", f" {of}come back with", 1)] if pieces else []
+
+
+def _over(n: int | None, every: int) -> str:
+    """Said of a number that rests on fewer samples than the gap, because not all were answered in its views."""
+    return f" (over the {n:,} of {every:,} samples answered in every view needed)" if n and n < every else ""
 
 
 def _points(entry: Json) -> str:

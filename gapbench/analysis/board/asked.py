@@ -56,9 +56,13 @@ class Asked:
 
 
 def slim(records: pd.DataFrame) -> pd.DataFrame:
-    """What a board needs of records: no texts. `identity` is a hash of the question, valid in this process only."""
+    """What a board needs of records: no texts. `identity` is a hash of the question, valid in this process only.
+
+    Raises ValueError for a score or an area that is no number.
+    """
     columns = (records[column].map(str) for column in ("question", "options", "answers", "answer_type"))
-    return records[KEPT].assign(identity=[hash(texts) for texts in zip(*columns, strict=True)])
+    numbers = {name: pd.to_numeric(records[name]) for name in ("score", "evidence_area")}
+    return records[KEPT].assign(**numbers, identity=[hash(texts) for texts in zip(*columns, strict=True)])
 
 
 def group(runs: Sequence[LoadedRun]) -> tuple[list[Asked], list[Json]]:

@@ -64,11 +64,13 @@ class RunPair:
     """One run against another: its numbers for `comparison.json`, and the alerts.
 
     `numbers` are the `benchmarks` (an entry per shared benchmark), `macro` (the mean over gaps of annotated evidence)
-    and `macro_model` (the mean over regions that a model made); each mean may be None.
+    and `macro_model` (the mean over regions that a model made); each mean may be None. `not_compared` names the
+    benchmarks of the first run for which the second has no answers.
     """
 
     numbers: Json
     alerts: list[Alert]
+    not_compared: list[str]
 
 
 def compare_pair(before: LoadedRun, after: LoadedRun) -> RunPair:
@@ -96,8 +98,9 @@ def compare_pair(before: LoadedRun, after: LoadedRun) -> RunPair:
     ordered = dict(sorted(benchmarks.items(), key=lambda item: (item[1]["delta"]["gap"] is None, item[0])))
     macro, macro_model = (_macro(family, changes) for family in families)
     numbers = {"benchmarks": ordered, "macro": macro, "macro_model": macro_model}
+    not_compared = sorted({str(name) for name in before.records["benchmark"].unique()} - set(shared))
     drifted = [{"benchmark": name, "text": text} for name, one in ordered.items() if (text := in_words(one["drift"]))]
-    return RunPair(numbers, [*left_out(before, after, shared), *drifted])
+    return RunPair(numbers, [*left_out(before, after, shared), *drifted], not_compared)
 
 
 def _benchmark(shared: SharedSamples, notice: str) -> tuple[Json, dict[str, Estimate]]:

@@ -13,7 +13,7 @@ tested by itself; nothing corrects for their number.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,21 +52,22 @@ def changes(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     `summary` is the content of `comparison.json`. Proportions are in 0..1; an end of an interval may be None.
     """
-    runs = [
-        (summary["runs"][1]["label"], summary["benchmarks"]),
-        *((run["label"], run["benchmarks"]) for run in summary["more"]),
-    ]
-    rows = []
-    for label, benchmarks in runs:
-        for name, entry in benchmarks.items():
-            for measure, delta in entry["delta"].items():
-                if delta:
-                    low, high = delta["ci"] or (None, None)
-                    before, after = (entry[side][measure]["estimate"] for side in ("before", "after"))
-                    rows.append({"run": label, "benchmark": name, "measure": measure, "n": entry["n"], "before": before,
-                                 "after": after, "change": delta["estimate"], "low": low, "high": high,
-                                 "p_value": delta["p_value"]})  # fmt: skip
-    return rows
+    runs = [(summary["runs"][1]["label"], summary["benchmarks"])]
+    runs += [(run["label"], run["benchmarks"]) for run in summary["more"]]
+    seeds = (summary.get("seeds") or {}).get("changes", [])
+    return [*(row for label, benchmarks in runs for row in changes_of(label, benchmarks)), *seeds]
+
+
+def changes_of(label: str, benchmarks: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of `changes` of one run, by the name `label`."""
+    for name, entry in benchmarks.items():
+        for measure, delta in entry["delta"].items():
+            if delta:
+                low, high = delta["ci"] or (None, None)
+                before, after = (entry[side][measure]["estimate"] for side in ("before", "after"))
+                yield {"run": label, "benchmark": name, "measure": measure, "n": entry["n"], "before": before,
+                       "after": after, "change": delta["estimate"], "low": low, "high": high,
+                       "p_value": delta["p_value"]}  # fmt: skip
 
 
 def judged(gate: Gate, summary: Mapping[str, Any]) -> list[tuple[bool, str]]:
@@ -88,7 +89,18 @@ def judged(gate: Gate, summary: Mapping[str, Any]) -> list[tuple[bool, str]]:
     if not rows:
         measured = dict.fromkeys(f"{row['benchmark']}: {row['measure']}" for row in every)
         raise SettingError(f"--fail-if {gate.text!r}: not compared here. Compared are {listed(measured, 12)}.")
-    if len(known) < len(rows) and not any(met for met, _ in found):
+    if any(met for met, _ in found):
+        return found
+    lacks = summary.get("not_compared") or {}
+    for run in dict.fromkeys([*(row["run"] for row in every), *lacks]):
+        names = [gate.benchmark or gate.measure] if run not in {row["run"] for row in rows} else []
+        names += [name for name in lacks.get(run, ()) if gate.benchmark in ("", name)]
+        if names:
+            raise SettingError(
+                f"--fail-if {gate.text!r}: {run} has no answers to compare for {listed(dict.fromkeys(names))}. Measure "
+                "it as the first run was measured, or name a benchmark that all runs have (NAME: full < -2)."
+            )
+    if len(known) < len(rows):
         lacking = next(row["benchmark"] for row in rows if row["low"] is None)
         raise SettingError(
             f"--fail-if {gate.text!r}: the change on {lacking} has no interval, because its samples are too few "
