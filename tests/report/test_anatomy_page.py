@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from gapbench.analysis.summary import summarise
-from gapbench.report.run.anatomy_plots import cure_plot, steps_plot
+from gapbench.report.run.anatomy_plots import cure_plot, inline, steps_plot
 from gapbench.report.run.anatomy_tables import anatomies
+from gapbench.report.run.figures import write_figures
 from gapbench.report.run.page import write_report
 from gapbench.runs.thumbnails import save_thumbnail, thumbnail_key
 from tests.analysis import planted
@@ -61,6 +62,21 @@ def test_page_and_markdown_have_the_sentence_and_every_table(
     ]  # fmt: skip
 
 
+def test_its_figures_are_written_with_their_numbers(
+    tmp_path: Path, planted_run: tuple[pd.DataFrame, dict[str, Any]]
+) -> None:
+    frame, summary = planted_run
+    ((name, entry),) = summary["benchmarks"].items()
+    files = {path.stem.removeprefix(f"{name}-"): path for path in write_figures(tmp_path, summary, frame)}
+    assert {"parts", "steps", "doses", "cures"} <= set(files)
+    for kind in ("parts", "steps", "doses", "cures"):
+        assert all(files[kind].with_suffix(suffix).stat().st_size > 1000 for suffix in (".svg", ".pdf"))
+    parts = pd.read_csv(files["parts"]).set_index("series")["value"]
+    assert parts[:4].sum() == pytest.approx(parts["gap"]) == entry["anatomy"]["parts"]["gap"]["estimate"]
+    doses = pd.read_csv(files["doses"])
+    assert doses["from"].tolist() == [point["area"] for point in entry["anatomy"]["doses"]["points"]]
+
+
 def test_parts_in_the_table_add_up_to_the_gap_below_them(planted_run: tuple[pd.DataFrame, dict[str, Any]]) -> None:
     table = anatomies(planted_run[1])[0]["tables"][0]
     *parts, gap = [row[1].sort for row in table.rows]
@@ -108,9 +124,11 @@ def test_names_of_cures_and_views_are_escaped(tmp_path: Path, planted_run: tuple
 
 
 def test_the_plot_of_steps_says_its_numbers_to_who_cannot_see_it() -> None:
-    svg = steps_plot(0.5, [("Resolution", 0.3, (0.2, 0.4)), ("Rest", -0.1, None)], name="x")
+    svg = steps_plot(0.5, [("Resolution", 0.3, (0.2, 0.4)), ("Rest", -0.1, None)], inline("x"))
     assert 'aria-label="From full, 50.0%, to crop, 70.0%: Resolution +30.0 [+20.0, +40.0]; Rest \u221210.0' in svg
 
 
 def test_cures_without_tokens_have_no_plot() -> None:
-    assert cure_plot([{"name": "full image", "image_tokens": None, "estimate": 0.5, "ci": None}] * 3, name="x") is None
+    assert (
+        cure_plot([{"name": "full image", "image_tokens": None, "estimate": 0.5, "ci": None}] * 3, inline("x")) is None
+    )

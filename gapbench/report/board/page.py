@@ -26,7 +26,7 @@ from gapbench.report.board.tables import (
 )
 from gapbench.report.families import ANNOTATED
 from gapbench.report.jinja import asset, environment, write
-from gapbench.report.run.anatomy_plots import cure_plot
+from gapbench.report.run.anatomy_plots import cure_plot, inline
 from gapbench.report.run.anatomy_tables import cure_table
 from gapbench.util.text import EVIDENCE_CAPTIONS, clip, listed
 
@@ -62,7 +62,7 @@ def _content(board: Mapping[str, Any]) -> dict[str, Any]:
             (
                 clip(name, 80),
                 clip(entry["sentence"], 1_000),
-                cure_plot(entry["cures"], name=f"cures{index}"),
+                cure_plot(entry["cures"], inline(f"cures{index}")),
                 cure_table(entry["cures"]),
             )
             for index, (name, entry) in enumerate(board["cures"].items())

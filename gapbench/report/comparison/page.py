@@ -21,7 +21,7 @@ from gapbench.report.comparison.plots import change_plot, curves, size_plots
 from gapbench.report.comparison.samples import changed_samples, render_cards
 from gapbench.report.families import Family, families, region_source, tables_of_families
 from gapbench.report.jinja import asset, environment, write
-from gapbench.report.run.anatomy_plots import cure_plot
+from gapbench.report.run.anatomy_plots import cure_plot, inline
 from gapbench.report.run.anatomy_tables import cure_table
 from gapbench.report.run.data_section import MESSAGES, first, restricted
 from gapbench.report.run.settings import command_line
@@ -94,7 +94,7 @@ def _content(
             (
                 clip(name, 80),
                 clip(entry["sentence"], 1_000),
-                cure_plot(entry["cures"], name=f"cures{index}"),
+                cure_plot(entry["cures"], inline(f"cures{index}")),
                 cure_table(entry["cures"]),
             )
             for index, (name, entry) in enumerate((summary.get("cures") or {}).items())

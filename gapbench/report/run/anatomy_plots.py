@@ -1,14 +1,17 @@
 """Plots of the anatomy: the gap in steps, accuracy by dose, and what cures cost. Narrow enough for a phone.
 
-steps_plot(0.56, [("resolution", 0.2, (0.16, 0.24)), ("surroundings", 0.13, (0.09, 0.17))], name="parts")
+    steps_plot(0.56, [("resolution", 0.2, (0.16, 0.24)), ("surroundings", 0.13, (0.09, 0.17))], inline("parts"))
+
+Each plot ends in `finish`, which makes an inline SVG of the figure, or writes it as files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from gapbench.report.plots import CROP, FULL, INK, MUTED, Interval, beside, drawing, quiet, to_svg
@@ -21,7 +24,16 @@ PlottedStep = tuple[str, float, Interval]
 """Its label, its size as a fraction, and its interval."""
 
 
-def steps_plot(start: float, steps: Sequence[PlottedStep], *, name: str) -> str:
+Finish = Callable[[Figure, str], str]
+"""What becomes of a figure and its description in words."""
+
+
+def inline(name: str) -> Finish:
+    """Makes an inline SVG whose identifiers begin with `name`."""
+    return lambda figure, words: to_svg(figure, name, words)
+
+
+def steps_plot(start: float, steps: Sequence[PlottedStep], finish: Finish) -> str:
     """From the accuracy in full to that in the crop: a bar for each step begins where the one before ends."""
     rows = len(steps) + 2
     height = 0.46 * rows + 0.62
@@ -49,7 +61,7 @@ def steps_plot(start: float, steps: Sequence[PlottedStep], *, name: str) -> str:
         axes.set_xlim(max(low, -2) - 2, min(high, 100) + 2)
         quiet(axes, "accuracy, %")
         words = "; ".join(f"{label} {points(size)} {interval(ci, signed=True)}" for label, size, ci in steps)
-        return to_svg(figure, name, f"From full, {percent(start)}, to crop, {percent(ends[-1])}: {words}")
+        return finish(figure, f"From full, {percent(start)}, to crop, {percent(ends[-1])}: {words}")
 
 
 def _texts(axes: Any, row: float, label: str, value: str, weight: str = "normal") -> None:
@@ -57,7 +69,7 @@ def _texts(axes: Any, row: float, label: str, value: str, weight: str = "normal"
     beside(axes, 1, row - 0.36, value, color=INK, weight=weight, ha="right", size=9.5)
 
 
-def dose_plot(doses: Sequence[Mapping[str, Any]], *, name: str) -> str:
+def dose_plot(doses: Sequence[Mapping[str, Any]], finish: Finish) -> str:
     """Accuracy over the share of the image that a view shows, from the full image to the tightest crop."""
     with drawing(WIDTH, 3.0) as figure:
         axes = figure.add_axes((0.1, 0.17, 0.86, 0.76))
@@ -79,10 +91,10 @@ def dose_plot(doses: Sequence[Mapping[str, Any]], *, name: str) -> str:
         axes.set_xlabel("share of the image that is shown (logarithmic)", color=MUTED)
         beside(axes, 0, 110, "accuracy, %", color=MUTED)
         words = "; ".join(f"{dose['view']} {percent(dose['estimate'])}" for dose in doses)
-        return to_svg(figure, name, f"Accuracy by dose: {words}")
+        return finish(figure, f"Accuracy by dose: {words}")
 
 
-def cure_plot(cures: Sequence[Mapping[str, Any]], *, name: str) -> str | None:
+def cure_plot(cures: Sequence[Mapping[str, Any]], finish: Finish) -> str | None:
     """Accuracy over image tokens an answer; None unless every cure has tokens."""
     known = [cure for cure in cures if cure["image_tokens"] and cure["estimate"] is not None]
     if len(known) < 3:
@@ -120,7 +132,7 @@ def cure_plot(cures: Sequence[Mapping[str, Any]], *, name: str) -> str | None:
         words = "; ".join(
             f"{clip(cure['name'], 60)} {percent(cure['estimate'])} at {number(cure['image_tokens'])}" for cure in known
         )
-        return to_svg(figure, name, f"Accuracy against image tokens: {words}")
+        return finish(figure, f"Accuracy against image tokens: {words}")
 
 
 def _ticks(tokens: Sequence[float]) -> list[float]:

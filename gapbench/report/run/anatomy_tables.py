@@ -8,12 +8,12 @@ Nothing is shown for a benchmark without views beyond full and crop. Any part ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gapbench.report import cells
 from gapbench.report.cells import NAME_LIMIT, Cell, Entry, nested
-from gapbench.report.run.anatomy_plots import cure_plot, dose_plot, steps_plot
+from gapbench.report.run.anatomy_plots import Finish, cure_plot, dose_plot, inline, steps_plot
 from gapbench.report.tables import ROW_LIMIT, Column, Summary, Table, benchmarks_of, table_of
 from gapbench.util.text import MISSING, area_percent, clip, number, percent
 
@@ -63,7 +63,7 @@ def anatomies(summary: Summary) -> list[dict[str, Any]]:
             "benchmark": name,
             "sentence": clip(anatomy.get("sentence"), 1_000),
             "remarks": list(_remarks(anatomy)),
-            "figures": list(_figures(anatomy, f"anatomy{index}")),
+            "figures": list(figures_of(anatomy, f"anatomy{index}-")),
             "tables": [table for table in _tables(anatomy) if table.rows],
             "details": [table for table in _details(anatomy) if table.rows],
         }
@@ -71,27 +71,40 @@ def anatomies(summary: Summary) -> list[dict[str, Any]]:
     ]
 
 
-def _figures(anatomy: Mapping[str, Any], name: str) -> Iterator[tuple[str, str, str]]:
-    """(title, caption, SVG) of each figure."""
+def figures_of(
+    anatomy: Mapping[str, Any], name: str, finish: Callable[[str], Finish] = inline
+) -> Iterator[tuple[str, str, str]]:
+    """(title, caption, what `finish` makes of it) of each figure; its name is `name` and a key of `ROWS`."""
     if parts := anatomy.get("parts"):
         steps = [(title, parts[key]["estimate"], parts[key]["ci"]) for title, key, _ in PARTS[:-1]]
         start = parts["cells"]["native_kept"]["estimate"]
         text = "Each factor alone, then what both do together; the parts add up to the gap in any order."
-        yield "The gap in parts", text, steps_plot(start, steps, name=f"{name}-parts")
+        yield "The gap in parts", text, steps_plot(start, steps, finish(f"{name}parts"))
     if fall := anatomy.get("waterfall"):
         steps = [(STEPS.get(step["to"].partition(":")[0], step["to"]), step["estimate"], step["ci"])
                  for step in fall["steps"]]  # fmt: skip
         text = "The same gap, view by view. The sizes of these steps depend on their order; their sum does not."
-        yield "From full to crop, step by step", text, steps_plot(fall["start"], steps, name=f"{name}-fall")
+        yield "From full to crop, step by step", text, steps_plot(fall["start"], steps, finish(f"{name}steps"))
     if doses := anatomy.get("doses"):
         yield (
             "How much of the image",
             "From the full image to the tightest crop.",
-            dose_plot(doses["points"], name=f"{name}-dose"),
+            dose_plot(doses["points"], finish(f"{name}doses")),
         )
     cures = anatomy.get("cures")
-    if cures and (plot := cure_plot(cures, name=f"{name}-cures")):
+    if cures and (plot := cure_plot(cures, finish(f"{name}cures"))) is not None:
         yield "What closes the gap, at what price", "Dashed: the full image and the crop.", plot
+
+
+ROWS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, Mapping[str, Any]]]]] = {
+    "parts": lambda anatomy: ((key, {"n": anatomy["parts"]["n"], **anatomy["parts"][key]}) for _, key, _ in PARTS),
+    "steps": lambda anatomy: (
+        (one["to"], {"n": anatomy["waterfall"]["n"], **one}) for one in anatomy["waterfall"]["steps"]
+    ),
+    "doses": lambda anatomy: ((one["view"], {**one, "size": one["area"]}) for one in anatomy["doses"]["points"]),
+    "cures": lambda anatomy: ((one["name"], {**one, "size": one["image_tokens"]}) for one in anatomy["cures"]),
+}
+"""Kinds of figures, and the marks of each: a label and its numbers. `size` is where it stands on the other axis."""
 
 
 def _remarks(anatomy: Mapping[str, Any]) -> Iterator[str]:

@@ -4,7 +4,8 @@
     write_figures(Path("figures"), summary, records) # SVG, PDF and CSV of each figure, in a column's width
 
 A CSV file has a line for each mark: `kind` (`bin`, `fit` or `row`), `series` (a view, or a row of the plot), the sizes
-from and to which it reaches, the number of samples, and its value with the 95% interval; proportions are in 0..1.
+from and to which it reaches (a share of the image, or image tokens), the number of samples, and its value with the 95%
+interval; proportions are in 0..1.
 
 Limits: all but the forest plot is exploratory.
 """
@@ -15,9 +16,11 @@ import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from gapbench.analysis.psychometric import FittedCurve, binned, fitted, read_instead, sized_samples
@@ -41,6 +44,8 @@ from gapbench.report.plots import (
     forest_height,
     save,
 )
+from gapbench.report.run.anatomy_plots import Finish
+from gapbench.report.run.anatomy_tables import ROWS, figures_of
 from gapbench.report.run.overview import effects_of
 from gapbench.report.tables import Column, Summary, Table, benchmarks_of, table_of
 from gapbench.util.text import clip, number, percent
@@ -182,7 +187,26 @@ def write_figures(folder: Path, summary: Summary, records: DataFrame) -> list[Pa
                 for group in groups for view, (value, ci) in (("full", group.full), ("crop", group.crop))
             )  # fmt: skip
             written.append(_write_data(folder / f"{stem}-categories.csv", rows))
+        anatomy = entry.get("anatomy") or {}
+        for _, _, drawn in figures_of(anatomy, f"{stem}-", partial(_into, folder)):
+            marks = ROWS[drawn.rpartition("-")[2]](anatomy)
+            written.append(_write_data(folder / f"{drawn}.csv", (_mark_row(label, mark) for label, mark in marks)))
     return written
+
+
+def _into(folder: Path, name: str) -> Finish:
+    """Writes a figure of the anatomy to files, and returns their stem."""
+
+    def write(figure: Figure, words: str) -> str:
+        save(figure, folder / name)
+        return name
+
+    return write
+
+
+def _mark_row(label: str, mark: Entry) -> tuple[Any, ...]:
+    size = mark.get("size")
+    return "row", label, size, size, mark.get("n"), mark["estimate"], *(mark["ci"] or (None, None))
 
 
 def _effect_row(effect: Effect) -> tuple[Any, ...]:
