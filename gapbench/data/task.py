@@ -4,6 +4,7 @@
     task.name                          # 'signs:canvas=2048', the key of its records
 
 A task's name holds the parameters that the user set, so that one benchmark may be part of a run with several of them.
+How a file of own data is read (its columns, its separator) stands in a name only where two tasks of a run need it.
 If some tasks of a run have evidence, those without any are asked in the views that need none.
 
 Limits: all samples of all tasks are held in memory.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -102,9 +104,13 @@ class TaskSettings:
             parse_policy(self.region)
 
 
-def task_name(benchmark: Benchmark) -> str:
-    """`signs:canvas=2048,options=true`: the benchmark's name, and the parameters that the user set, sorted."""
-    texts = {k: v if isinstance(v, str) else json.dumps(v, default=str) for k, v in benchmark.chosen.items()}
+def task_name(benchmark: Benchmark, whole: bool = False) -> str:
+    """`signs:canvas=2048,options=true`: the benchmark's name, and the parameters that the user set, sorted.
+
+    Those that say how a file is read belong to the `whole` name alone.
+    """
+    chosen = {k: v for k, v in benchmark.chosen.items() if whole or k not in benchmark.reading}
+    texts = {k: v if isinstance(v, str) else json.dumps(v, default=str) for k, v in chosen.items()}
     parameters = ",".join(f"{key}={texts[key]}" for key in sorted(texts))
     return f"{benchmark.name}:{parameters}" if parameters else benchmark.name
 
@@ -126,6 +132,11 @@ def make_tasks(
     parameters, BenchmarkError as `Benchmark.samples` does, and if a view needs evidence and no benchmark has any.
     """
     plans = planned([specs] if isinstance(specs, str) else specs, settings, preferred)
+    uses = Counter(plan.name for plan in plans)
+    plans = [
+        replace(plan, name=task_name(plan.benchmark, whole=uses[plan.name] > 1)) if not plan.suite else plan
+        for plan in plans
+    ]
     asked: dict[tuple[str, str], str] = {}
     for plan in plans:
         key = plan.benchmark.name, json.dumps(plan.benchmark.parameters, sort_keys=True, default=str)
@@ -211,7 +222,8 @@ def with_regions(tasks: Sequence[Task], regions: Regions) -> list[Task]:
     Warns of samples that the file does not name. Raises BenchmarkError if no sample has a box.
     """
     names = {t.name for t in tasks}  # boxes of a benchmark serve it with other parameters, unless it is a task itself
-    names_of = {t.name: [t.name, *({t.benchmark.name} - names - _of_another_split(t.benchmark))] for t in tasks}
+    wholes = {t.name: task_name(t.benchmark, whole=True) for t in tasks}  # as earlier versions wrote them
+    names_of = {t.name: [t.name, wholes[t.name], *({t.benchmark.name} - names - _of_another_split(t.benchmark))] for t in tasks}
     located = [replace(t, samples=tuple(regions.replace_boxes(names_of[t.name], t.samples))) for t in tasks]
     if not any(sample.boxes for task in located for sample in task.samples):
         raise regions.no_box_error([f"{task.name}: {sample.id}" for task in tasks for sample in task.samples])

@@ -47,6 +47,9 @@ SPLITS = ("train", "training", "test", "testing", "testmini", "validation", "val
 MAX_HASHED = 1 << 30
 """Bytes; data up to this size is hashed for the card's revision."""
 
+READING = {*FIELDS, "separator", "list_separator", "orientation", "answer_format", "urls", "max_image_pixels"}
+"""Parameters that say how rows are read. The others (`split`, `config`, `revision`) say which rows."""
+
 
 def is_data(target: str) -> bool:
     """Whether `-b TARGET` names data: it has the suffix of data, exists as a path, or has the form of a Hub id."""
@@ -86,7 +89,7 @@ def load(target: str, rows: SamplesOf = samples_of) -> Benchmark:
         settings = (
             ("separator",) if files[0].suffix.lower() in SEPARATORS else () if list(splits) == [""] else ("split",)
         )
-        return Benchmark(name, card, _maker(partial(_open, str(path), splits), rows, *settings))
+        return Benchmark(name, card, _maker(partial(_open, str(path), splits), rows, *settings), reading=frozenset(READING))
     if path.suffix.lower() in SUFFIXES or not HUB_ID.fullmatch(target):
         raise BenchmarkError(f"Benchmark file {path}: not found.")
     page = f"https://huggingface.co/datasets/{target}"
@@ -95,6 +98,7 @@ def load(target: str, rows: SamplesOf = samples_of) -> Benchmark:
         path.name,
         card,
         _maker(partial(open_hub, target), rows, "split", "config", "revision"),
+        reading=frozenset(READING),
     )
 
 
