@@ -35,7 +35,7 @@ from gapbench.distillation.card import write_card
 from gapbench.distillation.contamination import Occurrence, SharedImages, find_shared
 from gapbench.distillation.holdouts import default_holdouts
 from gapbench.distillation.job import Job
-from gapbench.distillation.pairs import Pairs
+from gapbench.distillation.pairs import OTHER_DATA, Pairs
 from gapbench.distillation.resume import changed_in_words, changes, continue_or_refuse, refuse_other_drops
 from gapbench.distillation.whole_crops import whole_crops
 from gapbench.engines import models
@@ -327,11 +327,13 @@ def _shared_images(pairs: Pairs, evaluation: _Evaluation, quiet: bool) -> Shared
     Raises BenchmarkError if the recipe drops such samples and none would remain.
     """
     found = find_shared(pairs, [(b.name, b.samples(evaluation.limit)) for b in evaluation.benchmarks], quiet)
-    if len(found.samples) == len(pairs.samples) and pairs.recipe.contamination == "drop":
+    if pairs.recipe.contamination == "drop" and all(s.id in found.samples for s in pairs.samples):
         places = {key: str(occurrences[0]) for key, occurrences in found.samples.items()}
+        names = listed(dict.fromkeys(o.benchmark for occurrences in found.samples.values() for o in occurrences))
+        held = f" ({len(pairs.validation):,} more are held out for validation)" if pairs.validation else ""
         raise BenchmarkError(
-            f"{pairs.benchmark.name}: every training sample shows an image that is also in --eval "
-            f"({_listed(places, 1)}). Train on other data, or set contamination=keep and report it."
+            f"{pairs.benchmark.name}: all {len(pairs.samples):,} training samples{held} show an image that is also in "
+            f"--eval {names} ({_listed(places, 1)}). {OTHER_DATA}"
         )
     return found
 

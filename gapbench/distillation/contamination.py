@@ -87,7 +87,8 @@ class _Place(NamedTuple):
 def find_shared(pairs: Pairs, evaluations: Sequence[tuple[str, Sequence[Sample]]], quiet: bool = True) -> SharedImages:
     """The training samples that show an image of an evaluation, each with the places where it occurs.
 
-    Checks the samples that the training would use, and then those that take the place of the shared ones.
+    Checks the samples that the training would use, and then, if the recipe drops the shared ones, those that take
+    their place.
     """
     found = SharedImages(evaluations={name: Counter() for name, _ in evaluations})
     tested: dict[tuple[str, str], tuple[_Place, Signature]] = {}
@@ -114,7 +115,7 @@ def find_shared(pairs: Pairs, evaluations: Sequence[tuple[str, Sequence[Sample]]
             keys = [_key(image) for image in _all_images(sample, crops=True)]
             if best := _best(occurrence for key in keys if key in known for occurrence in known[key][1]):
                 found.samples[sample.id] = best
-        if len(found.samples) == len(pairs.samples):
+        if pairs.recipe.contamination != "drop" or all(s.id in found.samples for s in pairs.samples):
             break
         remaining = pairs.without(frozenset(found.samples))
     once = dict(known.values())

@@ -38,6 +38,8 @@ LARGEST_PART = 5
 """At most one in so many samples is held out for validation."""
 TRIES = 100
 """Number of consecutive unusable samples after which the data is refused."""
+OTHER_DATA = "Train on other data, or set contamination=keep and report it."
+"""What helps if too many samples show an image of the evaluation."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +127,24 @@ class Pairs:
         missing = self.without_evidence
         what = "crop of their own" if parse_policy(self.region)[0] == "native" else "evidence box"
         what += " in the region file" if self.samples[0].evidence == "model" else ""
-        every = f"{missing:,} of {missing + len(self.samples):,}"
+        every = f"{missing:,} of {missing + len(self.samples) + len(self.validation):,} samples"
         return f"{self.benchmark.name}: {every} have no {what} and are left out." if missing else ""
 
     def without(self, dropped: frozenset[str]) -> Pairs:
-        """The same pairs without the samples that have these ids."""
+        """The same pairs without the samples that have these ids, which show images of the evaluation.
+
+        Raises BenchmarkError if too few are left.
+        """
         remaining = [s for s in self.samples if s.id not in dropped]
+        left_out = len(self.samples) - len(remaining)
+        why = f"{left_out:,} of its {len(self.samples):,} training samples show an image of the evaluation. {OTHER_DATA}"
         if not remaining:
-            raise BenchmarkError(f"{self.benchmark.name}: all {len(dropped)} samples were dropped; nothing is left.")
+            raise BenchmarkError(f"{self.benchmark.name}: none is left: {why}")
         validation = [s for s in self.validation if s.id not in dropped]
-        return Pairs(self.benchmark, self.recipe, self.limit, remaining, validation=validation)
+        try:
+            return Pairs(self.benchmark, self.recipe, self.limit, remaining, validation=validation)
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{error} Left out before: {why}") from error
 
     def used(self) -> list[Sample]:
         """The samples that the whole training uses, in order of their first use, and then those that validate it."""

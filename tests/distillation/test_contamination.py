@@ -12,8 +12,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 from distillation.small import benchmark, recipe, scene
+from gapbench.commands.distill import _Evaluation, _shared_images
 from gapbench.distillation.contamination import find_shared
 from gapbench.distillation.pairs import Pairs
+from gapbench.errors import BenchmarkError
 from gapbench.types import Sample
 
 SCENES = [scene(i) for i in range(8)]
@@ -144,6 +146,27 @@ def test_what_is_asked_instead_of_the_dropped_is_looked_at_too() -> None:
 def test_everything_shared_is_said_and_not_refused() -> None:
     """Whether to drop is the recipe's to say."""
     assert set(shared(pairs(), ("x", questions(*range(8))))) == {f"q{i}" for i in range(8)}
+
+
+@pytest.mark.parametrize("policy", ["drop", "keep"])
+def test_everything_shared_is_said_of_samples_that_are_held_out_too(policy: str) -> None:
+    """Also where hardly any is left, from which none could be held out."""
+    of = pairs(eval_every=1, validation_samples=1, contamination=policy)
+    assert len(of.validation) == 1
+    assert len(shared(of, ("x", questions(*range(8))))) == 8
+    if policy == "keep":  # nothing takes the place of what stays
+        assert len(shared(of, ("x", questions(*range(7))))) == 7
+
+
+def test_a_refusal_to_train_on_what_is_tested_says_where_how_much_and_what_helps() -> None:
+    tested = benchmark(questions(*range(8)))
+    evaluation = _Evaluation(("patches",), (tested,), None)
+    why = r"patches: all 7 training samples \(1 more are held out for validation\) show an image that is also in --eval " \
+          r"patches \(q\d: also in patches \(sample t\d; the same file\) and 7 more\)\. Train on other data, or set"  # fmt: skip
+    with pytest.raises(BenchmarkError, match=why):
+        _shared_images(pairs(eval_every=1, validation_samples=1), evaluation, quiet=True)
+    kept = _shared_images(pairs(eval_every=1, validation_samples=1, contamination="keep"), evaluation, quiet=True)
+    assert len(kept.samples) == 8
 
 
 def test_the_further_images_of_a_tested_question_count_too() -> None:

@@ -398,7 +398,10 @@ def test_questions_without_evidence_are_left_out_and_counted() -> None:
     of = pairs(samples)
     assert [s.id for s in of.samples] == ["q0", "q2", "q4", "q6", "q8"]
     assert of.without_evidence == 5
-    assert f"5 of {5 + len(of.samples)} have no evidence box and are left out" in of.left_out
+    assert "patches: 5 of 10 samples have no evidence box and are left out" in of.left_out
+    held_out = pairs(samples, eval_every=1, validation_samples=2)
+    assert held_out.validation
+    assert held_out.left_out == of.left_out, "those held out for validation are samples, too"
     everything = pairs(samples, teacher_view="full")
     assert (len(everything.samples), everything.without_evidence) == (10, 0)
 
@@ -413,8 +416,12 @@ def test_data_without_evidence_is_refused(region: str, lacking: str) -> None:
 def test_dropped_questions_are_not_asked() -> None:
     rest = pairs().without(frozenset({"q1", "q4"}))
     assert sorted(set(keys(rest))) == ["q0", "q2", "q3", "q5", "q6", "q7", "q8", "q9"]
-    with pytest.raises(BenchmarkError, match="all 10 samples were dropped"):
+    with pytest.raises(BenchmarkError, match=r"none is left: 10 of its 10 training .*image of the evaluation\. .*=keep"):
         pairs().without(frozenset(f"q{i}" for i in range(10)))
+    held_out = pairs(eval_every=1, validation_samples=2)
+    most = [s.id for s in (*held_out.validation, *held_out.samples[1:])]
+    with pytest.raises(BenchmarkError, match=r"too few to hold.* 7 of its 8 training samples show an image of the eval"):
+        held_out.without(frozenset(most))
 
 
 def test_the_limit_takes_the_first_questions() -> None:
