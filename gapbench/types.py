@@ -212,7 +212,8 @@ class Record:
     - `thought`: what the model thought before it answered; empty if it did not, or if a server hides it.
     - `cut_off`: whether generation stopped at the limit of new tokens or of the model's context.
     - `rule`, `reason`: the rule that decided, and why an answer is `unparsed` or `failed`. The rule of a failed answer
-      is `prompt-too-long` if the prompt is longer than the model's context, else empty.
+      is `prompt-too-long` if the prompt is longer than the model's context, `no-evidence-box` if the view needs a box
+      and the data has none for this sample, else empty.
     - `image_hash`, `image_size`: a hash over the sample's images, and the size of the first one.
     - `boxes`: evidence boxes as `Box`es in pixels.
     - `evidence`: who drew the boxes; empty without evidence.

@@ -38,7 +38,7 @@ from gapbench.analysis.statistics import LEVEL, holm, mean_interval, sign_flip_t
 KINDS = ("too_long", "failed", "cut_off", "judge_failed", "unparsed")
 """The first that applies to a record is its kind, so `failed` holds the failures that are not `too_long`, and
 `unparsed` the complete answers that no rule could read."""
-TOO_LONG, THOUGHT_CUT_OFF = "prompt-too-long", "thought-cut-off"
+TOO_LONG, THOUGHT_CUT_OFF, NO_BOX = "prompt-too-long", "thought-cut-off", "no-evidence-box"
 """Rules of `gapbench.types.Record`."""
 
 

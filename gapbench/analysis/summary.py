@@ -42,7 +42,7 @@ from gapbench.analysis.aggregate import (
     tally,
 )
 from gapbench.analysis.anatomy.dissection import dissect
-from gapbench.analysis.faults import THOUGHT_CUT_OFF, TOO_LONG, faults, mark_alerts, mean_bound
+from gapbench.analysis.faults import NO_BOX, THOUGHT_CUT_OFF, TOO_LONG, faults, mark_alerts, mean_bound
 from gapbench.analysis.scorings import JUDGE, scorings
 from gapbench.analysis.verdict import verdict
 from gapbench.errors import RunError
@@ -178,7 +178,8 @@ def _benchmark(
     paired = scores[answered_views].dropna() if answered_views else scores.iloc[:0]
     gap, gap_entry, lost, pairs = None, None, None, None
     table, numbers = paired.join(samples), partial(_group, answered_views)
-    found_faults, bound = faults(records, samples)
+    bare = set(records.loc[records["rule"] == NO_BOX, "sample"]) if "rule" in records else set()
+    found_faults, bound = faults(records[~records["sample"].isin(bare)], samples)
     if len(answered_views) == 2 and len(paired):
         full, crop = paired["full"].to_numpy(float), paired["crop"].to_numpy(float)
         clusters = samples.loc[paired.index, "cluster"].to_numpy()
@@ -194,7 +195,7 @@ def _benchmark(
             "crop": float(crop.mean()),
             "full_ci": statistics.mean_interval(full, clusters).json("ci")["ci"],
             "crop_ci": statistics.mean_interval(crop, clusters).json("ci")["ci"],
-            "dropped": len(in_full & in_crop) - len(paired),
+            "dropped": len((in_full & in_crop) - bare) - len(paired),
             "unpaired": len(in_full ^ in_crop),
         }
     entry = {
@@ -212,6 +213,8 @@ def _benchmark(
         "scorings": scorings(records, table, numbers, official),
         **by_groups(table, numbers),
     }
+    if bare:
+        entry["without_evidence"] = len(bare)
     if anatomy := dissect(records, scores, samples):
         entry["anatomy"] = anatomy
     return entry, gap, lost
@@ -274,7 +277,7 @@ def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.Da
         "unparsed": _mean(answered["outcome"] == "unparsed"),
         "judge_failed": _mean(answered["outcome"] == "judge_failed"),
         "judged": _mean(answered["rule"] == JUDGE) if "rule" in answered else None,
-        "failed": _mean(records["outcome"] == "failed"),
+        "failed": _mean((records["outcome"] == "failed") & (records.get("rule") != NO_BOX)),
         "too_long": _mean(records["rule"] == TOO_LONG) if "rule" in records else None,
         "cut_off": _mean(answered["cut_off"]) if "cut_off" in answered else None,
         "thought": _mean(_thoughts(answered)) if "thought" in answered else None,

@@ -421,7 +421,12 @@ def export(
         list[str], typer.Argument(metavar="RUN|DIR...", help="Folders of runs, or folders that hold runs.")
     ],
     out: Annotated[Path, typer.Option(help="The file to write.")],
-    format_: Annotated[str, typer.Option("--format", help="csv, parquet or latex (booktabs).")] = "csv",
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format", help="csv, parquet or latex (booktabs). Default: by the suffix of --out, .tex for latex."
+        ),
+    ] = "",
     what: Annotated[
         str, typer.Option(help="results (a row per run and benchmark), pairs (per sample) or records (per answer).")
     ] = "results",

@@ -23,12 +23,13 @@ from gapbench.commands.contact_sheet import Tile, sheet_ids, tile, write_sheet
 from gapbench.data.task import Task
 from gapbench.errors import BenchmarkError
 from gapbench.scoring import score
-from gapbench.types import Sample
+from gapbench.types import AnswerType, Sample
 from gapbench.util.ahead import map_ahead
 from gapbench.util.progress import progress
-from gapbench.views.boxes import TOLERANCE, swap_order
+from gapbench.util.text import listed
+from gapbench.views.boxes import TOLERANCE, normalise, swap_order
 from gapbench.views.images import EXIF_IGNORED
-from gapbench.views.prepare import UPRIGHT_REMEDY, PreparedSample, fits_only_upright, prepare
+from gapbench.views.prepare import ORIENTATION_IGNORED, UPRIGHT_REMEDY, PreparedSample, fits_only_upright, prepare
 from gapbench.views.prompts import prompt
 
 OK = "ok: every expectation holds"
@@ -48,7 +49,9 @@ class Findings:
 
     `evidence` is the smallest, median and largest share of an image that evidence boxes cover (0..1), or empty.
     `compared` says whether the counts were compared with the card, which takes the whole benchmark. `box_formats`
-    counts the samples with evidence boxes by the format that they declare.
+    counts the samples with evidence boxes by the format that they declare. `stored` says whether the user declared
+    that boxes fit the stored pixels. `without_evidence` are the ids of samples without a box, if others have one.
+    `hints` are sentences about answers that another `answer_type` would read in more wordings.
     """
 
     counts: Mapping[str, int]
@@ -58,6 +61,9 @@ class Findings:
     compared: bool = True
     box_formats: Mapping[str, int] = field(default_factory=dict)
     oddities: Mapping[str, int] = field(default_factory=dict)
+    stored: bool = False
+    without_evidence: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Plain lines for a terminal."""
@@ -86,10 +92,14 @@ class Findings:
 
     def notes(self) -> Iterator[str]:
         """What no check can decide, and the user should know."""
-        if ignored := self.repairs.get(EXIF_IGNORED, 0) if self.box_formats else 0:
+        if ignored := self.repairs.get(EXIF_IGNORED, 0) if self.box_formats and not self.stored else 0:
+            yield f"{ignored} {'image has' if ignored == 1 else 'images have'} {ORIENTATION_IGNORED}"
+        yield from self.hints
+        if bare := self.without_evidence:
+            one = len(bare) == 1
             yield (
-                f"{ignored} {'image has an' if ignored == 1 else 'images have an'} EXIF orientation, which is not "
-                f"applied: boxes are taken to fit the stored pixels. {UPRIGHT_REMEDY}"
+                f"{len(bare):,} {'sample has' if one else 'samples have'} no evidence box ({listed(bare)}): "
+                f"{'it counts' if one else 'they count'} in full alone."
             )
         if not self.counts.get("with evidence box") and not self.counts.get("with a crop of its own"):
             yield NO_GAP
@@ -158,7 +168,13 @@ def check(task: Task, *, sheet: Path | None = None, quiet: bool = True) -> Findi
     areas = sorted(area for found in by_id.values() if (area := found.prepared.evidence_area) is not None)
     evidence = (areas[0], areas[len(areas) // 2], areas[-1]) if areas else ()
     formats = Counter(str(s.box_format) for s in samples if s.boxes)
-    return Findings(counts, dict(repairs), tuple(problems), evidence, compared, formats, dict(oddities))
+    bare = [s.id for s in samples if not s.boxes and s.crop_image is None]
+    return Findings(
+        counts, dict(repairs), tuple(problems), evidence, compared, formats, dict(oddities),
+        stored=benchmark.parameters.get("orientation") == "stored",
+        without_evidence=tuple(bare) if len(bare) < len(samples) else (),
+        hints=tuple(_hints(samples)) if "answer_type" in {*benchmark.settable} - {*benchmark.parameters} else (),
+    )  # fmt: skip
 
 
 def _box_faults(prepared: PreparedSample, expected_names: Container[str]) -> Iterator[str]:
@@ -172,10 +188,12 @@ def _box_faults(prepared: PreparedSample, expected_names: Container[str]) -> Ite
         yield f"a box of {[list(box) for box in sample.boxes]} ({declared}) has {what}. Is it {swap_order(declared)}?"
     if prepared.size and "outside" in prepared.repairs and prepared.boxes and "repair: outside" not in expected_names:
         image = f"the image of {prepared.size[0]} x {prepared.size[1]} px"
-        remedy = f"Is the box format ({sample.box_format}) right?"
+        declared, size = sample.box_format or "xyxy", prepared.size
+        box = next(list(one) for one in sample.boxes if "outside" in normalise([one], declared, size)[1])
+        remedy = "Is the box format right? Measuring clips the box to the image and goes on."
         if fits_only_upright(prepared):
             remedy = f"It fits only the upright image. {UPRIGHT_REMEDY}"
-        yield f"a box leaves {image} by more than {TOLERANCE:g} px. {remedy}"
+        yield f"its box {box} ({declared}) leaves {image} by more than {TOLERANCE:g} px. {remedy}"
     if prepared.boxes and all(x1 - x0 < 1 and y1 - y0 < 1 for x0, y0, x1, y1 in prepared.boxes):
         boxes = f"its boxes {[list(box) for box in sample.boxes]} ({sample.box_format})"
         remedy = "Are they fractions of the image (xyxy_normalised, xywh_normalised)?"
@@ -213,6 +231,30 @@ def _oddities(samples: Sequence[Sample], hashes: Mapping[str, str]) -> Iterator[
         if hashes[s.id] and first_id != s.id:
             fault = f"sample {s.id!r}: it asks the same about the same image as sample {first_id!r}."
             yield REPEATED_SAMPLE, fault
+
+
+def _hints(samples: Sequence[Sample]) -> Iterator[str]:
+    """What to declare of answers that are scored as text for want of an `answer_type`. It is not done unasked: the text
+    of a sign can be "NO" or "12"."""
+    kinds: dict[AnswerType, str] = {"yes_no": "yes or no", "number": "a number"}
+    for kind, words in kinds.items():
+        fitting = sum(s.answer_type == "text" and _fits(s, kind) for s in samples)
+        wording = "It also reads such answers in a sentence."
+        if fitting == len(samples):
+            remedy = f"Should it be :answer_type={kind} behind the name?"
+            yield f"every answer is {words}, scored as text. {remedy} {wording}"
+        elif fitting and kind == "yes_no":  # in other data, a few numbers are as likely text
+            yield (
+                f"{fitting:,} of {len(samples):,} samples have the answer yes or no, scored as text. Should those rows "
+                f"say yes_no in a column answer_type? {wording}"
+            )
+
+
+def _fits(sample: Sample, kind: AnswerType) -> bool:
+    try:
+        return bool(score("", sample.answers, kind, (), sample.question))
+    except BenchmarkError:
+        return False
 
 
 def _answer_faults(sample: Sample) -> Iterator[str]:

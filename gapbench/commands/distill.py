@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,15 +40,20 @@ from gapbench.distillation.resume import changed_in_words, changes, continue_or_
 from gapbench.distillation.whole_crops import whole_crops
 from gapbench.engines import models
 from gapbench.engines.hardware import hardware
-from gapbench.errors import BenchmarkError, SettingError
+from gapbench.errors import BenchmarkError, SampleError, SettingError
 from gapbench.runs.lock import hold
 from gapbench.runs.manifest import new_session, utc_now
 from gapbench.types import Sample
 from gapbench.util.files import write_json, write_text
 from gapbench.util.text import listed
+from gapbench.views import images
+from gapbench.views.prepare import ORIENTATION_IGNORED
 
 if TYPE_CHECKING:
     from gapbench.commands.compare import Comparison
+
+LOOKED_AT = 1000
+"""Samples of each data set whose images' headers are read before a training."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,10 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     accelerator = training.make_accelerator(job.recipe, folder)
     first = accelerator.is_main_process
     job = replace(job, quiet=job.quiet or not first)
+    asked = {b.name: (b, b.samples(evaluation.limit)) for b in evaluation.benchmarks}
+    asked |= {pairs.benchmark.name: (pairs.benchmark, pairs.samples)}
     about_boxes = [_region_remark(job.model, details["regions"]), details.get("proposed", ""), whole_crops(pairs)]
+    about_boxes += [_turned_remark(*one) for one in asked.values()]
     remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, about_boxes)]
     for text in (*remarks, *filter(None, [pairs.left_out, evaluation.about_holdouts])):
         job.say(text)
@@ -315,6 +323,19 @@ def _region_remark(model: str, info: Mapping[str, Any] | None) -> str:
     return f"--regions {info['file']}: {located} replace all of the data's own.{by}"
 
 
+def _turned_remark(benchmark: Benchmark, samples: Sequence[Sample]) -> str:
+    """How many of the first `LOOKED_AT` samples have an image whose EXIF orientation is not applied, as a sentence."""
+    if benchmark.parameters.get("orientation"):
+        return ""
+    files = [s.image for s in samples[:LOOKED_AT] if s.boxes and not s.upright and isinstance(s.image, str | Path)]
+    turned = 0
+    for image in files:
+        with suppress(SampleError):  # a training says so when it uses the sample
+            turned += images.is_turned(image)
+    which = f"of {len(files):,} samples looked at, {turned:,} {'has' if turned == 1 else 'have'} an image with"
+    return f"{benchmark.name}: {which} {ORIENTATION_IGNORED}" if turned else ""
+
+
 def _proposed(pairs: Pairs, located: Regions | None) -> dict[str, str]:
     """The entry of `distill.json` that says that a model made the data; none for other data."""
     made = not located and any(sample.evidence == "model" for sample in pairs.samples)
@@ -330,7 +351,7 @@ def _shared_images(pairs: Pairs, evaluation: _Evaluation, quiet: bool) -> Shared
     if pairs.recipe.contamination == "drop" and all(s.id in found.samples for s in pairs.samples):
         places = {key: str(occurrences[0]) for key, occurrences in found.samples.items()}
         names = listed(dict.fromkeys(o.benchmark for occurrences in found.samples.values() for o in occurrences))
-        held = f" ({len(pairs.validation):,} more are held out for validation)" if pairs.validation else ""
+        held = f" (besides {len(pairs.validation):,} held out for validation)" if pairs.validation else ""
         raise BenchmarkError(
             f"{pairs.benchmark.name}: all {len(pairs.samples):,} training samples{held} show an image that is also in "
             f"--eval {names} ({_listed(places, 1)}). {OTHER_DATA}"

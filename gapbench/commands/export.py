@@ -26,7 +26,8 @@ from gapbench.util.files import replacing, write_text
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("csv", "parquet", "latex")
+FORMATS = {"csv": ".csv", "parquet": ".parquet", "latex": ".tex"}
+"""Each format, and the suffix of its files."""
 TABLES = ("results", "pairs", "records")
 
 
@@ -40,10 +41,17 @@ def export(
 ) -> Path:
     """Write a table of the runs to the file `out` and return its path.
 
-    `runs` are folders of runs, folders that hold runs, or patterns. `labels` maps folders of runs to names; other runs
-    are named after their folders. Raises RunError for a place without a run, SettingError for an unknown format, table
-    or label, for a name of several runs, and for a file that belongs to a run.
+    `runs` are folders of runs, folders that hold runs, or patterns. An empty `format` is that of the suffix of `out`.
+    `labels` maps folders of runs to names; other runs are named after their folders. Raises RunError for a place
+    without a run, SettingError for an unknown format, table or label, for a name of several runs, for a suffix of
+    another format, and for a file that belongs to a run.
     """
+    path = Path(out)
+    by_suffix = next((name for name, suffix in FORMATS.items() if suffix == path.suffix.lower()), "")
+    if not (format or by_suffix) or (format in FORMATS and by_suffix not in ("", format)):
+        expected = f"--out X{FORMATS[format]}" if format else f"one of {', '.join(FORMATS.values())}, or --format"
+        raise SettingError(f"--out {out}{f' --format {format}' * bool(format)}: expected {expected}.")
+    format = format or by_suffix
     if format not in FORMATS or what not in TABLES or (format == "latex" and what != "results"):
         raise SettingError(
             f"--format {format} --what {what}: expected a format of {', '.join(FORMATS)}, and a table of "
@@ -52,7 +60,6 @@ def export(
     opened = load_runs(*runs)
     named = {str(run.path): run for run in opened}
     names = dict(zip(named, renamed(labels or {}, [Path(path) for path in named], list(named)), strict=True))
-    path = Path(out)
     if path.exists() and path.resolve().parent in {run.path.resolve() for run in opened}:
         raise SettingError(f"--out {path}: this file belongs to a run. Choose another name or folder.")
     if format == "latex":

@@ -29,8 +29,9 @@ class Benchmark:
     """A benchmark and its parameters; those at their defaults are absent.
 
     `chosen` are those among `parameters` that the user set; the others are a model's preferences. `reading` are the
-    parameters that say how a file is read, and so are no part of a task's name. `make` yields the samples. `data` is a local copy of the benchmark's data (a folder or file). If `make` has a
-    parameter `data`, `samples` passes it this copy, or the folder that `gapbench.data.hub.fetch` downloads.
+    parameters that say how a file is read, and so are no part of a task's name. `make` yields the samples. `data` is a
+    local copy of the benchmark's data (a folder or file). If `make` has a parameter `data`, `samples` passes it this
+    copy, or the folder that `gapbench.data.hub.fetch` downloads.
     """
 
     name: str

@@ -223,7 +223,9 @@ def with_regions(tasks: Sequence[Task], regions: Regions) -> list[Task]:
     """
     names = {t.name for t in tasks}  # boxes of a benchmark serve it with other parameters, unless it is a task itself
     wholes = {t.name: task_name(t.benchmark, whole=True) for t in tasks}  # as earlier versions wrote them
-    names_of = {t.name: [t.name, wholes[t.name], *({t.benchmark.name} - names - _of_another_split(t.benchmark))] for t in tasks}
+    names_of = {
+        t.name: [t.name, wholes[t.name], *({t.benchmark.name} - names - _of_another_split(t.benchmark))] for t in tasks
+    }
     located = [replace(t, samples=tuple(regions.replace_boxes(names_of[t.name], t.samples))) for t in tasks]
     if not any(sample.boxes for task in located for sample in task.samples):
         raise regions.no_box_error([f"{task.name}: {sample.id}" for task in tasks for sample in task.samples])

@@ -137,7 +137,9 @@ class Pairs:
         """
         remaining = [s for s in self.samples if s.id not in dropped]
         left_out = len(self.samples) - len(remaining)
-        why = f"{left_out:,} of its {len(self.samples):,} training samples show an image of the evaluation. {OTHER_DATA}"
+        why = (
+            f"{left_out:,} of its {len(self.samples):,} training samples show an image of the evaluation. {OTHER_DATA}"
+        )
         if not remaining:
             raise BenchmarkError(f"{self.benchmark.name}: none is left: {why}")
         validation = [s for s in self.validation if s.id not in dropped]

@@ -33,6 +33,9 @@ from gapbench.views.prepare import PreparedSample
 
 Answered = TypeVar("Answered")
 
+NO_BOX = "no-evidence-box"
+"""The rule of a record whose view needs evidence that its sample does not have: no fault, and no retry helps."""
+
 
 def run_loop(
     replies: Iterator[tuple[Hashable, Answered]],
@@ -96,13 +99,14 @@ def answer_pending(
             task, sample_id, view, repeat = key
             shown, missing = in_flight.pop((task, sample_id, view))
             on_evidence = evidence_tokens(shown, answer, tokens)
-            writer.write(to_record(task, shown.sample, view, repeat, answer, on_evidence))
+            record = to_record(task, shown.sample, view, repeat, answer, on_evidence)
+            writer.write(record)
             if missing > 1:
                 in_flight[task, sample_id, view] = shown, missing - 1
             repairs.update(f"{task}: {repair}" for repair in uncounted_repairs.pop((task, sample_id), ()))
             meter.count(answer)
             models[answer.model] += 1
-            return answer.error, answer.output_tokens or 0
+            return "" if record.rule == NO_BOX else answer.error, answer.output_tokens or 0
 
         try:
             run_loop(engine.generate(requests()), write, bar)
@@ -167,7 +171,10 @@ def to_record(
     """Score an answer by rule and return its record; `on_evidence` are the visual tokens on the evidence."""
     sample = prepared_sample.sample
     if answer.error:
-        scored = Score("failed", None, None, "prompt-too-long" if answer.too_long else "", answer.error)
+        bare = not sample.boxes and sample.crop_image is None and sample.evidence == "annotated"
+        no_box = bare and answer.error == prepared_sample.region_error
+        rule = NO_BOX if no_box else "prompt-too-long" if answer.too_long else ""
+        scored = Score("failed", None, None, rule, answer.error)
     elif answer.thought_cut_off:
         scored = unparsed(*THOUGHT_CUT_OFF)
     else:

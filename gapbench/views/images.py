@@ -101,6 +101,13 @@ def stored_size(source: Any) -> tuple[int, int]:
         return image.size[::-1] if _turned_by_pillow(image) >= 5 else image.size
 
 
+def is_turned(source: Any) -> bool:
+    """Whether the image's header has an EXIF orientation, without decoding. Raises SampleError as `decode` does."""
+    stored, name = _read(resolve(source))
+    with _as_sample_errors(stored, name), _guard(0):
+        return _orientation(_open(stored)) != 1
+
+
 def is_base64(text: str) -> bool:
     """Whether a string is an image as base64 text rather than the path of an image.
 

@@ -30,6 +30,11 @@ UPRIGHT_REMEDY = (
     "(in Python: Sample(upright=True))."
 )
 """What helps if boxes and the stored image do not fit because of the image's EXIF orientation."""
+ORIENTATION_IGNORED = (
+    "an EXIF orientation, which is not applied: a model may be shown it turned, and boxes are taken to fit the stored "
+    f"pixels. {UPRIGHT_REMEDY} If they do fit the stored pixels, orientation=stored says so and ends this note."
+)
+"""What an ignored orientation means, and what helps."""
 
 
 @dataclass(frozen=True)

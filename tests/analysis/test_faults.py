@@ -250,3 +250,21 @@ def test_equal_shares_raise_an_alert_in_at_most_five_percent_of_runs(
         faults = summarise(pd.concat(views))["benchmarks"]["signs"]["faults"]
         alerts += any(fault["alert"] for fault in faults.values())
     assert expected[0] <= alerts / 300 <= expected[1]
+
+
+def test_a_sample_without_a_box_is_no_fault_and_nothing_that_the_gap_lacks() -> None:
+    """It cannot have a crop, so it says nothing of the gap, and no retry helps."""
+    bare = pairs(["rf"] * 10, rule="no-evidence-box")
+    for row in bare:
+        row |= {"sample": f"bare {row['sample']}", "cluster": "", "image_hash": f"bare {row['sample']}"}
+        row["rule"] = "no-evidence-box" if row["outcome"] == "failed" else ""
+    rest = [{"rule": "", **row} for row in pairs(["wr"] * 8 + ["rr"] * 12)]
+    summary, without = (summary_of(rows)["benchmarks"]["signs"] for rows in ([*rest, *bare], rest))
+    assert (summary["n"], summary["without_evidence"], summary["gap"]["n"]) == (30, 10, 20)
+    assert "without_evidence" not in without
+    assert summary["gap"] == without["gap"], "estimate, interval, bound and what is dropped"
+    assert (summary["faults"], summary["gap"]["dropped"]) == ({}, 0)
+    assert (summary["views"]["crop"]["failed"], summary["views"]["crop"]["records"]) == (0.0, 30)
+    assert summary["views"]["full"]["n"] == 30
+    others = [{**row, "rule": ""} for row in bare]
+    assert summary_of([*rest, *others])["benchmarks"]["signs"]["gap"]["dropped"] == 10, "any other failure is one"

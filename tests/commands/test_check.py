@@ -112,8 +112,10 @@ def test_a_box_outside_the_image_is_found_and_counted() -> None:
     found = findings(SAMPLE, other(CHOICE, boxes=((50, 50, 120, 70),)))
     assert found.repairs == {"outside": 1}
     (problem,) = found.problems
-    assert "sample '2': a box leaves the image of 100 x 80 px by more than 2 px" in problem
-    assert "(xyxy) right?" in problem
+    assert "sample '2': its box [50, 50, 120, 70] (xyxy) leaves the image of 100 x 80 px by more than 2 px" in problem
+    assert "format right? Measuring clips the box to the image and goes on." in problem
+    inside_first = findings(SAMPLE, other(CHOICE, boxes=((5, 5, 9, 9), (50, 50, 60, 140))))
+    assert "its box [50, 50, 60, 140] (xyxy)" in inside_first.problems[0]
 
 
 def test_fractions_that_are_read_as_pixels_are_found() -> None:
@@ -194,6 +196,37 @@ def test_a_box_that_fits_either_way_gets_a_note_and_is_no_problem() -> None:
     assert found.problems == ()
     assert "NOTE     1 image has an EXIF orientation, which is not applied" in found.text()
     assert "EXIF" not in findings(dataclasses.replace(either, upright=True)).text()
+    declared = dataclasses.replace(
+        task(Benchmark("own", CARD, lambda: [either])),
+        benchmark=Benchmark("own", CARD, lambda: [either], {"orientation": "stored"}),
+    )
+    assert "NOTE" not in check(declared).text()
+    assert "exif orientation ignored 1" in check(declared).text(), "it is still counted"
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [("yes no", r"NOTE     every answer is yes or no, scored as text\. Should it be :answer_type=yes_no behind"),
+     ("4 12", r"NOTE     every answer is a number, scored as text\. Should it be :answer_type=number behind the name"),
+     ("yes STOP", r"NOTE     1 of 2 samples have the answer yes or no.* say yes_no in a column answer_type"),
+     ("4 STOP", ""), ("A7 12B", "")],
+)  # fmt: skip
+def test_answers_that_a_rule_of_their_own_would_read_better_get_a_hint(answers: str, says: str, tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    row = {"image": "a.png", "bbox": [1, 1, 5, 5], "bbox_format": "xyxy"}
+    rows = [row | {"question": f"Question {answer}?", "answer": answer} for answer in answers.split()]
+    (path := tmp_path / "mine.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    found = check(task(load(str(path)))).text()
+    assert re.search(says, found) if says else "scored as text" not in found
+    assert "scored as text" not in check(task(load(f"{path}:answer_type=text"))).text(), "it is declared"
+
+
+def test_samples_without_a_box_beside_others_are_named() -> None:
+    bare = [other(SAMPLE, f"s{i}", boxes=(), question=f"Question {i}?") for i in range(5)]
+    assert "NOTE     1 sample has no evidence box (s0): it counts in full alone." in findings(SAMPLE, bare[0]).text()
+    assert "5 samples have no evidence box (s0, s1, s2 and 2 more): they" in findings(SAMPLE, *bare).text()
+    assert "full alone" not in findings(SAMPLE).text()
+    assert "full alone" not in findings(*bare).text(), "one note is enough: there will be no gap"
 
 
 def test_ok_without_boxes_says_that_there_will_be_no_gap() -> None:

@@ -12,7 +12,10 @@ import pytest
 import yaml
 from distillation.trainings import apart, crash, same, steps, train
 from helpers import edit, write_benchmark
+from PIL import Image
 
+from gapbench.commands.distill import _turned_remark
+from gapbench.data.catalogue import load
 from gapbench.distillation import recipe as recipes
 from gapbench.errors import BenchmarkError, RunError, SettingError
 
@@ -187,7 +190,7 @@ def test_boxes_of_a_model_are_marked_as_such_everywhere(
     said = capsys.readouterr().err
     assert "--regions r.jsonl: evidence boxes that a model located (attention with other/model)" in said
     assert f"They are those of other/model, not of the student {model}." in said
-    assert "mine: 4 of 12 have no evidence box in the region file and are left out." in said
+    assert "mine: 4 of 12 samples have no evidence box in the region file and are left out." in said
 
     details, comparison = told(out), json.loads((out / "comparison.json").read_text())
     assert (details["regions"]["models"], details["regions"]["samples"]) == (["other/model"], 8)
@@ -389,3 +392,21 @@ def test_several_seeds_are_trained_side_by_side_and_compared_together(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SettingError, match=r"each training needs its own launch.*--seed N"):
         train(tiny("qwen3_vl"), data, tmp_path / "two", seeds=2)
+
+
+def test_photos_that_are_not_turned_are_counted_before_the_training(tmp_path: Path) -> None:
+    """Student and teacher would both see them as stored, and the teacher perhaps another place."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, own in (("turned.jpg", {"exif": exif}), ("plain.jpg", {})):
+        Image.new("RGB", (40, 30)).save(tmp_path / name, **own)
+    row = {"question": "What?", "answer": "x", "bbox": [1, 1, 9, 9], "bbox_format": "xyxy"}
+    rows = [row | {"image": name} for name in ("turned.jpg", "plain.jpg", "gone.jpg")]
+    (path := tmp_path / "mine.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+
+    def remark(parameters: str) -> str:
+        return _turned_remark(own := load(f"{path}{parameters}"), own.samples())
+
+    assert remark("").startswith("mine: of 3 samples looked at, 1 has an image with an EXIF orientation, which is not")
+    assert ":orientation=upright" in remark("")
+    assert [remark(":orientation=upright"), remark(":orientation=stored")] == ["", ""]

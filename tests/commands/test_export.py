@@ -96,6 +96,27 @@ def test_the_table_for_a_paper(runs: list[Path], tmp_path: Path) -> None:
     assert "$-$" not in text.splitlines()[0]
 
 
+@pytest.mark.parametrize(("name", "begins"), [("x.csv", "run,benchmark"), ("X.TEX", "%"), ("x.parquet", "PAR1")])
+def test_the_suffix_says_the_format_unless_it_is_named(
+    runs: list[Path], tmp_path: Path, name: str, begins: str
+) -> None:
+    assert gapbench.export(runs, "", tmp_path / name).read_bytes().startswith(begins.encode())
+    assert gapbench.export(runs, "csv", tmp_path / "x.txt").read_text().startswith("run,benchmark")
+
+
+@pytest.mark.parametrize(
+    ("format_", "name", "says"),
+    [("csv", "x.tex", r"x\.tex --format csv: expected --out X\.csv"), ("latex", "x.csv", r"expected --out X\.tex"),
+     ("", "x.txt", r"x\.txt: expected one of \.csv, \.parquet, \.tex, or --format"), ("", "x", "or --format")],
+)  # fmt: skip
+def test_no_file_holds_another_format_than_its_suffix_says(
+    runs: list[Path], tmp_path: Path, format_: str, name: str, says: str
+) -> None:
+    with pytest.raises(SettingError, match=says):
+        gapbench.export(runs, format_, tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
 def test_latex_takes_no_command_from_a_name() -> None:
     hostile = '\\input{/etc/passwd} $x_1^2$ & 50% #1 ~ {a} \u4e2d <b> "q" -- [1]\n\\end{tabular}'
     shown = latex_text(hostile)

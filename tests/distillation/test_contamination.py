@@ -161,8 +161,10 @@ def test_everything_shared_is_said_of_samples_that_are_held_out_too(policy: str)
 def test_a_refusal_to_train_on_what_is_tested_says_where_how_much_and_what_helps() -> None:
     tested = benchmark(questions(*range(8)))
     evaluation = _Evaluation(("patches",), (tested,), None)
-    why = r"patches: all 7 training samples \(1 more are held out for validation\) show an image that is also in --eval " \
-          r"patches \(q\d: also in patches \(sample t\d; the same file\) and 7 more\)\. Train on other data, or set"  # fmt: skip
+    why = (
+        r"patches: all 7 training samples \(besides 1 held out for validation\) show an image that is also in "
+        r"--eval patches \(q\d: also in patches \(sample t\d; the same file\) and 7 more\)\. Train on other data, or"
+    )
     with pytest.raises(BenchmarkError, match=why):
         _shared_images(pairs(eval_every=1, validation_samples=1), evaluation, quiet=True)
     kept = _shared_images(pairs(eval_every=1, validation_samples=1, contamination="keep"), evaluation, quiet=True)

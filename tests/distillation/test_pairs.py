@@ -416,11 +416,15 @@ def test_data_without_evidence_is_refused(region: str, lacking: str) -> None:
 def test_dropped_questions_are_not_asked() -> None:
     rest = pairs().without(frozenset({"q1", "q4"}))
     assert sorted(set(keys(rest))) == ["q0", "q2", "q3", "q5", "q6", "q7", "q8", "q9"]
-    with pytest.raises(BenchmarkError, match=r"none is left: 10 of its 10 training .*image of the evaluation\. .*=keep"):
+    with pytest.raises(
+        BenchmarkError, match=r"none is left: 10 of its 10 training .*image of the evaluation\. .*=keep"
+    ):
         pairs().without(frozenset(f"q{i}" for i in range(10)))
     held_out = pairs(eval_every=1, validation_samples=2)
     most = [s.id for s in (*held_out.validation, *held_out.samples[1:])]
-    with pytest.raises(BenchmarkError, match=r"too few to hold.* 7 of its 8 training samples show an image of the eval"):
+    with pytest.raises(
+        BenchmarkError, match=r"too few to hold.* 7 of its 8 training samples show an image of the eval"
+    ):
         held_out.without(frozenset(most))
 
 

@@ -80,7 +80,9 @@ def test_data_that_cannot_be_parted_is_refused(count: int, images: int) -> None:
 def test_a_refusal_says_which_samples_had_no_evidence() -> None:
     """Else nobody knows why so few remain."""
     boxless = [replace(s, boxes=()) for s in many(20, 20)]
-    with pytest.raises(BenchmarkError, match=r"19 of 20 samples have no evidence box and are left out.*too few to hold"):
+    with pytest.raises(
+        BenchmarkError, match=r"19 of 20 samples have no evidence box and are left out.*too few to hold"
+    ):
         Pairs(benchmark([*boxless[:19], many(20, 20)[19]]), recipe(eval_every=1))
 
 

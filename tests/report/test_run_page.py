@@ -25,7 +25,7 @@ from gapbench.analysis.metrics import names_of
 from gapbench.analysis.summary import summarise
 from gapbench.errors import RunError
 from gapbench.report.run.gallery import IMAGE_BUDGET
-from gapbench.report.run.overview import headline
+from gapbench.report.run.overview import alerts, headline
 from gapbench.report.run.page import write_report
 from gapbench.runs.thumbnails import save_thumbnail, thumbnail_key
 from gapbench.types import Record
@@ -182,6 +182,39 @@ def test_faulty_boxes_that_the_card_expects_are_no_warning(make_run: MakeRun) ->
     run.run["tasks"]["zoom"]["card"]["expected"] = {"repair: outside": 1}
     assert "1 evidence box leaves" not in run.write()[1]
     assert "boxes that left the image by more than 2 px, clipped or dropped" in run.write()[1]
+
+
+def test_photos_that_were_not_turned_are_a_warning_unless_that_is_declared(make_run: MakeRun) -> None:
+    said = "12 samples have an image with an EXIF orientation, which is not applied"
+    run = catalogued(make_run(("signs", "zoom", "located"), samples=12))
+    for text in run.write():
+        assert said in text
+        assert ":orientation=upright" in text
+    found = alerts(run.summary, run.run)
+    assert [name for name, text in found if text.startswith(said)] == ["zoom"]
+    run.run["tasks"]["zoom"]["parameters"] = {"orientation": "stored"}
+    assert [alert for alert in found if alert not in alerts(run.summary, run.run)] == [
+        alert for alert in found if alert[1].startswith(said)
+    ]
+    run.summary["benchmarks"]["zoom"] |= {"evidence": ""}
+    run.run["tasks"]["zoom"].pop("parameters")
+    assert not any(said in text for _, text in alerts(run.summary, run.run)), "without boxes nothing can miss"
+
+
+def test_a_sample_without_a_box_is_one_note_and_no_failure(make_run: MakeRun) -> None:
+    run = make_run(("signs",), samples=12)
+
+    def bare(one: Record) -> Record:
+        if one.sample != run.records[0].sample:
+            return one
+        failed = {"outcome": "failed", "score": None, "rule": "no-evidence-box"} if one.view != "full" else {}
+        return replace(one, boxes=(), evidence="", **failed)
+
+    changed = run.with_records(bare)
+    before, after = (alerts(summarise(each.frame), run.run) for each in (run, changed))
+    assert [alert for alert in after if alert not in before] == [
+        ("signs", "1 sample has no evidence box: it counts in full alone.")
+    ]
 
 
 def test_a_restricted_licence_is_named_with_the_way_to_share(make_run: MakeRun) -> None:

@@ -22,11 +22,12 @@ import pandas as pd
 
 from gapbench.analysis.aggregate import PAIR, Json, mean_scores
 from gapbench.analysis.comparison.runs import LoadedRun
+from gapbench.analysis.faults import NO_BOX
 from gapbench.util.text import in_words
 
 ANSWERED = 0.9
 """The least share of a benchmark's samples that a run must have answered in each of its views."""
-KEPT = ["benchmark", "sample", "view", "repeat", "outcome", "score", "cluster", "image_hash", "evidence",
+KEPT = ["benchmark", "sample", "view", "repeat", "outcome", "rule", "score", "cluster", "image_hash", "evidence",
         "evidence_area", "image_tokens", "seconds"]  # fmt: skip
 WORDS = {
     "samples": "the samples",
@@ -151,7 +152,11 @@ def _unanswered(run: LoadedRun, task: str) -> str:
     entry = run.manifest["tasks"][task]
     records = run.records[run.records["benchmark"] == task]
     views = [view for view in PAIR if (records["view"] == view).any()]
-    answered = records[records["outcome"] != "failed"].groupby("view", observed=True)["sample"].nunique()
+    answered = (
+        records[(records["outcome"] != "failed") | (records["rule"] == NO_BOX)]
+        .groupby("view", observed=True)["sample"]
+        .nunique()
+    )
     total = int(entry.get("samples") or records["sample"].nunique())
     least = min((int(answered.get(view, 0)) for view in views), default=0)
     if not views:

@@ -89,7 +89,9 @@ def load(target: str, rows: SamplesOf = samples_of) -> Benchmark:
         settings = (
             ("separator",) if files[0].suffix.lower() in SEPARATORS else () if list(splits) == [""] else ("split",)
         )
-        return Benchmark(name, card, _maker(partial(_open, str(path), splits), rows, *settings), reading=frozenset(READING))
+        return Benchmark(
+            name, card, _maker(partial(_open, str(path), splits), rows, *settings), reading=frozenset(READING)
+        )
     if path.suffix.lower() in SUFFIXES or not HUB_ID.fullmatch(target):
         raise BenchmarkError(f"Benchmark file {path}: not found.")
     page = f"https://huggingface.co/datasets/{target}"

@@ -21,6 +21,8 @@ from gapbench.report.run.data_section import first, repairs_of
 from gapbench.report.tables import benchmarks_of, has_gap, macro_gap
 from gapbench.runs.run import level_of
 from gapbench.util.text import clip, interval, missing, p_value, percent
+from gapbench.views.images import EXIF_IGNORED
+from gapbench.views.prepare import ORIENTATION_IGNORED
 
 FOREST_BENCHMARKS = 40
 FOREST_CATEGORIES = 12
@@ -159,6 +161,10 @@ def _alerts_of_benchmarks(summary: Mapping[str, Any], manifest: Mapping[str, Any
         if counts:
             yield _names(counts), f"{_counted(sum(counts.values()), one, many)} {text}"
     for name, entry in benchmarks.items():
+        if bare := nested(entry, "without_evidence"):
+            one, many = "sample has no evidence box: it counts", "samples have no evidence box: they count"
+            yield _names([name]), f"{_counted(bare, one, many)} in full alone."
+    for name, entry in benchmarks.items():
         kinds = alerted(entry)
         yield from ((_names([name]), _fault(entry, kind)) for kind in kinds)
         if bound := wide_bound(nested(entry, "gap")):
@@ -182,6 +188,10 @@ def _alerts_of_benchmarks(summary: Mapping[str, Any], manifest: Mapping[str, Any
         if kind in FAULTY_BOXES and f"repair: {kind}" not in known:
             one, many, text = FAULTY_BOXES[kind]
             yield _names([name]), f"{_counted(n, one, many)} {text}"
+        meant = nested(manifest, "tasks", name, "parameters", "orientation") == "stored" or f"repair: {kind}" in known
+        if kind == EXIF_IGNORED and nested(benchmarks, name, "evidence") and not meant:
+            counted = _counted(n, "sample has an image with", "samples have an image with")
+            yield _names([name]), f"{counted} {ORIENTATION_IGNORED}"
 
 
 def _fault(entry: Mapping[str, Any], kind: str) -> str:
