@@ -224,7 +224,7 @@ def _distill(job: Job, pairs: Pairs, evaluation: _Evaluation, details: Mapping[s
     first = accelerator.is_main_process
     job = replace(job, quiet=job.quiet or not first)
     asked = {b.name: (b, b.samples(evaluation.limit)) for b in evaluation.benchmarks}
-    asked |= {pairs.benchmark.name: (pairs.benchmark, pairs.samples)}
+    asked |= {pairs.benchmark.name: (pairs.benchmark, [*pairs.samples, *pairs.validation])}
     about_boxes = [_region_remark(job.model, details["regions"]), details.get("proposed", ""), whole_crops(pairs)]
     about_boxes += [_turned_remark(*one) for one in asked.values()]
     remarks = [*recipes.remarks(job.recipe), *evaluation.remarks(job.recipe), *filter(None, about_boxes)]

@@ -144,3 +144,13 @@ def test_a_run_that_is_nearly_complete_stays() -> None:
     asked, left_out = group([loaded("one"), loaded("two", answered=9)])
     assert len(asked[0].members) == 2
     assert left_out == []
+
+
+def test_samples_without_a_box_do_not_make_a_run_unfinished() -> None:
+    bare = loaded("two")
+    lost = bare.records["sample"].isin(["s0", "s1"]) & (bare.records["view"] == "crop")
+    bare.records.loc[lost, "outcome"] = "failed"
+    _, left_out = group([loaded("one"), bare])
+    assert [one["reason"] for one in left_out] == ["8 of 10 samples are answered in every view; finish the run"]
+    bare.records["rule"] = "no-evidence-box"
+    assert group([loaded("one"), bare])[1] == []

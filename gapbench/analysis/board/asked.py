@@ -63,7 +63,7 @@ def slim(records: pd.DataFrame) -> pd.DataFrame:
     """
     columns = (records[column].map(str) for column in ("question", "options", "answers", "answer_type"))
     numbers = {name: pd.to_numeric(records[name]) for name in ("score", "evidence_area")}
-    return records[KEPT].assign(**numbers, identity=[hash(texts) for texts in zip(*columns, strict=True)])
+    return records.reindex(columns=KEPT).assign(**numbers, identity=[hash(texts) for texts in zip(*columns, strict=True)])
 
 
 def group(runs: Sequence[LoadedRun]) -> tuple[list[Asked], list[Json]]:
@@ -152,11 +152,8 @@ def _unanswered(run: LoadedRun, task: str) -> str:
     entry = run.manifest["tasks"][task]
     records = run.records[run.records["benchmark"] == task]
     views = [view for view in PAIR if (records["view"] == view).any()]
-    answered = (
-        records[(records["outcome"] != "failed") | (records["rule"] == NO_BOX)]
-        .groupby("view", observed=True)["sample"]
-        .nunique()
-    )
+    found = records[(records["outcome"] != "failed") | (records["rule"] == NO_BOX)]
+    answered = found.groupby("view", observed=True)["sample"].nunique()
     total = int(entry.get("samples") or records["sample"].nunique())
     least = min((int(answered.get(view, 0)) for view in views), default=0)
     if not views:
