@@ -63,7 +63,9 @@ def slim(records: pd.DataFrame) -> pd.DataFrame:
     """
     columns = (records[column].map(str) for column in ("question", "options", "answers", "answer_type"))
     numbers = {name: pd.to_numeric(records[name]) for name in ("score", "evidence_area")}
-    return records.reindex(columns=KEPT).assign(**numbers, identity=[hash(texts) for texts in zip(*columns, strict=True)])
+    return records.reindex(columns=KEPT).assign(
+        **numbers, identity=[hash(texts) for texts in zip(*columns, strict=True)]
+    )
 
 
 def group(runs: Sequence[LoadedRun]) -> tuple[list[Asked], list[Json]]:
