@@ -38,6 +38,8 @@ from gapbench.analysis.statistics import LEVEL, holm, mean_interval, sign_flip_t
 KINDS = ("too_long", "failed", "cut_off", "judge_failed", "unparsed")
 """The first that applies to a record is its kind, so `failed` holds the failures that are not `too_long`, and
 `unparsed` the complete answers that no rule could read."""
+UNPARSED_WORTH_A_WARNING = 0.1
+"""Share in one view that is worth a warning by itself. A difference between the views is tested."""
 TOO_LONG, THOUGHT_CUT_OFF, NO_BOX = "prompt-too-long", "thought-cut-off", "no-evidence-box"
 """Rules of `gapbench.types.Record`."""
 

@@ -57,17 +57,28 @@ def _runs_below(folder: Path) -> Iterator[Path]:
 
 
 def labelled(runs: Sequence[tuple[Path, str]], given: Mapping[int, str] | None = None) -> list[str]:
-    """A name for each run of (folder, model): the model's. Equal ones get the folder's name, then a number.
+    """A name for each run of (folder, model): the model's. Those at the places of `given` have its names.
 
-    Those at the places of `given` have its names.
+    Equal names get the shortest ending of their folders that tells them apart and says more than the name. Runs of one
+    folder get a number.
     """
-    names = [short_name(model) or folder.resolve().name for folder, model in runs]
+    folders = [folder.resolve() for folder, _ in runs]
+    names = [short_name(model) or folder.name for folder, (_, model) in zip(folders, runs, strict=True)]
     for place, name in (given or {}).items():
         names[place] = name
-    for endings in ([folder.resolve().name for folder, _ in runs], [str(n + 1) for n in range(len(runs))]):
-        counts = Counter(names)
-        names = [f"{name} ({end})" if counts[name] > 1 else name for name, end in zip(names, endings, strict=True)]
-    return names
+    alike: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        alike.setdefault(name, []).append(place)
+    for name, places in alike.items():
+        different = len({folders[place] for place in places})
+        for depth in range(1, 1 + max(len(folder.parts) for folder in folders) if len(places) > 1 else 1):
+            endings = [PurePath(*folders[place].parts[-depth:]).as_posix() for place in places]
+            if len(set(endings)) == different and name not in endings:
+                for place, ending in zip(places, endings, strict=True):
+                    names[place] = f"{name} ({ending})"
+                break
+    counts = Counter(names)
+    return [f"{name} ({place})" if counts[name] > 1 else name for place, name in enumerate(names, 1)]
 
 
 def renamed(labels: Mapping[str, str], folders: Sequence[Path], names: Sequence[str]) -> list[str]:

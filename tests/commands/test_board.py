@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,40 @@ def test_numbers_ranks_and_differences_by_hand(tmp_path: Path) -> None:
     assert against["good"]["full"]["estimate"] == pytest.approx(0.7)
     assert against["good"]["gap"]["estimate"] == pytest.approx(-0.4)
     assert against["good"]["full"]["ci"][0] > 0 > against["good"]["gap"]["ci"][1]
-    assert (
-        "good answers most from the full image (80.0%, rank 1) and good has the smallest gap (10.0 points"
-        in (found["verdict"])
+    assert found["verdict"] == (
+        "3 models on 1 benchmark, 100 shared samples: on signs, good answers most from the full image (80.0%, rank 1); "
+        "good has the smallest gap (10.0 points, rank 1)"
     )
+
+
+def test_a_verdict_names_no_winner_where_the_data_show_none(tmp_path: Path) -> None:
+    shares = {"one": {"ww": 14, "wr": 1, "rw": 4}, "two": {"ww": 17, "wr": 2}, "three": {"ww": 19}}
+    for name, share in shares.items():
+        write_run(tmp_path / "runs" / name, answers("signs", repeated(**share)))
+    found = board(tmp_path / "runs", tmp_path / "out").summary
+    places = {m: [one[m]["worst"] for one in found["benchmarks"]["signs"]["models"].values()] for m in ("full", "gap")}
+    assert places == {"full": [3, 3, 3], "gap": [3, 3, 3]}, "else this test is of nothing"
+    assert found["verdict"] == (
+        "3 models on 1 benchmark, 19 shared samples: on signs, the data do not show which of 3 models answers most "
+        "from the full image (best estimate: one, 21.1%); the data do not show which of 3 models has the smallest gap "
+        "(best estimate: one, -15.8 points, no less from the full image than from the crop)"
+    )
+
+
+def test_a_verdict_on_one_model_compares_nothing(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs" / "one", answers("signs", repeated(**GOOD)))
+    verdict = board(tmp_path / "runs", tmp_path / "out").summary["verdict"]
+    assert verdict.endswith("only one is measured in the full image (80.0%); only one has a gap (10.0 points)")
+
+
+def test_many_unparsed_answers_are_an_alert_with_model_benchmark_and_share(tmp_path: Path) -> None:
+    runs = three(tmp_path / "runs")
+    write_run(runs / "mute", answers("signs", repeated(uw=20, wr=70, wu=9, rr=1)))
+    made = board(runs, tmp_path / "out")
+    text = "The run mute: 20.0% of the full-view answers and 9.0% of the crop-view answers could not be parsed and "
+    assert made.summary["alerts"] == [{"benchmark": "signs", "text": f"{text}count as wrong."}]
+    for name in ("board.html", "board.md"):
+        assert text in (made.path / name).read_text(encoding="utf-8")
 
 
 def test_the_differences_are_those_of_a_comparison(tmp_path: Path) -> None:
@@ -232,3 +263,16 @@ def test_a_comparison_in_the_folder_of_the_board_is_linked(tmp_path: Path) -> No
     compare(runs / "poor", runs / "good", out=tmp_path / "out" / "compare-poor-good")
     made = board(runs, tmp_path / "out").summary["comparisons"]["made"]
     assert made == [["poor", "good", "compare-poor-good/comparison.html"]]
+
+
+def test_the_pair_at_first_is_of_two_models_where_there_are_two(tmp_path: Path) -> None:
+    for name, model, shares in (("a", "x", GOOD), ("b", "x", FAIR), ("c", "y", POOR)):
+        write_run(tmp_path / name, answers("signs", repeated(**shares)), model=model)
+
+    def pair(*names: str, **options: Any) -> list[str]:
+        page = board([tmp_path / name for name in names], tmp_path / "out", **options).report
+        return re.findall(r'value="([^"]+)" selected', page.read_text(encoding="utf-8"))[1:]
+
+    assert pair("a", "b", "c") == ["x (a)", "y"]
+    assert pair("a", "b", "c", baseline="y") == ["y", "x (a)"]
+    assert pair("a", "b") == ["x (a)", "x (b)"], "the same model twice if there is no other"

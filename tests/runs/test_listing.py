@@ -134,13 +134,19 @@ def test_a_damaged_run_is_a_line_too(content: str, tmp_path: Path) -> None:
     assert "\n" not in lines(list_runs([tmp_path])).splitlines()[2]
 
 
-def test_equal_models_are_told_apart_by_folder_then_by_number(tmp_path: Path) -> None:
-    runs = [
-        (tmp_path / "x" / "a", "/models/lab/one"),
-        (tmp_path / "y" / "a", "/models/lab/one"),
-        (tmp_path / "b", "two"),
-    ]
-    assert labelled(runs) == ["lab/one (a) (1)", "lab/one (a) (2)", "two"]
+def test_equal_models_are_told_apart_by_the_shortest_ending_of_their_folders(tmp_path: Path) -> None:
+    def named(*places: str, model: str = "glance") -> list[str]:
+        return labelled([(tmp_path / "runs" / place, model) for place in places])
+
+    assert named("x", "y") == ["glance (x)", "glance (y)"]
+    assert named("x/a", "y/a", model="/models/lab/one") == ["lab/one (x/a)", "lab/one (y/a)"]
+    assert named("a/x/end", "b/x/end", "a/c/d") == ["glance (a/x/end)", "glance (b/x/end)", "glance (a/c/d)"]
+    told = ["glance (runs/glance)", "glance (distil/before)", "glance (sweep/glance)"]
+    assert named("glance", "distil/before", "sweep/glance") == told, "an ending that repeats the name tells nothing"
+    assert named("a", "a", "b") == ["glance (a) (1)", "glance (a) (2)", "glance (b)"], "one folder, so a number"
+    assert labelled([(tmp_path / "glance", "glance"), (tmp_path / "b", "two")]) == ["glance", "two"]
+    given = labelled([(tmp_path / "a" / "r", "one"), (tmp_path / "b" / "r", "one")], {0: "before"})
+    assert given == ["before", "one"]
 
 
 def test_a_hundred_runs_are_listed_in_two_seconds_without_torch_and_pandas(tmp_path: Path) -> None:

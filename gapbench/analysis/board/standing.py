@@ -34,7 +34,7 @@ from gapbench.analysis.statistics import (
     mean_interval,
     merge_clusters,
 )
-from gapbench.util.text import percent_in_words, points_in_words
+from gapbench.util.text import listed, percent_in_words, points_in_words
 
 SCHEMA_VERSION = 1
 MEASURES: Mapping[str, tuple[Bounds, Bounds]] = {
@@ -311,21 +311,39 @@ def _suites(benchmarks: Mapping[str, Json], labels: Sequence[str]) -> list[Json]
 
 
 def verdict(board: Json, models: int) -> str:
-    """Who is first in the full image and in the gap, with the ranges of their ranks."""
+    """Who is first in the full image and in the gap. Only a model whose rank can be no other is called first."""
     samples, count = sum(entry["n"] for entry in board["benchmarks"].values()), len(board["benchmarks"])
-    head = f"{models} model{'s' * (models != 1)} on {count} benchmark{'s' * (count != 1)}, {samples:,} shared samples"
+    shared = f"{samples:,} shared sample{'s' * (samples != 1)}"
+    head = f"{models} model{'s' * (models != 1)} on {count} benchmark{'s' * (count != 1)}, {shared}"
     mean = board["mean"] or board["mean_model"]
     if not mean:
         return head
     over = f"in the mean of {len(mean['benchmarks'])}" if len(mean["benchmarks"]) > 1 else f"on {mean['benchmarks'][0]}"
-    regions = "" if board["mean"] else " from regions that a model made"
-    clauses = []
-    for measure, words in (("full", "answers most from the full image"), ("gap", f"has the smallest gap{regions}")):
-        entries = {label: one[measure] for label, one in mean["models"].items() if one[measure]}
-        if entries:
-            first = min(entries, key=lambda label: (entries[label]["rank"], label))
-            estimate, best, worst = (entries[first][key] for key in ("estimate", "best", "worst"))
-            level = percent_in_words(estimate) if measure == "full" else f"{points_in_words(estimate)} points"
-            rank = f"{best}" if best == worst else f"{best} to {worst}"
-            clauses.append(f"{first} {words} ({level}, rank {rank})")
-    return f"{head}: {over}, {' and '.join(clauses)}"
+    entries = {
+        measure: {label: one[measure] for label, one in mean["models"].items() if one[measure]}
+        for measure in ("full", "gap")
+    }
+    clauses = [_first(measure, found, not board["mean"]) for measure, found in entries.items() if found]
+    return f"{head}: {over}, {'; '.join(clauses)}"
+
+
+def _first(measure: str, entries: Mapping[str, Json], model_made: bool) -> str:
+    """The model that is first in a measure, or that the data do not show which it is."""
+    regions = " from regions that a model made" if model_made else ""
+    first, alone = {
+        "full": ("answers most from the full image", "is measured in the full image"),
+        "gap": (f"has the smallest gap{regions}", f"has a gap{regions}"),
+    }[measure]
+    best = sorted(label for label, one in entries.items() if one["rank"] == 1)
+    found = entries[best[0]]
+    level = percent_in_words(found["estimate"])
+    if measure == "gap":
+        turned = ", no less from the full image than from the crop" * (found["estimate"] <= 0)
+        level = f"{points_in_words(found['estimate'])} points{turned}"
+    if len(entries) == 1:
+        return f"only {best[0]} {alone} ({level})"
+    if found["worst"] == 1:
+        return f"{best[0]} {first} ({level}, rank 1)"
+    possible = sum(one["best"] == 1 for one in entries.values())
+    which = f"which of {possible} models" if possible > 1 else "which model"
+    return f"the data do not show {which} {first} (best estimate: {listed(best, 2)}, {level})"

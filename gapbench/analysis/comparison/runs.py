@@ -1,4 +1,4 @@
-"""A run as a comparison sees it: label, manifest, records, and alerts where it is unfinished or answers are missing.
+"""A run as a comparison sees it: label, manifest, records, and alerts where answers are missing or unparsed.
 
     run.alerts        # [{"benchmark": "signs", "text": "The run after is unfinished: 4 of 1,000 answers."}]
 
@@ -15,8 +15,10 @@ from typing import Any, Literal, TypeAlias
 
 from pandas import DataFrame
 
-from gapbench.analysis.faults import alerted, wide_bound
+from gapbench.analysis.aggregate import PAIR
+from gapbench.analysis.faults import UNPARSED_WORTH_A_WARNING, alerted, wide_bound
 from gapbench.analysis.metrics import names_of
+from gapbench.util.text import percent
 
 IDENTITY = ("engine", "revision", "sha256", "dtype", "device", "attn_implementation")
 """Keys of the manifest that identify the weights and how they were run."""
@@ -67,7 +69,8 @@ class LoadedRun:
 
     @property
     def alerts(self) -> list[Alert]:
-        """One alert for each benchmark that lacks records, and one if missing answers can have made a gap."""
+        """One for each benchmark that lacks records or has many unparsed answers, and one if missing answers can have
+        made a gap."""
         alerts = []
         written = Counter(self.records["benchmark"])
         for name, entry in (self.manifest.get("tasks") or {}).items():
@@ -75,6 +78,14 @@ class LoadedRun:
             if written[name] < expected:
                 text = f"The run {self.label} is unfinished: {written[name]:,} of {expected:,} answers."
                 alerts.append({"benchmark": name, "text": text})
+        given = self.records[self.records["outcome"] != "failed"]
+        unparsed = given["outcome"].eq("unparsed").groupby([given["benchmark"], given["view"]], observed=True).mean()
+        for name in dict.fromkeys(given["benchmark"]):
+            shares = {view: unparsed.get((name, view), 0.0) for view in PAIR}
+            if max(shares.values()) >= UNPARSED_WORTH_A_WARNING:
+                listed = " and ".join(f"{percent(share)} of the {view}-view answers" for view, share in shares.items())
+                text = f"The run {self.label}: {listed} could not be parsed and count as wrong."
+                alerts.append({"benchmark": str(name), "text": text})
         if self.lacks_answers:
             text = f"Missing answers affect the run {self.label}. Its own verdict: {self.summary['verdict']}."
             alerts.append({"benchmark": "", "text": text})

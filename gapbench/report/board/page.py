@@ -102,9 +102,10 @@ def _notices(board: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _chosen(board: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The two models that are marked at first: the baseline, if there is one, and the best others."""
-    order = [label for part in parts for label in part["order"] if label != board["baseline"]]
-    return ([board["baseline"]] if board["baseline"] else []) + order
+    """The two runs that are marked at first: the baseline, else the best one, and the best one of another model."""
+    order = dict.fromkeys([*filter(None, [board["baseline"]]), *(label for part in parts for label in part["order"])])
+    models = {run["label"]: (run["model"], run["identity"].get("sha256")) for run in board["runs"]}
+    return [*order][:1] + sorted([*order][1:], key=lambda label: models[label] == models[next(iter(order))])
 
 
 def _parts(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from gapbench.analysis.faults import alerted, wide_bound
+from gapbench.analysis.faults import UNPARSED_WORTH_A_WARNING, alerted, wide_bound
 from gapbench.analysis.verdict import bound_in_words, faults_in_words
 from gapbench.report.cells import nested
 from gapbench.report.families import families
@@ -27,8 +27,6 @@ from gapbench.views.prepare import ORIENTATION_IGNORED
 FOREST_BENCHMARKS = 40
 FOREST_CATEGORIES = 12
 FOREST_ROWS = 60
-UNPARSED_WORTH_A_WARNING = 0.1
-"""Share in one view that is worth a warning by itself. A difference between the views is tested."""
 REMEDIES = {
     "too_long": "Lower --max-pixels, or measure a model with a longer context.",
     "failed": "records.jsonl gives the reasons and what helps. The same command with --retry-failed asks again, which "
