@@ -29,7 +29,7 @@ from gapbench.analysis.aggregate import PAIR, THOROUGH, Effort, Json, mean_score
 from gapbench.analysis.statistics import is_shown
 from gapbench.scoring import INFERRED
 from gapbench.scoring.official import find
-from gapbench.util.text import listed, points_in_words
+from gapbench.util.text import listed, signed_in_words
 
 JUDGE = "judge"
 """The scoring with a judge, and the `rule` of a record that the judge decided."""
@@ -107,5 +107,5 @@ def _differ(gap: Mapping[str, Any], reported: Mapping[str, Any]) -> bool:
 
 
 def _in_words(gap: Mapping[str, Any]) -> str:
-    ends = ", ".join(points_in_words(end) for end in gap["ci"] or ())
-    return f"{points_in_words(gap['estimate'])} points{f' [{ends}]' if ends else ''}"
+    ends = ", ".join(signed_in_words(end) for end in gap["ci"] or ())
+    return f"{signed_in_words(gap['estimate'])} points{f' [{ends}]' if ends else ''}"

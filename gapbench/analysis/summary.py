@@ -303,7 +303,7 @@ def _group(views: Sequence[str], rows: pd.DataFrame, effort: Effort) -> Json:
     if len(views) == 2:
         entry["gap"] = statistics.paired_gap(rows["full"], rows["crop"], clusters, **effort).json()
         lost = lost_in_full(rows["full"], rows["crop"], rows["cluster"])
-        entry["lost_in_full"] = lost.json("estimate", "ci") if lost.n else None
+        entry["lost_in_full"] = lost.json("estimate", "ci", "n") if lost.n else None
     return entry
 
 

@@ -1,7 +1,7 @@
 """The verdict of a run: what was measured, in one sentence that claims no more than its intervals and tests allow.
 
     verdict("glance", benchmarks, [macro, macro_model])
-    # 'glance answers 94.0 % from the crop and 52.0 % from the full image: gap 42.0 points [35.1, 48.9] (200 samples,
+    # 'glance answers 94.0 % from the crop and 52.0 % from the full image: gap +42.0 points [+35.1, +48.9] (200 samples,
     #  150 clusters), lost in full 44.7 % [37.9, 51.7]'
 
 A gap is shown if its interval excludes zero and its test agrees; else the verdict is "no gap shown", and says so where
@@ -14,7 +14,7 @@ each and are never averaged. Benchmarks and samples without a gap are counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from gapbench.analysis.aggregate import PAIR, Json, by_evidence, in_mean
 from gapbench.analysis.faults import alerted, wide_bound
 from gapbench.analysis.scorings import dependence
 from gapbench.analysis.statistics import FEW_CLUSTERS, LEVEL, is_shown
-from gapbench.util.text import p_value, percent_in_words, points_in_words
+from gapbench.util.text import counted, p_value, percent_in_words, points_in_words, signed_in_words
 
 MODEL_MADE = "from regions that a model made, "
 FAULTS = {
@@ -55,15 +55,15 @@ def verdict(model: str, benchmarks: Mapping[str, Json], means: Sequence[Json]) -
         return _without_gap(model_name, benchmarks)
     left_out = [entry for entry in benchmarks.values() if not entry["gap"]]
     reasons = _failures(left_out)[1]
-    notes = [f"{_counted(left_out)} without a gap left out" + (f": {reasons}" if reasons else "")] if left_out else []
+    notes = (
+        [f"{counted(len(left_out), 'benchmark')} without a gap left out" + (f": {reasons}" if reasons else "")]
+        if left_out
+        else []
+    )
     gaps = {name: entry["gap"] for family in by_evidence(benchmarks) for name, entry in family.items() if entry["gap"]}
     single = [gap for name, gap in gaps.items() if gap["ci"] is None] if any(gap["ci"] for gap in gaps.values()) else []
-    notes += [f"{_counted(single)} of a single cluster left out of the mean"] if single else []
+    notes += [f"{counted(len(single), 'benchmark')} of a single cluster left out of the mean"] if single else []
     return "; ".join(clauses) + "".join(f" ({note})" for note in notes) + dependence(benchmarks)
-
-
-def _counted(entries: Sequence[Any]) -> str:
-    return f"{len(entries)} benchmark{'s' * (len(entries) > 1)}"
 
 
 def _family(
@@ -74,26 +74,26 @@ def _family(
     crop, full = (float(np.mean([entry["gap"][side] for entry in entries.values()])) for side in ("crop", "full"))
     over = f"over {len(entries)} benchmarks " if len(entries) > 1 else "" if alone else f"on {next(iter(entries))} "
     answers = f"{regions}{over}{model} answers {percent_in_words(crop)} from the crop and {percent_in_words(full)} "
-    points = f"gap {points_in_words(gap['estimate'])} points"
+    points = f"gap {signed_in_words(gap['estimate'])} points"
     if gap["ci"] is None:
         return f"{answers}from the full image", f"{points}, without an interval as all samples are one cluster"
     way = ", in favour of the full image" if gap["ci"][1] < 0 else ""
-    text = f"{points} {_ends(gap)}{way} ({_basis(gap, entries)})"
+    text = f"{points} {_ends(gap, signed_in_words)}{way} ({_basis(gap, entries)})"
     if lost and lost["ci"] and gap["ci"][0] > 0:
-        text += f", lost in full {percent_in_words(lost['estimate'])} {_ends(lost)}"
+        text += f", lost in full {percent_in_words(lost['estimate'])} {_ends(lost, points_in_words)}"
     return f"{answers}from the full image", text
 
 
-def _ends(estimate: Mapping[str, Any]) -> str:
-    return f"[{', '.join(points_in_words(end) for end in estimate['ci'])}]"
+def _ends(estimate: Mapping[str, Any], show: Callable[[float], str]) -> str:
+    return f"[{', '.join(map(show, estimate['ci']))}]"
 
 
 def _basis(mean: Json, entries: Mapping[str, Mapping[str, Any]]) -> str:
     """What a gap rests on: samples, clusters, what was left out, and a warning where the clusters are few."""
     gaps = [entry["gap"] for entry in entries.values()]
     left_out = sum(gap["dropped"] + gap["unpaired"] for gap in gaps)
-    parts = [f"{mean['n']:,} samples", f"{mean['clusters']:,} clusters"]
-    parts += [f"{left_out:,} samples without both answers left out"] if left_out else []
+    parts = [counted(mean["n"], "sample"), counted(mean["clusters"], "cluster")]
+    parts += [f"{counted(left_out, 'sample')} without both answers left out"] if left_out else []
     fewest = min(gaps, key=lambda gap: float(gap["effective"]))
     if fewest["effective"] < FEW_CLUSTERS:
         equal = fewest["effective"] > 0.99 * fewest["clusters"]

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 MEAN, MEAN_MODEL = "mean", "mean (regions made by a model)"
 """What the rows of means have as `benchmark` in `board.csv` and `Board.frame`."""
+COUNTS = ("_n", "_clusters", "_rank", "_best", "_worst")
+"""Endings of the columns of whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Board:
         """One row per run and benchmark, and per run and mean, as in `board.csv`: numbers are fractions."""
         import pandas as pd
 
-        return pd.DataFrame(rows(self.summary))
+        frame = pd.DataFrame(rows(self.summary))
+        counts = [name for name in frame if f"_{name}".endswith(COUNTS)]
+        return frame.astype(dict.fromkeys(counts, "Int64"))  # else those that are missing in a row make them floats
 
 
 def board(
@@ -110,9 +114,10 @@ def board(
 
 
 def rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of `board.csv`: one per run and benchmark, and one per run and mean."""
+    """The rows of `board.csv`: one per run and benchmark, and one per run and mean of several benchmarks."""
     models = {run["label"]: run["model"] for run in summary["runs"]}
-    blocks = [*summary["benchmarks"].items(), (MEAN, summary["mean"]), (MEAN_MODEL, summary["mean_model"])]
+    means = [(name, mean) for name, mean in ((MEAN, summary["mean"]), (MEAN_MODEL, summary["mean_model"])) if mean]
+    blocks = [*summary["benchmarks"].items(), *((name, mean) for name, mean in means if len(mean["benchmarks"]) > 1)]
     return [
         {
             "run": label,
@@ -123,7 +128,6 @@ def rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
             **dict(_cells(entry)),
         }
         for name, block in blocks
-        if block
         for label, entry in block["models"].items()
     ]
 
@@ -136,6 +140,8 @@ def _cells(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if measure in MEASURES:
             for place in ("rank", "best", "worst"):
                 yield f"{measure}_{place}", found.get(place)
+        else:
+            yield f"{measure}_n", found.get("n")
 
 
 def _load(folders: Sequence[Path]) -> tuple[list[LoadedRun], list[dict[str, str]]]:

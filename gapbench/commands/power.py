@@ -44,10 +44,10 @@ class SampleSizes:
             for share, gap, change, a, b in self.rows
         ]
         return (
-            f"{head}{self.n:,} samples in {self.clusters:,} clusters{alike} show, in 80 % of runs at the 5 % level, "
-            f"points of\n{aligned(lines)}\nDiscordant: right in one of the two views only. Assumed: samples of a "
-            f"cluster correlate with {ICC}; before and after a training, {100 * KEPT:.0f} % of the samples keep their "
-            "answers but for what changes."
+            f"{head}{self.n:,} samples in {self.clusters:,} clusters{alike} show these effects, in points, in 80 % of "
+            f"runs at the 5 % level:\n{aligned(lines)}\nDiscordant: right in one of the two views only. Assumed: "
+            f"samples of a cluster correlate with {ICC}; before and after a training, {100 * KEPT:.0f} % of the "
+            "samples keep their answers but for what changes."
         )
 
 

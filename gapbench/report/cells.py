@@ -9,7 +9,7 @@ An entry is a part of `summary.json` or `comparison.json`. Any number may be nul
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -79,6 +79,16 @@ level = partial(_with_interval, percent, False)
 """Makes a cell of the proportion at a path, an object with an `estimate` or `accuracy`, with its interval `ci`."""
 points = partial(_with_interval, signed_points, True)
 """Makes a cell of the difference of proportions at a path with its interval, in percentage points."""
+
+
+def lost(*path: str) -> MakeCell:
+    """Makes a cell of what is lost in full at a path, with the number of samples right in the crop behind it (`n`)."""
+
+    def cell(entry: Entry) -> Cell:
+        found, n = level(*path)(entry), nested(entry, *path, "n")
+        return replace(found, note=f"{found.note} of {n:,}".strip()) if n else found
+
+    return cell
 
 
 def nested(entry: Entry, *keys: str) -> Any:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from gapbench.report.escape import json_block, markdown_code, markdown_fence, markdown_text
 from gapbench.report.tables import markdown_table
 from gapbench.util.files import replacing
-from gapbench.util.text import area_percent, clip, percent, points, size
+from gapbench.util.text import area_percent, clip, counted, percent, points, size
 
 
 def environment(*, html: bool) -> Environment:
@@ -35,6 +35,7 @@ def environment(*, html: bool) -> Environment:
     )
     result.filters |= {
         "clip": clip,
+        "counted": counted,
         "percent": percent,
         "points": points,
         "json_block": safe(json_block),

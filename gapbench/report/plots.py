@@ -13,11 +13,15 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 from xml.etree import ElementTree
 
 from matplotlib import rc_context
@@ -25,10 +29,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import is_color_like, to_hex
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from gapbench.analysis.psychometric import FittedCurve
-from gapbench.util.text import clip, interval, percent, points
+from gapbench.util.text import ELLIPSIS, clip, interval, percent, points, printable
 
 Interval = Sequence[float | None] | None
 PlottedEstimate = tuple[float | None, Interval]
@@ -42,6 +48,8 @@ VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", FULL: "full", CROP: "crop
 
 FOREST_WIDTH, AREA_WIDTH = 9.6, 7.8
 """Inches, at 72 pixels to the inch. At this size the text is as large as the page's small print."""
+NAMES, FOREST = 3.2, 4.1
+"""Inches of a forest plot: what its names have at the left, and its axes."""
 COLUMN = 3.5
 """Inches: the width of a paper's column, and of what a narrow screen shows. Texts are then of 8 points."""
 
@@ -75,7 +83,8 @@ class Bin:
 def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, percentage points") -> str:
     """Estimates with their intervals, one row each, in the order of `effects`."""
     with drawing(FOREST_WIDTH, 0.29 * len(effects) + 0.62) as figure:
-        axes = figure.add_axes((0.29, 0.46 / figure.get_figheight(), 0.47, 1 - 0.58 / figure.get_figheight()))
+        height = figure.get_figheight()
+        axes = figure.add_axes((NAMES / FOREST_WIDTH, 0.46 / height, FOREST / FOREST_WIDTH, 1 - 0.58 / height))
         axes.axvline(0, color=MUTED, linewidth=1)
         for row, effect in enumerate(effects):
             _draw_effect(axes, row, effect)
@@ -103,13 +112,40 @@ def draw_narrow_forest(figure: Figure, effects: Sequence[Effect], axis: str = "g
     axes.axvline(0, color=MUTED, linewidth=1, zorder=0)
     for row, effect in enumerate(effects):
         weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
-        label = clip(" ".join(effect.label.split()), 18) + (f", n = {effect.n:,}" if effect.n is not None else "")
-        beside(axes, 0.03 if effect.part else 0, row - 0.42, label, color=ink, weight=weight)
         numbers = f"{points(effect.estimate)} {interval(effect.ci, signed=True)}"
+        n = f", n = {effect.n:,}" if effect.n is not None else ""
+        label = _beside_numbers(effect.label, n, numbers, weight)
+        beside(axes, 0.03 if effect.part else 0, row - 0.42, label, color=ink, weight=weight)
         beside(axes, 1, row - 0.42, numbers, color=ink, weight=weight, ha="right")
         _draw_mark(axes, row, effect, ink)
     axes.margins(x=0.06)
     quiet(axes, axis)
+
+
+def _beside_numbers(label: str, n: str, numbers: str, weight: str) -> str:
+    """A label and its `n`, cut to what the numbers at the right of a row leave of a column."""
+    return fitted(label, 0.9 * COLUMN - _line_width(n, 8, weight) - _line_width(numbers, 8, weight), 8, weight) + n
+
+
+def fitted(text: str, room: float, size: float, weight: str = "normal") -> str:
+    """`text` on one line, cut with an ellipsis where it is wider than `room` inches at `size` points."""
+    line = printable(" ".join(text.split()))
+    ends = [*accumulate(size / 72 * _ems(letter, weight) for letter in line)]
+    if not line or ends[-1] <= room:
+        return line
+    return line[: bisect_right(ends, room - size / 72 * _ems(ELLIPSIS, weight))].rstrip() + ELLIPSIS
+
+
+def _line_width(text: str, size: float, weight: str = "normal") -> float:
+    return size / 72 * sum(_ems(letter, weight) for letter in text)
+
+
+@cache
+def _ems(letter: str, weight: str) -> float:
+    """The width of a letter in DejaVu Sans, which few fonts exceed; of one that is twice as wide (CJK), that of M."""
+    drawn = "M" if east_asian_width(letter) in "WF" else letter
+    font = FontProperties(family="DejaVu Sans", weight=weight, size=100)
+    return float(text_to_path.get_text_width_height_descent(drawn, font, ismath=False)[0]) / 100
 
 
 def _column_axes(figure: Figure, rows: int) -> Axes:
@@ -141,9 +177,10 @@ def draw_dumbbells(figure: Figure, groups: Sequence[Dumbbell]) -> None:
     """Draw `dumbbell_plot`; the texts of a row stand above it."""
     axes = _column_axes(figure, len(groups))
     for row, group in enumerate(groups):
-        label = f"{clip(' '.join(group.label.split()), 22)}, n = {group.n:,}"
+        numbers = f"{percent(group.full[0])} → {percent(group.crop[0])}"
+        label = _beside_numbers(group.label, f", n = {group.n:,}", numbers, "bold")
         beside(axes, 0, row - 0.42, label, color=INK, weight="bold")
-        beside(axes, 1, row - 0.42, f"{percent(group.full[0])} → {percent(group.crop[0])}", color=MUTED, ha="right")
+        beside(axes, 1, row - 0.42, numbers, color=MUTED, ha="right")
         sides = {"full": group.full, "crop": group.crop}
         if all(value is not None for value, _ in sides.values()):
             axes.plot([100 * float(value or 0) for value, _ in sides.values()], [row, row], color=INK, linewidth=1.6)
@@ -159,16 +196,16 @@ def draw_dumbbells(figure: Figure, groups: Sequence[Dumbbell]) -> None:
 
 def _draw_effect(axes: Axes, row: int, effect: Effect) -> None:
     weight, ink = ("normal", MUTED) if effect.part else ("bold", INK)
-    label = clip(" ".join(effect.label.split()), 34)
-    beside(axes, -0.585 if effect.part else -0.61, row, label, color=ink, weight=weight)
-    if effect.n is not None:
-        beside(axes, -0.03, row, f"n = {effect.n:,}", color=MUTED, ha="right", size=9)
+    n = "" if effect.n is None else f"n = {effect.n:,}"
+    label = fitted(effect.label, NAMES - 0.4 - _line_width(n, 9), 10, weight)
+    beside(axes, (0.14 if effect.part else 0.03) / FOREST - NAMES / FOREST, row, label, color=ink, weight=weight)
+    beside(axes, -0.03, row, n, color=MUTED, ha="right", size=9)
     if effect.estimate is None:
         beside(axes, 1.03, row, "no paired samples", color=MUTED)
         return
     _draw_mark(axes, row, effect, ink)
-    beside(axes, 1.155, row, points(effect.estimate), color=ink, weight=weight, ha="right")
-    beside(axes, 1.185, row, interval(effect.ci, signed=True), color=MUTED)
+    beside(axes, 1.171, row, points(effect.estimate), color=ink, weight=weight, ha="right")
+    beside(axes, 1.204, row, interval(effect.ci, signed=True), color=MUTED)
 
 
 def _draw_mark(axes: Axes, row: int, effect: Effect, ink: str) -> None:

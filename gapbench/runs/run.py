@@ -150,6 +150,7 @@ def results(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
             numbers = part or {}
             low, high = numbers.get("ci") or (None, None)
             row |= {key: numbers.get("estimate"), f"{key}_low": low, f"{key}_high": high}
+        row["lost_in_full_n"] = (entry.get("lost_in_full") or {}).get("n")
         rows.append({**row, "p_value": (entry["gap"] or {}).get("p_value")})
     return rows
 

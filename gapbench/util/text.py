@@ -3,6 +3,7 @@
     percent(0.6125)                  # '61.3%', for tables; None and NaN become an en dash
     percent_in_words(0.6125)         # '61.2%', for sentences and terminals
     points(0.213)                    # '+21.3'
+    counted(1, "sample")             # '1 sample'
     listed(["a", "b", "c", "d"])     # 'a, b, c and 1 more'
     error_line(error)                # 'RuntimeError: ' and the first line of its message
 
@@ -102,6 +103,11 @@ def listed(texts: Iterable[str], most: int = 3, separator: str = ", ") -> str:
     return separator.join(items[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 sample`, `1,234 samples`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def aligned(lines: Sequence[Sequence[str]]) -> str:
     """Cells as columns of equal width, two spaces apart: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -155,6 +161,12 @@ def points_in_words(value: float) -> str:
     """
     digits = 1 if abs(value) >= 0.0005 or abs(value) < 0.00005 else 2
     return f"{round(100 * value, digits) + 0.0:.{digits}f}"
+
+
+def signed_in_words(value: float) -> str:
+    """`points_in_words` with the sign of a positive number."""
+    text = points_in_words(value)
+    return text if text.startswith("-") or float(text) == 0 else f"+{text}"
 
 
 def interval(bounds: Sequence[float | None] | None, digits: int = 1, *, signed: bool = False) -> str:

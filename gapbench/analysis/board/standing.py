@@ -34,7 +34,7 @@ from gapbench.analysis.statistics import (
     mean_interval,
     merge_clusters,
 )
-from gapbench.util.text import listed, percent_in_words, points_in_words
+from gapbench.util.text import counted, listed, percent_in_words, points_in_words
 
 SCHEMA_VERSION = 1
 MEASURES: Mapping[str, tuple[Bounds, Bounds]] = {
@@ -46,6 +46,7 @@ MEASURES: Mapping[str, tuple[Bounds, Bounds]] = {
 LOST = "lost_in_full"
 FLIPS = 19_999
 LEVELS, CHANGES = ("estimate", "ci"), ("estimate", "ci", "p_value")
+SHOWN = {"gap": CHANGES, LOST: (*LEVELS, "n")}
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def _models(
     for run, found in sorted(levels.items()):
         entry: Json = dict.fromkeys((*MEASURES, LOST))
         for measure, level in found.items():
-            entry[measure] = level.json(*(CHANGES if measure == "gap" else LEVELS))
+            entry[measure] = level.json(*SHOWN.get(measure, LEVELS))
             if place := places.get(measure, {}).get(run):
                 entry[measure] |= {"rank": place.rank, "best": place.best, "worst": place.worst}
         models[labels[run]] = entry
@@ -313,8 +314,7 @@ def _suites(benchmarks: Mapping[str, Json], labels: Sequence[str]) -> list[Json]
 def verdict(board: Json, models: int) -> str:
     """Who is first in the full image and in the gap. Only a model whose rank can be no other is called first."""
     samples, count = sum(entry["n"] for entry in board["benchmarks"].values()), len(board["benchmarks"])
-    shared = f"{samples:,} shared sample{'s' * (samples != 1)}"
-    head = f"{models} model{'s' * (models != 1)} on {count} benchmark{'s' * (count != 1)}, {shared}"
+    head = f"{counted(models, 'model')} on {counted(count, 'benchmark')}, {counted(samples, 'shared sample')}"
     mean = board["mean"] or board["mean_model"]
     if not mean:
         return head
@@ -346,4 +346,4 @@ def _first(measure: str, entries: Mapping[str, Json], model_made: bool) -> str:
         return f"{best[0]} {first} ({level}, rank 1)"
     possible = sum(one["best"] == 1 for one in entries.values())
     which = f"which of {possible} models" if possible > 1 else "which model"
-    return f"the data do not show {which} {first} (best estimate: {listed(best, 2)}, {level})"
+    return f"the data do not show {which} {first} (best estimate: {listed(best, 2, " and ")}, {level})"

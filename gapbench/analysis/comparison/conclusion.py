@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 from gapbench.analysis.aggregate import by_evidence, in_mean
 from gapbench.analysis.statistics import holm
 from gapbench.analysis.verdict import MODEL_MADE, dissent
-from gapbench.util.text import listed, percent_in_words, points_in_words
+from gapbench.util.text import listed, percent_in_words, points_in_words, signed_in_words
 
 NAMED = 3
 """Number of benchmarks listed by name; the rest are counted."""
@@ -234,16 +234,11 @@ def change_in_words(change: Mapping[str, Any] | None) -> str:
     """A change and its interval in signed points with tenths."""
     if change is None or change["estimate"] is None:
         return "not measured"
-    estimate = _signed(change["estimate"])
+    estimate = signed_in_words(change["estimate"])
     if change["ci"] is None:
         return f"{estimate} points (no interval)"
-    low, high = map(_signed, change["ci"])
+    low, high = map(signed_in_words, change["ci"])
     return f"{estimate} points [{low}, {high}]"
-
-
-def _signed(share: float) -> str:
-    text = points_in_words(share)
-    return text if text.startswith("-") or float(text) == 0 else f"+{text}"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -168,7 +168,7 @@ def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple
     if len(views) == 2:
         for side in SIDES:
             level = lost_in_full(table[f"{side}_full"], table[f"{side}_crop"], table["cluster"])
-            numbers[side][LOST] = level.json("estimate", "ci") if level.n else None
+            numbers[side][LOST] = level.json("estimate", "ci", "n") if level.n else None
         change = change_of_ratio(_lost(table, "before"), _lost(table, "after"), clusters)
         if change.estimate is not None:
             changes[LOST], numbers["delta"][LOST] = change, _as_json(change)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gapbench.report.board.plots import area_lines, dumbbell
+from gapbench.report.board.plots import LEAST, area_lines, dumbbell
 from gapbench.report.board.tables import (
     MEASURES,
     area_table,
@@ -28,7 +28,7 @@ from gapbench.report.families import ANNOTATED
 from gapbench.report.jinja import asset, environment, write
 from gapbench.report.run.anatomy_plots import cure_plot, inline
 from gapbench.report.run.anatomy_tables import cure_table
-from gapbench.util.text import EVIDENCE_CAPTIONS, clip, listed
+from gapbench.util.text import EVIDENCE_CAPTIONS, clip, counted, listed
 
 MESSAGES = 60
 """Notes of one kind on the page; the others are in board.json."""
@@ -47,7 +47,7 @@ def _content(board: Mapping[str, Any]) -> dict[str, Any]:
     labels = [run["label"] for run in board["runs"]]
     compared = board["comparisons"]
     return {
-        "title": f"Board of {len(labels)} models",
+        "title": f"Board of {counted(len(labels), 'model')}",
         "verdict": clip(board["verdict"], 2_000),
         "baseline": clip(board["baseline"], 60) if board["baseline"] else "",
         "places": [place for part in parts for place in part["places"]],
@@ -57,6 +57,7 @@ def _content(board: Mapping[str, Any]) -> dict[str, Any]:
         "runs": {run["label"]: run for run in board["runs"]},
         "shown": {label: clip(label, 60) for label in labels},
         "area": area_lines(board["area"], labels, name="area"),
+        "area_least": LEAST,
         "area_table": area_table(board),
         "cures": [
             (
@@ -120,8 +121,8 @@ def _parts(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             places.append(_place(board, mean, f"Mean of {len(mean['benchmarks'])} benchmarks{ending}", mean["without"]))
         for name in names:
             block = board["benchmarks"][name]
-            words = f"{block['n']:,} samples" + (
-                f", {block['clusters']:,} clusters" if block["clusters"] < block["n"] else ""
+            words = counted(block["n"], "sample") + (
+                f", {counted(block['clusters'], 'cluster')}" if block["clusters"] < block["n"] else ""
             )
             places.append(_place(board, block, f"{clip(name, 60)}: {words}{ending}", ()))
         measured = [

@@ -20,6 +20,8 @@ LINES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 WIDTH, HEIGHT = 190, 24
 """Of a dumbbell, in pixels."""
 MARGIN = 7
+LEAST = 10
+"""Samples of a bin that is drawn."""
 LABEL_DISTANCE = 0.165
 """Inches between the labels of two lines."""
 
@@ -55,10 +57,13 @@ def _x(value: float) -> float:
 
 
 def area_lines(bins: Sequence[Mapping[str, Any]], labels: Sequence[str], *, name: str) -> str | None:
-    """The gap of each model over the bins of evidence area; None for fewer than two bins.
+    """The gap of each model over the bins of evidence area; None for fewer than two bins that are drawn.
+
+    A bin of fewer than `LEAST` samples, or without an interval, is not drawn: its few samples look like an effect.
 
     The line of the model at place k of `labels` and its label are the group `{name}-model-k`.
     """
+    bins = [one for one in bins if one["n"] >= LEAST and all(model["ci"] for model in one["models"].values())]
     if len(bins) < 2:
         return None
     models = list(bins[0]["models"])
@@ -83,7 +88,8 @@ def area_lines(bins: Sequence[Mapping[str, Any]], labels: Sequence[str], *, name
             text = axes.annotate(
                 clip(label, 34), (xs[-1], curves[label][-1]), (1.03, y), textcoords=axes.get_yaxis_transform(),
                 va="center", size=9, color=INK,
-                arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
+                arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4,
+                            "relpos": (0, 0.5)},
             )  # fmt: skip
             text.set_gid(f"label-{labels.index(label)}")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -15,7 +15,7 @@ from gapbench.analysis.comparison.differences import value_text
 from gapbench.report import cells
 from gapbench.report.cells import Cell, Entry, nested
 from gapbench.report.tables import Column, Table, table_of
-from gapbench.util.text import area_percent, clip, listed
+from gapbench.util.text import area_percent, clip, counted, listed
 
 SOURCE = "board.json"
 MEASURES = {
@@ -47,7 +47,7 @@ def rank_cell(measure: str) -> cells.MakeCell:
 
 def measure_cell(measure: str, *path: str) -> cells.MakeCell:
     """Makes a cell of a measure with its interval."""
-    return cells.points(*path, measure) if MEASURES[measure][2] else cells.level(*path, measure)
+    return {"gap": cells.points, "lost_in_full": cells.lost}.get(measure, cells.level)(*path, measure)
 
 
 def place_table(block: Mapping[str, Any], caption: str, baseline: str | None) -> Table:
@@ -79,7 +79,9 @@ def matrix_table(board: Mapping[str, Any], measure: str, names: list[str], mean:
     if mean and len(mean["benchmarks"]) > 1:
         columns.append(Column(f"Mean of {len(mean['benchmarks'])}", measure_cell(measure, "mean"), meaning))
     columns += [
-        Column(clip(name, 40), measure_cell(measure, "blocks", name), f"{meaning}; {block['n']:,} samples")
+        Column(
+            clip(name, 40), measure_cell(measure, "blocks", name), f"{name}: {meaning}; {counted(block['n'], 'sample')}"
+        )
         for name, block in blocks.items()
     ]
     entries = [
@@ -107,7 +109,7 @@ def area_table(board: Mapping[str, Any]) -> Table:
         Column(
             f"{area_percent(one['from'])} to {area_percent(one['to'])}",
             cells.points("bins", str(number)),
-            f"{one['n']:,} samples",
+            counted(one["n"], "sample"),
         )
         for number, one in enumerate(bins)
     ]

@@ -12,9 +12,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from gapbench.analysis import psychometric
 from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.comparison.training_log import METRICS
-from gapbench.analysis.psychometric import binned, fitted, sized_samples
+from gapbench.analysis.psychometric import binned, sized_samples
 from gapbench.report.plots import (
     AREA_AXIS,
     AREA_WIDTH,
@@ -27,6 +28,7 @@ from gapbench.report.plots import (
     beside,
     draw_sizes,
     drawing,
+    fitted,
     quiet,
     to_svg,
 )
@@ -76,7 +78,7 @@ def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
         for (benchmark, view, entry, _), place in zip(rows, places, strict=True):
             _draw_change(axes, place, entry, view)
             if benchmark != labelled:
-                beside(axes, -0.5, place, clip(" ".join(benchmark.split()), 24), color=INK, weight="bold")
+                beside(axes, -0.5, place, fitted(benchmark, 1.75, 10, "bold"), color=INK, weight="bold")
                 labelled = benchmark
             beside(axes, -0.03, place, view, color=CURVES[view][0], weight="bold", ha="right")
             before, after = (percent(entry[when][view]["estimate"]) for when in ("before", "after"))
@@ -105,7 +107,7 @@ def size_plots(summary: Mapping[str, Any], runs: Sequence[LoadedRun]) -> list[tu
         top, bottom = [], []
         for table, run, hollow in zip(tables, runs, (True, False), strict=False):
             bins, label = bins_of(binned(table, "area")), clip(run.label, 11)
-            fit = fitted(table["area"], table["full"], table["cluster"])
+            fit = psychometric.fitted(table["area"], table["full"], table["cluster"])
             top.append(Series(label, *CURVES["full"], [(b.low, b.high, *b.full) for b in bins], fit, hollow))
             bottom.append(Series(label, *CURVES["gap"], [(b.low, b.high, *b.gap) for b in bins], None, hollow))
         with drawing(AREA_WIDTH, 4.6) as figure:

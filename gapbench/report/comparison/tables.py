@@ -208,8 +208,8 @@ def _closed(entry: Entry) -> Cell:
 
 
 def level(measure: str) -> Callable[..., cells.MakeCell]:
-    """What makes a cell of a level: of `full` and `crop` in percent, of `gap` in points."""
-    return cells.points if measure == "gap" else cells.level
+    """What makes a cell of a level: of `gap` in points, of the others in percent."""
+    return {"gap": cells.points, "lost_in_full": cells.lost}.get(measure, cells.level)
 
 
 def side_columns(summary: Summary, help_: str = "With its 95% interval, on the samples compared") -> list[Column]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from gapbench.analysis.faults import UNPARSED_WORTH_A_WARNING, alerted, wide_bound
 from gapbench.analysis.verdict import bound_in_words, faults_in_words
+from gapbench.report import cells
 from gapbench.report.cells import nested
 from gapbench.report.families import families
 from gapbench.report.plots import Effect, forest_plot, narrow_forest_plot
@@ -79,7 +80,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
         "gap": gap.get("estimate"),
         "gap_ci": interval(gap.get("ci"), signed=True),
         "lost": lost.get("estimate"),
-        "lost_ci": interval(lost.get("ci")),
+        "lost_ci": cells.lost()(lost).note,
         "bound": interval(wide_bound(gap), signed=True),
         "p": "" if missing(gap.get("p_value")) else p_value(gap.get("p_value")),
     }

@@ -27,14 +27,16 @@ def command_line(manifest: Mapping[str, Any]) -> str:
 
 
 def groups(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A first group for scalars and lists, then one group for every mapping, every task and every session.
+    """A first group for scalars and lists, then one for every mapping that is not empty, every task and every session.
 
     A group has a `title`, `rows` of (name, value), and `left_out`, the number of rows beyond the limit.
     """
     shown = {key: value for key, value in manifest.items() if key not in ELSEWHERE}
     plain = {key: value for key, value in shown.items() if not isinstance(value, Mapping)}
     result = [_group("Run", plain)] if plain else []
-    result += [_group(str(key).capitalize(), value) for key, value in shown.items() if isinstance(value, Mapping)]
+    result += [
+        _group(str(key).capitalize(), value) for key, value in shown.items() if value and isinstance(value, Mapping)
+    ]
     result += [_group(f"Benchmark {name}", _shown(task)) for name, task in (manifest.get("tasks") or {}).items()]
     for number, session in enumerate(sessions := manifest.get("sessions") or (), 1):
         result.append(_group("Session" if len(sessions) == 1 else f"Session {number}", session))

@@ -24,8 +24,9 @@ from gapbench.util.text import MISSING, area_percent, clip, interval, number, pe
 GAP = (
     Column("Gap, points", cells.points("gap"),
            "Crop score minus full score of the same samples, with its 95% interval", mean=True),
-    Column("Lost in full", cells.level("lost_in_full"),
-           "Of the samples right in the crop, the share that is wrong in full, with its 95% interval", mean=True),
+    Column("Lost in full", cells.lost("lost_in_full"),
+           "Of the samples right in the crop, the share that is wrong in full, with its 95% interval and their "
+           "number", mean=True),
 )  # fmt: skip
 """The columns of a gap. The share beside the points is what models of different crop accuracy can be compared by."""
 

@@ -33,7 +33,7 @@
       }
     });
     const count = data.labels.filter(matches).length;
-    status.textContent = wanted ? `${count} of ${data.labels.length} models` : `${data.labels.length} models`;
+    status.textContent = (wanted ? `${count} of ` : "") + `${data.labels.length} model${data.labels.length === 1 ? "" : "s"}`;
     showComparison(value("a"), value("b"));
   }
 
