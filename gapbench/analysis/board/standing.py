@@ -346,4 +346,4 @@ def _first(measure: str, entries: Mapping[str, Json], model_made: bool) -> str:
         return f"{best[0]} {first} ({level}, rank 1)"
     possible = sum(one["best"] == 1 for one in entries.values())
     which = f"which of {possible} models" if possible > 1 else "which model"
-    return f"the data do not show {which} {first} (best estimate: {listed(best, 2, " and ")}, {level})"
+    return f"the data do not show {which} {first} (best estimate: {listed(best, 2, ' and ')}, {level})"

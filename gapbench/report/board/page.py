@@ -130,7 +130,7 @@ def _parts(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         ]
         yield {
             "title": EVIDENCE_CAPTIONS[kind] if kind else ANNOTATED,
-            "mean_of": mean["benchmarks"] if mean else [],
+            "mean_of": [clip(name, 60) for name in mean["benchmarks"]] if mean else [],
             "places": places,
             "order": in_order(board, names, mean),
             "matrices": {measure: matrix_table(board, measure, names, mean) for measure in measured},

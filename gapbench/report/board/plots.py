@@ -12,8 +12,8 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from gapbench.report.plots import AREA_WIDTH, INK, MUTED, drawing, quiet, to_svg
-from gapbench.util.text import clip, percent
+from gapbench.report.plots import AREA_WIDTH, INK, MUTED, drawing, fitted, quiet, to_svg
+from gapbench.util.text import percent
 
 MARKERS = "osD^v<>Ph*"
 LINES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
@@ -86,7 +86,7 @@ def area_lines(bins: Sequence[Mapping[str, Any]], labels: Sequence[str], *, name
         ends = _apart({label: ys[-1] for label, ys in curves.items()}, distance, low, high)
         for label, y in ends.items():
             text = axes.annotate(
-                clip(label, 34), (xs[-1], curves[label][-1]), (1.03, y), textcoords=axes.get_yaxis_transform(),
+                fitted(label, 2.1, 9, "bold"), (xs[-1], curves[label][-1]), (1.03, y), textcoords=axes.get_yaxis_transform(),
                 va="center", size=9, color=INK,
                 arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4,
                             "relpos": (0, 0.5)},
