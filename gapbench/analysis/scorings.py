@@ -1,7 +1,7 @@
 """The same answers under every scoring: how far accuracies and gap depend on who reads the answers, and how.
 
     scorings(records, table, numbers, "pope")     # {"strict": …, "gapbench": …, "official": …}
-    dependence(benchmarks)    # "; the gap depends on the scoring rule: 4.0 points [-1.0, 9.0] under strict"
+    dependence(benchmarks)    # "; the gap depends on the scoring rule: +4.0 points [-1.0, +9.0] under strict"
 
 | scoring | what it reads |
 |---|---|

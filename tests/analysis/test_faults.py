@@ -15,7 +15,7 @@ from gapbench.analysis.summary import summarise
 from .test_summary import TEN, pairs, record, run
 
 CLEAN = (
-    "glance answers 100.0% from the crop and 60.0% from the full image: gap 40.0 points [23.7, 53.2] "
+    "glance answers 100.0% from the crop and 60.0% from the full image: gap +40.0 points [+23.7, +53.2] "
     "(50 samples, 50 clusters), lost in full 40.0% [26.7, 54.1]"
 )
 SUFFERING: dict[str, tuple[str, dict[str, Any]]] = {
@@ -68,7 +68,7 @@ def test_pairs_that_failed_in_the_full_view_are_counted_in_the_bound(kind: str) 
     """The 30 pairs left are all gap, but the 20 that failed had the crop right: the gap of all is 60 at least."""
     summary = summary_of(suffering(kind, full=20, crop=0, others=["wr"] * 30))
     assert summary["verdict"].startswith(
-        "glance answers 100.0% from the crop and 0.0% from the full image: gap 100.0 points"
+        "glance answers 100.0% from the crop and 0.0% from the full image: gap +100.0 points"
     )
     assert summary["verdict"].endswith(
         f", but {SAID[kind]}; counting the missing answers as right or wrong puts the gap between 60.0 and 100.0 points"
@@ -128,7 +128,7 @@ def test_a_large_share_that_hits_both_views_alike_still_bounds_the_gap() -> None
     """Half of all answers are unparsed: 60 pairs in each view; 40 of the 200 others are gap."""
     summary = summary_of(suffering("unparsed", full=60, crop=60, others=["wr"] * 40 + ["rr"] * 40))
     assert summary["verdict"].startswith(
-        "glance answers 70.0% from the crop and 50.0% from the full image: gap 20.0 points"
+        "glance answers 70.0% from the crop and 50.0% from the full image: gap +20.0 points"
     )
     assert summary["verdict"].endswith(
         "]; 30.0% of the full and 30.0% of the crop answers are unparsed; "

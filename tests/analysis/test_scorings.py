@@ -47,7 +47,7 @@ def test_a_gap_that_only_inferred_answers_make_is_said_to_depend_on_the_rule() -
     assert rows["gapbench"]["gap"]["estimate"] == pytest.approx(0.25)
     assert rows["strict"]["gap"]["estimate"] == 0.0
     assert rows["strict"]["unparsed"] == {"full": 0.0, "crop": 0.25}
-    low, high = (f"{100 * end:.1f}" for end in rows["strict"]["gap"]["ci"])
+    low, high = (f"{100 * end:+.1f}" for end in rows["strict"]["gap"]["ci"])
     clause = f"; the gap depends on the scoring rule: 0.0 points [{low}, {high}] under strict"
     assert summary["verdict"].endswith(clause)
 
@@ -59,7 +59,7 @@ def test_a_gap_of_the_opposite_sign_is_named_even_where_neither_is_significant()
     rows = summary["benchmarks"]["signs"]["scorings"]
     assert rows["gapbench"]["gap"]["estimate"] == pytest.approx(-0.04)
     assert rows["strict"]["gap"]["estimate"] == pytest.approx(0.08)
-    assert "the gap depends on the scoring rule: 8.0 points [" in summary["verdict"]
+    assert "the gap depends on the scoring rule: +8.0 points [" in summary["verdict"]
 
 
 def test_equal_scores_give_equal_rows_which_are_the_reported_gap() -> None:
@@ -124,6 +124,6 @@ def test_two_benchmarks_are_named_and_the_others_counted() -> None:
     }
     said = dependence({name: {"scorings": gaps} for name in "abcd"})
     assert said.startswith(
-        "; the gap on a depends on the scoring rule: 10.0 points [5.0, 15.0] under strict; the gap on b"
+        "; the gap on a depends on the scoring rule: +10.0 points [+5.0, +15.0] under strict; the gap on b"
     )
     assert said.endswith("; so does that on 2 more benchmarks")

@@ -86,7 +86,7 @@ def test_lost_in_full_is_the_share_of_the_samples_right_in_the_crop_that_are_wro
     expected = mean_interval([0] * 3 + [1] * 4, range(7))
     assert (lost["ci"], lost["method"]) == (pytest.approx(expected.ci), expected.method)
     for group in (found["by_category"]["text"], *found["by_evidence_area"]):
-        assert group["lost_in_full"] == {"estimate": lost["estimate"], "ci": lost["ci"]}
+        assert group["lost_in_full"] == {"estimate": lost["estimate"], "ci": lost["ci"], "n": 7}
 
 
 def test_lost_in_full_has_no_ceiling_at_the_crop_accuracy() -> None:
@@ -256,7 +256,7 @@ def test_several_benchmarks_are_averaged_without_weights_and_corrected_by_holm()
     macro = summary["macro"]["gap"]
     assert (macro["estimate"], macro["benchmarks"], macro["n"]) == (pytest.approx(0.625), 2, 48)
     assert summary["verdict"].startswith(
-        "over 2 benchmarks glance answers 100.0% from the crop and 37.5% from the full image: gap 62.5 points ["
+        "over 2 benchmarks glance answers 100.0% from the crop and 37.5% from the full image: gap +62.5 points ["
     )
     few = "(48 samples, 48 clusters, worth only 8.0 equal clusters on one benchmark, so the interval is rough)"
     assert few in summary["verdict"]
@@ -306,11 +306,11 @@ def test_gaps_over_model_made_regions_have_a_mean_and_a_correction_of_their_own(
 def test_the_verdict_tells_them_one_after_the_other() -> None:
     first, second = two_families()["verdict"].split("; ")
     assert first.startswith(
-        "over 2 benchmarks glance answers 100.0% from the crop and 37.5% from the full image: gap 62.5"
+        "over 2 benchmarks glance answers 100.0% from the crop and 37.5% from the full image: gap +62.5"
     )
     assert second.startswith(
         "from regions that a model made, on located glance answers 100.0% from the crop and 50.0% from the full "
-        "image: gap 50.0 points ["
+        "image: gap +50.0 points ["
     )
     assert second.endswith("] (1 benchmark without a gap left out)")
 
@@ -379,7 +379,7 @@ def test_a_gap_is_stated_with_its_parts_and_its_interval() -> None:
     low, high = (100 * end for end in mean_difference([0] * 108 + [1] * 88 + [-1] * 4, range(200)).ci or ())
     assert verdict(outcomes) == (
         "glance answers 94.0% from the crop and 52.0% from the full image: "
-        f"gap 42.0 points [{low:.1f}, {high:.1f}] (200 samples, 200 clusters), lost in full 46.8% [39.7, 54.0]"
+        f"gap +42.0 points [+{low:.1f}, +{high:.1f}] (200 samples, 200 clusters), lost in full 46.8% [39.7, 54.0]"
     )
 
 
@@ -425,7 +425,7 @@ def test_a_limit_that_tenths_would_show_as_zero_has_hundredths() -> None:
 def test_an_interval_that_includes_zero_claims_no_gap() -> None:
     said = verdict(["rr"] * 10 + ["wr"] * 7 + ["rw"] * 6, model="")
     assert said.startswith(
-        "no gap shown: the model answers 73.9% from the crop and 69.6% from the full image, gap 4.3 points ["
+        "no gap shown: the model answers 73.9% from the crop and 69.6% from the full image, gap +4.3 points ["
     )
 
 
@@ -439,14 +439,14 @@ def test_a_limit_close_to_zero_is_not_rounded_to_zero() -> None:
     outcomes = ["wr"] * 56 + ["rw"] * 35 + ["rr"] * 189
     low = (summarise(run(*pairs(outcomes)))["macro"]["gap"]["ci"])[0]
     assert 0.005 < low < 0.01
-    assert f"[{100 * low:.1f}, " in verdict(outcomes)
+    assert f"[{100 * low:+.1f}, " in verdict(outcomes)
 
 
 def test_one_image_gives_a_gap_without_an_interval() -> None:
     said = summarise(run(*pairs(["wr", "rr"], cluster="one")), model="glance")["verdict"]
     assert said == (
         "no gap shown: glance answers 100.0% from the crop and 50.0% from the full image, "
-        "gap 50.0 points, without an interval as all samples are one cluster"
+        "gap +50.0 points, without an interval as all samples are one cluster"
     )
 
 

@@ -251,6 +251,10 @@ def test_csv_and_frame_have_a_row_per_run_and_benchmark(tmp_path: Path) -> None:
     assert frame.groupby("benchmark").full.max().to_dict() == pytest.approx({"signs": 0.8, "zoom": 0.8, "mean": 0.8})
     with (tmp_path / "out" / "board.csv").open(encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
+    counts = ("n", "clusters", "full_rank", "gap_worst", "lost_in_full_n")
+    assert [lines[0][key] for key in counts] == ["100", "100", "2", "3", "80"], "whole numbers, beside means without"
+    one = gapbench.board(three(tmp_path / "one"), out=tmp_path / "out").frame()
+    assert set(one.benchmark) == {"signs"}, "a mean of one benchmark is that benchmark"
     assert len(lines) == len(frame)
     assert float(lines[0]["gap_low"]) < float(lines[0]["gap"]) < float(lines[0]["gap_high"])
     assert repr(made) == f"Board({str(tmp_path / 'out')!r}, 3 runs, 2 benchmarks)"
@@ -276,3 +280,31 @@ def test_the_pair_at_first_is_of_two_models_where_there_are_two(tmp_path: Path) 
     assert pair("a", "b", "c") == ["x (a)", "y"]
     assert pair("a", "b", "c", baseline="y") == ["y", "x (a)"]
     assert pair("a", "b") == ["x (a)", "x (b)"], "the same model twice if there is no other"
+
+
+def test_small_bins_of_area_are_not_drawn_and_the_page_says_so(tmp_path: Path) -> None:
+    def page(n: int) -> str:
+        for name in ("a", "b"):
+            rows = answers("signs", repeated(wr=3 * n, rr=3 * n))
+            spread = [{**row, "evidence_area": 0.01 * (1 + place // (2 * n))} for place, row in enumerate(rows)]
+            write_run(tmp_path / name, spread)
+        made = board([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+        assert min(one["n"] for one in made.summary["area"]) == n
+        return made.report.read_text(encoding="utf-8")
+
+    drawn = page(10)
+    assert 'id="area-model-0"' in drawn
+    assert "Bins with fewer than 10 samples or without an interval are not drawn." in drawn
+    assert "other benchmarks" not in drawn, "there is one"
+    assert "Gap against evidence area" not in page(9), "nothing is drawn if no two bins remain"
+
+
+def test_nothing_is_said_of_settings_that_are_equal(tmp_path: Path) -> None:
+    pages = []
+    for protocol in ("neutral", "original"):
+        write_run(tmp_path / "a", answers("signs", repeated(**GOOD)))
+        write_run(tmp_path / "b", answers("signs", repeated(**FAIR)), generation={"max_new_tokens": len(protocol)})
+        write_run(tmp_path / "a", answers("signs", repeated(**GOOD)), generation={"max_new_tokens": 7})
+        pages.append(board([tmp_path / "a", tmp_path / "b"], tmp_path / "out").report.read_text(encoding="utf-8"))
+    assert [">1 setting with different values<" in page for page in pages] == [False, True]
+    assert "with different values" not in pages[0]

@@ -21,7 +21,9 @@ def test_counts_give_a_row_for_each_assumed_share_and_say_what_a_gap_needs() -> 
     needed = found.rows[1][3]
     assert needed is not None
     assert needed[0] == 4 * needed[1] > 800
-    assert "800 samples in 200 clusters, worth 320 independent samples" in found.text()
+    first, *_ = found.text().splitlines()
+    assert first.startswith("800 samples in 200 clusters, worth 320 independent samples show these effects, in points")
+    assert first.endswith(":")
     assert f"{needed[0]:,} in {needed[1]:,}" in found.text()
 
 

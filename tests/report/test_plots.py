@@ -17,12 +17,14 @@ from gapbench.report.plots import (
     Bin,
     Dumbbell,
     Effect,
+    _line_width,
     area_plot,
     bin_series,
     draw_sizes,
     drawing,
     dumbbell_plot,
     forest_plot,
+    narrow_forest_plot,
     save,
 )
 
@@ -51,6 +53,29 @@ def test_forest_plot_names_every_row_with_its_numbers() -> None:
     assert {"signs", "n = 400", "+21.0", "[+15.0, +27.0]", "stop", "none", "no paired samples"} <= set(texts)
 
 
+def borders(svg: str) -> dict[str, tuple[float, float]]:
+    """Left and right border of each text, in points, in a font as wide as DejaVu Sans."""
+    found = {}
+    for element in parsed(svg).iter("{http://www.w3.org/2000/svg}text"):
+        text, style = element.text or "", dict(part.split(": ") for part in element.attrib["style"].split("; "))
+        weight = "bold" if style.get("font-weight") == "700" else "normal"
+        width = 72 * _line_width(text, float(style["font-size"][:-2]), weight)
+        left = float(element.attrib["x"]) - {"start": 0, "middle": 0.5, "end": 1}[style["text-anchor"]] * width
+        found[text] = (left, left + width)
+    return found
+
+
+@pytest.mark.parametrize("name", ["signs:orientation=upright," * 6, "W" * 150, "漢字" * 75])
+@pytest.mark.parametrize("part", [False, True])
+def test_a_long_name_is_cut_before_the_numbers_beside_it(name: str, part: bool) -> None:
+    effect = Effect(name, -0.5, (-1.0, 1.0), 12345, part=part)
+    for plot, after in ((forest_plot, "n = 12,345"), (narrow_forest_plot, "\u221250.0 [\u2212100.0, +100.0]")):
+        texts = borders(plot([effect], name="g"))
+        (label,) = (text for text in texts if text[:4] == name[:4])
+        assert len(label.partition("…")[0]) >= 6
+        assert 0 <= texts[label][0] < texts[label][1] < texts[after][0]
+
+
 def test_area_plot_names_its_curves_and_skips_empty_bins() -> None:
     texts = words(area_plot(BINS, name="area", label="signs"))
     assert {"full", "crop", "gap", "40", "60"} <= set(texts)
@@ -76,7 +101,7 @@ def test_plots_follow_the_page_and_share_it() -> None:
     [
         "$x^2$",
         "$\\frac{$",
-        "</text><script>alert(1)</script>",
+        "</text><script>f()</script>",
         "a & b",
         "\x00\x1b",
         "\ud800",

@@ -24,6 +24,7 @@ from PIL import Image
 from gapbench.analysis.metrics import names_of
 from gapbench.analysis.summary import summarise
 from gapbench.errors import RunError
+from gapbench.report.run import settings
 from gapbench.report.run.gallery import IMAGE_BUDGET
 from gapbench.report.run.overview import alerts, headline
 from gapbench.report.run.page import write_report
@@ -571,3 +572,8 @@ def test_a_missing_folder_is_named(tmp_path: Path, make_run: MakeRun) -> None:
     run = replace(make_run(samples=3), folder=tmp_path / "nowhere")
     with pytest.raises(RunError, match="nowhere"):
         run.write()
+
+
+def test_a_setting_without_values_has_no_table() -> None:
+    shown = settings.groups({"model": "x", "options": {}, "resources": {}, "pixels": {"min_pixels": None}})
+    assert [group["title"] for group in shown] == ["Run", "Pixels"]

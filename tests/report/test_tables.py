@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gapbench.report import cells
+from gapbench.report.cells import Cell
 from gapbench.report.jinja import environment
 from gapbench.report.tables import ROW_LIMIT, Column, markdown_table, table_of
 
@@ -41,3 +42,11 @@ def test_rows_beyond_the_limit_are_counted() -> None:
     table = table_of("Gap", COLUMNS, [ENTRY] * (ROW_LIMIT + 3))
     assert (len(table.rows), table.left_out) == (ROW_LIMIT, 3)
     assert markdown_table(table).endswith("3 more rows are in summary.json.")
+
+
+def test_what_is_lost_in_full_has_the_number_of_samples_behind_it() -> None:
+    lost = cells.lost("lost")
+    assert lost({"lost": {"estimate": 1.0, "ci": None, "n": 1}}) == Cell("100.0%", "of 1", 1.0)
+    assert lost({"lost": {"estimate": 0.5, "ci": [0.1, 0.9], "n": 1200}}).note == "[10.0, 90.0] of 1,200"
+    assert lost({"lost": {"estimate": 0.5, "ci": [0.1, 0.9]}}).note == "[10.0, 90.0]", "of an older summary"
+    assert lost({"lost": None}).text == "\u2013"

@@ -77,3 +77,16 @@ def test_addresses_lose_their_credentials_and_nothing_else(found: str, expected:
 
 def test_an_error_of_a_library_is_quoted_without_credentials() -> None:
     assert text.error_line(OSError("for url https://me:token@host/")) == "OSError: for url https://…@host/"
+
+
+def test_counts_have_the_number_of_their_noun() -> None:
+    assert [text.counted(n, "sample") for n in (0, 1, 2, 1234)] == [
+        "0 samples",
+        "1 sample",
+        "2 samples",
+        "1,234 samples",
+    ]
+
+
+def test_points_in_sentences_can_have_a_sign() -> None:
+    assert [text.signed_in_words(value) for value in (0.421, -0.05, 0.0, 0.0004)] == ["+42.1", "-5.0", "0.0", "+0.04"]

@@ -86,8 +86,8 @@ def area_lines(bins: Sequence[Mapping[str, Any]], labels: Sequence[str], *, name
         ends = _apart({label: ys[-1] for label, ys in curves.items()}, distance, low, high)
         for label, y in ends.items():
             text = axes.annotate(
-                fitted(label, 2.1, 9, "bold"), (xs[-1], curves[label][-1]), (1.03, y), textcoords=axes.get_yaxis_transform(),
-                va="center", size=9, color=INK,
+                fitted(label, 2.1, 9, "bold"), (xs[-1], curves[label][-1]), (1.03, y), va="center", size=9, color=INK,
+                textcoords=axes.get_yaxis_transform(),
                 arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4,
                             "relpos": (0, 0.5)},
             )  # fmt: skip
