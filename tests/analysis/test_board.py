@@ -105,7 +105,7 @@ def loaded(label: str, **changes: object) -> LoadedRun:
     rows = [
         {"benchmark": "signs", "sample": f"s{n}", "view": view, "repeat": 0, "outcome": "right", "score": 1.0,
          "cluster": "", "image_hash": str(image).format(n), "evidence": "annotated", "evidence_area": 0.1,
-         "question": "?", "options": [], "answers": ["A"], "answer_type": "text"}
+         "image_tokens": 1, "seconds": 1.0, "question": "?", "options": [], "answers": ["A"], "answer_type": "text"}
         for n in range(answered) for view in ("full", "crop")
     ]  # fmt: skip
     manifest = {"tasks": {"signs": task | of_task}, **changes}

@@ -17,6 +17,7 @@ from gapbench.commands.board import board
 from gapbench.report.board.plots import _apart, dumbbell
 from gapbench.util.files import write_json
 
+from .live_browser import open_page
 from .test_browser import CHROMIUM, TRACKER, Opened, open_report
 from .test_run_page import HOSTILE, Page
 
@@ -169,6 +170,26 @@ def test_it_is_narrow_enough_for_a_phone(made: Path) -> None:
     width, of = map(int, re.search(r"<title>(\d+) of (\d+)</title>", done.stdout).groups())  # type: ignore[union-attr]
     assert of == 390
     assert width <= of
+
+
+@browser
+@needs_chromium
+def test_long_names_leave_room_for_the_numbers_and_short_cells_stay_whole(tmp_path: Path) -> None:
+    for number in range(2):
+        rows = [answers(name, repeated(ww=9, rr=9)) for name in ("own:" + "separator=semicolon," * 7, "zoom")]
+        write_run(tmp_path / "runs" / f"r{number}", *rows, engine="transformers", dtype="float32",
+                  sessions=[{"started": "2026-11-28T03:47:54Z"}])  # fmt: skip
+    page = board(tmp_path / "runs", tmp_path / "out").report
+    lines = "Object.fromEntries([...document.querySelectorAll('#runs td')].map((cell) => {"
+    lines += "const range = document.createRange(); range.selectNodeContents(cell);"
+    lines += "return [cell.textContent, range.getClientRects().length]; }))"
+    for width in (1400, 390):
+        with open_page(page, width=width) as opened:
+            found = opened.run(lines)
+            assert {"transformers": 1, "float32": 1, "2026-11-28T03:47:54Z": 1}.items() <= found.items()
+            cells = "document.querySelectorAll('.matrix:not([hidden]) tbody tr:first-child td')"
+            right = opened.run(f"[...{cells}].map((cell) => cell.getBoundingClientRect().right)")
+            assert right[0] < right[1] < width, "the mean, and the benchmark with the long name"
 
 
 def test_a_dumbbell_places_its_marks_by_value() -> None:
