@@ -91,6 +91,12 @@ def lost(*path: str) -> MakeCell:
     return cell
 
 
+def of_measure(measure: str) -> Callable[..., MakeCell]:
+    """What makes a cell of a measure: of `gap` in points, of the others in percent."""
+    kinds: dict[str, Callable[..., MakeCell]] = {"gap": points, "lost_in_full": lost}
+    return kinds.get(measure, level)
+
+
 def nested(entry: Entry, *keys: str) -> Any:
     """`entry[a][b]…`, or None if a key is missing or a value is null."""
     value: Any = entry

@@ -475,7 +475,8 @@ def test_an_unfinished_run_is_announced(tmp_path: Path) -> None:
 def test_a_run_whose_missing_answers_can_have_made_its_gap_is_announced_with_its_verdict(tmp_path: Path) -> None:
     faulty, clean = answers("signs", repeated(ur=20, rr=30)), answers("signs", repeated(wr=20, rr=30))
     summary = compared(tmp_path, faulty, clean).summary
-    alert, form = summary["alerts"]
+    unparsed, alert, form = summary["alerts"]
+    assert unparsed["text"].startswith("The run one: 40.0% of the full-view answers and 0.0% of the crop-view answers")
     assert "(in full: 3.6 → 6.0 characters on average, unparsed 40.0% → 0.0%)" in form["text"]
     assert summary["verdict"].endswith("But missing answers of one can have made or hidden a gap.")
     assert alert["text"].startswith(

@@ -53,7 +53,7 @@ def _content(board: Mapping[str, Any]) -> dict[str, Any]:
         "places": [place for part in parts for place in part["places"]],
         "parts": parts,
         "measures": {name: title for name, (title, *_) in MEASURES.items()},
-        "meanings": {title: meaning for title, meaning, _ in MEASURES.values()},
+        "meanings": dict(MEASURES.values()),
         "runs": {run["label"]: run for run in board["runs"]},
         "shown": {label: clip(label, 60) for label in labels},
         "area": area_lines(board["area"], labels, name="area"),

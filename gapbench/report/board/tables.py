@@ -19,12 +19,12 @@ from gapbench.util.text import area_percent, clip, counted, listed
 
 SOURCE = "board.json"
 MEASURES = {
-    "full": ("Full image", "Right answers from the full image", False),
-    "crop": ("Crop", "Right answers from the evidence crop", False),
-    "gap": ("Gap", "Crop minus full, in points, over the same samples", True),
-    "lost_in_full": ("Lost in full", "Of the samples right in the crop, the share wrong in the full image", False),
+    "full": ("Full image", "Right answers from the full image"),
+    "crop": ("Crop", "Right answers from the evidence crop"),
+    "gap": ("Gap", "Crop minus full, in points, over the same samples"),
+    "lost_in_full": ("Lost in full", "Of the samples right in the crop, the share wrong in the full image"),
 }
-"""Title, meaning, and whether it is a difference in points."""
+"""Title and meaning."""
 RANK_HELP = (
     "From the best to the worst place that the data allow: paired differences between all models on the same samples, "
     "corrected over all pairs (Holm)"
@@ -45,17 +45,12 @@ def rank_cell(measure: str) -> cells.MakeCell:
     return cell
 
 
-def measure_cell(measure: str, *path: str) -> cells.MakeCell:
-    """Makes a cell of a measure with its interval."""
-    return {"gap": cells.points, "lost_in_full": cells.lost}.get(measure, cells.level)(*path, measure)
-
-
 def place_table(block: Mapping[str, Any], caption: str, baseline: str | None) -> Table:
     """A row per model of a benchmark or a mean, with the differences to the baseline if there is one."""
     columns = [
         Column("Model", cells.text("label", limit=60), numeric=False),
         Column("Rank", rank_cell("full"), f"By the full image. {RANK_HELP}"),
-        *(Column(title, measure_cell(name), meaning) for name, (title, meaning, _) in MEASURES.items()),
+        *(Column(title, cells.of_measure(name)(name), meaning) for name, (title, meaning) in MEASURES.items()),
     ]
     columns.insert(5, Column("Rank by gap", rank_cell("gap"), f"The smallest gap is first. {RANK_HELP}"))
     against = block.get("against")
@@ -73,15 +68,14 @@ def place_table(block: Mapping[str, Any], caption: str, baseline: str | None) ->
 
 def matrix_table(board: Mapping[str, Any], measure: str, names: list[str], mean: Mapping[str, Any] | None) -> Table:
     """Models by the benchmarks `names`, and their mean if there are several in it."""
-    title, meaning, _ = MEASURES[measure]
+    title, meaning = MEASURES[measure]
+    show = cells.of_measure(measure)
     blocks = {name: board["benchmarks"][name] for name in names}
     columns = [Column("Model", cells.text("label", limit=60), numeric=False)]
     if mean and len(mean["benchmarks"]) > 1:
-        columns.append(Column(f"Mean of {len(mean['benchmarks'])}", measure_cell(measure, "mean"), meaning))
+        columns.append(Column(f"Mean of {len(mean['benchmarks'])}", show("mean", measure), meaning))
     columns += [
-        Column(
-            clip(name, 40), measure_cell(measure, "blocks", name), f"{name}: {meaning}; {counted(block['n'], 'sample')}"
-        )
+        Column(clip(name, 40), show("blocks", name, measure), f"{name}: {meaning}; {counted(block['n'], 'sample')}")
         for name, block in blocks.items()
     ]
     entries = [

@@ -180,7 +180,7 @@ def runs_tables(summary: Summary) -> tuple[Table, ...]:
     columns = (
         Column("Benchmark", name_cell, numeric=False),
         Column("Run", cells.text("label", limit=LABEL_LIMIT), numeric=False),
-        *(Column(title.capitalize(), level(measure)("after", measure)) for measure, title in MEASURES),
+        *(Column(title.capitalize(), cells.of_measure(measure)("after", measure)) for measure, title in MEASURES),
         *(Column(f"Change of {title}", cells.points("delta", measure), against) for measure, title in MEASURES),
         Column("Gap closed", _closed),
         Column("Samples", cells.count("n")),
@@ -207,17 +207,12 @@ def _closed(entry: Entry) -> Cell:
     return Cell(percent(share["estimate"], 0), note, share["estimate"])
 
 
-def level(measure: str) -> Callable[..., cells.MakeCell]:
-    """What makes a cell of a level: of `gap` in points, of the others in percent."""
-    return {"gap": cells.points, "lost_in_full": cells.lost}.get(measure, cells.level)
-
-
 def side_columns(summary: Summary, help_: str = "With its 95% interval, on the samples compared") -> list[Column]:
     """A column for each of the first two runs, with the level of the row's measure."""
     before, after = side_labels(summary)
     return [
-        Column(before, lambda row: level(row["measure"])("before")(row), help_, mean=True),
-        Column(after, lambda row: level(row["measure"])("after")(row), help_, mean=True),
+        Column(before, lambda row: cells.of_measure(row["measure"])("before")(row), help_, mean=True),
+        Column(after, lambda row: cells.of_measure(row["measure"])("after")(row), help_, mean=True),
     ]
 
 
