@@ -6,7 +6,8 @@
 
 The model reads overlapping windows of each image (`gapbench.proposals.windows`), what it lists becomes questions
 (`proposers`), and gates reject what is doubtful (`gates`). If what survives looks wrong, no data are written. The same
-call after a kill continues; the data are the same. `gapbench.proposals.outputs` lists the files.
+call after a kill continues, and what failed is asked again; the data are the same. `gapbench.proposals.outputs` lists
+the files.
 
 Limits: images, not videos. An error that the model makes in every window alike is not seen. docs/proposals.md says when
 to trust the data.
@@ -15,7 +16,7 @@ to trust the data.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,16 +32,17 @@ from gapbench.engines.prompt_batches import PromptLengths
 from gapbench.errors import BenchmarkError, RunError, SampleError, SettingError
 from gapbench.proposals import estimate, making, outputs, proposers, truth
 from gapbench.proposals.asking import Readings, image_size
-from gapbench.proposals.gates import Checks
+from gapbench.proposals.gates import UNREAD, Checks, refuse_unread
 from gapbench.proposals.thresholds import Settings
 from gapbench.proposals.thresholds import load as load_settings
 from gapbench.runs import records
 from gapbench.runs.lock import hold
-from gapbench.runs.manifest import continue_or_start, make_manifest, new_session
+from gapbench.runs.manifest import continue_or_start, make_manifest, new_session, write_manifest
 from gapbench.types import Engine, Request, Sample
 from gapbench.util.files import write_json
 from gapbench.util.progress import progress
 from gapbench.util.terminal import say
+from gapbench.util.text import shorten
 from gapbench.views.pixels import Pixels
 
 CHUNK = 32
@@ -53,7 +55,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Proposed:
-    """The data, their card, and why none were written (empty if they were)."""
+    """The data, their card, and why none were written (empty if they were). Data of an earlier call are kept."""
 
     path: Path
     card: dict[str, Any]
@@ -62,11 +64,17 @@ class Proposed:
     def text(self) -> str:
         """Counts, estimate and truth in words."""
         counts = self.card["counts"]
+        fault = f"such as: {shorten(counts['fault'], 200)} The same command asks these again."
+        others = counts["failed"] - counts["failed_windows"]
         lines = [
             f"{counts['images']:,} images, {counts['windows']:,} windows, {counts['one_object']:,} with one object, "
             f"{counts['objects']:,} objects, {counts['rows']:,} questions, {counts['kept']:,} kept.",
             *(f"  rejected by {gate}: {count:,}" for gate, count in counts["rejected"].items()),
             *(f"  images that cannot be read: {count:,}" for count in filter(None, [counts["unreadable"]])),
+            *(f"  objects without a question: {count:,}" for count in filter(None, [counts["no_question"]])),
+            *(f"  windows without an answer: {count:,}, {fault}" for count in filter(None, [counts["failed_windows"]])),
+            *(f"  other prompts without an answer: {count:,}, {fault}" for count in filter(None, [others])),
+            *(f"  {line}" for line in filter(None, [estimate.no_listing(counts)])),
             *(f"  {line}" for line in estimate.in_words(self.card["estimate"])),
         ]
         if self.card.get("truth"):
@@ -103,7 +111,7 @@ def propose(
     from gapbench.engines import models
 
     path, chosen = Path(out), load_settings(settings)
-    outputs.check(path)
+    outputs.check(path, Path(sheet) if sheet else None)
     choice = loading.choose(model, engine, options)
     defaults = models.benchmark_defaults(model, choice.engine)
     name, found = plain_images(images, limit, defaults)
@@ -129,8 +137,13 @@ def propose(
             projected = _projection(loaded, found, checks)
             if not quiet:
                 say(projected["text"])
-            _make_pending(path, found, checks, model, quiet)
-        lines = list(outputs.read_audit(path))[: len(found)]
+            try:
+                _make_pending(path, found, checks, model, quiet)
+            finally:  # of a session that is killed the tokens are not known
+                spent = session.model_copy(update={"throughput": dict(readings.tokens)})
+                manifest = manifest.model_copy(update={"sessions": [*manifest.sessions[:-1], spent]})
+                write_manifest(outputs.beside(path, "run.json"), manifest)
+        lines = outputs.sort_audit(path)[: len(found)]
         rows = outputs.kept_rows(lines)
         estimated = estimate.estimate(rows)
         card = {
@@ -140,18 +153,23 @@ def propose(
             **details,
             "images": images,
             "counts": _counts(lines),
-            "tokens": {"windows_of_an_image": projected["tokens"], "this_session": dict(readings.tokens)},
+            "tokens": {
+                "windows_of_an_image": projected["tokens"],
+                "all_sessions": dict(sum((Counter(s.throughput or {}) for s in manifest.sessions), Counter[str]())),
+            },
             "estimate": estimated,
             "sessions": [s.model_dump(mode="json", exclude_unset=True) for s in manifest.sessions],
         }
-        refused = estimate.refusal(card["estimate"], chosen)
+        refused = estimate.refusal(card["estimate"], chosen, card["counts"])
         card["accepted_noisy"] = refused if accept_noisy else ""
-        if not refused or accept_noisy:
+        kept = refused and not accept_noisy and path.exists()
+        if kept:
+            refused += f" {path} and its card are kept as an earlier call wrote them, because that one was accepted."
+        elif not refused or accept_noisy:
             outputs.write_data(path, rows, found)
-        elif path.exists():
-            path.unlink()
         card["truth"] = _truth(images, lines, found, defaults)  # last: the data are written
-        write_json(outputs.beside(path, "proposal.json"), card)
+        if not kept:
+            write_json(outputs.beside(path, "proposal.json"), card)
         if sheet:
             from gapbench.commands.proposal_sheet import write_sheet
 
@@ -185,36 +203,31 @@ def _provenance(proposer: proposers.Proposer) -> dict[str, Any]:
 
 
 def _make_pending(path: Path, images: Sequence[Sample], checks: Checks, model: str, quiet: bool) -> None:
-    """Make the lines of the audit file that are missing, in the order of the images."""
-    done = 0
-    for done, line in enumerate(outputs.read_audit(path), 1):
-        if done <= len(images) and line["image"] != images[done - 1].id:
+    """Make the lines of the audit file that are missing or have failed readings, in the order of the images."""
+    earlier: dict[int, bool] = {}
+    for place, line in enumerate(outputs.read_audit(path), 1):
+        if line["number"] < len(images) and line["image"] != images[line["number"]].id:
             raise RunError(
-                f"{outputs.beside(path, 'audit.jsonl')} line {done}: not of this call. Choose another --out."
+                f"{outputs.beside(path, 'audit.jsonl')} line {place}: not of this call. Choose another --out."
             )
-    answers = Counter[str]()
-
-    def said(error: str) -> None:
-        answers["answers"] += 1
-        answers["failed"] += bool(error)
-
-    checks.readings.said = said
-    with progress(
-        len(images), min(done, len(images)), model, quiet, "images",
-        lambda: f"{answers['answers']:,} answers" + (f", {answers['failed']} failed" if answers["failed"] else ""),
-    ) as advance:  # fmt: skip
-        for numbers in _chunks(done, len(images)):
-            lines = making.make(numbers, images, checks)
+        earlier[line["number"]] = bool(line.get("failed"))
+        checks.evaluated.update(g for row in line["rows"] for g in row["gates"] if row["rejected"] != g + UNREAD)
+    pending = [number for number in range(len(images)) if earlier.get(number, True)]
+    done, failing = len(images) - len(pending), any(earlier[number] for number in earlier if number >= len(images))
+    with progress(None, 0, model, quiet, about=lambda: f"{done:,} of {len(images):,} images are done") as advance:
+        checks.readings.said = advance
+        for start in range(0, len(pending), CHUNK):
+            lines = making.make(pending[start : start + CHUNK], images, checks)
             with records.Writer(path.parent, outputs.beside(path, "audit.jsonl").name) as writer:
                 for line in lines:
                     writer.write(line)
-                    advance(line["error"])
-            checks.readings.forget()
-
-
-def _chunks(done: int, total: int) -> Iterator[range]:
-    for start in range(done, total, CHUNK):
-        yield range(start, min(start + CHUNK, total))
+            done += len(lines)
+            failed = any(line.get("failed") for line in lines)
+            failing = failing or failed
+            checks.readings.forget(keep=failed)
+    refuse_unread(checks)
+    if not failing:
+        checks.readings.path.unlink(missing_ok=True)
 
 
 def _projection(engine: Engine, images: Sequence[Sample], checks: Checks) -> dict[str, Any]:
@@ -257,6 +270,7 @@ def _counts(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "images": len(lines), "unreadable": sum(bool(line["error"]) for line in lines), **sums, "rows": len(rows),
         "rejected": dict(rejected.most_common()), "kept": sum(not row["rejected"] for row in rows),
+        **{name: next((line[name] for line in lines if line[name]), "") for name in making.EXAMPLES},
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@
     readings.ask([Ask(0, (0, 0, 64, 64), "List the signs.")], tokens=8)
 
 An image is decoded once for all parts of it that are asked together, and each part is cut out when the engine takes it,
-so that memory holds a few images whatever their number. What is on disk is not asked again.
+so that memory holds a few images whatever their number. What is on disk is not asked again, unless it failed.
 
 Limits: a decoded image is as large as it is stored.
 """
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 WORKERS = min(4, os.cpu_count() or 1)
 NO_IMAGE = -1
 """In the place of an image's number: the prompt alone."""
+NOWHERE = "there is no such place"
+"""The error of a reading that was not asked for."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class PartReading:
         """Whether the confidence is at least this; an engine that says none is believed."""
         return not self.error and (self.confidence is None or self.confidence >= least)
 
+    @property
+    def failed(self) -> bool:
+        """Whether the model was asked and gave no answer: nothing follows from that."""
+        return bool(self.error) and self.error != NOWHERE
+
     def json(self) -> dict[str, Any]:
         """For the audit file."""
         return {"output": self.text, "confidence": self.confidence, "error": self.error}
@@ -85,11 +92,16 @@ class Readings:
     tokens: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._known: dict[str, PartReading] = {}
+        self._kept: dict[str, PartReading] = {}
+        self._bytes = 0
         if self.path.exists():
             records.repair(self.path.parent, self.path.name)
+            self._bytes = self.path.stat().st_size
             for line in records.read_lines(self.path, ("key", *COLUMNS)):
-                self._known[line["key"]] = PartReading(*(line[name] for name in COLUMNS))
+                if not line["error"]:  # a failed reading is no answer
+                    self._kept[line["key"]] = PartReading(*(line[name] for name in COLUMNS))
+        self._known = dict(self._kept)
+        self._readable: dict[int, bool] = {}
 
     def ask(self, asks: Iterable[Ask], tokens: int) -> dict[Ask, PartReading]:
         """The reading of each, of at most so many tokens. Raises what the engine raises."""
@@ -116,10 +128,18 @@ class Readings:
                 run_loop(self.engine.generate(self._requests(pending)), write, nullcontext(lambda *_: None))
         return {ask: self._known[key] for ask, key in wanted.items()}
 
-    def forget(self) -> None:
-        """Delete what was read: all that follows from it is kept elsewhere."""
-        self._known.clear()
-        self.path.unlink(missing_ok=True)
+    def forget(self, keep: bool = False) -> None:
+        """Drop what was read since the last call of it; with `keep` it stays on disk, for a call that goes on."""
+        if not keep and self.path.exists():
+            os.truncate(self.path, self._bytes)
+        self._bytes = self.path.stat().st_size if self.path.exists() else 0
+        self._known = dict(self._kept)
+
+    def readable(self, number: int) -> bool:
+        """Whether an image can be decoded."""
+        if number not in self._readable:
+            self._readable[number] = not _decoded(self.images, number)[1]
+        return self._readable[number]
 
     def _requests(self, pending: Sequence[Ask]) -> Generator[Request, None, None]:
         groups = [(number, list(group)) for number, group in groupby(pending, key=lambda ask: ask.image)]

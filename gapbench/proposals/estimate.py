@@ -1,7 +1,7 @@
 """How good proposed rows are, by what the model says of itself: no label is read.
 
     summary = estimate(rows)                 # rows of the audit file that passed all gates
-    reason = refusal(summary, settings)      # why no data should be written, or ""
+    reason = refusal(summary, settings, counts)     # why no data should be written, or ""
 
 The share of rows whose small and large window are answered differently ranks good and bad data in the right order. The
 mean of 1 - confidence understates the error about twofold, and shifting overstates it (docs/proposals.md).
@@ -11,6 +11,7 @@ Limits: no number here sees an error that is the same in every window.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,13 +47,25 @@ def _clusters(rows: Sequence[Mapping[str, Any]]) -> list[int]:
     return [numbers.setdefault(row["image"], len(numbers)) for row in rows]
 
 
-def refusal(found: Mapping[str, Any], settings: Settings) -> str:
+def no_listing(counts: Mapping[str, Any]) -> str:
+    """How many replies to windows were no listing, with an example; empty if all were."""
+    if not counts["no_listing"]:
+        return ""
+    return (
+        f"replies that are no listing: {counts['no_listing']:,} of {counts['windows']:,}, such as "
+        f"{json.dumps(counts['no_listing_such_as'])}"
+    )
+
+
+def refusal(found: Mapping[str, Any], settings: Settings, counts: Mapping[str, Any]) -> str:
     """Why these rows should not be trained on, in a sentence; empty if nothing speaks against it."""
     if found["rows"] < settings.least_rows:
-        return (
-            f"{found['rows']} rows passed the gates, fewer than least_rows={settings.least_rows}. Give more images, or "
-            "look at the sheet: which gate rejects most?"
-        )
+        few = f"{found['rows']} rows passed the gates, fewer than least_rows={settings.least_rows}."
+        if 2 * counts["failed_windows"] > counts["windows"]:
+            return f"{few} Most windows got no answer. Mend the server, then run the same command again."
+        if 2 * counts["no_listing"] > counts["windows"]:
+            return f"{few} The model does not follow the listing format in most replies. Use another model."
+        return f"{few} Give more images, or look at the sheet: which gate rejects most?"
     differs = (found.get("small") or {}).get("estimate")
     if differs is not None and differs > settings.most_disagreement:
         return (

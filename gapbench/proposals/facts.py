@@ -16,9 +16,14 @@ Facts = Mapping[str, str]
 IGNORED = frozenset(("a", "an", "the", "of", "with", "on", "in"))
 
 
+def all_words(text: str) -> tuple[str, ...]:
+    """The words, in lower case."""
+    return tuple(re.findall(r"\w+", text.casefold()))
+
+
 def words(text: str) -> tuple[str, ...]:
     """The words that count, in lower case."""
-    found = tuple(re.findall(r"\w+", text.casefold()))
+    found = all_words(text)
     return tuple(word for word in found if word not in IGNORED) or found
 
 

@@ -3,7 +3,8 @@
     for row in rows: ...                     # row.gates == {"unique": 0, "answer": {"output": "H", "confidence": 0.99}}
     check(rows, scene)                       # row.rejected names the gate that a row failed, "" if it passed all
 
-A gate is a function from rows to (value, passed) for each. One that asks the model asks about all rows at once.
+A gate is a function from rows to (value, passed, fault) for each. One that asks the model asks about all rows at once.
+Where it got no answer, `passed` is None: the row is rejected for that, and no row passes because of an error.
 
 Limits: an error that the model makes in every window alike passes all gates.
 """
@@ -14,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gapbench.proposals.asking import NO_IMAGE, Ask, PartReading, Readings
+from gapbench.errors import RunError
+from gapbench.proposals.asking import NO_IMAGE, NOWHERE, Ask, PartReading, Readings
 from gapbench.proposals.facts import Facts, agree, may_be
 from gapbench.proposals.proposers import Proposer, Question
 from gapbench.proposals.thresholds import Settings
@@ -65,13 +67,17 @@ class ImageReading:
 
 @dataclass
 class Candidate:
-    """A question about an object, the values of its gates, and the gate that rejected it."""
+    """A question about an object, the values of its gates, and the gate that rejected it.
+
+    `fault` is the error of a reading that the gate lacked; `rejected` then says so.
+    """
 
     scene: ImageReading
     found: FoundObject
     question: Question
     gates: dict[str, Any] = field(default_factory=dict)
     rejected: str = ""
+    fault: str = ""
 
     @property
     def prompt(self) -> str:
@@ -94,17 +100,26 @@ Place = Callable[[Candidate], tuple[int, Box | None] | None]
 
 @dataclass(frozen=True)
 class Checks:
-    """What gates need: the readings of the model, the proposer, the settings, and how many images there are."""
+    """What gates need: the readings of the model, the proposer, the settings, and how many images there are.
+
+    `evaluated` are the gates that decided about some row; `unread` has the errors of readings that gates lacked.
+    """
 
     readings: Readings
     proposer: Proposer
     settings: Settings
     window_pixels: int
     images: int
+    evaluated: set[str] = field(default_factory=set)
+    unread: dict[str, list[str]] = field(default_factory=dict)
 
     def listed(self, reading: PartReading) -> tuple[Facts, ...]:
         """The objects that a reading lists; none if it was cut off."""
-        return () if reading.cut_off else tuple(self.proposer.read(reading.text))
+        return () if reading.cut_off else tuple(self.proposer.read(reading.text) or ())
+
+    def no_listing(self, reading: PartReading) -> bool:
+        """Whether the model answered, but not with a whole listing, be it an empty one."""
+        return not reading.failed and (reading.cut_off or self.proposer.read(reading.text) is None)
 
     def answers(
         self, rows: Sequence[Candidate], place: Callable[[Candidate], tuple[int, Box | None] | None]
@@ -112,21 +127,47 @@ class Checks:
         """The answer to each row's question at another place; an empty reading where there is none."""
         asks = [Ask(*found, row.prompt) if (found := place(row)) else None for row in rows]
         read = self.readings.ask(filter(None, asks), ANSWER_TOKENS)
-        return [read[ask] if ask else PartReading(error="there is no such place") for ask in asks]
+        return [read[ask] if ask else PartReading(error=NOWHERE) for ask in asks]
 
 
-GateResults = list[tuple[Any, bool]]
+Verdict = tuple[Any, bool | None, str]
+"""The value of a gate, whether the row passed (None: a reading failed), and the error of that reading."""
+GateResults = list[Verdict]
+SURELY = 5
+"""Rows whose readings failed, after which a gate that was evaluated for none ends the call before all images are done."""
+UNREAD = " could not be read"
+"""The end of the reason of a row that a gate rejected because a reading failed."""
 
 
 def check(rows: Sequence[Candidate], checks: Checks) -> None:
-    """Pass the rows through the gates of the settings; what one rejects, the next ones do not ask about."""
+    """Pass the rows through the gates of the settings; what one rejects, the next ones do not ask about.
+
+    Raises RunError as `refuse_unread` does.
+    """
     for name in checks.settings.gates:
         if name == "nesting":  # decides which objects are found
             continue
         left = [row for row in rows if not row.rejected]
-        for row, (value, passed) in zip(left, GATES[name](left, checks), strict=True):
-            row.gates[name] = value
-            row.rejected = "" if passed else name
+        for row, (value, passed, fault) in zip(left, GATES[name](left, checks), strict=True):
+            row.gates[name], row.fault = value, fault
+            row.rejected = "" if passed else name + UNREAD if passed is None else name
+            if passed is None:
+                checks.unread.setdefault(name, []).append(fault)
+            else:
+                checks.evaluated.add(name)
+        refuse_unread(checks, SURELY)
+
+
+def refuse_unread(checks: Checks, least: int = 1) -> None:
+    """Raises RunError if a gate lacked at least so many readings and could be evaluated for no row at all."""
+    for name, faults in checks.unread.items():
+        if len(faults) >= least and name not in checks.evaluated:
+            others = ", ".join(gate for gate in checks.settings.gates if gate != name)
+            raise RunError(
+                f"gate {name}: no row could be checked, because every reading for it failed ({faults[0]}). Answers so "
+                "far are kept: if the fault passes, the same command asks these again. If the model cannot be asked so, "
+                f"leave the gate out, with another --out: 'gates=[{others}]'."
+            )
 
 
 def find_objects(windows: Sequence[WindowReading], names: Sequence[str], nesting: bool) -> tuple[FoundObject, ...]:
@@ -180,9 +221,8 @@ def far(rows: Sequence[Candidate], checks: Checks) -> GateResults:
 def answer(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """The crop's answer is what was listed, with its confidence."""
     read = checks.answers(rows, lambda row: (row.scene.image, row.crop))
-    return [
-        (r.json(), row.says(r) and r.sure(checks.settings.answer_confidence)) for row, r in zip(rows, read, strict=True)
-    ]
+    least = checks.settings.answer_confidence
+    return [_verdict(r, row.says(r) and r.sure(least)) for row, r in zip(rows, read, strict=True)]
 
 
 def shifted_agree(rows: Sequence[Candidate], checks: Checks) -> GateResults:
@@ -194,22 +234,26 @@ def shifted_agree(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     }  # fmt: skip
     read = checks.readings.ask([ask for of_row in asks.values() for ask in of_row], checks.proposer.tokens)
 
-    def agreeing(row: Candidate) -> int:
-        names = (row.question.asked, *row.question.named)
+    def verdict(row: Candidate) -> Verdict:
+        names, least = (row.question.asked, *row.question.named), checks.settings.shifted_agree
         lists = [checks.listed(read[ask]) for ask in asks[id(row)]]
-        return sum(any(agree(facts, row.found.facts, names) for facts in listed) for listed in lists)
+        agreeing = sum(any(agree(facts, row.found.facts, names) for facts in listed) for listed in lists)
+        faults = [read[ask].error for ask in asks[id(row)] if read[ask].failed]
+        if agreeing < least <= agreeing + len(faults):  # those that failed would decide
+            return agreeing, None, faults[0]
+        return agreeing, agreeing >= least, ""
 
-    return [(count := agreeing(row), count >= checks.settings.shifted_agree) for row in rows]
+    return [verdict(row) for row in rows]
 
 
 def count_in_full(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """The full image holds one such object, says the model."""
     if not checks.proposer.count:
-        return [(None, True)] * len(rows)
+        return [(None, True, "")] * len(rows)
     prompts = [checks.proposer.count.format(description=checks.proposer.description(r.found.facts)) for r in rows]
     asks = [Ask(row.scene.image, None, text) for row, text in zip(rows, prompts, strict=True)]
     read = checks.readings.ask(asks, ANSWER_TOKENS)
-    return [(read[a].json(), score(read[a].text, ("1",), "number", (), a.prompt).outcome == "right") for a in asks]
+    return [_verdict(read[a], score(read[a].text, ("1",), "number", (), a.prompt).outcome == "right") for a in asks]
 
 
 def blind(rows: Sequence[Candidate], checks: Checks) -> GateResults:
@@ -229,15 +273,20 @@ def at_random(rows: Sequence[Candidate], checks: Checks) -> GateResults:
 
 
 def other(rows: Sequence[Candidate], checks: Checks) -> GateResults:
-    """From the next image it does not surely give the answer."""
-    several = checks.images > 1
-    return _foreign(rows, checks, lambda row: ((row.scene.image + 1) % checks.images, None) if several else None)
+    """From the next image that can be read it does not surely give the answer."""
+
+    def place(row: Candidate) -> tuple[int, Box | None] | None:
+        others = ((row.scene.image + step) % checks.images for step in range(1, checks.images))
+        number = next(filter(checks.readings.readable, others), None)
+        return None if number is None else (number, None)
+
+    return _foreign(rows, checks, place)
 
 
 def disagreement(rows: Sequence[Candidate], checks: Checks) -> GateResults:
     """The full image is answered differently. Off by default: it selects errors and ambiguities."""
     read = checks.answers(rows, lambda row: (row.scene.image, None))
-    return [(r.json(), not row.says(r)) for row, r in zip(rows, read, strict=True)]
+    return [_verdict(r, not row.says(r)) for row, r in zip(rows, read, strict=True)]
 
 
 GATES: Mapping[str, Callable[[Sequence[Candidate], Checks], GateResults]] = {
@@ -251,15 +300,19 @@ def _foreign(
 ) -> GateResults:
     read = checks.answers(rows, place)
     least = checks.settings.foreign_confidence
-    return [(r.json(), not (row.says(r) and r.sure(least))) for row, r in zip(rows, read, strict=True)]
+    return [_verdict(r, not (row.says(r) and r.sure(least))) for row, r in zip(rows, read, strict=True)]
+
+
+def _verdict(reading: PartReading, passed: bool) -> Verdict:
+    return reading.json(), None if reading.failed else passed, reading.error if reading.failed else ""
 
 
 def _meant(row: Candidate, facts: Facts) -> bool:
     return may_be(row.found.facts, facts, row.question.named)
 
 
-def _none(count: int) -> tuple[int, bool]:
-    return count, count == 0
+def _none(count: int) -> Verdict:
+    return count, count == 0, ""
 
 
 def _is(text: str, answer: str, question: str) -> bool:

@@ -30,9 +30,15 @@ from gapbench.views.regions import Size, padded
 TOKEN_PIXELS = 32 * 32
 """Pixels of a visual token, where the budget is shared out: those of Qwen's and InternVL's families, or nearly."""
 GROWN = 1.5
+EXAMPLE = 120
+"""Most characters of a reply that is shown as an example."""
 REPHRASED = "Look closely and answer in a word or two. {question}"
-COUNTS = ("windows", "one_object", "objects", "no_question")
-"""Counts of an image's line: windows read, windows with one object, objects found, and objects without a question."""
+COUNTS = ("windows", "one_object", "objects", "no_question", "failed_windows", "failed", "no_listing")
+"""Counts of an image's line: windows asked, windows with one object, objects found, objects without a question; windows
+and readings of any kind without an answer; and replies to windows that are no listing."""
+
+EXAMPLES = ("fault", "no_listing_such_as")
+"""Texts of an image's line: why a reading has no answer, and a reply that is no listing; of each the first, or empty."""
 
 
 def make(numbers: Iterable[int], images: Sequence[Sample], checks: Checks) -> list[dict[str, Any]]:
@@ -41,12 +47,13 @@ def make(numbers: Iterable[int], images: Sequence[Sample], checks: Checks) -> li
     lines: dict[int, dict[str, Any]] = {}
     for number in numbers:
         lines[number] = {"image": images[number].id, "number": number, "size": None, "error": "", "rows": []}
+        lines[number] |= dict.fromkeys(EXAMPLES, "")
         try:
             sizes[number] = image_size(images[number])
             lines[number]["size"] = list(sizes[number])
         except SampleError as error:
             lines[number]["error"] = str(error)
-    scenes = _scenes(sizes, checks)
+    scenes = _scenes(sizes, checks, lines)
     rows = _rows(scenes, checks, lines)
     check(rows, checks)
     notes = _notes(rows, checks)
@@ -56,6 +63,9 @@ def make(numbers: Iterable[int], images: Sequence[Sample], checks: Checks) -> li
         line["rows"] = [
             _json(f"{line['image']}-{n}", row, notes.get(id(row), {})) for n, row in enumerate(of_image)
         ] + _unnested(scene)
+        noted = [note["error"] for row in line["rows"] for note in row["notes"].values()]
+        for fault in filter(None, [*(row.fault for row in of_image), *noted]):
+            line |= {"failed": line["failed"] + 1, "fault": line["fault"] or fault}
     return list(lines.values())
 
 
@@ -66,7 +76,7 @@ def window_asks(number: int, size: Size, checks: Checks) -> list[Ask]:
     return [Ask(number, box, checks.proposer.prompt, most) for box in boxes]
 
 
-def _scenes(sizes: dict[int, Size], checks: Checks) -> list[ImageReading]:
+def _scenes(sizes: dict[int, Size], checks: Checks, lines: dict[int, dict[str, Any]]) -> list[ImageReading]:
     asks = {number: window_asks(number, size, checks) for number, size in sizes.items()}
     read = checks.readings.ask([ask for of_image in asks.values() for ask in of_image], checks.proposer.tokens)
     scenes = []
@@ -75,6 +85,13 @@ def _scenes(sizes: dict[int, Size], checks: Checks) -> list[ImageReading]:
             WindowReading(ask.box, listed, read[ask].confidence)
             for ask in asks[number] if ask.box and (listed := checks.listed(read[ask]))
         )  # fmt: skip
+        replies = [read[ask] for ask in asks[number]]
+        faults = [reply.error for reply in replies if reply.failed]
+        unread = [reply.text for reply in replies if checks.no_listing(reply)]
+        lines[number] |= {
+            "windows": len(replies), "failed_windows": len(faults), "failed": len(faults), "no_listing": len(unread),
+            "fault": faults[0] if faults else "", "no_listing_such_as": unread[0][:EXAMPLE] if unread else "",
+        }  # fmt: skip
         nesting = "nesting" in checks.settings.gates
         found = find_objects(seen, checks.proposer.attributes, nesting)
         grown = (replace(one, box=padded([one.box], size, checks.settings.margin, min_side=1)) for one in found)
@@ -90,22 +107,19 @@ def _rows(scenes: Sequence[ImageReading], checks: Checks, lines: dict[int, dict[
     replies = checks.readings.ask(prompts.values(), proposer.tokens)
     rows = []
     for scene in scenes:
-        unasked = 0
+        line, unasked = lines[scene.image], 0
         for one in scene.objects:
             if proposer.ask:
-                made = proposer.asked(replies[prompts[id(one)]].text, one.facts)
+                reply = replies[prompts[id(one)]]
+                made = proposer.asked(reply.text, one.facts)
                 questions = [made] if made else []
+                line |= {"failed": line["failed"] + reply.failed, "fault": line["fault"] or reply.error}
             else:
                 questions = proposer.questions(one.facts)
             unasked += not questions
             rows += [Candidate(scene, one, question) for question in questions]
-        counts = (
-            len(window_asks(scene.image, scene.size, checks)),
-            sum(len(w.listed) == 1 for w in scene.windows),
-            len(scene.objects),
-            unasked,
-        )
-        lines[scene.image] |= dict(zip(COUNTS, counts, strict=True))
+        alone = sum(len(w.listed) == 1 for w in scene.windows)
+        line |= {"one_object": alone, "objects": len(scene.objects), "no_question": unasked}
     return rows
 
 

@@ -31,7 +31,7 @@ from typing import Any
 
 from gapbench.data import signs
 from gapbench.errors import SettingError
-from gapbench.proposals.facts import Facts, words
+from gapbench.proposals.facts import Facts, all_words, words
 
 LONGEST = 80
 """Most characters of a fact. A longer one is prose."""
@@ -75,13 +75,14 @@ class Wording:
 
 @dataclass(frozen=True)
 class Proposer:
-    """`prompt` is asked of every window, and `read` reads the objects that a reply lists; `tokens` is the longest reply
-    that may list one. `attributes` are those of its facts. With `ask`, the model words the question itself.
+    """`prompt` is asked of every window, and `read` reads the objects that a reply lists (None: it is no listing);
+    `tokens` is the longest reply that may list one. `attributes` are those of its facts. With `ask`, the model words
+    the question itself.
     """
 
     name: str
     prompt: str
-    read: Callable[[str], list[dict[str, str]]]
+    read: Callable[[str], list[dict[str, str]] | None]
     tokens: int
     attributes: tuple[str, ...]
     wordings: tuple[Wording, ...] = ()
@@ -101,7 +102,7 @@ class Proposer:
 
     def asked(self, reply: str, facts: Facts) -> Question | None:
         """The question in a reply to `ask_prompt`, or None if it is none, gives its answer away or names nothing."""
-        for entry in _objects(reply):
+        for entry in _objects(reply) or ():
             text, answer = entry.get("question"), entry.get("answer")
             if isinstance(text, str) and isinstance(answer, str):
                 asked = next((n for n in self.attributes if words(facts.get(n, "")) == words(answer) != ()), "")
@@ -120,8 +121,8 @@ def question(text: str, answer: str, facts: Facts, asked: str, named: tuple[str,
     text = " ".join(text.split())
     if not text.isprintable() or UNSAFE.search(text) or not 8 <= len(text) <= LONGEST_QUESTION or not named:
         return None
-    spoken = " ".join(re.findall(r"\w+", text.casefold()))
-    return None if f" {' '.join(words(answer))} " in f" {spoken} " else Question(text, answer, asked, named)
+    told = any(f" {' '.join(split(answer))} " in f" {' '.join(split(text))} " for split in (all_words, words))
+    return None if told else Question(text, answer, asked, named)
 
 
 def parse_wordings(text: str, where: str) -> tuple[Wording, ...]:
@@ -185,19 +186,22 @@ SIGNS = parse_wordings(
 )
 
 
-def _read_listing(text: str) -> list[dict[str, str]]:
-    """The signs of a list, one a line, as colour-shape-letter; none if any line is something else."""
+def _read_listing(text: str) -> list[dict[str, str]] | None:
+    """The signs of a list, one a line, as colour-shape-letter; None if any line is something else."""
     found = []
     for line in text.strip().splitlines():
         facts = dict(zip(("colour", "shape", "letter"), line.strip().split("-"), strict=False))
         if len(facts) < 3 or not all(facts[c] in signs.values(c) for c in signs.CATEGORIES):
-            return []
+            return None
         found.append(facts)
     return found
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """The JSON objects in a reply: an object, or an array of them, with or without prose and fences around."""
+def _objects(text: str) -> list[dict[str, Any]] | None:
+    """The JSON objects in a reply: an object, or an array of them, with or without prose and fences around.
+
+    None if there is no such JSON.
+    """
     for opening, closing in (("[", "]"), ("{", "}")):
         start, end = text.find(opening), text.rfind(closing)
         if 0 <= start < end:
@@ -207,7 +211,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
                 continue
             entries = value if isinstance(value, list) else [value]
             return [entry for entry in entries if isinstance(entry, dict)]
-    return []
+    return None
 
 
 def _fact(value: Any) -> str:
@@ -219,9 +223,11 @@ def _fact(value: Any) -> str:
 DESCRIBED = ("name", "attribute", "text")
 
 
-def _read_description(text: str) -> list[dict[str, str]]:
+def _read_description(text: str) -> list[dict[str, str]] | None:
     """The objects that a reply says are whole, each with a name."""
-    whole = [entry for entry in _objects(text) if entry.get("cut_off") is False]
+    if (entries := _objects(text)) is None:
+        return None
+    whole = [entry for entry in entries if entry.get("cut_off") is False]
     found = [{name: value for name in DESCRIBED if (value := _fact(entry.get(name)))} for entry in whole]
     return found if all("name" in facts for facts in found) else []
 

@@ -3,6 +3,8 @@
     with progress(total=2000, done=0, label="glance", quiet=False) as advance:
         advance("", 12)      # one answer, with its error (here none) and its number of tokens
 
+Without a `total` no time left is shown.
+
 Limits: the rate is the mean since the bar was started. Answers of earlier sessions count as done, but not in the rate.
 """
 
@@ -36,7 +38,7 @@ Numbers = Callable[[], tuple[int, float, str, str]]
 
 @contextmanager
 def progress(
-    total: int, done: int, label: str, quiet: bool, unit: str = "answers", about: Callable[[], str] = str
+    total: int | None, done: int, label: str, quiet: bool, unit: str = "answers", about: Callable[[], str] = str
 ) -> Iterator[Advance]:
     """Yield a function that counts one `unit` and updates the progress on standard error.
 
@@ -81,7 +83,9 @@ def megabytes(label: str, size: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def _bar(numbers: Numbers, total: int, done: int, label: str, about: Callable[[], str]) -> Iterator[Callable[[], None]]:
+def _bar(
+    numbers: Numbers, total: int | None, done: int, label: str, about: Callable[[], str]
+) -> Iterator[Callable[[], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -100,7 +104,7 @@ def _bar(numbers: Numbers, total: int, done: int, label: str, about: Callable[[]
 
 @contextmanager
 def _lines(
-    numbers: Numbers, total: int, done: int, label: str, unit: str, about: Callable[[], str]
+    numbers: Numbers, total: int | None, done: int, label: str, unit: str, about: Callable[[], str]
 ) -> Iterator[Callable[[], None]]:
     last = 0.0
 
@@ -108,9 +112,12 @@ def _lines(
         nonlocal last
         count, seconds, rate, failures = numbers()
         if count and seconds - last >= pause:
-            last, left = seconds, timedelta(seconds=round((total - done - count) * seconds / count))
+            last, of_total, left = seconds, "", ""
+            if total is not None:
+                rest = timedelta(seconds=round((total - done - count) * seconds / count))
+                of_total, left = f"/{total}", f", {rest} left"
             notes = (f", {failures}" if failures else "") + (f" ({text})" if (text := about()) else "")
-            say(f"{label}: {done + count}/{total} {unit}, {rate}, {left} left{notes}")
+            say(f"{label}: {done + count}{of_total} {unit}, {rate}{left}{notes}")
 
     try:
         yield show

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from gapbench.errors import RunError
 from gapbench.proposals.asking import Readings
-from gapbench.proposals.gates import Candidate, Checks, ImageReading, WindowReading, check, find_objects
+from gapbench.proposals.gates import Candidate, Checks, ImageReading, WindowReading, check, find_objects, refuse_unread
 from gapbench.proposals.proposers import PROPOSERS
 from gapbench.proposals.thresholds import load
 from gapbench.proposals.windows import contains
@@ -19,6 +21,7 @@ from gapbench.views.pixels import Pixels
 
 RED, BLUE = {"colour": "red", "shape": "circle", "letter": "H"}, {"colour": "blue", "shape": "square", "letter": "K"}
 NAMES = ("colour", "shape", "letter")
+FAULT = "fault: "
 BOX, INNER = (0.0, 0.0, 48.0, 48.0), (12.0, 12.0, 36.0, 36.0)
 
 
@@ -35,7 +38,8 @@ class Scripted:
         for request in requests:
             self.asked += 1
             text, confidence = self.reply(request)
-            yield request.key, Answer(text, confidence=confidence)
+            error = text.removeprefix(FAULT) if text.startswith(FAULT) else ""
+            yield request.key, Answer("" if error else text, confidence=confidence, error=error)
 
     def allow(self, max_new_tokens: int) -> None: ...
 
@@ -47,17 +51,23 @@ def rows_of(
     reply: Callable[[Request], tuple[str, float]],
     *settings: str,
     windows: tuple[WindowReading, ...] = (),
+    all_done: bool = False,
+    second: Sample | None = None,
 ) -> list[Candidate]:
     """The one row about a red sign, after all gates."""
     seen = (WindowReading(BOX, (RED,), 0.99), WindowReading(INNER, (RED,), 0.99), *windows)
     scene = ImageReading(0, (96, 96), seen, find_objects(seen, NAMES, True))
     images = [Sample(str(n), Image.new("RGB", (96, 96)), "", ()) for n in range(2)]
+    images[1:1] = [second] if second else []
     readings = Readings(Scripted(reply), images, Pixels(), tmp_path / "readings.jsonl")
-    checks = Checks(readings, PROPOSERS["listing"], load(settings), 10**6, 2)
+    proposer = replace(PROPOSERS["listing"], count=PROPOSERS["template"].count if "count]" in str(settings) else "")
+    checks = Checks(readings, proposer, load(settings), 10**6, len(images))
     rows = [
         Candidate(scene, one, PROPOSERS["listing"].questions(one.facts)[0]) for one in scene.objects if one.facts == RED
     ]
     check(rows, checks)
+    if all_done:
+        refuse_unread(checks)
     return rows
 
 
@@ -94,6 +104,51 @@ def test_a_sound_row_passes_every_gate_and_keeps_each_value(tmp_path: Path) -> N
 def test_each_gate_rejects_what_it_is_for(tmp_path: Path, gate: str, reply: Any) -> None:
     (row,) = rows_of(tmp_path, reply, f"gates=[{gate}]")
     assert row.rejected == gate
+
+
+ASKING_GATES = ("answer", "shifted", "count", "blind", "random", "other", "disagreement")
+
+
+@pytest.mark.parametrize("gate", ASKING_GATES)
+def test_no_gate_passes_a_row_because_its_reading_failed(tmp_path: Path, gate: str) -> None:
+    (row,) = rows_of(tmp_path, lambda r: ("fault: HTTP 400", 0.9), f"gates=[{gate}]")
+    assert (row.rejected, row.fault) == (f"{gate} could not be read", "HTTP 400")
+
+
+@pytest.mark.parametrize("gate", ASKING_GATES)
+def test_a_gate_that_could_be_evaluated_for_no_row_ends_the_call_with_the_remedy(tmp_path: Path, gate: str) -> None:
+    with pytest.raises(RunError, match=rf"gate {gate}: no row .*\(HTTP 400\).*'gates=\[unique\]'"):
+        rows_of(tmp_path, lambda r: ("fault: HTTP 400", 0.9), f"gates=[unique, {gate}]", all_done=True)
+        refuse_unread(checks)
+
+
+@pytest.mark.parametrize(("failing", "rejected"), [(1, ""), (2, "shifted could not be read")])
+def test_shifted_windows_that_failed_count_only_where_they_would_decide(
+    tmp_path: Path, failing: int, rejected: str
+) -> None:
+    asked: list[Request] = []
+
+    def reply(request: Request) -> tuple[str, float]:
+        asked.append(request)
+        return ("fault: HTTP 500", 0.9) if len(asked) <= failing else good(request)
+
+    (row,) = rows_of(tmp_path, reply, "gates=[shifted]")
+    assert (len(asked), row.rejected) == (4, rejected)
+
+
+def test_the_next_image_is_one_that_can_be_read(tmp_path: Path) -> None:
+    broken = Sample("broken", b"no image", "", ())
+    seen: list[int] = []
+    (row,) = rows_of(tmp_path, lambda r: seen.append(r.key.image) or ("K", 0.9), "gates=[other]", second=broken)  # type: ignore[func-returns-value, attr-defined]
+    assert (row.rejected, seen) == ("", [2])
+
+
+def test_a_failed_reading_is_asked_again_and_no_other(tmp_path: Path) -> None:
+    rows_of(tmp_path, lambda r: good(r) if r.images else ("fault: HTTP 500", 0.9))
+    asked: list[Request] = []
+    (row,) = rows_of(tmp_path, lambda r: asked.append(r) or good(r))  # type: ignore[func-returns-value]
+    assert row.rejected == ""
+    assert [bool(request.images) for request in asked] == [False, True, True]  # blind, and the gates behind it
 
 
 def test_a_gate_that_is_left_out_asks_nothing(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ def described(*entries: dict[str, Any]) -> str:
 
 def test_a_list_of_signs_is_read_whole_or_not_at_all() -> None:
     assert LISTING.read("red-circle-H\nblue-square-K")[1] == {"colour": "blue", "shape": "square", "letter": "K"}
-    assert LISTING.read("red-circle-H\nI see a square") == []
-    assert LISTING.read("mauve-circle-H") == []
+    assert LISTING.read("red-circle-H\nI see a square") is None
+    assert LISTING.read("mauve-circle-H") is None
+    assert LISTING.read("") == []
 
 
 def test_only_objects_that_are_whole_are_facts() -> None:
@@ -36,7 +37,8 @@ def test_only_objects_that_are_whole_are_facts() -> None:
 def test_hostile_text_is_neither_a_fact_nor_a_question(kind: str) -> None:
     text = HOSTILE[kind]
     facts = ASKING.read(described({"name": "mug", "attribute": text, "text": "MUM"}))
-    assert all(value.isprintable() and len(value) <= 80 and "<" not in value for one in facts for value in one.values())
+    values = [value for one in facts or () for value in one.values()]
+    assert all(value.isprintable() and len(value) <= 80 and "<" not in value for value in values)
     made = ASKING.asked(json.dumps({"question": f"What does the red mug say? {text}", "answer": "MUM"}), MUG)
     assert made is None or (made.text.isprintable() and "<" not in made.text and "hunter2" not in made.text)
 
@@ -53,6 +55,19 @@ def test_hostile_text_is_neither_a_fact_nor_a_question(kind: str) -> None:
 )
 def test_a_question_that_cannot_be_used_is_none(question: str, answer: str) -> None:
     assert ASKING.asked(json.dumps({"question": question, "answer": answer}), MUG) is None
+
+
+@pytest.mark.parametrize("text", ["Made in China", "the Lord of the Rings", "On"])
+def test_a_question_may_not_hold_an_answer_with_words_that_do_not_count(text: str) -> None:
+    facts = {**MUG, "text": text}
+    reply = {"question": f"What does the red mug that says {text.upper()} say?", "answer": text}
+    assert ASKING.asked(json.dumps(reply), facts) is None
+    assert ASKING.asked(json.dumps({**reply, "question": "What does the red mug say?"}), facts)
+
+
+def test_prose_is_no_listing_and_an_empty_listing_is_one() -> None:
+    assert ASKING.read("I see a red mug on a table.") is None
+    assert ASKING.read("```json\n[]\n```") == []
 
 
 def test_a_question_knows_by_what_it_names_the_object() -> None:

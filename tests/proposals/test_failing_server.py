@@ -1,0 +1,114 @@
+"""A server that fails: what has no answer is counted, said, and asked again by the same call, and nothing else is."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from engines.stub_server import HttpRequest, Response, Stub, chat, error
+
+import gapbench
+from gapbench.commands.propose import Proposed
+from gapbench.errors import RunError
+from gapbench.proposals import outputs
+from gapbench.proposals.proposers import DESCRIBE
+from gapbench.runs.manifest import read_manifest
+from proposals import scripted
+
+FEW = ("scales=[0.3,0.6]", "least_rows=1", "most_disagreement=1")
+SCENES = [scripted.scene(n) for n in range(2)]
+Reply = Callable[[HttpRequest, int], Response]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for n, things in enumerate(SCENES):
+        scripted.draw(things, folder / f"{n}.png")
+    return folder
+
+
+def propose(photos: Path, out: Path, reply: Reply, *settings: str) -> tuple[Proposed, list[HttpRequest]]:
+    with Stub(reply=reply) as stub:
+        made = gapbench.propose(
+            str(photos), "stub", out, settings=[*FEW, *settings], engine="server", base_urls=[stub.url]
+        )
+        return made, list(stub.requests)
+
+
+HEALTHY = scripted.server(SCENES)
+
+
+def partly(request: HttpRequest, number: int) -> Response:
+    """Refuses every fifth prompt, whenever it is asked."""
+    refused = zlib.crc32(request.body) % 5 == 0
+    return error(400, "the image is\ntoo large") if refused else HEALTHY(request, number)
+
+
+def test_what_failed_is_counted_and_said_and_asked_again_until_the_data_are_those_of_a_healthy_server(
+    photos: Path, tmp_path: Path
+) -> None:
+    gates = "gates=[nesting, unique, answer, blind]"
+    whole, _ = propose(photos, tmp_path / "whole" / "data.jsonl", HEALTHY, gates)
+    assert whole.card["counts"]["kept"] >= 2
+    assert whole.card["counts"]["failed"] == 0
+    assert "without an answer" not in whole.text()
+    out = tmp_path / "data.jsonl"
+    first, asked_first = propose(photos, out, partly, gates)
+    counts = first.card["counts"]
+    refused = sum(zlib.crc32(request.body) % 5 == 0 for request in asked_first)
+    assert 0 < counts["failed_windows"] < counts["failed"] == refused
+    assert f"windows without an answer: {counts['failed_windows']}, such as: http" in first.text()
+    assert "HTTP 400: the image is too large" in first.text()
+    again, asked_again = propose(photos, out, HEALTHY, gates)
+    answered = {request.body for request in asked_first if zlib.crc32(request.body) % 5}
+    assert len(asked_again) >= refused
+    assert not answered & {request.body for request in asked_again}
+    for name in ("data.jsonl", "data.audit.jsonl"):
+        made, expected = (path.with_name(name).read_text() for path in (out, whole.path))
+        assert made.replace(str(tmp_path), "").replace("../", "") == expected.replace("../", "")
+    assert not outputs.beside(out, "readings.jsonl").exists()
+    spent = again.card["tokens"]["all_sessions"]
+    assert (spent["asked"], spent["failed"]) == (len(asked_first) + len(asked_again), refused)
+    assert [s.throughput and s.throughput["asked"] for s in read_manifest(outputs.beside(out, "run.json")).sessions] == [
+        len(asked_first), len(asked_again),
+    ]  # fmt: skip
+    assert propose(photos, out, HEALTHY, gates)[1] == []
+
+
+def test_a_server_that_takes_no_prompt_without_an_image_ends_the_call_with_the_remedy(
+    photos: Path, tmp_path: Path
+) -> None:
+    """It words questions from text, so only `blind` is refused."""
+
+    def reply(request: HttpRequest, number: int) -> Response:
+        asks = not request.urls and request.prompt.startswith("What does")
+        return error(400, "this model needs an image") if asks else HEALTHY(request, number)
+
+    out = tmp_path / "data.jsonl"
+    with pytest.raises(RunError, match=r"gate blind: no row .*needs an image.*'gates=\[nesting, unique, far, answer"):
+        propose(photos, out, reply)
+    assert not out.exists()
+    without, _ = propose(photos, tmp_path / "b.jsonl", reply, "gates=[nesting, unique, far, answer, shifted, count]")
+    assert without.card["counts"]["kept"] >= 2
+
+
+def test_a_model_that_lists_nothing_but_prose_is_named_with_an_example(photos: Path, tmp_path: Path) -> None:
+    prose, _ = propose(photos, tmp_path / "data.jsonl", lambda r, n: chat("I see a\x1b[31m \u202ered mug."))
+    counts = prose.card["counts"]
+    assert counts["no_listing"] == counts["windows"] > 0
+    assert f"{counts['windows']} of {counts['windows']}, such as " in prose.text()
+    assert "\x1b" not in prose.text()
+    assert "\u202e" not in prose.text()
+    assert "does not follow the listing format" in prose.refused
+
+
+def test_objects_without_a_question_are_counted_in_words(photos: Path, tmp_path: Path) -> None:
+    silent, _ = propose(
+        photos, tmp_path / "data.jsonl", lambda r, n: HEALTHY(r, n) if r.prompt == DESCRIBE else chat("{}")
+    )
+    assert Counter(silent.card["counts"])["no_question"] > 0
+    assert f"objects without a question: {silent.card['counts']['no_question']}" in silent.text()
