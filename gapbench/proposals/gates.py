@@ -134,7 +134,7 @@ Verdict = tuple[Any, bool | None, str]
 """The value of a gate, whether the row passed (None: a reading failed), and the error of that reading."""
 GateResults = list[Verdict]
 SURELY = 5
-"""Rows whose readings failed, after which a gate that was evaluated for none ends the call before all images are done."""
+"""Rows whose readings failed, after which a gate that was evaluated for none ends the call before all is done."""
 UNREAD = " could not be read"
 """The end of the reason of a row that a gate rejected because a reading failed."""
 
@@ -165,8 +165,8 @@ def refuse_unread(checks: Checks, least: int = 1) -> None:
             others = ", ".join(gate for gate in checks.settings.gates if gate != name)
             raise RunError(
                 f"gate {name}: no row could be checked, because every reading for it failed ({faults[0]}). Answers so "
-                "far are kept: if the fault passes, the same command asks these again. If the model cannot be asked so, "
-                f"leave the gate out, with another --out: 'gates=[{others}]'."
+                "far are kept: if the fault passes, the same command asks these again. If the model cannot be asked "
+                f"so, leave the gate out, with another --out: 'gates=[{others}]'."
             )
 
 

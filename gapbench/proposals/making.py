@@ -38,7 +38,8 @@ COUNTS = ("windows", "one_object", "objects", "no_question", "failed_windows", "
 and readings of any kind without an answer; and replies to windows that are no listing."""
 
 EXAMPLES = ("fault", "no_listing_such_as")
-"""Texts of an image's line: why a reading has no answer, and a reply that is no listing; of each the first, or empty."""
+"""Texts of an image's line: why a reading has no answer, and a reply that is no listing.
+The first of each, or empty."""
 
 
 def make(numbers: Iterable[int], images: Sequence[Sample], checks: Checks) -> list[dict[str, Any]]:

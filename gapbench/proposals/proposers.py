@@ -38,6 +38,7 @@ LONGEST = 80
 LONGEST_QUESTION = 200
 EXAMPLES = 8
 """Questions of a benchmark that the model is shown as examples."""
+FIELD = re.compile(r"{(\w+)}")
 UNSAFE = re.compile(r"<\|.*?\|>|</?\w+[^>]*>|[{}\\]|https?:|```")
 """Control tokens, markup, addresses: no part of a question about an image."""
 
@@ -64,7 +65,7 @@ class Wording:
     @property
     def named(self) -> tuple[str, ...]:
         """The attributes in braces."""
-        return tuple(dict.fromkeys(re.findall(r"{(\w+)}", self.text)))
+        return tuple(dict.fromkeys(FIELD.findall(self.text)))
 
     def fill(self, facts: Facts) -> Question | None:
         """The question about an object with these facts, or None if one is missing."""
@@ -125,17 +126,20 @@ def question(text: str, answer: str, facts: Facts, asked: str, named: tuple[str,
     return None if told else Question(text, answer, asked, named)
 
 
-def parse_wordings(text: str, where: str) -> tuple[Wording, ...]:
-    """The wordings in a text, one a line. Raises SettingError naming the line."""
+def parse_wordings(text: str, where: str, allowed: Sequence[str]) -> tuple[Wording, ...]:
+    """The wordings in a text, one a line, of the `allowed` attributes. Raises SettingError naming the line."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             words_, arrow, asked = (part.strip() for part in line.rpartition("->"))
             wording = Wording(words_, asked)
-            if not arrow or not re.fullmatch(r"\w+", asked) or not wording.named or asked in wording.named:
+            known = {asked, *wording.named} <= {*allowed} and not re.search("[{}]", FIELD.sub("", words_))
+            if not arrow or not known or not wording.named or asked in wording.named:
+                one, *_, last = allowed
                 raise SettingError(
                     f"{where} line {number}: {line.strip()[:200]!r}. Expected a question with attributes in braces, an "
-                    "arrow, and the attribute that it asks for: Which letter is on the {colour} sign? -> letter"
+                    f"arrow, and another attribute, which it asks for: What does the {{{one}}} say? -> {last}. "
+                    f"Attributes are {', '.join(allowed)}; braces are for them alone."
                 )
             found.append(wording)
     return tuple(dict.fromkeys(found))
@@ -173,7 +177,7 @@ def find(name: str, wordings: str = "", like: Sequence[str] = ()) -> Proposer:
         shown = json.dumps(list(dict.fromkeys(like))[:EXAMPLES], ensure_ascii=False)
         made = replace(made, ask=f"{made.ask}\nWord it like these: {shown.replace('{', '').replace('}', '')}")
     if wordings:
-        made = replace(made, wordings=parse_wordings(wordings, "template"), ask="")
+        made = replace(made, wordings=parse_wordings(wordings, "template", made.attributes), ask="")
     if not made.wordings and not made.ask:
         raise SettingError(f"proposer={name}: it has no wordings. Pass template=FILE, a wording a line.")
     return made
@@ -183,6 +187,7 @@ SIGNS = parse_wordings(
     "Which letter is on the {colour} sign? -> letter\nWhat shape is the {colour} sign? -> shape\n"
     "What colour is the sign with the letter {letter}? -> colour",
     "signs",
+    signs.CATEGORIES,
 )
 
 

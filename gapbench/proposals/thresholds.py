@@ -47,14 +47,15 @@ class Settings(BaseModel):
 
 
 def load(changes: Sequence[str] = ()) -> Settings:
-    """The settings with `changes`, each KEY=VALUE as in YAML. Raises SettingError."""
+    """The settings with `changes`, each KEY=VALUE as in YAML; one value is a list of one. Raises SettingError."""
     values = yaml.safe_load(Path(__file__).with_name("thresholds.yaml").read_text(encoding="utf-8"))
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or key not in Settings.model_fields:
             raise SettingError(f"{change}: expected KEY=VALUE. Keys are {', '.join(Settings.model_fields)}.")
         try:
-            values[key] = yaml.safe_load(text)
+            value = yaml.safe_load(text)
+            values[key] = [value] if isinstance(values[key], list) and not isinstance(value, list) else value
         except yaml.YAMLError as error:
             raise SettingError(f"{change}: the value is not YAML. Write it as in thresholds.yaml.") from error
     try:

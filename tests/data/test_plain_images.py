@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from helpers import write_benchmark
 from PIL import Image
 
+from gapbench.data.benchmark import fingerprint
 from gapbench.data.plain_images import plain_images
-from gapbench.errors import BenchmarkError, SettingError
+from gapbench.errors import BenchmarkError, SampleError, SettingError
+from gapbench.views.images import stored_size
 
 
 def test_a_folder_gives_its_images_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -47,3 +50,52 @@ def test_an_image_of_several_questions_comes_once(tmp_path: Path) -> None:
 def test_nothing_is_refused_with_a_reason(tmp_path: Path, limit: int | None, error: type[Exception]) -> None:
     with pytest.raises(error):
         plain_images(str(tmp_path), limit)
+
+
+def photo(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [((), "Found: nothing"), (("a.HEIC", "b.heic", "c.txt"), r"Found: 2 \.heic, 1 \.txt\..*Convert \.heic to \.jpg")],
+)
+def test_a_folder_without_images_says_what_is_there_and_what_is_expected(
+    tmp_path: Path, names: tuple[str, ...], said: str
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text("")
+    with pytest.raises(BenchmarkError, match=rf"no image in this folder\. {said}") as error:
+        plain_images(str(tmp_path))
+    assert "Expected .jpg, .jpeg, .png" in str(error.value)
+
+
+def test_a_file_of_another_program_beside_photos_does_not_matter(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    (tmp_path / "metadata.json").write_text("{}")
+    assert [image.id for image in plain_images(str(tmp_path))[1]] == ["a.png"]
+
+
+@pytest.mark.parametrize("spec", ["phtos", "./phtos", "here/phtos", "/no/phtos", "phtos.jsonl"])
+def test_a_misspelt_path_is_named_before_the_catalogue(spec: str) -> None:
+    with pytest.raises(BenchmarkError, match=rf"^{spec}: no such folder or file\."):
+        plain_images(spec)
+
+
+def test_what_was_proposed_of_a_folder_is_no_image_of_it(tmp_path: Path) -> None:
+    for name in ("a.png", "out/data_images/x.png", "my_images/b.png"):
+        photo(tmp_path / name)
+    (tmp_path / "out" / "data.run.json").write_text("{}")
+    assert [image.id for image in plain_images(str(tmp_path))[1]] == ["a.png", "my_images/b.png"]
+    assert len(plain_images(str(tmp_path / "out" / "data_images"))[1]) == 1  # named itself
+
+
+def test_a_name_that_is_not_utf_8_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    os.rename(tmp_path / "a.png", os.fsencode(tmp_path) + b"/caf\xe9.png")
+    (image,) = plain_images(str(tmp_path))[1]
+    assert image.id.encode() == rb"caf\udce9.png"
+    assert fingerprint([image])
+    with pytest.raises(SampleError, match=r"caf\\udce9\.png: its name is not UTF-8\. Rename"):
+        stored_size(image.image)

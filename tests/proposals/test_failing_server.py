@@ -73,9 +73,8 @@ def test_what_failed_is_counted_and_said_and_asked_again_until_the_data_are_thos
     assert not outputs.beside(out, "readings.jsonl").exists()
     spent = again.card["tokens"]["all_sessions"]
     assert (spent["asked"], spent["failed"]) == (len(asked_first) + len(asked_again), refused)
-    assert [s.throughput and s.throughput["asked"] for s in read_manifest(outputs.beside(out, "run.json")).sessions] == [
-        len(asked_first), len(asked_again),
-    ]  # fmt: skip
+    sessions = read_manifest(outputs.beside(out, "run.json")).sessions
+    assert [(s.throughput or {})["asked"] for s in sessions] == [len(asked_first), len(asked_again)]
     assert propose(photos, out, HEALTHY, gates)[1] == []
 
 

@@ -94,10 +94,15 @@ def test_wordings_are_filled_only_with_facts_that_are_there() -> None:
     assert len(proposer.questions(MUG)) == 2
 
 
-@pytest.mark.parametrize("line", ["Which letter?", "Which letter -> letter", "The {text}? -> text", "-> text"])
-def test_a_wording_that_cannot_be_used_names_its_line(line: str) -> None:
-    with pytest.raises(SettingError, match="here line 2"):
-        parse_wordings(f"What is on the {{name}}? -> text\n{line}", "here")
+@pytest.mark.parametrize(
+    "line",
+    ["Which letter?", "Which letter -> letter", "The {text}? -> text", "-> text", "The {nme}? -> text",
+     "The {name}? -> txt", "The {name.x} {name}? -> text", "The {name}}? -> text", "The } of {name}? -> text",
+     "The {{name}}? -> text", "The {name!r} {name}? -> text", "The {} {name}? -> text"],
+)  # fmt: skip
+def test_a_wording_that_cannot_be_used_names_its_line_and_what_is_allowed(line: str) -> None:
+    with pytest.raises(SettingError, match="here line 2: .* Attributes are name, attribute, text; braces"):
+        parse_wordings(f"What is on the {{name}}? -> text\n{line}", "here", ASKING.attributes)
 
 
 def test_facts_agree_by_attributes_and_may_be_meant_where_one_is_missing() -> None:

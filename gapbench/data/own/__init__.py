@@ -39,6 +39,6 @@ Limits: UTF-8 only. A JSON array is held in memory. A column with a comma in its
 Other columns are ignored, unless their name looks like a misspelt field.
 """
 
-from gapbench.data.own.places import SUFFIXES, images, is_data, load, read
+from gapbench.data.own.places import METADATA, SUFFIXES, images, is_data, load, read
 
-__all__ = ["SUFFIXES", "images", "is_data", "load", "read"]
+__all__ = ["METADATA", "SUFFIXES", "images", "is_data", "load", "read"]
