@@ -31,7 +31,7 @@ from gapbench.engines.options import Generation
 from gapbench.engines.prompt_batches import PromptLengths
 from gapbench.errors import BenchmarkError, RunError, SampleError, SettingError
 from gapbench.proposals import estimate, making, outputs, proposers, truth
-from gapbench.proposals.asking import Readings, image_size
+from gapbench.proposals.asking import Readings
 from gapbench.proposals.gates import UNREAD, Checks, refuse_unread
 from gapbench.proposals.thresholds import Settings
 from gapbench.proposals.thresholds import load as load_settings
@@ -43,10 +43,13 @@ from gapbench.util.files import write_json
 from gapbench.util.progress import progress
 from gapbench.util.terminal import say
 from gapbench.util.text import shorten
+from gapbench.views import images as decoder
 from gapbench.views.pixels import Pixels
 
 CHUNK = 32
 """Images whose windows and gates are asked together. What is read of them stays on disk until all are done."""
+SAMPLED = 100
+"""Images whose sizes the estimate of tokens rests on."""
 REFUSALS = {"most_disagreement", "least_rows"}
 """Settings that no row depends on: a later call may change them."""
 SCHEMA = 1
@@ -231,36 +234,39 @@ def _make_pending(path: Path, images: Sequence[Sample], checks: Checks, model: s
 
 
 def _projection(engine: Engine, images: Sequence[Sample], checks: Checks) -> dict[str, Any]:
-    """The tokens that reading the windows of the first readable image takes, and the same in words.
+    """The mean of the tokens that reading the windows of an image takes, and those of all images in words.
 
-    Without the model's own processor, a token is counted for every `making.TOKEN_PIXELS`.
+    `SAMPLED` images, evenly spread, count by the sizes in their headers. Without the model's own processor, a token is
+    counted for every `making.TOKEN_PIXELS`.
     """
     from PIL import Image
 
-    for number, image in enumerate(images):
-        try:
-            asks = making.window_asks(number, image_size(image), checks)
-        except SampleError:
-            continue
-        sizes = [
-            Pixels(None, ask.most_pixels).target((round(b[2] - b[0]), round(b[3] - b[1])))
-            for ask in asks
-            if (b := ask.box)
-        ]
-        prompt = checks.proposer.prompt
-        chat = getattr(engine, "chat", None)
-        lengths = PromptLengths(chat) if chat else None
-        tokens = sum(
+    sizes: Counter[tuple[int, int]] = Counter()
+    for image in images[:: -(-len(images) // SAMPLED)]:
+        with suppress(SampleError):
+            sizes[decoder.stored_size(image.image)] += 1
+    if not sizes:
+        raise BenchmarkError(f"none of the {len(images)} images can be read. Check the first: {images[0].id}.")
+    prompt, chat = checks.proposer.prompt, getattr(engine, "chat", None)
+    lengths = PromptLengths(chat) if chat else None
+
+    def tokens_of(size: tuple[int, int]) -> int:
+        return (
             lengths(Request("", (Image.new("L", size),), prompt)) if lengths
             else size[0] * size[1] // making.TOKEN_PIXELS + len(prompt) // 3
-            for size in sizes
         )  # fmt: skip
-        text = (
-            f"{len(images):,} images; {len(asks)} windows of the first one take about {tokens:,} prompt tokens, so all "
-            f"images about {tokens * len(images):,}; the gates come on top."
-        )
-        return {"tokens": tokens, "text": text}
-    raise BenchmarkError(f"none of the {len(images)} images can be read. Check the first: {images[0].image}.")
+
+    windows: Counter[tuple[int, int]] = Counter()
+    for size, count in sizes.items():
+        for ask in making.window_asks(0, size, checks):
+            x0, y0, x1, y1 = ask.box or (0, 0, *size)
+            windows[Pixels(None, ask.most_pixels).target((round(x1 - x0), round(y1 - y0)))] += count
+    mean = sum(count * tokens_of(size) for size, count in windows.items()) / sizes.total()
+    text = (
+        f"{len(images):,} images; the windows of one take about {mean:,.0f} prompt tokens (mean of {sizes.total()}), so "
+        f"all images about {mean * len(images):,.0f}; the gates come on top."
+    )
+    return {"tokens": round(mean), "text": text}
 
 
 def _counts(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

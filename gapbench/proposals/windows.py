@@ -3,7 +3,8 @@
     windows((1344, 896), settings)      # xyxy boxes in whole pixels, large windows first
     shown_pixels(99, 1024, settings)    # how many pixels a window may be shown with
 
-Limits: windows are square. What is larger than the largest window is never whole in one.
+Limits: windows are square. What is larger than the largest window is never whole in one. Of an image that is many times
+longer than wide, windows lie further apart than the settings say, or not all is read.
 """
 
 from __future__ import annotations
@@ -17,21 +18,35 @@ from gapbench.types import Box
 from gapbench.views.regions import Size
 
 
+WINDOW_TOKENS = 200
+"""Least tokens that a window takes: its prompt and a little to see. There are no more windows than the budget has of
+these, which an image of 3:1 reaches with the default settings."""
+
+
 def windows(size: Size, settings: Settings) -> list[Box]:
-    """Squares that cover an image of `size` (width, height) at each scale, from the largest to the smallest."""
-    short = min(size)
+    """Squares that cover an image of `size` (width, height) at each scale, from the largest to the smallest.
+
+    If they were more than the budget allows, their distance is stretched alike at all scales.
+    """
+    short, most, stretch = min(size), max(1, settings.image_tokens // WINDOW_TOKENS), 1.0
+    sides = [max(1, round(scale * short)) for scale in sorted(settings.scales, reverse=True)]
+
+    def steps(side: int, room: int) -> int:
+        return math.ceil(room / max(1, round(stretch * min(settings.step * side, settings.largest_step * short))))
+
+    while stretch < max(size) and most < sum(
+        math.prod(steps(side, length - side) + 1 for length in size) for side in sides
+    ):
+        stretch *= 1.1
     boxes: list[Box] = []
-    for scale in sorted(settings.scales, reverse=True):
-        side = max(1, round(scale * short))
-        stride = max(1, round(min(settings.step * side, settings.largest_step * short)))
-        lefts, tops = (_places(length - side, stride) for length in size)
+    for side in sides:
+        lefts, tops = (_places(length - side, steps(side, length - side)) for length in size)
         boxes += [(float(x), float(y), float(x + side), float(y + side)) for y in tops for x in lefts]
     return list(dict.fromkeys(boxes))
 
 
-def _places(room: int, stride: int) -> list[int]:
-    """Even places from 0 to `room`, at most `stride` apart."""
-    steps = math.ceil(room / stride)
+def _places(room: int, steps: int) -> list[int]:
+    """Even places from 0 to `room`."""
     return [round(n * room / steps) for n in range(steps + 1)] if steps else [0]
 
 

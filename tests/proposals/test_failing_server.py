@@ -1,4 +1,4 @@
-"""A server that fails: what has no answer is counted, said, and asked again by the same call, and nothing else is."""
+"""Calls through a scripted server, and one that fails: what has no answer is counted, said, and asked again by the same call, and nothing else is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from engines.stub_server import HttpRequest, Response, Stub, chat, error
+from PIL import Image
 
 import gapbench
 from gapbench.commands.propose import Proposed
@@ -111,3 +112,48 @@ def test_objects_without_a_question_are_counted_in_words(photos: Path, tmp_path:
     )
     assert Counter(silent.card["counts"])["no_question"] > 0
     assert f"objects without a question: {silent.card['counts']['no_question']}" in silent.text()
+
+
+def test_tokens_are_estimated_from_the_sizes_of_all_images(tmp_path: Path) -> None:
+    """An image of 64 x 64 px and two of 640 x 480: apart, and together."""
+    sizes = {"a.png": (64, 64), "b.png": (640, 480), "c.png": (640, 480)}
+    for folder, names in {"small": "a", "large": "b", "all": "abc"}.items():
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.new("RGB", sizes[f"{name}.png"]).save(tmp_path / folder / f"{name}.png")
+    tokens = {
+        folder: propose(tmp_path / folder, tmp_path / f"{folder}.jsonl", lambda r, n: chat("[]"))[0].card["tokens"]
+        for folder in ("small", "large", "all")
+    }
+    small, large, mean = (tokens[folder]["windows_of_an_image"] for folder in ("small", "large", "all"))
+    assert small < large
+    assert mean == pytest.approx((small + 2 * large) / 3, abs=1)
+
+
+def test_progress_without_a_terminal_counts_answers_and_says_no_time_that_is_made_up(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Stub(reply=lambda r, n: chat("[]")) as stub:
+        gapbench.propose(
+            str(photos), "stub", tmp_path / "data.jsonl", settings=FEW, engine="server", base_urls=[stub.url],
+            quiet=False,
+        )  # fmt: skip
+        asked = len(stub.requests)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stub: ")]
+    assert said[-1].startswith(f"stub: {asked} answers, ")
+    assert said[-1].endswith("/s (2 of 2 images are done)")
+    assert not any(" left" in line for line in said)
+
+
+def test_the_sheet_says_which_box_trains(photos: Path, tmp_path: Path) -> None:
+    with Stub(reply=HEALTHY) as stub:
+        gapbench.propose(
+            str(photos), "stub", tmp_path / "data.jsonl", settings=[*FEW, "gates=nesting"], engine="server",
+            base_urls=[stub.url], sheet=tmp_path / "sheet.html",
+        )  # fmt: skip
+    page = (tmp_path / "sheet.html").read_text()
+    (line, *_) = [line for line in outputs.read_audit(tmp_path / "data.jsonl") if line["rows"]]
+    x0, y0, *_ = line["rows"][0]["bbox"]
+    assert f'<rect class="region" x="{x0}" y="{y0}"' in page
+    assert '<span class="region">the box that trains</span>' in page
+    assert '<span class="evidence">the smallest window' in page

@@ -101,7 +101,7 @@ def test_wordings_are_filled_only_with_facts_that_are_there() -> None:
      "The {{name}}? -> text", "The {name!r} {name}? -> text", "The {} {name}? -> text"],
 )  # fmt: skip
 def test_a_wording_that_cannot_be_used_names_its_line_and_what_is_allowed(line: str) -> None:
-    with pytest.raises(SettingError, match="here line 2: .* Attributes are name, attribute, text; braces"):
+    with pytest.raises(SettingError, match=r"here line 2: .* Attributes are name, attribute, text; braces"):
         parse_wordings(f"What is on the {{name}}? -> text\n{line}", "here", ASKING.attributes)
 
 

@@ -26,6 +26,20 @@ def test_windows_lie_inside_the_image_and_reach_all_its_edges(size: tuple[int, i
     assert (max(b[2] for b in boxes), max(b[3] for b in boxes)) == size
 
 
+@pytest.mark.parametrize("size", [(20_000, 100), (2, 300), (100_000, 1), (4000, 1000), (1_000_000, 2)])
+def test_no_image_has_more_windows_than_the_budget_has_prompts(size: tuple[int, int]) -> None:
+    most = SETTINGS.image_tokens // windows.WINDOW_TOKENS
+    assert most // 4 <= len(windows.windows(size, SETTINGS)) <= most
+
+
+def test_a_budget_below_any_grid_still_gives_windows() -> None:
+    assert 1 <= len(windows.windows((500, 400), load(["image_tokens=1"]))) <= 12
+
+
+def test_a_single_value_is_a_list_of_one() -> None:
+    assert (load(["gates=unique"]).gates, load(["scales=0.5"]).scales) == (("unique",), (0.5,))
+
+
 def test_a_scene_of_96_px_has_the_windows_of_the_pilot_but_for_one_scale() -> None:
     sides = [b[2] - b[0] for b in windows.windows((96, 96), SETTINGS)]
     assert {side: sides.count(side) for side in sides} == {64: 9, 48: 16, 24: 49}
