@@ -263,8 +263,8 @@ def _projection(engine: Engine, images: Sequence[Sample], checks: Checks) -> dic
             windows[Pixels(None, ask.most_pixels).target((round(x1 - x0), round(y1 - y0)))] += count
     mean = sum(count * tokens_of(size) for size, count in windows.items()) / sizes.total()
     text = (
-        f"{len(images):,} images; the windows of one take about {mean:,.0f} prompt tokens (mean of {sizes.total()}), so "
-        f"all images about {mean * len(images):,.0f}; the gates come on top."
+        f"{len(images):,} images; the windows of one take about {mean:,.0f} prompt tokens (mean of {sizes.total()}), "
+        f"so all images about {mean * len(images):,.0f}; the gates come on top."
     )
     return {"tokens": round(mean), "text": text}
 

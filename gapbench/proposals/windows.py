@@ -17,7 +17,6 @@ from gapbench.proposals.thresholds import Settings
 from gapbench.types import Box
 from gapbench.views.regions import Size
 
-
 WINDOW_TOKENS = 200
 """Least tokens that a window takes: its prompt and a little to see. There are no more windows than the budget has of
 these, which an image of 3:1 reaches with the default settings."""

@@ -1,4 +1,4 @@
-"""Calls through a scripted server, and one that fails: what has no answer is counted, said, and asked again by the same call, and nothing else is."""
+"""Calls through a scripted server. What has no answer is counted, said, and asked again by the same call alone."""
 
 from __future__ import annotations
 
