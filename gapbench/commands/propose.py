@@ -42,7 +42,6 @@ from gapbench.types import Engine, Request, Sample
 from gapbench.util.files import write_json
 from gapbench.util.progress import progress
 from gapbench.util.terminal import say
-from gapbench.util.text import shorten
 from gapbench.views import images as decoder
 from gapbench.views.pixels import Pixels
 
@@ -67,17 +66,11 @@ class Proposed:
     def text(self) -> str:
         """Counts, estimate and truth in words."""
         counts = self.card["counts"]
-        fault = f"such as: {shorten(counts['fault'], 200)} The same command asks these again."
-        others = counts["failed"] - counts["failed_windows"]
         lines = [
             f"{counts['images']:,} images, {counts['windows']:,} windows, {counts['one_object']:,} with one object, "
             f"{counts['objects']:,} objects, {counts['rows']:,} questions, {counts['kept']:,} kept.",
             *(f"  rejected by {gate}: {count:,}" for gate, count in counts["rejected"].items()),
-            *(f"  images that cannot be read: {count:,}" for count in filter(None, [counts["unreadable"]])),
-            *(f"  objects without a question: {count:,}" for count in filter(None, [counts["no_question"]])),
-            *(f"  windows without an answer: {count:,}, {fault}" for count in filter(None, [counts["failed_windows"]])),
-            *(f"  other prompts without an answer: {count:,}, {fault}" for count in filter(None, [others])),
-            *(f"  {line}" for line in filter(None, [estimate.no_listing(counts)])),
+            *(f"  {line}" for line in estimate.missing(counts)),
             *(f"  {line}" for line in estimate.in_words(self.card["estimate"])),
         ]
         if self.card.get("truth"):
@@ -276,7 +269,7 @@ def _counts(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "images": len(lines), "unreadable": sum(bool(line["error"]) for line in lines), **sums, "rows": len(rows),
         "rejected": dict(rejected.most_common()), "kept": sum(not row["rejected"] for row in rows),
-        **{name: next((line[name] for line in lines if line[name]), "") for name in making.EXAMPLES},
+        **{name: next((line[name] for line in lines if line[name]), "") for name in ("error", *making.EXAMPLES)},
     }  # fmt: skip
 
 

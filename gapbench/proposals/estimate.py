@@ -17,7 +17,7 @@ from typing import Any
 
 from gapbench.analysis.statistics import mean_interval
 from gapbench.proposals.thresholds import Settings
-from gapbench.util.text import percent_in_words
+from gapbench.util.text import percent_in_words, shorten
 
 CHECKS = {
     "small": "small and large window answer differently",
@@ -47,22 +47,28 @@ def _clusters(rows: Sequence[Mapping[str, Any]]) -> list[int]:
     return [numbers.setdefault(row["image"], len(numbers)) for row in rows]
 
 
-def no_listing(counts: Mapping[str, Any]) -> str:
-    """How many replies to windows were no listing, with an example; empty if all were."""
-    if not counts["no_listing"]:
-        return ""
-    return (
-        f"replies that are no listing: {counts['no_listing']:,} of {counts['windows']:,}, such as "
-        f"{json.dumps(counts['no_listing_such_as'])}"
+def missing(counts: Mapping[str, Any]) -> list[str]:
+    """What could not be used, a line each: images, objects, prompts without an answer, and replies that are no listing.
+
+    `counts` are those of the card.
+    """
+    windows, example = f"{counts['failed_windows']:,} of {counts['windows']:,} windows", counts["no_listing_such_as"]
+    again = "The same command asks these again. One reason"
+    said = (
+        ("images that cannot be read", counts["unreadable"], f", such as: {shorten(counts['error'], 300)}"),
+        ("objects without a question", counts["no_question"], ""),
+        ("prompts without an answer", counts["failed"], f", {windows}. {again}: {shorten(counts['fault'], 300)}"),
+        ("replies that are no listing", counts["no_listing"], f", such as {json.dumps(example)}"),
     )
+    return [f"{name}: {count:,}{rest}" for name, count, rest in said if count]
 
 
 def refusal(found: Mapping[str, Any], settings: Settings, counts: Mapping[str, Any]) -> str:
     """Why these rows should not be trained on, in a sentence; empty if nothing speaks against it."""
     if found["rows"] < settings.least_rows:
         few = f"{found['rows']} rows passed the gates, fewer than least_rows={settings.least_rows}."
-        if 2 * counts["failed_windows"] > counts["windows"]:
-            return f"{few} Most windows got no answer. Mend the server, then run the same command again."
+        if counts["failed"]:
+            return f"{few} {counts['failed']:,} prompts got no answer: mend that, then run the same command again."
         if 2 * counts["no_listing"] > counts["windows"]:
             return f"{few} The model does not follow the listing format in most replies. Use another model."
         return f"{few} Give more images, or look at the sheet: which gate rejects most?"

@@ -91,7 +91,7 @@ def _scenes(sizes: dict[int, Size], checks: Checks, lines: dict[int, dict[str, A
         unread = [reply.text for reply in replies if checks.no_listing(reply)]
         lines[number] |= {
             "windows": len(replies), "failed_windows": len(faults), "failed": len(faults), "no_listing": len(unread),
-            "fault": faults[0] if faults else "", "no_listing_such_as": unread[0][:EXAMPLE] if unread else "",
+            "fault": faults[0] if faults else "", "no_listing_such_as": next(filter(str.strip, unread), "")[:EXAMPLE],
         }  # fmt: skip
         nesting = "nesting" in checks.settings.gates
         found = find_objects(seen, checks.proposer.attributes, nesting)
@@ -114,6 +114,7 @@ def _rows(scenes: Sequence[ImageReading], checks: Checks, lines: dict[int, dict[
                 reply = replies[prompts[id(one)]]
                 made = proposer.asked(reply.text, one.facts)
                 questions = [made] if made else []
+                unasked -= reply.failed
                 line |= {"failed": line["failed"] + reply.failed, "fault": line["fault"] or reply.error}
             else:
                 questions = proposer.questions(one.facts)

@@ -190,6 +190,7 @@ def test_an_image_that_cannot_be_read_is_counted_and_the_others_go_on(photos: Pa
     (folder / "2.png").unlink()
     result = gapbench.propose(str(folder), "glance", tmp_path / "data.jsonl", settings=FEW)
     assert (result.card["counts"]["images"], result.card["counts"]["unreadable"]) == (2, 1)
+    assert "images that cannot be read: 1, such as: image " in result.text()
     assert result.card["counts"]["kept"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def test_what_failed_is_counted_and_said_and_asked_again_until_the_data_are_thos
     counts = first.card["counts"]
     refused = sum(zlib.crc32(request.body) % 5 == 0 for request in asked_first)
     assert 0 < counts["failed_windows"] < counts["failed"] == refused
-    assert f"windows without an answer: {counts['failed_windows']}, such as: http" in first.text()
+    assert f"without an answer: {refused}, {counts['failed_windows']} of {counts['windows']} windows" in first.text()
     assert "HTTP 400: the image is too large" in first.text()
     again, asked_again = propose(photos, out, HEALTHY, gates)
     answered = {request.body for request in asked_first if zlib.crc32(request.body) % 5}
@@ -100,7 +99,7 @@ def test_a_model_that_lists_nothing_but_prose_is_named_with_an_example(photos: P
     prose, _ = propose(photos, tmp_path / "data.jsonl", lambda r, n: chat("I see a\x1b[31m \u202ered mug."))
     counts = prose.card["counts"]
     assert counts["no_listing"] == counts["windows"] > 0
-    assert f"{counts['windows']} of {counts['windows']}, such as " in prose.text()
+    assert f'no listing: {counts["windows"]}, such as "I see a\\u001b[31m \\u202ered mug."' in prose.text()
     assert "\x1b" not in prose.text()
     assert "\u202e" not in prose.text()
     assert "does not follow the listing format" in prose.refused
@@ -110,8 +109,15 @@ def test_objects_without_a_question_are_counted_in_words(photos: Path, tmp_path:
     silent, _ = propose(
         photos, tmp_path / "data.jsonl", lambda r, n: HEALTHY(r, n) if r.prompt == DESCRIBE else chat("{}")
     )
-    assert Counter(silent.card["counts"])["no_question"] > 0
+    assert silent.card["counts"]["no_question"] > 0
     assert f"objects without a question: {silent.card['counts']['no_question']}" in silent.text()
+    refusing, _ = propose(
+        photos, tmp_path / "r.jsonl", lambda r, n: HEALTHY(r, n) if r.prompt == DESCRIBE else error(400, "no")
+    )
+    counts = refusing.card["counts"]  # a wording that was never asked for is none that the model lacked
+    assert (counts["no_question"], counts["failed_windows"]) == (0, 0)
+    assert counts["failed"] == silent.card["counts"]["no_question"]
+    assert f"{counts['failed']} prompts got no answer: mend that" in refusing.refused
 
 
 def test_tokens_are_estimated_from_the_sizes_of_all_images(tmp_path: Path) -> None:
