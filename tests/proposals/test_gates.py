@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gapbench.errors import RunError
-from gapbench.proposals.asking import Readings
+from gapbench.proposals.asking import Ask, Readings
 from gapbench.proposals.gates import Candidate, Checks, ImageReading, WindowReading, check, find_objects, refuse_unread
 from gapbench.proposals.proposers import PROPOSERS
 from gapbench.proposals.thresholds import load
@@ -198,3 +198,22 @@ def test_what_is_on_disk_is_not_asked_again(tmp_path: Path) -> None:
     rows_of(tmp_path, good)
     (row,) = rows_of(tmp_path, lambda r: pytest.fail("asked again"))
     assert row.rejected == ""
+
+
+def test_what_was_read_stays_on_disk_for_images_that_are_not_done_alone(tmp_path: Path) -> None:
+    images = [Sample(str(n), Image.new("RGB", (96, 96)), "", ()) for n in range(3)]
+    asks = [Ask(n, BOX, "List the signs.") for n in range(3)]
+
+    def opened() -> Readings:
+        return Readings(Scripted(good), images, Pixels(), tmp_path / "readings.jsonl")
+
+    first = opened()
+    for n, keep in ((0, True), (1, False), (2, True)):
+        first.ask(asks[n : n + 1], 8)
+        first.forget(keep)
+    again = opened()
+    again.ask(asks, 8)
+    assert again.tokens["asked"] == 1
+    again.forget()
+    again.ask(asks[:1], 8)
+    assert again.tokens["asked"] == 1  # the others' are still known, for when their turn comes
