@@ -6,7 +6,8 @@
 A gate is a function from rows to (value, passed, fault) for each. One that asks the model asks about all rows at once.
 Where it got no answer, `passed` is None: the row is rejected for that, and no row passes because of an error.
 
-Limits: an error that the model makes in every window alike passes all gates.
+Limits: an error that the model makes in every window alike passes all gates. `unique` and `far` ask nothing: of windows
+without an answer they know nothing, until the same call is made again.
 """
 
 from __future__ import annotations
