@@ -18,7 +18,7 @@ from gapbench.proposals.proposers import DESCRIBE
 from gapbench.runs.manifest import read_manifest
 from proposals import scripted
 
-FEW = ("scales=[0.3,0.6]", "least_rows=1", "most_disagreement=1")
+FEW = ("scales=[0.3,0.6]", "largest_step=0.3", "step=0.8", "least_rows=1", "most_disagreement=1")
 SCENES = [scripted.scene(n) for n in range(2)]
 Reply = Callable[[HttpRequest, int], Response]
 
