@@ -34,7 +34,7 @@ def read(path: Path) -> Any:
 
 
 YOUNGER = ("faults", "bound", "cut_off", "thought", "too_long", "scorings", "lost_in_full", "schema_version", "drift",
-           "regions", "contamination", "seeds", "full_ci", "crop_ci")  # fmt: skip
+           "regions", "contamination", "seeds", "full_ci", "crop_ci", "not_compared")  # fmt: skip
 """Keys that summaries did not have then, and the one that says so."""
 UNCERTAINTY = ("ci", "se", "mde", "method", "effective", "df", "verdict", "gap_closed")
 """Intervals are computed by another method now, and verdicts have other words; estimates and p-values are the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import time
@@ -134,11 +135,15 @@ HOSTILE = [
 def test_fifty_thousand_hostile_characters_take_less_than_a_second(unit: str) -> None:
     """A tenth of a second on a quiet machine. What grows with the square of the length would take minutes."""
     output = ("answer 1" + unit * (50_000 // len(unit)))[:49_990] + ",11!"
-    for answer_type in TYPES:
-        started = time.process_time()
-        options = ("red", "blue") if answer_type == "letter" else ()
-        score(output, [GOLD[answer_type]] * 10, answer_type, options, "Is it red? " * 100)
-        assert time.process_time() - started < 1, answer_type
+    gc.disable()  # beside the tests of models in one process, a collection alone takes a second
+    try:
+        for answer_type in TYPES:
+            started = time.process_time()
+            options = ("red", "blue") if answer_type == "letter" else ()
+            score(output, [GOLD[answer_type]] * 10, answer_type, options, "Is it red? " * 100)
+            assert time.process_time() - started < 1, answer_type
+    finally:
+        gc.enable()
 
 
 def test_scoring_loads_neither_torch_nor_transformers() -> None:
