@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
-WORKERS ?= 3
+WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Pure functions and the layer test: nothing here loads a model.
 FAST := tests/test_layers.py tests/util tests/scoring tests/views tests/analysis tests/data/test_cards.py \

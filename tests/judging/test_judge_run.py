@@ -284,7 +284,8 @@ def test_killed_and_continued_it_asks_the_rest_and_the_summary_is_the_same(make_
     with Stub(judging(by_word), delay=0.03) as stub:
         judge_run(whole, judge_at(stub.url))
         process = subprocess.Popen([sys.executable, "-c", KILLED, str(killed), stub.url])
-        while process.poll() is None and (not (killed / judgements.FILE).exists() or len(lines(killed)) < 40):
+        written = killed / judgements.FILE
+        while process.poll() is None and (not written.exists() or written.read_bytes().count(b"\n") < 40):
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
