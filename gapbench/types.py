@@ -29,6 +29,9 @@ BoxFormat = Literal[
 fractions of the image (0..1), or in thousandths of it (0..1000). The format is declared, never guessed from the
 values."""
 
+TOO_LONG, NO_BOX = "prompt-too-long", "no-evidence-box"
+"""Rules of records without an answer: the prompt does not fit the model's context; the view needs a box that the data
+do not have for this sample, which is no fault and no retry helps."""
 Outcome = Literal["right", "wrong", "unparsed", "judge_failed", "failed"]
 """How an answer turned out.
 

@@ -34,14 +34,15 @@ import pandas as pd
 
 from gapbench.analysis.aggregate import PAIR, THOROUGH, Json
 from gapbench.analysis.statistics import LEVEL, holm, mean_interval, sign_flip_test
+from gapbench.types import TOO_LONG
 
 KINDS = ("too_long", "failed", "cut_off", "judge_failed", "unparsed")
 """The first that applies to a record is its kind, so `failed` holds the failures that are not `too_long`, and
 `unparsed` the complete answers that no rule could read."""
 UNPARSED_WORTH_A_WARNING = 0.1
 """Share in one view that is worth a warning by itself. A difference between the views is tested."""
-TOO_LONG, THOUGHT_CUT_OFF, NO_BOX = "prompt-too-long", "thought-cut-off", "no-evidence-box"
-"""Rules of `gapbench.types.Record`."""
+THOUGHT_CUT_OFF = "thought-cut-off"
+"""A rule of `gapbench.types.Record`."""
 
 
 def faults(records: pd.DataFrame, samples: pd.DataFrame) -> tuple[Json, list[float] | None]:

@@ -42,10 +42,11 @@ from gapbench.analysis.aggregate import (
     tally,
 )
 from gapbench.analysis.anatomy.dissection import dissect
-from gapbench.analysis.faults import NO_BOX, THOUGHT_CUT_OFF, TOO_LONG, faults, mark_alerts, mean_bound
+from gapbench.analysis.faults import THOUGHT_CUT_OFF, faults, mark_alerts, mean_bound
 from gapbench.analysis.scorings import JUDGE, scorings
 from gapbench.analysis.verdict import verdict
 from gapbench.errors import RunError
+from gapbench.types import NO_BOX, TOO_LONG
 
 SCHEMA_VERSION = 4
 KEY = ["benchmark", "sample", "view", "repeat"]

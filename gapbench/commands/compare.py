@@ -116,9 +116,8 @@ def compare(
     steps = read_steps(log) if log else []
     contamination = contamination_of(log) if log else None
     pairs = [compare_pair(runs[0], run) for run in runs[1:]]
-    twins = [(befores[place if len(befores) > 1 else 0], run) for place, run in enumerate(afters) if place]
-    other_seeds = [compare_pair(*twin) for twin in twins]
-    compared = [*zip(runs[1:], pairs, strict=True), *zip(afters[1:], other_seeds, strict=True)]
+    firsts_of = befores if len(befores) > 1 else befores * len(afters)
+    other_seeds = [(run, compare_pair(first, run)) for first, run in [*zip(firsts_of, afters, strict=False)][1:]]
     verdicts = [
         verdict(
             **pair.numbers,
@@ -141,11 +140,13 @@ def compare(
         "seeds": seeds
         and {
             **seeds,
-            "changes": [
-                row for run, pair in compared[len(pairs) :] for row in changes_of(run.label, pair.numbers["benchmarks"])
-            ],
+            "changes": [row for run, pair in other_seeds for row in changes_of(run.label, pair.numbers["benchmarks"])],
         },
-        "not_compared": {run.label: lacking for run, pair in compared if (lacking := pair.not_compared)},
+        "not_compared": {
+            run.label: pair.not_compared
+            for run, pair in [*zip(runs[1:], pairs, strict=True), *other_seeds]
+            if pair.not_compared
+        },
         "more": [
             {"label": run.label, "verdict": text, **pair.numbers}
             for run, text, pair in zip(runs[2:], verdicts[1:], pairs[1:], strict=True)

@@ -23,7 +23,7 @@ from gapbench.runs import records
 from gapbench.runs.manifest import FILE, Manifest, write_manifest
 from gapbench.runs.throughput import ThroughputMeter
 from gapbench.scoring import THOUGHT_CUT_OFF, Score, score, unparsed
-from gapbench.types import Answer, Box, Engine, Record, Request
+from gapbench.types import NO_BOX, TOO_LONG, Answer, Box, Engine, Record, Request
 from gapbench.util.interrupt import remember_interrupt
 from gapbench.util.progress import Advance
 from gapbench.views.boxes import normalise
@@ -32,9 +32,6 @@ from gapbench.views.prefetch import Pending, PreparedView, prepared
 from gapbench.views.prepare import PreparedSample
 
 Answered = TypeVar("Answered")
-
-NO_BOX = "no-evidence-box"
-"""The rule of a record whose view needs evidence that its sample does not have: no fault, and no retry helps."""
 
 
 def run_loop(
@@ -173,7 +170,7 @@ def to_record(
     if answer.error:
         bare = not sample.boxes and sample.crop_image is None and sample.evidence == "annotated"
         no_box = bare and answer.error == prepared_sample.region_error
-        rule = NO_BOX if no_box else "prompt-too-long" if answer.too_long else ""
+        rule = NO_BOX if no_box else TOO_LONG if answer.too_long else ""
         scored = Score("failed", None, None, rule, answer.error)
     elif answer.thought_cut_off:
         scored = unparsed(*THOUGHT_CUT_OFF)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gapbench.analysis.comparison.conclusion import change_in_words, verdict
+from gapbench.analysis.comparison.gate import judged, parse_gate
 from gapbench.analysis.statistics import mean_difference, mean_interval
 from gapbench.commands.compare import Comparison, compare
 from gapbench.errors import RunError, SettingError
@@ -766,3 +767,14 @@ def test_a_notebook_shows_the_verdict_and_escapes_names(tmp_path: Path) -> None:
     shown = compared(tmp_path, rows, rows)._repr_html_()
     assert "&lt;b&gt;signs" in shown
     assert "<b>" not in shown
+
+
+def test_every_seed_of_a_side_is_among_the_changes(tmp_path: Path) -> None:
+    """The second training fell from 20 of 20 to 10 in full. A gate that saw the first alone would pass."""
+    pairs = {"before": repeated(rr=20), "one": repeated(rr=20), "two": repeated(rr=10, wr=10)}
+    before, one, two = (write_run(tmp_path / name, answers("signs", some)) for name, some in pairs.items())
+    done = compare(before, [one, two], out=tmp_path / "out")
+    full = done.frame().query("measure == 'full'").set_index("run")["change"]
+    assert full.to_dict() == {"one": 0.0, "two": pytest.approx(-0.5)}
+    assert done.summary["not_compared"] == {}
+    assert [met for met, _ in judged(parse_gate("full < -2"), done.summary)] == [False, True]

@@ -22,7 +22,7 @@ import pandas as pd
 
 from gapbench.analysis.aggregate import PAIR, Json, mean_scores
 from gapbench.analysis.comparison.runs import LoadedRun
-from gapbench.analysis.faults import NO_BOX
+from gapbench.types import NO_BOX
 from gapbench.util.text import in_words
 
 ANSWERED = 0.9

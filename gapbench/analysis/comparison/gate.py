@@ -81,11 +81,11 @@ def judged(gate: Gate, summary: Mapping[str, Any]) -> list[tuple[bool, str]]:
     known = [row for row in rows if row["low"] is not None]
     found = []
     for row in known:
-        near, far = (row["low"], row["high"]) if gate.below else (row["high"], row["low"])
-        met, possible = ((100 * end - gate.limit) * (1 if gate.below else -1) < 0 for end in (far, near))
+        ends = [100 * end < gate.limit if gate.below else 100 * end > gate.limit for end in (row["low"], row["high"])]
+        met = all(ends)
         numbers = f"change {points(row['change'])} {interval((row['low'], row['high']), signed=True)} points"
-        open_ = "" if met or not possible else f"; not excluded by {row['n']:,} samples"
-        found.append((met, f"{gate.text}: {row['run']} on {row['benchmark']}: {numbers}{open_}"))
+        doubt = f"; not excluded by {row['n']:,} samples" if any(ends) and not met else ""
+        found.append((met, f"{gate.text}: {row['run']} on {row['benchmark']}: {numbers}{doubt}"))
     if not rows:
         measured = dict.fromkeys(f"{row['benchmark']}: {row['measure']}" for row in every)
         raise SettingError(f"--fail-if {gate.text!r}: not compared here. Compared are {listed(measured, 12)}.")

@@ -26,8 +26,7 @@ from gapbench.report.board.tables import (
 )
 from gapbench.report.families import ANNOTATED
 from gapbench.report.jinja import asset, environment, write
-from gapbench.report.run.anatomy_plots import cure_plot, inline
-from gapbench.report.run.anatomy_tables import cure_table
+from gapbench.report.run.anatomy_tables import cures_shown
 from gapbench.util.text import EVIDENCE_CAPTIONS, clip, counted, listed
 
 MESSAGES = 60
@@ -59,15 +58,7 @@ def _content(board: Mapping[str, Any]) -> dict[str, Any]:
         "area": area_lines(board["area"], labels, name="area"),
         "area_least": LEAST,
         "area_table": area_table(board),
-        "cures": [
-            (
-                clip(name, 80),
-                clip(entry["sentence"], 1_000),
-                cure_plot(entry["cures"], inline(f"cures{index}")),
-                cure_table(entry["cures"]),
-            )
-            for index, (name, entry) in enumerate(board["cures"].items())
-        ],
+        "cures": cures_shown(board["cures"]),
         "suites": board["suites"],
         "apart": [(clip(n, 80), clip(e["apart"], 400)) for n, e in board["benchmarks"].items() if e["apart"]][
             :MESSAGES

@@ -21,8 +21,7 @@ from gapbench.report.comparison.plots import change_plot, curves, size_plots
 from gapbench.report.comparison.samples import changed_samples, render_cards
 from gapbench.report.families import Family, families, region_source, tables_of_families
 from gapbench.report.jinja import asset, environment, write
-from gapbench.report.run.anatomy_plots import cure_plot, inline
-from gapbench.report.run.anatomy_tables import cure_table
+from gapbench.report.run.anatomy_tables import cures_shown
 from gapbench.report.run.data_section import MESSAGES, first, restricted
 from gapbench.report.run.settings import command_line
 from gapbench.report.tables import benchmarks_of
@@ -90,15 +89,7 @@ def _content(
         "category_tables": tables_of_families(partial(details.change_tables, "category"), parts),
         "area_plots": size_plots(summary, runs),
         "area_tables": tables_of_families(partial(details.change_tables, "area"), parts),
-        "cures": [
-            (
-                clip(name, 80),
-                clip(entry["sentence"], 1_000),
-                cure_plot(entry["cures"], inline(f"cures{index}")),
-                cure_table(entry["cures"]),
-            )
-            for index, (name, entry) in enumerate((summary.get("cures") or {}).items())
-        ],
+        "cures": cures_shown(summary.get("cures") or {}),
         "runs_tables": tables_of_families(tables.runs_tables, parts),
         "more": [(clip(run["label"], 60), clip(run["verdict"], 2_000)) for run in summary["more"]],
         "train": train,

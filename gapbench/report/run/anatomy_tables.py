@@ -238,6 +238,15 @@ def _remaining_gaps(anatomy: Mapping[str, Any]) -> Table:
     return table_of("The gap without samples that fail", columns, [row for row in gaps if row["gap"]])
 
 
+def cures_shown(cures: Mapping[str, Any]) -> list[tuple[str, str, str | None, Table]]:
+    """Name, sentence, plot and table by benchmark, from `gapbench.analysis.anatomy.cures.beside_trained`."""
+    return [
+        (clip(name, 80), clip(entry["sentence"], 1_000), cure_plot(entry["cures"], inline(f"cures{n}")),
+         cure_table(entry["cures"]))
+        for n, (name, entry) in enumerate(cures.items())
+    ]  # fmt: skip
+
+
 def cure_table(cures: Sequence[Entry]) -> Table:
     """What each cure recovers, and its price."""
     columns = (
