@@ -30,6 +30,8 @@ PYTEST = ("python", "-m", "pytest", "-m", "evidence", "--no-header", "-q", "-rA"
 JOBS: Mapping[str, Sequence[str]] = {
     "rooms": ("python", "scripts/rooms.py"),
     "anatomy": ("python", "tests/analysis/planted.py"),
+    "anatomy-at-scale": ("python", "tests/peers/anatomy_at_scale.py"),
+    "boards-at-scale": ("python", "tests/peers/boards_at_scale.py"),
     "coverage": ("python", "tests/analysis/coverage.py"),
     "fresh-inputs": (
         "python", "-m", "pytest", "--no-header", "-q", "--hypothesis-profile=default",

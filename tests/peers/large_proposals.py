@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     limit=max(1, count * tenth // 10), settings=["least_rows=0"],
                 )  # fmt: skip
                 marks.append(resident())
+                say(f"{tenth}/10: {time.monotonic() - started:.0f} s, {marks[-1]} MiB", sys.stderr)
         seconds = time.monotonic() - started
     projected = made.card["tokens"]["windows_of_an_image"]
     rates = f"{seconds / count:.2f} s an image, {seen[0] / seconds:.0f} windows a second"

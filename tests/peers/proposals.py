@@ -80,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=1000, help="test samples")
     parser.add_argument("--out", type=Path, help="keep everything in this folder; a later call goes on")
     parser.add_argument("--set", nargs="*", default=[], dest="overrides", help="KEY=VALUE of the recipe")
+    parser.add_argument("--propose", nargs="*", default=[], dest="settings", help="KEY=VALUE of proposing")
+    parser.add_argument("--batch-size", type=int, help="prompts in a batch while proposing")
     given = parser.parse_args(arguments)
     with TemporaryDirectory() as temporary:
         return compare(given, given.out or Path(temporary))
@@ -92,12 +94,14 @@ def compare(given: argparse.Namespace, folder: Path) -> int:
     gap = crop - full
     say(f"before: full {full:.1f}, crop {crop:.1f}, gap {gap:.1f} on {given.samples} test samples\n", sys.stdout)
     made: dict[str, Path] = {}
+    batch = {"batch_size": given.batch_size} if given.batch_size else {}
     for name, settings in {"all gates": [], "no gates": ["gates=[]"]}.items():
         images = given.images if not settings else given.images // 4
         started = time.monotonic()
         path = folder / name.replace(" ", "-") / "data.jsonl"
         proposed = gapbench.propose(
-            spec, "glance", path, limit=images, settings=settings, accept_noisy=bool(settings), quiet=False
+            spec, "glance", path, limit=images, settings=[*given.settings, *settings], accept_noisy=bool(settings),
+            quiet=False, **batch,
         )  # fmt: skip
         count, right, whole = right_rows(path, spec, images)
         say(f"{name}: {time.monotonic() - started:.0f} s for {images} images\n{proposed.text()}", sys.stdout)
