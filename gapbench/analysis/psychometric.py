@@ -88,7 +88,10 @@ def fitted(sizes: ArrayLike, scores: ArrayLike, clusters: ArrayLike) -> FittedCu
     covariance = _covariance(np.array([0.0, 1.0, *beta]), z, (y, np.zeros_like(y), np.ones_like(y)), group)[2:, 2:]
     grid = np.linspace(x.min(), x.max(), GRID)
     at = np.column_stack([np.ones(GRID), (grid - centre) / spread])
-    half = t.ppf(0.975, groups - 2) * np.sqrt(np.einsum("ij,jk,ik->i", at, covariance, at))
+    variance = np.einsum("ij,jk,ik->i", at, covariance, at)
+    if min(variance.min(), covariance[1, 1]) <= 0:  # the clusters hold nothing that would tell how sure it is
+        return None
+    half = t.ppf(0.975, groups - 2) * np.sqrt(variance)
     line = at @ np.array(beta)
     low, middle, high = (tuple(expit(values).tolist()) for values in (line - half, line, line + half))
     slope, error = beta[1] / spread, float(np.sqrt(covariance[1, 1]) / spread)

@@ -24,6 +24,7 @@ from gapbench.cli.flags import (
     DebugOption,
     EngineCommand,
     EngineOption,
+    FiguresOption,
     JudgeApiKeyEnvOption,
     JudgeModelOption,
     JudgeUrlOption,
@@ -386,6 +387,7 @@ def compare(
         ),
     ] = None,
     no_images: NoImagesOption = False,
+    figures: FiguresOption = None,
     debug: DebugOption = False,
 ) -> None:  # fmt: skip
     """Compare runs on the samples they share: before and after a training, or several seeds of it, or other models."""
@@ -399,7 +401,7 @@ def compare(
     if len(sides) < 2:
         raise SettingError(f"compare: found {len(sides)} run; expected at least two, BEFORE and AFTER.")
     gates = [parse_gate(text) for text in fail_if or ()]  # a misspelt one is found before the work
-    comparison = compare_(*sides, out=out, images=not no_images, labels=_labels(label))
+    comparison = compare_(*sides, out=out, images=not no_images, labels=_labels(label), figures=figures)
     _print_result(comparison)
     results, errors = [], []
     for gate in gates:
@@ -449,12 +451,13 @@ def board(
         str, typer.Option(metavar="RUN", help="A run's folder or name: all others are compared with it.")
     ] = "",
     label: LabelOption = None,
+    figures: FiguresOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Put many runs on one board: models by benchmarks, with intervals and the ranks that the data allow."""
     from gapbench.commands.board import board as board_
 
-    made = board_(runs, out, baseline=baseline, labels=_labels(label))
+    made = board_(runs, out, baseline=baseline, labels=_labels(label), figures=figures)
     say(made.summary["verdict"], sys.stdout)
     for one in made.summary["left_out"]:
         where = f" on {one['benchmark']}" if one["benchmark"] else ""
@@ -493,9 +496,7 @@ def report(
             help="Sample cards, shared out over the cells of the flip matrix; all: however large the file.",
         ),
     ] = "",
-    figures: Annotated[
-        Path | None, typer.Option(help="A folder for every figure as SVG and PDF, a column wide, with its data as CSV.")
-    ] = None,
+    figures: FiguresOption = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="First drop records that lie twice; of each, the earlier one stays.")
     ] = False,

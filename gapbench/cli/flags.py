@@ -84,6 +84,9 @@ TrustRemoteCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help
 LabelOption = Annotated[
     list[str] | None, typer.Option("--label", metavar="RUN=NAME", help="Name of a run in tables and plots; repeatable.")
 ]
+FiguresOption = Annotated[
+    Path | None, typer.Option(help="A folder for every figure as SVG and PDF, for a paper, with its data as CSV.")
+]
 NoImagesOption = Annotated[
     bool, typer.Option("--no-images", help="Leave all images out (to share a report when licences forbid the images).")
 ]

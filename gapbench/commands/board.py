@@ -70,18 +70,20 @@ def board(
     *,
     baseline: str | Path = "",
     labels: Mapping[str, str] | None = None,
+    figures: str | Path | None = None,
 ) -> Board:
     """Put `runs` on a board, and write it to the folder `out`.
 
     `runs` are folders of runs, folders that hold runs at any depth, or patterns (`runs/*`). `labels` maps a run's
     folder, or the name of its model, to the name that it has on the board; the default is the model's name. `baseline`
     is the folder or the label of a run, with which all others are compared; if it was measured in views that cure
-    (`--views cures`), they stand beside the other runs.
+    (`--views cures`), they stand beside the other runs. `figures` is a folder for the figures as files.
 
     Raises RunError if no run is found or none has answered enough, and SettingError for a label or a baseline that fits
     no run. A run that cannot be read or has no answers is left out, and the board says why.
     """
     from gapbench.report.board.page import write_board
+    from gapbench.report.board.plots import write_figures
 
     folder = Path(out)
     found_runs = find_runs([runs] if isinstance(runs, str | Path) else runs)
@@ -110,6 +112,8 @@ def board(
     write_json(folder / "board.json", summary)
     write_text(folder / "board.csv", Board(folder, summary).frame().to_csv(index=False, lineterminator="\n"))
     write_board(folder, summary)
+    if figures:
+        write_figures(Path(figures), summary)
     return Board(folder, summary)
 
 

@@ -85,6 +85,7 @@ def compare(
     out: str | Path,
     labels: Sequence[str] | Mapping[str, str] = (),
     images: bool = True,
+    figures: str | Path | None = None,
 ) -> Comparison:
     """Compare `after`, and each of `more`, with `before`, and write the comparison to the folder `out`.
 
@@ -94,12 +95,13 @@ def compare(
     `labels` has one name for each run: those of `before`, of `after`, and `more`; or it maps folders of some runs to
     names. The default is `before` and `after` if the two runs lie beside a `train.jsonl`, as `gapbench distill` leaves
     them, and the models' names otherwise.
-    `images=False` leaves images out of the report.
+    `images=False` leaves images out of the report. `figures` is a folder for the figures as files.
 
     Raises RunError if a folder is no run, if the runs share no answered sample, or if one id names different samples;
     SettingError for labels that do not fit the runs.
     """
     from gapbench.report.comparison.page import write_comparison
+    from gapbench.report.comparison.plots import write_figures
 
     firsts, seconds = (
         [Path(p) for p in ([side] if isinstance(side, str | Path) else side)] for side in (before, after)
@@ -170,6 +172,8 @@ def compare(
         summary["cures"] = cures
     write_json(folder / "comparison.json", summary)
     write_comparison(folder, summary=summary, runs=runs, steps=steps, images=images)
+    if figures:
+        write_figures(Path(figures), summary, runs, steps)
     return Comparison(folder, summary)
 
 

@@ -160,7 +160,7 @@ class Dumbbell:
     """The accuracies of a group of samples in both views, each with its interval."""
 
     label: str
-    n: int
+    n: int | None
     full: PlottedEstimate
     crop: PlottedEstimate
 
@@ -178,7 +178,8 @@ def draw_dumbbells(figure: Figure, groups: Sequence[Dumbbell]) -> None:
     axes = _column_axes(figure, len(groups))
     for row, group in enumerate(groups):
         numbers = f"{percent(group.full[0])} → {percent(group.crop[0])}"
-        label = _beside_numbers(group.label, f", n = {group.n:,}", numbers, "bold")
+        n = "" if group.n is None else f", n = {group.n:,}"
+        label = _beside_numbers(group.label, n, numbers, "bold")
         beside(axes, 0, row - 0.42, label, color=INK, weight="bold")
         beside(axes, 1, row - 0.42, numbers, color=MUTED, ha="right")
         sides = {"full": group.full, "crop": group.crop}

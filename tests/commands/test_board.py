@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import gapbench
@@ -309,3 +310,24 @@ def test_nothing_is_said_of_settings_that_are_equal(tmp_path: Path) -> None:
         pages.append(board([tmp_path / "a", tmp_path / "b"], tmp_path / "out").report.read_text(encoding="utf-8"))
     assert [">1 setting with different values<" in page for page in pages] == [False, True]
     assert "with different values" not in pages[0]
+
+
+def test_its_figures_are_files_with_the_numbers_that_they_show(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for name, shares in (("poor", POOR), ("good", GOOD)):
+        rows = [answers(b, repeated(**shares)) for b in ("signs", "zoom")]
+        spread = [
+            {**row, "evidence_area": 0.01 * (1 + place // 100)} for some in rows for place, row in enumerate(some)
+        ]
+        write_run(runs / name, spread)
+    found = board(runs, tmp_path / "out", figures=tmp_path / "figures").summary
+    files = {path.stem for path in (tmp_path / "figures").glob("*.csv")}
+    assert files == {"signs", "zoom", "mean", "evidence-area"}
+    for name in files:
+        assert all((tmp_path / "figures" / f"{name}{suffix}").stat().st_size > 1000 for suffix in (".svg", ".pdf"))
+    signs = pd.read_csv(tmp_path / "figures" / "signs.csv").set_index("series")
+    assert signs["value"].to_dict() == {"good: full": 0.8, "good: crop": 0.9, "poor: full": 0.1, "poor: crop": 0.6}
+    area = pd.read_csv(tmp_path / "figures" / "evidence-area.csv")
+    for label in ("poor", "good"):
+        shown = area[area["series"] == label]["value"].tolist()
+        assert shown == pytest.approx([one["models"][label]["estimate"] for one in found["area"]])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -778,3 +779,20 @@ def test_every_seed_of_a_side_is_among_the_changes(tmp_path: Path) -> None:
     assert full.to_dict() == {"one": 0.0, "two": pytest.approx(-0.5)}
     assert done.summary["not_compared"] == {}
     assert [met for met, _ in judged(parse_gate("full < -2"), done.summary)] == [False, True]
+
+
+def test_its_figures_are_files_with_the_numbers_that_they_show(tmp_path: Path) -> None:
+    before, after = changes(("wr", "rr", 40), ("rr", "rr", 40), ("ww", "wr", 20))
+    sides = [
+        [{**row, "evidence_area": 0.01 * (1 + place // 50)} for place, row in enumerate(answers("signs", side))]
+        for side in (before, after)
+    ]
+    found = compared(tmp_path, *sides, figures=tmp_path / "figures").summary["benchmarks"]["signs"]
+    assert {path.stem for path in (tmp_path / "figures").glob("*.pdf")} == {"change", "signs-sizes"}
+    change = pd.read_csv(tmp_path / "figures" / "change.csv").set_index("series")["value"]
+    assert change.to_dict() == {
+        f"signs {view} {when}": pytest.approx(found[when][view]["estimate"])
+        for view in ("full", "crop") for when in ("before", "after")
+    }  # fmt: skip
+    sizes = pd.read_csv(tmp_path / "figures" / "signs-sizes.csv")
+    assert sizes.groupby("series")["n"].sum().to_dict() == dict.fromkeys(sizes["series"], 100)

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from gapbench.analysis.summary import summarise
-from gapbench.report.run.anatomy_plots import cure_plot, inline, steps_plot
+from gapbench.report.finishes import inline
+from gapbench.report.run.anatomy_plots import cure_plot, steps_plot
 from gapbench.report.run.anatomy_tables import anatomies
 from gapbench.report.run.figures import write_figures
 from gapbench.report.run.page import write_report

@@ -25,6 +25,7 @@ from gapbench.report.board.tables import (
     setting_table,
 )
 from gapbench.report.families import ANNOTATED
+from gapbench.report.finishes import inline
 from gapbench.report.jinja import asset, environment, write
 from gapbench.report.run.anatomy_tables import cures_shown
 from gapbench.util.text import EVIDENCE_CAPTIONS, clip, counted, listed
@@ -55,7 +56,7 @@ def _content(board: Mapping[str, Any]) -> dict[str, Any]:
         "meanings": dict(MEASURES.values()),
         "runs": {run["label"]: run for run in board["runs"]},
         "shown": {label: clip(label, 60) for label in labels},
-        "area": area_lines(board["area"], labels, name="area"),
+        "area": area_lines(board["area"], labels, inline("area")),
         "area_least": LEAST,
         "area_table": area_table(board),
         "cures": cures_shown(board["cures"]),

@@ -1,18 +1,24 @@
 """The plots of a board: a dumbbell from full to crop in each row, and the gap of all models against evidence area.
 
 dumbbell({"full": {"estimate": 0.5, "ci": [0.4, 0.6]}, "crop": {"estimate": 0.9, "ci": [0.85, 0.95]}})
-area_lines(board["area"], labels, name="area")
+area_lines(board["area"], labels, inline("area"))
+write_figures(Path("figures"), board)        # SVG, PDF and CSV of each, for a paper
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from gapbench.report.plots import AREA_WIDTH, INK, MUTED, drawing, fitted, quiet, to_svg
+from gapbench.report.board.tables import ordered
+from gapbench.report.cells import nested
+from gapbench.report.finishes import Finish, data_row, into, stems, write_data
+from gapbench.report.plots import AREA_WIDTH, INK, MUTED, Dumbbell, drawing, fitted, quiet
+from gapbench.report.run.figures import write_dumbbells
 from gapbench.util.text import percent
 
 MARKERS = "osD^v<>Ph*"
@@ -56,14 +62,14 @@ def _x(value: float) -> float:
     return round(MARGIN + (WIDTH - 2 * MARGIN) * value, 1)
 
 
-def area_lines(bins: Sequence[Mapping[str, Any]], labels: Sequence[str], *, name: str) -> str | None:
+def area_lines(bins: Sequence[Mapping[str, Any]], labels: Sequence[str], finish: Finish) -> str | None:
     """The gap of each model over the bins of evidence area; None for fewer than two bins that are drawn.
 
     A bin of fewer than `LEAST` samples, or without an interval, is not drawn: its few samples look like an effect.
 
-    The line of the model at place k of `labels` and its label are the group `{name}-model-k`.
+    The line of the model at place k of `labels` is the group `model-k`, its label `label-k`, after the name on a page.
     """
-    bins = [one for one in bins if one["n"] >= LEAST and all(model["ci"] for model in one["models"].values())]
+    bins = _drawn(bins)
     if len(bins) < 2:
         return None
     models = list(bins[0]["models"])
@@ -101,7 +107,40 @@ def area_lines(bins: Sequence[Mapping[str, Any]], labels: Sequence[str], *, name
             axes.text(x, 1.01, f"{one['n']:,}", color=MUTED, size=8, ha="center", va="bottom",
                       transform=axes.get_xaxis_transform())  # fmt: skip
         quiet(axes)
-        return to_svg(figure, name, f"The gap of {len(models)} models against the area of the evidence")
+        return finish(figure, f"The gap of {len(models)} models against the area of the evidence")
+
+
+def _drawn(bins: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [one for one in bins if one["n"] >= LEAST and all(model["ci"] for model in one["models"].values())]
+
+
+def write_figures(folder: Path, board: Mapping[str, Any]) -> list[Path]:
+    """Write the figures of a board into `folder` as SVG and PDF, with the data of each as CSV; returns the CSV files.
+
+    They are `evidence-area`, and for every benchmark, and for a mean of several, the models from full to crop by rank.
+    `board` is the content of `board.json`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    blocks = {**board["benchmarks"]}
+    for key, name in (("mean", "mean"), ("mean_model", "mean over regions of models")):
+        if board[key] and len(board[key]["benchmarks"]) > 1:
+            blocks[name] = board[key]
+    written = []
+    for name, stem in stems(blocks):
+        sides = {
+            label: [(nested(entry, view, "estimate"), nested(entry, view, "ci")) for view in ("full", "crop")]
+            for label, entry in ordered(blocks[name]).items()
+        }
+        groups = [Dumbbell(label, blocks[name].get("n"), full, crop) for label, (full, crop) in sides.items()]
+        written.append(write_dumbbells(folder, stem, groups))
+    labels = [run["label"] for run in board["runs"]]
+    if area_lines(board["area"], labels, into(folder, "evidence-area")):
+        rows = (
+            data_row("bin", label, (model["estimate"], model["ci"]), one["n"], one["from"], one["to"])
+            for one in _drawn(board["area"]) for label, model in one["models"].items()
+        )  # fmt: skip
+        written.append(write_data(folder / "evidence-area.csv", rows))
+    return written
 
 
 def _apart(heights: Mapping[str, float], distance: float, low: float, high: float) -> dict[str, float]:

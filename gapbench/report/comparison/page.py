@@ -17,9 +17,10 @@ from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.report.comparison import details, tables
 from gapbench.report.comparison.hero import hero
-from gapbench.report.comparison.plots import change_plot, curves, size_plots
+from gapbench.report.comparison.plots import change_plot, curves, size_plots, sizes_of
 from gapbench.report.comparison.samples import changed_samples, render_cards
 from gapbench.report.families import Family, families, region_source, tables_of_families
+from gapbench.report.finishes import inline
 from gapbench.report.jinja import asset, environment, write
 from gapbench.report.run.anatomy_tables import cures_shown
 from gapbench.report.run.data_section import MESSAGES, first, restricted
@@ -87,7 +88,7 @@ def _content(
         "holdout_table": tables.holdout_table(summary),
         "drift_tables": tables_of_families(lambda reduced: [details.drift_table(reduced)], parts),
         "category_tables": tables_of_families(partial(details.change_tables, "category"), parts),
-        "area_plots": size_plots(summary, runs),
+        "area_plots": size_plots(sizes_of(summary, runs)),
         "area_tables": tables_of_families(partial(details.change_tables, "area"), parts),
         "cures": cures_shown(summary.get("cures") or {}),
         "runs_tables": tables_of_families(tables.runs_tables, parts),
@@ -110,7 +111,7 @@ def _results(family: Family, name: str) -> dict[str, Any]:
     made = family.results(
         headline_table=tables.headline_table, metric_table=tables.metric_table, transition_table=tables.transition_table
     )
-    return {**made, "plot": change_plot(family.summary, name=name)}
+    return {**made, "plot": change_plot(family.summary, inline(name))}
 
 
 def _notices(summary: Mapping[str, Any], runs: Sequence[LoadedRun], images: bool) -> list[tuple[str, str]]:

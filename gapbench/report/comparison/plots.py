@@ -1,13 +1,17 @@
 """The plots of a comparison: accuracies before and after, and the curves of the training.
 
-change_plot(summary, name="change")    '<svg …>', or None if nothing was compared
-curves(steps)                          [('loss', '<svg …>'), …]
+change_plot(summary, inline("change"))    '<svg …>', or None if nothing was compared
+curves(steps)                             [('loss', '<svg …>'), …]
+write_figures(Path("figures"), summary, runs, steps)    SVG, PDF and CSV of each, for a paper
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -16,6 +20,7 @@ from gapbench.analysis import psychometric
 from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.comparison.training_log import METRICS
 from gapbench.analysis.psychometric import binned, sized_samples
+from gapbench.report.finishes import Finish, Row, data_row, inline, into, stems, write_data
 from gapbench.report.plots import (
     AREA_AXIS,
     AREA_WIDTH,
@@ -30,7 +35,6 @@ from gapbench.report.plots import (
     drawing,
     fitted,
     quiet,
-    to_svg,
 )
 from gapbench.report.run.figures import FIGURES, bins_of
 from gapbench.report.tables import benchmarks_of
@@ -41,6 +45,9 @@ POINTS = 300
 """Most points of a curve; a longer curve is drawn as means over equal ranges of steps."""
 CURVE = (3.9, 1.75)
 """Width and height in inches."""
+
+Steps = Sequence[Mapping[str, float | None]]
+"""The training log, as `gapbench.analysis.comparison.training_log.read_steps` reads it."""
 
 TITLES = {
     "loss": "Loss",
@@ -60,14 +67,9 @@ TITLES = {
 }
 
 
-def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
+def change_plot(summary: Mapping[str, Any], finish: Finish) -> str | None:
     """Full and crop accuracy of every benchmark with intervals: hollow before, filled after."""
-    rows = [
-        (benchmark, view, entry, index)
-        for index, (benchmark, entry) in enumerate(list(benchmarks_of(summary).items())[:BENCHMARKS])
-        for view in ("full", "crop")
-        if entry["delta"][view]
-    ]
+    rows = list(_changed(summary))
     if not rows:
         return None
     places = [row + 0.45 * index for row, (*_, index) in enumerate(rows)]
@@ -89,16 +91,27 @@ def change_plot(summary: Mapping[str, Any], *, name: str) -> str | None:
         axes.set_ylim(places[-1] + 0.6, -0.6)
         axes.set_xlim(-2, 102)
         quiet(axes, "accuracy, %")
-        return to_svg(figure, name, "Accuracy before and after: " + "; ".join(described))
+        return finish(figure, "Accuracy before and after: " + "; ".join(described))
 
 
-def size_plots(summary: Mapping[str, Any], runs: Sequence[LoadedRun]) -> list[tuple[str, str]]:
-    """(benchmark, plot) of the full view's accuracy and of the gap over the evidence area, before and after.
+def _changed(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], int]]:
+    """(benchmark, view, entry, place of the benchmark) of what `change_plot` shows."""
+    for index, (benchmark, entry) in enumerate(list(benchmarks_of(summary).items())[:BENCHMARKS]):
+        yield from ((benchmark, view, entry, index) for view in ("full", "crop") if entry["delta"][view])
 
-    Over the samples that both runs answered in both views; at most `FIGURES` benchmarks.
-    """
-    plots = []
-    for index, name in enumerate(list(benchmarks_of(summary))[:FIGURES]):
+
+@dataclass(frozen=True)
+class Sizes:
+    """What `size_plots` shows of a benchmark: the full view's accuracy, the gap, and the samples of each bin."""
+
+    full: Sequence[Series]
+    gap: Sequence[Series]
+    counts: Sequence[int]
+
+
+def sizes_of(summary: Mapping[str, Any], runs: Sequence[LoadedRun]) -> Iterator[tuple[str, Sizes]]:
+    """By benchmark, over the samples that both runs answered in both views; at most `FIGURES` benchmarks."""
+    for name in list(benchmarks_of(summary))[:FIGURES]:
         before, after = (sized_samples(run.records[run.records["benchmark"] == name]) for run in runs[:2])
         both = before.index.intersection(after.index)
         if both.empty:
@@ -110,10 +123,17 @@ def size_plots(summary: Mapping[str, Any], runs: Sequence[LoadedRun]) -> list[tu
             fit = psychometric.fitted(table["area"], table["full"], table["cluster"])
             top.append(Series(label, *CURVES["full"], [(b.low, b.high, *b.full) for b in bins], fit, hollow))
             bottom.append(Series(label, *CURVES["gap"], [(b.low, b.high, *b.gap) for b in bins], None, hollow))
+        yield name, Sizes(top, bottom, [one.n for one in bins])
+
+
+def size_plots(sizes: Iterable[tuple[str, Sizes]], finish: Callable[[str], Finish] = inline) -> list[tuple[str, str]]:
+    """(benchmark, plot) of the full view's accuracy and of the gap over the evidence area, before and after."""
+    plots = []
+    for index, (name, shown) in enumerate(sizes):
         with drawing(AREA_WIDTH, 4.6) as figure:
-            draw_sizes(figure, top, bottom, AREA_AXIS, [one.n for one in bins])
+            draw_sizes(figure, shown.full, shown.gap, AREA_AXIS, shown.counts)
             words = f"Accuracy on the full image and gap against evidence area, before and after, {clip(name, 80)}"
-            plots.append((clip(name, 80), to_svg(figure, f"sizes{index}", words)))
+            plots.append((clip(name, 80), finish(f"sizes{index}")(figure, words)))
     return plots
 
 
@@ -131,18 +151,47 @@ def _draw_change(axes: Axes, place: float, entry: Mapping[str, Any], view: str) 
         axes.plot([x], [y], marker, markersize=6.5, mfc=face, mec=colour, mew=1.4)
 
 
-def curves(steps: Sequence[Mapping[str, float | None]]) -> list[tuple[str, str]]:
+def curves(steps: Steps, finish: Callable[[str], Finish] = inline) -> list[tuple[str, str]]:
     """(title, plot) of every metric that was logged at two or more steps."""
-    plots = []
+    return [(TITLES[metric], _curve(line, metric, finish(f"curve-{metric}"))) for metric, line in _logged(steps)]
+
+
+def _logged(steps: Steps) -> Iterator[tuple[str, list[tuple[float, float]]]]:
     for metric in METRICS:
         logged = [(step["step"], value) for step in steps if (value := step.get(metric)) is not None]
-        points_ = [(float(x), y) for x, y in logged if x is not None]
-        if len(points_) > 1:
-            plots.append((TITLES[metric], _curve(_thinned(points_), metric)))
-    return plots
+        line = [(float(x), y) for x, y in logged if x is not None]
+        if len(line) > 1:
+            yield metric, _thinned(line)
 
 
-def _curve(line: Sequence[tuple[float, float]], metric: str) -> str:
+def write_figures(folder: Path, summary: Mapping[str, Any], runs: Sequence[LoadedRun], steps: Steps) -> list[Path]:
+    """Write the figures of a comparison into `folder` as SVG and PDF, with the data of each as CSV; returns the CSV
+    files. They are as wide as on the page: `change`, `sizes` of each benchmark, and the `curve` of each metric.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, Iterable[Row]] = {}
+    if change_plot(summary, into(folder, "change")):
+        files["change"] = (
+            data_row("row", f"{name} {view} {when}", (level["estimate"], level["ci"]), entry["n"])
+            for name, view, entry, _ in _changed(summary)
+            for when in ("before", "after") if (level := entry[when][view])
+        )  # fmt: skip
+    sizes = dict(sizes_of(summary, runs))
+    for name, stem in stems(sizes):
+        shown = sizes[name]
+        size_plots([(name, shown)], lambda _, stem=stem: into(folder, f"{stem}-sizes"))  # type: ignore[misc]
+        files[f"{stem}-sizes"] = (
+            data_row("bin", f"{curve} {one.label}", (value, ci), n, low, high)
+            for curve, series in (("full", shown.full), ("gap", shown.gap)) for one in series
+            for (low, high, value, ci), n in zip(one.points, shown.counts, strict=True)
+        )  # fmt: skip
+    curves(steps, partial(into, folder))
+    for metric, line in _logged(steps):
+        files[f"curve-{metric}"] = [data_row("row", metric, (y, None), None, x, x) for x, y in line]
+    return [write_data(folder / f"{name}.csv", rows) for name, rows in files.items()]
+
+
+def _curve(line: Sequence[tuple[float, float]], metric: str, finish: Finish) -> str:
     with drawing(*CURVE) as figure:
         axes = figure.add_axes((0.17, 0.22, 0.79, 0.66))
         xs, ys = zip(*line, strict=True)
@@ -156,7 +205,7 @@ def _curve(line: Sequence[tuple[float, float]], metric: str) -> str:
         axes.tick_params(labelsize=9)
         axes.yaxis.get_offset_text().set(color=MUTED, size=8)
         words = f"{TITLES[metric]}: {ys[0]:.4g} at step {xs[0]:.0f}, {ys[-1]:.4g} at step {xs[-1]:.0f}"
-        return to_svg(figure, f"curve-{metric}", words)
+        return finish(figure, words)
 
 
 def _thinned(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

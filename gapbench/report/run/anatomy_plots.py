@@ -7,14 +7,14 @@ Each plot ends in `finish`, which makes an inline SVG of the figure, or writes i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from gapbench.report.plots import CROP, FULL, INK, MUTED, Interval, beside, drawing, quiet, to_svg
+from gapbench.report.finishes import Finish
+from gapbench.report.plots import CROP, FULL, INK, MUTED, Interval, beside, drawing, quiet
 from gapbench.util.text import area_percent, clip, interval, number, percent, points
 
 WIDTH = 4.3
@@ -22,15 +22,6 @@ WIDTH = 4.3
 
 PlottedStep = tuple[str, float, Interval]
 """Its label, its size as a fraction, and its interval."""
-
-
-Finish = Callable[[Figure, str], str]
-"""What becomes of a figure and its description in words."""
-
-
-def inline(name: str) -> Finish:
-    """Makes an inline SVG whose identifiers begin with `name`."""
-    return lambda figure, words: to_svg(figure, name, words)
 
 
 def steps_plot(start: float, steps: Sequence[PlottedStep], finish: Finish) -> str:

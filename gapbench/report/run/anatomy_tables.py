@@ -13,7 +13,8 @@ from typing import Any
 
 from gapbench.report import cells
 from gapbench.report.cells import NAME_LIMIT, Cell, Entry, nested
-from gapbench.report.run.anatomy_plots import Finish, cure_plot, dose_plot, inline, steps_plot
+from gapbench.report.finishes import Finish, inline
+from gapbench.report.run.anatomy_plots import cure_plot, dose_plot, steps_plot
 from gapbench.report.tables import ROW_LIMIT, Column, Summary, Table, benchmarks_of, table_of
 from gapbench.util.text import MISSING, area_percent, clip, number, percent
 

@@ -3,36 +3,29 @@
     size_figures(summary, records)                   # accuracy against the size of the evidence, as inline SVG
     write_figures(Path("figures"), summary, records) # SVG, PDF and CSV of each figure, in a column's width
 
-A CSV file has a line for each mark: `kind` (`bin`, `fit` or `row`), `series` (a view, or a row of the plot), the sizes
-from and to which it reaches (a share of the image, or image tokens), the number of samples, and its value with the 95%
-interval; proportions are in 0..1.
-
 Limits: all but the forest plot is exploratory.
 """
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from gapbench.analysis.psychometric import FittedCurve, binned, fitted, read_instead, sized_samples
 from gapbench.report.cells import Cell, Entry, count, nested, shown, text
 from gapbench.report.families import families
+from gapbench.report.finishes import Row, data_row, into, stems, write_data
 from gapbench.report.plots import (
     AREA_AXIS,
     COLUMN,
     TOKEN_AXIS,
     Bin,
     Dumbbell,
-    Effect,
     SizeAxis,
     area_plot,
     bin_series,
@@ -44,7 +37,6 @@ from gapbench.report.plots import (
     forest_height,
     save,
 )
-from gapbench.report.run.anatomy_plots import Finish
 from gapbench.report.run.anatomy_tables import ROWS, figures_of
 from gapbench.report.run.overview import effects_of
 from gapbench.report.tables import Column, Summary, Table, benchmarks_of, table_of
@@ -133,7 +125,7 @@ def _dumbbells(entry: Entry) -> list[Dumbbell]:
                                               for view in ("full", "crop")))
         for name, group in (entry.get("by_category") or {}).items()
     ]  # fmt: skip
-    return sorted(groups, key=lambda group: -group.n)[:GROUPS]
+    return sorted(groups, key=lambda group: -(group.n or 0))[:GROUPS]
 
 
 def instead_tables(summary: Summary, records: DataFrame) -> tuple[Table, ...]:
@@ -167,66 +159,45 @@ def write_figures(folder: Path, summary: Summary, records: DataFrame) -> list[Pa
         with drawing(COLUMN, forest_height(effects), 8) as figure:
             draw_narrow_forest(figure, effects)
             save(figure, folder / "gaps")
-        written.append(_write_data(folder / "gaps.csv", map(_effect_row, effects)))
-    stems: set[str] = set()
-    for name, entry in benchmarks_of(summary).items():
-        stem = re.sub(r"[^\w.=-]+", "-", name).strip("-.")[:60] or "benchmark"
-        stem = next(one for one in (stem, *(f"{stem}-{n}" for n in range(2, 10_000))) if one not in stems)
-        stems.add(stem)
+        rows = (data_row("row", one.label, (one.estimate, one.ci), one.n) for one in effects)
+        written.append(write_data(folder / "gaps.csv", rows))
+    for name, stem in stems(benchmarks_of(summary)):
+        entry = benchmarks_of(summary)[name]
         for kind, data in sizes_of(entry, _records(records, name)).items():
             with drawing(COLUMN, 3.4, 8) as figure:
                 draw_sizes(figure, *bin_series(data.bins, data.fits), data.axis, [one.n for one in data.bins])
                 save(figure, folder / f"{stem}-{kind}")
-            written.append(_write_data(folder / f"{stem}-{kind}.csv", _size_rows(data)))
+            written.append(write_data(folder / f"{stem}-{kind}.csv", _size_rows(data)))
         if len(groups := _dumbbells(entry)) > 1:
-            with drawing(COLUMN, forest_height(groups), 8) as figure:
-                draw_dumbbells(figure, groups)
-                save(figure, folder / f"{stem}-categories")
-            rows = (
-                ("row", f"{group.label}: {view}", None, None, group.n, value, *(ci or (None, None)))
-                for group in groups for view, (value, ci) in (("full", group.full), ("crop", group.crop))
-            )  # fmt: skip
-            written.append(_write_data(folder / f"{stem}-categories.csv", rows))
+            written.append(write_dumbbells(folder, f"{stem}-categories", groups))
         anatomy = entry.get("anatomy") or {}
-        for _, _, drawn in figures_of(anatomy, f"{stem}-", partial(_into, folder)):
+        for _, _, drawn in figures_of(anatomy, f"{stem}-", partial(into, folder)):
             marks = ROWS[drawn.rpartition("-")[2]](anatomy)
-            written.append(_write_data(folder / f"{drawn}.csv", (_mark_row(label, mark) for label, mark in marks)))
+            rows = (
+                data_row("row", label, (one["estimate"], one["ci"]), one.get("n"), one.get("size"), one.get("size"))
+                for label, one in marks
+            )
+            written.append(write_data(folder / f"{drawn}.csv", rows))
     return written
 
 
-def _into(folder: Path, name: str) -> Finish:
-    """Writes a figure of the anatomy to files, and returns their stem."""
-
-    def write(figure: Figure, words: str) -> str:
-        save(figure, folder / name)
-        return name
-
-    return write
-
-
-def _mark_row(label: str, mark: Entry) -> tuple[Any, ...]:
-    size = mark.get("size")
-    return "row", label, size, size, mark.get("n"), mark["estimate"], *(mark["ci"] or (None, None))
+def write_dumbbells(folder: Path, stem: str, groups: Sequence[Dumbbell]) -> Path:
+    """Full and crop accuracy of groups as `stem`.svg, .pdf and .csv."""
+    with drawing(COLUMN, forest_height(groups), 8) as figure:
+        draw_dumbbells(figure, groups)
+        save(figure, folder / stem)
+    rows = (
+        data_row("row", f"{group.label}: {view}", found, group.n)
+        for group in groups for view, found in (("full", group.full), ("crop", group.crop))
+    )  # fmt: skip
+    return write_data(folder / f"{stem}.csv", rows)
 
 
-def _effect_row(effect: Effect) -> tuple[Any, ...]:
-    return "row", effect.label, None, None, effect.n, effect.estimate, *(effect.ci or (None, None))
-
-
-def _size_rows(data: SizeData) -> Iterator[tuple[Any, ...]]:
+def _size_rows(data: SizeData) -> Iterator[Row]:
     for curve in ("full", "crop", "gap"):
         for one in data.bins:
-            value, ci = getattr(one, curve)
-            yield "bin", curve, one.low, one.high, one.n, value, *(ci or (None, None))
+            yield data_row("bin", curve, getattr(one, curve), one.n, one.low, one.high)
     for view, fit in data.fits.items():
         if fit:
             for size, value, low, high in zip(fit.sizes, fit.estimate, fit.low, fit.high, strict=True):
-                yield "fit", view, size, size, None, value, low, high
-
-
-def _write_data(path: Path, rows: Iterator[tuple[Any, ...]]) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(("kind", "series", "from", "to", "n", "value", "low", "high"))
-        lines.writerows(rows)
-    return path
+                yield data_row("fit", view, (value, (low, high)), None, size, size)
