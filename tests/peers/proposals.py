@@ -72,7 +72,8 @@ def proposed(
     """Let `model` make the data of `path`, and print what came of it."""
     started, spec = time.monotonic(), SPEC.format(count=4 * given.images)
     made = gapbench.propose(
-        spec, model, path, limit=images, settings=[*given.settings, *settings], accept_noisy="gates=[]" in settings, quiet=False,
+        spec, model, path, limit=images, settings=[*given.settings, *settings], quiet=False,
+        accept_noisy="gates=[]" in settings,
         **({"batch_size": given.batch_size} if given.batch_size else {}),
     )  # fmt: skip
     count, right, whole = right_rows(path, spec, images)
