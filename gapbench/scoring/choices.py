@@ -20,7 +20,7 @@ from gapbench.scoring.clauses import affirmed, spoken
 from gapbench.scoring.clean import clean, fold, plain
 from gapbench.scoring.words import normal
 
-_LABEL = re.compile(r"[(\[]?([A-Za-z])[)\]]?(?:[.):] ?|(?<=[)\]]) ?|(?= \())")
+_LABEL = re.compile(r"[(\[]?([A-Za-z])[)\]]?(?:[.):] ?|(?<=[)\]]) ?|(?= ?\())")
 _LABELLED = re.compile(r"(?:(?<=\s)|\A)\(?([A-Z])[.):]\s")
 
 

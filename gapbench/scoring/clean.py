@@ -36,6 +36,13 @@ _AFTER_FOLDING = str.maketrans(
 _ROLE = re.compile(r"\A\s*(?:assistant|model|bot|gpt)\s?:\s*", re.I)
 _OPENING = re.compile(r"<(?:final_)?answer>|\[(?:final[ _])?answer\](?=\s*\S)|<conclusion>|<\|begin_of_box\|>", re.I)
 _CLOSING = re.compile(r"</(?:final_)?answer>|\[/(?:final[ _])?answer\]|</conclusion>|<\|end_of_box\|>", re.I)
+_COORDINATES = re.compile(
+    r"<(?:box|quad|point)>[^<>A-Za-z]{0,400}</(?:box|quad|point)>|<\|(?:box|quad|point)_start\|>[^<>A-Za-z]{0,400}"
+    r"<\|(?:box|quad|point)_end\|>|<points?\s[^<>]{0,4000}>|</points?>|</?ref>"
+)
+_STRUCK = re.compile(r"~~[^~\n]{1,400}~~|<(?:del|strike)>[^<>]{1,400}</(?:del|strike)>")
+_TICKED, _CROSSED = re.compile(r"[✅✓✔☑]|(?<![\w\])])\[[xX]\](?= )"), re.compile(r"[❌✗✘☐]|\[ \]")
+_DEGREES = re.compile(r" ?\^ ?(?:\\circ|\{ ?\\circ ?\})")
 _TAG = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:s|b|i|u|p|br|em|strong|code|span|div|eos|bos|end_of_turn)\s?/?>")
 _FRACTION = re.compile(r"\\[dt]?frac ?\{(\d{1,20})\} ?\{(\d{1,20})\}")
 _FONT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:rm|bf|sf|it|tt|bb)?|operatorname|mbox|rm|bf) ?\{([^{}]*)\}")
@@ -66,9 +73,14 @@ def clean(text: str) -> str:
     """
     text = _ROLE.sub("", fold(text))
     bare = text.strip()  # returned if nothing else is left: an answer may be a mark-up character such as an asterisk
-    text = _TAG.sub(" ", _CLOSING.sub(CLOSE, _OPENING.sub(OPEN, text)))
+    text = _TAG.sub(" ", _COORDINATES.sub(" ", _CLOSING.sub(CLOSE, _OPENING.sub(OPEN, text))))
+    text = _STRUCK.sub(" ", text)
+    if _TICKED.search(text) and _CROSSED.search(text):  # "❌ A" beside "✅ B"
+        text = "\n".join(line for line in text.splitlines() if not _CROSSED.search(line))
+    text = _TICKED.sub(" ", text)
     text = _MATHS.sub(lambda maths: maths[1] or maths[2], text)
     if "\\" in text:
+        text = _DEGREES.sub("°", text)
         text = _FRACTION.sub(r" \1/\2", text)
         for _ in range(3):  # nesting such as \boxed{\text{\textbf{B}}} goes no deeper in practice
             text = _FONT.sub(r"\1", text)

@@ -95,7 +95,7 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
     if verb and not _others(predicate, asked):  # "A parrot is in the cage."
         predicate = claim[: verb.start()]
     main, *asides = [f" {normal(part)} " for part in _PARTS.split(predicate)]
-    found = [answer for answer in accepted if f" {answer} " in f" {normal(predicate)} "]
+    found = [answer for answer in sorted(accepted, key=lambda answer: (-len(answer), answer)) if f" {answer} " in f" {normal(predicate)} "]
     contained = [a for a in found if stated or f" {a} " in main or not any(f" {a} " in aside for aside in asides)]
     aside = bool(asides) and _ASIDE.match(asides[0])
     if found and not contained and not aside:

@@ -23,23 +23,29 @@ from decimal import Decimal
 from itertools import islice
 
 from gapbench.errors import BenchmarkError
-from gapbench.scoring.clauses import answering, asserted, denies, extents, is_cut_off
+from gapbench.scoring.clauses import EMPTY_WORDS, answering, asserted, denies, extents, is_cut_off
 from gapbench.scoring.clean import clean, plain
 from gapbench.scoring.outcome import Score, unparsed
-from gapbench.scoring.phrases import form
+from gapbench.scoring.phrases import form, word_list, word_set
 from gapbench.scoring.statements import CONFLICT, REFUSAL, WEAK, conclude, latest, refuses, statements
-from gapbench.scoring.words import SMALL_NUMBERS
+from gapbench.scoring.words import SMALL_NUMBERS, stem, words
 
 RELATIVE_TOLERANCE = 1e-6
 
 _MAGNITUDES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "k": 1000, "dozen": 12}
 _PARTS = ("halve", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _MOST_NUMBERS = 1000
-_DIGITS, _WORDS, _HAN, _HAN_DIGITS = form("digits"), form("number_words"), form("han_number"), "一二三四五六七八九十"
+_DIGITS, _WORDS, _HAN = form("digits"), form("number_words"), form("han_number")
+_HAN_VALUES = {han: value for value, han in enumerate("〇一二三四五六七八九")} | {"两": 2, "兩": 2}
 _NO_VALUE, _BOUND, _PRONOUN = form("no_value"), form("bound"), form("pronoun")
 _LIST_MARK, _PART, _TOTAL, _RANGE = form("list_mark"), form("part"), form("total"), form("range")
 _AS_WORDS = [form(name) for name in ("none", "single", "pair")]  # 0, 1, 2
+_VALUES = SMALL_NUMBERS | {
+    word: value for value, name in enumerate(word_list("below_hundred")[2:11], 2) for word in word_list(name)
+}
 _CHAIN, _ORDINAL = re.compile(r"[^=A-Za-z,;]*="), re.compile(r"st|nd|rd|th", re.I)
+_PHRASE, _BEFORE = re.compile(r"[ -]?[\w ]{0,40}"), re.compile(r"\w+(?=[ :]\Z)")
+_EMPTY, _NAMING = EMPTY_WORDS | word_set("auxiliaries") | word_set("further") | word_set("alternatives"), ("the", "in", "at")
 _LIST_START = re.compile(r"(?m:^ ?1[.)] )")
 
 
@@ -87,9 +93,29 @@ def _only(output: str, question: str) -> frozenset[Decimal]:
     values = frozenset().union(*claims) or numbers(latest(text)) or numbers(text)
     if not values and not _LIST_MARK.search(text):
         return frozenset(Decimal(value) for value, word in enumerate(_AS_WORDS) if word.search(text))
+    if len(values) > 1 and len(counted := _counted(latest(text), question)) == 1:
+        return counted
     asked = frozenset(value for _, _, value in _found(question))
     others = frozenset(value for _, _, value in islice(_found(text), _MOST_NUMBERS)) - asked
     return others if others and values <= asked else values - asked or values
+
+
+def _counted(text: str, question: str) -> frozenset[Decimal]:
+    """The numbers right before what is asked about ("3 dogs and 2 cats"); none if a number may go on with the count.
+
+    It goes on ("and 1 on the floor", "1 hour and 5 minutes") unless it counts or names another thing ("platform 14").
+    """
+    asked = {stem(word) for word in words(question) if word not in _EMPTY}
+    counted: set[Decimal] = set()
+    for start, end, value in islice(_found(text), _MOST_NUMBERS):
+        phrase = _PHRASE.match(text, end)
+        after = [word for word in words(phrase[0] if phrase else "") if word.isascii() or word not in _EMPTY][:2]
+        name = _BEFORE.search(text, max(0, start - 20), start)
+        if after and after[0] not in _EMPTY and text[start - 1 : start] != ",":  # 3,5
+            counted |= {value} if asked.intersection(map(stem, after)) else set()
+        elif not name or not (name[0].lower() in _NAMING or stem(name[0].lower()) in asked):
+            return frozenset()
+    return frozenset(counted)
 
 
 def equal(a: Decimal, b: Decimal) -> bool:
@@ -130,8 +156,10 @@ def _found(text: str) -> Iterator[tuple[int, int, Decimal]]:
         if _is_given(text, match):
             yield from ((match.start(), match.end(), value) for value in _words_values(match))
     for match in _HAN.finditer(blank):
-        if match.start() == 0 or text[match.start() - 1] not in _HAN_DIGITS:
-            yield match.start(), match.end(), Decimal(_HAN_DIGITS.find(match[0]) + 1 or 2)  # 两 is 2 as well
+        if match.start() == 0 or text[match.start() - 1] not in (*_HAN_VALUES, *"十百千万零"):
+            tens, ten, ones = match[0].rpartition("十")
+            value = 10 * _HAN_VALUES.get(tens, 1) * bool(ten) + _HAN_VALUES.get(ones, 0)
+            yield match.start(), match.end(), Decimal(value)
 
 
 def _is_given(text: str, match: re.Match[str]) -> bool:
@@ -182,7 +210,7 @@ def _phrase_values(phrase: str) -> set[Decimal]:
     total = group = 0
     last = math.inf  # value of the last word below a hundred, which tells "twenty one" from "one two"
     for word in re.split(r"[- ]", phrase):
-        value, magnitude = SMALL_NUMBERS.get(word), _MAGNITUDES.get(word, 1)
+        value, magnitude = _VALUES.get(word), _MAGNITUDES.get(word, 1)
         if value is not None:
             if last != math.inf and not (last >= 20 and last % 10 == 0 and 0 < value < 10):
                 values.add(Decimal(total + group))

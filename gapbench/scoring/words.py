@@ -21,7 +21,7 @@ SMALL_NUMBERS = {word: max(n, 10 * n - 180) for n, word in enumerate(word_list("
 _TENS = {word: value for word, value in SMALL_NUMBERS.items() if value >= 20}
 
 ARTICLES, VERBS = word_set("articles"), word_set("verbs")
-_ACRONYM = re.compile(r"(?<!\w)(?:[^\W\d_]\.){2,20}")
+_ACRONYM = re.compile(r"(?<!\w)(?:[^\W\d_]\. ?){2,20}")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _SIGN = r"[<>=≤≥≠±+#$€£¥₩₹¢]"
 _HAN = r"\u3040-\u30ff\u3400-\u9fff"  # no spaces between words, so each character is one
@@ -37,7 +37,7 @@ _ENDING = re.compile(r"(?<=[a-z]{2})(?:i?es|(?<=[^su])s|y|ing|ed|e)\Z")
 def words(text: str) -> list[str]:
     """The normalised words of a text, with its articles; the A of "point A" or "A is closer" stays a capital."""
     text = fold(text).replace("'", "")
-    text = _ACRONYM.sub(lambda acronym: acronym[0].replace(".", ""), _APART.sub("", _THOUSANDS.sub("", text)))
+    text = _ACRONYM.sub(lambda acronym: re.sub("[. ]", "", acronym[0]) + " ", _APART.sub("", _THOUSANDS.sub("", text)))
     found, capitals = TOKEN.findall(text), text.isupper()
     tokens: list[str] = []
     after_tens = 0
