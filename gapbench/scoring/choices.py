@@ -51,6 +51,7 @@ class Choices:
     def affirmed_in(self, text: str) -> frozenset[str]:
         """Letters of the options whose text is said affirmatively; none for a text that two options share."""
         named = affirmed(text, [option for option in self.spoken if not is_letter_of(option, self.letters)])
+        named = {option for option in named if option.startswith("all of ")} or named  # "all of the above"
         return frozenset(c for c, option in zip(self.letters, self.spoken, strict=False) if option in named)
 
 

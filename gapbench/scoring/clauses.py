@@ -23,7 +23,8 @@ _SENTENCE, _OPEN_SENTENCE, SPLIT, _CLAUSE = (form(n) for n in ("sentence", "open
 _SENTENCE_END, _CLAUSE_END, _CUT_OFF = form("sentence_end"), form("clause_end"), form("cut_off")
 THEREFORE, _QUOTED, EMPHASIS, COPULA = (form(n) for n in ("therefore", "quoted", "emphasis", "copula"))
 _REASONS, _UNLIKELY = ("because", "since"), re.compile(r"\b(?:less|least) likely\b|\beither\b(?=[^.,;\n]* or )")
-ASIDE, _AND = form("aside"), re.compile(r",? (?:and|while|whereas) ")
+ASIDE, _AND = form("aside"), re.compile(r",? (?:and|while|whereas) |(?<=[^\x00-\x7f]|\"),(?=[^\x00-\x7f])")
+_BLANK, _PART = re.compile(r"([\u3400-\u9fff]{2})(?:什么|什麼|谁|誰|哪)"), re.compile(r"[,;。.!?\n]")
 _THERE = re.compile(r"there\b", re.I)
 LOOKS_LIKE = re.compile(r"\b(looks?|seems?|covered|filled|topped|decorated) (?:like|with)\b", re.I)
 
@@ -75,6 +76,14 @@ def answering(text: str, question: str = "") -> list[str]:
     about = [clause for clause in found if most and is_about(clause, question) == most]
     chosen = about[:1] if about[:1] == said[:1] else about[-1:]
     return parallel(about, chosen[0]) if chosen else []
+
+
+def filled(text: str, question: str) -> list[str]:
+    """What a text says in place of the "what" of a Chinese question: 筷子 of 她拿着筷子 for 她拿着什么."""
+    blank = _BLANK.search(question)
+    parts = [part for part in _PART.split(asserted(latest(text))) if blank and blank[1] in part and not denies(part)]
+    said = parts[0].split(blank[1])[-1] if blank and len(parts) == 1 else ""
+    return [f"是{said}"] if TOKEN.search(said) else []
 
 
 def parallel(clauses: Sequence[str], clause: str) -> list[str]:

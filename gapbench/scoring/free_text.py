@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from gapbench.scoring import clauses, statements
@@ -29,6 +30,7 @@ MOST_OTHER_WORDS, _LONGEST_SUBJECT, _LONGEST_BARE = 3, 5, 8
 _ASIDE, _PARTS, _RELATIVE, _FIRST, _TAIL = map(form, ("closer", "parts", "relative", "first", "tail"))
 _QUOTE = re.compile(r'"([^"\n]+)"|(?<!\w)\'([^\'\n]+)\'(?!\w)')
 _VAGUE, _QUOTED, _ALTERNATIVES, _PRONOUN = form("vague"), form("quoted"), word_set("alternatives"), form("personal")
+_PERSONS = frozenset({"who", "whose", "whom", "surname", "last"})
 _SLASH = re.compile(r"(?<!\d)/|/(?!\d)")
 _NO_TEXT = unparsed("no-text", "no clause gives an answer")
 _DENIED = unparsed("denied", "the accepted answer is denied, doubted, or said of something else")
@@ -73,6 +75,8 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
         return _read(clause, accepted, question, rule)
     claims = clauses.answering(body, question) or clauses.sentences(body)[: bool(_FIRST.match(body))]
     scores = [_read(claim, accepted, question, rule) for claim in claims]
+    if not any(score.parsed for score in scores):
+        scores = [_read(claim, accepted, question, rule) for claim in clauses.filled(body, question)] or scores
     if scores and len({score.outcome for score in scores}) == 1:
         return scores[0]
     if not any(f" {answer} " in f" {normal(body)} " for answer in accepted):
@@ -95,10 +99,11 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
     if verb and not _others(predicate, asked):  # "A parrot is in the cage."
         predicate = claim[: verb.start()]
     main, *asides = [f" {normal(part)} " for part in _PARTS.split(predicate)]
-    found = [answer for answer in sorted(accepted, key=lambda answer: (-len(answer), answer)) if f" {answer} " in f" {normal(predicate)} "]
+    longest_first = sorted(accepted, key=lambda answer: (-len(answer), answer))
+    found = [answer for answer in longest_first if f" {answer} " in f" {normal(predicate)} "]
     contained = [a for a in found if stated or f" {a} " in main or not any(f" {a} " in aside for aside in asides)]
     aside = bool(asides) and _ASIDE.match(asides[0])
-    if found and not contained and not aside:
+    if found and not contained and not (aside and asked.isdisjoint(map(stem, words(asides[0])))):
         return _OFFERED
     rest = [word for word in words(predicate) if word not in " ".join(contained).split()]
     starts = any(normal(claim).startswith(f"{answer} ") for answer in contained) and asked.intersection(map(stem, rest))
@@ -114,6 +119,9 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
         return _OFFERED
     if not is_sentence and len(words(claim)) < _LONGEST_SUBJECT:  # "red car" is not "red"
         return Score("wrong", 0.0, claim, rule, "")
+    in_name = any(_longer_name(a).search(f" {predicate}", predicate == claim and not stated) for a in contained)
+    if in_name and _PERSONS.isdisjoint(words(question)):
+        return unparsed("mentioned", "the accepted answer is the end of a longer name")
     before, _, after = f" {normal(predicate)} ".partition(f" {contained[0]} ")
     others = _others(before + _TAIL.split(after)[0], asked)
     subject = _others(claim[: verb.start()] if verb else "", asked)
@@ -137,6 +145,12 @@ def _is_listed(answer: str, predicate: str) -> bool:
         if any(0 < len(segment.split()) <= (4 if " and " in after or " or " in after else 2) for segment in segments):
             return True
     return False
+
+
+@lru_cache(maxsize=64)
+def _longer_name(answer: str) -> re.Pattern[str]:
+    """The form of a name that ends with an answer: "New York" for "York"."""
+    return re.compile(rf"(?<=\s)(?!The |An? )[A-Z][a-z]+ (?=[A-Z])(?i:{re.escape(answer)})\b")
 
 
 def _is_one_of(text: str, accepted: Collection[str]) -> bool:

@@ -38,6 +38,8 @@ _IS, _REASON, _BUT = form("is", 0), form("reason"), re.compile(",? but\\b")
 _MARKED, _NEXT = re.compile(r"\(([A-Z])\)"), re.compile(r" \((?P<letter>[A-Z])(?=\) )")
 _NEITHER = re.compile(r"\b[Nn]either\b[^.\n]* [A-Z] n?or [A-Z]\b")
 _ENDS_MARKED, _PAUSE = re.compile(r"\([A-Z]\)[.!]?\s*\Z"), re.compile(r"[,;:]")
+_PLACES = ("first", "second", "third", "fourth", "fifth", "sixth")
+_ORDINAL = re.compile(rf"\bthe ({'|'.join(_PLACES)}|last) (?:option|choice)\b", re.I)
 _LABELLED = re.compile(r"[A-Z] ?[(:]")
 Reading = tuple[Statement, frozenset[str], str]
 """A statement, its letters, and the rule that reads them."""
@@ -50,6 +52,7 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
     """
     choices = choices_of(answers, options, question)
     accepted = frozenset().union(*(accepted_letters(answer, choices) for answer in answers))
+    text = _ORDINAL.sub(lambda ordinal: _by_place(ordinal, choices.letters[: len(choices.texts)]), text)
     output = plain(text)
     if whole := choices.single_letter_of(output):
         return decided(accepted, min(whole), "option-text")
@@ -79,6 +82,12 @@ def score_letter(text: str, answers: Sequence[str], options: Sequence[str] = (),
         allowed = f"{choices.letters[0]} to {choices.letters[-1]}"
         return unparsed("outside-options", f"{letter} is not among the options {allowed}")
     return decided(accepted, letter, rule)
+
+
+def _by_place(ordinal: re.Match[str], letters: str) -> str:
+    """ "option B" for "the second option"; the words themselves if there is no such option."""
+    place = len(letters) - 1 if ordinal[1].lower() == "last" else _PLACES.index(ordinal[1].lower())
+    return f"option {letters[place]}" if 0 <= place < len(letters) else ordinal[0]
 
 
 def _by_text(output: str, accepted: frozenset[str], choices: Choices, question: str) -> Score:

@@ -44,8 +44,9 @@ _VALUES = SMALL_NUMBERS | {
     word: value for value, name in enumerate(word_list("below_hundred")[2:11], 2) for word in word_list(name)
 }
 _CHAIN, _ORDINAL = re.compile(r"[^=A-Za-z,;]*="), re.compile(r"st|nd|rd|th", re.I)
-_PHRASE, _BEFORE = re.compile(r"[ -]?[\w ]{0,40}"), re.compile(r"\w+(?=[ :]\Z)")
-_EMPTY, _NAMING = EMPTY_WORDS | word_set("auxiliaries") | word_set("further") | word_set("alternatives"), ("the", "in", "at")
+_PHRASE, _BEFORE = re.compile(r"[\d.,]*[ -]?([\w ]{0,40})"), re.compile(r"\w+(?=[ :]\Z)")
+_EMPTY = EMPTY_WORDS.union(*map(word_set, ("auxiliaries", "further", "alternatives")))
+_NAMING = ("the", "in", "at", "number")
 _LIST_START = re.compile(r"(?m:^ ?1[.)] )")
 
 
@@ -108,10 +109,10 @@ def _counted(text: str, question: str) -> frozenset[Decimal]:
     asked = {stem(word) for word in words(question) if word not in _EMPTY}
     counted: set[Decimal] = set()
     for start, end, value in islice(_found(text), _MOST_NUMBERS):
-        phrase = _PHRASE.match(text, end)
-        after = [word for word in words(phrase[0] if phrase else "") if word.isascii() or word not in _EMPTY][:2]
+        phrase = _PHRASE.match(text, start if text[start].isdigit() else end)
+        after = [word for word in words(phrase[1] if phrase else "") if word.isascii() or word not in _EMPTY][:2]
         name = _BEFORE.search(text, max(0, start - 20), start)
-        if after and after[0] not in _EMPTY and text[start - 1 : start] != ",":  # 3,5
+        if after and after[0] not in _EMPTY and text[start - 1 : start] not in (",", "万", "千"):  # 3,5
             counted |= {value} if asked.intersection(map(stem, after)) else set()
         elif not name or not (name[0].lower() in _NAMING or stem(name[0].lower()) in asked):
             return frozenset()
@@ -158,8 +159,8 @@ def _found(text: str) -> Iterator[tuple[int, int, Decimal]]:
     for match in _HAN.finditer(blank):
         if match.start() == 0 or text[match.start() - 1] not in (*_HAN_VALUES, *"十百千万零"):
             tens, ten, ones = match[0].rpartition("十")
-            value = 10 * _HAN_VALUES.get(tens, 1) * bool(ten) + _HAN_VALUES.get(ones, 0)
-            yield match.start(), match.end(), Decimal(value)
+            count = 10 * _HAN_VALUES.get(tens, 1) * bool(ten) + _HAN_VALUES.get(ones, 0)
+            yield match.start(), match.end(), Decimal(count)
 
 
 def _is_given(text: str, match: re.Match[str]) -> bool:

@@ -33,6 +33,8 @@ _LEAD, _FILLER, _CLAUSE_START = form("lead"), form("filler"), form("clause_start
 _DENIED, _SUPPOSED, _QUESTION = form("denied"), form("supposed"), form("question")
 _REVISION, _TURN, _CONCLUSION, _REFUSAL = (form(n) for n in ("revision", "turn", "conclusion", "refusal"))
 
+_IN_QUOTES = re.compile(r"\w\S? '(?:the |my )?\Z", re.I)
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -126,6 +128,9 @@ def _value(text: str, lead: re.Match[str]) -> str:
 
 
 def is_denied(text: str, start: int, supposed: bool = False) -> bool:
-    """Whether the clause before `start` denies or supposes the text that follows; if `supposed`, supposes it."""
+    """Whether the clause before `start` denies or supposes what follows, or quotes it; `supposed` ignores denials."""
+    line = text[text.rfind("\n", 0, start) + 1 : start]
+    if (line.count('"') % 2 and re.search(r"\w", line.split('"')[0])) or _IN_QUOTES.search(line[-20:]):
+        return True
     denied = not supposed and _DENIED.search(_CLAUSE_START.split(text[max(0, start - 60) : start])[-1])
     return bool(denied or _SUPPOSED.search(text[max(0, start - 240) : start]))

@@ -26,6 +26,7 @@ from gapbench.scoring.words import ARTICLES, stem, words
 _HEAD, _SECOND, _START = form("yes_no"), form("second"), form("yes_no_start")
 _YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
 _DENIALS, _DOUBTS = clauses.DENIALS | word_set("absences"), clauses.DOUBTS | word_set("partly")
+_ASKED = re.compile("[?\uff1f]")
 _NOTS, _COMMA, _FOLLOWS = form("nots"), re.compile(r",\s|,(?=\D)"), form("follows")
 _NO_ANSWER = unparsed("no-yes-no", "neither begins with yes or no nor states it")
 
@@ -47,7 +48,7 @@ def score_yes_no(text: str, answers: Sequence[str], question: str = "") -> Score
     conclusion = statements.conclude(sorted(stated, key=lambda reading: reading[0].start), text)
     sentences = clauses.sentences(output)
     revised = max((index for index, sentence in enumerate(sentences) if statements.revises(sentence)), default=0)
-    repeated = _as_asked(" ".join(sentences[revised:]), question)
+    repeated = _as_asked(" ".join(sentences[revised:]), _ASKED.split(question, maxsplit=1)[0])
     if conclusion is None or (revised and repeated and conclusion.statement.start < text.rfind(sentences[revised])):
         return decided(accepted, min(repeated), "yes-no-text") if len(repeated) == 1 else _NO_ANSWER
     lead = conclusion.statement.rank == BARE
@@ -60,7 +61,7 @@ def _as_asked(output: str, question: str) -> set[str]:
     """What a text says by repeating the question as a statement: `yes`, or `no` with a denial."""
     particle = frozenset(words(question)[-1:]) & {"on", "in"}  # "Are the lights on?"
     asked = _content(question, particle)
-    if not asked or "or" in words(question):
+    if not asked or "or" in words(question) or any(said.startswith(tuple("没不无")) for said in words(question)):
         return set()
     relations = word_set("relations").union({"from"}).difference(words(question))
     text = _NOTS.sub(" not ", clauses.EMPHASIS.sub(" ", clauses.asserted(output)))
