@@ -21,7 +21,8 @@ HEAD = """# How an answer is read
 <sub>Written by `python scripts/scoring_page.py` from the examples that the tests score; a test fails when it is out of
 date. The words and forms are in [phrases.toml](../gapbench/scoring/phrases.toml).</sub>
 
-A thought and mark-up are cut away. Then the first step that finds something decides:
+A thought, mark-up, coordinates, and what is struck through, or crossed out beside a tick, are cut away. Then the first
+step that finds something decides:
 
 1. **A statement.** "The answer is B", "Answer: 3", a box, an answer tag, "I think it is B". A box, a tag and "final
    answer" outrank "the answer is", which outranks a bare answer, "B is correct" and, last, "I think". Within a rank the
@@ -33,10 +34,14 @@ A thought and mark-up are cut away. Then the first step that finds something dec
    question said as a statement, or a short text must be said in it affirmatively.
 4. **Else the answer is unparsed**, and a judge may be asked.
 
-A mention, a rejection, a question, a supposition ("A would be right if"), a doubt or a list never counts. Labels that
-run from A are a list. Of numbers, bounds, denied numbers and numbers of lists do not count; a total counts alone if its
-parts add up. In texts, signs, currencies and comparisons count. A letter beside another option's text contradicts
-itself. A refusal without an answer, and an output that breaks off before its answer, are unparsed in every answer type.
+A mention, a rejection, a question, a quotation within a sentence, a supposition ("A would be right if"), a doubt or a
+list never counts. Labels that run from A are a list. "The second option" is its letter. Of numbers, bounds, denied
+numbers and numbers of lists do not count; a total counts alone if its parts add up; of several numbers the one right
+before what is asked about counts, if the others count or name other things. In texts, signs, currencies and comparisons
+count, and the end of a longer name ("New York" for York) is no answer, unless a person is asked for. Of German, French,
+Spanish, Portuguese, Italian, Russian and Korean only yes, no, two to ten, "the answer is" and a few refusals are known.
+A letter beside another option's text contradicts itself. A refusal without an answer, and an output that breaks off
+before its answer, are unparsed in every answer type.
 """
 TITLES = {
     "letter": "Letters",

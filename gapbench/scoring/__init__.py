@@ -37,8 +37,8 @@ the rule:
 | mentioned | unparsed: the accepted text appears in passing |
 | judge | a judge decided, because no rule could; never in `records.jsonl` (`gapbench.judging`) |
 
-Limits: the rules are for English and Chinese, and a little Japanese. Scoring calls no model. It never gives the outcome
-`failed`, which is for engines.
+Limits: the rules are for English and Chinese, and a little Japanese; of seven other languages they know only yes, no,
+small numbers and "the answer is". Scoring calls no model. It never gives the outcome `failed`, which is for engines.
 """
 
 from gapbench.scoring.outcome import Score, unparsed

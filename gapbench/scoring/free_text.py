@@ -119,8 +119,8 @@ def _read(claim: str, accepted: Collection[str], question: str, rule: str) -> Sc
         return _OFFERED
     if not is_sentence and len(words(claim)) < _LONGEST_SUBJECT:  # "red car" is not "red"
         return Score("wrong", 0.0, claim, rule, "")
-    in_name = any(_longer_name(a).search(f" {predicate}", predicate == claim and not stated) for a in contained)
-    if in_name and _PERSONS.isdisjoint(words(question)):
+    names = [_longer_name(a).search(f" {predicate}", predicate == claim and not stated) for a in contained]
+    if any(name and stem(name[1].lower()) not in asked for name in names) and _PERSONS.isdisjoint(words(question)):
         return unparsed("mentioned", "the accepted answer is the end of a longer name")
     before, _, after = f" {normal(predicate)} ".partition(f" {contained[0]} ")
     others = _others(before + _TAIL.split(after)[0], asked)
@@ -150,7 +150,7 @@ def _is_listed(answer: str, predicate: str) -> bool:
 @lru_cache(maxsize=64)
 def _longer_name(answer: str) -> re.Pattern[str]:
     """The form of a name that ends with an answer: "New York" for "York"."""
-    return re.compile(rf"(?<=\s)(?!The |An? )[A-Z][a-z]+ (?=[A-Z])(?i:{re.escape(answer)})\b")
+    return re.compile(rf"(?<=\s)(?!The |An? )([A-Z][a-z]+) (?=[A-Z])(?i:{re.escape(answer)})\b")
 
 
 def _is_one_of(text: str, accepted: Collection[str]) -> bool:

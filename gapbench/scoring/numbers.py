@@ -3,15 +3,15 @@
     score_number("There are twenty-one cars.", ["21"]).outcome        # "right"
 
 The steps: 1. a statement with a number; 2. a number alone on a line; 3. the number of the clause that answers, else the
-only number of the output, or its total where the other numbers add up to it. "No cars" is 0, "a single car" 1 and "a
-pair" 2 if there is no other number.
+only number of the output, its total where the other numbers add up to it, or the one right before what is asked about.
+"No cars" is 0, "a single car" 1 and "a pair" 2 if there is no other number.
 
 Two integers must be equal; if either side has a fractional part, a relative tolerance of 1e-6 applies. Units and the
 per cent sign are ignored. "3k" is 3000, "half a dozen" 6, "two thirds" 0.667. Bounds ("at least 3", "100+"), denied and
 vague numbers, ordinals and numbers of lists ("Step 1") are no answers.
 
 Limits: commas and spaces separate thousands (12,5 is two numbers, 1.024,5 one); units are not compared; of Chinese
-numerals only one to ten before a measure word.
+numerals only those below a hundred before a measure word, of other languages only the words from two to ten.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _DIGITS, _WORDS, _HAN = form("digits"), form("number_words"), form("han_number")
 _HAN_VALUES = {han: value for value, han in enumerate("〇一二三四五六七八九")} | {"两": 2, "兩": 2}
 _NO_VALUE, _BOUND, _PRONOUN = form("no_value"), form("bound"), form("pronoun")
 _LIST_MARK, _PART, _TOTAL, _RANGE = form("list_mark"), form("part"), form("total"), form("range")
+_MULTIPLIED = form("multiplied")
 _AS_WORDS = [form(name) for name in ("none", "single", "pair")]  # 0, 1, 2
 _VALUES = SMALL_NUMBERS | {
     word: value for value, name in enumerate(word_list("below_hundred")[2:11], 2) for word in word_list(name)
@@ -94,7 +95,7 @@ def _only(output: str, question: str) -> frozenset[Decimal]:
     values = frozenset().union(*claims) or numbers(latest(text)) or numbers(text)
     if not values and not _LIST_MARK.search(text):
         return frozenset(Decimal(value) for value, word in enumerate(_AS_WORDS) if word.search(text))
-    if len(values) > 1 and len(counted := _counted(latest(text), question)) == 1:
+    if len(values) > 1 and not _MULTIPLIED.search(text) and len(counted := _counted(latest(text), question)) == 1:
         return counted
     asked = frozenset(value for _, _, value in _found(question))
     others = frozenset(value for _, _, value in islice(_found(text), _MOST_NUMBERS)) - asked

@@ -2,7 +2,7 @@
 
     form("refusal").search("I cannot tell.")
 
-Limits: English, Chinese and a little Japanese.
+Limits: English, Chinese and a little of eight other languages.
 """
 
 from __future__ import annotations

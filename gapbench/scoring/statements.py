@@ -8,7 +8,9 @@ lower rank. Within a rank the last statement wins only if the text turns ("but")
 earlier one, concludes ("so") before it, or revises ("wait"), which overrides a higher rank as well. Otherwise
 statements that contradict each other decide nothing. A denied, supposed or asked statement does not count.
 
-Limits: English, Chinese and a little Japanese; only the last 64 statements of an output are weighed.
+A statement that a sentence quotes ('write "Answer: B"') counts no more than a denied one.
+
+Limits: English, Chinese and a little of eight other languages; only the last 64 statements of an output are weighed.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ The steps: 1. a statement ("The answer is no"); 2. a sentence that begins with y
 mind; 3. the question said as a statement, or its denial ("There is no dog in the image."). "true" and "absolutely"
 count as yes, "false" as no. An output that says both, or says yes and denies what was asked, is unparsed.
 
-Limits: English, Chinese and Japanese words only; step 3 compares words, so "The dog has left" is unparsed.
+Limits: of other languages than English and Chinese only the words for yes and no (`phrases.toml`); step 3 compares
+words, so "The dog has left" is unparsed.
 """
 
 from __future__ import annotations

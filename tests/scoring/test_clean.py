@@ -24,6 +24,16 @@ from gapbench.scoring.clean import CLOSE, OPEN, clean, fold, plain
         ("5*3", "5*3"),
         ("snake_case", "snake_case"),
         ("*", "*"),
+        ("~~A~~ B", "B"),
+        ("~~A~~", "~~A~~"),
+        ("❌ A\n✅ B", "B"),
+        ("- [ ] A\n- [x] B", "B"),
+        ("❌ No", "❌ No"),
+        ("✅ B", "B"),
+        (r"$60^\circ$ and 60^{\circ}", "60° and 60°"),
+        ("<ref>a mug</ref><box>(412,310),(498,420)</box>", "a mug"),
+        ('<points x1="12.1" y1="40.2" alt="boats">boats</points>', "boats"),
+        ("<box>B</box>", "<box>B</box>"),
     ],
 )
 def test_mark_up_is_undone(raw: str, cleaned: str) -> None:

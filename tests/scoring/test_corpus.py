@@ -1,4 +1,4 @@
-"""How far scoring agrees with people: 720 and 520 answers in the styles of real models.
+"""How far scoring agrees with people: 720, 520 and 640 answers in the styles of real models.
 
 Two authors who had not seen the rules wrote each corpus and labelled each other's part, or strangers did, without the
 first label; all agreed. The labels were fixed before any rule was run on them. `group` is "common" or "trap".
@@ -8,7 +8,9 @@ of the traps at most 3 % wrongly right. `REACHED` is what scoring reaches so far
 
 The rules were mended on the first corpus. The second was then run once, blind: of the common answers 97.1 % as
 labelled, none wrongly right, 0.5 % wrongly wrong, 2.4 % needlessly unparsed; of the traps 72 % as labelled, 4.3 %
-wrongly right. The kinds of those misses were mended afterwards, so what is reached now says less than that.
+wrongly right. The third was run once, blind, after that: of the common answers 95.2 % as labelled, none wrongly right,
+0.2 % wrongly wrong, 4.5 % needlessly unparsed; of the traps 72.5 % as labelled, 4 % wrongly right, 4.5 % wrongly wrong,
+19 % needlessly unparsed. The kinds of those misses were mended afterwards, so what is reached now says less than that.
 """
 
 from __future__ import annotations
@@ -22,13 +24,17 @@ import pytest
 
 from gapbench.scoring import score
 
-LINES, SECOND = (
+LINES, SECOND, THIRD = (
     [json.loads(line) for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()]
-    for name in ("corpus.jsonl", "second_corpus.jsonl")
+    for name in ("corpus.jsonl", "second_corpus.jsonl", "third_corpus.jsonl")
 )
+REACHED_THIRD = {
+    "common": {"as labelled": 0.995, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.005},
+    "trap": {"as labelled": 0.88, "wrongly right": 0.01, "wrongly wrong": 0.01, "needlessly unparsed": 0.1},
+}
 REACHED_SECOND = {
-    "common": {"as labelled": 0.975, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.025},
-    "trap": {"as labelled": 0.835, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.165},
+    "common": {"as labelled": 0.985, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.015},
+    "trap": {"as labelled": 0.84, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.16},
 }
 REACHED = {
     "common": {"as labelled": 0.995, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.005},
@@ -42,7 +48,11 @@ def found(line: dict[str, Any]) -> str:
     return "as labelled" if scored.outcome == line["expected"] else NAMES[scored.outcome]
 
 
-@pytest.mark.parametrize(("corpus", "reached"), [(LINES, REACHED), (SECOND, REACHED_SECOND)], ids=["first", "second"])
+@pytest.mark.parametrize(
+    ("corpus", "reached"),
+    [(LINES, REACHED), (SECOND, REACHED_SECOND), (THIRD, REACHED_THIRD)],
+    ids=["first", "second", "third"],
+)
 @pytest.mark.parametrize("group", ["common", "trap"])
 def test_scoring_agrees_with_people_as_far_as_it_did(
     corpus: list[dict[str, Any]], reached: dict[str, dict[str, float]], group: str
@@ -54,7 +64,7 @@ def test_scoring_agrees_with_people_as_far_as_it_did(
         assert counts[name] / len(lines) <= reached[group][name], name
 
 
-@pytest.mark.parametrize("corpus", [LINES, SECOND], ids=["first", "second"])
+@pytest.mark.parametrize("corpus", [LINES, SECOND, THIRD], ids=["first", "second", "third"])
 def test_the_corpus_has_answers_of_every_kind(corpus: list[dict[str, Any]]) -> None:
     assert len({(line["question"], line["output"], *line["answers"]) for line in corpus}) > len(corpus) - 5 > 500
     assert {line["answer_type"] for line in corpus} == {"letter", "yes_no", "number", "text"}
