@@ -25,7 +25,7 @@ from gapbench.scoring import statements as stated
 from gapbench.scoring.choices import Choices, accepted_letters, choices_of, is_letter_of
 from gapbench.scoring.clean import plain
 from gapbench.scoring.outcome import Score, decided, unparsed
-from gapbench.scoring.phrases import form
+from gapbench.scoring.phrases import form, word_list
 from gapbench.scoring.statements import BARE, MOST_STATEMENTS, REFUSAL, WEAK, Statement
 from gapbench.scoring.words import normal
 from gapbench.scoring.yes_no import score_yes_no
@@ -38,8 +38,7 @@ _IS, _REASON, _BUT = form("is", 0), form("reason"), re.compile(",? but\\b")
 _MARKED, _NEXT = re.compile(r"\(([A-Z])\)"), re.compile(r" \((?P<letter>[A-Z])(?=\) )")
 _NEITHER = re.compile(r"\b[Nn]either\b[^.\n]* [A-Z] n?or [A-Z]\b")
 _ENDS_MARKED, _PAUSE = re.compile(r"\([A-Z]\)[.!]?\s*\Z"), re.compile(r"[,;:]")
-_PLACES = ("first", "second", "third", "fourth", "fifth", "sixth")
-_ORDINAL = re.compile(rf"\bthe ({'|'.join(_PLACES)}|last) (?:option|choice)\b", re.I)
+_PLACES, _ORDINAL = word_list("places"), form("by_place")
 _LABELLED = re.compile(r"[A-Z] ?[(:]")
 Reading = tuple[Statement, frozenset[str], str]
 """A statement, its letters, and the rule that reads them."""

@@ -47,7 +47,7 @@ _VALUES = SMALL_NUMBERS | {
 _CHAIN, _ORDINAL = re.compile(r"[^=A-Za-z,;]*="), re.compile(r"st|nd|rd|th", re.I)
 _PHRASE, _BEFORE = re.compile(r"[\d.,]*[ -]?([\w ]{0,40})"), re.compile(r"\w+(?=[ :]\Z)")
 _EMPTY = EMPTY_WORDS.union(*map(word_set, ("auxiliaries", "further", "alternatives")))
-_NAMING = ("the", "in", "at", "number")
+_NAMING = word_set("naming")
 _LIST_START = re.compile(r"(?m:^ ?1[.)] )")
 
 

@@ -27,7 +27,7 @@ from gapbench.scoring.words import ARTICLES, stem, words
 _HEAD, _SECOND, _START = form("yes_no"), form("second"), form("yes_no_start")
 _YES, _NO, _AUXILIARIES = word_set("yes"), word_set("no"), word_set("auxiliaries")
 _DENIALS, _DOUBTS = clauses.DENIALS | word_set("absences"), clauses.DOUBTS | word_set("partly")
-_ASKED = re.compile("[?\uff1f]")
+_ASKED, _DENIED_IN_CHINESE = re.compile("[?\uff1f]"), re.compile(r"(?<!有)[没沒无無]|(.)不(?!\1)")  # 有没有 asks
 _NOTS, _COMMA, _FOLLOWS = form("nots"), re.compile(r",\s|,(?=\D)"), form("follows")
 _NO_ANSWER = unparsed("no-yes-no", "neither begins with yes or no nor states it")
 
@@ -62,7 +62,7 @@ def _as_asked(output: str, question: str) -> set[str]:
     """What a text says by repeating the question as a statement: `yes`, or `no` with a denial."""
     particle = frozenset(words(question)[-1:]) & {"on", "in"}  # "Are the lights on?"
     asked = _content(question, particle)
-    if not asked or "or" in words(question) or any(said.startswith(tuple("没不无")) for said in words(question)):
+    if not asked or "or" in words(question) or _DENIED_IN_CHINESE.search(question):
         return set()
     relations = word_set("relations").union({"from"}).difference(words(question))
     text = _NOTS.sub(" not ", clauses.EMPHASIS.sub(" ", clauses.asserted(output)))
