@@ -31,6 +31,7 @@ _ASIDE, _PARTS, _RELATIVE, _FIRST, _TAIL = map(form, ("closer", "parts", "relati
 _QUOTE = re.compile(r'"([^"\n]+)"|(?<!\w)\'([^\'\n]+)\'(?!\w)')
 _VAGUE, _QUOTED, _ALTERNATIVES, _PRONOUN = form("vague"), form("quoted"), word_set("alternatives"), form("personal")
 _PERSONS = word_set("persons")
+_LABELLED = form("labelled")
 _SLASH = re.compile(r"(?<!\d)/|/(?!\d)")
 _NO_TEXT = unparsed("no-text", "no clause gives an answer")
 _DENIED = unparsed("denied", "the accepted answer is denied, doubted, or said of something else")
@@ -58,7 +59,7 @@ def score_text(text: str, answers: Sequence[str], options: Sequence[str] = (), q
     body = conclusion.statement.value if conclusion else plain(text)
     rule = "text-statement" if conclusion else "text-exact"
     first = clauses.sentences(body)[:1] * (not statements.revises(body))
-    alone = clauses.extents(body) if conclusion else [body, *first]
+    alone = clauses.extents(body) if conclusion else [body, *first, *_LABELLED.findall(body)]
     if exact := [said for said in alone if _is_one_of(normal(said), accepted)]:
         return Score("right", 1.0, exact[0].strip(), rule, "")
     if statements.refuses(body):
