@@ -21,7 +21,7 @@ the rule:
 | number-bare | the only number that stands alone on a line |
 | number-only | the number of the clause that answers, else the only number in the output, or its total |
 | text-statement | the answer statement, compared as normalised text |
-| text-exact | the whole output or its first line or sentence, compared as normalised text |
+| text-exact | the whole output, its first line or sentence, or a labelled last line, compared as normalised text |
 | text-contained | a statement, or the clause that answers, contains an accepted answer as whole words |
 | text-option | the only member of a closed set that the output names |
 | vqa, anls | the soft score of the whole output |

@@ -2,8 +2,9 @@
 
     score_text("The letter is K.", ["k"]).outcome         # "right"
 
-The steps: 1. a statement; 2. the whole output, its first line or its first sentence; 3. the only member of a closed set
-of `options` that the output says, or what the clause that answers says of what was asked ("It is a bright red").
+The steps: 1. a statement; 2. the whole output, its first line or sentence, or its labelled last line ("Place: Paris");
+3. the only member of a closed set of `options` that the output says, or what the clause that answers says of what was
+asked ("It is a bright red").
 
 Both sides are normalised (`words`), and a plural s makes no difference to a plain word. A clause is right if it says an
 accepted answer as whole words with at most three other words of substance, and wrong if it is as short, but gives

@@ -29,7 +29,7 @@ LINES, SECOND, THIRD = (
     for name in ("corpus.jsonl", "second_corpus.jsonl", "third_corpus.jsonl")
 )
 REACHED_THIRD = {
-    "common": {"as labelled": 0.995, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.005},
+    "common": {"as labelled": 0.997, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.003},
     "trap": {"as labelled": 0.88, "wrongly right": 0.01, "wrongly wrong": 0.01, "needlessly unparsed": 0.1},
 }
 REACHED_SECOND = {

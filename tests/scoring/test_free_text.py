@@ -137,3 +137,10 @@ def test_words_of_the_question_add_nothing() -> None:
 )
 def test_normalisation(text: str, normalised: str) -> None:
     assert normal(text) == normalised
+
+
+def test_of_several_accepted_texts_the_longest_is_read() -> None:
+    """Twenty times, as a set has its texts in an order that differs from process to process."""
+    for number in range(20):
+        said = f"The ball is spot{number} the table, close to its left leg."
+        assert score(said, [f"spot{number}", f"spot{number} the table"], "text").outcome == "right"
