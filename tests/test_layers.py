@@ -99,7 +99,7 @@ def test_contributing_explains_every_room() -> None:
     assert [room for room in listed if f"{room}/" not in text and f"{room}.py" not in text] == []
 
 
-MANY = {"cli/app.py": {"measure", "doctor", "locate", "propose", "distill"}} | {
+MANY = {"cli/app.py": {"measure", "doctor", "locate", "propose", "distill", "compare"}} | {
     f"commands/{name}.py": {name} for name in ("measure", "doctor", "locate", "propose", "distill")
 }
 """The functions that users call may take as many parameters as users have wishes."""

@@ -23,7 +23,7 @@ from gapbench.report.plots import PlottedEstimate, save, to_svg
 
 Finish = Callable[[Figure, str], str]
 """What becomes of a figure and its description in words."""
-Row = tuple[Any, ...]
+DataRow = tuple[Any, ...]
 
 
 def inline(name: str) -> Finish:
@@ -53,13 +53,13 @@ def stems(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def data_row(
     kind: str, series: str, found: PlottedEstimate, n: int | None = None, low: Any = None, high: Any = None
-) -> Row:
+) -> DataRow:
     """A line of `write_data`: a mark from the size `low` to `high`, with its value and interval `found`."""
     value, ci = found
     return kind, series, low, high, n, value, *(ci or (None, None))
 
 
-def write_data(path: Path, rows: Iterable[Row]) -> Path:
+def write_data(path: Path, rows: Iterable[DataRow]) -> Path:
     """Write the data of a figure, and return the path."""
     with path.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")

@@ -20,7 +20,7 @@ from gapbench.analysis import psychometric
 from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.comparison.training_log import METRICS
 from gapbench.analysis.psychometric import binned, sized_samples
-from gapbench.report.finishes import Finish, Row, data_row, inline, into, stems, write_data
+from gapbench.report.finishes import DataRow, Finish, data_row, inline, into, stems, write_data
 from gapbench.report.plots import (
     AREA_AXIS,
     AREA_WIDTH,
@@ -101,7 +101,7 @@ def _changed(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str
 
 
 @dataclass(frozen=True)
-class Sizes:
+class SizeCurves:
     """What `size_plots` shows of a benchmark: the full view's accuracy, the gap, and the samples of each bin."""
 
     full: Sequence[Series]
@@ -109,7 +109,7 @@ class Sizes:
     counts: Sequence[int]
 
 
-def sizes_of(summary: Mapping[str, Any], runs: Sequence[LoadedRun]) -> Iterator[tuple[str, Sizes]]:
+def sizes_of(summary: Mapping[str, Any], runs: Sequence[LoadedRun]) -> Iterator[tuple[str, SizeCurves]]:
     """By benchmark, over the samples that both runs answered in both views; at most `FIGURES` benchmarks."""
     for name in list(benchmarks_of(summary))[:FIGURES]:
         before, after = (sized_samples(run.records[run.records["benchmark"] == name]) for run in runs[:2])
@@ -123,10 +123,12 @@ def sizes_of(summary: Mapping[str, Any], runs: Sequence[LoadedRun]) -> Iterator[
             fit = psychometric.fitted(table["area"], table["full"], table["cluster"])
             top.append(Series(label, *CURVES["full"], [(b.low, b.high, *b.full) for b in bins], fit, hollow))
             bottom.append(Series(label, *CURVES["gap"], [(b.low, b.high, *b.gap) for b in bins], None, hollow))
-        yield name, Sizes(top, bottom, [one.n for one in bins])
+        yield name, SizeCurves(top, bottom, [one.n for one in bins])
 
 
-def size_plots(sizes: Iterable[tuple[str, Sizes]], finish: Callable[[str], Finish] = inline) -> list[tuple[str, str]]:
+def size_plots(
+    sizes: Iterable[tuple[str, SizeCurves]], finish: Callable[[str], Finish] = inline
+) -> list[tuple[str, str]]:
     """(benchmark, plot) of the full view's accuracy and of the gap over the evidence area, before and after."""
     plots = []
     for index, (name, shown) in enumerate(sizes):
@@ -169,7 +171,7 @@ def write_figures(folder: Path, summary: Mapping[str, Any], runs: Sequence[Loade
     files. They are as wide as on the page: `change`, `sizes` of each benchmark, and the `curve` of each metric.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files: dict[str, Iterable[Row]] = {}
+    files: dict[str, Iterable[DataRow]] = {}
     if change_plot(summary, into(folder, "change")):
         files["change"] = (
             data_row("row", f"{name} {view} {when}", (level["estimate"], level["ci"]), entry["n"])

@@ -19,7 +19,7 @@ from pandas import DataFrame
 from gapbench.analysis.psychometric import FittedCurve, binned, fitted, read_instead, sized_samples
 from gapbench.report.cells import Cell, Entry, count, nested, shown, text
 from gapbench.report.families import families
-from gapbench.report.finishes import Row, data_row, into, stems, write_data
+from gapbench.report.finishes import DataRow, data_row, into, stems, write_data
 from gapbench.report.plots import (
     AREA_AXIS,
     COLUMN,
@@ -193,7 +193,7 @@ def write_dumbbells(folder: Path, stem: str, groups: Sequence[Dumbbell]) -> Path
     return write_data(folder / f"{stem}.csv", rows)
 
 
-def _size_rows(data: SizeData) -> Iterator[Row]:
+def _size_rows(data: SizeData) -> Iterator[DataRow]:
     for curve in ("full", "crop", "gap"):
         for one in data.bins:
             yield data_row("bin", curve, getattr(one, curve), one.n, one.low, one.high)
