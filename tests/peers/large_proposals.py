@@ -43,7 +43,9 @@ def resident() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=40)
-    count = parser.parse_args(arguments).images
+    parser.add_argument("--set", nargs="*", default=[], dest="settings", help="KEY=VALUE of proposing")
+    given = parser.parse_args(arguments)
+    count = given.images
     seen, tokens, marks = [0], [0], list[int]()
 
     def reply(request: HttpRequest, number: int) -> Response:
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for tenth in range(1, 11):
                 made = gapbench.propose(
                     str(folder), "stub", Path(temporary) / "data.jsonl", engine="server", base_urls=[stub.url],
-                    limit=max(1, count * tenth // 10), settings=["least_rows=0"],
+                    limit=max(1, count * tenth // 10), settings=["least_rows=0", *given.settings],
                 )  # fmt: skip
                 marks.append(resident())
                 say(f"{tenth}/10: {time.monotonic() - started:.0f} s, {marks[-1]} MiB", sys.stderr)
