@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gapbench.analysis.statistics import Estimate, mean_interval
+from gapbench.analysis.statistics import Estimate, mean_interval, merge_clusters
 
 RIGHT = 0.5
 """A mean score of at least this counts as right wherever a table knows only right and wrong."""
@@ -37,6 +37,32 @@ def mean_scores(records: pd.DataFrame) -> pd.DataFrame:
     answered = records[records["outcome"] != "failed"]
     scores = answered.assign(score=pd.to_numeric(answered["score"]))
     return scores.groupby(["sample", "view"], observed=True)["score"].mean().unstack("view")
+
+
+def samples_of(records: pd.DataFrame) -> pd.DataFrame:
+    """One row per sample, sorted by id: `cluster` (int), `category`, `declared` and `image_hash` (str), `evidence_area`
+    (float or NaN)."""
+    columns = ["cluster", "image_hash", "category", "evidence_area"]
+    # A record that failed early may lack fields that the sample's other records have: the first value present counts.
+    fields = records[["sample", "view", "repeat"]].join(records.reindex(columns=columns).replace("", None))
+    first = fields.sort_values(["sample", "view", "repeat"]).groupby("sample", observed=True)[columns].first()
+    text = {c: first[c].astype(object).where(first[c].notna(), "") for c in columns[:3]}
+    return pd.DataFrame(
+        {
+            "cluster": merge_clusters(list(text["cluster"]), list(text["image_hash"])),
+            "category": text["category"].astype(str),
+            "declared": text["cluster"].astype(str),
+            "image_hash": text["image_hash"].astype(str),
+            "evidence_area": pd.to_numeric(first["evidence_area"]),
+        },
+        index=first.index,
+    )
+
+
+def mean_of(column: pd.Series[Any]) -> float | None:
+    """The mean of the values that are there; None without any."""
+    mean = float(pd.to_numeric(column).mean()) if len(column) else float("nan")
+    return None if np.isnan(mean) else mean
 
 
 def tally(first: pd.Series[float], second: pd.Series[float], first_only: str, second_only: str) -> dict[str, int]:

@@ -44,14 +44,12 @@ GRID = 25
 
 @dataclass(frozen=True)
 class FittedCurve:
-    """Estimates of the accuracy (0..1) with pointwise bands at `sizes`, and the change of log-odds per tenfold size."""
+    """Estimates of the accuracy (0..1) with pointwise bands at `sizes`."""
 
     sizes: tuple[float, ...]
     estimate: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
-    slope: float
-    slope_se: float
 
 
 def sized_samples(records: pd.DataFrame) -> pd.DataFrame:
@@ -94,8 +92,7 @@ def fitted(sizes: ArrayLike, scores: ArrayLike, clusters: ArrayLike) -> FittedCu
     half = t.ppf(0.975, groups - 2) * np.sqrt(variance)
     line = at @ np.array(beta)
     low, middle, high = (tuple(expit(values).tolist()) for values in (line - half, line, line + half))
-    slope, error = beta[1] / spread, float(np.sqrt(covariance[1, 1]) / spread)
-    return FittedCurve(tuple((10.0**grid).tolist()), middle, low, high, float(slope), error)
+    return FittedCurve(tuple((10.0**grid).tolist()), middle, low, high)
 
 
 def threshold(

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +37,9 @@ from gapbench.analysis.aggregate import (
     by_groups,
     in_mean,
     lost_in_full,
+    mean_of,
     mean_scores,
+    samples_of,
     tally,
 )
 from gapbench.analysis.anatomy.dissection import dissect
@@ -171,7 +172,7 @@ def _benchmark(
     name: str, records: pd.DataFrame, metric_names: Sequence[str], official: str
 ) -> tuple[Json, statistics.Estimate | None, statistics.Estimate | None]:
     """The entry of one benchmark, its gap, and the share lost in full."""
-    samples = _samples(records)
+    samples = samples_of(records)
     # `samples` is sorted by id, so that the order of the records cannot change any number.
     scores = mean_scores(records).reindex(samples.index)
     views = {v: _view(records[records["view"] == v], scores.get(v), samples) for v in _views(records)}
@@ -244,26 +245,6 @@ def _metrics(metric_names: Sequence[str], records: pd.DataFrame, samples: pd.Dat
     return entries
 
 
-def _samples(records: pd.DataFrame) -> pd.DataFrame:
-    """One row per sample, sorted by id: `cluster` (int), `category`, `declared` and `image_hash` (str), `evidence_area`
-    (float or NaN)."""
-    columns = ["cluster", "image_hash", "category", "evidence_area"]
-    # A record that failed early may lack fields that the sample's other records have: the first value present counts.
-    fields = records[["sample", "view", "repeat"]].join(records.reindex(columns=columns).replace("", None))
-    first = fields.sort_values(["sample", "view", "repeat"]).groupby("sample", observed=True)[columns].first()
-    text = {c: first[c].astype(object).where(first[c].notna(), "") for c in columns[:3]}
-    return pd.DataFrame(
-        {
-            "cluster": statistics.merge_clusters(list(text["cluster"]), list(text["image_hash"])),
-            "category": text["category"].astype(str),
-            "declared": text["cluster"].astype(str),
-            "image_hash": text["image_hash"].astype(str),
-            "evidence_area": pd.to_numeric(first["evidence_area"]),
-        },
-        index=first.index,
-    )
-
-
 def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.DataFrame) -> Json:
     answered = records[records["outcome"] != "failed"]
     values = scores.dropna() if scores is not None else pd.Series(dtype=float)
@@ -275,16 +256,16 @@ def _view(records: pd.DataFrame, scores: pd.Series[float] | None, samples: pd.Da
         "ci": accuracy.json()["ci"],
         "method": accuracy.method,
         "records": len(records),
-        "unparsed": _mean(answered["outcome"] == "unparsed"),
-        "judge_failed": _mean(answered["outcome"] == "judge_failed"),
-        "judged": _mean(answered["rule"] == JUDGE) if "rule" in answered else None,
-        "failed": _mean((records["outcome"] == "failed") & (records.get("rule") != NO_BOX)),
-        "too_long": _mean(records["rule"] == TOO_LONG) if "rule" in records else None,
-        "cut_off": _mean(answered["cut_off"]) if "cut_off" in answered else None,
-        "thought": _mean(_thoughts(answered)) if "thought" in answered else None,
+        "unparsed": mean_of(answered["outcome"] == "unparsed"),
+        "judge_failed": mean_of(answered["outcome"] == "judge_failed"),
+        "judged": mean_of(answered["rule"] == JUDGE) if "rule" in answered else None,
+        "failed": mean_of((records["outcome"] == "failed") & (records.get("rule") != NO_BOX)),
+        "too_long": mean_of(records["rule"] == TOO_LONG) if "rule" in records else None,
+        "cut_off": mean_of(answered["cut_off"]) if "cut_off" in answered else None,
+        "thought": mean_of(_thoughts(answered)) if "thought" in answered else None,
     }
     for column in MEANS:
-        entry[f"{column}_mean"] = _mean(answered[column]) if column in answered else None
+        entry[f"{column}_mean"] = mean_of(answered[column]) if column in answered else None
     entry["flip_rate"] = statistics.flip_rate(answered["score"] >= RIGHT, answered["sample"].cat.codes)
     return entry
 
@@ -312,8 +293,3 @@ def _views(records: pd.DataFrame) -> list[str]:
     """The views of the records: `full` and `crop` first, the others by name."""
     names = {str(view) for view in records["view"].unique()}
     return [v for v in PAIR if v in names] + sorted(names - set(PAIR))
-
-
-def _mean(column: pd.Series[Any]) -> float | None:
-    mean = float(pd.to_numeric(column).mean()) if len(column) else float("nan")
-    return None if np.isnan(mean) else mean

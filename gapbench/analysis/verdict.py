@@ -23,7 +23,7 @@ from gapbench.analysis.aggregate import PAIR, Json, by_evidence, in_mean
 from gapbench.analysis.faults import alerted, wide_bound
 from gapbench.analysis.scorings import dependence
 from gapbench.analysis.statistics import FEW_CLUSTERS, LEVEL, is_shown
-from gapbench.util.text import counted, p_value, percent_in_words, points_in_words, signed_in_words
+from gapbench.util.text import counted, p_in_words, percent_in_words, points_in_words, signed_in_words
 
 MODEL_MADE = "from regions that a model made, "
 FAULTS = {
@@ -120,7 +120,7 @@ def dissent(ci: Sequence[float] | None, p: float | None) -> str:
     """A clause if only one of interval and test says that an effect is not zero; else no text."""
     if ci is None or p is None:
         return ""
-    test = f"p = {p_value(p)}".replace("= <", "<")
+    test = p_in_words(p)
     excluded, significant = not ci[0] <= 0 <= ci[1], p <= 1 - LEVEL
     if excluded and not significant:
         return f"; the interval excludes zero, but {test}"

@@ -78,11 +78,10 @@ def write_sheet(path: Path, benchmark: Benchmark, policy: str, tiles: Sequence[T
     """Write the page. Everything from the data is escaped."""
     ranked = sorted(tiles, key=lambda t: (not t.remarks, t.prepared.evidence_area or 2.0))
     shown = [(tile, _prompt_or_error(tile.prepared.sample, benchmark)) for tile in ranked]
-    style = asset("style.css") + asset("contact_sheet.css")
     formats = sorted({str(t.prepared.sample.box_format) for t in tiles if t.prepared.sample.boxes})
     page = environment(html=True).get_template("contact_sheet.html.j2")
     values = {"name": benchmark.name, "card": benchmark.card, "policy": policy, "formats": formats}
-    write_text(path, page.render(values, tiles=shown, style=style))
+    write_text(path, page.render(values, tiles=shown, style=asset("style.css", "contact_sheet.css")))
 
 
 def _prompt_or_error(sample: Sample, benchmark: Benchmark) -> str:

@@ -89,15 +89,10 @@ class _Evaluation:
 
     def remarks(self, recipe: recipes.Recipe) -> list[str]:
         """A sentence for each setting that does nothing without an evaluation."""
-        settings = {
-            "contamination=keep": recipe.contamination == "keep",
-            f"--eval-limit {self.limit}": bool(self.limit),
-        }
-        return [
-            f"{k} has no effect, because there is no --eval."
-            for k, given in settings.items()
-            if given and not self.specs
-        ]
+        if self.specs:
+            return []
+        settings = {"contamination=keep": recipe.contamination == "keep", f"--eval-limit {self.limit}": self.limit}
+        return [f"{key} has no effect, because there is no --eval." for key, given in settings.items() if given]
 
     def measure(self, job: Job, out: Path, device: Any) -> None:
         """Measure the job's model in both views, or only in the full view if no benchmark has evidence."""

@@ -243,7 +243,7 @@ def _look_at_data(
                 continue
             boxed = sum(bool(sample.boxes or sample.crop_image is not None) for sample in task.samples)
             found = f"{len(task.samples):,} samples, {boxed:,} with evidence; {terms}"
-            possible = tuple(view for view in task.views if not view.needs_region or task.has_evidence(view))
+            possible = task.possible_views
             missing = next((view for view in task.views if view not in possible), None)
             if missing:
                 without.append((name, found, no_evidence(task, missing)))

@@ -69,7 +69,6 @@ def export(
 
     table = pd.concat([_table(run, what).assign(run=names[key]) for key, run in named.items()], ignore_index=True)
     table = table[["run", *table.columns.drop("run")]]
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         if format == "csv":
             table.map(_flat).to_csv(draft, index=False, lineterminator="\n")

@@ -91,8 +91,7 @@ def locate(
     command = command or f"gapbench.locate({model!r}, {benchmarks!r}, {str(out)!r}, {method!r})"
     with hold(path.parent, command, path.name):
         tasks = named_as_in(earlier_manifest(region_run.manifest_of(path)), tasks)
-        if not quiet:
-            choice.announce()
+        choice.announce(quiet)
         with closing(loading.load(model, choice, Generation(max_new_tokens), pixels)) as loaded:
             locator = (
                 _by_attention(loaded, layer_numbers)
@@ -117,7 +116,7 @@ def locate(
             "method": method,
             "benchmarks": {task.name: summarise(task.name, task.samples, lines) for task in tasks},
         }
-        write_json(region_run.summary_of(path), summary)
+        write_json(path.with_suffix(".summary.json"), summary)
     return Located(path, summary)
 
 

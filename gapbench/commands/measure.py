@@ -130,8 +130,7 @@ def measure(
         recorded = {key[:2] for key in outcomes}
         pending = [item for task in mine for item in pending_samples(task, repeats, done, recorded)]
         judge_identity = connect(judge).identity if judge else None  # an unfit judge is found before a model is loaded
-        if not quiet:
-            choice.announce()
+        choice.announce(quiet)
         with closing(loading.load(model, choice, generation, pixels)) as loaded:
             thinking = str(loaded.info["generation"]["thinking"])
             if not quiet and thinking.startswith("cannot"):

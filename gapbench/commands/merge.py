@@ -45,7 +45,7 @@ from gapbench.runs.manifest import (
     write_manifest,
 )
 from gapbench.runs.run import Run
-from gapbench.runs.shards import ranges, shard_label
+from gapbench.runs.shards import counts_of, ranges, shard_label
 from gapbench.util.text import in_words, listed
 
 RUN_FILES = frozenset(
@@ -66,13 +66,6 @@ class _Part:
     def label(self) -> str:
         """Its shard, such as `2/8`; empty for a run that is no shard."""
         return shard_label(self.manifest.shard)
-
-    @property
-    def expected(self) -> int:
-        """The answers that it has once it is complete."""
-        if self.manifest.shard is None:
-            return sum(task.answers for task in self.manifest.tasks.values())
-        return sum(count["answers"] for part in self.manifest.shard["parts"].values() for count in part.values())
 
 
 def merge(runs: Sequence[str | Path], out: str | Path, *, partial: bool = False, command: str = "") -> Run:
@@ -209,9 +202,9 @@ def _missing_text(parts: Sequence[_Part], merged: Manifest, answers: Counter[str
     texts = []
     total = sum(task.samples for task in merged.tasks.values())
     if merged.shard:
-        of, counts = merged.shard["of"], merged.shard["parts"]
-        absent = [number for number in range(1, of + 1) if str(number) not in counts]
-        missing = total - sum(count["samples"] for part in counts.values() for count in part.values())
+        of = merged.shard["of"]
+        absent = [number for number in range(1, of + 1) if str(number) not in merged.shard["parts"]]
+        missing = total - sum(count["samples"] for count in counts_of(merged.shard))
         if missing and not absent:
             raise RunError(
                 f"merge: the {of} shards have {abs(missing):,} sample(s) {'fewer' if missing > 0 else 'more'} than the "
@@ -222,9 +215,9 @@ def _missing_text(parts: Sequence[_Part], merged: Manifest, answers: Counter[str
             texts.append(f"shard{plural} {ranges(absent)} of {of} missing, with {missing:,} of {total:,} samples")
     if any(answers[name] < task.answers for name, task in merged.tasks.items()):
         for part in parts:
-            if (lacking := part.expected - part.answers.total()) > 0:
+            if (lacking := part.manifest.answers - part.answers.total()) > 0:
                 label = f" (shard {part.label})" if part.label else ""
-                texts.append(f"{part.folder}{label} lacks {lacking:,} of {part.expected:,} answers")
+                texts.append(f"{part.folder}{label} lacks {lacking:,} of {part.manifest.answers:,} answers")
     return f"{'; '.join(texts)}." if texts else ""
 
 

@@ -10,7 +10,6 @@ Limits: everything on the page is small; open the image itself for details.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 from gapbench.commands.contact_sheet import data_uri
 from gapbench.errors import SampleError
 from gapbench.proposals import estimate
-from gapbench.report.jinja import asset, environment
+from gapbench.report.jinja import asset, environment, script_of
 from gapbench.types import Sample
 from gapbench.util.files import write_text
 from gapbench.views import images as decoder
@@ -63,10 +62,9 @@ def write_sheet(
         sections[f"Rejected: {gate}"] = [row for row in rows if row["rejected"] == gate][:PER_GATE]
     tiles = {title: [_tile(row, images) for row in chosen] for title, chosen in sections.items() if chosen}
     page = environment(html=True).get_template("proposal_sheet.html.j2")
-    style, script = asset("style.css") + asset("contact_sheet.css"), asset("proposal_sheet.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     values = {"name": name, "card": card, "estimate": estimate.in_words(card["estimate"]), "ticked": RANDOM}
-    write_text(path, page.render(values, sections=tiles, style=style, script=script, script_hash=digest))
+    assets = {"style": asset("style.css", "contact_sheet.css"), **script_of("proposal_sheet.js")}
+    write_text(path, page.render(values, sections=tiles, **assets))
 
 
 def _draw(row: Mapping[str, Any]) -> bytes:

@@ -115,8 +115,7 @@ def propose(
     pixels = Pixels(min_pixels, max_pixels)
     command = command or f"gapbench.propose({images!r}, {model!r}, {str(out)!r})"
     with hold(path.parent, command, path.name):
-        if not quiet:
-            choice.announce()
+        choice.announce(quiet)
         with closing(loading.load(model, choice, Generation(confidence=True), pixels)) as loaded:
             details = {
                 **loaded.info,

@@ -58,7 +58,6 @@ def score_file(answers: Path, out: Path) -> dict[str, int]:
     if out.exists() and not out.is_file():
         raise BenchmarkError(f"{out} is not a file, so the scored answers cannot be written there. Name a file.")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as draft:
             draft.write_bytes(b"".join(scored))
     except OSError as error:

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from gapbench.views.boxes import TOLERANCE, four_numbers
     from gapbench.views.images import stored_size
 
-_NAMES = {
-    "gapbench.types": ("AnswerType", "Box", "Card", "Protocol", "Published", "Sample"),
-    "gapbench.errors": ("BenchmarkError", "SampleError"),
-    "gapbench.data.table_reader": ("Row", "open_table", "read_rows"),
-    "gapbench.data.archives": ("inside", "unpacked"),
-    "gapbench.views.images": ("stored_size",),
-    "gapbench.views.boxes": ("TOLERANCE", "four_numbers"),
-}
-__getattr__ = lazy_names(__name__, {name: module for module, names in _NAMES.items() for name in names})
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "gapbench.types": ("AnswerType", "Box", "Card", "Protocol", "Published", "Sample"),
+        "gapbench.errors": ("BenchmarkError", "SampleError"),
+        "gapbench.data.table_reader": ("Row", "open_table", "read_rows"),
+        "gapbench.data.archives": ("inside", "unpacked"),
+        "gapbench.views.images": ("stored_size",),
+        "gapbench.views.boxes": ("TOLERANCE", "four_numbers"),
+    },
+)

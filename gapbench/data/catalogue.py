@@ -22,7 +22,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,6 @@ def load(spec: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> 
         raise BenchmarkError(f"{benchmark.name}: it reads no data, so {str(place)!r} cannot be its local copy.")
     values = _checked(benchmark, {**(defaults or {}).get(benchmark.name, {}), **parameters})
     return replace(benchmark, parameters=values, data=place, chosen={key: values[key] for key in parameters})
-
-
-def load_all(specs: Sequence[str], defaults: Mapping[str, Mapping[str, Any]] | None = None) -> list[Benchmark]:
-    """The benchmarks that `specs` name. Raises SettingError for an empty list."""
-    if not specs:
-        raise SettingError(f"-b: no benchmark was named. Known are {', '.join(names())}, or data of your own.")
-    return [load(spec, defaults) for spec in specs]
 
 
 def _local_copy(target: str) -> tuple[str, Path | None]:

@@ -60,6 +60,11 @@ class Task:
         """For each sample, the group of samples that stay in one shard."""
         return [group_of(sample) for sample in self.samples]
 
+    @property
+    def possible_views(self) -> tuple[View, ...]:
+        """Those of `views` that need no region, or whose evidence some sample has."""
+        return tuple(view for view in self.views if not view.needs_region or self.has_evidence(view))
+
     def has_evidence(self, view: View) -> bool:
         """Whether some sample can be shown in a view that needs a region."""
         native = parse_policy(view.policy(self.region))[0] == "native"
@@ -202,7 +207,8 @@ def planned(
             own = replace(own, views=parse_views(suite.views)) if settings.views else own
             plans.append(PlannedTask(one.name or one.benchmark, one.loaded(), own, identity))
     if not plans:
-        catalogue.load_all(specs)  # says that none was named
+        known = f"Known are {', '.join(catalogue.names())}, or data of your own."
+        raise SettingError(f"-b: no benchmark was named. {known}")
     return plans
 
 
@@ -250,7 +256,7 @@ def _with_possible_views(tasks: Sequence[Task]) -> list[Task]:
     """
     reduced, messages = [], []
     for task in tasks:
-        possible = tuple(view for view in task.views if not view.needs_region or task.has_evidence(view))
+        possible = task.possible_views
         missing = next((view for view in task.views if view not in possible), None)
         if missing:
             message = no_evidence(task, missing)

@@ -1,6 +1,6 @@
 """Checkpoints: everything a training needs to continue as if it had never stopped.
 
-    save(folder, step, accelerator, state, notes, Keep(newest=1))
+    save(folder, step, accelerator, state, notes)
     notes = restore(newest(folder), accelerator, state)      # notes["step"] steps are done
 
 `checkpoints/step-N` holds what is trained and nothing else: the trained weights, the optimizer's averages and the
@@ -78,25 +78,14 @@ STATE = "state.json"
 """The file of a checkpoint that says which step it is of."""
 
 
-@dataclass(frozen=True)
-class Keep:
-    """Which checkpoints stay: the `newest`, so many of them, and that of the step `chosen` by validation, if any."""
-
-    newest: int
-    chosen: int | None = None
-
-
-def save(folder: Path, step: int, accelerator: Any, state: TrainingState, notes: Mapping[str, Any], keep: Keep) -> None:
-    """Write the checkpoint after `step` steps, and remove those that `keep` does not name. Raises RunError if it cannot
-    be written.
-    """
+def save(folder: Path, step: int, accelerator: Any, state: TrainingState, notes: Mapping[str, Any]) -> None:
+    """Write the checkpoint after `step` steps. Raises RunError if it cannot be written."""
     with replacing_folder(folder / f"step-{step}", accelerator, folder) as draft:
         with _without_warning():
             save_tensors(state.tensors(), checkpoint_id=draft, no_dist=accelerator.num_processes == 1)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             write_json(draft / STATE, {"step": step, **launch(accelerator), **notes})
-    prune(folder, accelerator, keep)
 
 
 def launch(accelerator: Any) -> dict[str, Any]:
@@ -108,13 +97,15 @@ def launch(accelerator: Any) -> dict[str, Any]:
     }
 
 
-def prune(folder: Path, accelerator: Any, keep: Keep) -> None:
-    """Remove the other checkpoints. A resumed training does so too: a kill may have come before it."""
+def prune(folder: Path, accelerator: Any, newest: int, chosen: int | None = None) -> None:
+    """Remove all checkpoints but the `newest`, so many of them, and that of the step `chosen` by validation, if any.
+
+    A resumed training does so too: a kill may have come before it.
+    """
     if accelerator.is_main_process:
-        for old in _checkpoints_in(folder)[: -keep.newest]:
-            if step_of(old) == keep.chosen:
-                continue
-            old.rename(_outdated(old))  # a kill while it is removed leaves no part under its name
+        for old in _checkpoints_in(folder)[:-newest]:
+            if step_of(old) != chosen:
+                old.rename(_outdated(old))  # a kill while it is removed leaves no part under its name
         for left in folder.glob(".step-*"):
             shutil.rmtree(left, ignore_errors=True)
     accelerator.wait_for_everyone()

@@ -71,7 +71,7 @@ def find_forward_mode(role: ModelRole, prompts: ImageTexts, recipe: Recipe, prec
     """
     tolerance = TOLERANCE[precision]
     try:
-        ids, logps = role.run_without_grad(_generate, role, prompts, recipe)
+        ids, logps = role.run_without_grad(_generate, role, prompts)
         groups = [[row, row] for row in ids]
         generated = logps.repeat_interleave(2, 0).flatten()
         difference, plain_gradient = _compare(role, prompts, groups, generated, PLAIN)
@@ -148,7 +148,7 @@ def _candidate_modes(recipe: Recipe, cap: float | None) -> list[ForwardMode]:
     return [m for m in modes if (m.share_prompt, m.expand) != (True, False) and (may_share or not m.share_prompt)]
 
 
-def _generate(model: Any, role: ModelRole, prompts: ImageTexts, recipe: Recipe) -> tuple[list[Any], Tensor]:
+def _generate(model: Any, role: ModelRole, prompts: ImageTexts) -> tuple[list[Any], Tensor]:
     """Greedy answers of `ANSWER_TOKENS` tokens, never ended, and their log-probabilities from generation's logits."""
     from transformers import GenerationConfig
 

@@ -64,27 +64,21 @@ class TrainingSetup:
         return checkpoints.TrainingState(self.teacher, self.optimizer)
 
 
-@dataclass(frozen=True)
-class Watched:
-    """What is watched besides the steps: the teacher's first answers to `pairs.probe`, the held-out expectations."""
-
-    probe: Sequence[Sequence[int]] = ()
-    reference: Reference | None = None
-
-
-NOTHING = Watched()
-
-
-def train(setup: TrainingSetup, first: int = 0, earlier: Sequence[Mapping[str, Any]] = (), watched: Watched = NOTHING,
-          watch: Callable[[Mapping[str, Any]], None] = lambda line: None) -> None:  # fmt: skip
+def train(
+    setup: TrainingSetup, first: int = 0, earlier: Sequence[Mapping[str, Any]] = (),
+    probe: Sequence[Sequence[int]] = (), reference: Reference | None = None,
+    watch: Callable[[Mapping[str, Any]], None] = lambda line: None,
+) -> None:  # fmt: skip
     """Train from step `first` (0-based), before which the log has the `earlier` lines, to the last step of the recipe.
+
+    `probe` has the teacher's first answers to `pairs.probe`, `reference` what it expects of the held-out part.
 
     Every step adds a line to `train.jsonl` and passes it to `watch`. A checkpoint is written every `save_every` steps,
     and when a step is better on the held-out part than all before. Raises ModelError if the loss or the weights are not
     finite (the last checkpoint is older than that), RunError if a checkpoint cannot be written.
     """
     recipe, accelerator, student, teacher = setup.recipe, setup.accelerator, setup.student, setup.teacher
-    lines, probe = [*earlier], watched.probe
+    lines = [*earlier]
     own_answers = recipe.rollouts_from == "student"
     total = partial(_over_processes, accelerator, torch.sum)
     process, processes = accelerator.process_index, accelerator.num_processes
@@ -145,8 +139,8 @@ def train(setup: TrainingSetup, first: int = 0, earlier: Sequence[Mapping[str, A
         }
         if probe and recipe.probe_every and (steps_done % recipe.probe_every == 0 or steps_done == recipe.steps):
             line["probe_confidence"], line["probe_student"] = confidence(setup, probe)
-        if watched.reference and (steps_done % recipe.eval_every == 0 or steps_done == recipe.steps):
-            line |= validate(setup, watched.reference)
+        if reference and (steps_done % recipe.eval_every == 0 or steps_done == recipe.steps):
+            line |= validate(setup, reference)
         lines.append(line)
         chosen = chosen_step(lines, recipe)
         if accelerator.is_main_process:
@@ -161,8 +155,8 @@ def train(setup: TrainingSetup, first: int = 0, earlier: Sequence[Mapping[str, A
             commit = getattr(student.model.config, "_commit_hash", None)
             notes = {"base": commit, "probe": [list(p) for p in probe], "skipped": dict(skipped)}
             folder = setup.folder / "checkpoints"
-            keep = checkpoints.Keep(recipe.keep_checkpoints, chosen)
-            checkpoints.save(folder, steps_done, accelerator, setup.state, notes, keep)
+            checkpoints.save(folder, steps_done, accelerator, setup.state, notes)
+            checkpoints.prune(folder, accelerator, recipe.keep_checkpoints, chosen)
 
 
 def roll_out(setup: TrainingSetup, pairs: Sequence[TrainingPrompt], step: int) -> Rollouts:

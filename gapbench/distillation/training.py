@@ -125,8 +125,8 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
     if accelerator.is_main_process:
         write_text(log, "".join(lines))
     if first_step:
-        keep = checkpoints.Keep(recipe.keep_checkpoints, validation.chosen_step(earlier, recipe))
-        checkpoints.prune(folder / "checkpoints", accelerator, keep)
+        chosen_step = validation.chosen_step(earlier, recipe)
+        checkpoints.prune(folder / "checkpoints", accelerator, recipe.keep_checkpoints, chosen_step)
     accelerator.wait_for_everyone()
     tracked = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in recipe.model_dump().items()}
     accelerator.init_trackers("gapbench-distill", config=tracked)
@@ -134,7 +134,7 @@ def run(job: Job, pairs: Pairs, accelerator: Any) -> dict[str, Any]:
         # Data of a model without answers have nobody who vouches for them.
         proposed = any(sample.evidence == "model" and not sample.answers for sample in pairs.samples)
         with _watching(job, [*earlier], before if proposed else {}) as watch:
-            loop.train(setup, first_step, earlier, loop.Watched(probe, reference), watch)
+            loop.train(setup, first_step, earlier, probe, reference, watch)
     finally:
         setup.sampler.close()
     chosen = _choose(job, setup, before, len(reference.answers)) if reference else {}

@@ -38,9 +38,9 @@ class Choice:
     options: BaseModel
     reason: str = ""
 
-    def announce(self) -> None:
-        """Print the reason on standard error, if there is one."""
-        if self.reason:
+    def announce(self, quiet: bool) -> None:
+        """Print the reason on standard error, if there is one, unless `quiet`."""
+        if self.reason and not quiet:
             say(f"--engine {self.engine} ({self.reason})")
 
 

@@ -91,22 +91,25 @@ def resolve(name: str) -> str:
 
 def local_folder(name: str) -> Path | None:
     """The folder with a model's files on this machine; None if it has none. Asks no network."""
-    from huggingface_hub import try_to_load_from_cache
-
     try:
-        source = resolve(name)
-        found = Path(source) if Path(source).is_dir() else try_to_load_from_cache(source, "config.json")
+        return _folder_of(resolve(name))
     except (ModelError, ValueError):  # a name that only the server knows
         return None
-    return found if isinstance(found, Path) else Path(found).parent if isinstance(found, str) else None
+
+
+def _folder_of(source: str, revision: str | None = None) -> Path | None:
+    """The model's folder, or that of a Hub model's revision in the cache; None if it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(source).is_dir():
+        return Path(source)
+    cached = try_to_load_from_cache(source, "config.json", revision=revision)
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def has_weights(source: str, revision: str | None = None) -> bool:
     """Whether all safetensors of a folder, or of a Hub model's revision, are on this machine. Asks no network."""
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = None if Path(source).is_dir() else try_to_load_from_cache(source, "config.json", revision=revision)
-    folder = Path(cached).parent if isinstance(cached, str) else Path(source)
+    folder = _folder_of(source, revision) or Path(source)
     for index in folder.glob("*.safetensors.index.json"):
         with suppress(OSError, ValueError, KeyError, AttributeError):
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
@@ -119,15 +122,13 @@ def refuse_pickles(name: str, source: str, revision: str | None = None) -> None:
 
     The files of a Hub model are those in the cache or, if none of these is safetensors, those that the Hub lists.
     """
-    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub import HfApi
 
-    folder, names = Path(source), set[str]()
+    names = set[str]()
     with suppress(Exception):  # loading will say why the Hub has no answer
-        if on_hub := not folder.is_dir():
-            cached = try_to_load_from_cache(source, "config.json", revision=revision)
-            folder = Path(cached).parent if isinstance(cached, str) else folder
-        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        if on_hub and not any(file.endswith(".safetensors") for file in names):
+        folder = _folder_of(source, revision)
+        names = {path.name for path in folder.iterdir()} if folder else set()
+        if not Path(source).is_dir() and not any(file.endswith(".safetensors") for file in names):
             siblings = HfApi().model_info(source, revision=revision, timeout=HUB_SECONDS).siblings
             names |= {file.rfilename for file in siblings or ()}
     pickles = sorted(file for file in names if file.endswith(PICKLES))

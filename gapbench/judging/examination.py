@@ -46,7 +46,7 @@ from gapbench.judging.prompt import PLAIN, JudgeVerdict, prompt
 from gapbench.runs.judgements import lettered_options
 from gapbench.runs.session import run_loop
 from gapbench.util.progress import progress
-from gapbench.util.text import interval, listed, p_value, percent_in_words
+from gapbench.util.text import capital, interval, listed, p_in_words, percent_in_words
 
 FAILS_BELOW, WARNS_BELOW, MOST_CHANGED = 0.75, 0.90, 0.10
 INJECTION = "injection"
@@ -272,9 +272,7 @@ def _level(found: Examination) -> tuple[Level, str]:
         return "fails", f"Do not judge with it: {another}{form if found.unusable else ''}."
     doubts = share < WARNS_BELOW or found.accepted_injections or found.changed_share > MOST_CHANGED
     if doubts or found.unusable:
-        remedy = (
-            f"{another[0].upper()}{another[1:]}, or read a result with and without it (gapbench report --without-judge)"
-        )
+        remedy = f"{capital(another)}, or read a result with and without it (gapbench report --without-judge)"
         return "warning", remedy + (f". Serve it{form}." if found.unusable else ".")
     return "ok", ""
 
@@ -333,7 +331,7 @@ def _errors(found: Examination) -> str:
     if found.direction_p > 1 - LEVEL:
         return text
     way = "raises" if found.wrongly_yes > found.wrongly_no else "lowers"
-    return f"{text} This is no even error: it {way} scores (sign test, p {_p(found.direction_p)})."
+    return f"{text} This is no even error: it {way} scores (sign test, {p_in_words(found.direction_p)})."
 
 
 def _order(found: Examination) -> str:
@@ -345,11 +343,6 @@ def _order(found: Examination) -> str:
     moves = listed((f"{before} to {after} {times}" for (before, after), times in found.changed.items()), 6)
     text += f" ({moves}); yes comes {found.said['own']['yes']} and {found.said['turned']['yes']} times"
     p = found.yes_shift.p_value
-    return (
-        f"{text}, which the order decides (sign test, p {_p(p)})." if p is not None and p <= 1 - LEVEL else f"{text}."
-    )
-
-
-def _p(value: float) -> str:
-    text = p_value(value)
-    return text if text.startswith("<") else f"= {text}"
+    if p is None or p > 1 - LEVEL:
+        return f"{text}."
+    return f"{text}, which the order decides (sign test, {p_in_words(p)})."

@@ -30,11 +30,6 @@ def manifest_of(out: Path) -> Path:
     return out.with_suffix(".run.json")
 
 
-def summary_of(out: Path) -> Path:
-    """The path of a region file's summary."""
-    return out.with_suffix(".summary.json")
-
-
 def read_lines(out: Path) -> list[dict[str, Any]]:
     """The lines of a region file of `gapbench locate`, without a torn last line. Raises RunError for a damaged line."""
     lines = []

@@ -62,10 +62,6 @@ class MemoryCount:
         """Never count the tensor's memory, unless it is counted already: it was there before, as weights are."""
         self._known.setdefault(tensor.untyped_storage(), True)
 
-    def reset_peak(self) -> None:
-        """Let `peak` begin anew from what is alive."""
-        self.peak = self.live
-
     def _free(self, size: int) -> None:
         self.live -= size
 

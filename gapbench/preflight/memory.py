@@ -56,12 +56,6 @@ class TrainingMemory:
     rollouts: Mapping[str, int]
     training: Mapping[str, int]
 
-    @property
-    def largest(self) -> dict[str, int]:
-        """The terms of the phase that needs most."""
-        phase = self.rollouts if sum(self.rollouts.values()) > sum(self.training.values()) else self.training
-        return {**self.always, **phase}
-
 
 def to_measure(loaded: Loaded, chat: Chat, images: Sequence[Image], prompt: str, new_tokens: int) -> dict[str, int]:
     """Bytes by term for one answer of `new_tokens` tokens to this prompt: weights, KV cache, activations.

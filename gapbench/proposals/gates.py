@@ -21,11 +21,11 @@ from gapbench.proposals.asking import NO_IMAGE, NOWHERE, Ask, PartReading, Readi
 from gapbench.proposals.facts import Facts, agree, may_be
 from gapbench.proposals.proposers import Proposer, Question
 from gapbench.proposals.thresholds import Settings
-from gapbench.proposals.windows import area, contains, elsewhere, enclosing, overlap, shifted
+from gapbench.proposals.windows import area, contains, elsewhere, overlap, shifted
 from gapbench.scoring import score
 from gapbench.types import Box, Sample
 from gapbench.views.prompts import prompt
-from gapbench.views.regions import Size, padded
+from gapbench.views.regions import Size, enclosing, padded
 
 ANSWER_TOKENS = 32
 """Longest answer to a question or to how many there are, in tokens."""
@@ -122,9 +122,7 @@ class Checks:
         """Whether the model answered, but not with a whole listing, be it an empty one."""
         return not reading.failed and (reading.cut_off or self.proposer.read(reading.text) is None)
 
-    def answers(
-        self, rows: Sequence[Candidate], place: Callable[[Candidate], tuple[int, Box | None] | None]
-    ) -> list[PartReading]:
+    def answers(self, rows: Sequence[Candidate], place: Place) -> list[PartReading]:
         """The answer to each row's question at another place; an empty reading where there is none."""
         asks = [Ask(*found, row.prompt) if (found := place(row)) else None for row in rows]
         read = self.readings.ask(filter(None, asks), ANSWER_TOKENS)
@@ -296,9 +294,7 @@ GATES: Mapping[str, Callable[[Sequence[Candidate], Checks], GateResults]] = {
 }  # fmt: skip
 
 
-def _foreign(
-    rows: Sequence[Candidate], checks: Checks, place: Callable[[Candidate], tuple[int, Box | None] | None]
-) -> GateResults:
+def _foreign(rows: Sequence[Candidate], checks: Checks, place: Place) -> GateResults:
     read = checks.answers(rows, place)
     least = checks.settings.foreign_confidence
     return [_verdict(r, not (row.says(r) and r.sure(least))) for row, r in zip(rows, read, strict=True)]

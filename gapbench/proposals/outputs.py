@@ -99,7 +99,6 @@ def _place(out: Path, sample: Sample) -> str:
     image = decoder.decode(sample.image, sample.max_image_pixels, sample.upright)[0]
     name = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()[:24]
     path = out.with_name(f"{out.stem}_images") / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         with replacing(path) as draft:
             image.save(draft, "PNG")

@@ -71,7 +71,7 @@ class Wording:
         """The question about an object with these facts, or None if one is missing."""
         if not all(facts.get(name) for name in (self.asked, *self.named)):
             return None
-        return question(self.text.format(**facts), facts[self.asked], facts, self.asked, self.named)
+        return question(self.text.format(**facts), facts[self.asked], self.asked, self.named)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Proposer:
                 asked = next((n for n in self.attributes if words(facts.get(n, "")) == words(answer) != ()), "")
                 said = set(words(text))
                 named = tuple(n for n in self.attributes if n != asked and said & set(words(facts.get(n, ""))))
-                return question(text, facts[asked], facts, asked, named) if asked else None
+                return question(text, facts[asked], asked, named) if asked else None
         return None
 
     def description(self, facts: Facts) -> str:
@@ -117,7 +117,7 @@ class Proposer:
         return " ".join(filter(None, (facts.get("attribute", ""), facts.get("name", ""))))
 
 
-def question(text: str, answer: str, facts: Facts, asked: str, named: tuple[str, ...]) -> Question | None:
+def question(text: str, answer: str, asked: str, named: tuple[str, ...]) -> Question | None:
     """The question if it is one printable line that names the object and does not hold its own answer, else None."""
     text = " ".join(text.split())
     if not text.isprintable() or UNSAFE.search(text) or not 8 <= len(text) <= LONGEST_QUESTION or not named:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
 
 from gapbench.proposals.thresholds import Settings
 from gapbench.types import Box
@@ -65,12 +64,6 @@ def shifted(box: Box, share: float, size: Size) -> list[Box]:
 def contains(outer: Box, inner: Box) -> bool:
     """Whether `inner` lies inside `outer`."""
     return outer[0] <= inner[0] and outer[1] <= inner[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
-
-
-def enclosing(boxes: Sequence[Box]) -> Box:
-    """The smallest box around all."""
-    x0, y0, x1, y1 = zip(*boxes, strict=True)
-    return min(x0), min(y0), max(x1), max(y1)
 
 
 def area(box: Box) -> float:

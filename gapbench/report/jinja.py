@@ -1,7 +1,9 @@
-"""What every page needs: escaping Jinja environments, style sheets and scripts, and writing files."""
+"""What every page needs: escaping Jinja environments, style sheets and scripts."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,6 @@ from markupsafe import Markup
 
 from gapbench.report.escape import json_block, markdown_code, markdown_fence, markdown_text
 from gapbench.report.tables import markdown_table
-from gapbench.util.files import replacing
 from gapbench.util.text import area_percent, clip, counted, percent, points, size
 
 
@@ -47,15 +48,13 @@ def environment(*, html: bool) -> Environment:
     return result
 
 
-def asset(name: str) -> str:
-    """The text of a style sheet or script that belongs to this package."""
-    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+def asset(*names: str) -> str:
+    """The text of style sheets or scripts that belong to this package, one after the other."""
+    folder = Path(__file__).parent / "templates"
+    return "".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
-def write(path: Path, text: str) -> None:
-    """Write a page as UTF-8 with line feeds, so that it has the same bytes on every system.
-
-    A kill leaves the old page or the new one, never a part.
-    """
-    with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8", newline="\n")
+def script_of(*names: str) -> dict[str, str]:
+    """What a page needs of its scripts: `script`, and the `script_hash` by which its security policy allows it."""
+    script = asset(*names)
+    return {"script": script, "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}

@@ -48,6 +48,7 @@ VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", FULL: "full", CROP: "crop
 
 FOREST_WIDTH, AREA_WIDTH = 9.6, 7.8
 """Inches, at 72 pixels to the inch. At this size the text is as large as the page's small print."""
+GAP_AXIS = "gap, percentage points"
 NAMES, FOREST = 3.2, 4.1
 """Inches of a forest plot: what its names have at the left, and its axes."""
 COLUMN = 3.5
@@ -80,7 +81,7 @@ class Bin:
     gap: PlottedEstimate
 
 
-def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, percentage points") -> str:
+def forest_plot(effects: Sequence[Effect], *, name: str) -> str:
     """Estimates with their intervals, one row each, in the order of `effects`."""
     with drawing(FOREST_WIDTH, 0.29 * len(effects) + 0.62) as figure:
         height = figure.get_figheight()
@@ -90,14 +91,14 @@ def forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, perce
             _draw_effect(axes, row, effect)
         axes.set_ylim(len(effects) - 0.4, -0.6)
         axes.margins(x=0.06)
-        quiet(axes, axis)
+        quiet(axes, GAP_AXIS)
         return to_svg(figure, name, "Forest plot: " + "; ".join(map(_description, effects)))
 
 
-def narrow_forest_plot(effects: Sequence[Effect], *, name: str, axis: str = "gap, percentage points") -> str:
+def narrow_forest_plot(effects: Sequence[Effect], *, name: str) -> str:
     """The same for a narrow screen: the texts of a row stand above it. The style sheet shows one of the two."""
     with drawing(COLUMN, forest_height(effects), 8) as figure:
-        draw_narrow_forest(figure, effects, axis)
+        draw_narrow_forest(figure, effects)
         return to_svg(figure, name, "Narrow forest plot: " + "; ".join(map(_description, effects)))
 
 
@@ -106,7 +107,7 @@ def forest_height(rows: Sequence[Any]) -> float:
     return 0.4 * len(rows) + 0.55
 
 
-def draw_narrow_forest(figure: Figure, effects: Sequence[Effect], axis: str = "gap, percentage points") -> None:
+def draw_narrow_forest(figure: Figure, effects: Sequence[Effect]) -> None:
     """Draw a forest plot in which the texts of a row stand above it."""
     axes = _column_axes(figure, len(effects))
     axes.axvline(0, color=MUTED, linewidth=1, zorder=0)
@@ -119,7 +120,7 @@ def draw_narrow_forest(figure: Figure, effects: Sequence[Effect], axis: str = "g
         beside(axes, 1, row - 0.42, numbers, color=ink, weight=weight, ha="right")
         _draw_mark(axes, row, effect, ink)
     axes.margins(x=0.06)
-    quiet(axes, axis)
+    quiet(axes, GAP_AXIS)
 
 
 def _beside_numbers(label: str, n: str, numbers: str, weight: str) -> str:

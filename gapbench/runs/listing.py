@@ -131,7 +131,6 @@ def entry_of(folder: Path) -> dict[str, Any]:
 def _facts(folder: Path, manifest: Manifest, summary: Mapping[str, Any]) -> dict[str, Any]:
     started = [session.started for session in manifest.sessions if session.started]
     answers = _answers(folder, summary)
-    expected = _expected(manifest)
     return {
         "model": short_name(manifest.model or ""),
         "benchmarks": list(manifest.tasks),
@@ -139,15 +138,9 @@ def _facts(folder: Path, manifest: Manifest, summary: Mapping[str, Any]) -> dict
         "engine": manifest.engine or "",
         "started": max(started, default=None),
         "answers": answers,
-        "expected": expected,
-        "state": _state(folder, manifest, answers, expected),
+        "expected": manifest.answers,
+        "state": _state(folder, manifest, answers),
     }
-
-
-def _expected(manifest: Manifest) -> int:
-    if manifest.shard:
-        return sum(count["answers"] for part in manifest.shard["parts"].values() for count in part.values())
-    return sum(task.answers for task in manifest.tasks.values())
 
 
 def _answers(folder: Path, summary: Mapping[str, Any]) -> int:
@@ -159,11 +152,11 @@ def _answers(folder: Path, summary: Mapping[str, Any]) -> int:
     return records_in(summary) if found is None else found
 
 
-def _state(folder: Path, manifest: Manifest, answers: int, expected: int) -> str:
+def _state(folder: Path, manifest: Manifest, answers: int) -> str:
     shard = f"shard {label}, " if (label := shard_label(manifest.shard)) else ""
-    if answers >= expected:
+    if answers >= manifest.answers:
         return f"{shard}complete"
-    counted = f"{answers:,} of {expected:,}"
+    counted = f"{answers:,} of {manifest.answers:,}"
     running = is_held(folder)
     if running is None:
         return f"{shard}{counted}"

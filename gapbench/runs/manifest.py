@@ -29,7 +29,7 @@ from typing_extensions import TypedDict
 
 from gapbench.errors import RunError
 from gapbench.runs import judgements, records
-from gapbench.runs.shards import shard_label
+from gapbench.runs.shards import counts_of, shard_label
 from gapbench.types import Sample
 from gapbench.util.files import write_json
 from gapbench.util.text import in_words, shorten
@@ -276,6 +276,13 @@ class Manifest(BaseModel):
     """Every process that added records, the first one first."""
     fingerprint: str | None = setting(Kind.MAY_DIFFER)
     """Hash over everything that decides what answers and their outcomes mean; shards have that of the whole run."""
+
+    @property
+    def answers(self) -> int:
+        """The answers of a complete run; of a shard, those of its own samples."""
+        if self.shard:
+            return sum(count["answers"] for count in counts_of(self.shard))
+        return sum(task.answers for task in self.tasks.values())
 
     def json_object(self) -> dict[str, Any]:
         """The content of `run.json`: the fields that were set."""

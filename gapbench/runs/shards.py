@@ -60,6 +60,11 @@ def shard_label(shard: Mapping[str, Any] | None) -> str:
     return f"{ranges(map(int, shard['parts']))}/{shard['of']}" if shard else ""
 
 
+def counts_of(shard: Mapping[str, Any]) -> list[Mapping[str, int]]:
+    """The `samples` and `answers` of each task in each part, from the manifest's entry `shard`."""
+    return [count for part in shard["parts"].values() for count in part.values()]
+
+
 def ranges(numbers: Iterable[int]) -> str:
     """`1-3,5` for 1, 2, 3 and 5."""
     spans: list[list[int]] = []
@@ -79,7 +84,7 @@ def description(manifest: Mapping[str, Any], answers: int) -> str:
     shard = manifest.get("shard")
     if not shard:
         return ""
-    counts = [count for part in shard["parts"].values() for count in part.values()]
+    counts = counts_of(shard)
     samples = sum(count["samples"] for count in counts)
     all_samples = sum(task["samples"] for task in manifest["tasks"].values())
     missing = sum(count["answers"] for count in counts) - answers
@@ -92,7 +97,7 @@ def description(manifest: Mapping[str, Any], answers: int) -> str:
 def is_empty(manifest: Mapping[str, Any]) -> bool:
     """Whether the manifest is that of a shard without samples, which a run with few samples may have."""
     shard = manifest.get("shard") or {}
-    return bool(shard) and not any(count["samples"] for part in shard["parts"].values() for count in part.values())
+    return bool(shard) and not any(count["samples"] for count in counts_of(shard))
 
 
 def _deal(task: str, groups: Sequence[str], of: int) -> Iterator[int]:

@@ -10,7 +10,7 @@ Limits: rates are means over this session. A projection assumes that the remaini
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gapbench.types import Answer
@@ -59,9 +59,7 @@ class ThroughputMeter:
             "output_tokens_per_second": round(self.output_tokens / seconds, 1),
             "waited_for_images": None if waited is None else round(min(1.0, waited / seconds), 4),
             "projection": {
-                "samples": self.workload.samples,
-                "views": self.workload.views,
-                "answers": self.workload.answers,
+                **asdict(self.workload),
                 "seconds": round(self._projected_seconds(), 1) if self.answers else None,
                 "text": self.text(),
             },

@@ -86,6 +86,5 @@ def save_thumbnail(image: Image, path: Path, longest: int = LONGEST) -> None:
     elif side < SMALLEST:
         factor = math.ceil(SMALLEST / side)
         image = image.resize((image.width * factor, image.height * factor), Images.Resampling.NEAREST)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         image.save(draft, "JPEG", quality=QUALITY)

@@ -53,15 +53,6 @@ class Selfcheck:
             entries[check.name]["remedy"] = check.remedy
         return {"checks": entries, "seconds": round(self.seconds, 2)}
 
-    def text(self) -> str:
-        """One line per check, and two more for each failed check."""
-        lines = []
-        for check in self.checks:
-            lines.append(f"{check.outcome:14}  {check.name:17}  {check.found}")
-            if check.outcome == "failed":
-                lines += [f"{'':14}  expected: {check.expected}", f"{'':14}  remedy: {check.remedy}"]
-        return "\n".join(lines)
-
 
 def selfcheck(engine: Engine) -> Selfcheck:
     """Ask `engine` some twenty short questions and judge the answers. Raises ModelError if it answers none."""

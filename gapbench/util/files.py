@@ -18,10 +18,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text, as `write_json` does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write text, as `write_json` does: in UTF-8 with line feeds, the same bytes on every system."""
     with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_text(text, encoding="utf-8", newline="\n")
 
 
 def relative_link(path: Path, start: Path) -> str:
@@ -34,7 +33,7 @@ def relative_link(path: Path, start: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a draft to write, which then replaces `path` in one step.
+    """Yield a draft to write, which then replaces `path` in one step. Folders above it are made.
 
     After an error the draft is removed, because the disk may be full. What is no regular file, such as `/dev/stdout`
     or a pipe, is written to and not replaced.
@@ -42,6 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     try:
         yield draft

@@ -43,9 +43,9 @@ def say(text: object, to: TextIO | None = None, limit: int = TEXT) -> None:
     print(clean(text, limit), file=to or sys.stderr, flush=True)
 
 
-def say_json(value: Any, to: TextIO | None = None) -> None:
+def say_json(value: Any) -> None:
     """Print a value as JSON in ASCII, whole: control characters are escaped, and no line is cut."""
-    print(json.dumps(value, indent=1), file=to or sys.stdout, flush=True)
+    print(json.dumps(value, indent=1), file=sys.stdout, flush=True)
 
 
 def complain(text: object) -> None:

@@ -103,6 +103,17 @@ def listed(texts: Iterable[str], most: int = 3, separator: str = ", ") -> str:
     return separator.join(items[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def capital(text: str) -> str:
+    """A text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
+def p_in_words(value: float) -> str:
+    """A p-value behind the letter p: `p = 0.012`, `p < 0.0001`."""
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
 def counted(count: int, noun: str) -> str:
     """`1 sample`, `1,234 samples`."""
     return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -63,17 +63,18 @@ class Region:
     @property
     def box(self) -> Box | None:
         """The smallest box around all `boxes`."""
-        return _enclosing(self.boxes) if self.boxes else None
+        return enclosing(self.boxes) if self.boxes else None
 
 
-def _enclosing(boxes: Sequence[Box]) -> Box:
+def enclosing(boxes: Sequence[Box]) -> Box:
+    """The smallest box around all `boxes`."""
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return min(x0), min(y0), max(x1), max(y1)
 
 
 def union(boxes: Sequence[Box], size: Size) -> Box:
     """The smallest box in whole pixels that holds all boxes, clipped to an image of `size` (width, height)."""
-    x0, y0, x1, y1 = _enclosing(boxes)
+    x0, y0, x1, y1 = enclosing(boxes)
     left, top = max(0, math.floor(x0)), max(0, math.floor(y0))
     right, bottom = min(size[0], math.ceil(x1)), min(size[1], math.ceil(y1))
     return float(left), float(top), float(right), float(bottom)

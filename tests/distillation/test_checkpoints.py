@@ -40,7 +40,7 @@ from distillation.trainings import (
     train,
 )  # fmt: skip
 from gapbench.distillation import training
-from gapbench.distillation.checkpoints import Keep, newest, prune, read_notes
+from gapbench.distillation.checkpoints import newest, prune, read_notes
 from gapbench.distillation.recipe import Recipe
 from gapbench.distillation.student import _without_dropout
 from gapbench.errors import RunError
@@ -437,10 +437,10 @@ def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_part_under_its_name
         (tmp_path / f"step-{step}").mkdir()
     removed: list[str] = []
     monkeypatch.setattr(shutil, "rmtree", lambda path, **_: removed.append(path.name))  # killed before it begins
-    prune(tmp_path, Accelerator(cpu=True), Keep(1))
+    prune(tmp_path, Accelerator(cpu=True), 1)
     assert removed == [".step-2.outdated"]
     assert newest(tmp_path) == tmp_path / "step-4"
     assert sorted(p.name for p in tmp_path.glob("step-*")) == ["step-4"]
     monkeypatch.undo()
-    prune(tmp_path, Accelerator(cpu=True), Keep(1))
+    prune(tmp_path, Accelerator(cpu=True), 1)
     assert [p.name for p in tmp_path.iterdir()] == ["step-4"]

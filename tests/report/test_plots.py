@@ -122,7 +122,7 @@ def test_a_label_is_only_ever_text(label: str) -> None:
 
 
 def test_a_fitted_curve_has_a_band_in_the_colour_of_its_view() -> None:
-    fit = FittedCurve((0.0005, 0.005), (0.3, 0.5), (0.2, 0.4), (0.4, 0.6), 1.0, 0.1)
+    fit = FittedCurve((0.0005, 0.005), (0.3, 0.5), (0.2, 0.4), (0.4, 0.6))
     plain, curved = (area_plot(BINS, name="area", label="x", fits=fits) for fits in ({}, {"full": fit}))
     assert "fill: var(--full); fill-opacity: 0.13" not in plain
     assert re.search(r"fill: var\(--full\); fill-opacity: 0\.13|opacity: 0\.13", curved)

@@ -54,9 +54,9 @@ def test_every_family_passes_what_applies_to_it(family: str, tiny: Callable[[str
     engine = transformers.load(str(tiny(family)), max_new_tokens=6, attn_implementation=ATTENTION.get(family))
     result = selfcheck(engine)
     assert tuple(outcomes(result)) == NAMES
-    assert not result.failed, result.text()
+    assert not result.failed, result.checks
     applies = [name for name in NAMES if name != "order of images"]  # all images may be of one length
-    assert all(outcomes(result)[name] == "passed" for name in applies), result.text()
+    assert all(outcomes(result)[name] == "passed" for name in applies), result.checks
 
 
 def test_glance_passes_in_two_seconds_and_reads_what_is_shown() -> None:
@@ -64,7 +64,7 @@ def test_glance_passes_in_two_seconds_and_reads_what_is_shown() -> None:
     before = time.process_time()
     result = selfcheck(engine)
     seconds = time.process_time() - before  # a busy machine is slow and still does no more
-    assert set(outcomes(result).values()) == {"passed"}, result.text()
+    assert set(outcomes(result).values()) == {"passed"}, result.checks
     assert "5 of 6 colours and letters are named" in result.checks[0].found
     assert seconds < 2.0
     assert json.loads(json.dumps(result.json()))["checks"]["prompt"] == {

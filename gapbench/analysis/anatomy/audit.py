@@ -110,7 +110,7 @@ def locator(measured: Measured) -> Json | None:
     return {
         "found_at": FOUND,
         **{
-            name: counted(level(some, "crop"), **{"right": int((some.scores["crop"] >= RIGHT).sum())})
+            name: counted(level(some, "crop"), right=int((some.scores["crop"] >= RIGHT).sum()))
             for name, some in (
                 ("found", measured.among(found.eq(True)).complete(["crop"])),
                 ("not_found", measured.among(found.eq(False)).complete(["crop"])),

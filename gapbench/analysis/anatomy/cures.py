@@ -17,10 +17,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from gapbench.analysis.aggregate import PAIR, Json, mean_scores
+from gapbench.analysis.aggregate import PAIR, Json, mean_scores, samples_of
 from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, gather, kind_of, level, short
 from gapbench.analysis.anatomy.sentence import cured
-from gapbench.analysis.statistics import merge_clusters, ratio_of_sums, share_closed
+from gapbench.analysis.statistics import ratio_of_sums, share_closed
 
 CURES = ("full_up", "boxed", "full+crop")
 PRICES = ("image_tokens", "seconds")
@@ -53,9 +53,7 @@ def beside_trained(before: pd.DataFrame, after: Mapping[str, pd.DataFrame]) -> J
     found: Json = {}
     for name, records in before.groupby("benchmark", observed=True, sort=True):
         scores = mean_scores(records)
-        first = records.drop_duplicates("sample").set_index("sample").reindex(scores.index)
-        keys = merge_clusters(*(list(first[column].fillna("").astype(str)) for column in ("cluster", "image_hash")))
-        measured = gather(scores, pd.Series(keys, index=scores.index), records)
+        measured = gather(scores, samples_of(records)["cluster"].reindex(scores.index), records)
         others = {label: frame[frame["benchmark"] == name] for label, frame in after.items()}
         if any(kind_of(view) in CURES for view in measured.views):
             entries = cures(measured, {label: frame for label, frame in others.items() if len(frame)})

@@ -20,9 +20,8 @@ from collections import Counter
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 
-from gapbench.analysis.aggregate import PAIR, RIGHT, Json
+from gapbench.analysis.aggregate import PAIR, RIGHT, Json, mean_of
 from gapbench.analysis.anatomy.contrasts import Measured, contrast, counted, find, kind_of, level, short
 
 LADDER = ("full", "mask", "crop_native", "crop")
@@ -154,7 +153,7 @@ def every_view(measured: Measured) -> Json:
     """Every view: its accuracy, its change against `full`, and what it sends, as means over its answers."""
     entries = {}
     for view in measured.views:
-        costs = {key: _mean(measured.per_sample(key, view)) for key in ("image_tokens", "evidence_tokens", "seconds")}
+        costs = {key: mean_of(measured.per_sample(key, view)) for key in ("image_tokens", "evidence_tokens", "seconds")}
         change = contrast(measured, {view: 1.0, "full": -1.0}) if view != "full" and "full" in measured.views else None
         entries[view] = {
             **counted(level(measured, view)), "change": counted(change) if change else None, **costs,
@@ -167,8 +166,3 @@ def unavailable(measured: Measured) -> dict[str, str]:
     asked = measured.records.reindex(columns=["view", "reason"])
     first = asked[~asked["view"].astype(str).isin(measured.views)].drop_duplicates("view")
     return {str(view): str(reason or "") for view, reason in zip(first["view"], first["reason"], strict=True)}
-
-
-def _mean(values: pd.Series[float]) -> float | None:
-    mean = float(values.mean())
-    return None if np.isnan(mean) else mean

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gapbench.analysis.aggregate import Json
-from gapbench.util.text import points_in_words
+from gapbench.util.text import capital, points_in_words
 
 PARTS = {
     "resolution": "with resolution",
@@ -40,7 +40,7 @@ def cured(cures: Sequence[Json]) -> str:
 
 def _joined(clauses: Sequence[str]) -> str:
     text = "; ".join(clauses)
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    return f"{capital(text)}." if text else ""
 
 
 def _composition(found: Mapping[str, Any], every: int) -> list[str]:

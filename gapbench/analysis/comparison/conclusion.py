@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 from gapbench.analysis.aggregate import by_evidence, in_mean
 from gapbench.analysis.statistics import holm
 from gapbench.analysis.verdict import MODEL_MADE, dissent
-from gapbench.util.text import listed, percent_in_words, points_in_words, signed_in_words
+from gapbench.util.text import capital, listed, percent_in_words, points_in_words, signed_in_words
 
 NAMED = 3
 """Number of benchmarks listed by name; the rest are counted."""
@@ -73,7 +73,7 @@ def verdict(
     `lacking` names the runs of which missing answers can have made or hidden a gap.
     """
     words = TRAINING if trained else MODELS
-    head = f"{_capital(subject)}: " if trained else f"{labels[1]} against {labels[0]}: "
+    head = f"{capital(subject)}: " if trained else f"{labels[1]} against {labels[0]}: "
     with_gap = {name: entry for name, entry in benchmarks.items() if entry["delta"]["gap"]}
     families = []
     for mean, entries, regions in zip((macro, macro_model), by_evidence(with_gap), ("", MODEL_MADE), strict=True):
@@ -94,7 +94,7 @@ def verdict(
     if lacking:
         sentences.append(f"but missing answers of {_names(lacking)} can have made or hidden a gap")
     first, *others = sentences
-    return ". ".join([head + first, *map(_capital, others)]) + "."
+    return ". ".join([head + first, *map(capital, others)]) + "."
 
 
 def claims(benchmarks: Mapping[str, Mapping[str, Any]], means: Sequence[Mapping[str, Any]]) -> Ways:
@@ -227,7 +227,7 @@ def _without_gap(benchmarks: Mapping[str, Mapping[str, Any]], ways: Ways, words:
         ):
             names = [f"{name} ({change_in_words(delta)})" for name, delta in deltas.items() if ways[name, view] == way]
             clauses += [f"{clause} on {_names(names)}"] if names else []
-    return f"no gap was compared. {_capital('; '.join(clauses))}"
+    return f"no gap was compared. {capital('; '.join(clauses))}"
 
 
 def change_in_words(change: Mapping[str, Any] | None) -> str:
@@ -245,7 +245,3 @@ def _names(names: Sequence[str]) -> str:
     if len(names) > NAMED:
         return listed(names, NAMED)
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from gapbench.analysis import metrics
 from gapbench.analysis.aggregate import (
@@ -36,7 +35,7 @@ from gapbench.analysis.aggregate import (
 from gapbench.analysis.comparison.drift import drift, in_words, mark_large
 from gapbench.analysis.comparison.left_out import left_out
 from gapbench.analysis.comparison.runs import Alert, LoadedRun
-from gapbench.analysis.comparison.shared import SIDES, SharedSamples, shared_samples
+from gapbench.analysis.comparison.shared import SIDES, SharedSamples, shared_samples, values_of
 from gapbench.analysis.statistics import (
     CLOSED_FROM,
     Estimate,
@@ -159,7 +158,7 @@ def _numbers(table: pd.DataFrame, views: Sequence[str], effort: Effort) -> tuple
     changes: dict[str, Estimate] = {}
     for measure in (*views, *(["gap"] if len(views) == 2 else [])):
         of_levels, of_changes = MEASURES[measure]
-        before, after = (_values(table, side, measure) for side in SIDES)
+        before, after = (values_of(table, side, measure) for side in SIDES)
         for side, values in zip(SIDES, (before, after), strict=True):
             level = mean_interval(values, clusters, bounds=of_levels)
             numbers[side][measure] = level.json("estimate", "ci")
@@ -181,15 +180,9 @@ def _lost(table: pd.DataFrame, side: str) -> tuple[pd.Series[bool], pd.Series[bo
     return crop & ~full, crop
 
 
-def _values(table: pd.DataFrame, side: str, measure: str) -> NDArray[np.float64]:
-    if measure == "gap":
-        return _values(table, side, "crop") - _values(table, side, "full")
-    return table[f"{side}_{measure}"].to_numpy(float)
-
-
 def _gap_closed(table: pd.DataFrame) -> Json:
     """1 - gap after / gap before; None, with a reason, unless the gap before is large against its standard error."""
-    before, after = (_values(table, side, "gap") for side in SIDES)
+    before, after = (values_of(table, side, "gap") for side in SIDES)
     closed = share_closed(before, after, table["cluster"].to_numpy())
     reason = ""
     if closed.clusters < 2:

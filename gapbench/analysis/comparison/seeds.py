@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from gapbench.analysis.aggregate import Json
 from gapbench.analysis.comparison.runs import LoadedRun
-from gapbench.analysis.comparison.shared import SharedSamples, shared_samples
+from gapbench.analysis.comparison.shared import SIDES, SharedSamples, shared_samples, values_of
 from gapbench.analysis.statistics import mean_difference
 from gapbench.errors import SettingError
-from gapbench.util.text import percent_in_words, points_in_words
+from gapbench.util.text import capital, percent_in_words, points_in_words
 
 
 def of_sides(before: Sequence[LoadedRun], after: Sequence[LoadedRun]) -> Json | None:
@@ -58,7 +56,7 @@ def _benchmark(pairs: Sequence[SharedSamples]) -> Json:
     clusters = tables[0]["cluster"].to_numpy()
     entry: Json = {"n": len(shared)}
     for measure in (*views, *(["gap"] if len(views) == 2 else [])):
-        sides = {side: [_values(table, side, measure) for table in tables] for side in ("before", "after")}
+        sides = {side: [values_of(table, side, measure) for table in tables] for side in SIDES}
         changes = [b - a for a, b in zip(sides["before"], sides["after"], strict=True)]
         limit = 2.0 if measure == "gap" else 1.0
         mean = mean_difference(np.mean(changes, axis=0), clusters, bounds=(-limit, limit))
@@ -67,16 +65,10 @@ def _benchmark(pairs: Sequence[SharedSamples]) -> Json:
             "delta": {**_spread([float(x.mean()) for x in changes]), "ci": list(mean.ci) if mean.ci else None},
         }
     if "gap" in entry:
-        before, after = (entry["gap"][side]["values"] for side in ("before", "after"))
+        before, after = (entry["gap"][side]["values"] for side in SIDES)
         closed = [1 - b / a for a, b in zip(before, after, strict=True)] if min(before) > 0 else []
         entry["gap_closed"] = _spread(closed) if closed else None
     return entry
-
-
-def _values(table: pd.DataFrame, side: str, measure: str) -> Any:
-    if measure == "gap":
-        return _values(table, side, "crop") - _values(table, side, "full")
-    return table[f"{side}_{measure}"].to_numpy(float)
 
 
 def _spread(values: Sequence[float]) -> Json:
@@ -109,4 +101,4 @@ def in_words(seeds: Json | None) -> str:
             least, most = (percent_in_words(x) for x in closed["range"])
             text += f"; {percent_in_words(closed['mean'])} of it closed ({least} to {most})"
         sentences.append(text)
-    return "".join(f"{text[:1].upper()}{text[1:]}. " for text in sentences)
+    return "".join(f"{capital(text)}. " for text in sentences)

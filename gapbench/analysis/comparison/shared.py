@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gapbench.analysis.aggregate import PAIR, mean_scores
 from gapbench.analysis.statistics import merge_clusters
@@ -109,6 +111,12 @@ def _score_table(scores: Sequence[pd.DataFrame], views: Sequence[str], samples: 
     """One row per sample with a score in all views of both runs, one column per side and view."""
     columns = {f"{side}_{view}": table[view] for side, table in zip(SIDES, scores, strict=True) for view in views}
     return pd.DataFrame(columns, index=list(samples)).dropna() if columns else pd.DataFrame()
+
+
+def values_of(table: pd.DataFrame, side: str, measure: str) -> NDArray[np.float64]:
+    if measure == "gap":
+        return values_of(table, side, "crop") - values_of(table, side, "full")
+    return table[f"{side}_{measure}"].to_numpy(float)
 
 
 def _fields_by_sample(records: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -7,8 +7,6 @@ Everything comes from `board.json`. The script of the page only shows, hides, so
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,9 @@ from gapbench.report.board.tables import (
 )
 from gapbench.report.families import ANNOTATED
 from gapbench.report.finishes import inline
-from gapbench.report.jinja import asset, environment, write
+from gapbench.report.jinja import asset, environment, script_of
 from gapbench.report.run.anatomy_tables import cures_shown
+from gapbench.util.files import write_text
 from gapbench.util.text import EVIDENCE_CAPTIONS, clip, counted, listed
 
 MESSAGES = 60
@@ -37,15 +36,13 @@ MESSAGES = 60
 def write_board(folder: Path, board: Mapping[str, Any]) -> None:
     """Write `folder/board.html` and `folder/board.md`. `board` is the content of `board.json`."""
     page = _content(board)
-    write(folder / "board.html", environment(html=True).get_template("board.html.j2").render(page))
-    write(folder / "board.md", environment(html=False).get_template("board.md.j2").render(page))
+    write_text(folder / "board.html", environment(html=True).get_template("board.html.j2").render(page))
+    write_text(folder / "board.md", environment(html=False).get_template("board.md.j2").render(page))
 
 
 def _content(board: Mapping[str, Any]) -> dict[str, Any]:
-    script = asset("sort.js") + asset("board.js")
     parts = [*_parts(board)]
     labels = [run["label"] for run in board["runs"]]
-    compared = board["comparisons"]
     return {
         "title": f"Board of {counted(len(labels), 'model')}",
         "verdict": clip(board["verdict"], 2_000),
@@ -72,16 +69,9 @@ def _content(board: Mapping[str, Any]) -> dict[str, Any]:
         "chosen": _chosen(board, parts),
         "run_table": run_table(board),
         "setting_table": setting_table(board),
-        "data": {
-            "labels": labels,
-            "made": compared["made"],
-            "command": compared["command"],
-            "folders": compared["folders"],
-            "out": compared["out"],
-        },
-        "style": asset("style.css") + asset("board.css"),
-        "script": script,
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "data": {"labels": labels, **board["comparisons"]},
+        "style": asset("style.css", "board.css"),
+        **script_of("sort.js", "board.js"),
     }
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gapbench.report.comparison.tables import MEASURES
 from gapbench.report.families import families
 from gapbench.report.tables import benchmarks_of
 from gapbench.util.text import clip, interval, percent, points
-
-MEASURES = (("full", "Full image"), ("crop", "Crop"), ("gap", "Gap"), ("lost_in_full", "Lost in full"))
 
 
 def hero(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def hero(summary: Mapping[str, Any]) -> dict[str, Any]:
         scope, entry = f"mean of {len(with_gap)} benchmarks", family.summary["macro"]
     else:
         return {"scope": "", "figures": []}
-    figures = [_figure(entry, kind, title) for kind, title in MEASURES if entry["delta"][kind]]
+    figures = [_figure(entry, kind, title.capitalize()) for kind, title in MEASURES if entry["delta"][kind]]
     closed = entry.get("gap_closed") or {}
     if closed.get("ci") and not entry["crop_lost_more"]:
         share, ends = percent(closed["estimate"], 0), ", ".join(percent(bound, 0) for bound in closed["ci"])

@@ -21,11 +21,12 @@ from gapbench.report.comparison.plots import change_plot, curves, size_plots, si
 from gapbench.report.comparison.samples import changed_samples, render_cards
 from gapbench.report.families import Family, families, region_source, tables_of_families
 from gapbench.report.finishes import inline
-from gapbench.report.jinja import asset, environment, write
+from gapbench.report.jinja import asset, environment
 from gapbench.report.run.anatomy_tables import cures_shown
 from gapbench.report.run.data_section import MESSAGES, first, restricted
 from gapbench.report.run.settings import command_line
 from gapbench.report.tables import benchmarks_of
+from gapbench.util.files import write_text
 from gapbench.util.text import clip
 
 LISTED = 12
@@ -50,9 +51,10 @@ def write_comparison(
     samples = changed_samples(summary, runs[0], runs[1])
     page = _content(summary, runs, steps, images)
     cards = render_cards(summary, samples, runs[:2] if images else (), html.get_template("change.j2"), page["sides"])
-    write(folder / "comparison.html", html.get_template("comparison.html.j2").render(page, cards=cards, images=images))
+    shown = html.get_template("comparison.html.j2").render(page, cards=cards, images=images)
+    write_text(folder / "comparison.html", shown)
     listed = details.changed_tables(summary, samples, page["sides"], LISTED)
-    write(folder / "comparison.md", markdown.get_template("comparison.md.j2").render(page, listed=listed))
+    write_text(folder / "comparison.md", markdown.get_template("comparison.md.j2").render(page, listed=listed))
 
 
 def notebook_html(summary: Mapping[str, Any]) -> str:
@@ -102,7 +104,7 @@ def _content(
         "differing_table": differing,
         "same_table": same,
         "commands": [(clip(run.label, 60), command_line(run.manifest)) for run in runs],
-        "style": asset("style.css") + asset("comparison.css"),
+        "style": asset("style.css", "comparison.css"),
     }
 
 

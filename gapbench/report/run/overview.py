@@ -21,7 +21,7 @@ from gapbench.report.plots import Effect, forest_plot, narrow_forest_plot
 from gapbench.report.run.data_section import first, repairs_of
 from gapbench.report.tables import benchmarks_of, has_gap, macro_gap
 from gapbench.runs.run import level_of
-from gapbench.util.text import clip, interval, missing, p_value, percent
+from gapbench.util.text import capital, clip, interval, missing, p_in_words, percent
 from gapbench.views.images import EXIF_IGNORED
 from gapbench.views.prepare import ORIENTATION_IGNORED
 
@@ -82,7 +82,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
         "lost": lost.get("estimate"),
         "lost_ci": cells.lost()(lost).note,
         "bound": interval(wide_bound(gap), signed=True),
-        "p": "" if missing(gap.get("p_value")) else p_value(gap.get("p_value")),
+        "p": "" if missing(gap.get("p_value")) else p_in_words(gap["p_value"]),
     }
     for view in ("full", "crop"):
         levels = [level_of(entry, view)["estimate"] for entry in used.values()]
@@ -167,7 +167,7 @@ def _alerts_of_benchmarks(summary: Mapping[str, Any], manifest: Mapping[str, Any
         kinds = alerted(entry)
         yield from ((_names([name]), _fault(entry, kind)) for kind in kinds)
         if bound := wide_bound(nested(entry, "gap")):
-            text = f"{_capital(bound_in_words(bound))}. The interval does not cover what is missing."
+            text = f"{capital(bound_in_words(bound))}. The interval does not cover what is missing."
             yield _names([name]), text
         for view in ("full", "crop") if kinds.keys().isdisjoint({"unparsed", "cut_off"}) else ():
             unparsed = nested(entry, "views", view, "unparsed") or 0.0
@@ -195,13 +195,9 @@ def _alerts_of_benchmarks(summary: Mapping[str, Any], manifest: Mapping[str, Any
 
 def _fault(entry: Mapping[str, Any], kind: str) -> str:
     """The shares of a fault that has an alert, its p-value and what helps."""
-    p = p_value(entry["faults"][kind]["p_value_holm"])
-    text = f"{_capital(faults_in_words([entry], [kind]))} (corrected p {p if p.startswith('<') else f'= {p}'})"
+    p = p_in_words(entry["faults"][kind]["p_value_holm"])
+    text = f"{capital(faults_in_words([entry], [kind]))} (corrected {p})"
     return f"{text}. Such a difference can make a gap. {REMEDIES[kind]}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _counted(n: int, one: str, many: str) -> str:

@@ -7,8 +7,6 @@ Row and length limits bound everything but the gallery. The gallery gets the byt
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,7 +18,7 @@ from pandas import DataFrame
 from gapbench.errors import RunError
 from gapbench.report import CARDS
 from gapbench.report.families import ANNOTATED, Family, families, tables_of_families
-from gapbench.report.jinja import asset, environment, write
+from gapbench.report.jinja import asset, environment, script_of
 from gapbench.report.run import settings
 from gapbench.report.run.anatomy_tables import anatomies
 from gapbench.report.run.data_section import data_table, notices, repairs_table
@@ -41,7 +39,8 @@ from gapbench.report.run.summary_tables import (
     view_table,
 )
 from gapbench.report.tables import ROW_LIMIT, benchmarks_of
-from gapbench.util.text import clip
+from gapbench.util.files import write_text
+from gapbench.util.text import capital, clip
 
 
 def write_report(
@@ -65,7 +64,7 @@ def write_report(
     if not folder.is_dir():
         raise RunError(f"No run folder at {folder}. Expected the folder that holds records.jsonl; check the path.")
     html, markdown = environment(html=True), environment(html=False)
-    page = {**_content(summary, manifest, images), **_figures(summary, records)}
+    page = _content(summary, manifest, records, images)
     template = html.get_template("html.j2")
     samples = sample_cards(records)
     thumbnails = folder / "thumbnails" if images else None
@@ -78,14 +77,14 @@ def write_report(
     page["failing"] = failing_cards(failing, thumbnails, html.get_template("failing.j2"))
     room = math.inf if cards is None else SIZE_LIMIT - len(template.render(page, gallery=None).encode())
     shown = gallery(samples, chosen, thumbnails, html.get_template("card.j2"), room)
-    write(folder / "report.html", template.render(page, gallery=shown))
-    write(folder / "report.md", markdown.get_template("md.j2").render(page))
+    write_text(folder / "report.html", template.render(page, gallery=shown))
+    write_text(folder / "report.md", markdown.get_template("md.j2").render(page))
 
 
-def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bool) -> dict[str, Any]:
-    script = asset("sort.js") + asset("gallery.js")
+def _content(
+    summary: Mapping[str, Any], manifest: Mapping[str, Any], records: DataFrame, images: bool
+) -> dict[str, Any]:
     pairs_of = {name: entry.get("pairs") or {} for name, entry in benchmarks_of(summary).items()}
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = families(summary, manifest)
     return {
         "model": clip(summary.get("model") or manifest.get("model") or "unnamed model", 200),
@@ -113,13 +112,7 @@ def _content(summary: Mapping[str, Any], manifest: Mapping[str, Any], images: bo
         "repairs_table": repairs_table(manifest),
         "settings": settings.groups(manifest),
         "style": asset("style.css"),
-        "script": script,
-        "script_hash": digest,
-    }
-
-
-def _figures(summary: Mapping[str, Any], records: DataFrame) -> dict[str, Any]:
-    return {
+        **script_of("sort.js", "gallery.js"),
         "area": size_figures(summary, records),
         "category_plots": category_figures(summary),
         "instead_tables": instead_tables(summary, records),
@@ -150,4 +143,4 @@ def _verdict(summary: Mapping[str, Any]) -> str:
     verdict = clip(summary.get("verdict") or "No verdict was recorded.", 1_000)
     # A model's name keeps its case even at the start of the sentence.
     model = clip(summary.get("model"), 1_000)
-    return verdict if model and verdict.startswith(model) else verdict[:1].upper() + verdict[1:]
+    return verdict if model and verdict.startswith(model) else capital(verdict)
