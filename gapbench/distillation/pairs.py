@@ -24,7 +24,7 @@ from gapbench.distillation.recipe import Recipe
 from gapbench.errors import BenchmarkError, SettingError
 from gapbench.types import Sample
 from gapbench.views.counterfactual import mean_coloured
-from gapbench.views.pixels import Pixels
+from gapbench.views.pixels import Pixels, resized
 from gapbench.views.prepare import PreparedSample, prepare, show
 from gapbench.views.prompts import NEUTRAL, prompt, template_of
 from gapbench.views.regions import parse_policy
@@ -233,8 +233,6 @@ class Pairs:
 
     def shown(self, case: PreparedSample, anchor: bool = False) -> TrainingPrompt | str:
         """The prompt of a sample that is prepared with this region policy, or why it cannot be shown."""
-        from PIL import Image as Pillow
-
         recipe, sample = self.recipe, case.sample
         student_view, teacher_view, *null_views = recipe.views
         by_teacher, teacher_error = show(case, teacher_view)
@@ -247,7 +245,7 @@ class Pairs:
             """A region as the teacher sees it."""
             if recipe.teacher_enlarge > 1 and recipe.teacher_view == "crop":
                 size = (round(image.width * recipe.teacher_enlarge), round(image.height * recipe.teacher_enlarge))
-                image = image.resize(size, Pillow.Resampling.LANCZOS)
+                image = resized(image, size)
             return pixels.apply(image)
 
         teacher, student, null = enlarged(by_teacher.images[0]), pixels.apply(by_student.images[0]), None

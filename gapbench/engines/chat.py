@@ -24,6 +24,7 @@ from gapbench.engines.tokens import special_token_escaper
 from gapbench.errors import ModelError, SettingError
 from gapbench.scoring.thoughts import Tags
 from gapbench.util.text import error_line, listed
+from gapbench.views.fills import plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -106,11 +107,9 @@ def _fault_with_images(chat: Chat) -> str:
 
 def _adds_image_tokens(chat: Chat, prompt: str) -> bool:
     """Whether the processor makes tokens for an image that the prompt does not have, as PaliGemma's does."""
-    from PIL import Image
-
     with suppress(Exception):
         written = len(chat.processor.tokenizer(prompt)["input_ids"])
-        made = chat.batch([((Image.new("RGB", (64, 64)),), "?")])["input_ids"].shape[1]
+        made = chat.batch([((plain((64, 64)),), "?")])["input_ids"].shape[1]
         return bool(made > written + 3)  # a few may begin and end the text
     return False
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from gapbench.engines.chat import Chat, in_dtype
 from gapbench.types import Request
+from gapbench.views.fills import plain
 
 PADDING = 0.25
 """Most padding in a batch, as a share of its prompt tokens."""
@@ -52,13 +53,11 @@ class PromptLengths:
         return len(request.prompt) // LETTERS + sum(self._tokens(i.width * i.height) for i in request.images)
 
     def _tokens(self, pixels: int) -> int:
-        from PIL import Image
-
         step = round(2 * math.log2(pixels))
         if step not in self.known:
             side = round(2 ** (step / 4))
             try:
-                self.known[step] = self.chat.batch([((Image.new("RGB", (side, side)),), "?")])["input_ids"].shape[1]
+                self.known[step] = self.chat.batch([((plain((side, side)),), "?")])["input_ids"].shape[1]
             except Exception:  # the prompts themselves will say why
                 self.known[step] = 0
         return self.known[step]

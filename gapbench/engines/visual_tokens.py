@@ -20,6 +20,7 @@ from typing import Any
 from gapbench.engines.chat import Chat
 from gapbench.engines.tokens import image_token_id
 from gapbench.types import Engine
+from gapbench.views.fills import plain
 from gapbench.views.pixels import TokenCount, not_counted
 
 PROBES = ((150, 100), (500, 700))
@@ -70,10 +71,7 @@ class VisualTokens:
 
     def _made(self, size: tuple[int, int]) -> int | None:
         """What the processor does with a blank image."""
-        from PIL import Image as Pillow
-
         with suppress(Exception):
-            images = (Pillow.new("RGB", size, (128, 128, 128)),)
-            ids = self._own.batch([(images, "?")])["input_ids"][0].tolist()  # type: ignore[union-attr]
+            ids = self._own.batch([((plain(size),), "?")])["input_ids"][0].tolist()  # type: ignore[union-attr]
             return int(ids.count(self.image_token))
         return None

@@ -31,6 +31,7 @@ from gapbench.errors import ModelError, SettingError
 from gapbench.localisation.maps import USE_GROUNDING, FloatMap, Maps, attention_maps, last_rows
 from gapbench.localisation.result import NOT_ANSWERED, LocatedBoxes
 from gapbench.types import Request
+from gapbench.views.fills import plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -161,11 +162,8 @@ def choose_layers(engine: TransformersEngine, layers: Sequence[int]) -> tuple[in
     One forward pass over a grey image shows which layers have a map. Raises ModelError if no layer has one,
     SettingError if a requested layer has none.
     """
-    from PIL import Image as Pillow
-
     model, name = engine.loaded.model, engine.loaded.name
-    grey = Pillow.new("RGB", (224, 224), (128, 128, 128))
-    mapped = sorted(last_rows(model, place(engine.chat.batch([((grey,), GENERAL)]), model)))
+    mapped = sorted(last_rows(model, place(engine.chat.batch([((plain((224, 224)),), GENERAL)]), model)))
     depth = len(model.get_decoder().layers)
     if not mapped:
         raise ModelError(f"Model {name}: none of its {depth} layers has attention that can be read. {USE_GROUNDING}")

@@ -26,6 +26,7 @@ from gapbench.preflight.diagnosis import Observation
 from gapbench.types import Request, Sample
 from gapbench.util.text import listed
 from gapbench.views import boxes
+from gapbench.views.fills import plain
 from gapbench.views.images import stored_size
 from gapbench.views.pixels import Budget, Pixels
 from gapbench.views.prepare import PreparedSample, show, with_region
@@ -128,9 +129,7 @@ def stand_in(sample: Sample, policy: str) -> PreparedSample:
 @lru_cache(maxsize=8)
 def blank(size: tuple[int, int]) -> Image:
     """A grey image of this size."""
-    from PIL import Image as Pillow
-
-    return Pillow.new("RGB", size, (128, 128, 128))
+    return plain(size)
 
 
 def length_of(chat: Chat, images: Sequence[Image], prompt: str, image_token: int | None) -> tuple[int, int]:

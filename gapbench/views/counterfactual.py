@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from gapbench.errors import SampleError
 from gapbench.types import Box
-from gapbench.views.fills import mean
+from gapbench.views.fills import mean, plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,9 +41,7 @@ def reduced(image: Image, scale: tuple[float, float]) -> Image:
 
 def mean_coloured(image: Image) -> Image:
     """An RGB image of the same size that has the mean of its pixels everywhere."""
-    from PIL import Image as Pillow
-
-    return Pillow.new("RGB", image.size, mean(image))
+    return plain(image.size, mean(image))
 
 
 def elsewhere(image: Image, box: Box) -> Box:

@@ -47,7 +47,7 @@ def filled(image: Image, boxes: Sequence[Box], fill: str, outside: bool = False)
     radius = BLUR * min(image.size)
     if not outside:
         radius = max(radius, *(BLUR_OF_BOX * max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes))
-    made = _blurred(image, radius) if fill == "blur" else _plain(image.size, colour_of(image, boxes, fill))
+    made = _blurred(image, radius) if fill == "blur" else plain(image.size, colour_of(image, boxes, fill))
     base, patches = (made, image) if outside else (image.copy(), made)
     for box in boxes:
         base.paste(cut(patches, box), (int(box[0]), int(box[1])))
@@ -101,7 +101,8 @@ def _blurred(image: Image, radius: float) -> Image:
     return image.filter(ImageFilter.GaussianBlur(radius))
 
 
-def _plain(size: tuple[int, int], colour: Rgb) -> Image:
+def plain(size: tuple[int, int], colour: Rgb = COLOURS["grey"]) -> Image:
+    """An RGB image of one colour."""
     from PIL import Image as Pillow
 
     return Pillow.new("RGB", size, colour)

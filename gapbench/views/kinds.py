@@ -42,7 +42,7 @@ from gapbench.types import Box
 from gapbench.views import fills
 from gapbench.views.boxes import union_area
 from gapbench.views.counterfactual import elsewhere, mean_coloured, reduced
-from gapbench.views.pixels import Budget, largest_below
+from gapbench.views.pixels import Budget, largest_below, resized
 from gapbench.views.regions import Images, Region, Size, cut, mosaic, parse_policy
 
 if TYPE_CHECKING:
@@ -78,10 +78,12 @@ class Shown:
 class ViewKind:
     """How a kind of view is made, whether it needs a region, and its own parameters with their defaults.
 
-    `show` takes the sample's images, its region, its prompt, and the budget; then its own parameters, as text and by
-    name. It raises SampleError, with the reason, where the view is not available.
+    `show` takes the sample's images, its region (None only for a kind that needs none), its prompt, and the budget;
+    then its own parameters, as text and by name. It raises SampleError, with the reason, where it is not available.
 
     `check` raises ValueError, which says what was expected, for values that its own parameters cannot have.
+
+    `shipped` says whether a crop that the benchmark ships, without a box, is region enough.
 
     `trains` says whether it shows one image and the sample's own prompt, as a training needs.
     """
@@ -90,6 +92,7 @@ class ViewKind:
     needs_region: bool = False
     defaults: Mapping[str, str] = field(default_factory=dict)
     check: Callable[..., object] = dict
+    shipped: bool = False
     trains: bool = True
 
 
@@ -98,10 +101,8 @@ def full(images: Images, region: Region | None, prompt: str, budget: Budget) -> 
     return Shown(images, prompt, _shares(images, region))
 
 
-def crop(images: Images, region: Region | None, prompt: str, budget: Budget) -> Shown:
+def crop(images: Images, region: Region, prompt: str, budget: Budget) -> Shown:
     """The region alone. The model's processor may enlarge it, as any other image."""
-    if region is None:
-        raise SampleError("view `crop`: no region was given.")
     return Shown(crop_images(images, region), prompt, _crop_shares(images, region))
 
 
@@ -113,16 +114,16 @@ def crop_images(images: Images, region: Region) -> Images:
     return (mosaic(parts),) if parse_policy(region.policy)[0] == "mosaic" else parts
 
 
-def crop_up(images: Images, region: Region | None, prompt: str, budget: Budget) -> Shown:
+def crop_up(images: Images, region: Region, prompt: str, budget: Budget) -> Shown:
     """The region, enlarged to as many pixels as the full view sends. Several parts share them."""
-    shown = crop(images, _needed("crop_up", region, box=False), prompt, budget)
+    shown = crop(images, region, prompt, budget)
     width, height = budget.size or images[0].size
     pixels = width * height // len(shown.images)
-    enlarged = tuple(_resized(part, largest_below(part.size, max(pixels, _area(part.size)))) for part in shown.images)
+    enlarged = tuple(resized(part, largest_below(part.size, max(pixels, _area(part.size)))) for part in shown.images)
     return Shown(enlarged, prompt, shown.evidence)
 
 
-def crop_native(images: Images, region: Region | None, prompt: str, budget: Budget) -> Shown:
+def crop_native(images: Images, region: Region, prompt: str, budget: Budget) -> Shown:
     """The region, as large as in the full view, in the middle of a canvas that the model's processor does not enlarge.
 
     A processor with a least number of pixels, or with one size for all images, enlarges a small crop. So the canvas
@@ -130,25 +131,24 @@ def crop_native(images: Images, region: Region | None, prompt: str, budget: Budg
     last that is tried, and always serves. If the processor is not at hand, the canvas has at least `UNKNOWN_LEAST`
     pixels, or the full view's size. The canvas has the colour of the image's background.
     """
-    shown = crop(images, _needed("crop_native", region, box=False), prompt, budget)
+    shown = crop(images, region, prompt, budget)
     whole = budget.size or images[0].size
     scale = whole[0] / images[0].width
     parts, shares = [], []
-    colour = fills.background(images[0], region.boxes if region else ())
+    colour = fills.background(images[0], region.boxes)
     for number, part in enumerate(shown.images):
         size = (max(1, round(part.width * scale)), max(1, round(part.height * scale)))
         canvas = _canvas(size, whole, budget)
-        parts.append(_framed(_resized(part, size), canvas, colour))
+        parts.append(_framed(resized(part, size), canvas, colour))
         shares += [share * _area(size) / _area(canvas) for share in shown.evidence[number : number + 1]]
     return Shown(tuple(parts), prompt, tuple(shares))
 
 
-def full_and_crop(images: Images, region: Region | None, prompt: str, budget: Budget) -> Shown:
+def full_and_crop(images: Images, region: Region, prompt: str, budget: Budget) -> Shown:
     """All images, and then those of the region, in one prompt: what a model has in view after it zoomed in.
 
     With the regions that a model found (`--regions`) this is its own zoom; with annotated boxes it is a perfect one.
     """
-    region = _needed("full+crop", region, box=False)
     first, second = _shares(images, region), _crop_shares(images, region)
     shares = (*first, *second) if first and second else ()
     return Shown((*images, *crop_images(images, region)), prompt, shares)
@@ -163,29 +163,27 @@ def full_up(images: Images, region: Region | None, prompt: str, budget: Budget, 
 
 
 def full_up_mask(
-    images: Images, region: Region | None, prompt: str, budget: Budget, factor: str = "2", fill: str = "background"
+    images: Images, region: Region, prompt: str, budget: Budget, factor: str = "2", fill: str = "background"
 ) -> Shown:
     """What `mask` shows, enlarged as in `full_up`."""
-    shown = mask(images, _needed("full_up_mask", region), prompt, budget, fill)
+    shown = mask(images, region, prompt, budget, fill)
     first = _enlarged("full_up_mask", shown.images[0], budget, factor)
     return Shown((first, *images[1:]), prompt, shown.evidence)
 
 
-def mask(images: Images, region: Region | None, prompt: str, budget: Budget, fill: str = "background") -> Shown:
+def mask(images: Images, region: Region, prompt: str, budget: Budget, fill: str = "background") -> Shown:
     """All images; in the first one everything outside of the region is filled (`gapbench.views.fills`)."""
-    boxes = _needed("mask", region).boxes
-    return Shown((fills.filled(images[0], boxes, fill, outside=True), *images[1:]), prompt, _shares(images, region))
+    filled = fills.filled(images[0], region.boxes, fill, outside=True)
+    return Shown((filled, *images[1:]), prompt, _shares(images, region))
 
 
-def hide(images: Images, region: Region | None, prompt: str, budget: Budget, fill: str = "background") -> Shown:
+def hide(images: Images, region: Region, prompt: str, budget: Budget, fill: str = "background") -> Shown:
     """All images; in the first one the region is filled."""
-    boxes = _needed("hide", region).boxes
-    return Shown((fills.filled(images[0], boxes, fill), *images[1:]), prompt, (0.0,) * len(images))
+    return Shown((fills.filled(images[0], region.boxes, fill), *images[1:]), prompt, (0.0,) * len(images))
 
 
-def random_crop(images: Images, region: Region | None, prompt: str, budget: Budget) -> Shown:
+def random_crop(images: Images, region: Region, prompt: str, budget: Budget) -> Shown:
     """A part of the first image that is as large as the region, and elsewhere (`counterfactual.elsewhere`)."""
-    region = _needed("random_crop", region)
     box = elsewhere(images[0], region.box or region.boxes[0])
     return Shown((cut(images[0], box),), prompt, (_share(region.evidence, box),) if region.evidence else ())
 
@@ -200,7 +198,7 @@ def blind(images: Images, region: Region | None, prompt: str, budget: Budget) ->
     return Shown((), prompt)
 
 
-def boxed(images: Images, region: Region | None, prompt: str, budget: Budget) -> Shown:
+def boxed(images: Images, region: Region, prompt: str, budget: Budget) -> Shown:
     """All images; the first has a red frame around each box of the region, as ZwZ and Vision-OPD mark evidence.
 
     The frame lies outside the region, so that it hides none of it. It is 5 px wide, and thinner on images below
@@ -208,7 +206,6 @@ def boxed(images: Images, region: Region | None, prompt: str, budget: Budget) ->
     """
     from PIL import ImageDraw
 
-    region = _needed("boxed", region)
     image, *rest = images
     width = max(1, min(5, round(min(image.size) / 64)))
     framed = image.copy()
@@ -220,17 +217,15 @@ def boxed(images: Images, region: Region | None, prompt: str, budget: Budget) ->
     return Shown((framed, *rest), prompt, _shares(images, region))
 
 
-def hint(images: Images, region: Region | None, prompt: str, budget: Budget) -> Shown:
+def hint(images: Images, region: Region, prompt: str, budget: Budget) -> Shown:
     """All images; a sentence before the prompt names the ninth of the first image in which the region's centre lies."""
-    region = _needed("hint", region)
     parts = list(dict.fromkeys(_ninth(box, images[0].size) for box in region.boxes))
     places = " and ".join(f"in the {part}" for part in parts)
     return Shown(images, f"The answer is {places} of the {_image(images)}.\n{prompt}", _shares(images, region))
 
 
-def coordinates(images: Images, region: Region | None, prompt: str, budget: Budget) -> Shown:
+def coordinates(images: Images, region: Region, prompt: str, budget: Budget) -> Shown:
     """All images; a sentence before the prompt gives the region's boxes, x0, y0, x1, y1 in thousandths of the image."""
-    region = _needed("coordinates", region)
     size = images[0].size * 2
     boxes = " and ".join(str([round(1000 * v / side) for v, side in zip(b, size, strict=True)]) for b in region.boxes)
     where = f"The answer is in the region {boxes} of the {_image(images)} (left, top, right, bottom, from 0 to 1000)."
@@ -269,13 +264,6 @@ def _check_factor(factor: str, fill: str = "background") -> None:
         raise ValueError(f"factor={factor} is out of range. Expected a number above 1, at most 16: how much wider.")
 
 
-def _needed(view: str, region: Region | None, box: bool = True) -> Region:
-    """The region. Raises SampleError if there is none, or none with a box."""
-    if region is None or (box and not region.boxes):
-        raise SampleError(f"view `{view}`: no region{' with a box' if box else ''} was given.")
-    return region
-
-
 def _shares(images: Images, region: Region | None) -> tuple[float, ...]:
     """The shares of evidence if the images are those of the sample, at any scale."""
     if region is None or not region.evidence:
@@ -308,12 +296,6 @@ def _area(size: Size) -> int:
     return size[0] * size[1]
 
 
-def _resized(image: Image, size: Size) -> Image:
-    from PIL import Image as Pillow
-
-    return image if size == image.size else image.resize(size, Pillow.Resampling.LANCZOS)
-
-
 def _enlarged(view: str, image: Image, budget: Budget, factor: str) -> Image:
     """The image at `factor` times the full view's size, within the bounds. Raises SampleError if it cannot grow."""
     native, most = budget.size or image.size, budget.pixels.max_pixels
@@ -332,7 +314,7 @@ def _enlarged(view: str, image: Image, budget: Budget, factor: str) -> Image:
             f"{native[1]} px and {after} of one of {size[0]} x {size[1]} px, so it sees no more. Leave this view out, "
             "or raise the processor's own bound (--processor) if the model takes larger images."
         )
-    return _resized(image, size)
+    return resized(image, size)
 
 
 def _canvas(size: Size, whole: Size, budget: Budget) -> Size:
@@ -362,9 +344,7 @@ def _between(size: Size, whole: Size, step: float) -> Size:
 
 
 def _framed(image: Image, canvas: Size, colour: fills.Rgb) -> Image:
-    from PIL import Image as Pillow
-
-    framed = Pillow.new("RGB", canvas, colour)
+    framed = fills.plain(canvas, colour)
     framed.paste(image, ((canvas[0] - image.width) // 2, (canvas[1] - image.height) // 2))
     return framed
 
@@ -383,17 +363,17 @@ def _image(images: Images) -> str:
 _FILL = {"fill": "background"}
 VIEWS: dict[str, ViewKind] = {
     "full": ViewKind(full),
-    "crop": ViewKind(crop, True),
+    "crop": ViewKind(crop, True, shipped=True),
     "boxed": ViewKind(boxed, True),
     "hint": ViewKind(hint, True, trains=False),
     "coordinates": ViewKind(coordinates, True, trains=False),
     "mask": ViewKind(mask, True, _FILL, fills.check),
     "hide": ViewKind(hide, True, _FILL, fills.check),
-    "crop_native": ViewKind(crop_native, True),
-    "crop_up": ViewKind(crop_up, True),
+    "crop_native": ViewKind(crop_native, True, shipped=True),
+    "crop_up": ViewKind(crop_up, True, shipped=True),
     "full_up": ViewKind(full_up, defaults={"factor": "2"}, check=_check_factor),
     "full_up_mask": ViewKind(full_up_mask, True, {"factor": "2", **_FILL}, _check_factor),
-    "full+crop": ViewKind(full_and_crop, True, trains=False),
+    "full+crop": ViewKind(full_and_crop, True, shipped=True, trains=False),
     "random_crop": ViewKind(random_crop, True),
     "blank": ViewKind(blank),
     "blind": ViewKind(blind, trains=False),

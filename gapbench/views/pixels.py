@@ -52,10 +52,14 @@ class Pixels:
 
     def apply(self, image: Image) -> Image:
         """The image within the bounds, resampled with Lanczos if its size changes."""
-        from PIL import Image as Pillow
+        return resized(image, self.target(image.size))
 
-        target = self.target(image.size)
-        return image if target == image.size else image.resize(target, Pillow.Resampling.LANCZOS)
+
+def resized(image: Image, size: tuple[int, int]) -> Image:
+    """The image at a size in pixels, itself if it has that already."""
+    from PIL import Image as Pillow
+
+    return image if size == image.size else image.resize(size, Pillow.Resampling.LANCZOS)
 
 
 TokenCount = Callable[[tuple[int, int]], int | None]

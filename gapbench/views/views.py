@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gapbench.errors import SettingError
+from gapbench.errors import SampleError, SettingError
 from gapbench.views.kinds import VIEWS, Shown
 from gapbench.views.pixels import Budget
 from gapbench.views.regions import Images, Region, with_parameters
@@ -68,7 +68,10 @@ class View:
 
     def show(self, images: Images, region: Region | None, prompt: str = "", budget: Budget | None = None) -> Shown:
         """What the view shows (`ViewKind.show`). Raises SampleError where it is not available."""
-        return VIEWS[self.kind].show(images, region, prompt, budget or Budget(), **self.own)
+        kind = VIEWS[self.kind]
+        if kind.needs_region and (region is None or not (region.boxes or kind.shipped)):
+            raise SampleError(f"view `{self.kind}`: no region{'' if kind.shipped else ' with a box'} was given.")
+        return kind.show(images, region, prompt, budget or Budget(), **self.own)
 
     def policy(self, policy: str) -> str:
         """The region policy of this view in a task with `policy`. Raises SettingError if the two do not fit."""
