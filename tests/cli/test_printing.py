@@ -133,7 +133,7 @@ PATHS: dict[str, Callable[..., None]] = {
     "selfcheck": check_first,
     "verdict": finish,
     "check": findings,
-    "engine": lambda text: Choice("vllm", SimpleNamespace(), text).announce(),  # type: ignore[arg-type]
+    "engine": lambda text: Choice("vllm", SimpleNamespace(), text).announce(quiet=False),  # type: ignore[arg-type]
     "training": lambda text: Job("m", None, Path(), quiet=False).say(text),  # type: ignore[arg-type]
 }
 
