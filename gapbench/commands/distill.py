@@ -91,7 +91,10 @@ class _Evaluation:
         """A sentence for each setting that does nothing without an evaluation."""
         if self.specs:
             return []
-        settings = {"contamination=keep": recipe.contamination == "keep", f"--eval-limit {self.limit}": self.limit}
+        settings = {
+            "contamination=keep": recipe.contamination == "keep",
+            f"--eval-limit {self.limit}": self.limit and not self.holdouts,
+        }
         return [f"{key} has no effect, because there is no --eval." for key, given in settings.items() if given]
 
     def measure(self, job: Job, out: Path, device: Any) -> None:

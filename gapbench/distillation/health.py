@@ -38,7 +38,7 @@ def warnings(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if lines and lines[-1].get("truncated") == 1:
         warnings_by_kind["truncated"] = (
             f"every answer is cut off at max_new_tokens ({lines[-1].get('mean_length', 0):g} tokens): none shows how "
-            "an answer ends. Raise max_new_tokens, ask for shorter answers, or check with `gapbench selfcheck` that "
+            "an answer ends. Raise max_new_tokens, ask for shorter answers, or check with `gapbench doctor` that "
             "the model ends its answers."
         )
     teachers = [line for line in lines if line.get("teacher") in ("ema", "copy")]
