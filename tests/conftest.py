@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -59,3 +60,13 @@ def chromium() -> str:
     if found is None:
         pytest.skip("no Chromium on this machine; install the package `chromium` to run the browser tests")
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_stays_is_searched_once() -> None:
+    """Closing an engine searches all objects for garbage, in half a second with torch and all tests in memory.
+
+    What is there when a module's tests begin, stays, and is left out of later searches.
+    """
+    gc.collect()
+    gc.freeze()

@@ -1,4 +1,7 @@
-"""The command line as users run it: in its own process, with exit codes and one-paragraph errors."""
+"""The command line as users run it: exit codes and one-paragraph errors.
+
+`gapbench` starts a process of its own; `here` calls the same function in this one, which imports torch but once.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,27 @@ def gapbench(*arguments: object, cwd: Path | None = None, **environment: str) ->
     )
     done.stdout, done.stderr = ANSI.sub("", done.stdout), ANSI.sub("", done.stderr)
     return done
+
+
+Here = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """here("report", out) -> what `gapbench("report", out)` gives."""
+    from gapbench.cli.app import app, run
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        words = list(map(str, arguments))
+        monkeypatch.setattr(sys, "argv", ["gapbench", *words])
+        capsys.readouterr()
+        code = run(app)
+        printed = (ANSI.sub("", text) for text in capsys.readouterr())
+        return subprocess.CompletedProcess(words, code, *printed)
+
+    return call
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -80,7 +104,9 @@ def test_bare_call_version_and_completion() -> None:
     assert completed.stdout.split() == ["measure", "merge"]
 
 
-def test_measure_report_and_score_end_to_end(tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path) -> None:
+def test_measure_report_and_score_end_to_end(
+    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path, here: Here
+) -> None:
     out = tmp_path / "run"
     done = gapbench(
         "measure", tiny("qwen3_vl"), "-b", benchmark_file, "--views", "full,crop", "--out", out, "--max-new-tokens", 4
@@ -94,45 +120,44 @@ def test_measure_report_and_score_end_to_end(tiny: Callable[[str], Path], benchm
     assert where.endswith("report.html")
     assert re.search(r"12/12 answers, .*/s", done.stderr), "plain progress lines where there is no terminal"
 
-    resumed = gapbench(*done.args[3:])
+    resumed = here(*done.args[3:])
     assert "12 answers kept, 0 to go" in resumed.stderr
     assert resumed.stdout == done.stdout
 
     for name in ("summary.json", "report.html", "report.md"):
         (out / name).unlink()
     (benchmark_file.parent / "scene 0.png").unlink()  # the report needs the records alone
-    quiet = gapbench("report", out, "--cards", "2")
+    quiet = here("report", out, "--cards", "2")
     assert quiet.returncode == 0, quiet.stderr
     assert quiet.stdout.strip().splitlines()[0] == verdict
     assert (out / "report.html").read_text().count("<article") == 2
-    refused(gapbench("report", out, "--cards", "few"), "--cards few", "or all")
-    exported = gapbench("export", out, "--out", tmp_path / "x.csv", "--label", f"{out}=mine")
+    refused(here("report", out, "--cards", "few"), "--cards few", "or all")
+    exported = here("export", out, "--out", tmp_path / "x.csv", "--label", f"{out}=mine")
     assert exported.returncode == 0, exported.stderr
     assert (tmp_path / "x.csv").read_text().splitlines()[1].startswith("mine,mine,annotated,6,")
     assert json.loads((out / "summary.json").read_text())["schema_version"] == 4
     assert "data:image/jpeg" in (out / "report.html").read_text()
-    assert gapbench("report", out, "--no-images").returncode == 0
+    assert here("report", out, "--no-images").returncode == 0
     assert "data:image" not in (out / "report.html").read_text()
 
     again = shutil.copytree(out, tmp_path / "again")
-    compared = gapbench("compare", out, again, "--out", tmp_path / "compared")
+    compared = here("compare", out, again, "--out", tmp_path / "compared")
     assert compared.returncode == 0, compared.stderr
     assert "not shown" in compared.stdout, "a run does not differ from itself"
     assert json.loads((tmp_path / "compared" / "comparison.json").read_text())["benchmarks"]["mine"]["fixed"] == 0
-    refused(gapbench("compare", out, "--out", tmp_path / "alone"), "at least two", "BEFORE and AFTER")
+    refused(here("compare", out, "--out", tmp_path / "alone"), "at least two", "BEFORE and AFTER")
 
 
 def test_a_full_view_run_needs_no_boxes(tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path) -> None:
     for line in range(6):
         edit(benchmark_file, line, bbox=None, bbox_format=None)
-    done = gapbench(
-        "measure", tiny("qwen3_vl"), "-b", benchmark_file, "--views", "full", "--out", tmp_path / "run", "-q"
-    )
+    arguments = ["measure", tiny("qwen3_vl"), "-b", benchmark_file, "--views", "full", "--out", tmp_path / "run"]
+    done = gapbench(*arguments, "--max-new-tokens", 4, "-q")
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip() == ""
 
 
-def test_score_judges_answers_from_elsewhere(tmp_path: Path) -> None:
+def test_score_judges_answers_from_elsewhere(tmp_path: Path, here: Here) -> None:
     answers = tmp_path / "answers.jsonl"
     rows = [
         {"output": "The answer is B", "answer": "B", "options": ["red", "green"], "answer_type": "letter", "keep": 1},
@@ -140,7 +165,7 @@ def test_score_judges_answers_from_elsewhere(tmp_path: Path) -> None:
         {"output": "no", "answer": "yes", "answer_type": "yes_no"},
     ]
     answers.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    done = gapbench("score", answers, "--out", tmp_path / "judged.jsonl")
+    done = here("score", answers, "--out", tmp_path / "judged.jsonl")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1 right, 1 wrong, 1 unparsed")
     judged = [json.loads(line) for line in (tmp_path / "judged.jsonl").read_text().splitlines()]
@@ -148,41 +173,37 @@ def test_score_judges_answers_from_elsewhere(tmp_path: Path) -> None:
     assert judged[0]["keep"] == 1
 
 
-def test_benchmarks_list_show_and_check(benchmark_file: Path) -> None:
-    listed = gapbench("benchmarks", "list").stdout
+def test_benchmarks_list_show_and_check(benchmark_file: Path, here: Here) -> None:
+    listed = here("benchmarks", "list").stdout
     assert re.search(r"^signs +evidence +Signs: ", listed, re.MULTILINE)
     assert re.search(r"^zoombench +evidence +unchecked ", listed, re.MULTILINE)
     assert "unchecked: nobody has compared this card with the real data" in listed
-    card = gapbench("benchmarks", "show", "signs").stdout
+    card = here("benchmarks", "show", "signs").stdout
     assert "canvas" in card
     assert "by construction" in " ".join(card.split())
-    assert gapbench("benchmarks", "check", benchmark_file).returncode == 0
+    assert here("benchmarks", "check", benchmark_file).returncode == 0
     edit(benchmark_file, 0, bbox=[-50, 0, 20, 20])
-    checked = gapbench("benchmarks", "check", benchmark_file)
+    checked = here("benchmarks", "check", benchmark_file)
     assert checked.returncode == 1
     assert "PROBLEM" in checked.stdout
 
 
 def test_errors_are_one_paragraph_with_the_remedy(
-    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path
+    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path, here: Here
 ) -> None:
     model, out = tiny("qwen3_vl"), tmp_path / "run"
-    refused(gapbench("measure", model, "-b", "sings", "--out", out), "'sings'", "Did you mean signs?")
-    refused(gapbench("measure", "glanze", "-b", benchmark_file, "--out", out), "'glanze'", "Did you mean glance?")
+    refused(here("measure", model, "-b", "sings", "--out", out), "'sings'", "Did you mean signs?")
+    refused(here("measure", "glanze", "-b", benchmark_file, "--out", out), "'glanze'", "Did you mean glance?")
+    refused(here("measure", "nobody/nothing", "-b", benchmark_file, "--out", out), "nobody/nothing", "HF_HUB_OFFLINE")
     refused(
-        gapbench("measure", "nobody/nothing", "-b", benchmark_file, "--out", out), "nobody/nothing", "HF_HUB_OFFLINE"
-    )
-    refused(
-        gapbench("measure", model, "-b", benchmark_file, "--out", out, "--batch-size", "many"),
+        here("measure", model, "-b", benchmark_file, "--out", out, "--batch-size", "many"),
         "--batch-size many",
         "auto",
     )
-    refused(gapbench("measure", model, "-b", tmp_path / "none.jsonl", "--out", out), "none.jsonl", "not found")
-    refused(gapbench("report", tmp_path / "nothing"), "records.jsonl")
+    refused(here("measure", model, "-b", tmp_path / "none.jsonl", "--out", out), "none.jsonl", "not found")
+    refused(here("report", tmp_path / "nothing"), "records.jsonl")
     edit(benchmark_file, 2, question=None)
-    refused(
-        gapbench("measure", model, "-b", benchmark_file, "--out", out), "mine.jsonl line 3", "'question' is missing"
-    )
+    refused(here("measure", model, "-b", benchmark_file, "--out", out), "mine.jsonl line 3", "'question' is missing")
     assert not out.exists(), "nothing is written before all settings are checked"
 
 
@@ -193,61 +214,48 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_the_run_with_a_remedy_and_loses_nothing(
-    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path
+    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path, here: Here
 ) -> None:
     """A file size limit stands in for the disk: the kernel refuses the same write."""
     out = tmp_path / "run"
-    arguments = [
-        sys.executable,
-        "-m",
-        "gapbench",
-        "measure",
-        tiny("qwen3_vl"),
-        "-b",
-        benchmark_file,
-        "--out",
-        out,
-        "-q",
-    ]
-    arguments += ["--max-new-tokens", "4"]
+    arguments = ["measure", tiny("qwen3_vl"), "-b", benchmark_file, "--out", out, "-q", "--max-new-tokens", "4"]
 
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
 
-    done = subprocess.run(
-        [*map(str, arguments)], capture_output=True, text=True, preexec_fn=small_files, timeout=300, check=False
-    )
+    command = [sys.executable, "-m", "gapbench", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=small_files, timeout=300, check=False)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     written = (out / "records.jsonl").read_bytes().count(b"\n")
     assert 0 < written < 12
-    again = subprocess.run([*map(str, arguments)], capture_output=True, text=True, timeout=300, check=False)
+    again = here(*arguments)
     assert again.returncode == 0, again.stderr
     assert (out / "records.jsonl").read_bytes().count(b"\n") == 12
 
 
 def test_two_processes_never_write_the_same_run(
-    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path
+    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path, here: Here
 ) -> None:
     from gapbench.runs.lock import hold
 
     out = tmp_path / "run"
     with hold(out, "the first command"):
-        done = gapbench("measure", tiny("qwen3_vl"), "-b", benchmark_file, "--out", out)
+        done = here("measure", tiny("qwen3_vl"), "-b", benchmark_file, "--out", out)
     refused(done, "another process is writing it", "(the first command)")
 
 
 def test_records_that_lie_twice_are_named_and_repaired(
-    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path
+    tiny: Callable[[str], Path], benchmark_file: Path, tmp_path: Path, here: Here
 ) -> None:
     arguments = ["measure", tiny("qwen3_vl"), "-b", benchmark_file, "--out", tmp_path / "run", "--no-selfcheck", "-q"]
-    assert gapbench(*arguments).returncode == 0
+    assert here(*arguments).returncode == 0
     path, summary = tmp_path / "run" / "records.jsonl", (tmp_path / "run" / "summary.json").read_bytes()
     lines = path.read_bytes()
     path.write_bytes(lines + lines.splitlines(keepends=True)[3])
-    refused(gapbench("report", tmp_path / "run"), "occur twice", "--repair keeps the first of each")
-    refused(gapbench(*arguments), "lies twice in records.jsonl", "--repair")
-    done = gapbench("report", tmp_path / "run", "--repair")
+    refused(here("report", tmp_path / "run"), "occur twice", "--repair keeps the first of each")
+    refused(here(*arguments), "lies twice in records.jsonl", "--repair")
+    done = here("report", tmp_path / "run", "--repair")
     assert done.stdout.startswith("dropped: 1 records that lay twice"), done.stderr
     assert path.read_bytes() == lines
     assert (tmp_path / "run" / "summary.json").read_bytes() == summary

@@ -29,10 +29,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(tiny: Tiny, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model for which seven of eight tokens end an answer: with one end it would say 128 tokens each time."""
+    folder = shutil.copytree(tiny("qwen3_vl"), tmp_path_factory.mktemp("brief") / "model")
+    tokens = json.loads((folder / "config.json").read_text())["text_config"]["vocab_size"]
+    own = json.loads((folder / "generation_config.json").read_text())
+    own["eos_token_id"] = [own["eos_token_id"], *(token for token in range(50, tokens) if token % 8)]
+    (folder / "generation_config.json").write_text(json.dumps(own))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four steps on all of them."""
     out = tmp_path_factory.mktemp("plain") / "out"
-    train(tiny("qwen3_vl"), data, out, "keep_checkpoints=9")
+    train(model, data, out, "keep_checkpoints=9")
     return out
 
 
@@ -58,21 +69,21 @@ def samples(labels: bool = True):
 """
 
 
-def test_answers_are_never_read(tiny: Tiny, data: Path, plain: Path, tmp_path: Path) -> None:
+def test_answers_are_never_read(model: Path, data: Path, plain: Path, tmp_path: Path) -> None:
     removed, other = tmp_path / "removed", tmp_path / "other"
     script = copy(data, tmp_path / "script").with_name("mine.py")
     script.write_text(UNLABELLED)
-    train(tiny("qwen3_vl"), f"{script}:labels=false", removed)
+    train(model, f"{script}:labels=false", removed)
     same(removed, plain)
 
     wrong = copy(data, tmp_path / "wrong")
     for line in range(12):
         edit(wrong, line, answer="no" if line % 2 else "yellow")
-    train(tiny("qwen3_vl"), wrong, other)
+    train(model, wrong, other)
     same(other, plain)
 
 
-def test_before_and_after_ask_the_same_questions(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+def test_before_and_after_ask_the_same_questions(model: Path, data: Path, tmp_path: Path) -> None:
     """A benchmark with evidence in both views, a hold-out without in the full one."""
     tested = copy(data, tmp_path / "tested")
     holdout = copy(data, tmp_path / "held")
@@ -80,7 +91,7 @@ def test_before_and_after_ask_the_same_questions(tiny: Tiny, data: Path, tmp_pat
         edit(holdout, line, bbox=None, bbox_format=None)
     holdout = holdout.rename(holdout.with_name("holdout.jsonl"))
     out = tmp_path / "out"
-    done = train(tiny("qwen3_vl"), data, out, "steps=1", "contamination=keep",
+    done = train(model, data, out, "steps=1", "contamination=keep",
                  eval=[str(tested), str(holdout)], eval_limit=4)  # fmt: skip
     assert done.comparison is not None
     for side in ("before", "after"):
@@ -95,8 +106,8 @@ def test_before_and_after_ask_the_same_questions(tiny: Tiny, data: Path, tmp_pat
     assert "Measured before and after" in (out / "model" / "README.md").read_text()
 
 
-def test_what_was_done_is_kept(tiny: Tiny, data: Path, tmp_path: Path) -> None:
-    train(tiny("qwen3_vl"), data, tmp_path, "steps=1", command="gapbench distill …", limit=8)
+def test_what_was_done_is_kept(model: Path, data: Path, tmp_path: Path) -> None:
+    train(model, data, tmp_path, "steps=1", command="gapbench distill …", limit=8)
     first = told(tmp_path)
     assert recipes.load(tmp_path / "recipe.yaml").steps == 1
     assert first["data"]["samples"] == 8
@@ -104,7 +115,7 @@ def test_what_was_done_is_kept(tiny: Tiny, data: Path, tmp_path: Path) -> None:
     assert first["training"]["selfcheck"]["difference"] < 1e-4
     written = (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns
 
-    train(tiny("qwen3_vl"), data, tmp_path, "steps=1", command="again", limit=8, resume=True)
+    train(model, data, tmp_path, "steps=1", command="again", limit=8, resume=True)
     again = told(tmp_path)
     assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == written, "it was trained a second time"
     assert again["training"] == first["training"]
@@ -112,11 +123,11 @@ def test_what_was_done_is_kept(tiny: Tiny, data: Path, tmp_path: Path) -> None:
     assert again["command"] == "gapbench distill …"
 
 
-def test_more_steps_are_measured_anew(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+def test_more_steps_are_measured_anew(model: Path, data: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"eval": [str(data)], "eval_limit": 2}
-    train(tiny("qwen3_vl"), data, tmp_path, "steps=1", "contamination=keep", **options)
+    train(model, data, tmp_path, "steps=1", "contamination=keep", **options)
     before, after = ((tmp_path / side / "run.json").read_text() for side in ("before", "after"))
-    train(tiny("qwen3_vl"), data, tmp_path, "steps=2", "contamination=keep", **options, resume=True)
+    train(model, data, tmp_path, "steps=2", "contamination=keep", **options, resume=True)
     identities = [json.loads((tmp_path / side / "run.json").read_text())["sha256"] for side in ("before", "after")]
     assert identities[0] == json.loads(before)["sha256"]
     assert identities[1] != json.loads(after)["sha256"]
@@ -124,10 +135,10 @@ def test_more_steps_are_measured_anew(tiny: Tiny, data: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_hold_outs_on_this_machine_are_measured_unless_refused(
-    tiny: Tiny, data: Path, plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, data: Path, plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They change no weight. A resumed training keeps them; one that names a hold-out of its own gets no other."""
-    out, model = tmp_path / "out", tiny("qwen3_vl")
+    out = tmp_path / "out"
     done = train(model, data, out, "keep_checkpoints=9", holdout=True, eval_limit=2, quiet=False)
     assert "hold-outs, measured before and after: signs_colour" in capsys.readouterr().err
     assert done.comparison is not None
@@ -164,24 +175,24 @@ def without_boxes(data: Path, folder: Path) -> Path:
 
 
 def test_data_without_boxes_is_trained_on_with_those_of_a_region_file(
-    tiny: Tiny, data: Path, plain: Path, tmp_path: Path
+    model: Path, data: Path, plain: Path, tmp_path: Path
 ) -> None:
     """The same boxes make the same training, whoever drew them; without any there is none."""
     bare = without_boxes(data, tmp_path / "bare")
     with pytest.raises(BenchmarkError, match=r"none of its 12 samples has an evidence box.*gapbench locate.*--regions"):
-        train(tiny("qwen3_vl"), bare, tmp_path / "refused")
+        train(model, bare, tmp_path / "refused")
     out = tmp_path / "out"
-    train(tiny("qwen3_vl"), bare, out, regions=located(data, tmp_path / "r.jsonl", str(tiny("qwen3_vl"))))
+    train(model, bare, out, regions=located(data, tmp_path / "r.jsonl", str(model)))
     same(out, plain)
     assert told(plain)["regions"] is None
 
 
 @pytest.mark.slow
 def test_boxes_of_a_model_are_marked_as_such_everywhere(
-    tiny: Tiny, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also that another model than the student located them, and how many samples have none."""
-    bare, model = without_boxes(data, tmp_path / "bare"), tiny("qwen3_vl")
+    bare = without_boxes(data, tmp_path / "bare")
     regions = located(data, tmp_path / "r.jsonl", "other/model", samples=8)
     out = tmp_path / "out"
     with pytest.warns(UserWarning, match=r"names 8 of 12 samples of mine\. .*nothing is trained on them"):
@@ -203,8 +214,7 @@ def test_boxes_of_a_model_are_marked_as_such_everywhere(
         assert "The regions come from r.jsonl, made by attention with other/model." in text
 
 
-def test_a_training_goes_on_with_its_own_region_file_alone(tiny: Tiny, data: Path, tmp_path: Path) -> None:
-    model = tiny("qwen3_vl")
+def test_a_training_goes_on_with_its_own_region_file_alone(model: Path, data: Path, tmp_path: Path) -> None:
     first, other = (located(data, tmp_path / f"{name}.jsonl", name) for name in ("first", "other"))
     train(model, data, tmp_path / "out", "steps=1", regions=first)
     for regions in (other, None):
@@ -225,7 +235,7 @@ def samples(split: str = "test"):
 
 
 def test_boxes_of_another_split_are_not_taken_for_those_of_the_training_split(
-    tiny: Tiny, data: Path, tmp_path: Path
+    model: Path, data: Path, tmp_path: Path
 ) -> None:
     """Equal ids may be other samples there; `gapbench locate -b mine` located the test split."""
     script = without_boxes(data, tmp_path / "script").with_name("mine.py")
@@ -238,9 +248,9 @@ def test_boxes_of_another_split_are_not_taken_for_those_of_the_training_split(
         return path
 
     with pytest.raises(BenchmarkError, match=r"it has a box for none of the 12 samples.*'mine: q0'.*mine:split=train"):
-        train(tiny("qwen3_vl"), script, tmp_path / "out", "steps=1", regions=regions("mine"))
-    train(tiny("qwen3_vl"), f"{script}:split=test", tmp_path / "test", "steps=1", regions=regions("mine"))
-    train(tiny("qwen3_vl"), script, tmp_path / "train", "steps=1", regions=regions("mine:split=train"))
+        train(model, script, tmp_path / "out", "steps=1", regions=regions("mine"))
+    train(model, f"{script}:split=test", tmp_path / "test", "steps=1", regions=regions("mine"))
+    train(model, script, tmp_path / "train", "steps=1", regions=regions("mine:split=train"))
 
 
 # --- contamination ------------------------------------------------------------------------------------------
@@ -255,13 +265,13 @@ def questions(of: Path, first: int, last: int, name: str) -> Path:
 
 
 def test_training_images_that_are_tested_are_listed_and_left_out(
-    tiny: Tiny, data: Path, plain: Path, tmp_path: Path
+    model: Path, data: Path, plain: Path, tmp_path: Path
 ) -> None:
     own = copy(data, tmp_path / "own")
     tested = questions(own, 0, 4, "tested.jsonl")  # two of the six images
     clean = questions(own, 4, 12, "clean.jsonl")
     out = tmp_path / "out"
-    train(tiny("qwen3_vl"), own, out, eval=[str(tested)], eval_limit=4)
+    train(model, own, out, eval=[str(tested)], eval_limit=4)
     kinds = {"bytes": 2, "pixels": 0, "copy": 0, "crop": 0}
     where = [{"benchmark": "tested", "sample": f"q{i - i % 2}", "kind": "bytes", "similarity": 1.0} for i in range(4)]
     assert told(out)["contamination"] == {
@@ -276,57 +286,58 @@ def test_training_images_that_are_tested_are_listed_and_left_out(
     comparison = json.loads((out / "comparison.json").read_text())
     assert comparison["train"]["contamination"] == {"policy": "drop", "images": 6, "evaluations": {"tested": kinds}}
     assert not any("training images" in alert["text"] for alert in comparison["alerts"])
-    train(tiny("qwen3_vl"), clean, tmp_path / "clean")
+    train(model, clean, tmp_path / "clean")
     assert apart(out / "model", tmp_path / "clean" / "model") == 0
 
     kept = tmp_path / "kept"
-    train(tiny("qwen3_vl"), own, kept, "contamination=keep", eval=[str(tested)], eval_limit=4)
+    shutil.copytree(out / "before", kept / "before")  # the same model, asked the same
+    train(model, own, kept, "contamination=keep", eval=[str(tested)], eval_limit=4)
     assert told(kept)["contamination"]["shared"] == told(out)["contamination"]["shared"]
     alerts = json.loads((kept / "comparison.json").read_text())["alerts"]
     assert {"benchmark": "tested", "text": f"{sentence} They were trained on."} in alerts
     same(kept, plain)
 
 
-def test_data_that_is_all_tested_is_refused(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+def test_data_that_is_all_tested_is_refused(model: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"all 12 training samples show .* in --eval .*contamination=keep"):
-        train(tiny("qwen3_vl"), data, tmp_path, eval=[str(data)])
+        train(model, data, tmp_path, eval=[str(data)])
 
 
-def test_a_resumed_training_must_drop_the_same(tiny: Tiny, data: Path, plain: Path, tmp_path: Path) -> None:
+def test_a_resumed_training_must_drop_the_same(model: Path, data: Path, plain: Path, tmp_path: Path) -> None:
     own = copy(data, tmp_path / "own")
     tested = questions(own, 0, 4, "tested.jsonl")
     crashed = crash(plain, tmp_path / "crashed", 2, later=(4,))
     with pytest.raises(RunError, match=r"without 0 samples .* --eval, and now it would be without 4"):
-        train(tiny("qwen3_vl"), own, crashed, eval=[str(tested)], resume=True)
+        train(model, own, crashed, eval=[str(tested)], resume=True)
     assert not (crashed / "before").exists()
 
 
 # --- folders ------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_trained_over_a_training_or_a_model(tiny: Tiny, data: Path, tmp_path: Path) -> None:
-    train(tiny("qwen3_vl"), data, tmp_path / "out", "steps=1")
+def test_nothing_is_trained_over_a_training_or_a_model(model: Path, data: Path, tmp_path: Path) -> None:
+    train(model, data, tmp_path / "out", "steps=1")
     with pytest.raises(RunError, match=r"out: there is a training or a model already.*--resume.*another --out"):
-        train(tiny("qwen3_vl"), data, tmp_path / "out", "steps=1")
+        train(model, data, tmp_path / "out", "steps=1")
     mine = tmp_path / "mine" / "model"  # `gapbench distill mine/model --out mine` must not replace its own source
-    shutil.copytree(tiny("qwen3_vl"), mine)
+    shutil.copytree(model, mine)
     for resume in (False, True):
         with pytest.raises(RunError, match="another --out"):
             train(mine, data, mine.parent, "steps=1", resume=resume)
-    assert apart(mine, tiny("qwen3_vl")) == 0
+    assert apart(mine, model) == 0
 
 
-def test_a_resumed_training_is_the_one_that_was_started(tiny: Tiny, data: Path, tmp_path: Path) -> None:
+def test_a_resumed_training_is_the_one_that_was_started(model: Path, tiny: Tiny, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    train(tiny("qwen3_vl"), data, out, "steps=1")
+    train(model, data, out, "steps=1")
 
-    def refused(words: str, *settings: str, model: str = "qwen3_vl", train_data: Path = data, **more: Any) -> None:
+    def refused(words: str, *settings: str, model: Path = model, train_data: Path = data, **more: Any) -> None:
         with pytest.raises(RunError, match=words):
-            train(tiny(model), train_data, out, "steps=1", *settings, resume=True, **more)
+            train(model, train_data, out, "steps=1", *settings, resume=True, **more)
 
     refused(r"learning_rate 0\.0003, and now it is 0\.01", "learning_rate=0.01")
     refused("teacher 'ema', and now it is 'frozen'", "teacher=frozen")
-    refused("model files with the SHA-256", model="gemma3")
+    refused("model files with the SHA-256", model=tiny("gemma3"))
     refused("max_pixels not set, and now it is 4000", "max_pixels=4000")
     refused("this number of samples: 12, and now it is 8", limit=8)
     other = copy(data, tmp_path / "other")
@@ -358,8 +369,8 @@ def test_a_hub_model_counts_by_its_name(tmp_path: Path) -> None:
 # --- the card -----------------------------------------------------------------------------------------------
 
 
-def test_the_card_says_how_the_model_was_made(tiny: Tiny, data: Path, tmp_path: Path) -> None:
-    train(tiny("qwen3_vl"), data, tmp_path, "steps=1", command="gapbench distill MODEL --data mine.jsonl")
+def test_the_card_says_how_the_model_was_made(model: Path, data: Path, tmp_path: Path) -> None:
+    train(model, data, tmp_path, "steps=1", command="gapbench distill MODEL --data mine.jsonl")
     text = (tmp_path / "model" / "README.md").read_text()
     _, head, body = text.split("---\n", 2)
     assert yaml.safe_load(head) == {
@@ -373,11 +384,11 @@ def test_the_card_says_how_the_model_was_made(tiny: Tiny, data: Path, tmp_path: 
 
 
 def test_several_seeds_are_trained_side_by_side_and_compared_together(
-    tiny: Tiny, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, tested = tmp_path / "out", copy(data, tmp_path / "tested")
     settings = ("steps=2", "seed=5", "contamination=keep")
-    found = train(tiny("qwen3_vl"), data, out, *settings, eval=[str(tested)], seeds=2)
+    found = train(model, data, out, *settings, eval=[str(tested)], eval_limit=4, seeds=2)
     assert [one.path.name for one in found.seeds] == ["seed-5", "seed-6"]
     assert apart(out / "seed-5" / "model", out / "seed-6" / "model") > 0
     befores = [(out / f"seed-{n}" / "before" / "records.jsonl").read_bytes() for n in (5, 6)]
@@ -387,11 +398,11 @@ def test_several_seeds_are_trained_side_by_side_and_compared_together(
     assert found.comparison.summary["verdict"].startswith("Over 2 trainings the gap on ")
     assert (out / "comparison.html").exists()
     times = [(one.path / "model" / "model.safetensors").stat().st_mtime_ns for one in found.seeds]
-    train(tiny("qwen3_vl"), data, out, *settings, eval=[str(tested)], seeds=2, resume=True)
+    train(model, data, out, *settings, eval=[str(tested)], eval_limit=4, seeds=2, resume=True)
     assert times == [(one.path / "model" / "model.safetensors").stat().st_mtime_ns for one in found.seeds]
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SettingError, match=r"each training needs its own launch.*--seed N"):
-        train(tiny("qwen3_vl"), data, tmp_path / "two", seeds=2)
+        train(model, data, tmp_path / "two", seeds=2)
 
 
 def test_photos_that_are_not_turned_are_counted_before_the_training(tmp_path: Path) -> None:
