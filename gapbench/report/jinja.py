@@ -21,7 +21,7 @@ from gapbench.util.text import area_percent, clip, counted, percent, points, siz
 def environment(*, html: bool) -> Environment:
     """Jinja with this package's templates. It escapes every expression for its format unless it is marked safe.
 
-    One for each format in a process: compiling the templates anew is a third of the time of a small report.
+    One for each format in a process: compiling the templates anew is a fifth of the time of a small report.
     """
 
     def plain(value: object) -> object:

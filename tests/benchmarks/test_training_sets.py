@@ -175,8 +175,8 @@ def test_a_copy_that_lacks_files_says_which(copy: Path) -> None:
 def test_glance_is_distilled_on_it_with_and_without_the_red_box(opd: Path, tmp_path: Path, student: str) -> None:
     done = CliRunner().invoke(app, [
         "distill", "glance", "--data", f"vision_opd_6k={opd}", "--recipe", "demo", "--out", str(tmp_path / "out"),
-        "--quiet", "steps=2", "prompts_per_step=4", "probe_every=0", "eval_every=0", f"student_view={student}",
-        "protocol=released" if student == "boxed" else "protocol=",
+        "--quiet", "--no-holdout", "steps=2", "prompts_per_step=4", "probe_every=0", "eval_every=0",
+        f"student_view={student}", "protocol=released" if student == "boxed" else "protocol=",
     ])  # fmt: skip
     assert done.exit_code == 0, done.output
     settings = json.loads((tmp_path / "out" / "distill.json").read_text())

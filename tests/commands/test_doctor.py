@@ -18,6 +18,7 @@ from helpers import write_benchmark
 from hub_server import Hub
 from PIL import Image
 
+from gapbench.cli.app import app, run
 from gapbench.commands.doctor import doctor
 from gapbench.engines import models
 from gapbench.engines.server import retries
@@ -337,22 +338,24 @@ def test_what_would_be_fetched_is_said_and_not_fetched(tmp_path: Path) -> None:
     assert found["level"] in ("warning", "fails")
 
 
-def test_the_command_prints_one_screen_or_json_and_exits_with_one_if_something_fails(tmp_path: Path) -> None:
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "gapbench", "doctor", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-    done = run("glance", "-b", "signs", "--limit", 8, "-q")
+def test_the_command_prints_one_screen_or_json_and_exits_with_one_if_something_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a process of its own where nothing else may be printed."""
+    command = [sys.executable, "-m", "gapbench", "doctor", "glance", "-b", "signs", "--limit", "8", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 110
     assert {line.split()[0] for line in lines if not line.startswith(" ")} == {"ok"}
-    done = run("glance", "-b", write_benchmark(tmp_path, questions=2), "-b", "nothing", "--json")
-    assert done.returncode == 1
-    said = json.loads(done.stdout)
+    data = str(write_benchmark(tmp_path, questions=2))
+    monkeypatch.setattr(sys, "argv", ["gapbench", "doctor", "glance", "-b", data, "-b", "nothing", "--json"])
+    assert run(app) == 1
+    printed = capsys.readouterr()
+    said = json.loads(printed.out)
     assert [one["level"] for one in said["observations"] if one["name"] == "nothing"] == ["fails"]
-    assert "glance: chat template …" in done.stderr
+    assert "glance: chat template …" in printed.err
 
 
 def test_a_diagnosis_shows_each_remedy_below_what_it_mends() -> None:

@@ -25,7 +25,7 @@ PAUSE = 0.3
 BODY = chat(POISON).body
 HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
 FAULTS: dict[str, Response] = {
-    "429": error(429, POISON, **{"Retry-After": "0.2"}),
+    "429": error(429, POISON, **{"Retry-After": "0.05"}),
     "429 without": error(429, POISON),
     "500": error(500, POISON),
     "503": Response(503, f"<html>{POISON}</html>".encode(), {"Content-Type": "text/html"}),

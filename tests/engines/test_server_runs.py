@@ -297,7 +297,7 @@ def test_faults_never_become_answers_and_what_failed_is_asked_again_on_request(m
 
     with Stub(sometimes) as stub:
         with FaultProxy(stub, some) as proxy:
-            run = measure(proxy.url, mine, tmp_path / "run", concurrency=8)
+            run = measure(proxy.url, mine, tmp_path / "run", concurrency=8, backoff=0.05)
         assert sum(proxy.done[name] for name in faults) > 5
         frame = run.frame()
         assert len(frame) == sum(keys(run).values()) == 24
