@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -27,16 +28,28 @@ def mine(tmp_path: Path) -> Path:
     return write_benchmark(tmp_path / "data")
 
 
+def ask(model: Path, mine: Path, out: Path, **changes: Any) -> gapbench.Run:
+    """Without the self-check, which has tests of its own (tests/selfcheck)."""
+    settings: dict[str, Any] = {"model": str(model), "benchmarks": [str(mine)], "out": out, "max_new_tokens": 6,
+                                "batch_size": 4, "selfcheck": False}  # fmt: skip
+    return gapbench.measure(**{**settings, **changes})
+
+
 @pytest.fixture
 def measure(tiny: Callable[[str], Path], tmp_path: Path, mine: Path) -> Measure:
-    """Without the self-check, which has tests of its own (tests/selfcheck)."""
+    return lambda **changes: ask(tiny("qwen3_vl"), mine, tmp_path / "run", **changes)
 
-    def call(**changes: Any) -> gapbench.Run:
-        settings: dict[str, Any] = {"model": str(tiny("qwen3_vl")), "benchmarks": [str(mine)], "out": tmp_path / "run",
-                                    "max_new_tokens": 6, "batch_size": 4, "selfcheck": False}  # fmt: skip
-        return gapbench.measure(**{**settings, **changes})
 
-    return call
+@pytest.fixture(scope="module")
+def finished(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> gapbench.Run:
+    folder = tmp_path_factory.mktemp("finished")
+    return ask(tiny("qwen3_vl"), write_benchmark(folder / "data"), folder / "run")
+
+
+@pytest.fixture
+def begun(finished: gapbench.Run, tmp_path: Path) -> Path:
+    """A copy of that run where `measure` would write its own: it goes on with this one."""
+    return shutil.copytree(finished.path, tmp_path / "run")
 
 
 def keys(run: gapbench.Run) -> Counter[Any]:
@@ -201,16 +214,15 @@ def test_a_run_killed_at_100_random_moments_ends_as_if_nothing_had_happened(
     ],
 )
 def test_a_run_refuses_to_mix_settings_and_names_the_one_that_differs(
-    measure: Measure, changes: dict[str, Any], named: str
+    measure: Measure, finished: gapbench.Run, begun: Path, changes: dict[str, Any], named: str
 ) -> None:
-    before = measure().summary
     with pytest.raises(RunError, match=named):
         measure(**changes)
-    assert gapbench.load_run(measure().path).summary == before
+    assert gapbench.load_run(begun).summary == finished.summary
+    assert gapbench.load_run(measure().path).summary == finished.summary
 
 
-def test_a_run_refuses_another_model(measure: Measure, tiny: Callable[[str], Path]) -> None:
-    measure()
+def test_a_run_refuses_another_model(measure: Measure, begun: Path, tiny: Callable[[str], Path]) -> None:
     with pytest.raises(RunError, match=r"model|sha256"):
         measure(model=str(tiny("qwen2_vl")))
 
@@ -225,8 +237,7 @@ def test_a_run_refuses_another_model(measure: Measure, tiny: Callable[[str], Pat
         {"category": "x"},
     ],
 )
-def test_a_run_refuses_a_changed_question(measure: Measure, mine: Path, change: dict[str, Any]) -> None:
-    measure()
+def test_a_run_refuses_a_changed_question(measure: Measure, begun: Path, mine: Path, change: dict[str, Any]) -> None:
     edit(mine, 0, **change)
     with pytest.raises(RunError, match=r"mine: .*changed"):
         measure()
@@ -248,11 +259,10 @@ def test_a_run_refuses_a_changed_prompt(measure: Measure, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"benchmarks": {"mine": 3}}', '{"tasks": {}, "seeds": 3}'])
-def test_a_damaged_run_json_is_named(measure: Measure, damage: str) -> None:
-    folder = measure(limit=2).path
-    (folder / "run.json").write_text(damage)
+def test_a_damaged_run_json_is_named(measure: Measure, begun: Path, damage: str) -> None:
+    (begun / "run.json").write_text(damage)
     with pytest.raises(RunError, match=r"run\.json: cannot be read .* restore the file, or choose another --out"):
-        measure(limit=2)
+        measure()
 
 
 def test_one_bad_sample_is_recorded_as_failed_and_ends_nothing(measure: Measure, mine: Path) -> None:
