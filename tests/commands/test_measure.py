@@ -28,22 +28,23 @@ def mine(tmp_path: Path) -> Path:
     return write_benchmark(tmp_path / "data")
 
 
-def ask(model: Path, mine: Path, out: Path, **changes: Any) -> gapbench.Run:
-    """Without the self-check, which has tests of its own (tests/selfcheck)."""
-    settings: dict[str, Any] = {"model": str(model), "benchmarks": [str(mine)], "out": out, "max_new_tokens": 6,
-                                "batch_size": 4, "selfcheck": False}  # fmt: skip
-    return gapbench.measure(**{**settings, **changes})
+def ask(**settings: Any) -> gapbench.Run:
+    """Short answers, and no self-check, which has tests of its own (tests/selfcheck)."""
+    return gapbench.measure(**{"max_new_tokens": 6, "batch_size": 4, "selfcheck": False, **settings})
 
 
 @pytest.fixture
 def measure(tiny: Callable[[str], Path], tmp_path: Path, mine: Path) -> Measure:
-    return lambda **changes: ask(tiny("qwen3_vl"), mine, tmp_path / "run", **changes)
+    def call(**changes: Any) -> gapbench.Run:
+        return ask(**{"model": str(tiny("qwen3_vl")), "benchmarks": [str(mine)], "out": tmp_path / "run", **changes})
+
+    return call
 
 
 @pytest.fixture(scope="module")
 def finished(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> gapbench.Run:
     folder = tmp_path_factory.mktemp("finished")
-    return ask(tiny("qwen3_vl"), write_benchmark(folder / "data"), folder / "run")
+    return ask(model=str(tiny("qwen3_vl")), benchmarks=[str(write_benchmark(folder / "data"))], out=folder / "run")
 
 
 @pytest.fixture
