@@ -87,7 +87,7 @@ def fitted(sizes: ArrayLike, scores: ArrayLike, clusters: ArrayLike) -> FittedCu
     grid = np.linspace(x.min(), x.max(), GRID)
     at = np.column_stack([np.ones(GRID), (grid - centre) / spread])
     variance = np.einsum("ij,jk,ik->i", at, covariance, at)
-    if min(variance.min(), covariance[1, 1]) <= 0:  # the clusters hold nothing that would tell how sure it is
+    if variance.min() <= 0:  # the clusters hold nothing that would tell how sure it is
         return None
     half = t.ppf(0.975, groups - 2) * np.sqrt(variance)
     line = at @ np.array(beta)

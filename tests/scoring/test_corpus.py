@@ -1,7 +1,8 @@
-"""How far scoring agrees with people: 720, 520, 640 and 400 answers in the styles of real models.
+"""How far scoring agrees with labels: 720, 520, 640 and 400 answers in the styles of real models.
 
-Two authors who had not seen the rules wrote each corpus and labelled each other's part, or strangers did, without the
-first label; all agreed. The labels were fixed before any rule was run on them. `group` is "common" or "trap".
+Authors who had not seen the rules wrote each corpus: two for each but the last. Each line was labelled again, by the
+other author or by strangers, without the first label; all agreed. Authors and labellers were language models. The
+labels were fixed before any rule was run on them. `group` is "common" or "trap".
 
 Goals: of the common ones 97 % as labelled, at most 0.2 % wrongly right, 1 % wrongly wrong and 3 % needlessly unparsed;
 of the traps at most 3 % wrongly right. `REACHED` is what scoring reaches so far; it may only be raised.
@@ -29,26 +30,13 @@ import pytest
 
 from gapbench.scoring import score
 
-LINES, SECOND, THIRD, FOURTH = (
-    [json.loads(line) for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()]
-    for name in ("corpus.jsonl", "second_corpus.jsonl", "third_corpus.jsonl", "fourth_corpus.jsonl")
-)
-REACHED_FOURTH = {
-    "common": {"as labelled": 0.97, "wrongly right": 0.0, "wrongly wrong": 0.01, "needlessly unparsed": 0.02},
-    "trap": {"as labelled": 0.8, "wrongly right": 0.01, "wrongly wrong": 0.02, "needlessly unparsed": 0.17},
-}
-REACHED_THIRD = {
-    "common": {"as labelled": 0.997, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.003},
-    "trap": {"as labelled": 0.88, "wrongly right": 0.01, "wrongly wrong": 0.01, "needlessly unparsed": 0.1},
-}
-REACHED_SECOND = {
-    "common": {"as labelled": 0.985, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.015},
-    "trap": {"as labelled": 0.84, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.16},
-}
 REACHED = {
-    "common": {"as labelled": 0.995, "wrongly right": 0.0, "wrongly wrong": 0.0, "needlessly unparsed": 0.005},
-    "trap": {"as labelled": 0.92, "wrongly right": 0.017, "wrongly wrong": 0.023, "needlessly unparsed": 0.035},
+    "corpus": {"common": (0.995, 0.0, 0.0, 0.005), "trap": (0.92, 0.017, 0.023, 0.035)},
+    "second_corpus": {"common": (0.985, 0.0, 0.0, 0.015), "trap": (0.84, 0.0, 0.0, 0.16)},
+    "third_corpus": {"common": (0.997, 0.0, 0.0, 0.003), "trap": (0.88, 0.01, 0.01, 0.1)},
+    "fourth_corpus": {"common": (0.97, 0.0, 0.01, 0.02), "trap": (0.8, 0.01, 0.02, 0.17)},
 }
+"""By file and group: the least share as labelled, the largest wrongly right, wrongly wrong and needlessly unparsed."""
 NAMES = {"right": "wrongly right", "wrong": "wrongly wrong", "unparsed": "needlessly unparsed"}
 
 
@@ -57,24 +45,25 @@ def found(line: dict[str, Any]) -> str:
     return "as labelled" if scored.outcome == line["expected"] else NAMES[scored.outcome]
 
 
-@pytest.mark.parametrize(
-    ("corpus", "reached"),
-    [(LINES, REACHED), (SECOND, REACHED_SECOND), (THIRD, REACHED_THIRD), (FOURTH, REACHED_FOURTH)],
-    ids=["first", "second", "third", "fourth"],
-)
+def lines_of(corpus: str) -> list[dict[str, Any]]:
+    text = (Path(__file__).parent / f"{corpus}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
 @pytest.mark.parametrize("group", ["common", "trap"])
-def test_scoring_agrees_with_people_as_far_as_it_did(
-    corpus: list[dict[str, Any]], reached: dict[str, dict[str, float]], group: str
-) -> None:
-    lines = [line for line in corpus if line["group"] == group]
+@pytest.mark.parametrize("corpus", REACHED)
+def test_scoring_agrees_with_labels_as_far_as_it_did(corpus: str, group: str) -> None:
+    lines = [line for line in lines_of(corpus) if line["group"] == group]
     counts = Counter(map(found, lines))
-    assert counts["as labelled"] / len(lines) >= reached[group]["as labelled"]
-    for name in NAMES.values():
-        assert counts[name] / len(lines) <= reached[group][name], name
+    least, *most = REACHED[corpus][group]
+    assert counts["as labelled"] / len(lines) >= least
+    for name, share in zip(NAMES.values(), most, strict=True):
+        assert counts[name] / len(lines) <= share, name
 
 
-@pytest.mark.parametrize("corpus", [LINES, SECOND, THIRD, FOURTH], ids=["first", "second", "third", "fourth"])
-def test_the_corpus_has_answers_of_every_kind(corpus: list[dict[str, Any]]) -> None:
-    assert len({(line["question"], line["output"], *line["answers"]) for line in corpus}) > len(corpus) - 5 >= 395
-    assert {line["answer_type"] for line in corpus} == {"letter", "yes_no", "number", "text"}
-    assert {line["expected"] for line in corpus} == {"right", "wrong", "unparsed"}
+@pytest.mark.parametrize("corpus", REACHED)
+def test_the_corpus_has_answers_of_every_kind(corpus: str) -> None:
+    lines = lines_of(corpus)
+    assert len({(line["question"], line["output"], *line["answers"]) for line in lines}) > len(lines) - 5 >= 395
+    assert {line["answer_type"] for line in lines} == {"letter", "yes_no", "number", "text"}
+    assert {line["expected"] for line in lines} == {"right", "wrong", "unparsed"}

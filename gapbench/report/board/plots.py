@@ -121,25 +121,27 @@ def write_figures(folder: Path, board: Mapping[str, Any]) -> list[Path]:
     `board` is the content of `board.json`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    blocks = {**board["benchmarks"]}
-    for key, name in (("mean", "mean"), ("mean_model", "mean over regions of models")):
-        if board[key] and len(board[key]["benchmarks"]) > 1:
-            blocks[name] = board[key]
+    means = [
+        (name, board[key]) for key, name in (("mean", "mean"), ("mean_model", "mean over regions of models"))
+        if board[key] and len(board[key]["benchmarks"]) > 1
+    ]  # fmt: skip
+    blocks = [*means, *board["benchmarks"].items()]
     written = []
-    for name, stem in stems(blocks):
+    (_, area), *places = stems(["evidence-area", *(name for name, _ in blocks)])  # a benchmark may be called so too
+    for (_, block), (_, stem) in zip(blocks, places, strict=True):
         sides = {
             label: [(nested(entry, view, "estimate"), nested(entry, view, "ci")) for view in ("full", "crop")]
-            for label, entry in ordered(blocks[name]).items()
+            for label, entry in ordered(block).items()
         }
-        groups = [Dumbbell(label, blocks[name].get("n"), full, crop) for label, (full, crop) in sides.items()]
+        groups = [Dumbbell(label, block.get("n"), full, crop) for label, (full, crop) in sides.items()]
         written.append(write_dumbbells(folder, stem, groups))
     labels = [run["label"] for run in board["runs"]]
-    if area_lines(board["area"], labels, into(folder, "evidence-area")):
+    if area_lines(board["area"], labels, into(folder, area)):
         rows = (
             data_row("bin", label, (model["estimate"], model["ci"]), one["n"], one["from"], one["to"])
             for one in _drawn(board["area"]) for label, model in one["models"].items()
         )  # fmt: skip
-        written.append(write_data(folder / "evidence-area.csv", rows))
+        written.append(write_data(folder / f"{area}.csv", rows))
     return written
 
 

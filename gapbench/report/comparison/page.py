@@ -17,7 +17,7 @@ from gapbench.analysis.comparison.runs import LoadedRun
 from gapbench.analysis.comparison.training_log import contamination_sentences
 from gapbench.report.comparison import details, tables
 from gapbench.report.comparison.hero import hero
-from gapbench.report.comparison.plots import change_plot, curves, size_plots, sizes_of
+from gapbench.report.comparison.plots import change_plot, curves, size_plots
 from gapbench.report.comparison.samples import changed_samples, render_cards
 from gapbench.report.families import Family, families, region_source, tables_of_families
 from gapbench.report.finishes import inline
@@ -90,7 +90,7 @@ def _content(
         "holdout_table": tables.holdout_table(summary),
         "drift_tables": tables_of_families(lambda reduced: [details.drift_table(reduced)], parts),
         "category_tables": tables_of_families(partial(details.change_tables, "category"), parts),
-        "area_plots": size_plots(sizes_of(summary, runs)),
+        "area_plots": size_plots(summary, runs),
         "area_tables": tables_of_families(partial(details.change_tables, "area"), parts),
         "cures": cures_shown(summary.get("cures") or {}),
         "runs_tables": tables_of_families(tables.runs_tables, parts),

@@ -102,7 +102,7 @@ def _changed(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str
 
 @dataclass(frozen=True)
 class SizeCurves:
-    """What `size_plots` shows of a benchmark: the full view's accuracy, the gap, and the samples of each bin."""
+    """What `size_plot` shows of a benchmark: the full view's accuracy, the gap, and the samples of each bin."""
 
     full: Sequence[Series]
     gap: Sequence[Series]
@@ -126,17 +126,18 @@ def sizes_of(summary: Mapping[str, Any], runs: Sequence[LoadedRun]) -> Iterator[
         yield name, SizeCurves(top, bottom, [one.n for one in bins])
 
 
-def size_plots(
-    sizes: Iterable[tuple[str, SizeCurves]], finish: Callable[[str], Finish] = inline
-) -> list[tuple[str, str]]:
-    """(benchmark, plot) of the full view's accuracy and of the gap over the evidence area, before and after."""
-    plots = []
-    for index, (name, shown) in enumerate(sizes):
-        with drawing(AREA_WIDTH, 4.6) as figure:
-            draw_sizes(figure, shown.full, shown.gap, AREA_AXIS, shown.counts)
-            words = f"Accuracy on the full image and gap against evidence area, before and after, {clip(name, 80)}"
-            plots.append((clip(name, 80), finish(f"sizes{index}")(figure, words)))
-    return plots
+def size_plots(summary: Mapping[str, Any], runs: Sequence[LoadedRun]) -> list[tuple[str, str]]:
+    """(benchmark, plot) of every `size_plot`, for a page."""
+    found = enumerate(sizes_of(summary, runs))
+    return [(clip(name, 80), size_plot(name, shown, inline(f"sizes{n}"))) for n, (name, shown) in found]
+
+
+def size_plot(name: str, shown: SizeCurves, finish: Finish) -> str:
+    """The full view's accuracy and the gap over the evidence area, before and after."""
+    with drawing(AREA_WIDTH, 4.6) as figure:
+        draw_sizes(figure, shown.full, shown.gap, AREA_AXIS, shown.counts)
+        words = f"Accuracy on the full image and gap against evidence area, before and after, {clip(name, 80)}"
+        return finish(figure, words)
 
 
 def _draw_change(axes: Axes, place: float, entry: Mapping[str, Any], view: str) -> None:
@@ -181,7 +182,7 @@ def write_figures(folder: Path, summary: Mapping[str, Any], runs: Sequence[Loade
     sizes = dict(sizes_of(summary, runs))
     for name, stem in stems(sizes):
         shown = sizes[name]
-        size_plots([(name, shown)], lambda _, stem=stem: into(folder, f"{stem}-sizes"))  # type: ignore[misc]
+        size_plot(name, shown, into(folder, f"{stem}-sizes"))
         files[f"{stem}-sizes"] = (
             data_row("bin", f"{curve} {one.label}", (value, ci), n, low, high)
             for curve, series in (("full", shown.full), ("gap", shown.gap)) for one in series
